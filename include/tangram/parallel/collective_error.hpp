@@ -1,0 +1,39 @@
+#pragma once
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "tangram/parallel/communicator.hpp"
+
+namespace tangram {
+
+/// Where every rank arrives after local work that may have failed on some: throws on all ranks the error of the
+/// lowest failing rank (its status and text), or on none. Collective over comm.
+/// @param failure  this rank's exception, or nullptr
+void agree_on_failure(MPI_Comm comm, std::exception_ptr failure);
+
+/// Runs `work` on every rank and returns its result; an exception on any rank becomes one Error on all ranks.
+/// `work` must hold no collective call. Collective over comm.
+template <class Work>
+auto collectively(MPI_Comm comm, Work&& work) {
+    std::exception_ptr failure;
+    if constexpr (std::is_void_v<decltype(work())>) {
+        try {
+            work();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        agree_on_failure(comm, failure);
+    } else {
+        std::optional<decltype(work())> result;
+        try {
+            result.emplace(work());
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        agree_on_failure(comm, failure);
+        return std::move(*result);
+    }
+}
+
+}  // namespace tangram

@@ -1,0 +1,61 @@
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tangram/parallel/mpi.hpp"
+
+namespace tangram {
+
+/// Owner of an MPI communicator; movable, not copyable. The destructor frees it, unless MPI is finalised, and
+/// never throws. Its error handler is MPI_ERRORS_RETURN.
+class Communicator {
+  public:
+    /// A duplicate of `parent`. Collective over parent.
+    explicit Communicator(MPI_Comm parent);
+    /// The part of `parent` with this rank's colour, in order of key. Collective over parent.
+    /// A negative colour gives an empty communicator (is_null()).
+    Communicator(MPI_Comm parent, int colour, int key);
+    Communicator(Communicator&& other) noexcept;
+    Communicator& operator=(Communicator&& other) noexcept;
+    Communicator(const Communicator&) = delete;
+    Communicator& operator=(const Communicator&) = delete;
+    ~Communicator();
+
+    MPI_Comm get() const noexcept { return comm_; }
+    bool is_null() const noexcept { return comm_ == MPI_COMM_NULL; }
+    int rank() const noexcept { return rank_; }
+    int size() const noexcept { return size_; }
+
+  private:
+    MPI_Comm comm_ = MPI_COMM_NULL;
+    int rank_ = 0;
+    int size_ = 0;
+};
+
+/// Transfers of any length, cut into pieces that MPI's int counts can hold. Collective over comm.
+void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root);
+/// Sum over ranks, in place, equal on every rank. Collective.
+void sum_over_ranks(MPI_Comm comm, std::span<double> values);
+/// Largest value over ranks. Collective.
+double max_over_ranks(MPI_Comm comm, double value);
+Index max_over_ranks(MPI_Comm comm, Index value);
+Index sum_over_ranks(MPI_Comm comm, Index value);
+/// True on every rank if it is true on any. Collective: how ranks agree on a stop flag.
+bool any_rank(MPI_Comm comm, bool value);
+/// One value from every rank, in rank order, on every rank. Collective.
+std::vector<double> gather_to_all(MPI_Comm comm, double value);
+std::vector<Index> gather_to_all(MPI_Comm comm, Index value);
+std::vector<std::string> gather_to_all(MPI_Comm comm, const std::string& value);
+/// Copies of root's values on every rank. Collective. Vectors are resized.
+void broadcast(MPI_Comm comm, std::string& text, int root);
+template <class T>
+void broadcast(MPI_Comm comm, std::vector<T>& values, int root) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    std::vector<Index> size{static_cast<Index>(values.size())};
+    broadcast_bytes(comm, std::as_writable_bytes(std::span(size)), root);
+    values.resize(static_cast<std::size_t>(size[0]));
+    broadcast_bytes(comm, std::as_writable_bytes(std::span(values)), root);
+}
+
+}  // namespace tangram

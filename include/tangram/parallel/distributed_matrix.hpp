@@ -1,0 +1,64 @@
+#pragma once
+#include <array>
+#include <span>
+#include <vector>
+
+#include "tangram/parallel/block_cyclic.hpp"
+#include "tangram/parallel/process_grid.hpp"
+
+namespace tangram {
+
+/// A dense float64 matrix in ScaLAPACK's block-cyclic layout with square blocks; the local part is column-major.
+/// The grid is shared by reference and must outlive the matrix. Movable, not copyable by accident: copy().
+class DistributedMatrix {
+  public:
+    /// rows x columns, local entries zero. Local. @throws Error(study) if a local dimension exceeds 2^31 - 1.
+    DistributedMatrix(const ProcessGrid& grid, Index rows, Index columns, Index block);
+    DistributedMatrix(DistributedMatrix&&) noexcept = default;
+    DistributedMatrix& operator=(DistributedMatrix&&) noexcept = default;
+    DistributedMatrix copy() const;
+
+    const ProcessGrid& grid() const noexcept { return *grid_; }
+    const BlockCyclic& row_layout() const noexcept { return row_layout_; }
+    const BlockCyclic& column_layout() const noexcept { return column_layout_; }
+    Index rows() const noexcept { return row_layout_.size; }
+    Index columns() const noexcept { return column_layout_.size; }
+    Index block() const noexcept { return row_layout_.block; }
+    Index local_rows() const noexcept { return local_rows_; }
+    Index local_columns() const noexcept { return local_columns_; }
+    /// Leading dimension of the local part, at least 1.
+    Index lld() const noexcept { return local_rows_ > 0 ? local_rows_ : 1; }
+    /// Local entry (i, j) is data()[i + j * lld()].
+    double* data() noexcept { return local_.data(); }
+    const double* data() const noexcept { return local_.data(); }
+    std::span<double> local() noexcept { return local_; }
+    std::span<const double> local() const noexcept { return local_; }
+    Index global_row(Index local) const { return row_layout_.to_global(local, grid_->row()); }
+    Index global_column(Index local) const { return column_layout_.to_global(local, grid_->column()); }
+    /// ScaLAPACK's nine-integer descriptor.
+    std::array<int, 9> descriptor() const;
+
+  private:
+    explicit DistributedMatrix(const DistributedMatrix& other) = default;
+    const ProcessGrid* grid_;
+    BlockCyclic row_layout_, column_layout_;
+    Index local_rows_ = 0, local_columns_ = 0;
+    std::vector<double> local_;
+};
+
+/// The same matrix with another block size or on another grid of the same ranks (pdgemr2d). Collective.
+DistributedMatrix redistribute(const DistributedMatrix& matrix, const ProcessGrid& grid, Index block);
+
+/// The principal sub-matrix of the given rows and columns (ascending or not), in the same layout, block and grid.
+/// Collective; `indices` equal on all ranks.
+DistributedMatrix principal_submatrix(const DistributedMatrix& matrix, std::span<const Index> indices);
+
+/// The whole matrix, column-major, on `root` (empty elsewhere). Collective. For tests and small matrices.
+std::vector<double> gather(const DistributedMatrix& matrix, int root);
+
+/// Transposes what stands below (or above) the diagonal into the entries that the mask says are unset:
+/// for blocks (I, J), I > J, with is_set(I, J) the block is copied, transposed, into (J, I); with !is_set(I, J)
+/// (J, I) is copied into (I, J). Diagonal blocks stay. Bits are copied, never added. Collective over the grid.
+void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, Index block_column));
+
+}  // namespace tangram
