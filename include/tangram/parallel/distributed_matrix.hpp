@@ -49,6 +49,9 @@ class DistributedMatrix {
 /// The same matrix with another block size or on another grid of the same ranks (pdgemr2d). Collective.
 DistributedMatrix redistribute(const DistributedMatrix& matrix, const ProcessGrid& grid, Index block);
 
+/// A B, laid out as both (same grid and block). Collective (pdgemm).
+DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& b);
+
 /// The principal sub-matrix of the given rows and columns (ascending or not), in the same layout, block and grid.
 /// Collective; `indices` equal on all ranks.
 DistributedMatrix principal_submatrix(const DistributedMatrix& matrix, std::span<const Index> indices);

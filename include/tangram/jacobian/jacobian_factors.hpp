@@ -1,0 +1,68 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "tangram/jacobian/output.hpp"
+#include "tangram/model/network.hpp"
+#include "tangram/text/data_set.hpp"
+
+namespace tangram {
+
+/// The factors of a list of examples: what one forward pass and `passes` backward passes per example leave, kept so
+/// that any slice of any gradient can be multiplied out later. Local; every example is treated alone, so its bits do
+/// not depend on the list.
+template <class Real>
+class JacobianFactors {
+  public:
+    /// @param selected  parameters whose factors are kept
+    /// @throws Error(numerical) naming example and tensor where an activation or gradient is not finite
+    /// Memory: per example and row set, (inputs + passes * deltas) of the selected layers.
+    JacobianFactors(Network<Real>& network, const DataSet& data, std::vector<Index> examples, KernelOutput output,
+                    std::vector<ParameterId> selected);
+
+    const std::vector<Index>& examples() const noexcept { return examples_; }
+    /// examples x C logits at the initial weights, in the order of `examples`.
+    const std::vector<double>& logits() const noexcept { return logits_; }
+
+    /// Entries [first, last) of the gradient of one parameter, in storage order, for one example of the list and one
+    /// backward pass: sums over tokens in token order (arithmetic.hpp, 2.). `out` (last - first) is overwritten.
+    void multiply_out(ParameterId parameter, Index first, Index last, Index example, Index pass, Real* out) const;
+
+    /// Bytes held.
+    Index bytes() const;
+
+  private:
+    /// Rows of one activation or of one pass's gradient for all examples, one after the other.
+    struct Stored {
+        std::vector<Real> entries;
+        RowSet rows = RowSet::tokens;
+        Index width = 0;
+        bool kept = false;
+    };
+    struct StoredRows {
+        const Real* first;
+        Index count;
+    };
+    StoredRows rows_of(const Stored& stored, Index example) const;
+    void append(Network<Real>& network, Index in_block, Index pass);
+    void check_finite(std::span<const Real> entries, Index example, ParameterId parameter) const;
+
+    const DataSet* data_;
+    const Program* program_;
+    std::vector<std::int32_t> label_ids_;
+    std::vector<Index> examples_;
+    std::vector<Index> token_offsets_;           // examples + 1, in this list
+    std::vector<ParameterId> selected_;
+    std::vector<std::vector<Factor>> factors_;   // by parameter
+    KernelOutput output_;
+    OutputShape shape_;
+    std::vector<Stored> inputs_;                 // by value
+    std::vector<std::vector<Stored>> deltas_;    // by pass, by value
+    std::vector<std::vector<std::vector<Real>>> vectors_;  // by pass, by parameter: examples x d
+    std::vector<double> logits_;
+};
+
+extern template class JacobianFactors<float>;
+extern template class JacobianFactors<double>;
+
+}  // namespace tangram

@@ -1,0 +1,35 @@
+#pragma once
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+/// A Hugging Face config.json whose keys are read by name and type. Every function throws Error(input) that names the
+/// file and the key where the key is missing (without a default), of another type, or not positive where it must be.
+class Config {
+  public:
+    explicit Config(const std::filesystem::path& file);
+
+    std::string text(const std::string& key) const;
+    std::string text(const std::string& key, const std::string& otherwise) const;
+    Index size(const std::string& key) const;                   ///< a positive integer
+    Index size(const std::string& key, Index otherwise) const;  ///< where missing or null: otherwise
+    double number(const std::string& key) const;
+    double number(const std::string& key, double otherwise) const;
+    bool flag(const std::string& key, bool otherwise) const;
+    bool has(const std::string& key) const;  ///< present and not null
+    const nlohmann::json& at(const std::string& key) const;
+
+    /// Throws Error(input): "<file>: <key> = <value> is not supported; <what is>".
+    [[noreturn]] void refuse(const std::string& key, const std::string& supported) const;
+
+  private:
+    std::filesystem::path file_;
+    nlohmann::json values_;
+};
+
+}  // namespace tangram

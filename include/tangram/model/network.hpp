@@ -1,0 +1,98 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tangram/files/safetensors.hpp"
+#include "tangram/model/program.hpp"
+
+namespace tangram {
+
+/// Examples that go through the network together: tokens concatenated, not padded.
+struct TokenBlock {
+    std::vector<std::int32_t> token_ids;
+    std::vector<Index> offsets;  ///< examples + 1; example e owns tokens offsets[e] .. offsets[e+1]-1
+    std::vector<Index> reads;    ///< per example the row among all tokens at which the outputs are read
+
+    Index examples() const { return static_cast<Index>(reads.size()); }
+};
+
+/// Half-open range of rows.
+struct RowRange {
+    Index first, last;
+    Index size() const { return last - first; }
+};
+
+/// What backpropagation leaves of one parameter's gradient at one operation that uses it, per example:
+struct Factor {
+    enum class Kind {
+        outer,          ///< sum over rows t of delta_t input_t^T (linear weight)
+        sum,            ///< sum over rows of delta_t (bias)
+        normalised,     ///< sum over rows of delta_t * normalised input_t (norm weight)
+        token_rows,     ///< delta_t added to row token_t (token table)
+        position_rows,  ///< delta_t added to row position(t) (position table)
+        label_rows,     ///< seed_c input added to row label_c (output head)
+    };
+    Kind kind;
+    Value delta;  ///< the value whose gradient is delta (not of label_rows)
+    Value input;  ///< the value that stands beside it (outer, normalised, label_rows)
+    std::size_t operation;
+};
+
+/// The factors of every parameter, in the order of the operations; a tied table has several. Local.
+std::vector<std::vector<Factor>> factors_of(const Program& program);
+
+/// A program with its weights in one precision: forward and backward passes over blocks of examples. Serial.
+/// Linear layers multiply fixed chunks of rows (arithmetic.hpp); everything else treats rows or examples alone,
+/// so that a row's bits depend on its own example only. Buffers grow to the largest block and are reused.
+template <class Real>
+class Network {
+  public:
+    /// Reads every parameter of the program from `weights`.
+    /// @param label_ids  C vocabulary ids whose logits are the outputs
+    /// @throws Error(input) naming file and tensor that is missing, of another shape or non-finite
+    Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids);
+    ~Network();
+    Network(Network&&) noexcept;
+
+    const Program& program() const;
+    Index labels() const;  ///< C
+    std::span<const std::int32_t> label_ids() const;
+
+    /// Fills the activations and the logits. Token ids must be below the vocabulary size, lengths at most the
+    /// maximum length (the data set was checked).
+    void forward(const TokenBlock& block);
+    /// examples x C, row-major: logits of the label words after forward().
+    std::span<const Real> logits() const;
+    /// Gradients of sum_c seeds[e][c] logit_c of each example e with respect to every activation.
+    /// @param seeds  examples x C, row-major
+    void backward(std::span<const Real> seeds);
+
+    RowRange rows(RowSet set, Index example) const;
+    /// Rows of a value, row-major with the value's width, after forward(); of its gradient after backward().
+    const Real* value(Value value) const;
+    const Real* gradient(Value value) const;
+    /// A factor of kind sum or normalised, for one example, added to out[0 .. d). After backward().
+    void add_vector(const Factor& factor, Index example, Real* out) const;
+    /// The weights of a parameter, as stored; tests perturb them.
+    std::span<Real> weights(ParameterId parameter);
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+extern template class Network<float>;
+extern template class Network<double>;
+
+/// True if this BLAS gives a row of a linear layer of the given shape the same bits wherever it stands in a chunk
+/// (arithmetic.hpp, 1.), forward and backward. Local; what the start-up self-test asks of every shape in use.
+template <class Real>
+bool rows_are_position_independent(Index d_out, Index d_in);
+
+/// Names of tensors in the file that the program does not use (buffers that Hugging Face stores beside weights
+/// excepted): for a warning. Local.
+std::vector<std::string> unused_tensors(const Program& program, const Weights& weights);
+
+}  // namespace tangram

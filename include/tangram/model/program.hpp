@@ -1,0 +1,168 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+/// The kinds that partition the stored tensors (contract: Kinds).
+enum class ParameterKind { attention, mlp, norm, embedding, head };
+
+/// "attention", "mlp", "norm", "embedding" or "head".
+std::string name(ParameterKind kind);
+
+/// One named tensor of a model, as the weights file stores it.
+struct Parameter {
+    std::string name;
+    std::vector<Index> shape;  ///< [d_out, d_in] of a linear layer, [d] of a bias or norm, [rows, d] of a table
+    ParameterKind kind;
+
+    Index size() const;  ///< number of entries
+};
+
+using ParameterId = std::size_t;  ///< position in Program::parameters
+
+/// One matrix of activations: a row per token of the block of examples, or one per example.
+struct Value {
+    std::size_t id;  ///< position in Program::values
+};
+
+enum class RowSet {
+    tokens,  ///< every token of every example, concatenated without padding
+    reads,   ///< per example only the token at which the outputs are read
+};
+
+struct ValueShape {
+    RowSet rows;
+    Index width;
+};
+
+enum class Activation { silu, gelu_new };
+
+/// The differentiable operations that architectures are composed of. Widths follow from the parameters.
+namespace operation {
+
+/// out_t = table[token_t]
+struct Embedding {
+    ParameterId table;
+    Value out;
+};
+/// out_t = in_t + table[position of t in its example]
+struct Positions {
+    Value in;
+    ParameterId table;
+    Value out;
+};
+/// out = in W^T + b
+struct Linear {
+    Value in;
+    ParameterId weight;
+    std::optional<ParameterId> bias;
+    Value out;
+};
+/// out = w (x - mean) / sqrt(variance + epsilon) + b, over the row (Ba, Kiros, Hinton 2016)
+struct LayerNorm {
+    Value in;
+    ParameterId weight, bias;
+    double epsilon;
+    Value out;
+};
+/// out = w x / sqrt(mean(x^2) + epsilon), over the row (Zhang, Sennrich 2019)
+struct RmsNorm {
+    Value in;
+    ParameterId weight;
+    double epsilon;
+    Value out;
+};
+/// Rotary positions, rotate-half form: entries i and i + head_size/2 of each head turn by
+/// position * theta^(-2i/head_size) (Su et al. 2021, as Hugging Face stores LLaMA).
+struct Rotary {
+    Value in;
+    Index head_size;
+    double theta;
+    Value out;
+};
+/// out = softmax(scale q k^T + mask) v per head, causal; query head h uses key/value head h / (heads / kv_heads).
+/// With a window w a token sees the w latest tokens, its own included. Queries may be the read tokens only.
+struct Attention {
+    Value query, key, value;
+    Index heads, key_value_heads, head_size;
+    double scale;
+    std::optional<Index> window;
+    Value out;
+};
+struct Activate {
+    Value in;
+    Activation function;
+    Value out;
+};
+/// out = a * b, entry by entry
+struct Multiply {
+    Value a, b;
+    Value out;
+};
+/// out = a + b
+struct Add {
+    Value a, b;
+    Value out;
+};
+/// out = the rows of `in` at which the outputs are read
+struct AtReads {
+    Value in;
+    Value out;
+};
+/// The last operation: logits of the label words, in table[label id]^T, per example.
+struct LabelLogits {
+    Value in;  ///< rows: reads
+    ParameterId table;
+};
+
+}  // namespace operation
+
+using Operation =
+    std::variant<operation::Embedding, operation::Positions, operation::Linear, operation::LayerNorm,
+                 operation::RmsNorm, operation::Rotary, operation::Attention, operation::Activate,
+                 operation::Multiply, operation::Add, operation::AtReads, operation::LabelLogits>;
+
+/// An architecture with its sizes filled in: parameters, activations and the operations in forward order.
+/// An architecture file calls the functions below in the order of its forward pass and nothing else; the backward
+/// pass follows from the operations.
+class Program {
+  public:
+    ParameterId parameter(std::string name, std::vector<Index> shape, ParameterKind kind);
+
+    Value embedding(ParameterId table);
+    Value positions(Value in, ParameterId table);
+    Value linear(Value in, ParameterId weight, std::optional<ParameterId> bias = std::nullopt);
+    Value layer_norm(Value in, ParameterId weight, ParameterId bias, double epsilon);
+    Value rms_norm(Value in, ParameterId weight, double epsilon);
+    Value rotary(Value in, Index head_size, double theta);
+    /// The operation's `out` is filled in.
+    Value attention(operation::Attention attention);
+    Value activate(Value in, Activation function);
+    Value multiply(Value a, Value b);
+    Value add(Value a, Value b);
+    Value at_reads(Value in);
+    void label_logits(Value in, ParameterId table);
+
+    const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
+    const std::vector<ValueShape>& values() const noexcept { return values_; }
+    const std::vector<Operation>& operations() const noexcept { return operations_; }
+    const ValueShape& shape(Value value) const { return values_[value.id]; }
+
+    Index vocabulary_size = 0;  ///< token ids are 0 .. vocabulary_size - 1
+    Index maximum_length = 0;   ///< tokens that the model has positions for
+
+  private:
+    Value new_value(RowSet rows, Index width);
+    Value append(Operation operation, Value out);
+
+    std::vector<Parameter> parameters_;
+    std::vector<ValueShape> values_;
+    std::vector<Operation> operations_;
+};
+
+}  // namespace tangram

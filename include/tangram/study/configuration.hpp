@@ -1,0 +1,62 @@
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+/// A study file (TOML) with every default filled in; names and meanings are the contract's. Paths are absolute after
+/// reading. std::nullopt stands for "auto".
+struct Study {
+    struct {
+        std::string path, init = "pretrained", head = "lm", head_init = "random";
+        Index seed = 1;
+    } model;
+    struct {
+        std::string train, test, text = "text", label = "label";
+        std::vector<std::string> labels;
+        std::string tmpl;  ///< the key `template`
+        std::vector<std::string> label_words;
+        Index max_length = 64, samples = 0, test_samples = 0, seed = 1;
+    } data;
+    struct {
+        std::vector<std::string> parameters{"all"};
+        Index lora_rank = 0;
+        double lora_alpha = 0;
+        Index lora_seed = 1;
+        std::string output;  ///< empty: margin for two labels, else logits
+        std::vector<std::string> formula{"sgd"};
+        std::string precision = "mixed";
+        Index sketch = 0;
+        std::string groups = "none";
+    } kernel;
+    struct {
+        std::string solver = "auto";
+        bool vectors = true;
+        Index count = 0, block = 0;
+    } spectrum;
+    struct {
+        std::optional<double> noise, radius, step_size;
+        bool center = true;
+        std::vector<Index> sizes;
+        Index repeats = 5, neighbours = 0;
+    } rates;
+    struct {
+        std::string path;
+        bool save_gram = true;
+        double checkpoint_minutes = 10;
+    } output;
+};
+
+/// Reads a study file and applies `--set key=value` in order (the value in TOML, or bare text as a string). Local.
+/// @throws Error(study) naming the file, the key in full and, for an unknown key, the nearest one; also for values
+///         outside the contract's and for keys of the contract that this version cannot serve yet.
+Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings);
+
+/// The whole study as TOML text, defaults included: what the output file keeps.
+std::string to_toml(const Study& study);
+
+}  // namespace tangram

@@ -1,0 +1,44 @@
+#pragma once
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+/// What the program tells a person: rank 0 speaks, the others are silent. Messages and progress go to standard
+/// error, results to standard output; --log-json repeats every message as one JSON object per line
+/// {"seconds", "level", "text"} and progress as {"seconds", "level": "progress", "stage", "done", "units"}.
+class Log {
+  public:
+    /// @param speaks  rank 0
+    /// @param json    empty: none. @throws Error(output) where it cannot be opened (on the speaking rank alone)
+    Log(bool speaks, bool quiet, const std::filesystem::path& json);
+    ~Log();
+
+    void say(const std::string& text);   ///< a stage begins or ends
+    void warn(const std::string& text);  ///< said even where quiet
+    /// A result, on standard output.
+    void result(const std::string& text);
+
+    /// A stage of `units` equal steps begins; progress() shows a bar on a terminal, else a line every few seconds, with
+    /// the time that is left at the speed so far.
+    void start(const std::string& stage, Index units, Index done = 0);
+    void progress(Index done);
+    void finish();
+
+    double seconds() const;  ///< since the log was made
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+/// "1 h 02 min", "3 min 05 s", "4.2 s".
+std::string duration_text(double seconds);
+/// "3.2 GiB", "12 MiB".
+std::string bytes_text(double bytes);
+
+}  // namespace tangram

@@ -1,0 +1,488 @@
+#include "tangram/model/network.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "operations.hpp"
+#include "tangram/error.hpp"
+
+namespace tangram {
+
+namespace {
+
+template <class... Functions>
+struct Overloaded : Functions... {
+    using Functions::operator()...;
+};
+
+/// A row-major buffer whose rows are rounded up to whole chunks; it only ever grows.
+template <class Real>
+struct Rows {
+    std::vector<Real> entries;
+    Index width = 0;
+
+    void reserve(Index rows) {
+        const auto needed = static_cast<std::size_t>(operations::padded(rows) * width);
+        if (entries.size() < needed) entries.resize(needed);
+    }
+    Real* row(Index r) { return entries.data() + r * width; }
+    const Real* row(Index r) const { return entries.data() + r * width; }
+};
+
+/// "[3, 4]"
+std::string text_of(const std::vector<Index>& shape) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+    return text + "]";
+}
+
+}  // namespace
+
+std::vector<std::vector<Factor>> factors_of(const Program& program) {
+    std::vector<std::vector<Factor>> factors(program.parameters().size());
+    using Kind = Factor::Kind;
+    for (std::size_t o = 0; o < program.operations().size(); ++o) {
+        const auto add = [&](ParameterId parameter, Kind kind, Value delta, Value input) {
+            factors[parameter].push_back({kind, delta, input, o});
+        };
+        std::visit(Overloaded{
+                       [&](const operation::Embedding& op) { add(op.table, Kind::token_rows, op.out, op.out); },
+                       [&](const operation::Positions& op) { add(op.table, Kind::position_rows, op.out, op.in); },
+                       [&](const operation::Linear& op) {
+                           add(op.weight, Kind::outer, op.out, op.in);
+                           if (op.bias) add(*op.bias, Kind::sum, op.out, op.in);
+                       },
+                       [&](const operation::LayerNorm& op) {
+                           add(op.weight, Kind::normalised, op.out, op.in);
+                           add(op.bias, Kind::sum, op.out, op.in);
+                       },
+                       [&](const operation::RmsNorm& op) { add(op.weight, Kind::normalised, op.out, op.in); },
+                       [&](const operation::LabelLogits& op) { add(op.table, Kind::label_rows, op.in, op.in); },
+                       [](const auto&) {},
+                   },
+                   program.operations()[o]);
+    }
+    return factors;
+}
+
+template <class Real>
+struct Network<Real>::State {
+    Program program;
+    std::vector<std::int32_t> label_ids;
+    std::vector<std::vector<Real>> weights;  // by parameter
+
+    // Of the block that went through last.
+    TokenBlock block;
+    std::vector<Rows<Real>> values, gradients;                                    // by value
+    std::vector<std::vector<operations::NormStatistics<Real>>> statistics;       // by operation: norms, per row
+    std::vector<Rows<Real>> slopes;                                               // by operation: activations
+    std::vector<Real> logits, seeds;                                              // examples x C
+    std::vector<std::vector<Real>> cosines, sines;                                // by operation: rotary tables
+    std::vector<Real> chunk, scratch;
+    operations::HeadScratch<Real> head_scratch;
+
+    Index row_count(RowSet set) const {
+        return set == RowSet::tokens ? block.offsets.back() : block.examples();
+    }
+    RowRange rows_of(RowSet set, Index example) const {
+        if (set == RowSet::reads) return {example, example + 1};
+        const auto e = static_cast<std::size_t>(example);
+        return {block.offsets[e], block.offsets[e + 1]};
+    }
+    /// Position in its example of each row of a row set; `visit(row, position)`.
+    template <class Visit>
+    void for_positions(RowSet set, Visit visit) const {
+        for (Index e = 0; e < block.examples(); ++e) {
+            const Index start = block.offsets[static_cast<std::size_t>(e)];
+            if (set == RowSet::reads) {
+                visit(e, block.reads[static_cast<std::size_t>(e)] - start);
+            } else {
+                const RowRange range = rows_of(set, e);
+                for (Index row = range.first; row < range.last; ++row) visit(row, row - start);
+            }
+        }
+    }
+    Index width(Value value) const { return program.shape(value).width; }
+    Index count(Value value) const { return row_count(program.shape(value).rows); }
+    Real* row(Value value, Index r) { return values[value.id].row(r); }
+    Real* slope(Value value, Index r) { return gradients[value.id].row(r); }
+    const Real* weight(ParameterId parameter) const { return weights[parameter].data(); }
+    const Real* table_row(ParameterId table, Index r) const {
+        return weights[table].data() + r * program.parameters()[table].shape[1];
+    }
+    const Real* label_row(ParameterId table, std::size_t c) const { return table_row(table, label_ids[c]); }
+
+    /// visit(head, offset of queries, offset of keys, first query row, first key row) for each example and head.
+    template <class Visit>
+    void for_heads(const operation::Attention& op, Visit visit) {
+        const RowSet query_rows = program.shape(op.query).rows;
+        operations::Head<Real> head;
+        head.size = op.head_size;
+        head.query_stride = width(op.query);
+        head.key_stride = width(op.key);
+        head.scale = static_cast<Real>(op.scale);
+        for (Index e = 0; e < block.examples(); ++e) {
+            const RowRange tokens = rows_of(RowSet::tokens, e), queries = rows_of(query_rows, e);
+            head.queries = queries.size();
+            head.keys = tokens.size();
+            head.first_position = query_rows == RowSet::tokens
+                                      ? 0
+                                      : block.reads[static_cast<std::size_t>(e)] - tokens.first;
+            head.window = op.window.value_or(head.keys);
+            for (Index h = 0; h < op.heads; ++h) {
+                const Index group = h / (op.heads / op.key_value_heads);
+                visit(head, h * op.head_size, group * op.head_size, queries.first, tokens.first);
+            }
+        }
+    }
+
+    void prepare_rotary(std::size_t o, const operation::Rotary& op) {
+        Index longest = 0;
+        for (Index e = 0; e < block.examples(); ++e)
+            longest = std::max(longest, rows_of(RowSet::tokens, e).size());
+        const Index half = op.head_size / 2;
+        if (std::ssize(cosines[o]) >= longest * half) return;
+        cosines[o].resize(static_cast<std::size_t>(longest * half));
+        sines[o].resize(cosines[o].size());
+        for (Index position = 0; position < longest; ++position)
+            for (Index i = 0; i < half; ++i) {
+                const double frequency =
+                    std::pow(op.theta, -2.0 * static_cast<double>(i) / static_cast<double>(op.head_size));
+                const double angle = static_cast<double>(position) * frequency;
+                cosines[o][static_cast<std::size_t>(position * half + i)] = static_cast<Real>(std::cos(angle));
+                sines[o][static_cast<std::size_t>(position * half + i)] = static_cast<Real>(std::sin(angle));
+            }
+    }
+
+    /// out += (or =) the rotation of in by `direction` (1 forward, -1 backward: its transpose) times the angle.
+    template <bool accumulate>
+    void rotate(std::size_t o, const operation::Rotary& op, const Rows<Real>& in, Rows<Real>& out, Real direction) {
+        const Index half = op.head_size / 2;
+        const Index head_count = width(op.in) / op.head_size;
+        for_positions(program.shape(op.in).rows, [&](Index r, Index position) {
+            const Real* const c = cosines[o].data() + position * half;
+            const Real* const s = sines[o].data() + position * half;
+            for (Index h = 0; h < head_count; ++h) {
+                const Real* const a = in.row(r) + h * op.head_size;
+                Real* const b = out.row(r) + h * op.head_size;
+                for (Index i = 0; i < half; ++i) {
+                    const Real sine = direction * s[i];
+                    const Real first = a[i] * c[i] - a[i + half] * sine;
+                    const Real second = a[i + half] * c[i] + a[i] * sine;
+                    b[i] = accumulate ? b[i] + first : first;
+                    b[i + half] = accumulate ? b[i + half] + second : second;
+                }
+            }
+        });
+    }
+
+    void forward(std::size_t, const operation::Embedding& op) {
+        for (Index r = 0; r < count(op.out); ++r)
+            std::copy_n(table_row(op.table, block.token_ids[static_cast<std::size_t>(r)]), width(op.out),
+                        row(op.out, r));
+    }
+    void forward(std::size_t, const operation::Positions& op) {
+        for_positions(program.shape(op.in).rows, [&](Index r, Index position) {
+            std::copy_n(row(op.in, r), width(op.in), row(op.out, r));
+            operations::add_scaled(width(op.in), Real(1), table_row(op.table, position), row(op.out, r));
+        });
+    }
+    void forward(std::size_t, const operation::Linear& op) {
+        const Index d_in = width(op.in), d_out = width(op.out), rows = count(op.out);
+        for (Index r = 0; r < rows; r += arithmetic::linear_rows)
+            operations::linear_chunk(row(op.in, r), weight(op.weight), d_out, d_in, row(op.out, r));
+        if (op.bias)
+            for (Index r = 0; r < rows; ++r)
+                operations::add_scaled(d_out, Real(1), weight(*op.bias), row(op.out, r));
+    }
+    void forward(std::size_t o, const operation::LayerNorm& op) {
+        const Index n = width(op.in), rows = count(op.in);
+        const Real *const w = weight(op.weight), *const b = weight(op.bias);
+        statistics[o].resize(static_cast<std::size_t>(rows));
+        for (Index r = 0; r < rows; ++r) {
+            const Real* const x = row(op.in, r);
+            const auto s = operations::layer_norm_statistics(x, n, op.epsilon, scratch);
+            statistics[o][static_cast<std::size_t>(r)] = s;
+            Real* const y = row(op.out, r);
+            for (Index i = 0; i < n; ++i) y[i] = (x[i] - s.mean) * s.inverse * w[i] + b[i];
+        }
+    }
+    void forward(std::size_t o, const operation::RmsNorm& op) {
+        const Index n = width(op.in), rows = count(op.in);
+        const Real* const w = weight(op.weight);
+        statistics[o].resize(static_cast<std::size_t>(rows));
+        for (Index r = 0; r < rows; ++r) {
+            const Real* const x = row(op.in, r);
+            const auto s = operations::rms_norm_statistics(x, n, op.epsilon);
+            statistics[o][static_cast<std::size_t>(r)] = s;
+            Real* const y = row(op.out, r);
+            for (Index i = 0; i < n; ++i) y[i] = x[i] * s.inverse * w[i];
+        }
+    }
+    void forward(std::size_t o, const operation::Rotary& op) {
+        prepare_rotary(o, op);
+        rotate<false>(o, op, values[op.in.id], values[op.out.id], Real(1));
+    }
+    void forward(std::size_t, const operation::Attention& op) {
+        for_heads(op, [&](const operations::Head<Real>& head, Index q, Index k, Index query_row, Index key_row) {
+            operations::attention_forward(head, row(op.query, query_row) + q, row(op.key, key_row) + k,
+                                          row(op.value, key_row) + k, row(op.out, query_row) + q, head_scratch);
+        });
+    }
+    void forward(std::size_t o, const operation::Activate& op) {
+        const Index n = count(op.in) * width(op.in);
+        slopes[o].width = width(op.in);
+        slopes[o].reserve(count(op.in));
+        const Real* const x = row(op.in, 0);
+        Real *const y = row(op.out, 0), *const slope_out = slopes[o].row(0);
+        for (Index i = 0; i < n; ++i) operations::activate(op.function, x[i], y[i], slope_out[i]);
+    }
+    void forward(std::size_t, const operation::Multiply& op) {
+        const Real *const a = row(op.a, 0), *const b = row(op.b, 0);
+        Real* const y = row(op.out, 0);
+        for (Index i = 0; i < count(op.out) * width(op.out); ++i) y[i] = a[i] * b[i];
+    }
+    void forward(std::size_t, const operation::Add& op) {
+        const Real *const a = row(op.a, 0), *const b = row(op.b, 0);
+        Real* const y = row(op.out, 0);
+        for (Index i = 0; i < count(op.out) * width(op.out); ++i) y[i] = a[i] + b[i];
+    }
+    void forward(std::size_t, const operation::AtReads& op) {
+        for (Index e = 0; e < block.examples(); ++e)
+            std::copy_n(row(op.in, block.reads[static_cast<std::size_t>(e)]), width(op.in), row(op.out, e));
+    }
+    void forward(std::size_t, const operation::LabelLogits& op) {
+        logits.resize(static_cast<std::size_t>(block.examples()) * label_ids.size());
+        for (Index e = 0; e < block.examples(); ++e)
+            for (std::size_t c = 0; c < label_ids.size(); ++c)
+                logits[static_cast<std::size_t>(e) * label_ids.size() + c] =
+                    operations::dot(row(op.in, e), label_row(op.table, c), width(op.in));
+    }
+
+    void backward(std::size_t, const operation::Embedding&) {}
+    void backward(std::size_t, const operation::Positions& op) {
+        operations::add_scaled(count(op.in) * width(op.in), Real(1), slope(op.out, 0), slope(op.in, 0));
+    }
+    void backward(std::size_t, const operation::Linear& op) {
+        const Index d_in = width(op.in), d_out = width(op.out), rows = count(op.out);
+        chunk.resize(static_cast<std::size_t>(arithmetic::linear_rows * d_in));
+        for (Index r = 0; r < rows; r += arithmetic::linear_rows) {
+            operations::linear_chunk_backward(slope(op.out, r), weight(op.weight), d_out, d_in, chunk.data());
+            const Index valid = std::min(arithmetic::linear_rows, rows - r);
+            operations::add_scaled(valid * d_in, Real(1), chunk.data(), slope(op.in, r));
+        }
+    }
+    void norm_backward(std::size_t o, Value in, Value out, ParameterId w, bool centred) {
+        for (Index r = 0; r < count(in); ++r)
+            operations::norm_backward(row(in, r), weight(w), slope(out, r),
+                                      statistics[o][static_cast<std::size_t>(r)], centred, width(in),
+                                      slope(in, r), scratch);
+    }
+    void backward(std::size_t o, const operation::LayerNorm& op) {
+        norm_backward(o, op.in, op.out, op.weight, true);
+    }
+    void backward(std::size_t o, const operation::RmsNorm& op) {
+        norm_backward(o, op.in, op.out, op.weight, false);
+    }
+    void backward(std::size_t o, const operation::Rotary& op) {
+        rotate<true>(o, op, gradients[op.out.id], gradients[op.in.id], Real(-1));
+    }
+    void backward(std::size_t, const operation::Attention& op) {
+        for_heads(op, [&](const operations::Head<Real>& head, Index q, Index k, Index query_row, Index key_row) {
+            operations::attention_backward(head, row(op.query, query_row) + q, row(op.key, key_row) + k,
+                                           row(op.value, key_row) + k, slope(op.out, query_row) + q,
+                                           slope(op.query, query_row) + q, slope(op.key, key_row) + k,
+                                           slope(op.value, key_row) + k, head_scratch);
+        });
+    }
+    void backward(std::size_t o, const operation::Activate& op) {
+        const Real *const dy = slope(op.out, 0), *const slope_out = slopes[o].row(0);
+        Real* const dx = slope(op.in, 0);
+        for (Index i = 0; i < count(op.in) * width(op.in); ++i) dx[i] += dy[i] * slope_out[i];
+    }
+    void backward(std::size_t, const operation::Multiply& op) {
+        const Index n = count(op.out) * width(op.out);
+        const Real *const a = row(op.a, 0), *const b = row(op.b, 0), *const dy = slope(op.out, 0);
+        Real *const da = slope(op.a, 0), *const db = slope(op.b, 0);
+        for (Index i = 0; i < n; ++i) {
+            da[i] += dy[i] * b[i];
+            db[i] += dy[i] * a[i];
+        }
+    }
+    void backward(std::size_t, const operation::Add& op) {
+        const Index n = count(op.out) * width(op.out);
+        operations::add_scaled(n, Real(1), slope(op.out, 0), slope(op.a, 0));
+        operations::add_scaled(n, Real(1), slope(op.out, 0), slope(op.b, 0));
+    }
+    void backward(std::size_t, const operation::AtReads& op) {
+        for (Index e = 0; e < block.examples(); ++e)
+            operations::add_scaled(width(op.in), Real(1), slope(op.out, e),
+                                   slope(op.in, block.reads[static_cast<std::size_t>(e)]));
+    }
+    void backward(std::size_t, const operation::LabelLogits& op) {
+        for (Index e = 0; e < block.examples(); ++e)
+            for (std::size_t c = 0; c < label_ids.size(); ++c)
+                operations::add_scaled(width(op.in), seeds[static_cast<std::size_t>(e) * label_ids.size() + c],
+                                       label_row(op.table, c), slope(op.in, e));
+    }
+};
+
+template <class Real>
+Network<Real>::Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids)
+    : state_(std::make_unique<State>()) {
+    State& s = *state_;
+    s.program = std::move(program);
+    s.label_ids = std::move(label_ids);
+    for (const Parameter& parameter : s.program.parameters()) {
+        const TensorView* const tensor = weights.find(parameter.name);
+        if (tensor == nullptr)
+            throw Error(ExitStatus::input,
+                        fmt::format("{}: tensor {} is missing; the model's config.json asks for it",
+                                    weights.name(), parameter.name));
+        if (tensor->shape != parameter.shape)
+            throw Error(ExitStatus::input,
+                        fmt::format("{}: tensor {} has shape {}, config.json asks for {}", weights.name(),
+                                    parameter.name, text_of(tensor->shape), text_of(parameter.shape)));
+        s.weights.push_back(weights.template read<Real>(*tensor));
+    }
+    s.values.resize(s.program.values().size());
+    for (std::size_t v = 0; v < s.values.size(); ++v) s.values[v].width = s.program.values()[v].width;
+    s.gradients = s.values;
+    const std::size_t operations = s.program.operations().size();
+    s.statistics.resize(operations);
+    s.slopes.resize(operations);
+    s.cosines.resize(operations);
+    s.sines.resize(operations);
+}
+
+template <class Real>
+Network<Real>::~Network() = default;
+template <class Real>
+Network<Real>::Network(Network&&) noexcept = default;
+
+template <class Real>
+const Program& Network<Real>::program() const {
+    return state_->program;
+}
+
+template <class Real>
+Index Network<Real>::labels() const {
+    return std::ssize(state_->label_ids);
+}
+
+template <class Real>
+std::span<const std::int32_t> Network<Real>::label_ids() const {
+    return state_->label_ids;
+}
+
+template <class Real>
+void Network<Real>::forward(const TokenBlock& block) {
+    State& s = *state_;
+    s.block = block;
+    for (std::size_t v = 0; v < s.values.size(); ++v) s.values[v].reserve(s.row_count(s.program.values()[v].rows));
+    for (std::size_t o = 0; o < s.program.operations().size(); ++o)
+        std::visit([&](const auto& op) { s.forward(o, op); }, s.program.operations()[o]);
+}
+
+template <class Real>
+std::span<const Real> Network<Real>::logits() const {
+    return state_->logits;
+}
+
+template <class Real>
+void Network<Real>::backward(std::span<const Real> seeds) {
+    State& s = *state_;
+    s.seeds.assign(seeds.begin(), seeds.end());
+    for (std::size_t v = 0; v < s.gradients.size(); ++v) {
+        const Index rows = s.row_count(s.program.values()[v].rows);
+        s.gradients[v].reserve(rows);
+        std::fill_n(s.gradients[v].entries.begin(), rows * s.gradients[v].width, Real(0));
+    }
+    for (std::size_t o = s.program.operations().size(); o-- > 0;)
+        std::visit([&](const auto& op) { s.backward(o, op); }, s.program.operations()[o]);
+}
+
+template <class Real>
+RowRange Network<Real>::rows(RowSet set, Index example) const {
+    return state_->rows_of(set, example);
+}
+
+template <class Real>
+const Real* Network<Real>::value(Value value) const {
+    return state_->values[value.id].row(0);
+}
+
+template <class Real>
+const Real* Network<Real>::gradient(Value value) const {
+    return state_->gradients[value.id].row(0);
+}
+
+template <class Real>
+void Network<Real>::add_vector(const Factor& factor, Index example, Real* out) const {
+    const State& s = *state_;
+    const Index n = s.width(factor.delta);
+    const RowRange range = s.rows_of(s.program.shape(factor.delta).rows, example);
+    for (Index r = range.first; r < range.last; ++r) {
+        const Real* const delta = s.gradients[factor.delta.id].row(r);
+        if (factor.kind == Factor::Kind::sum) {
+            for (Index i = 0; i < n; ++i) out[i] += delta[i];
+        } else {
+            const Real* const x = s.values[factor.input.id].row(r);
+            const auto statistics = s.statistics[factor.operation][static_cast<std::size_t>(r)];
+            for (Index i = 0; i < n; ++i) out[i] += delta[i] * ((x[i] - statistics.mean) * statistics.inverse);
+        }
+    }
+}
+
+template <class Real>
+std::span<Real> Network<Real>::weights(ParameterId parameter) {
+    return state_->weights[parameter];
+}
+
+template class Network<float>;
+template class Network<double>;
+
+template <class Real>
+bool rows_are_position_independent(Index d_out, Index d_in) {
+    constexpr Index rows = arithmetic::linear_rows;
+    // Rows that are all equal must give rows that are all equal; entries with full mantissas, so that another
+    // order of summation shows.
+    std::vector<Real> weight(static_cast<std::size_t>(d_out * d_in));
+    for (std::size_t i = 0; i < weight.size(); ++i)
+        weight[i] = static_cast<Real>(std::sin(1.0 + static_cast<double>(i)));
+    const auto equal_rows = [&](Index width) {
+        std::vector<Real> x(static_cast<std::size_t>(rows * width));
+        for (Index i = 0; i < rows * width; ++i)
+            x[static_cast<std::size_t>(i)] = static_cast<Real>(std::cos(0.7 * static_cast<double>(i % width)));
+        return x;
+    };
+    const auto all_equal = [&](const std::vector<Real>& y, Index width) {
+        for (Index r = 1; r < rows; ++r)
+            if (!std::equal(y.begin(), y.begin() + width, y.begin() + r * width)) return false;
+        return true;
+    };
+    std::vector<Real> y(static_cast<std::size_t>(rows * d_out)), x(static_cast<std::size_t>(rows * d_in));
+    operations::linear_chunk(equal_rows(d_in).data(), weight.data(), d_out, d_in, y.data());
+    operations::linear_chunk_backward(equal_rows(d_out).data(), weight.data(), d_out, d_in, x.data());
+    return all_equal(y, d_out) && all_equal(x, d_in);
+}
+
+template bool rows_are_position_independent<float>(Index, Index);
+template bool rows_are_position_independent<double>(Index, Index);
+
+std::vector<std::string> unused_tensors(const Program& program, const Weights& weights) {
+    std::set<std::string> used;
+    for (const Parameter& parameter : program.parameters()) used.insert(parameter.name);
+    std::vector<std::string> unused;
+    for (const TensorView& tensor : weights.tensors()) {
+        // Causal masks and rotary frequencies that older files carry are not weights.
+        const bool buffer = tensor.name.ends_with("attention.bias") || tensor.name.ends_with("masked_bias") ||
+                            tensor.name.ends_with("rotary_emb.inv_freq");
+        if (!buffer && !used.contains(tensor.name)) unused.push_back(tensor.name);
+    }
+    return unused;
+}
+
+}  // namespace tangram

@@ -1,0 +1,240 @@
+#include "tangram/parallel/distributed_matrix.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "blacs.hpp"
+
+namespace tangram {
+
+Index BlockCyclic::local_size(int process) const {
+    const Index whole = size / block, extra = size % block;
+    const Index mine = whole / processes, left = whole % processes;
+    return mine * block + (process < left ? block : process == left ? extra : 0);
+}
+
+namespace {
+
+/// Entries of one block column (or row) of a matrix travel at once; the pieces bound the buffers.
+MPI_Request& post(std::vector<MPI_Request>& requests) { return requests.emplace_back(MPI_REQUEST_NULL); }
+
+void wait_all(std::vector<MPI_Request>& requests) {
+    TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages"), requests.data(), MPI_STATUSES_IGNORE));
+    requests.clear();
+}
+
+/// Local rows of `matrix` on this process fit into BLACS's integers; said before anything is allocated.
+Index checked_local_size(const BlockCyclic& layout, int process, const char* what) {
+    const Index size = layout.local_size(process);
+    if (layout.local_size(0) > std::numeric_limits<int>::max())
+        throw Error(ExitStatus::study,
+                    fmt::format("{} {} per rank do not fit into ScaLAPACK's 32-bit integers; use a grid of at least {} "
+                                "processes in that direction",
+                                layout.local_size(0), what,
+                                layout.size / std::numeric_limits<int>::max() + 1));
+    return size;
+}
+
+}  // namespace
+
+DistributedMatrix::DistributedMatrix(const ProcessGrid& grid, Index rows, Index columns, Index block)
+    : grid_(&grid), row_layout_{rows, block, grid.rows()}, column_layout_{columns, block, grid.columns()} {
+    if (rows < 0 || columns < 0 || block < 1)
+        throw Error(ExitStatus::study,
+                    fmt::format("a distributed matrix of {} x {} in blocks of {} is not possible", rows, columns, block));
+    local_rows_ = checked_local_size(row_layout_, grid.row(), "rows");
+    local_columns_ = checked_local_size(column_layout_, grid.column(), "columns");
+    local_.assign(static_cast<std::size_t>(local_rows_ * local_columns_), 0.0);
+}
+
+DistributedMatrix DistributedMatrix::copy() const { return DistributedMatrix(*this); }
+
+std::array<int, 9> DistributedMatrix::descriptor() const {
+    const int nb = narrow(block(), "block size");
+    return {1,  grid_->context(), narrow(rows(), "rows"), narrow(columns(), "columns"), nb, nb, 0, 0,
+            narrow(lld(), "leading dimension")};
+}
+
+DistributedMatrix redistribute(const DistributedMatrix& matrix, const ProcessGrid& grid, Index block) {
+    DistributedMatrix out(grid, matrix.rows(), matrix.columns(), block);
+    const int m = narrow(matrix.rows(), "rows"), n = narrow(matrix.columns(), "columns"), one = 1;
+    if (m == 0 || n == 0) return out;
+    const auto from = matrix.descriptor(), to = out.descriptor();
+    const int context = grid.context();
+    pdgemr2d_(&m, &n, matrix.data(), &one, &one, from.data(), out.data(), &one, &one, to.data(), &context);
+    return out;
+}
+
+DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& b) {
+    if (a.columns() != b.rows() || a.block() != b.block())
+        throw Error(ExitStatus::study, "matrices of unlike sizes or blocks cannot be multiplied");
+    DistributedMatrix c(a.grid(), a.rows(), b.columns(), a.block());
+    const int m = narrow(a.rows(), "rows"), n = narrow(b.columns(), "columns"), k = narrow(a.columns(), "columns");
+    const int one = 1;
+    const double alpha = 1, beta = 0;
+    const auto da = a.descriptor(), db = b.descriptor(), dc = c.descriptor();
+    if (m > 0 && n > 0 && k > 0)
+        pdgemm_("N", "N", &m, &n, &k, &alpha, a.data(), &one, &one, da.data(), b.data(), &one, &one, db.data(), &beta,
+                c.data(), &one, &one, dc.data());
+    return c;
+}
+
+std::vector<double> gather(const DistributedMatrix& matrix, int root) {
+    const ProcessGrid& grid = matrix.grid();
+    const MPI_Comm comm = grid.comm().get();
+    const bool is_root = grid.comm().rank() == root;
+    std::vector<double> all(is_root ? static_cast<std::size_t>(matrix.rows() * matrix.columns()) : 0);
+    std::vector<double> column(static_cast<std::size_t>(matrix.rows()));
+    // Column by column: the owners send their rows of it, the root puts them in place.
+    std::vector<MPI_Request> requests;
+    for (Index j = 0; j < matrix.local_columns(); ++j)
+        if (!is_root && matrix.local_rows() > 0) {
+            TANGRAM_MPI(MPI_Isend(matrix.data() + j * matrix.lld(), narrow(matrix.local_rows(), "rows"), MPI_DOUBLE,
+                                  root, 0, comm, &post(requests)));
+            if (requests.size() == 64) wait_all(requests);
+        }
+    if (is_root)
+        for (int p = 0; p < grid.rows(); ++p)
+            for (int q = 0; q < grid.columns(); ++q) {
+                const Index rows = matrix.row_layout().local_size(p);
+                for (Index j = 0; j < matrix.column_layout().local_size(q) && rows > 0; ++j) {
+                    const double* from = column.data();
+                    if (grid.rank_of(p, q) == root)
+                        from = matrix.data() + j * matrix.lld();
+                    else
+                        TANGRAM_MPI(MPI_Recv(column.data(), narrow(rows, "rows"), MPI_DOUBLE, grid.rank_of(p, q), 0,
+                                             comm, MPI_STATUS_IGNORE));
+                    double* const to =
+                        all.data() + matrix.column_layout().to_global(j, q) * matrix.rows();
+                    for (Index i = 0; i < rows; ++i) to[matrix.row_layout().to_global(i, p)] = from[i];
+                }
+            }
+    wait_all(requests);
+    return all;
+}
+
+DistributedMatrix principal_submatrix(const DistributedMatrix& matrix, std::span<const Index> indices) {
+    const ProcessGrid& grid = matrix.grid();
+    const MPI_Comm comm = grid.comm().get();
+    for (const Index index : indices)
+        if (index < 0 || index >= matrix.rows())
+            throw Error(ExitStatus::study, fmt::format("row {} is not in a matrix of {} rows", index, matrix.rows()));
+    const Index k = std::ssize(indices);
+    DistributedMatrix out(grid, k, k, matrix.block());
+    const int ranks = grid.comm().size();
+    const auto rank_of = [&](const DistributedMatrix& m, Index i, Index j) {
+        return grid.rank_of(m.row_layout().owner(i), m.column_layout().owner(j));
+    };
+    // Panels of columns bound the buffers; within a panel everybody enumerates the entries in the same order.
+    const Index panel = std::max<Index>(1, (Index{1} << 22) / std::max<Index>(1, k));
+    std::vector<std::vector<double>> to_send(static_cast<std::size_t>(ranks)), received(to_send.size());
+    std::vector<MPI_Request> requests;
+    for (Index first = 0; first < k; first += panel) {
+        const Index last = std::min(k, first + panel);
+        std::vector<Index> expected(static_cast<std::size_t>(ranks), 0);
+        for (auto& buffer : to_send) buffer.clear();
+        for (Index j = first; j < last; ++j) {
+            const Index from_column = indices[static_cast<std::size_t>(j)];
+            const bool have_column = matrix.column_layout().owner(from_column) == grid.column();
+            const bool want_column = out.column_layout().owner(j) == grid.column();
+            if (!have_column && !want_column) continue;
+            for (Index i = 0; i < k; ++i) {
+                const Index from_row = indices[static_cast<std::size_t>(i)];
+                if (have_column && matrix.row_layout().owner(from_row) == grid.row())
+                    to_send[static_cast<std::size_t>(rank_of(out, i, j))].push_back(
+                        matrix.data()[matrix.row_layout().to_local(from_row) +
+                                      matrix.column_layout().to_local(from_column) * matrix.lld()]);
+                if (want_column && out.row_layout().owner(i) == grid.row())
+                    ++expected[static_cast<std::size_t>(rank_of(matrix, from_row, from_column))];
+            }
+        }
+        for (int r = 0; r < ranks; ++r) {
+            auto& buffer = received[static_cast<std::size_t>(r)];
+            buffer.resize(static_cast<std::size_t>(expected[static_cast<std::size_t>(r)]));
+            if (!buffer.empty())
+                TANGRAM_MPI(MPI_Irecv(buffer.data(), narrow(std::ssize(buffer), "entries"), MPI_DOUBLE, r, 1, comm,
+                                      &post(requests)));
+        }
+        for (int r = 0; r < ranks; ++r) {
+            const auto& buffer = to_send[static_cast<std::size_t>(r)];
+            if (!buffer.empty())
+                TANGRAM_MPI(MPI_Isend(buffer.data(), narrow(std::ssize(buffer), "entries"), MPI_DOUBLE, r, 1, comm,
+                                      &post(requests)));
+        }
+        wait_all(requests);
+        std::vector<std::size_t> next(static_cast<std::size_t>(ranks), 0);
+        for (Index j = first; j < last; ++j) {
+            if (out.column_layout().owner(j) != grid.column()) continue;
+            for (Index i = 0; i < k; ++i) {
+                if (out.row_layout().owner(i) != grid.row()) continue;
+                const auto r = static_cast<std::size_t>(rank_of(matrix, indices[static_cast<std::size_t>(i)],
+                                                                indices[static_cast<std::size_t>(j)]));
+                out.data()[out.row_layout().to_local(i) + out.column_layout().to_local(j) * out.lld()] =
+                    received[r][next[r]++];
+            }
+        }
+    }
+    return out;
+}
+
+void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, Index block_column)) {
+    const ProcessGrid& grid = matrix.grid();
+    const MPI_Comm comm = grid.comm().get();
+    const Index nb = matrix.block(), blocks = matrix.row_layout().blocks();
+    const auto extent = [&](Index b) { return std::min(nb, matrix.rows() - b * nb); };
+    const auto rank_of = [&](Index I, Index J) {
+        return grid.rank_of(static_cast<int>(I % grid.rows()), static_cast<int>(J % grid.columns()));
+    };
+    const auto corner = [&](Index I, Index J) {
+        return matrix.data() + matrix.row_layout().to_local(I * nb) +
+               matrix.column_layout().to_local(J * nb) * matrix.lld();
+    };
+    const int me = grid.comm().rank();
+    struct Arrival {
+        Index I, J;  ///< the block to be set
+        std::vector<double> entries;
+    };
+    std::vector<MPI_Request> requests;
+    // For each block column J the blocks below the diagonal and their mirror images; a column's blocks bound the buffers.
+    for (Index J = 0; J < blocks; ++J) {
+        std::vector<std::vector<double>> outgoing;
+        std::vector<Arrival> incoming;
+        outgoing.reserve(static_cast<std::size_t>(blocks - J));
+        incoming.reserve(static_cast<std::size_t>(blocks - J));
+        for (Index I = J + 1; I < blocks; ++I) {
+            const Index from_row = is_set(I, J) ? I : J, from_column = is_set(I, J) ? J : I;
+            const int from = rank_of(from_row, from_column), to = rank_of(from_column, from_row);
+            const Index rows = extent(from_row), columns = extent(from_column);
+            const int count = narrow(rows * columns, "block");
+            if (from == me) {
+                // Packed transposed: the receiver's column-major block is columns x rows.
+                std::vector<double> packed(static_cast<std::size_t>(rows * columns));
+                const double* const block = corner(from_row, from_column);
+                for (Index c = 0; c < columns; ++c)
+                    for (Index r = 0; r < rows; ++r)
+                        packed[static_cast<std::size_t>(c + r * columns)] = block[r + c * matrix.lld()];
+                if (to == me) {
+                    incoming.push_back({from_column, from_row, std::move(packed)});
+                } else {
+                    outgoing.push_back(std::move(packed));
+                    TANGRAM_MPI(MPI_Isend(outgoing.back().data(), count, MPI_DOUBLE, to, 2, comm, &post(requests)));
+                }
+            } else if (to == me) {
+                incoming.push_back({from_column, from_row, std::vector<double>(static_cast<std::size_t>(count))});
+                TANGRAM_MPI(MPI_Irecv(incoming.back().entries.data(), count, MPI_DOUBLE, from, 2, comm,
+                                      &post(requests)));
+            }
+        }
+        wait_all(requests);
+        for (const Arrival& arrival : incoming) {
+            const Index rows = extent(arrival.I), columns = extent(arrival.J);
+            double* const block = corner(arrival.I, arrival.J);
+            for (Index c = 0; c < columns; ++c)
+                std::copy_n(arrival.entries.data() + c * rows, rows, block + c * matrix.lld());
+        }
+    }
+}
+
+}  // namespace tangram

@@ -1,0 +1,63 @@
+#include "tangram/parallel/process_grid.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "blacs.hpp"
+
+namespace tangram {
+
+ProcessGrid::ProcessGrid(MPI_Comm comm, int rows, int columns) : comm_(comm), rows_(rows), columns_(columns) {
+    if (rows < 1 || columns < 1 || static_cast<Index>(rows) * columns != comm_.size())
+        throw Error(ExitStatus::study,
+                    fmt::format("a process grid of {} x {} does not hold {} ranks", rows, columns, comm_.size()));
+    row_ = comm_.rank() / columns;
+    column_ = comm_.rank() % columns;
+    handle_ = Csys2blacs_handle(comm_.get());
+    context_ = handle_;
+    Cblacs_gridinit(&context_, "Row", rows, columns);
+    int blacs_rows = 0, blacs_columns = 0, blacs_row = -1, blacs_column = -1;
+    Cblacs_gridinfo(context_, &blacs_rows, &blacs_columns, &blacs_row, &blacs_column);
+    if (any_rank(comm_.get(), blacs_row != row_ || blacs_column != column_))
+        throw Error(ExitStatus::numerical, "BLACS numbers the processes of a grid otherwise than MPI");
+}
+
+ProcessGrid ProcessGrid::most_square(MPI_Comm comm) {
+    int size = 0;
+    TANGRAM_MPI(MPI_Comm_size(comm, &size));
+    int rows = 1;
+    for (int p = 1; static_cast<Index>(p) * p <= size; ++p)
+        if (size % p == 0) rows = p;
+    return ProcessGrid(comm, rows, size / rows);
+}
+
+ProcessGrid::ProcessGrid(ProcessGrid&& other) noexcept
+    : comm_(std::move(other.comm_)),
+      rows_(other.rows_),
+      columns_(other.columns_),
+      row_(other.row_),
+      column_(other.column_),
+      handle_(std::exchange(other.handle_, -1)),
+      context_(std::exchange(other.context_, -1)) {}
+
+ProcessGrid& ProcessGrid::operator=(ProcessGrid&& other) noexcept {
+    std::swap(comm_, other.comm_);
+    std::swap(rows_, other.rows_);
+    std::swap(columns_, other.columns_);
+    std::swap(row_, other.row_);
+    std::swap(column_, other.column_);
+    std::swap(handle_, other.handle_);
+    std::swap(context_, other.context_);
+    return *this;
+}
+
+ProcessGrid::~ProcessGrid() {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (context_ < 0 || finalized != 0) return;
+    Cblacs_gridexit(context_);
+    Cfree_blacs_system_handle(handle_);
+}
+
+}  // namespace tangram

@@ -1,0 +1,297 @@
+#include "tangram/study/configuration.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <toml++/toml.h>
+
+#include "tangram/error.hpp"
+#include "tangram/files/nearest.hpp"
+
+namespace tangram {
+
+namespace {
+
+/// A key whose value may be one string or a list of them.
+struct StringOrList {
+    std::vector<std::string>& values;
+};
+/// A number, or "auto".
+struct NumberOrAuto {
+    std::optional<double>& value;
+};
+
+/// Every key of the contract with the place where its value stands: reading, writing and suggesting go through here.
+template <class Visit>
+void for_each_key(Study& s, Visit&& visit) {
+    visit("model.path", s.model.path);
+    visit("model.init", s.model.init);
+    visit("model.head", s.model.head);
+    visit("model.head_init", s.model.head_init);
+    visit("model.seed", s.model.seed);
+    visit("data.train", s.data.train);
+    visit("data.test", s.data.test);
+    visit("data.text", s.data.text);
+    visit("data.label", s.data.label);
+    visit("data.labels", s.data.labels);
+    visit("data.template", s.data.tmpl);
+    visit("data.label_words", s.data.label_words);
+    visit("data.max_length", s.data.max_length);
+    visit("data.samples", s.data.samples);
+    visit("data.test_samples", s.data.test_samples);
+    visit("data.seed", s.data.seed);
+    visit("kernel.parameters", StringOrList{s.kernel.parameters});
+    visit("kernel.lora_rank", s.kernel.lora_rank);
+    visit("kernel.lora_alpha", s.kernel.lora_alpha);
+    visit("kernel.lora_seed", s.kernel.lora_seed);
+    visit("kernel.output", s.kernel.output);
+    visit("kernel.formula", StringOrList{s.kernel.formula});
+    visit("kernel.precision", s.kernel.precision);
+    visit("kernel.sketch", s.kernel.sketch);
+    visit("kernel.groups", s.kernel.groups);
+    visit("spectrum.solver", s.spectrum.solver);
+    visit("spectrum.vectors", s.spectrum.vectors);
+    visit("spectrum.count", s.spectrum.count);
+    visit("spectrum.block", s.spectrum.block);
+    visit("rates.noise", NumberOrAuto{s.rates.noise});
+    visit("rates.radius", NumberOrAuto{s.rates.radius});
+    visit("rates.step_size", NumberOrAuto{s.rates.step_size});
+    visit("rates.center", s.rates.center);
+    visit("rates.sizes", s.rates.sizes);
+    visit("rates.repeats", s.rates.repeats);
+    visit("rates.neighbours", s.rates.neighbours);
+    visit("output.path", s.output.path);
+    visit("output.save_gram", s.output.save_gram);
+    visit("output.checkpoint_minutes", s.output.checkpoint_minutes);
+}
+
+[[noreturn]] void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
+
+[[noreturn]] void wrong_type(const std::string& key, const char* expected) {
+    refuse(fmt::format("{} must be {}", key, expected));
+}
+
+void take(const std::string& key, const toml::node& node, std::string& value) {
+    if (!node.is_string()) wrong_type(key, "a string");
+    value = **node.as_string();
+}
+void take(const std::string& key, const toml::node& node, bool& value) {
+    if (!node.is_boolean()) wrong_type(key, "true or false");
+    value = **node.as_boolean();
+}
+void take(const std::string& key, const toml::node& node, Index& value) {
+    if (!node.is_integer()) wrong_type(key, "an integer");
+    value = **node.as_integer();
+}
+void take(const std::string& key, const toml::node& node, double& value) {
+    if (!node.is_number()) wrong_type(key, "a number");
+    value = *node.value<double>();
+    if (!std::isfinite(value)) wrong_type(key, "a finite number");
+}
+template <class Entry>
+void take(const std::string& key, const toml::node& node, std::vector<Entry>& values) {
+    if (!node.is_array()) wrong_type(key, "a list");
+    values.clear();
+    for (const toml::node& entry : *node.as_array()) {
+        values.emplace_back();
+        take(fmt::format("{}[{}]", key, values.size() - 1), entry, values.back());
+    }
+}
+void take(const std::string& key, const toml::node& node, StringOrList target) {
+    if (node.is_string())
+        target.values = {**node.as_string()};
+    else if (node.is_array())
+        take(key, node, target.values);
+    else
+        wrong_type(key, "a string or a list of strings");
+}
+void take(const std::string& key, const toml::node& node, NumberOrAuto target) {
+    if (node.is_string() && **node.as_string() == "auto") {
+        target.value.reset();
+    } else if (node.is_number()) {
+        double number = 0;
+        take(key, node, number);
+        target.value = number;
+    } else {
+        wrong_type(key, "a number or \"auto\"");
+    }
+}
+
+toml::table parse(std::string_view text, const std::string& name) {
+    try {
+        return toml::parse(text, name);
+    } catch (const toml::parse_error& e) {
+        refuse(fmt::format("{}: line {}: {}", name, e.source().begin.line, e.description()));
+    }
+}
+
+/// The value of `--set key=value`: TOML where it parses, bare text as a string otherwise.
+void apply_setting(toml::table& table, const std::string& setting) {
+    const auto equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0)
+        refuse(fmt::format("--set {}: write key=value, for example --set data.samples=128", setting));
+    const std::string key = setting.substr(0, equals), text = setting.substr(equals + 1);
+    toml::table value;
+    try {
+        value = toml::parse("value = " + text);
+    } catch (const toml::parse_error&) {
+        value = toml::table{{"value", text}};
+    }
+    if (value.size() != 1) value = toml::table{{"value", text}};
+    const auto dot = key.find('.');
+    if (dot == std::string::npos) refuse(fmt::format("--set {}: the key needs its section, as in data.samples", setting));
+    const std::string section = key.substr(0, dot);
+    if (!table.contains(section)) table.insert(section, toml::table{});
+    if (!table[section].is_table()) refuse(fmt::format("--set {}: [{}] is not a section", setting, section));
+    table[section].as_table()->insert_or_assign(key.substr(dot + 1), *value.get("value"));
+}
+
+void check_known(const toml::table& table, Study& study, const std::string& file) {
+    std::vector<std::string> known;
+    for_each_key(study, [&](const char* key, auto&&) { known.emplace_back(key); });
+    for (const auto& [section, node] : table) {
+        const std::string section_name(section.str());
+        for (const char* later : {"tasks", "finetune"})
+            if (section_name == later)
+                refuse(fmt::format("{}: [{}] is not available in this version of tangram; remove it", file, later));
+        if (!node.is_table()) {
+            refuse(fmt::format("{}: unknown key {}; did you mean {}?", file, section_name,
+                               nearest(section_name, known)));
+        }
+        for (const auto& [key, value] : *node.as_table()) {
+            const std::string full = section_name + "." + std::string(key.str());
+            if (std::find(known.begin(), known.end(), full) == known.end())
+                refuse(fmt::format("{}: unknown key {}; did you mean {}?", file, full, nearest(full, known)));
+        }
+    }
+}
+
+void one_of(const std::string& key, const std::string& value, std::initializer_list<const char*> values) {
+    std::string list;
+    for (const char* candidate : values) {
+        if (value == candidate) return;
+        list += (list.empty() ? "" : ", ") + fmt::format("\"{}\"", candidate);
+    }
+    refuse(fmt::format("{} = \"{}\" is not possible; use one of {}", key, value, list));
+}
+
+void at_least(const std::string& key, double value, double bound) {
+    if (!(value >= bound)) refuse(fmt::format("{} = {} must be at least {}", key, value, bound));
+}
+
+/// Values of the contract that this version does not serve: refused by name, never ignored.
+void only(const std::string& key, const std::string& value, const char* served) {
+    if (value != served)
+        refuse(fmt::format("{} = \"{}\" is not available in this version of tangram; use \"{}\"", key, value, served));
+}
+void only_zero(const std::string& key, double value) {
+    if (value != 0) refuse(fmt::format("{} = {} is not available in this version of tangram; leave it 0", key, value));
+}
+
+void check_values(const Study& s) {
+    one_of("model.init", s.model.init, {"pretrained", "random", "mixed"});
+    only("model.init", s.model.init, "pretrained");
+    one_of("model.head", s.model.head, {"lm", "classifier"});
+    only("model.head", s.model.head, "lm");
+    one_of("model.head_init", s.model.head_init, {"random", "least-squares"});
+    if (s.data.tmpl.empty() && !s.data.train.ends_with(".h5"))
+        refuse("data.template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
+    if (s.data.label_words.size() < 2 && !s.data.train.ends_with(".h5"))
+        refuse("data.label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
+    at_least("data.max_length", static_cast<double>(s.data.max_length), 1);
+    at_least("data.samples", static_cast<double>(s.data.samples), 0);
+    at_least("data.test_samples", static_cast<double>(s.data.test_samples), 0);
+    if (!s.data.labels.empty() && !s.data.label_words.empty() && s.data.labels.size() != s.data.label_words.size())
+        refuse(fmt::format("data.labels names {} labels, data.label_words gives {} words; give one word per label",
+                           s.data.labels.size(), s.data.label_words.size()));
+    if (!s.kernel.output.empty())
+        one_of("kernel.output", s.kernel.output, {"margin", "logits", "trace", "sum", "loss"});
+    if (s.kernel.formula.size() != 1 || s.kernel.formula[0] != "sgd") {
+        for (const std::string& formula : s.kernel.formula)
+            one_of("kernel.formula", formula, {"sgd", "signgd", "asymmetric-signgd"});
+        refuse("kernel.formula: this version of tangram serves \"sgd\" alone");
+    }
+    one_of("kernel.precision", s.kernel.precision, {"mixed", "double"});
+    only_zero("kernel.lora_rank", static_cast<double>(s.kernel.lora_rank));
+    only_zero("kernel.sketch", static_cast<double>(s.kernel.sketch));
+    one_of("kernel.groups", s.kernel.groups, {"none", "kind", "layer"});
+    only("kernel.groups", s.kernel.groups, "none");
+    only_zero("spectrum.count", static_cast<double>(s.spectrum.count));
+    at_least("spectrum.block", static_cast<double>(s.spectrum.block), 0);
+    if (s.rates.noise) at_least("rates.noise", *s.rates.noise, 0);
+    for (const auto& [key, value] :
+         {std::pair{"rates.radius", s.rates.radius}, std::pair{"rates.step_size", s.rates.step_size}})
+        if (value && !(*value > 0)) refuse(fmt::format("{} = {} must be positive", key, *value));
+    only_zero("rates.neighbours", static_cast<double>(s.rates.neighbours));
+    at_least("rates.repeats", static_cast<double>(s.rates.repeats), 1);
+    for (const Index size : s.rates.sizes) at_least("rates.sizes", static_cast<double>(size), 1);
+    at_least("output.checkpoint_minutes", s.output.checkpoint_minutes, 0);
+}
+
+}  // namespace
+
+Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings) {
+    std::error_code code;
+    if (!std::filesystem::is_regular_file(file, code))
+        refuse(fmt::format("{}: no such study file; give the path of a TOML file", file.string()));
+    std::ifstream stream(file);
+    std::ostringstream text;
+    text << stream.rdbuf();
+    if (!stream) refuse(fmt::format("{}: cannot be read", file.string()));
+    toml::table table = parse(text.str(), file.string());
+    for (const std::string& setting : settings) apply_setting(table, setting);
+
+    Study study;
+    check_known(table, study, file.string());
+    for_each_key(study, [&](const std::string& key, auto&& target) {
+        const auto dot = key.find('.');
+        const toml::node* const node = table[key.substr(0, dot)][key.substr(dot + 1)].node();
+        if (node != nullptr) take(key, *node, target);
+    });
+
+    const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
+    const std::pair<const char*, std::string*> required[] = {
+        {"model.path", &study.model.path}, {"data.train", &study.data.train}, {"output.path", &study.output.path}};
+    for (const auto& [key, path] : required)
+        if (path->empty()) refuse(fmt::format("{}: {} is missing; it has no default", file.string(), key));
+    for (std::string* path : {&study.model.path, &study.data.train, &study.data.test, &study.output.path})
+        if (!path->empty()) *path = (folder / *path).lexically_normal().string();
+    check_values(study);
+    return study;
+}
+
+std::string to_toml(const Study& study) {
+    Study copy = study;
+    toml::table table;
+    for_each_key(copy, [&](const std::string& key, auto&& value) {
+        const auto dot = key.find('.');
+        const std::string section = key.substr(0, dot), name = key.substr(dot + 1);
+        if (!table.contains(section)) table.insert(section, toml::table{});
+        toml::table& target = *table[section].as_table();
+        using T = std::remove_cvref_t<decltype(value)>;
+        const auto insert_list = [&](const auto& values) {
+            toml::array list;
+            for (const auto& entry : values) list.push_back(entry);
+            target.insert(name, list);
+        };
+        if constexpr (std::is_same_v<T, StringOrList>) {
+            insert_list(value.values);
+        } else if constexpr (std::is_same_v<T, NumberOrAuto>) {
+            if (value.value)
+                target.insert(name, *value.value);
+            else
+                target.insert(name, "auto");
+        } else if constexpr (std::is_same_v<T, std::vector<std::string>> || std::is_same_v<T, std::vector<Index>>) {
+            insert_list(value);
+        } else {
+            target.insert(name, value);
+        }
+    });
+    std::ostringstream text;
+    text << table << "\n";
+    return text.str();
+}
+
+}  // namespace tangram

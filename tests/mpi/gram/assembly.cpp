@@ -1,0 +1,358 @@
+#include "tangram/gram/assembly.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "support/model_fixture.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tangram/jacobian/selection.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::test_data;
+
+/// Examples of 1 to 18 tokens from a fixed linear congruential generator (Knuth's MMIX constants).
+DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary) {
+    std::uint64_t state = seed;
+    const auto draw = [&](std::uint64_t bound) {
+        state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+        return (state >> 33) % bound;
+    };
+    DataSet data;
+    data.offsets.push_back(0);
+    for (Index e = 0; e < examples; ++e) {
+        const std::uint64_t length = 1 + draw(18);
+        for (std::uint64_t t = 0; t < length; ++t)
+            data.token_ids.push_back(static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary))));
+        data.offsets.push_back(std::ssize(data.token_ids));
+        data.labels.push_back(0);
+        data.rows.push_back(e);
+    }
+    return data;
+}
+
+DataSet reordered(const DataSet& data, const std::vector<Index>& order) {
+    DataSet out;
+    out.offsets.push_back(0);
+    for (const Index e : order) {
+        const auto tokens = data.tokens(e);
+        out.token_ids.insert(out.token_ids.end(), tokens.begin(), tokens.end());
+        out.offsets.push_back(std::ssize(out.token_ids));
+        out.labels.push_back(data.labels[static_cast<std::size_t>(e)]);
+        out.rows.push_back(data.rows[static_cast<std::size_t>(e)]);
+    }
+    return out;
+}
+
+/// Whole matrices, on every rank.
+struct Whole {
+    std::vector<double> gram, cross, test_diagonal, traces, outputs;
+    bool operator==(const Whole&) const = default;
+};
+
+std::vector<double> gathered(const DistributedMatrix& matrix) {
+    std::vector<double> all = gather(matrix, 0);
+    broadcast(matrix.grid().comm().get(), all, 0);
+    return all;
+}
+
+/// The matrix in another place: as a checkpoint would carry it. Collective over the new grid; `all` on every rank.
+void fill(DistributedMatrix& matrix, const std::vector<double>& all) {
+    for (Index j = 0; j < matrix.local_columns(); ++j)
+        for (Index i = 0; i < matrix.local_rows(); ++i)
+            matrix.data()[i + j * matrix.lld()] =
+                all[static_cast<std::size_t>(matrix.global_row(i) + matrix.global_column(j) * matrix.rows())];
+}
+
+struct Problem {
+    const char* model = "neo-odd";
+    KernelOutput output = KernelOutput::margin;
+    std::vector<std::int32_t> labels{3, 8};
+    std::vector<std::string> parameters{"all"};
+    Index examples = 300, test_examples = 40;
+};
+
+template <class Real>
+Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& train, const DataSet& test,
+              Index stop_after = -1, const ProcessGrid* then_on = nullptr) {
+    const auto folder = test_data() / "models" / problem.model;
+    Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
+    const auto parameters = select_parameters(network.program(), problem.parameters);
+    const KernelInputs<Real> inputs{network, train, &test, problem.output, parameters};
+    const Index per_example = shape(problem.output, network.labels()).rows_per_example;
+    const auto empty = [&](const ProcessGrid& on) {
+        return empty_matrices(on, train.examples() * per_example, test.examples() * per_example, parameters.size());
+    };
+    KernelMatrices matrices = empty(grid);
+    Index calls = 0;
+    NetworkOutputs outputs = assemble<Real>(inputs, matrices, [&](Index done, Index units) {
+        EXPECT_EQ(done, ++calls);
+        EXPECT_LE(done, units);
+        return done != stop_after;
+    });
+    if (then_on != nullptr) {
+        EXPECT_EQ(matrices.units_done, stop_after);
+        KernelMatrices moved = empty(*then_on);
+        fill(moved.gram, gathered(matrices.gram));
+        fill(*moved.cross, gathered(*matrices.cross));
+        moved.test_diagonal = matrices.test_diagonal;
+        moved.traces = matrices.traces;
+        moved.units_done = matrices.units_done;
+        outputs = assemble<Real>(inputs, moved, [](Index, Index) { return true; });
+        matrices = std::move(moved);
+    }
+    Whole whole{gathered(matrices.gram), gathered(*matrices.cross), matrices.test_diagonal, matrices.traces,
+                outputs.train};
+    whole.outputs.insert(whole.outputs.end(), outputs.test.begin(), outputs.test.end());
+    return whole;
+}
+
+template <class Real>
+Whole compute(const Problem& problem, const ProcessGrid& grid) {
+    return compute<Real>(problem, grid, made_up_data(problem.examples, 1, 50),
+                         made_up_data(problem.test_examples, 2, 50));
+}
+
+/// What one process alone computes: the reference of every grid.
+template <class Real>
+Whole alone(const Problem& problem) {
+    return compute<Real>(problem, ProcessGrid(MPI_COMM_SELF, 1, 1));
+}
+
+template <class Visit>
+void for_each_grid(Visit visit) {
+    int size = 0;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    for (int p = 1; p <= size; ++p)
+        if (size % p == 0) visit(ProcessGrid(MPI_COMM_WORLD, p, size / p));
+}
+
+/// EXPECT on every rank that the two are the same bits.
+void expect_same_bits(const Whole& found, const Whole& expected, const std::string& where) {
+    const auto same = [](const std::vector<double>& a, const std::vector<double>& b) {
+        return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
+    };
+    EXPECT_TRUE(same(found.gram, expected.gram)) << where;
+    EXPECT_TRUE(same(found.cross, expected.cross)) << where;
+    EXPECT_TRUE(same(found.test_diagonal, expected.test_diagonal)) << where;
+    EXPECT_TRUE(same(found.traces, expected.traces)) << where;
+    EXPECT_TRUE(same(found.outputs, expected.outputs)) << where;
+}
+
+std::string text(const ProcessGrid& grid) {
+    return std::to_string(grid.rows()) + " x " + std::to_string(grid.columns());
+}
+
+/// G and the cross Gram from gradients multiplied out whole and products in long double: no tiles, no slices, no BLAS.
+Whole naive(const Problem& problem) {
+    const auto folder = test_data() / "models" / problem.model;
+    Network<double> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
+    const Program program = network.program();
+    const auto parameters = select_parameters(program, problem.parameters);
+    const OutputShape rows = shape(problem.output, network.labels());
+    const auto jacobian = [&](const DataSet& data) {
+        std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
+        std::iota(examples.begin(), examples.end(), Index{0});
+        const JacobianFactors<double> factors(network, data, examples, problem.output, parameters);
+        std::vector<std::vector<double>> J;
+        for (Index e = 0; e < data.examples(); ++e)
+            for (Index r = 0; r < rows.rows_per_example; ++r) {
+                J.emplace_back();
+                for (Index c = 0; c < rows.components; ++c)
+                    for (const ParameterId p : parameters) {
+                        const Index size = program.parameters()[p].size();
+                        std::vector<double> g(static_cast<std::size_t>(size));
+                        factors.multiply_out(p, 0, size, e, r * rows.components + c, g.data());
+                        J.back().insert(J.back().end(), g.begin(), g.end());
+                    }
+            }
+        return J;
+    };
+    const auto train = jacobian(made_up_data(problem.examples, 1, 50));
+    const auto test = jacobian(made_up_data(problem.test_examples, 2, 50));
+    const auto product = [](const auto& A, const auto& B) {
+        std::vector<double> out(A.size() * B.size());
+        for (std::size_t j = 0; j < B.size(); ++j)
+            for (std::size_t i = 0; i < A.size(); ++i) {
+                long double sum = 0;
+                for (std::size_t k = 0; k < A[i].size(); ++k) sum += static_cast<long double>(A[i][k]) * B[j][k];
+                out[i + j * A.size()] = static_cast<double>(sum);
+            }
+        return out;
+    };
+    Whole whole;
+    whole.gram = product(train, train);
+    whole.cross = product(test, train);
+    const auto squares = product(test, test);
+    for (std::size_t i = 0; i < test.size(); ++i) whole.test_diagonal.push_back(squares[i + i * test.size()]);
+    return whole;
+}
+
+/// max |a_ij - b_ij| / sqrt(G_ii G_jj); a NaN counts as infinite.
+double scaled_error(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& row_squares,
+                    const std::vector<double>& column_squares) {
+    double worst = 0;
+    const std::size_t m = row_squares.size();
+    for (std::size_t j = 0; j < column_squares.size(); ++j)
+        for (std::size_t i = 0; i < m; ++i) {
+            const double error =
+                std::abs(a[i + j * m] - b[i + j * m]) / std::sqrt(row_squares[i] * column_squares[j]);
+            worst = std::isnan(error) ? INFINITY : std::max(worst, error);
+        }
+    return worst;
+}
+
+void expect_close(const Whole& found, const Whole& expected, double tolerance) {
+    const std::size_t n = expected.gram.size() / (expected.cross.size() / expected.test_diagonal.size());
+    std::vector<double> squares(n);
+    for (std::size_t i = 0; i < n; ++i) squares[i] = expected.gram[i + i * n];
+    ASSERT_EQ(found.gram.size(), n * n);
+    EXPECT_TRUE(scaled_error(found.gram, expected.gram, squares, squares) <= tolerance);
+    EXPECT_TRUE(scaled_error(found.cross, expected.cross, expected.test_diagonal, squares) <= tolerance);
+    for (std::size_t i = 0; i < expected.test_diagonal.size(); ++i)
+        EXPECT_TRUE(std::abs(found.test_diagonal[i] - expected.test_diagonal[i]) <=
+                    tolerance * expected.test_diagonal[i]);
+    double trace = 0;
+    for (const double square : squares) trace += square;
+    EXPECT_TRUE(std::abs(found.traces.back() - trace) <= tolerance * trace);
+}
+
+TEST(Assembly, SameBitsOnEveryGrid) {
+    // 300 rows are two tiles, the second ragged; more ranks than tiles leave some without any.
+    const Problem problem;
+    const Whole expected = alone<float>(problem);
+    for_each_grid([&](const ProcessGrid& grid) {
+        expect_same_bits(compute<float>(problem, grid), expected, text(grid));
+    });
+}
+
+TEST(Assembly, SameBitsInDoubleAndForSeveralRowsPerExample) {
+    // 3 rows per example: 256 is no multiple of 3, so examples straddle tiles.
+    Problem problem{.model = "llama-odd", .output = KernelOutput::logits, .labels = {3, 8, 20}};
+    problem.examples = 200;
+    problem.test_examples = 90;
+    const Whole expected = alone<double>(problem);
+    for_each_grid([&](const ProcessGrid& grid) {
+        expect_same_bits(compute<double>(problem, grid), expected, text(grid));
+    });
+}
+
+TEST(Assembly, AgreesWithTheJacobianMultipliedOutNaively) {
+    Problem problem;
+    problem.examples = 60;
+    problem.test_examples = 9;
+    for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits, KernelOutput::trace}) {
+        problem.output = output;
+        const Whole expected = naive(problem);
+        const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+        // float64: sums of 10^4 products, sqrt(10^4) 2^-53 of the rows' norms and some slack.
+        expect_close(compute<double>(problem, grid), expected, 1e-13);
+        // float32 activations, gradients and products of depth 1024: as the gradients' own 2e-5.
+        expect_close(compute<float>(problem, grid), expected, 2e-5);
+    }
+}
+
+TEST(Assembly, SelectedKindsAddUpToTheWhole) {
+    Problem problem;
+    problem.examples = 50;
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Whole whole = compute<double>(problem, grid);
+    std::vector<double> sum(whole.gram.size(), 0.0);
+    for (const char* kind : {"attention", "mlp", "norm", "embedding"}) {
+        problem.parameters = {kind};
+        const Whole part = compute<double>(problem, grid);
+        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += part.gram[i];
+    }
+    for (std::size_t i = 0; i < sum.size(); ++i)
+        ASSERT_TRUE(std::abs(sum[i] - whole.gram[i]) <= 1e-12 * std::abs(whole.gram[0])) << i;
+}
+
+TEST(Assembly, IsExactlySymmetricAndPositiveOnTheDiagonal) {
+    const Whole whole = compute<float>(Problem{}, ProcessGrid::most_square(MPI_COMM_WORLD));
+    const Index n = 300;
+    ASSERT_EQ(std::ssize(whole.gram), n * n);
+    for (Index j = 0; j < n; ++j) {
+        EXPECT_GT(whole.gram[static_cast<std::size_t>(j + j * n)], 0);
+        for (Index i = 0; i < j; ++i)
+            ASSERT_EQ(whole.gram[static_cast<std::size_t>(i + j * n)], whole.gram[static_cast<std::size_t>(j + i * n)]);
+    }
+}
+
+TEST(Assembly, ReorderedExamplesReorderTheBits) {
+    const Problem problem;
+    const DataSet train = made_up_data(problem.examples, 1, 50), test = made_up_data(problem.test_examples, 2, 50);
+    std::vector<Index> order(static_cast<std::size_t>(problem.examples));
+    for (std::size_t i = 0; i < order.size(); ++i)
+        order[i] = static_cast<Index>((i * 77 + 5) % order.size());  // 77 and 300 have no common divisor
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Whole plain = compute<float>(problem, grid, train, test);
+    const Whole moved = compute<float>(problem, grid, reordered(train, order), test);
+    const std::size_t n = order.size();
+    for (std::size_t j = 0; j < n; ++j)
+        for (std::size_t i = 0; i < n; ++i)
+            ASSERT_EQ(moved.gram[i + j * n],
+                      plain.gram[static_cast<std::size_t>(order[i]) + static_cast<std::size_t>(order[j]) * n]);
+}
+
+TEST(Assembly, FewerExamplesAreTheLeadingBlock) {
+    Problem problem;
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Whole larger = compute<float>(problem, grid);
+    problem.examples = 123;
+    const Whole smaller = compute<float>(problem, grid);
+    for (std::size_t j = 0; j < 123; ++j)
+        for (std::size_t i = 0; i < 123; ++i)
+            ASSERT_EQ(smaller.gram[i + j * 123], larger.gram[i + j * 300]);
+}
+
+TEST(Assembly, StoppedAndResumedOnAnotherGridGivesTheSameBits) {
+    const Problem problem;
+    const DataSet train = made_up_data(problem.examples, 1, 50), test = made_up_data(problem.test_examples, 2, 50);
+    const Whole expected = alone<float>(problem);
+    const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
+    for_each_grid([&](const ProcessGrid& grid) {
+        for (const Index stop_after : {Index{1}, Index{7}})
+            expect_same_bits(compute<float>(problem, grid, train, test, stop_after, &last), expected, text(grid));
+    });
+}
+
+TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
+    const auto folder = test_data() / "models" / "neo-odd";
+    Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8});
+    const auto parameters = select_parameters(network.program(), {"mlp"});
+    // Only token 49 meets the broken row of the table, and only example 17 holds token 49.
+    DataSet train = made_up_data(30, 1, 49);
+    train.token_ids[static_cast<std::size_t>(train.offsets[17])] = 49;
+    const ParameterId table = 0;
+    network.weights(table)[49 * 20] = INFINITY;
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    KernelMatrices matrices = empty_matrices(grid, 30, 0, parameters.size());
+    bool thrown = false;
+    try {
+        assemble<float>({network, train, nullptr, KernelOutput::margin, parameters}, matrices,
+                        [](Index, Index) { return true; });
+    } catch (const Error& e) {
+        thrown = true;
+        EXPECT_EQ(e.status(), ExitStatus::numerical);
+        EXPECT_NE(std::string(e.what()).find("example 17"), std::string::npos) << e.what();
+    }
+    EXPECT_TRUE(thrown);  // on every rank
+}
+
+TEST(Products, OfATileGiveARowTheSameBitsEverywhere) {
+    EXPECT_TRUE(tile_product_is_position_independent<float>());
+    EXPECT_TRUE(tile_product_is_position_independent<double>());
+}
+
+TEST(Checkerboard, NamesExactlyOneTileOfEveryPair) {
+    for (Index I = 0; I < 12; ++I)
+        for (Index J = 0; J <= I; ++J)
+            EXPECT_EQ(static_cast<int>(is_computed(I, J)) + static_cast<int>(I != J && is_computed(J, I)), 1);
+}
+
+}  // namespace
+}  // namespace tangram

@@ -1,0 +1,47 @@
+#pragma once
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "tangram/files/json.hpp"
+#include "tangram/model/architectures.hpp"
+#include "tangram/model/network.hpp"
+#include "tangram/text/data_set.hpp"
+
+namespace tangram::testing {
+
+/// A model folder with its stored reference: outputs and gradients of several vocabulary ids at the last token, from
+/// an independent implementation (tools/reference/model_fixtures.py).
+struct ModelFixture {
+    std::filesystem::path folder;
+    nlohmann::json reference;
+
+    std::vector<std::int32_t> vocabulary_ids() const {
+        return reference.at("vocab_ids").get<std::vector<std::int32_t>>();
+    }
+    /// The fixture's examples as a data set, labels all zero.
+    DataSet data() const {
+        DataSet set;
+        set.offsets.push_back(0);
+        for (const auto& example : reference.at("examples")) {
+            for (const std::int32_t token : example.at("ids")) set.token_ids.push_back(token);
+            set.offsets.push_back(std::ssize(set.token_ids));
+            set.labels.push_back(0);
+            set.rows.push_back(std::ssize(set.rows));
+        }
+        return set;
+    }
+    Program program() const { return program_of(Config(folder / "config.json")); }
+};
+
+inline std::filesystem::path test_data() { return TANGRAM_TEST_DATA; }
+
+/// The folder that TANGRAM_MODELS names, where it is set.
+inline std::optional<std::filesystem::path> shared_models() {
+    const char* const folder = std::getenv("TANGRAM_MODELS");
+    if (folder == nullptr) return std::nullopt;
+    return std::filesystem::path(folder);
+}
+
+}  // namespace tangram::testing

@@ -1,0 +1,207 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "support/model_fixture.hpp"
+#include "tangram/error.hpp"
+#include "tangram/jacobian/jacobian_factors.hpp"
+#include "tangram/jacobian/selection.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::ModelFixture;
+using testing::test_data;
+
+std::vector<ParameterId> all_of(const Program& program) {
+    std::vector<ParameterId> ids(program.parameters().size());
+    std::iota(ids.begin(), ids.end(), ParameterId{0});
+    return ids;
+}
+
+std::vector<Index> every_example(const DataSet& data) {
+    std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
+    std::iota(examples.begin(), examples.end(), Index{0});
+    return examples;
+}
+
+ModelFixture small_model(const std::string& name) {
+    const auto folder = test_data() / "models" / name;
+    return {folder, read_json(folder / "fixture.json")};
+}
+
+/// One gradient, multiplied out in slices of an odd depth into a buffer poisoned with NaN.
+template <class Real>
+std::vector<Real> gradient(const JacobianFactors<Real>& factors, Index size, ParameterId p, Index example, Index pass) {
+    std::vector<Real> out(static_cast<std::size_t>(size), static_cast<Real>(NAN));
+    for (Index first = 0; first < size; first += 97)
+        factors.multiply_out(p, first, std::min(size, first + 97), example, pass, out.data() + first);
+    return out;
+}
+
+/// Largest relative Frobenius error over examples and outputs, of the whole gradient, and of single tensors against
+/// the larger of their norm and 1e-6 of the whole (some true gradients are exactly zero).
+template <class Real>
+std::pair<double, double> errors_against_fixture(const std::string& name) {
+    const ModelFixture fixture = small_model(name);
+    const DataSet data = fixture.data();
+    Network<Real> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
+    const Program program = network.program();
+    const JacobianFactors<Real> factors(network, data, every_example(data), KernelOutput::logits, all_of(program));
+    const Weights reference(fixture.folder / "gradients.safetensors");
+    const Index outputs = network.labels();
+    double worst_whole = 0, worst_tensor = 0;
+    Index compared = 0;
+    for (Index e = 0; e < data.examples(); ++e)
+        for (Index c = 0; c < outputs; ++c) {
+            std::vector<double> differences, norms;
+            for (ParameterId p = 0; p < program.parameters().size(); ++p) {
+                const Parameter& parameter = program.parameters()[p];
+                const std::string key = "example" + std::to_string(e) + "." + parameter.name;
+                const TensorView* const tensor = reference.find(key);
+                if (tensor == nullptr) throw std::runtime_error(key + " is not in the fixture");
+                const std::vector<double> expected = reference.read<double>(*tensor);
+                const std::vector<Real> found = gradient(factors, parameter.size(), p, e, c);
+                double difference = 0, norm = 0;
+                for (Index i = 0; i < parameter.size(); ++i) {
+                    const double r = expected[static_cast<std::size_t>(c * parameter.size() + i)];
+                    difference += std::pow(static_cast<double>(found[static_cast<std::size_t>(i)]) - r, 2);
+                    norm += r * r;
+                    ++compared;
+                }
+                differences.push_back(difference);
+                norms.push_back(norm);
+            }
+            const double whole = std::reduce(norms.begin(), norms.end());
+            worst_whole =
+                std::max(worst_whole, std::sqrt(std::reduce(differences.begin(), differences.end()) / whole));
+            for (std::size_t p = 0; p < norms.size(); ++p)
+                worst_tensor = std::max(worst_tensor, std::sqrt(differences[p] / std::max(norms[p], 1e-12 * whole)));
+            // NaN must not hide in std::max.
+            for (const double difference : differences) EXPECT_TRUE(difference >= 0);
+            const double output = factors.logits()[static_cast<std::size_t>(e * outputs + c)];
+            const double expected = fixture.reference["examples"][static_cast<std::size_t>(e)]["outputs"]
+                                                     [static_cast<std::size_t>(c)];
+            EXPECT_TRUE(std::abs(output - expected) <=
+                        (sizeof(Real) == 4 ? 2e-5 : 1e-12) * (1 + std::abs(expected)));
+        }
+    EXPECT_GT(compared, 0);
+    return {worst_whole, worst_tensor};
+}
+
+class Fixtures : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Fixtures, GradientsInDoubleAgreeTo1em10) {
+    const auto [whole, tensor] = errors_against_fixture<double>(GetParam());
+    EXPECT_TRUE(whole <= 1e-10) << whole;
+    EXPECT_TRUE(tensor <= 1e-10) << tensor;
+}
+
+TEST_P(Fixtures, GradientsInFloatAgreeTo2em5) {
+    const auto [whole, tensor] = errors_against_fixture<float>(GetParam());
+    EXPECT_TRUE(whole <= 2e-5) << whole;
+    EXPECT_TRUE(tensor <= 2e-5) << tensor;
+}
+
+INSTANTIATE_TEST_SUITE_P(SmallModels, Fixtures, ::testing::Values("llama-odd", "llama-tied", "neo-odd"),
+                         [](const auto& parameters) {
+                             std::string name = parameters.param;
+                             std::replace(name.begin(), name.end(), '-', '_');
+                             return name;
+                         });
+
+/// Outputs, gradient norm per tensor and the 18 x 18 kernel of a trained model against its stored reference.
+void check_trained_model(const ModelFixture& fixture) {
+    const DataSet data = fixture.data();
+    Network<double> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
+    const Program program = network.program();
+    const JacobianFactors<double> factors(network, data, every_example(data), KernelOutput::logits,
+                                          all_of(program));
+    const Index outputs = network.labels(), rows = data.examples() * outputs;
+    std::vector<std::vector<double>> jacobian(static_cast<std::size_t>(rows));
+    for (Index row = 0; row < rows; ++row) {
+        const auto& example = fixture.reference["examples"][static_cast<std::size_t>(row / outputs)];
+        const auto c = static_cast<std::size_t>(row % outputs);
+        const double whole = example["grad_norm_per_output"][c];
+        EXPECT_NEAR(factors.logits()[static_cast<std::size_t>(row)], example["outputs"][c].get<double>(), 1e-11);
+        for (ParameterId p = 0; p < program.parameters().size(); ++p) {
+            const Parameter& parameter = program.parameters()[p];
+            const auto g = gradient(factors, parameter.size(), p, row / outputs, row % outputs);
+            const double norm = std::sqrt(std::inner_product(g.begin(), g.end(), g.begin(), 0.0));
+            const double expected = example["grad_norm_per_tensor"][parameter.name][c];
+            EXPECT_TRUE(std::abs(norm - expected) <= 1e-10 * std::max(expected, 1e-6 * whole)) << parameter.name;
+            auto& row_of = jacobian[static_cast<std::size_t>(row)];
+            row_of.insert(row_of.end(), g.begin(), g.end());
+        }
+    }
+    double worst = 0;
+    for (std::size_t i = 0; i < jacobian.size(); ++i)
+        for (std::size_t j = 0; j < jacobian.size(); ++j) {
+            const double found =
+                std::inner_product(jacobian[i].begin(), jacobian[i].end(), jacobian[j].begin(), 0.0);
+            const double expected = fixture.reference["ntk"][i][j];
+            const double scale = std::sqrt(fixture.reference["ntk"][i][i].get<double>() *
+                                           fixture.reference["ntk"][j][j].get<double>());
+            EXPECT_TRUE(std::abs(found - expected) <= 1e-11 * scale) << i << ", " << j;
+            worst = std::max(worst, std::abs(found - expected) / scale);
+        }
+    ::testing::Test::RecordProperty("largest_error", std::to_string(worst));
+}
+
+TEST(TrainedModels, NeoMiniAgreesWithItsReference) {
+    check_trained_model({test_data() / "neo-mini", read_json(test_data() / "models" / "neo-mini-fixture.json")});
+}
+
+TEST(TrainedModels, Stories260kAgreesWithItsReference) {
+    const auto models = testing::shared_models();
+    if (!models) GTEST_SKIP() << "TANGRAM_MODELS is not set: stories260k is not compared";
+    check_trained_model({*models / "stories260k", read_json(*models / "fixtures" / "stories260k.json")});
+}
+
+TEST(Output, MarginAndSumAndTraceAreCombinationsOfTheLogits) {
+    const ModelFixture fixture = small_model("neo-odd");
+    const DataSet data = fixture.data();
+    const std::vector<std::int32_t> labels{fixture.vocabulary_ids()[0], fixture.vocabulary_ids()[1]};
+    Network<double> network(fixture.program(), Weights(fixture.folder), labels);
+    const Program program = network.program();
+    const auto ids = all_of(program);
+    const JacobianFactors<double> logits(network, data, every_example(data), KernelOutput::logits, ids);
+    const JacobianFactors<double> margin(network, data, every_example(data), KernelOutput::margin, ids);
+    const JacobianFactors<double> sum(network, data, every_example(data), KernelOutput::sum, ids);
+    const JacobianFactors<double> trace(network, data, every_example(data), KernelOutput::trace, ids);
+    for (const ParameterId p : ids)
+        for (Index e = 0; e < data.examples(); ++e) {
+            const Index size = program.parameters()[p].size();
+            const auto g0 = gradient(logits, size, p, e, 0), g1 = gradient(logits, size, p, e, 1);
+            const auto m = gradient(margin, size, p, e, 0), s = gradient(sum, size, p, e, 0);
+            const auto t = gradient(trace, size, p, e, 1);
+            for (std::size_t i = 0; i < m.size(); ++i) {
+                // A backward pass is linear; only rounding of its sums differs.
+                const double scale = 1e-12 * (1 + std::abs(g0[i]) + std::abs(g1[i]));
+                ASSERT_NEAR(m[i], g1[i] - g0[i], scale);
+                ASSERT_NEAR(s[i], (g0[i] + g1[i]) / std::sqrt(2.0), scale);
+                ASSERT_NEAR(t[i], g1[i] / std::sqrt(2.0), scale);
+            }
+        }
+}
+
+TEST(Selection, TakesKindsAndPatternsAndNamesWhatSelectsNothing) {
+    const Program program = small_model("neo-odd").program();
+    std::size_t parts = 0;
+    for (const char* kind : {"attention", "mlp", "norm", "embedding"})
+        parts += select_parameters(program, {kind}).size();
+    EXPECT_EQ(parts, program.parameters().size());
+    EXPECT_EQ(select_parameters(program, {"all"}).size(), program.parameters().size());
+    EXPECT_EQ(select_parameters(program, {"transformer.h.1.*"}).size(), 13U);
+    try {
+        select_parameters(program, {"attention", "transformer.h.9.*"});
+        FAIL() << "a pattern that selects nothing was taken";
+    } catch (const Error& e) {
+        EXPECT_EQ(e.status(), ExitStatus::study);
+        EXPECT_NE(std::string(e.what()).find("transformer.h.9.*"), std::string::npos);
+    }
+}
+
+}  // namespace
+}  // namespace tangram
