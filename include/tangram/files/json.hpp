@@ -1,0 +1,19 @@
+#pragma once
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace tangram {
+
+/// A JSON text. Local. @param name  what messages call it
+/// @throws Error(input) naming it and the byte at which it stops being JSON, or that it nests deeper than 200 levels
+nlohmann::json parse_json(std::string_view text, const std::string& name);
+
+/// A JSON file. Local. @throws Error(input) as parse_json, or that the file is missing or cannot be read.
+nlohmann::json read_json(const std::filesystem::path& file);
+
+/// The bytes of a file. Local. @throws Error(input) naming the file where it is missing or cannot be read
+std::string read_text(const std::filesystem::path& file);
+
+}  // namespace tangram

@@ -1,0 +1,11 @@
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tangram {
+
+/// The candidate with the smallest edit distance to `word` (the first of equals; empty where there is none). Local.
+std::string nearest(std::string_view word, std::span<const std::string> candidates);
+
+}  // namespace tangram

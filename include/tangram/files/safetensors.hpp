@@ -1,0 +1,58 @@
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+enum class DType { F64, F32, F16, BF16 };
+
+/// One tensor of a safetensors file: its place in the memory map, row-major, little-endian.
+struct TensorView {
+    std::string name;
+    DType dtype;
+    std::vector<Index> shape;
+    std::span<const std::byte> bytes;
+    std::size_t file;  ///< position in Weights::files()
+
+    Index size() const;  ///< number of entries
+};
+
+/// The weights of a Hugging Face folder (model.safetensors, or the shards of model.safetensors.index.json), or of one
+/// file, by read-only memory maps that ranks of one node share. Local. Integer tensors are passed over.
+class Weights {
+  public:
+    /// @throws Error(input) naming the file and what is wrong with it: missing, truncated, a header that is too long, is
+    ///         not JSON or names a dtype, shape or offsets that do not fit the file, overlapping or missing bytes, a
+    ///         shard outside the folder
+    explicit Weights(const std::filesystem::path& folder_or_file);
+    ~Weights();
+    Weights(Weights&&) noexcept;
+
+    const std::vector<TensorView>& tensors() const noexcept { return tensors_; }  ///< in order of name
+    const TensorView* find(std::string_view name) const;                         ///< nullptr: none
+    const std::vector<std::filesystem::path>& files() const noexcept { return files_; }
+    /// The first file, for messages.
+    std::string name() const { return files_.front().string(); }
+
+    /// The entries in another precision; F16 and BF16 are exact in both.
+    /// @throws Error(input) naming file, tensor and position of an entry that is not finite
+    template <class Real>
+    std::vector<Real> read(const TensorView& tensor) const;
+
+  private:
+    struct Map;
+    void open(const std::filesystem::path& file);
+
+    std::vector<std::filesystem::path> files_;
+    std::vector<Map> maps_;
+    std::vector<TensorView> tensors_;
+};
+
+}  // namespace tangram

@@ -1,0 +1,32 @@
+#pragma once
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+/// A text table with named columns.
+struct Table {
+    std::string file;
+    std::vector<std::string> columns;
+    std::vector<std::vector<std::string>> rows;  ///< each as long as `columns`
+    std::vector<Index> lines;                    ///< per row the line of the file it starts at, 1-based
+
+    /// Position of a column. @throws Error(input) naming the file and the nearest column
+    std::size_t column(std::string_view name) const;
+};
+
+/// Reads a table by its ending: .tsv (tab-separated, header line, a quote is literal), .csv (RFC 4180) or .jsonl (one
+/// object per line, columns in the first object's order; strings, or numbers and booleans as their text). UTF-8, a byte
+/// order mark and CRLF are tolerated, empty last lines too. Local.
+/// @throws Error(input) naming file and line: missing, empty, not UTF-8, a row with another number of fields, an unclosed
+///         quote, an unknown ending
+Table read_table(const std::filesystem::path& file);
+
+/// True if the bytes are well-formed UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF).
+bool is_utf8(std::string_view bytes);
+
+}  // namespace tangram

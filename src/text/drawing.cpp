@@ -1,0 +1,35 @@
+#include "tangram/text/drawing.hpp"
+
+#include <fmt/format.h>
+
+#include <numeric>
+#include <random>
+#include <utility>
+
+#include "tangram/error.hpp"
+
+namespace tangram {
+
+std::vector<Index> draw_rows(Index rows, Index samples, std::uint64_t seed, const std::string& name) {
+    if (samples > rows)
+        throw Error(ExitStatus::study, fmt::format("{} samples asked for, {} has {} rows; ask for fewer, or 0 for all",
+                                                   samples, name, rows));
+    if (samples == 0) samples = rows;
+    std::mt19937_64 generator(seed);
+    // Uniform on 0 .. bound-1: values above the last whole multiple of bound are drawn again.
+    const auto below = [&](std::uint64_t bound) {
+        const std::uint64_t excess = (std::mt19937_64::max() % bound + 1) % bound;
+        std::uint64_t value = generator();
+        while (value > std::mt19937_64::max() - excess) value = generator();
+        return value % bound;
+    };
+    std::vector<Index> order(static_cast<std::size_t>(rows));
+    std::iota(order.begin(), order.end(), Index{0});
+    for (Index i = 0; i < samples; ++i)
+        std::swap(order[static_cast<std::size_t>(i)],
+                  order[static_cast<std::size_t>(i) + below(static_cast<std::uint64_t>(rows - i))]);
+    order.resize(static_cast<std::size_t>(samples));
+    return order;
+}
+
+}  // namespace tangram
