@@ -1,7 +1,8 @@
 #include "byte_level.hpp"
 
 #include <unicode/uchar.h>
-#include <unicode/utf8.h>
+
+#include "utf8.hpp"
 
 namespace tangram {
 
@@ -40,11 +41,10 @@ std::string byte_stand_in(unsigned char byte) {
 
 std::vector<std::pair<Index, Index>> gpt2_words(std::string_view text) {
     std::vector<Character> characters;
-    const auto size = static_cast<std::int64_t>(text.size());
-    for (std::int64_t i = 0; i < size;) {
+    const auto size = static_cast<Index>(text.size());
+    for (Index i = 0; i < size;) {
         const Index first = i;
-        UChar32 c = 0;
-        U8_NEXT(text.data(), i, size, c);
+        const UChar32 c = next_code_point(text, i);
         characters.push_back({first, class_of(c), c});
     }
     const std::size_t count = characters.size();

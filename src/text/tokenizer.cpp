@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <unicode/uchar.h>
-#include <unicode/utf8.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +10,7 @@
 #include "byte_level.hpp"
 #include "tangram/error.hpp"
 #include "tangram/files/json.hpp"
+#include "utf8.hpp"
 
 namespace tangram {
 
@@ -79,9 +79,9 @@ struct Tokenizer::State {
             const Replace replace{text_of(part["pattern"], "String", "normalizer Replace"),
                                   text_of(part, "content", "normalizer Replace")};
             const auto one_character = [](const std::string& text) {
-                std::int32_t i = 0;
-                if (!text.empty()) U8_FWD_1(text.data(), i, static_cast<std::int32_t>(text.size()));
-                return i > 0 && i == static_cast<std::int32_t>(text.size());
+                Index i = 0;
+                if (!text.empty()) next_code_point(text, i);
+                return i > 0 && i == std::ssize(text);
             };
             if (!one_character(replace.pattern) || !one_character(replace.content))
                 refuse("normalizer Replace is supported from one character to one character");
@@ -149,12 +149,9 @@ struct Tokenizer::State {
             if (!text.substr(at).starts_with(token.content)) continue;
             if (best != nullptr && best->content.size() >= token.content.size()) continue;
             if (token.single_word) {
-                const auto size = static_cast<std::int32_t>(text.size());
-                UChar32 before = ' ', after = ' ';
-                auto i = static_cast<std::int32_t>(at);
-                if (i > 0) U8_PREV(text.data(), 0, i, before);
-                auto j = static_cast<std::int32_t>(at + token.content.size());
-                if (j < size) U8_NEXT(text.data(), j, size, after);
+                auto end = static_cast<Index>(at + token.content.size());
+                const UChar32 before = at > 0 ? previous_code_point(text, static_cast<Index>(at)) : ' ';
+                const UChar32 after = end < std::ssize(text) ? next_code_point(text, end) : ' ';
                 if (is_word_character(before) || is_word_character(after)) continue;
             }
             best = &token;
@@ -162,27 +159,27 @@ struct Tokenizer::State {
         return best;
     }
 
-    std::vector<NormalizedCharacter> normalized(std::string_view text, Index start) const {
+    /// The characters of a text as they stand; `first + i` is the input byte of its byte i.
+    static std::vector<NormalizedCharacter> characters_of(std::string_view text, Index first, bool has_bytes) {
         std::vector<NormalizedCharacter> characters;
-        for (std::int32_t i = 0; i < static_cast<std::int32_t>(text.size());) {
-            const std::int32_t first = i;
-            U8_FWD_1(text.data(), i, static_cast<std::int32_t>(text.size()));
-            characters.push_back({std::string(text.substr(static_cast<std::size_t>(first), static_cast<std::size_t>(i - first))),
-                                  start + first, start + i});
+        for (Index i = 0; i < std::ssize(text);) {
+            const Index begin = i;
+            next_code_point(text, i);
+            characters.push_back({std::string(text.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(i - begin))),
+                                  has_bytes ? first + begin : first, has_bytes ? first + i : first});
         }
+        return characters;
+    }
+
+    std::vector<NormalizedCharacter> normalized(std::string_view text, Index start) const {
+        std::vector<NormalizedCharacter> characters = characters_of(text, start, true);
         for (const auto& [prepend, replace] : normalizers) {
             if (replace) {
                 for (auto& character : characters)
                     if (character.text == replace->pattern) character.text = replace->content;
             } else if (!characters.empty()) {
-                std::vector<NormalizedCharacter> added_front;
-                for (std::int32_t i = 0; i < static_cast<std::int32_t>(prepend->text.size());) {
-                    const std::int32_t first = i;
-                    U8_FWD_1(prepend->text.data(), i, static_cast<std::int32_t>(prepend->text.size()));
-                    added_front.push_back({prepend->text.substr(static_cast<std::size_t>(first), static_cast<std::size_t>(i - first)),
-                                           start, start});
-                }
-                characters.insert(characters.begin(), added_front.begin(), added_front.end());
+                const auto front = characters_of(prepend->text, start, false);
+                characters.insert(characters.begin(), front.begin(), front.end());
             }
         }
         return characters;
@@ -198,8 +195,7 @@ struct Tokenizer::State {
             bpe->encode(word, out);
             return;
         }
-        std::string plain;
-        for (const NormalizedCharacter& c : normalized(text, start)) plain += c.text;
+        std::string plain(text);  // no normalizer stands before ByteLevel (checked)
         const bool prefixed = add_prefix_space && !plain.starts_with(' ');
         if (prefixed) plain.insert(0, " ");
         const Index shift = start - (prefixed ? 1 : 0);
@@ -209,7 +205,6 @@ struct Tokenizer::State {
                 const auto byte = static_cast<unsigned char>(plain[static_cast<std::size_t>(b)]);
                 word.push_back({stand_ins[byte], std::max(start, b + shift), std::max(start, b + shift + 1)});
             }
-            if (prefixed && first == 0) word.front().last = start;
             bpe->encode(word, out);
         }
     }
