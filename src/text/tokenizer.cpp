@@ -195,9 +195,9 @@ struct Tokenizer::State {
             bpe->encode(word, out);
             return;
         }
-        std::string plain(text);  // no normalizer stands before ByteLevel (checked)
-        const bool prefixed = add_prefix_space && !plain.starts_with(' ');
-        if (prefixed) plain.insert(0, " ");
+        const bool prefixed = add_prefix_space && !text.starts_with(' ');
+        std::string plain(prefixed ? 1 : 0, ' ');
+        plain += text;  // no normalizer stands before ByteLevel (checked)
         const Index shift = start - (prefixed ? 1 : 0);
         for (const auto& [first, last] : gpt2_words(plain)) {
             word.clear();
