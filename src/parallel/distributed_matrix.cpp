@@ -81,6 +81,44 @@ DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& 
     return c;
 }
 
+DistributedMatrix transpose(const DistributedMatrix& matrix) {
+    DistributedMatrix out(matrix.grid(), matrix.columns(), matrix.rows(), matrix.block());
+    const int m = narrow(out.rows(), "rows"), n = narrow(out.columns(), "columns"), one = 1;
+    const double alpha = 1, beta = 0;
+    const auto from = matrix.descriptor(), to = out.descriptor();
+    if (m > 0 && n > 0)
+        pdtran_(&m, &n, &alpha, matrix.data(), &one, &one, from.data(), &beta, out.data(), &one, &one, to.data());
+    return out;
+}
+
+DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows, Index columns,
+                          Index block, int root) {
+    DistributedMatrix out(grid, rows, columns, block);
+    const MPI_Comm comm = grid.comm().get();
+    std::vector<double> packed;
+    if (grid.comm().rank() == root) {
+        for (int p = 0; p < grid.rows(); ++p)
+            for (int q = 0; q < grid.columns(); ++q) {
+                const Index local = out.row_layout().local_size(p);
+                for (Index j = 0; j < out.column_layout().local_size(q) && local > 0; ++j) {
+                    packed.resize(static_cast<std::size_t>(local));
+                    const double* const from = whole.data() + out.column_layout().to_global(j, q) * rows;
+                    for (Index i = 0; i < local; ++i)
+                        packed[static_cast<std::size_t>(i)] = from[out.row_layout().to_global(i, p)];
+                    if (grid.rank_of(p, q) == root)
+                        std::copy(packed.begin(), packed.end(), out.data() + j * out.lld());
+                    else
+                        TANGRAM_MPI(MPI_Send(packed.data(), narrow(local, "rows"), MPI_DOUBLE, grid.rank_of(p, q), 4, comm));
+                }
+            }
+    } else if (out.local_rows() > 0) {
+        for (Index j = 0; j < out.local_columns(); ++j)
+            TANGRAM_MPI(MPI_Recv(out.data() + j * out.lld(), narrow(out.local_rows(), "rows"), MPI_DOUBLE, root, 4, comm,
+                                 MPI_STATUS_IGNORE));
+    }
+    return out;
+}
+
 std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     const ProcessGrid& grid = matrix.grid();
     const MPI_Comm comm = grid.comm().get();

@@ -52,6 +52,13 @@ DistributedMatrix redistribute(const DistributedMatrix& matrix, const ProcessGri
 /// A B, laid out as both (same grid and block). Collective (pdgemm).
 DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& b);
 
+/// The transpose, same grid and block. Collective (pdtran).
+DistributedMatrix transpose(const DistributedMatrix& matrix);
+
+/// The inverse of gather(): a whole column-major matrix on `root` in block-cyclic layout. Collective.
+DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows, Index columns,
+                          Index block, int root);
+
 /// The principal sub-matrix of the given rows and columns (ascending or not), in the same layout, block and grid.
 /// Collective; `indices` equal on all ranks.
 DistributedMatrix principal_submatrix(const DistributedMatrix& matrix, std::span<const Index> indices);
