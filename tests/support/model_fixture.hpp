@@ -23,13 +23,8 @@ struct ModelFixture {
     /// The fixture's examples as a data set, labels all zero.
     DataSet data() const {
         DataSet set;
-        set.offsets.push_back(0);
-        for (const auto& example : reference.at("examples")) {
-            for (const std::int32_t token : example.at("ids")) set.token_ids.push_back(token);
-            set.offsets.push_back(std::ssize(set.token_ids));
-            set.labels.push_back(0);
-            set.rows.push_back(std::ssize(set.rows));
-        }
+        for (const auto& example : reference.at("examples"))
+            set.append(example.at("ids").get<std::vector<std::int32_t>>(), 0, set.examples());
         return set;
     }
     Program program() const { return program_of(Config(folder / "config.json")); }

@@ -27,8 +27,8 @@ class RankListener : public ::testing::EmptyTestEventListener {
     void OnTestEnd(const ::testing::TestInfo& info) override {
         if (rank_ == 0) console_->OnTestEnd(info);
     }
-    void OnTestProgramEnd(const ::testing::UnitTest& unit_test) override {
-        if (rank_ == 0) console_->OnTestProgramEnd(unit_test);
+    void OnTestIterationEnd(const ::testing::UnitTest& unit_test, int iteration) override {
+        if (rank_ == 0) console_->OnTestIterationEnd(unit_test, iteration);
     }
 
   private:

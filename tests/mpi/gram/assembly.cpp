@@ -23,28 +23,18 @@ DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary
         return (state >> 33) % bound;
     };
     DataSet data;
-    data.offsets.push_back(0);
     for (Index e = 0; e < examples; ++e) {
-        const std::uint64_t length = 1 + draw(18);
-        for (std::uint64_t t = 0; t < length; ++t)
-            data.token_ids.push_back(static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary))));
-        data.offsets.push_back(std::ssize(data.token_ids));
-        data.labels.push_back(0);
-        data.rows.push_back(e);
+        std::vector<std::int32_t> tokens(1 + draw(18));
+        for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary)));
+        data.append(tokens, 0, e);
     }
     return data;
 }
 
 DataSet reordered(const DataSet& data, const std::vector<Index>& order) {
     DataSet out;
-    out.offsets.push_back(0);
-    for (const Index e : order) {
-        const auto tokens = data.tokens(e);
-        out.token_ids.insert(out.token_ids.end(), tokens.begin(), tokens.end());
-        out.offsets.push_back(std::ssize(out.token_ids));
-        out.labels.push_back(data.labels[static_cast<std::size_t>(e)]);
-        out.rows.push_back(data.rows[static_cast<std::size_t>(e)]);
-    }
+    for (const Index e : order)
+        out.append(data.tokens(e), data.labels[static_cast<std::size_t>(e)], data.rows[static_cast<std::size_t>(e)]);
     return out;
 }
 

@@ -130,7 +130,8 @@ void check_trained_model(const ModelFixture& fixture) {
             const auto g = gradient(factors, parameter.size(), p, row / outputs, row % outputs);
             const double norm = std::sqrt(std::inner_product(g.begin(), g.end(), g.begin(), 0.0));
             const double expected = example["grad_norm_per_tensor"][parameter.name][c];
-            EXPECT_TRUE(std::abs(norm - expected) <= 1e-10 * std::max(expected, 1e-6 * whole)) << parameter.name;
+            EXPECT_TRUE(std::abs(norm - expected) <= 1e-10 * std::max(expected, 1e-6 * whole))
+                << parameter.name << ": " << norm << " against " << expected;
             auto& row_of = jacobian[static_cast<std::size_t>(row)];
             row_of.insert(row_of.end(), g.begin(), g.end());
         }

@@ -39,7 +39,8 @@ double naive_entry(const Network<double>& network, const TokenBlock& block, Para
     const Parameter& tensor = program.parameters()[parameter];
     const Index width = tensor.shape.back(), row = entry / width, column = entry % width;
     double sum = 0;
-    for (const Factor& factor : factors_of(program)[parameter]) {
+    const std::vector<Factor> factors = factors_of(program)[parameter];
+    for (const Factor& factor : factors) {
         const RowRange range = network.rows(program.shape(factor.delta).rows, example);
         const Index d = program.shape(factor.delta).width;
         if (factor.kind == Factor::Kind::sum || factor.kind == Factor::Kind::normalised) {
