@@ -1,0 +1,155 @@
+#include "tangram/rates/stopping.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <numeric>
+
+#include "tangram/error.hpp"
+
+namespace tangram {
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+/// Descending, negative values as zero, with the sums of the tails; non-finite values are refused.
+struct Sorted {
+    std::vector<double> l;
+    std::vector<double> tail;  ///< tail[k] = sum of l from k on
+
+    explicit Sorted(std::span<const double> values) : l(values.begin(), values.end()), tail(values.size() + 1, 0.0) {
+        for (double& value : l) {
+            if (!std::isfinite(value)) throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
+            value = std::max(value, 0.0);
+        }
+        std::sort(l.begin(), l.end(), std::greater<>());
+        for (std::size_t k = l.size(); k-- > 0;) tail[k] = tail[k + 1] + l[k];
+    }
+
+    /// (1/n) sum min(l_i, x)
+    double mean_of_minima(double x) const {
+        // The first k values exceed x.
+        const auto k = static_cast<std::size_t>(
+            std::lower_bound(l.begin(), l.end(), x, [](double value, double bound) { return value > bound; }) - l.begin());
+        return (static_cast<double>(k) * x + tail[k]) / static_cast<double>(l.size());
+    }
+
+    /// RWY's condition at eta: R(eta^(-1/2)) > 1/(2 e sigma eta)
+    bool exceeds(double eta, double sigma) const {
+        return std::sqrt(mean_of_minima(1.0 / eta)) > 1.0 / (2.0 * std::numbers::e * sigma * eta);
+    }
+};
+
+}  // namespace
+
+double rademacher_complexity(std::span<const double> l, double eps) {
+    return std::sqrt(Sorted(l).mean_of_minima(eps * eps));
+}
+
+double critical_radius(std::span<const double> l, double sigma) {
+    const Sorted s(l);
+    if (sigma <= 0 || s.l.empty() || s.l.front() <= 0) return 0.0;
+    const auto n = static_cast<double>(s.l.size());
+    // x = eps^2 solves x^2 = 4 e^2 sigma^2 (k x + tail_k)/n on the piece l_{k+1} <= x <= l_k (l_0 = infinity).
+    const double c = 4.0 * std::numbers::e * std::numbers::e * sigma * sigma / n;
+    for (std::size_t k = 0; k <= s.l.size(); ++k) {
+        const double b = c * static_cast<double>(k), q = c * s.tail[k];
+        const double x = 0.5 * (b + std::sqrt(b * b + 4.0 * q));
+        const double low = k < s.l.size() ? s.l[k] : 0.0;
+        // The right side over x^2 falls with x, so the first piece from above whose root lies above its lower end holds it.
+        if (x >= low) return std::sqrt(x);
+    }
+    return 0.0;
+}
+
+double stopping_step(std::span<const double> l, double sigma, double alpha) {
+    const Sorted s(l);
+    if (!(alpha > 0) || !std::isfinite(alpha)) throw Error(ExitStatus::numerical, "the step size must be positive and finite");
+    if (sigma <= 0 || s.l.empty() || s.l.front() <= 0) return infinity;
+    const auto holds = [&](double t) { return s.exceeds(alpha * t, sigma); };
+    double high = 1;
+    while (!holds(high)) {
+        high *= 2;
+        if (!std::isfinite(high)) return infinity;
+    }
+    // The condition fails at low and holds at high; beyond 2^53 steps neighbouring doubles are the resolution.
+    double low = high == 1 ? 0 : high / 2;
+    while (high - low > 1) {
+        const double middle = std::floor(low + (high - low) / 2);
+        if (middle <= low || middle >= high) break;
+        (holds(middle) ? high : low) = middle;
+    }
+    return high - 1;
+}
+
+double stopping_step(std::span<const double> l, double sigma, std::span<const double> step_sizes) {
+    const Sorted s(l);
+    if (sigma <= 0 || s.l.empty() || s.l.front() <= 0) return infinity;
+    double eta = 0, before = infinity;
+    for (std::size_t t = 0; t < step_sizes.size(); ++t) {
+        const double alpha = step_sizes[t];
+        if (!(alpha > 0) || !(alpha <= before))
+            throw Error(ExitStatus::numerical, "step sizes must be positive and must not grow");
+        before = alpha;
+        eta += alpha;
+        if (s.exceeds(eta, sigma)) return static_cast<double>(t);  // step t + 1 is the first, less one
+    }
+    return infinity;
+}
+
+double gradient_descent_filter(double l, double alpha, double t) {
+    const double x = alpha * std::max(l, 0.0);
+    if (t == 0 || x == 0) return 0.0;
+    if (x < 1) return -std::expm1(t * std::log1p(-x));
+    if (x == 1) return 1.0;
+    return 1.0 - std::pow(1.0 - x, t);  // overshooting, 1 < x <= 2; t is a whole number
+}
+
+StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares, double noise, double radius,
+                           double alpha, double stop, double floor) {
+    const Sorted sorted(l);
+    const auto n = static_cast<double>(l.size());
+    double last = 10 * stop;
+    if (!std::isfinite(stop)) {
+        double smallest = sorted.l.front();
+        for (const double value : sorted.l)
+            if (value > floor) smallest = std::min(smallest, value);
+        last = smallest > 0 ? 10 / (alpha * smallest) : 0;
+    }
+    last = std::clamp(last, 1e3, 1e12);
+
+    StoppingPath path;
+    path.step = {0.0};
+    for (int k = 0;; ++k) {
+        const double t = std::round(std::pow(10.0, k / 12.0));
+        if (t > last) break;
+        if (t > path.step.back()) path.step.push_back(t);
+    }
+    if (std::isfinite(stop)) path.step.push_back(stop);
+    std::sort(path.step.begin(), path.step.end());
+    path.step.erase(std::unique(path.step.begin(), path.step.end()), path.step.end());
+
+    const double variance = noise * noise;
+    for (const double t : path.step) {
+        const double eta = alpha * t;
+        double bias = 0, fitted = 0, error = 0;
+        for (std::size_t i = 0; i < l.size(); ++i) {
+            const double q = gradient_descent_filter(l[i], alpha, t), rest = (1 - q) * (1 - q);
+            bias += rest * (squares[i] - variance);
+            error += rest * squares[i];
+            fitted += q * q;
+        }
+        path.eta.push_back(eta);
+        path.rademacher.push_back(std::sqrt(t == 0 ? sorted.tail[0] / n : sorted.mean_of_minima(1 / eta)));
+        path.bias2.push_back(std::max(0.0, bias / n));
+        path.variance.push_back(variance * fitted / n);
+        path.train_mse.push_back(error / n);
+        path.bound.push_back(t > stop ? std::numeric_limits<double>::quiet_NaN()
+                                      : 4 * radius * radius / (std::numbers::e * eta));
+    }
+    return path;
+}
+
+}  // namespace tangram
