@@ -99,8 +99,14 @@ void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root) {
 }
 
 void sum_over_ranks(MPI_Comm comm, std::span<double> values) {
+    // Reduced on one rank and handed out: an allreduce may round differently on different ranks, and what depends on
+    // the sums must not.
+    int rank = 0;
+    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
     in_pieces(std::ssize(values), [&](Index first, int count) {
-        TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, values.data() + first, count, MPI_DOUBLE, MPI_SUM, comm));
+        double* const at = values.data() + first;
+        TANGRAM_MPI(MPI_Reduce(rank == 0 ? MPI_IN_PLACE : at, at, count, MPI_DOUBLE, MPI_SUM, 0, comm));
+        TANGRAM_MPI(MPI_Bcast(at, count, MPI_DOUBLE, 0, comm));
     });
 }
 

@@ -1,6 +1,8 @@
 #include "elpa_solver.hpp"
 
 #ifdef TANGRAM_HAS_ELPA
+// ELPA 2022 declares this one without saying that it is C.
+extern "C" const char* elpa_strerr(int elpa_error);
 #include <elpa/elpa.h>
 #include <fmt/format.h>
 
@@ -60,9 +62,9 @@ void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, std::vector<
         check(code, "choose the solver");
     });
     if (vectors)
-        elpa_eigenvectors_a_h_a_d(elpa.get(), G.data(), w.data(), V.data(), &code);
+        elpa_eigenvectors(elpa.get(), G.data(), w.data(), V.data(), &code);
     else
-        elpa_eigenvalues_a_h_a_d(elpa.get(), G.data(), w.data(), &code);
+        elpa_eigenvalues(elpa.get(), G.data(), w.data(), &code);
     collectively(grid.comm().get(), [&] { check(code, "solve"); });
 }
 

@@ -53,6 +53,7 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
 }
 
 Log::~Log() = default;
+Log::Log(Log&&) noexcept = default;
 
 void Log::say(const std::string& text) {
     if (!state_->speaks) return;

@@ -17,6 +17,7 @@ class Log {
     /// @param json    empty: none. @throws Error(output) where it cannot be opened (on the speaking rank alone)
     Log(bool speaks, bool quiet, const std::filesystem::path& json);
     ~Log();
+    Log(Log&&) noexcept;
 
     void say(const std::string& text);   ///< a stage begins or ends
     void warn(const std::string& text);  ///< said even where quiet

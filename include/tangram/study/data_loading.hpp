@@ -1,0 +1,26 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tangram/study/configuration.hpp"
+#include "tangram/study/session.hpp"
+#include "tangram/text/data_set.hpp"
+
+namespace tangram {
+
+/// The study's examples, equal on every rank.
+struct StudyData {
+    DataSet train;
+    std::optional<DataSet> test;
+    std::vector<std::int32_t> label_ids;  ///< C vocabulary ids
+};
+
+/// Reads on the first rank and hands to all: tables through the model's tokenizer, .h5 files as they are (token_ids,
+/// offsets, labels at the root or in /data/train, /data/test; label_token_ids). Collective over the world.
+/// @param vocabulary  token ids must lie below
+/// @param longest     tokens that the model has positions for; max_length is lowered to it with a note
+/// @throws Error on every rank, as read_labelled_text; input for ids, offsets or labels out of range (named)
+StudyData load_data(const Study& study, Index vocabulary, Index longest, const Session& session);
+
+}  // namespace tangram

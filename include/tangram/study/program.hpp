@@ -1,0 +1,9 @@
+#pragma once
+
+namespace tangram {
+
+/// The program `tangram`: reads the command line, runs the command on all ranks of MPI_COMM_WORLD and returns the exit
+/// status (contract: Exit status). MPI must be initialised. Throws what main() turns into a message.
+int run_program(int argc, char** argv);
+
+}  // namespace tangram

@@ -1,0 +1,127 @@
+#include "tangram/study/data_loading.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tangram/io/hdf5_file.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/text/drawing.hpp"
+#include "tangram/text/labelled_text.hpp"
+
+namespace tangram {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& file, const std::string& problem) {
+    throw Error(ExitStatus::input, fmt::format("{}: {}", file, problem));
+}
+
+/// Already tokenised examples. @param part  "train" or "test": where a file of tangram's own has them
+LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples, const Study& study) {
+    const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
+    const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/" : h5.exists("/data/train") ? "/data/train/" : "/";
+    DataSet all;
+    all.token_ids = h5.read_int32(at + "token_ids");
+    all.offsets = h5.read_int64(at + "offsets");
+    all.labels = h5.read_int32(at + "labels");
+    LabelledExamples result;
+    result.label_ids = h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
+    if (all.offsets.size() < 2 || all.offsets.front() != 0 || all.offsets.back() != std::ssize(all.token_ids))
+        refuse(file, fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at, all.token_ids.size()));
+    for (std::size_t e = 1; e < all.offsets.size(); ++e)
+        if (all.offsets[e] <= all.offsets[e - 1])
+            refuse(file, fmt::format("example {} is empty: offsets must grow", e - 1));
+    if (std::ssize(all.labels) != all.examples())
+        refuse(file, fmt::format("{} labels for {} examples", all.labels.size(), all.examples()));
+    for (std::size_t e = 0; e < all.labels.size(); ++e)
+        if (all.labels[e] < 0 || all.labels[e] >= std::ssize(result.label_ids))
+            refuse(file, fmt::format("example {}: label {} has no word; label_token_ids gives words for 0 to {}", e,
+                                     all.labels[e], std::ssize(result.label_ids) - 1));
+    const auto rows = draw_rows(all.examples(), samples, static_cast<std::uint64_t>(study.data.seed), file);
+    for (const Index row : rows) {
+        const auto tokens = all.tokens(row);
+        if (std::ssize(tokens) > study.data.max_length)
+            refuse(file, fmt::format("example {} has {} tokens, data.max_length is {}; raise it or cut the example", row,
+                                     tokens.size(), study.data.max_length));
+        result.data.append(tokens, all.labels[static_cast<std::size_t>(row)], row);
+    }
+    return result;
+}
+
+LabelledExamples read_examples(const Study& study, const std::string& file, const std::string& part, Index samples,
+                               const std::optional<Tokenizer>& tokenizer) {
+    if (file.ends_with(".h5")) return read_tokenised(file, part, samples, study);
+    LabelledText options;
+    options.file = file;
+    options.text = study.data.text;
+    options.label = study.data.label;
+    options.labels = study.data.labels;
+    options.prompt = study.data.tmpl;
+    options.label_words = study.data.label_words;
+    options.max_length = study.data.max_length;
+    options.samples = samples;
+    options.seed = static_cast<std::uint64_t>(study.data.seed);
+    return read_labelled_text(options, *tokenizer);
+}
+
+void check_range(const DataSet& data, const std::string& file, Index vocabulary) {
+    for (Index e = 0; e < data.examples(); ++e)
+        for (const std::int32_t token : data.tokens(e))
+            if (token < 0 || token >= vocabulary)
+                refuse(file, fmt::format("example {} (source row {}) holds token id {}, the model has 0 to {}; tokenise with "
+                                         "the model's own tokenizer",
+                                         e, data.rows[static_cast<std::size_t>(e)], token, vocabulary - 1));
+}
+
+void share(MPI_Comm comm, DataSet& data) {
+    broadcast(comm, data.token_ids, 0);
+    broadcast(comm, data.offsets, 0);
+    broadcast(comm, data.labels, 0);
+    broadcast(comm, data.rows, 0);
+}
+
+}  // namespace
+
+StudyData load_data(const Study& given, Index vocabulary, Index longest, const Session& session) {
+    Study study = given;
+    if (study.data.max_length > longest) {
+        session.log.say(fmt::format("data.max_length = {} is lowered to the model's {} positions", study.data.max_length, longest));
+        study.data.max_length = longest;
+    }
+    const MPI_Comm comm = session.world.get();
+    const bool has_test = !study.data.test.empty();
+    StudyData data;
+    if (has_test) data.test.emplace();
+    collectively(comm, [&] {
+        if (session.world.rank() != 0) return;
+        std::optional<Tokenizer> tokenizer;
+        if (!study.data.train.ends_with(".h5") || (has_test && !study.data.test.ends_with(".h5")))
+            tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json");
+        LabelledExamples train = read_examples(study, study.data.train, "train", study.data.samples, tokenizer);
+        check_range(train.data, study.data.train, vocabulary);
+        for (const std::int32_t id : train.label_ids)
+            if (id < 0 || id >= vocabulary)
+                refuse(study.data.train, fmt::format("label word id {} is not in the model's vocabulary of {}", id, vocabulary));
+        Index cut = train.cut;
+        data.train = std::move(train.data);
+        data.label_ids = std::move(train.label_ids);
+        if (has_test) {
+            LabelledExamples test = read_examples(study, study.data.test, "test", study.data.test_samples, tokenizer);
+            check_range(test.data, study.data.test, vocabulary);
+            if (test.label_ids != data.label_ids)
+                refuse(study.data.test, "its label words are not those of the training examples");
+            cut += test.cut;
+            data.test = std::move(test.data);
+        }
+        if (cut > 0)
+            session.log.say(fmt::format("{} of {} examples were cut to {} tokens", cut,
+                                        data.train.examples() + (has_test ? data.test->examples() : 0), study.data.max_length));
+    });
+    share(comm, data.train);
+    if (has_test) share(comm, *data.test);
+    broadcast(comm, data.label_ids, 0);
+    return data;
+}
+
+}  // namespace tangram

@@ -1,0 +1,59 @@
+#include <mpi.h>
+
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <thread>
+
+#include "tangram/error.hpp"
+#include "tangram/study/program.hpp"
+
+namespace {
+
+/// Whether every rank comes here within a few seconds. An error that all ranks share ends the program in good order; one
+/// that a single rank met must not leave the others waiting for it.
+bool all_ranks_arrive() {
+    using Clock = std::chrono::steady_clock;
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (MPI_Ibarrier(MPI_COMM_WORLD, &request) != MPI_SUCCESS) return false;
+    const auto give_up = Clock::now() + std::chrono::seconds(5);
+    while (Clock::now() < give_up) {
+        int done = 0;
+        if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+        if (done != 0) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
+}
+
+/// One message from one rank: the first where all share the error, this one otherwise.
+int leave(int status, const char* message) {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    const bool shared = all_ranks_arrive();
+    if (!shared || rank == 0) {
+        std::fprintf(stderr, "tangram: %s%s\n", status == 75 ? "" : "error: ", message);
+        std::fflush(stderr);
+    }
+    if (!shared) MPI_Abort(MPI_COMM_WORLD, status);
+    MPI_Finalize();
+    return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    MPI_Init(&argc, &argv);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    try {
+        const int status = tangram::run_program(argc, argv);
+        MPI_Finalize();
+        return status;
+    } catch (const tangram::Error& e) {
+        return leave(static_cast<int>(e.status()), e.what());
+    } catch (const std::bad_alloc&) {
+        return leave(2, "out of memory; use more ranks or fewer samples");
+    } catch (const std::exception& e) {
+        return leave(4, e.what());
+    }
+}

@@ -1,0 +1,107 @@
+#include "tangram/study/program.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <regex>
+
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/study/stages.hpp"
+
+namespace tangram {
+
+namespace {
+
+struct Arguments {
+    std::string study, matrix, output, file, log_json, time_limit;
+    std::vector<std::string> settings;
+    bool quiet = false;
+};
+
+/// "1h50m", "90s", "45m", "2h": seconds.
+std::chrono::seconds parse_duration(const std::string& text) {
+    static const std::regex form(R"((?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?)");
+    std::smatch match;
+    if (text.empty() || !std::regex_match(text, match, form))
+        throw Error(ExitStatus::study, fmt::format("--time-limit {}: write for example 1h50m, 45m or 90s", text));
+    const auto part = [&](std::size_t i) { return match[i].matched ? std::stol(match[i]) : 0L; };
+    return std::chrono::seconds(3600 * part(1) + 60 * part(2) + part(3));
+}
+
+void add_common_options(CLI::App& app, Arguments& arguments) {
+    app.add_option("--set", arguments.settings, "key=value: change a key of the study (repeatable)")->allow_extra_args(false);
+    app.add_flag("--quiet", arguments.quiet, "say nothing but warnings and errors");
+    app.add_option("--log-json", arguments.log_json, "also write every message as a JSON object per line");
+    app.add_option("--time-limit", arguments.time_limit, "stop after this long with a checkpoint, for example 1h50m");
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv) {
+    const Communicator world(MPI_COMM_WORLD);
+    const bool speaks = world.rank() == 0;
+
+    Arguments arguments;
+    CLI::App app("tangram: the empirical neural tangent kernel of a pretrained transformer, its spectrum, and what it says "
+                 "about fine-tuning",
+                 "tangram");
+    app.require_subcommand(1);
+    app.fallthrough();
+    app.set_version_flag("--version", [] { return library_versions().front() + " (" + git_revision() + ")"; });
+    add_common_options(app, arguments);
+    const auto study_command = [&](const char* command, const char* what) {
+        CLI::App* const sub = app.add_subcommand(command, what);
+        sub->add_option("STUDY", arguments.study, "study file (TOML)");
+        return sub;
+    };
+    CLI::App* const run = study_command("run", "gram, spectrum and rates in order; finished stages are skipped");
+    CLI::App* const gram = study_command("gram", "data -> Jacobian blocks -> Gram matrix");
+    CLI::App* const spectrum = study_command("spectrum", "eigenvalues, eigenvectors and their quality");
+    spectrum->add_option("--matrix", arguments.matrix, "FILE.h5:/path of any symmetric matrix, instead of a study");
+    spectrum->add_option("--output", arguments.output, "output file, with --matrix");
+    CLI::App* const rates = study_command("rates", "decay, stopping step and error path");
+    for (CLI::App* const sub : {run, gram, rates}) sub->get_option("STUDY")->required();
+    CLI::App* const inspect_command = app.add_subcommand("inspect", "one-screen summary of an output file");
+    CLI::App* const verify_command = app.add_subcommand("verify", "recompute the checks of an output file");
+    for (CLI::App* const sub : {inspect_command, verify_command})
+        sub->add_option("FILE", arguments.file, "output file (HDF5)")->required();
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        if (e.get_exit_code() == 0) return speaks ? app.exit(e) : 0;
+        throw Error(ExitStatus::study, fmt::format("{}; `tangram --help` lists commands and options", e.what()));
+    }
+
+    Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
+    std::optional<std::chrono::steady_clock::time_point> deadline;
+    if (!arguments.time_limit.empty()) deadline = std::chrono::steady_clock::now() + parse_duration(arguments.time_limit);
+    const StopFlag stop(deadline);
+    const Session session{world, log, stop, now_text()};
+
+    if (app.got_subcommand(inspect_command)) {
+        collectively(world.get(), [&] {
+            if (speaks) inspect(arguments.file, log);
+        });
+        return 0;
+    }
+    if (app.got_subcommand(verify_command)) {
+        verify(arguments.file, session);
+        return 0;
+    }
+    if (app.got_subcommand(spectrum) && !arguments.matrix.empty()) {
+        if (arguments.output.empty() || !arguments.study.empty())
+            throw Error(ExitStatus::study, "spectrum --matrix needs --output OUT.h5 and no study");
+        Study study;
+        spectrum_of_matrix(arguments.matrix, arguments.output, study, session);
+        return 0;
+    }
+    if (arguments.study.empty())
+        throw Error(ExitStatus::study, "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
+    StudyRun study(collectively(world.get(), [&] { return read_study(arguments.study, arguments.settings); }), session);
+    if (app.got_subcommand(run) || app.got_subcommand(gram)) study.gram();
+    if (app.got_subcommand(run) || app.got_subcommand(spectrum)) study.spectrum();
+    if (app.got_subcommand(run) || app.got_subcommand(rates)) study.rates();
+    return 0;
+}
+
+}  // namespace tangram

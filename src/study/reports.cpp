@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tangram/arithmetic.hpp"
+#include "tangram/io/hdf5_file.hpp"
+#include "tangram/io/matrix_io.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/spectrum/quality.hpp"
+#include "tangram/study/stages.hpp"
+
+namespace tangram {
+
+void inspect(const std::filesystem::path& file, Log& log) {
+    const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
+    if (!h5.has_attribute("/", "schema_version"))
+        throw Error(ExitStatus::output, fmt::format("{}: not an output file of tangram: no schema_version", file.string()));
+    std::string text = fmt::format("{}: schema {:.0f}, started {}, ended {}, commit {}\n", file.string(),
+                                   h5.number_attribute("/", "schema_version"), h5.text_attribute("/provenance", "started"),
+                                   h5.text_attribute("/provenance", "ended"), h5.text_attribute("/provenance", "git_revision"));
+    const auto line = [&](const std::string& words) { text += words + "\n"; };
+    const auto seconds = [&](const std::string& key) {
+        return h5.has_attribute("/provenance", key) ? ", " + duration_text(h5.number_attribute("/provenance", key)) : std::string();
+    };
+    if (h5.exists("/data/train/offsets")) {
+        const Index n = h5.shape("/data/train/offsets")[0] - 1;
+        const Index m = h5.exists("/data/test/offsets") ? h5.shape("/data/test/offsets")[0] - 1 : 0;
+        line(fmt::format("data       {} training and {} test examples, {} labels", n, m, h5.shape("/data/label_token_ids")[0]));
+    }
+    if (h5.exists("/kernel"))
+        line(fmt::format("kernel     {} rows, output {}, {} precision, {} tensors{}",
+                         h5.exists("/kernel/gram") ? std::to_string(h5.shape("/kernel/gram")[0]) : "not stored",
+                         h5.text_attribute("/kernel", "output"), h5.text_attribute("/kernel", "precision"),
+                         h5.shape("/kernel/tensors")[0], seconds("seconds_gram")));
+    if (h5.exists("/spectrum")) {
+        const auto w = h5.read_doubles("/spectrum/eigenvalues");
+        const std::string at = "/spectrum/quality";
+        line(fmt::format("spectrum   {} eigenvalues by {}: largest {:.6g}, smallest {:.3g}, noise floor {:.3g}; residual {:.1e}, "
+                         "orthogonality {:.1e}{}",
+                         w.size(), h5.text_attribute(at, "solver"), w.front(), w.back(), h5.number_attribute(at, "noise_floor"),
+                         h5.number_attribute(at, "residual_max"), h5.number_attribute(at, "orthogonality_max"),
+                         seconds("seconds_spectrum")));
+    }
+    if (h5.exists("/rates")) {
+        const std::string at = "/rates/stopping", poly = "/rates/decay/polynomial";
+        line(fmt::format("decay      {}: exponent {:.3f} [{:.3f}, {:.3f}], ranks {:.0f} to {:.0f}",
+                         h5.text_attribute("/rates/decay", "selected"), h5.number_attribute(poly, "exponent"),
+                         h5.number_attribute(poly, "exponent_low"), h5.number_attribute(poly, "exponent_high"),
+                         h5.number_attribute("/rates/decay", "first"), h5.number_attribute("/rates/decay", "last")));
+        line(fmt::format("stopping   T = {:.0f} steps of size {:.4g}, critical radius {:.4g}, sigma {:.4g} ({}), R {:.4g} ({})",
+                         h5.number_attribute(at, "stopping_step"), h5.number_attribute(at, "step_size"),
+                         h5.number_attribute(at, "critical_radius"), h5.number_attribute(at, "noise"),
+                         h5.text_attribute(at, "noise_source"), h5.number_attribute(at, "radius"),
+                         h5.text_attribute(at, "radius_source")));
+    }
+    text.pop_back();
+    log.result(text);
+}
+
+void verify(const std::filesystem::path& file, const Session& session) {
+    const MPI_Comm comm = session.world.get();
+    struct Contents {
+        std::vector<double> values;
+        std::vector<Index> has{0, 0, 0, 0};  // gram, spectrum, vectors, mixed precision
+        std::vector<std::string> problems;
+    };
+    Contents c = collectively(comm, [&] {
+        Contents found;
+        if (session.world.rank() != 0) return found;
+        const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
+        for (const char* key : {"study", "git_revision", "versions", "ranks", "grid", "block", "hosts", "started", "ended", "model_sha256"})
+            if (!h5.has_attribute("/provenance", key)) found.problems.push_back(fmt::format("/provenance has no {}", key));
+        if (!h5.has_attribute("/", "schema_version")) found.problems.emplace_back("no schema_version");
+        found.has[0] = h5.exists("/kernel/gram") ? 1 : 0;
+        found.has[1] = h5.exists("/spectrum/eigenvalues") ? 1 : 0;
+        found.has[2] = h5.exists("/spectrum/eigenvectors") ? 1 : 0;
+        found.has[3] = h5.has_attribute("/kernel", "precision") && h5.text_attribute("/kernel", "precision") == "mixed" ? 1 : 0;
+        if (found.has[1] != 0) found.values = h5.read_doubles("/spectrum/eigenvalues");
+        return found;
+    });
+    broadcast(comm, c.has, 0);
+    broadcast(comm, c.values, 0);
+    std::vector<std::string> checks, problems = c.problems;
+    const auto check = [&](const char* what, double value, double tolerance) {
+        checks.push_back(fmt::format("{} {:.1e}", what, value));
+        if (!(value <= tolerance)) problems.push_back(fmt::format("{} is {:.3g}, above {:.3g}", what, value, tolerance));
+    };
+    if (c.has[1] != 0 && !std::is_sorted(c.values.begin(), c.values.end(), std::greater<>()))
+        problems.emplace_back("the eigenvalues are not descending");
+    if (c.has[0] != 0) {
+        const ProcessGrid grid = ProcessGrid::most_square(comm);
+        const DistributedMatrix G = read_matrix(file, "/kernel/gram", grid, arithmetic::tile_rows, Orientation::as_is, ExitStatus::output);
+        const DistributedMatrix mirrored = transpose(G);
+        Index asymmetric = 0, infinite = 0;
+        for (std::size_t i = 0; i < G.local().size(); ++i) {
+            infinite += std::isfinite(G.local()[i]) ? 0 : 1;
+            asymmetric += G.local()[i] == mirrored.local()[i] ? 0 : 1;
+        }
+        infinite = sum_over_ranks(comm, infinite);
+        asymmetric = sum_over_ranks(comm, asymmetric);
+        checks.push_back(fmt::format("{} rows symmetric", G.rows()));
+        if (infinite > 0) problems.push_back(fmt::format("{} entries of the Gram matrix are not finite", infinite));
+        if (asymmetric > 0) problems.push_back(fmt::format("{} entries of the Gram matrix are not symmetric", asymmetric));
+        if (c.has[1] != 0 && std::ssize(c.values) != G.rows())
+            problems.push_back(fmt::format("{} eigenvalues for {} rows", c.values.size(), G.rows()));
+        else if (c.has[1] != 0 && infinite == 0) {
+            Eigenpairs pairs{c.values, std::nullopt, Solver::automatic, ""};
+            if (c.has[2] != 0)
+                pairs.vectors.emplace(read_matrix(file, "/spectrum/eigenvectors", grid, G.block(), Orientation::transposed, ExitStatus::output));
+            const Quality q = quality(G, pairs, c.has[3] != 0);
+            // A backward stable solver errs by a small multiple of n 2^-52 relative to the largest eigenvalue.
+            const double tolerance = 10 * static_cast<double>(G.rows()) * 0x1p-52;
+            check("trace error", q.trace_error, tolerance);
+            check("Frobenius error", q.frobenius_error, tolerance);
+            if (q.residual_max) check("residual", *q.residual_max, tolerance);
+            if (q.orthogonality_max) check("orthogonality", *q.orthogonality_max, tolerance);
+        }
+    }
+    collectively(comm, [&] {
+        if (session.world.rank() != 0 || problems.empty()) return;
+        std::string list;
+        for (const std::string& problem : problems) list += (list.empty() ? "" : "; ") + problem;
+        throw Error(ExitStatus::numerical, fmt::format("{}: {}", file.string(), list));
+    });
+    std::string list;
+    for (const std::string& text : checks) list += (list.empty() ? "" : ", ") + text;
+    session.log.result(fmt::format("{}: verified: {}", file.string(), list));
+}
+
+}  // namespace tangram

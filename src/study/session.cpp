@@ -1,0 +1,80 @@
+#include "tangram/study/session.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <hdf5.h>
+#include <mpi.h>
+
+#include <ctime>
+#include <fstream>
+
+#include "revision.hpp"
+#include "tangram/gram/assembly.hpp"
+#include "tangram/model/network.hpp"
+
+// OpenBLAS tells what it is; other BLAS libraries have no such functions.
+extern "C" {
+char* openblas_get_config() __attribute__((weak));
+char* openblas_get_corename() __attribute__((weak));
+}
+
+namespace tangram {
+
+std::string now_text() {
+    std::time_t now = std::time(nullptr);
+    return fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(now));
+}
+
+Index peak_bytes() {
+    std::ifstream status("/proc/self/status");
+    std::string word;
+    while (status >> word)
+        if (word == "VmHWM:") {
+            Index kilobytes = 0;
+            status >> kilobytes;
+            return 1024 * kilobytes;
+        }
+    return 0;
+}
+
+std::vector<std::string> library_versions() {
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    TANGRAM_MPI(MPI_Get_library_version(mpi, &length));
+    const std::string text(mpi, static_cast<std::size_t>(length));
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    std::vector<std::string> versions{fmt::format("tangram {}", build::version), text.substr(0, text.find(',')),
+                                      fmt::format("HDF5 {}.{}.{}", major, minor, release)};
+    if (openblas_get_config != nullptr) versions.emplace_back(openblas_get_config());
+    return versions;
+}
+
+std::string git_revision() { return build::revision; }
+
+template <class Real>
+void check_products(const std::vector<std::pair<Index, Index>>& linear_shapes, Log& log) {
+#if defined(__x86_64__)
+    const std::string core = openblas_get_corename != nullptr ? openblas_get_corename() : "";
+    __builtin_cpu_init();
+    if ((core == "Prescott" || core == "Core2" || core == "Nehalem") && __builtin_cpu_supports("avx2"))
+        log.warn(fmt::format("OpenBLAS does not know this processor and took its {} kernels, several times slower than "
+                             "it could be; set OPENBLAS_CORETYPE={}",
+                             core, __builtin_cpu_supports("avx512f") ? "SKYLAKEX" : "HASWELL"));
+#endif
+    for (const auto& [d_out, d_in] : linear_shapes)
+        if (!rows_are_position_independent<Real>(d_out, d_in)) {
+            log.warn(fmt::format("this BLAS gives a row of a {} x {} layer other bits at other places: G may differ in the "
+                                 "last bits when examples are reordered or added",
+                                 d_out, d_in));
+            break;
+        }
+    if (!tile_product_is_position_independent<Real>())
+        log.warn("this BLAS gives equal rows of a tile other bits: G may differ in the last bits when examples are "
+                 "reordered or added");
+}
+
+template void check_products<float>(const std::vector<std::pair<Index, Index>>&, Log&);
+template void check_products<double>(const std::vector<std::pair<Index, Index>>&, Log&);
+
+}  // namespace tangram

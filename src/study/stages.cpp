@@ -1,0 +1,376 @@
+#include "tangram/study/stages.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "checkpoint.hpp"
+#include "provenance.hpp"
+#include "rates_stage.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tangram/files/hash.hpp"
+#include "tangram/gram/assembly.hpp"
+#include "tangram/io/matrix_io.hpp"
+#include "tangram/jacobian/selection.hpp"
+#include "tangram/model/architectures.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/spectrum/quality.hpp"
+#include "tangram/study/data_loading.hpp"
+
+namespace tangram {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// Bytes of the parts, each with its length, hashed: what a stage's result is made from.
+class Fingerprint {
+  public:
+    Fingerprint& add(const std::string& text) {
+        text_ += std::to_string(text.size()) + ":" + text;
+        return *this;
+    }
+    template <class T>
+    Fingerprint& add(const std::vector<T>& values) {
+        return add(sha256_of_bytes(std::as_bytes(std::span(values))));
+    }
+    std::string hexadecimal() const { return sha256_of_bytes(std::as_bytes(std::span(text_))); }
+
+  private:
+    std::string text_;
+};
+
+std::filesystem::path existing(const std::filesystem::path& file, const char* what) {
+    std::error_code code;
+    if (!std::filesystem::exists(file, code))
+        throw Error(ExitStatus::output, fmt::format("{}: no such file; run `tangram {}` first", file.string(), what));
+    return file;
+}
+
+void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
+    const std::string at = "/data/" + part + "/";
+    file.write(at + "token_ids", data.token_ids);
+    file.write(at + "offsets", data.offsets);
+    file.write(at + "labels", data.labels);
+    file.write(at + "rows", data.rows);
+}
+
+/// /spectrum and its attributes; the eigenvectors' space is made, they follow.
+void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& quality, const std::string& inputs,
+                    double seconds) {
+    const Index n = std::ssize(pairs.values);
+    file.remove("/spectrum");
+    file.write("/spectrum/eigenvalues", pairs.values);
+    if (pairs.vectors) file.create_matrix("/spectrum/eigenvectors", n, n);
+    const std::string at = "/spectrum/quality";
+    file.set_attribute(at, "solver", name(pairs.solver));
+    file.set_attribute(at, "solver_reason", pairs.reason);
+    file.set_attribute(at, "noise_floor", quality.noise_floor);
+    // Without eigenvectors there is no residual to speak of: NaN says "not computed".
+    const double absent = std::numeric_limits<double>::quiet_NaN();
+    file.set_attribute(at, "residual_max", quality.residual_max.value_or(absent));
+    file.set_attribute(at, "orthogonality_max", quality.orthogonality_max.value_or(absent));
+    file.set_attribute(at, "trace_error", quality.trace_error);
+    file.set_attribute(at, "frobenius_error", quality.frobenius_error);
+    file.set_attribute(at, "negative", quality.negative);
+    file.set_attribute(at, "seconds", seconds);
+    file.set_attribute("/spectrum", "inputs", inputs);
+}
+
+std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds) {
+    std::string text = fmt::format("spectrum: {} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "
+                                   "{} negative; trace error {:.1e}",
+                                   pairs.values.size(), name(pairs.solver), duration_text(seconds), pairs.values.front(),
+                                   pairs.values.back(), quality.noise_floor, quality.negative, quality.trace_error);
+    if (quality.residual_max)
+        text += fmt::format(", residual {:.1e}, orthogonality {:.1e}", *quality.residual_max, *quality.orthogonality_max);
+    return text;
+}
+
+}  // namespace
+
+/// What stages hand to each other in memory; what is not there is read from the file.
+struct StudyRun::State {
+    Study study;
+    const Session& session;
+    MPI_Comm comm;
+    bool first_rank;
+    std::filesystem::path output;
+    OutputLock lock;
+    ProcessGrid grid;
+    std::string kernel_inputs;  // fingerprint, once known
+    std::optional<DistributedMatrix> gram_matrix;
+    std::optional<Eigenpairs> eigen;
+
+    State(Study s, const Session& in)
+        : study(std::move(s)),
+          session(in),
+          comm(in.world.get()),
+          first_rank(in.world.rank() == 0),
+          output(study.output.path),
+          lock(comm, output),
+          grid(ProcessGrid::most_square(comm)) {}
+
+    /// Whether a group of the finished file was made from these inputs. Collective.
+    bool is_done(const std::string& group, const std::string& inputs) {
+        std::vector<Index> done{0};
+        collectively(comm, [&] {
+            std::error_code code;
+            if (!first_rank || !std::filesystem::exists(output, code)) return;
+            const Hdf5File file = Hdf5File::open(output, false, ExitStatus::output);
+            done[0] = file.has_attribute(group, "inputs") && file.text_attribute(group, "inputs") == inputs ? 1 : 0;
+        });
+        broadcast(comm, done, 0);
+        return done[0] != 0;
+    }
+    /// A text attribute of a group of the finished file; `stage` makes the group. Collective.
+    std::string attribute(const std::string& group, const std::string& key, const char* stage) {
+        std::string value = collectively(comm, [&]() -> std::string {
+            if (!first_rank) return "";
+            const Hdf5File file = Hdf5File::open(existing(output, stage), false, ExitStatus::output);
+            if (!file.has_attribute(group, key))
+                throw Error(ExitStatus::output, fmt::format("{}: {} is missing; run `tangram {}` first", output.string(), group, stage));
+            return file.text_attribute(group, key);
+        });
+        broadcast(comm, value, 0);
+        return value;
+    }
+
+    template <class Real>
+    void gram(const Program& program, const Weights& weights, const std::string& model_sha256);
+};
+
+StudyRun::StudyRun(Study study, const Session& session) : state_(std::make_unique<State>(std::move(study), session)) {}
+StudyRun::~StudyRun() = default;
+
+template <class Real>
+void StudyRun::State::gram(const Program& program, const Weights& weights, const std::string& model_sha256) {
+    const StudyData data = load_data(study, program.vocabulary_size, program.maximum_length, session);
+    const Index labels = std::ssize(data.label_ids);
+    if (study.kernel.output.empty()) study.kernel.output = labels == 2 ? "margin" : "logits";
+    const KernelOutput output_kind = kernel_output(study.kernel.output, labels);
+    const std::vector<ParameterId> parameters = select_parameters(program, study.kernel.parameters);
+
+    Fingerprint fingerprint;
+    fingerprint.add(std::to_string(schema_version)).add(model_sha256).add(study.kernel.output).add(study.kernel.precision);
+    fingerprint.add(fmt::format("{} {} {}", arithmetic::linear_rows, arithmetic::tile_rows, arithmetic::product_depth));
+    for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
+    for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
+        if (set != nullptr) fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows);
+    kernel_inputs = fingerprint.add(data.label_ids).hexadecimal();
+    if (is_done("/kernel", kernel_inputs)) {
+        session.log.say(fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
+        return;
+    }
+
+    // The model's weights are the same on every rank; a bad one is one message.
+    Network<Real> network = collectively(comm, [&] { return Network<Real>(program, weights, data.label_ids); });
+    std::vector<std::pair<Index, Index>> shapes;
+    for (const ParameterId p : parameters)
+        if (const Parameter& parameter = program.parameters()[p];
+            parameter.shape.size() == 2 && parameter.kind != ParameterKind::embedding)
+            shapes.emplace_back(parameter.shape[0], parameter.shape[1]);
+    std::sort(shapes.begin(), shapes.end());
+    shapes.erase(std::unique(shapes.begin(), shapes.end()), shapes.end());
+    check_products<Real>(shapes, session.log);
+
+    const auto start = Clock::now();
+    const Index per_example = shape(output_kind, labels).rows_per_example;
+    const Index n = data.train.examples() * per_example, m = data.test ? data.test->examples() * per_example : 0;
+    Index size = 0;
+    for (const ParameterId p : parameters) size += program.parameters()[p].size();
+    session.log.say(fmt::format("gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
+                                "{} precision",
+                                data.train.examples(), data.train.token_ids.size(), n, size, parameters.size(),
+                                session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(), grid.columns(),
+                                study.kernel.precision));
+    KernelMatrices matrices = collectively(comm, [&] { return empty_matrices(grid, n, m, parameters.size()); });
+    const GramCheckpoint checkpoint(output, kernel_inputs);
+    if (checkpoint.read(matrices))
+        session.log.say(fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
+
+    const KernelInputs<Real> inputs{network, data.train, data.test ? &*data.test : nullptr, output_kind, parameters};
+    auto last_checkpoint = Clock::now();
+    const double interval = 60 * study.output.checkpoint_minutes;
+    bool stopped = false, announced = false;
+    const NetworkOutputs outputs = assemble<Real>(inputs, matrices, [&](Index done, Index units) {
+        if (!std::exchange(announced, true)) session.log.start("gram", units, done);
+        session.log.progress(done);
+        if (done == units) return true;
+        stopped = session.stop.requested(comm);
+        if (stopped || any_rank(comm, interval > 0 && seconds_since(last_checkpoint) > interval)) {
+            checkpoint.write(matrices);
+            last_checkpoint = Clock::now();
+        }
+        return !stopped;
+    });
+    session.log.finish();
+    if (stopped)
+        throw Error(ExitStatus::stopped, fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
+                                                     output.string()));
+    const double seconds = max_over_ranks(comm, seconds_since(start));
+    const Provenance provenance = Provenance::gather(grid);
+
+    const auto write_start = Clock::now();
+    StagedFile file(comm, output, false, 8.0 * static_cast<double>(n) * static_cast<double>(study.output.save_gram ? n + m : m));
+    file.write_small([&](Hdf5File& h5) {
+        write_data(h5, "train", data.train);
+        if (data.test) write_data(h5, "test", *data.test);
+        h5.write("/data/label_token_ids", data.label_ids);
+        if (study.output.save_gram) h5.create_matrix("/kernel/gram", n, n);
+        if (m > 0) h5.create_matrix("/kernel/cross", m, n);
+        if (m > 0) h5.write("/kernel/test_diagonal", matrices.test_diagonal);
+        h5.write("/kernel/outputs_train", outputs.train, {data.train.examples(), labels});
+        if (data.test) h5.write("/kernel/outputs_test", outputs.test, {data.test->examples(), labels});
+        TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, contractions{"contraction", {}, {}, {}},
+            shares{"trace_share", {}, {}, {}};
+        double before = 0;
+        for (std::size_t p = 0; p < parameters.size(); ++p) {
+            names.texts.push_back(program.parameters()[parameters[p]].name);
+            sizes.integers.push_back(program.parameters()[parameters[p]].size());
+            contractions.texts.emplace_back("multiply-out");
+            shares.numbers.push_back((matrices.traces[p] - before) / matrices.traces.back());
+            before = matrices.traces[p];
+        }
+        h5.write_table("/kernel/tensors", {names, sizes, contractions, shares});
+        h5.set_attribute("/kernel", "inputs", kernel_inputs);
+        h5.set_attribute("/kernel", "output", study.kernel.output);
+        h5.set_attribute("/kernel", "precision", study.kernel.precision);
+        provenance.write(h5, to_toml(study), model_sha256, matrices.gram.block(), session);
+        h5.set_attribute("/provenance", "seconds_gram", seconds);
+    });
+    if (study.output.save_gram) write_matrix(file.partial(), "/kernel/gram", matrices.gram, Orientation::transposed);
+    if (m > 0) write_matrix(file.partial(), "/kernel/cross", *matrices.cross, Orientation::as_is);
+    const double writing = max_over_ranks(comm, seconds_since(write_start));
+    file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
+    file.commit();
+    if (first_rank) checkpoint.remove();
+    gram_matrix.emplace(std::move(matrices.gram));
+    const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
+    session.log.say(fmt::format("gram: done in {}, {} resident on the largest rank; written in {}", duration_text(seconds),
+                                bytes_text(static_cast<double>(peak)), duration_text(writing)));
+}
+
+void StudyRun::gram() {
+    State& s = *state_;
+    struct Opened {
+        Program program;
+        Weights weights;
+    };
+    const Opened model = collectively(s.comm, [&] {
+        const std::filesystem::path folder = s.study.model.path;
+        std::error_code code;
+        if (!std::filesystem::is_directory(folder, code))
+            throw Error(ExitStatus::input, fmt::format("{}: no such folder; model.path must be a Hugging Face folder", folder.string()));
+        return Opened{program_of(Config(folder / "config.json")), Weights(folder)};
+    });
+    std::string sha256 = collectively(s.comm, [&] { return s.first_rank ? sha256_of_files(model.weights.files()) : std::string(); });
+    broadcast(s.comm, sha256, 0);
+    for (const std::string& tensor : unused_tensors(model.program, model.weights))
+        s.session.log.warn(fmt::format("{}: nothing uses tensor {}", model.weights.name(), tensor));
+    if (s.study.kernel.precision == "double")
+        s.gram<double>(model.program, model.weights, sha256);
+    else
+        s.gram<float>(model.program, model.weights, sha256);
+}
+
+void StudyRun::spectrum() {
+    State& s = *state_;
+    const Solver solver = solver_by_name(s.study.spectrum.solver);
+    if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
+    const std::string inputs = Fingerprint()
+                                   .add(s.kernel_inputs)
+                                   .add(name(solver))
+                                   .add(fmt::format("{} {}", s.study.spectrum.vectors, s.study.spectrum.block))
+                                   .hexadecimal();
+    if (s.is_done("/spectrum", inputs)) {
+        s.session.log.say("spectrum: made from the same inputs already; skipped");
+        return;
+    }
+    if (!s.gram_matrix)
+        s.gram_matrix.emplace(read_matrix(s.output, "/kernel/gram", s.grid, arithmetic::tile_rows, Orientation::transposed,
+                                          ExitStatus::output));
+    if (s.session.stop.requested(s.comm))
+        throw Error(ExitStatus::stopped, "stopped on request before the spectrum; the Gram matrix is in the output file");
+    const Index n = s.gram_matrix->rows();
+    s.session.log.say(fmt::format("spectrum: n = {}, {}", n, s.study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
+    const auto start = Clock::now();
+    s.eigen.emplace(eigenpairs(s.gram_matrix->copy(), solver, s.study.spectrum.vectors, s.study.spectrum.block));
+    const double seconds = max_over_ranks(s.comm, seconds_since(start));
+    const Quality checks = quality(*s.gram_matrix, *s.eigen, s.attribute("/kernel", "precision", "gram") == "mixed");
+    const Provenance provenance = Provenance::gather(s.grid);
+    StagedFile file(s.comm, s.output, true, s.eigen->vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
+    file.write_small([&](Hdf5File& h5) {
+        h5.remove("/rates");
+        write_spectrum(h5, *s.eigen, checks, inputs, seconds);
+        h5.set_attribute("/provenance", "seconds_spectrum", seconds);
+        h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
+        h5.set_attribute("/provenance", "ended", now_text());
+    });
+    if (s.eigen->vectors) write_matrix(file.partial(), "/spectrum/eigenvectors", *s.eigen->vectors, Orientation::transposed);
+    file.commit();
+    s.session.log.say(spectrum_summary(*s.eigen, checks, seconds));
+}
+
+void StudyRun::rates() {
+    State& s = *state_;
+    const std::string spectrum_inputs = s.attribute("/spectrum", "inputs", "spectrum");
+    const auto text = [](const std::optional<double>& value) { return value ? fmt::format("{:.17g}", *value) : "auto"; };
+    const std::string inputs = Fingerprint()
+                                   .add(spectrum_inputs)
+                                   .add(text(s.study.rates.noise))
+                                   .add(text(s.study.rates.radius))
+                                   .add(text(s.study.rates.step_size))
+                                   .add(fmt::format("{} {}", s.study.rates.center, s.study.rates.repeats))
+                                   .hexadecimal();
+    if (s.is_done("/rates", inputs)) {
+        s.session.log.say("rates: made from the same inputs already; skipped");
+        return;
+    }
+    const auto start = Clock::now();
+    const RatesResult result = compute_rates(s.output, s.grid, s.gram_matrix, s.eigen, s.study, s.session);
+    const double seconds = max_over_ranks(s.comm, seconds_since(start));
+    const Provenance provenance = Provenance::gather(s.grid);
+    StagedFile file(s.comm, s.output, true, 0.0);
+    file.write_small([&](Hdf5File& h5) {
+        h5.remove("/rates");
+        write_rates(h5, result);
+        h5.set_attribute("/rates", "inputs", inputs);
+        h5.set_attribute("/provenance", "seconds_rates", seconds);
+        h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
+        h5.set_attribute("/provenance", "ended", now_text());
+    });
+    file.commit();
+    s.session.log.result(rates_summary(result));
+}
+
+void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& output, const Study& study,
+                        const Session& session) {
+    const MPI_Comm comm = session.world.get();
+    const Solver solver = solver_by_name(study.spectrum.solver);
+    const auto [source, path] = file_and_path(matrix);
+    const OutputLock lock(comm, output);
+    const ProcessGrid grid = ProcessGrid::most_square(comm);
+    const DistributedMatrix G = read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
+    const auto start = Clock::now();
+    const Eigenpairs pairs = eigenpairs(G.copy(), solver, study.spectrum.vectors, study.spectrum.block);
+    const double seconds = max_over_ranks(comm, seconds_since(start));
+    const Quality checks = quality(G, pairs, false);
+    const Provenance provenance = Provenance::gather(grid);
+    StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));
+    file.write_small([&](Hdf5File& h5) {
+        write_spectrum(h5, pairs, checks, Fingerprint().add(matrix).hexadecimal(), seconds);
+        provenance.write(h5, "# spectrum of " + matrix + "\n", "", G.block(), session);
+        h5.set_attribute("/provenance", "seconds_spectrum", seconds);
+    });
+    if (pairs.vectors) write_matrix(file.partial(), "/spectrum/eigenvectors", *pairs.vectors, Orientation::transposed);
+    file.commit();
+    session.log.result(spectrum_summary(pairs, checks, seconds));
+}
+
+}  // namespace tangram

@@ -1,0 +1,16 @@
+# Writes OUTPUT (a header) with the version and the commit; run at every build, touches the file only when it changes.
+execute_process(COMMAND git -C ${SOURCE} rev-parse --short=12 HEAD OUTPUT_VARIABLE revision
+                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+execute_process(COMMAND git -C ${SOURCE} status --porcelain --untracked-files=no OUTPUT_VARIABLE changes ERROR_QUIET)
+if(NOT revision)
+  set(revision "unknown")
+elseif(changes)
+  string(APPEND revision "-changed")
+endif()
+set(text "#pragma once\nnamespace tangram::build {\ninline constexpr const char* version = \"${VERSION}\";\ninline constexpr const char* revision = \"${revision}\";\n}  // namespace tangram::build\n")
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} old)
+endif()
+if(NOT "${old}" STREQUAL "${text}")
+  file(WRITE ${OUTPUT} "${text}")
+endif()
