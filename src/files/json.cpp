@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <set>
 #include <sstream>
+#include <utility>
+#include <vector>
 
 #include "tangram/error.hpp"
 
@@ -22,21 +25,33 @@ std::string read_text(const std::filesystem::path& file) {
     return std::move(text).str();
 }
 
-nlohmann::json parse_json(std::string_view text, const std::string& name) {
+nlohmann::json parse_json(std::string_view text, const std::string& name, DuplicateKeys duplicates) {
+    using Event = nlohmann::json::parse_event_t;
     // A hostile file could nest until the parser's destructor overflows the stack.
     constexpr int deepest = 200;
-    const auto too_deep = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    std::vector<std::set<std::string>> keys;  // of the objects that are open
+    const auto check = [&](int depth, Event event, nlohmann::json& parsed) {
         if (depth > deepest)
             throw Error(ExitStatus::input, fmt::format("{}: nests deeper than {} levels; not a file that tangram "
                                                        "knows",
                                                        name, deepest));
+        if (duplicates == DuplicateKeys::refused) {
+            if (event == Event::object_start) keys.emplace_back();
+            if (event == Event::object_end) keys.pop_back();
+            if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second)
+                throw Error(ExitStatus::input, fmt::format("{}: \"{}\" stands there twice; the file is damaged, fetch "
+                                                           "it again",
+                                                           name, parsed.get<std::string>()));
+        }
         return true;
     };
     try {
-        return nlohmann::json::parse(text, too_deep);
+        return nlohmann::json::parse(text, check);
     } catch (const nlohmann::json::parse_error& e) {
         throw Error(ExitStatus::input,
                     fmt::format("{}: not JSON at byte {}; the file is damaged, fetch it again", name, e.byte));
+    } catch (const nlohmann::json::exception&) {
+        throw Error(ExitStatus::input, fmt::format("{}: holds a number beyond float64", name));
     }
 }
 

@@ -8,15 +8,19 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "tangram/error.hpp"
 #include "tangram/files/json.hpp"
+#include "tangram/files/nearest.hpp"
 
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian and read in place");
 
@@ -26,19 +30,6 @@ namespace {
 
 [[noreturn]] void refuse(const std::filesystem::path& file, const std::string& problem) {
     throw Error(ExitStatus::input, fmt::format("{}: {}", file.string(), problem));
-}
-
-Index bytes_of(DType dtype) {
-    switch (dtype) {
-        case DType::F64:
-            return 8;
-        case DType::F32:
-            return 4;
-        case DType::F16:
-        case DType::BF16:
-            return 2;
-    }
-    return 0;
 }
 
 /// IEEE binary16 to binary32, exact.
@@ -60,21 +51,26 @@ T load(const std::byte* from) {
     return value;
 }
 
-double entry(const TensorView& tensor, Index i) {
-    const std::byte* const from = tensor.bytes.data() + i * bytes_of(tensor.dtype);
-    switch (tensor.dtype) {
-        case DType::F64:
-            return load<double>(from);
-        case DType::F32:
-            return static_cast<double>(load<float>(from));
-        case DType::F16:
-            return static_cast<double>(from_half(load<std::uint16_t>(from)));
-        case DType::BF16:
-            return static_cast<double>(
-                std::bit_cast<float>(static_cast<std::uint32_t>(load<std::uint16_t>(from)) << 16));
+/// Converts `values.size()` entries; returns the position of the first that is not finite, or -1.
+template <class Stored, class Real, class Convert>
+Index convert(const std::byte* from, std::span<Real> values, Convert to_real) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        values[i] = static_cast<Real>(to_real(load<Stored>(from + i * sizeof(Stored))));
+        if (!std::isfinite(values[i])) return static_cast<Index>(i);
     }
-    return 0;
+    return -1;
 }
+
+struct DTypeName {
+    std::string_view name;
+    std::uint64_t bytes;
+    std::optional<DType> dtype;  // none: integers
+};
+constexpr DTypeName dtype_names[] = {
+    {"F64", 8, DType::F64}, {"F32", 4, DType::F32}, {"F16", 2, DType::F16}, {"BF16", 2, DType::BF16},
+    {"I64", 8, {}},         {"U64", 8, {}},         {"I32", 4, {}},         {"U32", 4, {}},
+    {"I16", 2, {}},         {"U16", 2, {}},         {"I8", 1, {}},          {"U8", 1, {}},
+    {"BOOL", 1, {}}};
 
 }  // namespace
 
@@ -109,16 +105,24 @@ Weights::Weights(const std::filesystem::path& folder_or_file) {
         const nlohmann::json json = read_json(index);
         if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
             refuse(index, "has no weight_map; fetch the model again");
-        std::set<std::string> shards;
+        std::map<std::string, std::vector<std::string>> shards;  // with the tensors that they should hold
         for (const auto& [tensor, shard] : json["weight_map"].items()) {
             if (!shard.is_string()) refuse(index, fmt::format("weight_map of {} is not a file name", tensor));
-            shards.insert(shard.get<std::string>());
+            shards[shard.get<std::string>()].push_back(tensor);
         }
-        for (const std::string& shard : shards) {
+        for (const auto& [shard, promised] : shards) {
             // A name without a folder cannot leave the model's.
             if (std::filesystem::path(shard).filename() != shard || shard == "." || shard == "..")
                 refuse(index, fmt::format("shard \"{}\" lies outside the folder; shards stand beside the index", shard));
+            const std::size_t known = tensors_.size(), known_integers = integers_.size();
             open(folder_or_file / shard);
+            std::set<std::string_view> held(integers_.begin() + static_cast<Index>(known_integers), integers_.end());
+            for (std::size_t t = known; t < tensors_.size(); ++t) held.insert(tensors_[t].name);
+            for (const std::string& tensor : promised)
+                if (!held.contains(tensor))
+                    refuse(folder_or_file / shard, fmt::format("holds no tensor {}, which {} says it does; fetch the "
+                                                               "model again",
+                                                               tensor, index.filename().string()));
         }
         if (shards.empty()) refuse(index, "names no shard");
     } else {
@@ -132,7 +136,7 @@ Weights::Weights(const std::filesystem::path& folder_or_file) {
 }
 
 void Weights::open(const std::filesystem::path& file) {
-    const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+    const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) refuse(file, fmt::format("cannot be opened ({}); check the path", std::strerror(errno)));
     struct stat status {};
     const bool regular = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
@@ -152,8 +156,13 @@ void Weights::open(const std::filesystem::path& file) {
         refuse(file, fmt::format("the header claims {} bytes, the file has {}; it is truncated or no safetensors file, "
                                  "fetch it again",
                                  header_size, file_size));
+    constexpr std::uint64_t longest_header = 100'000'000;  // as Hugging Face's own reader
+    if (header_size > longest_header)
+        refuse(file, fmt::format("the header has {} bytes, more than the {} that safetensors allows", header_size,
+                                 longest_header));
     const nlohmann::json header =
-        parse_json({reinterpret_cast<const char*>(bytes) + 8, header_size}, file.string() + " (header)");
+        parse_json({reinterpret_cast<const char*>(bytes) + 8, header_size}, file.string() + " (header)",
+                   DuplicateKeys::refused);
     if (!header.is_object()) refuse(file, "the header is not a JSON object");
 
     const std::uint64_t data_size = file_size - 8 - header_size;
@@ -173,24 +182,15 @@ void Weights::open(const std::filesystem::path& file) {
         const auto first = value["data_offsets"][0].get<std::uint64_t>();
         const auto last = value["data_offsets"][1].get<std::uint64_t>();
         if (first > last) bad("data_offsets are not in order");
-        if (last > data_size)
-            bad(fmt::format("its bytes end {} behind the end of the file; the file is truncated, fetch it again",
-                            last - data_size));
         pieces.push_back({first, last, name});
 
         const auto dtype_name = value["dtype"].get<std::string>();
-        static constexpr std::pair<std::string_view, DType> dtypes[] = {
-            {"F64", DType::F64}, {"F32", DType::F32}, {"F16", DType::F16}, {"BF16", DType::BF16}};
-        const auto* const dtype = std::find_if(std::begin(dtypes), std::end(dtypes),
-                                               [&](const auto& known) { return known.first == dtype_name; });
-        if (dtype == std::end(dtypes)) {
-            static constexpr std::string_view integers[] = {"I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL"};
-            if (std::find(std::begin(integers), std::end(integers), dtype_name) == std::end(integers))
-                bad(fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64", dtype_name));
-            continue;
-        }
-        TensorView tensor{name, dtype->second, {}, {bytes + 8 + header_size + first, last - first}, files_.size() - 1};
-        std::uint64_t size = static_cast<std::uint64_t>(bytes_of(dtype->second));
+        const auto* const dtype = std::find_if(std::begin(dtype_names), std::end(dtype_names),
+                                               [&](const DTypeName& known) { return known.name == dtype_name; });
+        if (dtype == std::end(dtype_names))
+            bad(fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64", dtype_name));
+        TensorView tensor{name, dtype->dtype.value_or(DType::F64), {}, {}, files_.size() - 1};
+        std::uint64_t size = dtype->bytes;
         for (const auto& extent : value["shape"]) {
             if (!extent.is_number_unsigned()) bad("shape must hold non-negative integers");
             const auto e = extent.get<std::uint64_t>();
@@ -202,7 +202,12 @@ void Weights::open(const std::filesystem::path& file) {
         }
         if (size != last - first)
             bad(fmt::format("shape and dtype ask for {} bytes, data_offsets give {}", size, last - first));
-        tensors_.push_back(std::move(tensor));
+        if (!dtype->dtype) {
+            integers_.push_back(name);
+        } else if (last <= data_size) {  // else refused below
+            tensor.bytes = {bytes + 8 + header_size + first, last - first};
+            tensors_.push_back(std::move(tensor));
+        }
     }
     std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
         return std::pair(a.first, a.last) < std::pair(b.first, b.last);
@@ -214,6 +219,9 @@ void Weights::open(const std::filesystem::path& file) {
             refuse(file, fmt::format("{} bytes before tensor {} belong to no tensor", piece.first - end, piece.name));
         end = piece.last;
     }
+    if (end > data_size)
+        refuse(file, fmt::format("is truncated: {} bytes are missing (tensor {} ends there); download it again",
+                                 end - data_size, pieces.back().name));
     if (end != data_size) refuse(file, fmt::format("{} bytes at the end belong to no tensor", data_size - end));
 }
 
@@ -223,22 +231,53 @@ const TensorView* Weights::find(std::string_view name) const {
     return found != tensors_.end() && found->name == name ? &*found : nullptr;
 }
 
+const TensorView& Weights::at(std::string_view name) const {
+    if (const TensorView* const tensor = find(name)) return *tensor;
+    if (std::find(integers_.begin(), integers_.end(), name) != integers_.end())
+        refuse(files_.front(), fmt::format("tensor {} holds integers; weights must be F32, F16, BF16 or F64", name));
+    std::vector<std::string> names;
+    for (const TensorView& tensor : tensors_) names.push_back(tensor.name);
+    refuse(files_.front(), fmt::format("has no tensor {}; nearest is {}", name, nearest(name, names)));
+}
+
+template <class Real>
+void Weights::read(const TensorView& tensor, std::span<Real> values) const {
+    assert(std::ssize(values) == tensor.size());
+    const std::byte* const from = tensor.bytes.data();
+    Index bad = -1;
+    switch (tensor.dtype) {
+        case DType::F64:
+            bad = convert<double>(from, values, [](double x) { return x; });
+            break;
+        case DType::F32:
+            bad = convert<float>(from, values, [](float x) { return x; });
+            break;
+        case DType::F16:
+            bad = convert<std::uint16_t>(from, values, from_half);
+            break;
+        case DType::BF16:
+            bad = convert<std::uint16_t>(from, values, [](std::uint16_t x) {
+                return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16);
+            });
+            break;
+    }
+    if (bad >= 0)
+        refuse(files_[tensor.file],
+               fmt::format("tensor {}: entry {} is not a finite number{}; the checkpoint is damaged or its training "
+                           "diverged",
+                           tensor.name, bad, tensor.dtype == DType::F64 && sizeof(Real) == 4 ? " in float32" : ""));
+}
+
 template <class Real>
 std::vector<Real> Weights::read(const TensorView& tensor) const {
     std::vector<Real> values(static_cast<std::size_t>(tensor.size()));
-    for (Index i = 0; i < tensor.size(); ++i) {
-        const auto value = static_cast<Real>(entry(tensor, i));
-        if (!std::isfinite(value))
-            refuse(files_[tensor.file],
-                   fmt::format("tensor {}: entry {} is not a finite number{}; the checkpoint is damaged or its training "
-                               "diverged",
-                               tensor.name, i, tensor.dtype == DType::F64 && sizeof(Real) == 4 ? " in float32" : ""));
-        values[static_cast<std::size_t>(i)] = value;
-    }
+    read(tensor, std::span<Real>(values));
     return values;
 }
 
 template std::vector<float> Weights::read<float>(const TensorView&) const;
 template std::vector<double> Weights::read<double>(const TensorView&) const;
+template void Weights::read<float>(const TensorView&, std::span<float>) const;
+template void Weights::read<double>(const TensorView&, std::span<double>) const;
 
 }  // namespace tangram

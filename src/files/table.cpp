@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "tangram/error.hpp"
 #include "tangram/files/json.hpp"
@@ -39,36 +41,64 @@ std::vector<std::string> fields(std::string_view line, char separator) {
     }
 }
 
-void add_row(Table& table, Index line, std::vector<std::string> row) {
-    if (table.columns.empty()) {
-        table.columns = std::move(row);
-        return;
+/// Rows as they come; the first is the header unless the columns are known.
+class Builder {
+  public:
+    explicit Builder(Table& table) : table_(table) {}
+
+    void header(Index line, std::vector<std::string> columns) {
+        std::set<std::string_view> seen;
+        for (const std::string& column : columns)
+            if (!seen.insert(column).second)
+                refuse(table_.file, line, fmt::format("column \"{}\" stands there twice; rename one", column));
+        table_.not_text.assign(columns.size(), 0);
+        table_.columns = std::move(columns);
     }
-    if (row.size() != table.columns.size())
-        refuse(table.file, line, fmt::format("{} fields, the header has {}", row.size(), table.columns.size()));
-    table.rows.push_back(std::move(row));
-    table.lines.push_back(line);
-}
+    void row(Index line, std::vector<std::string> fields) {
+        if (empty_line_ > 0)
+            refuse(table_.file, empty_line_, "an empty line between rows; remove it");
+        if (table_.columns.empty()) return header(line, std::move(fields));
+        if (fields.size() != table_.columns.size())
+            refuse(table_.file, line, fmt::format("{} fields, the header has {}", fields.size(), table_.columns.size()));
+        table_.rows.push_back(std::move(fields));
+        table_.lines.push_back(line);
+    }
+    /// Tolerated where no row follows.
+    void empty_line(Index line) {
+        if (empty_line_ == 0) empty_line_ = line;
+    }
+
+  private:
+    Table& table_;
+    Index empty_line_ = 0;
+};
 
 void read_tsv(Table& table, std::string_view text) {
+    Builder builder(table);
     for_lines(text, [&](Index number, std::string_view line) {
-        if (line.empty() && (table.columns.empty() || table.columns.size() > 1)) return;
-        add_row(table, number, fields(line, '\t'));
+        if (line.empty())
+            builder.empty_line(number);
+        else
+            builder.row(number, fields(line, '\t'));
     });
 }
 
 void read_csv(Table& table, std::string_view text) {
+    Builder builder(table);
     Index line = 1, start = 1;
     std::vector<std::string> row(1);
     bool quoted = false, was_quoted = false, any = false;
     const auto end_row = [&] {
-        if (any || row.size() > 1) add_row(table, start, std::move(row));
+        if (any)
+            builder.row(start, std::move(row));
+        else
+            builder.empty_line(start);
         row.assign(1, "");
         any = was_quoted = false;
     };
     for (std::size_t i = 0; i < text.size(); ++i) {
         const char c = text[i];
-        if (!any && row.size() == 1) start = line;
+        if (!any) start = line;
         if (quoted) {
             if (c == '"' && i + 1 < text.size() && text[i + 1] == '"') {
                 row.back() += '"';
@@ -79,7 +109,8 @@ void read_csv(Table& table, std::string_view text) {
                 row.back() += c;
             }
         } else if (c == '"') {
-            if (!row.back().empty() || was_quoted) refuse(table.file, line, "a quote inside a field; double it and quote the field");
+            if (!row.back().empty() || was_quoted)
+                refuse(table.file, line, "a quote inside a field; double it and quote the whole field");
             quoted = was_quoted = any = true;
         } else if (c == ',') {
             row.emplace_back();
@@ -87,33 +118,37 @@ void read_csv(Table& table, std::string_view text) {
             any = true;
         } else if (c == '\n') {
             end_row();
-        } else if (!(c == '\r' && i + 1 < text.size() && text[i + 1] == '\n')) {
-            if (was_quoted) refuse(table.file, line, "text behind a closing quote");
+        } else if (c != '\r' || (i + 1 < text.size() && text[i + 1] != '\n')) {
+            if (was_quoted) refuse(table.file, line, "text behind a closing quote; double the quotes inside a field");
             row.back() += c;
             any = true;
         }
         if (c == '\n') ++line;
     }
-    if (quoted) refuse(table.file, start, "a quote is opened and never closed");
-    end_row();
+    if (quoted) refuse(table.file, start, "a quote is opened in this row and never closed");
+    if (any) end_row();
 }
 
 void read_jsonl(Table& table, std::string_view text) {
+    Builder builder(table);
     for_lines(text, [&](Index number, std::string_view line) {
-        if (line.find_first_not_of(" \t") == std::string_view::npos) return;
+        if (line.find_first_not_of(" \t") == std::string_view::npos) return builder.empty_line(number);
         const nlohmann::json json = parse_json(line, fmt::format("{}: line {}", table.file, number));
-        if (!json.is_object()) refuse(table.file, number, "not a JSON object");
-        if (table.columns.empty())
-            for (const auto& [key, value] : json.items()) table.columns.push_back(key);
-        std::vector<std::string> row;
-        for (const std::string& column : table.columns) {
-            if (!json.contains(column)) refuse(table.file, number, fmt::format("\"{}\" is missing", column));
-            const auto& value = json[column];
-            if (!value.is_string() && !value.is_number() && !value.is_boolean())
-                refuse(table.file, number, fmt::format("\"{}\" is neither a string nor a number", column));
-            row.push_back(value.is_string() ? value.get<std::string>() : value.dump());
+        if (!json.is_object() || json.empty()) refuse(table.file, number, "not a JSON object with values");
+        if (table.columns.empty()) {
+            std::vector<std::string> columns;
+            for (const auto& [key, value] : json.items()) columns.push_back(key);
+            builder.header(number, std::move(columns));
         }
-        add_row(table, number, std::move(row));
+        std::vector<std::string> row;
+        for (std::size_t c = 0; c < table.columns.size(); ++c) {
+            const auto value = json.find(table.columns[c]);
+            if (value == json.end()) refuse(table.file, number, fmt::format("\"{}\" is missing", table.columns[c]));
+            const bool is_text = value->is_string() || value->is_number() || value->is_boolean();
+            if (!is_text && table.not_text[c] == 0) table.not_text[c] = number;
+            row.push_back(value->is_string() ? value->get<std::string>() : is_text ? value->dump() : "");
+        }
+        builder.row(number, std::move(row));
     });
 }
 
@@ -124,7 +159,9 @@ std::size_t Table::column(std::string_view name) const {
     if (found == columns.end())
         throw Error(ExitStatus::input, fmt::format("{}: no column \"{}\"; did you mean \"{}\"?", file, name,
                                                    nearest(name, columns)));
-    return static_cast<std::size_t>(found - columns.begin());
+    const auto c = static_cast<std::size_t>(found - columns.begin());
+    if (not_text[c] > 0) refuse(file, not_text[c], fmt::format("\"{}\" is neither a string nor a number", name));
+    return c;
 }
 
 bool is_utf8(std::string_view bytes) {
@@ -164,6 +201,7 @@ Table read_table(const std::filesystem::path& file) {
         read_csv(table, text);
     else
         read_jsonl(table, text);
+    if (text.empty()) throw Error(ExitStatus::input, fmt::format("{}: is empty", table.file));
     if (table.rows.empty())
         throw Error(ExitStatus::input, fmt::format("{}: holds no rows{}", table.file,
                                                    ending == ".jsonl" ? "" : "; the first line is the header"));

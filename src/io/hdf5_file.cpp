@@ -115,8 +115,11 @@ Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const 
     const Hdf5Handle space = space_of(shape);
     const Hdf5Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose), creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_create_intermediate_group(links, 1);
-    H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
-    if (allocate) H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+    if (allocate) {
+        // Fill values would write a large matrix twice (lesson 14); variable-length texts need them.
+        H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
+        H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+    }
     return {check(H5Dcreate2(handle_, path.c_str(), type, space, links, creation, H5P_DEFAULT), path, "created"),
             H5Dclose};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "tangram/error.hpp"
@@ -22,16 +23,25 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
         largest = std::max(largest, l[i]);
     }
     if (!(largest > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: no noise can be estimated");
-    const auto n = static_cast<double>(l.size());
-    const auto score = [&](double log_ridge) {
-        const double ridge = std::exp(log_ridge);
-        double left = 0, rest = 0;
+    struct Left {
+        double squares, trace;  ///< sum (1-A_i)^2 z_i^2 and sum (1-A_i) over the eigenvalues above the floor
+    };
+    double n = 0;
+    for (const double value : l) n += value > floor ? 1 : 0;
+    const auto left_by = [&](double ridge) {
+        Left left{0, 0};
         for (std::size_t i = 0; i < l.size(); ++i) {
-            const double a = 1 - fitted_part(l[i], ridge);
-            left += a * a * squares[i];
-            rest += a;
+            if (!(l[i] > floor)) continue;
+            const double rest = 1 - fitted_part(l[i], ridge);
+            left.squares += rest * rest * squares[i];
+            left.trace += rest;
         }
-        return left * n / (rest * rest);
+        return left;
+    };
+    const auto score = [&](double log_ridge) {
+        const Left left = left_by(std::exp(log_ridge));
+        if (left.trace < 0.1 * n) return std::numeric_limits<double>::infinity();
+        return left.squares * n / (left.trace * left.trace);
     };
     const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(10 * largest);
     constexpr int grid = 200;
@@ -52,13 +62,8 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
             a = b - width;
     }
     const double ridge = std::exp(0.5 * (a + b));
-    double left = 0, rest = 0;
-    for (std::size_t i = 0; i < l.size(); ++i) {
-        const double one_minus = 1 - fitted_part(l[i], ridge);
-        left += one_minus * one_minus * squares[i];
-        rest += one_minus;
-    }
-    return {ridge, std::sqrt(left / rest), n - rest};
+    const Left left = left_by(ridge);
+    return {ridge, std::sqrt(left.squares / left.trace), n - left.trace};
 }
 
 double target_radius(std::span<const double> l, std::span<const double> squares, double ridge, double floor) {

@@ -1,119 +1,128 @@
 #include "bpe.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
 #include <queue>
 
-#include "tangram/error.hpp"
+#include "byte_level.hpp"
+#include "utf8.hpp"
 
 namespace tangram {
 
-namespace {
-
-[[noreturn]] void refuse(const std::string& file, const std::string& problem) {
-    throw Error(ExitStatus::input, fmt::format("{}: {}", file, problem));
-}
-
-bool flag(const nlohmann::json& model, const char* key) {
-    return model.contains(key) && model[key].is_boolean() && model[key].get<bool>();
-}
-
-}  // namespace
-
-Bpe::Bpe(const nlohmann::json& model, const std::string& file) {
-    if (!model.contains("vocab") || !model["vocab"].is_object()) refuse(file, "model.vocab is missing");
-    if (!model.contains("merges") || !model["merges"].is_array()) refuse(file, "model.merges is missing");
+Bpe::Bpe(const JsonPart& model, bool byte_level) : byte_level_(byte_level) {
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-        if (model.contains(key) && model[key].is_string() && !model[key].get_ref<const std::string&>().empty())
-            refuse(file, fmt::format("model.{} is not supported", key));
-    if (model.contains("dropout") && model["dropout"].is_number() && model["dropout"].get<double>() != 0)
-        refuse(file, "model.dropout is not supported: the kernel needs one tokenisation");
-    for (const auto& [token, id] : model["vocab"].items()) {
-        if (!id.is_number_unsigned() ||
-            id.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max() - 1))
-            refuse(file, fmt::format("model.vocab: the id of \"{}\" is not a token id", token));
-        vocabulary_.emplace(token, id.get<std::int32_t>());
+        if (model.has(key) && !model.text(key).empty()) model.refuse(fmt::format("model: \"{}\" is not supported", key));
+    if (model.has("dropout") && model.json["dropout"] != 0)
+        model.refuse("model: \"dropout\" is not supported, the kernel needs one tokenisation; set it to null");
+    if (!model.at("vocab").json.is_object()) model.refuse("model: \"vocab\" is not an object");
+    for (const auto& [token, id] : model.at("vocab").json.items())
+        vocabulary_.emplace(token, JsonPart{id, model.file, fmt::format("model: vocab of \"{}\"", token)}.id());
+    read_merges(model);
+    if (model.has("unk_token")) {
+        unknown_ = find(model.text("unk_token"));
+        if (!unknown_) model.refuse("model: \"unk_token\" is not in the vocabulary");
     }
+    fuse_unknown_ = model.flag("fuse_unk", false);
+    ignore_merges_ = model.flag("ignore_merges", false);
+    byte_fallback_ = model.flag("byte_fallback", false);
+    for (std::size_t b = 0; b < 256; ++b) {
+        stand_ins_[b] = byte_stand_in(static_cast<unsigned char>(b));
+        bytes_[b] = find(byte_level_ ? stand_ins_[b] : fmt::format("<0x{:02X}>", b));
+    }
+}
+
+void Bpe::read_merges(const JsonPart& model) {
     std::int32_t rank = 0;
-    for (const auto& merge : model["merges"]) {
+    for (const auto& merge : model.list("merges")) {
         std::string left, right;
         if (merge.is_string()) {
             const auto& text = merge.get_ref<const std::string&>();
             const auto space = text.find(' ');
-            if (space == std::string::npos) refuse(file, fmt::format("model.merges[{}] has no space", rank));
+            if (space == std::string::npos) model.refuse(fmt::format("model: merges[{}] has no space", rank));
             left = text.substr(0, space);
             right = text.substr(space + 1);
         } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
             left = merge[0].get<std::string>();
             right = merge[1].get<std::string>();
         } else {
-            refuse(file, fmt::format("model.merges[{}] is neither \"a b\" nor a pair", rank));
+            model.refuse(fmt::format("model: merges[{}] is neither \"a b\" nor a pair", rank));
         }
         const auto a = find(left), b = find(right), joined = find(left + right);
         if (!a || !b || !joined)
-            refuse(file, fmt::format("model.merges[{}]: \"{}\" + \"{}\" is not in the vocabulary", rank, left, right));
-        merges_.try_emplace(key(*a, *b), Merge{rank, *joined});
+            model.refuse(fmt::format("model: merges[{}]: \"{}\", \"{}\" or both together are not in the vocabulary", rank,
+                                     left, right));
+        merges_.insert_or_assign(key(*a, *b), Merge{rank, *joined});  // of a pair that stands twice the last counts
         ++rank;
     }
-    if (model.contains("unk_token") && model["unk_token"].is_string()) {
-        unknown_ = find(model["unk_token"].get<std::string>());
-        if (!unknown_) refuse(file, "model.unk_token is not in the vocabulary");
-    }
-    fuse_unknown_ = flag(model, "fuse_unk");
-    ignore_merges_ = flag(model, "ignore_merges");
-    byte_fallback_ = flag(model, "byte_fallback");
-    for (int b = 0; b < 256; ++b) byte_ids_[b] = find(fmt::format("<0x{:02X}>", b)).value_or(-1);
 }
 
 std::optional<std::int32_t> Bpe::find(std::string_view text) const {
-    const auto found = vocabulary_.find(std::string(text));
+    const auto found = vocabulary_.find(text);
     if (found == vocabulary_.end()) return std::nullopt;
     return found->second;
 }
 
-void Bpe::encode(const std::vector<Symbol>& word, std::vector<Token>& out) const {
-    if (word.empty()) return;
-    if (ignore_merges_) {
-        std::string whole;
-        for (const Symbol& symbol : word) whole += symbol.text;
-        if (const auto id = find(whole)) {
-            out.push_back({*id, word.front().first, word.back().last});
-            return;
-        }
-    }
+std::vector<Token> Bpe::symbols(const NormalizedText& text, Range word) const {
     std::vector<Token> tokens;
     bool last_unknown = false;
-    for (const Symbol& symbol : word) {
-        if (const auto id = find(symbol.text)) {
-            tokens.push_back({*id, symbol.first, symbol.last});
-            last_unknown = false;
+    const auto known = [&](std::int32_t id, Range bytes) {
+        tokens.push_back({id, text.source(bytes)});
+        last_unknown = false;
+    };
+    for (Index i = word.first; i < word.second;) {
+        const Range symbol{i, [&] {
+                               if (byte_level_) return ++i;
+                               next_code_point(text.text(), i);
+                               return i;
+                           }()};
+        const std::string_view spelling = std::string_view(text.text()).substr(
+            static_cast<std::size_t>(symbol.first), static_cast<std::size_t>(symbol.second - symbol.first));
+        const auto byte = [&](std::size_t b) { return bytes_[static_cast<unsigned char>(spelling[b])]; };
+        if (const auto id = byte_level_ ? byte(0) : find(spelling)) {
+            known(*id, symbol);
             continue;
         }
-        if (byte_fallback_) {
-            const bool all = std::all_of(symbol.text.begin(), symbol.text.end(),
-                                         [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
+        if (byte_fallback_ && !byte_level_) {
+            bool all = true;
+            for (std::size_t b = 0; b < spelling.size(); ++b) all = all && byte(b);
             if (all) {
-                // Bytes of a character that the normaliser changed have no byte of their own: the whole range.
-                const bool own = symbol.last - symbol.first == static_cast<Index>(symbol.text.size());
-                for (std::size_t b = 0; b < symbol.text.size(); ++b) {
-                    const Index first = own ? symbol.first + static_cast<Index>(b) : symbol.first;
-                    tokens.push_back({byte_ids_[static_cast<unsigned char>(symbol.text[b])], first,
-                                      own ? first + 1 : symbol.last});
+                for (std::size_t b = 0; b < spelling.size(); ++b) {
+                    const Index at = symbol.first + static_cast<Index>(b);
+                    known(*byte(b), {at, at + 1});
                 }
-                last_unknown = false;
                 continue;
             }
         }
         if (!unknown_) continue;  // as Hugging Face: dropped
         if (last_unknown && fuse_unknown_)
-            tokens.back().last = symbol.last;
+            tokens.back().source.second = text.source(symbol).second;
         else
-            tokens.push_back({*unknown_, symbol.first, symbol.last});
+            known(*unknown_, symbol);
         last_unknown = true;
     }
+    return tokens;
+}
 
+void Bpe::encode(const NormalizedText& text, Range word, std::vector<Token>& out) const {
+    if (ignore_merges_) {
+        std::string whole;
+        for (Index b = word.first; b < word.second; ++b) {
+            const char byte = text.text()[static_cast<std::size_t>(b)];
+            if (byte_level_)
+                whole += stand_ins_[static_cast<unsigned char>(byte)];
+            else
+                whole += byte;
+        }
+        if (const auto id = find(whole)) {
+            out.push_back({*id, text.source(word)});
+            return;
+        }
+    }
+    std::vector<Token> tokens = symbols(text, word);
+    merge(tokens, out);
+}
+
+void Bpe::merge(std::vector<Token>& tokens, std::vector<Token>& out) const {
     // A linked list of tokens; a queue entry is stale once either side has changed.
     struct Candidate {
         std::int32_t rank;
@@ -145,7 +154,7 @@ void Bpe::encode(const std::vector<Symbol>& word, std::vector<Token>& out) const
         const std::size_t left = best.left, right = alive[left] ? next[left] : none;
         if (right == none || tokens[left].id != best.left_id || tokens[right].id != best.right_id) continue;
         tokens[left].id = best.id;
-        tokens[left].last = tokens[right].last;
+        tokens[left].source.second = tokens[right].source.second;
         alive[right] = false;
         next[left] = next[right];
         if (next[right] != none) previous[next[right]] = left;

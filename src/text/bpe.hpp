@@ -1,6 +1,7 @@
 #pragma once
+#include <array>
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,31 +9,21 @@
 #include <utility>
 #include <vector>
 
-#include "tangram/index.hpp"
+#include "json_parts.hpp"
+#include "model.hpp"
 
 namespace tangram {
 
 /// The BPE model of a tokenizer.json: vocabulary and ranked merges (Sennrich, Haddow, Birch 2016).
-class Bpe {
+class Bpe final : public TokenModel {
   public:
-    /// One symbol of a word: its text in the vocabulary's spelling and the bytes of the input it stands for.
-    struct Symbol {
-        std::string_view text;
-        Index first, last;
-    };
-    struct Token {
-        std::int32_t id;
-        Index first, last;
-    };
+    /// @param byte_level  the symbols are bytes, spelt by GPT-2's stand-ins; else characters
+    /// @throws Error(input) naming the file and the entry that is malformed or not supported
+    Bpe(const JsonPart& model, bool byte_level);
 
-    /// @throws Error(input) naming `file` and the entry that is malformed or not supported
-    Bpe(const nlohmann::json& model, const std::string& file);
-
-    /// Appends the tokens of one word: symbols joined by the merge of lowest rank, leftmost first, until none applies.
-    /// O(n log n) in the symbols.
-    void encode(const std::vector<Symbol>& word, std::vector<Token>& out) const;
-
-    const std::unordered_map<std::string, std::int32_t>& vocabulary() const { return vocabulary_; }
+    /// Symbols joined by the merge of lowest rank, leftmost first, until none applies. O(n log n) in the symbols.
+    void encode(const NormalizedText& text, Range word, std::vector<Token>& out) const override;
+    const Vocabulary& vocabulary() const override { return vocabulary_; }
 
   private:
     struct Merge {
@@ -42,12 +33,16 @@ class Bpe {
         return static_cast<std::uint64_t>(static_cast<std::uint32_t>(a)) << 32 | static_cast<std::uint32_t>(b);
     }
     std::optional<std::int32_t> find(std::string_view text) const;
+    void read_merges(const JsonPart& model);
+    std::vector<Token> symbols(const NormalizedText& text, Range word) const;
+    void merge(std::vector<Token>& tokens, std::vector<Token>& out) const;
 
-    std::unordered_map<std::string, std::int32_t> vocabulary_;
+    bool byte_level_, fuse_unknown_ = false, byte_fallback_ = false, ignore_merges_ = false;
+    Vocabulary vocabulary_;
     std::unordered_map<std::uint64_t, Merge> merges_;
     std::optional<std::int32_t> unknown_;
-    bool fuse_unknown_ = false, byte_fallback_ = false, ignore_merges_ = false;
-    std::int32_t byte_ids_[256];
+    std::array<std::string, 256> stand_ins_;            // byte-level: each byte's spelling
+    std::array<std::optional<std::int32_t>, 256> bytes_;  // token of each byte: its stand-in's or <0x..>
 };
 
 }  // namespace tangram

@@ -1,242 +1,173 @@
 #include "tangram/text/tokenizer.hpp"
 
-#include <fmt/format.h>
-#include <unicode/uchar.h>
-
-#include <algorithm>
-#include <array>
-
+#include "added_tokens.hpp"
 #include "bpe.hpp"
-#include "byte_level.hpp"
-#include "tangram/error.hpp"
+#include "json_parts.hpp"
+#include "normalizers.hpp"
+#include "pre_tokenizers.hpp"
 #include "tangram/files/json.hpp"
-#include "utf8.hpp"
+#include "tangram/files/table.hpp"
 
 namespace tangram {
 
 namespace {
 
-using nlohmann::json;
+/// What stands around every sequence.
+struct PostProcessor {
+    std::vector<std::int32_t> prefix, suffix;
 
-/// A token that is cut out of the text before anything else.
-struct AddedToken {
-    std::string content;
-    std::int32_t id;
-    bool single_word, lstrip, rstrip;
+    /// Puts another's tokens around these.
+    void surround(const PostProcessor& outer) {
+        prefix.insert(prefix.begin(), outer.prefix.begin(), outer.prefix.end());
+        suffix.insert(suffix.end(), outer.suffix.begin(), outer.suffix.end());
+    }
 };
 
-/// A character of the normalised text with the input bytes it came from.
-struct NormalizedCharacter {
-    std::string text;
-    Index first, last;
-};
+/// The ids of a special token of TemplateProcessing.
+std::vector<std::int32_t> special_ids(const JsonPart& part, const std::string& token) {
+    const JsonPart entry{part.at("special_tokens").at(token.c_str()).json, part.file,
+                         fmt::format("post_processor: special token \"{}\"", token)};
+    std::vector<std::int32_t> ids;
+    for (const auto& id : entry.list("ids")) ids.push_back(JsonPart{id, part.file, entry.what}.id());
+    return ids;
+}
 
-struct Prepend {
-    std::string text;
-};
-struct Replace {
-    std::string pattern, content;
-};
+/// ["</s>", 2] of RobertaProcessing and BertProcessing.
+std::int32_t pair_id(const JsonPart& part, const char* key) {
+    const auto& pair = part.list(key);
+    if (pair.size() != 2) part.refuse(fmt::format("post_processor: \"{}\" is not a token and its id", key));
+    return JsonPart{pair[1], part.file, part.what}.id();
+}
 
-bool is_word_character(UChar32 c) {
-    return u_isalnum(c) || c == '_' || (U_GET_GC_MASK(c) & (U_GC_M_MASK | U_GC_PC_MASK)) != 0;
+PostProcessor read_post_processor(const JsonPart& part) {
+    PostProcessor result;
+    if (part.is_null()) return result;
+    const std::string type = part.type();
+    if (type == "Sequence") {
+        for (const auto& inner : part.list("processors"))
+            result.surround(read_post_processor({inner, part.file, part.what}));
+    } else if (type == "RobertaProcessing" || type == "BertProcessing") {
+        result.prefix.push_back(pair_id(part, "cls"));
+        result.suffix.push_back(pair_id(part, "sep"));
+    } else if (type == "TemplateProcessing") {
+        int sequences = 0;
+        for (const auto& piece : part.list("single")) {
+            const JsonPart inner{piece, part.file, "post_processor: a piece of \"single\""};
+            if (inner.has("Sequence")) {
+                ++sequences;
+                continue;
+            }
+            auto& side = sequences == 0 ? result.prefix : result.suffix;
+            const auto ids = special_ids(part, inner.at("SpecialToken").text("id"));
+            side.insert(side.end(), ids.begin(), ids.end());
+        }
+        if (sequences != 1) part.refuse("post_processor: \"single\" must hold the sequence once");
+    } else if (type != "ByteLevel") {  // which changes Hugging Face's offsets only
+        part.refuse_type();
+    }
+    return result;
 }
 
 }  // namespace
 
 struct Tokenizer::State {
     std::string file;
-    std::vector<AddedToken> added;
-    std::vector<std::pair<std::optional<Prepend>, std::optional<Replace>>> normalizers;  // exactly one of each pair
-    bool byte_level = false, add_prefix_space = false;
-    std::optional<Bpe> bpe;
-    std::vector<std::int32_t> prefix, suffix;  // what the post-processor puts around the sequence
-    std::vector<std::string> tokens;           // by id
-    std::array<std::string, 256> stand_ins;
+    AddedTokens plain_added, normalized_added;  // found before and behind the normalizers
+    std::vector<Normalizer> normalizers;
+    PreTokenizer pre_tokenizer;
+    std::unique_ptr<TokenModel> model;
+    PostProcessor post_processor;
+    std::vector<std::string> tokens;  // by id
+    Vocabulary ids;                   // of all tokens, added ones included
 
-    [[noreturn]] void refuse(const std::string& problem) const {
-        throw Error(ExitStatus::input, fmt::format("{}: {}", file, problem));
-    }
-    std::string type_of(const json& part, const char* what) const {
-        if (!part.is_object() || !part.contains("type") || !part["type"].is_string())
-            refuse(fmt::format("{} has no type", what));
-        return part["type"].get<std::string>();
-    }
-    std::string text_of(const json& part, const char* key, const char* what) const {
-        if (!part.contains(key) || !part[key].is_string()) refuse(fmt::format("{} has no \"{}\"", what, key));
-        return part[key].get<std::string>();
+    void normalize(NormalizedText& text) const {
+        for (const Normalizer& normalizer : normalizers) normalizer(text);
     }
 
-    void read_normalizer(const json& part) {
-        if (part.is_null()) return;
-        const std::string type = type_of(part, "normalizer");
-        if (type == "Sequence" && part.contains("normalizers") && part["normalizers"].is_array()) {
-            for (const json& inner : part["normalizers"]) read_normalizer(inner);
-        } else if (type == "Prepend") {
-            normalizers.emplace_back(Prepend{text_of(part, "prepend", "normalizer Prepend")}, std::nullopt);
-        } else if (type == "Replace" && part.contains("pattern") && part["pattern"].is_object() &&
-                   part["pattern"].contains("String")) {
-            const Replace replace{text_of(part["pattern"], "String", "normalizer Replace"),
-                                  text_of(part, "content", "normalizer Replace")};
-            const auto one_character = [](const std::string& text) {
-                Index i = 0;
-                if (!text.empty()) next_code_point(text, i);
-                return i > 0 && i == std::ssize(text);
-            };
-            if (!one_character(replace.pattern) || !one_character(replace.content))
-                refuse("normalizer Replace is supported from one character to one character");
-            normalizers.emplace_back(std::nullopt, replace);
-        } else {
-            refuse(fmt::format("normalizer \"{}\" is not supported", type));
-        }
+    void name_token(const std::string& text, std::int32_t id, Index count, const JsonPart& part) {
+        // Ids far beyond the vocabulary would ask for memory that the file does not justify.
+        if (id >= 4 * count + 65536) part.refuse(fmt::format("id {} of \"{}\" is far outside the vocabulary", id, text));
+        const auto [known, is_new] = ids.emplace(text, id);
+        if (!is_new && known->second != id)
+            part.refuse(fmt::format("\"{}\" has the ids {} and {}", text, known->second, id));
+        if (std::ssize(tokens) <= id) tokens.resize(static_cast<std::size_t>(id) + 1);
+        tokens[static_cast<std::size_t>(id)] = text;
     }
 
-    void read_pre_tokenizer(const json& part) {
-        if (part.is_null()) return;
-        const std::string type = type_of(part, "pre_tokenizer");
-        if (type != "ByteLevel") refuse(fmt::format("pre_tokenizer \"{}\" is not supported", type));
-        if (part.contains("use_regex") && part["use_regex"] == false)
-            refuse("pre_tokenizer ByteLevel with use_regex = false is not supported");
-        byte_level = true;
-        add_prefix_space = part.value("add_prefix_space", true);
-    }
-
-    void read_post_processor(const json& part) {
-        if (part.is_null()) return;
-        const std::string type = type_of(part, "post_processor");
-        if (type == "ByteLevel") return;  // trims offsets only
-        if (type != "TemplateProcessing") refuse(fmt::format("post_processor \"{}\" is not supported", type));
-        if (!part.contains("single") || !part["single"].is_array()) refuse("post_processor has no \"single\"");
-        bool behind = false;
-        for (const json& piece : part["single"]) {
-            if (piece.is_object() && piece.contains("Sequence")) {
-                behind = true;
-                continue;
+    void read_added_tokens(const JsonPart& tokenizer) {
+        if (!tokenizer.has("added_tokens")) return;
+        const auto& list = tokenizer.list("added_tokens");
+        const Index count = std::ssize(model->vocabulary()) + std::ssize(list);
+        for (const auto& entry : list) {
+            const JsonPart part{entry, file, "added token"};
+            AddedToken token{part.text("content"),           JsonPart{part.at("id").json, file, "added token"}.id(),
+                             part.flag("single_word", false), part.flag("lstrip", false),
+                             part.flag("rstrip", false)};
+            if (token.content.empty()) continue;  // as Hugging Face: found nowhere
+            name_token(token.content, token.id, count, part);
+            const bool normalized = part.flag("normalized", !part.flag("special", false));
+            if (normalized) {
+                NormalizedText content(token.content, 0);
+                normalize(content);
+                token.content = content.text();
+                if (token.content.empty()) continue;
             }
-            if (!piece.is_object() || !piece.contains("SpecialToken"))
-                refuse("post_processor: a piece of \"single\" is neither Sequence nor SpecialToken");
-            const std::string id = text_of(piece["SpecialToken"], "id", "SpecialToken");
-            const json& ids = part.value("special_tokens", json::object()).value(id, json::object()).value("ids", json());
-            if (!ids.is_array()) refuse(fmt::format("post_processor: special token \"{}\" has no ids", id));
-            for (const json& token : ids) {
-                if (!token.is_number_unsigned()) refuse(fmt::format("post_processor: the ids of \"{}\" are not ids", id));
-                (behind ? suffix : prefix).push_back(token.get<std::int32_t>());
+            (normalized ? normalized_added : plain_added).add(std::move(token));
+        }
+    }
+
+    /// Tokens of a stretch of normalised text that holds no added token.
+    void encode_stretch(NormalizedText text, std::vector<Token>& out) const {
+        if (pre_tokenizer.change) pre_tokenizer.change(text);
+        if (!pre_tokenizer.split) return model->encode(text, {0, std::ssize(text.text())}, out);
+        for (const Range& word : pre_tokenizer.split(text.text())) model->encode(text, word, out);
+    }
+
+    std::vector<Token> encode(std::string_view input) const {
+        std::vector<Token> out;
+        plain_added.cut(input, [&](Range plain, const AddedToken* token) {
+            if (token != nullptr) {
+                out.push_back({token->id, plain});
+                return;
             }
-        }
-    }
-
-    void read_added_tokens(const json& list) {
-        if (list.is_null()) return;
-        if (!list.is_array()) refuse("added_tokens is not a list");
-        for (const json& token : list) {
-            if (!token.is_object() || !token.contains("id") || !token["id"].is_number_unsigned() ||
-                token["id"].get<std::uint64_t>() > 0x7FFFFFFE)
-                refuse("added_tokens: an entry has no id");
-            if (token.value("normalized", false) && !normalizers.empty())
-                refuse(fmt::format("added token \"{}\" with normalized = true is not supported beside a normalizer",
-                                   text_of(token, "content", "added token")));
-            added.push_back({text_of(token, "content", "added token"), token["id"].get<std::int32_t>(),
-                             token.value("single_word", false), token.value("lstrip", false),
-                             token.value("rstrip", false)});
-            if (added.back().content.empty()) refuse("added_tokens: an entry is empty");
-        }
-    }
-
-    /// The added token that starts at a byte, the longest of several; nullptr: none.
-    const AddedToken* added_at(std::string_view text, std::size_t at) const {
-        const AddedToken* best = nullptr;
-        for (const AddedToken& token : added) {
-            if (!text.substr(at).starts_with(token.content)) continue;
-            if (best != nullptr && best->content.size() >= token.content.size()) continue;
-            if (token.single_word) {
-                auto end = static_cast<Index>(at + token.content.size());
-                const UChar32 before = at > 0 ? previous_code_point(text, static_cast<Index>(at)) : ' ';
-                const UChar32 after = end < std::ssize(text) ? next_code_point(text, end) : ' ';
-                if (is_word_character(before) || is_word_character(after)) continue;
-            }
-            best = &token;
-        }
-        return best;
-    }
-
-    /// The characters of a text as they stand; `first + i` is the input byte of its byte i.
-    static std::vector<NormalizedCharacter> characters_of(std::string_view text, Index first, bool has_bytes) {
-        std::vector<NormalizedCharacter> characters;
-        for (Index i = 0; i < std::ssize(text);) {
-            const Index begin = i;
-            next_code_point(text, i);
-            characters.push_back({std::string(text.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(i - begin))),
-                                  has_bytes ? first + begin : first, has_bytes ? first + i : first});
-        }
-        return characters;
-    }
-
-    std::vector<NormalizedCharacter> normalized(std::string_view text, Index start) const {
-        std::vector<NormalizedCharacter> characters = characters_of(text, start, true);
-        for (const auto& [prepend, replace] : normalizers) {
-            if (replace) {
-                for (auto& character : characters)
-                    if (character.text == replace->pattern) character.text = replace->content;
-            } else if (!characters.empty()) {
-                const auto front = characters_of(prepend->text, start, false);
-                characters.insert(characters.begin(), front.begin(), front.end());
-            }
-        }
-        return characters;
-    }
-
-    /// Tokens of a stretch of text that holds no added token.
-    void encode_stretch(std::string_view text, Index start, std::vector<Bpe::Token>& out) const {
-        if (text.empty()) return;
-        std::vector<Bpe::Symbol> word;
-        if (!byte_level) {
-            const auto characters = normalized(text, start);
-            for (const NormalizedCharacter& c : characters) word.push_back({c.text, c.first, c.last});
-            bpe->encode(word, out);
-            return;
-        }
-        const bool prefixed = add_prefix_space && !text.starts_with(' ');
-        std::string plain(prefixed ? 1 : 0, ' ');
-        plain += text;  // no normalizer stands before ByteLevel (checked)
-        const Index shift = start - (prefixed ? 1 : 0);
-        for (const auto& [first, last] : gpt2_words(plain)) {
-            word.clear();
-            for (Index b = first; b < last; ++b) {
-                const auto byte = static_cast<unsigned char>(plain[static_cast<std::size_t>(b)]);
-                word.push_back({stand_ins[byte], std::max(start, b + shift), std::max(start, b + shift + 1)});
-            }
-            bpe->encode(word, out);
-        }
+            NormalizedText text(input.substr(static_cast<std::size_t>(plain.first),
+                                             static_cast<std::size_t>(plain.second - plain.first)),
+                                plain.first);
+            normalize(text);
+            if (normalized_added.empty()) return encode_stretch(std::move(text), out);
+            normalized_added.cut(text.text(), [&](Range part, const AddedToken* inner) {
+                if (inner != nullptr)
+                    out.push_back({inner->id, text.source(part)});
+                else
+                    encode_stretch(text.part(part), out);
+            });
+        });
+        return out;
     }
 };
 
-Tokenizer::Tokenizer(const std::filesystem::path& file) : state_(std::make_unique<State>()) {
+Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file) : state_(std::make_unique<State>()) {
     State& s = *state_;
-    s.file = file.string();
-    const json tokenizer = read_json(file);
-    if (!tokenizer.is_object() || !tokenizer.contains("model")) s.refuse("no model; not a Hugging Face tokenizer.json");
-    s.read_normalizer(tokenizer.value("normalizer", json()));
-    s.read_pre_tokenizer(tokenizer.value("pre_tokenizer", json()));
-    if (s.byte_level && !s.normalizers.empty()) s.refuse("a normalizer beside pre_tokenizer ByteLevel is not supported");
-    const std::string type = tokenizer["model"].is_object() && !tokenizer["model"].contains("type")
-                                 ? "BPE"  // older files leave it out
-                                 : s.type_of(tokenizer["model"], "model");
-    if (type != "BPE") s.refuse(fmt::format("model type \"{}\" is not supported; supported: BPE", type));
-    s.bpe.emplace(tokenizer["model"], s.file);
-    s.read_added_tokens(tokenizer.value("added_tokens", json()));
-    s.read_post_processor(tokenizer.value("post_processor", json()));
-
-    const auto name_token = [&](const std::string& text, std::int32_t id) {
-        // Ids far beyond the vocabulary would ask for memory that the file does not justify.
-        if (id >= 4 * (std::ssize(s.bpe->vocabulary()) + std::ssize(s.added)) + 65536)
-            s.refuse(fmt::format("id {} of \"{}\" is far outside the vocabulary", id, text));
-        if (std::ssize(s.tokens) <= id) s.tokens.resize(static_cast<std::size_t>(id) + 1);
-        s.tokens[static_cast<std::size_t>(id)] = text;
+    std::error_code code;
+    const bool is_folder = std::filesystem::is_directory(folder_or_file, code);
+    const std::filesystem::path path = is_folder ? folder_or_file / "tokenizer.json" : folder_or_file;
+    s.file = path.string();
+    const nlohmann::json json = read_json(path);
+    const nlohmann::json none;
+    const JsonPart tokenizer{json, s.file, "the file"};
+    const auto part = [&](const char* key) {
+        return JsonPart{tokenizer.has(key) ? json[key] : none, s.file, key};
     };
-    for (const auto& [text, id] : s.bpe->vocabulary()) name_token(text, id);
-    for (const AddedToken& token : s.added) name_token(token.content, token.id);
-    for (int b = 0; b < 256; ++b)
-        s.stand_ins[static_cast<std::size_t>(b)] = byte_stand_in(static_cast<unsigned char>(b));
+    if (!tokenizer.has("model")) tokenizer.refuse("no model; not a Hugging Face tokenizer.json");
+    s.normalizers = read_normalizers(part("normalizer"));
+    s.pre_tokenizer = read_pre_tokenizer(part("pre_tokenizer"));
+    const JsonPart model = part("model");
+    if (model.has("type") && model.type() != "BPE")  // older files leave it out
+        tokenizer.refuse(fmt::format("model \"{}\" is not supported; supported: BPE", model.type()));
+    s.model = std::make_unique<Bpe>(model, s.pre_tokenizer.byte_level);
+    for (const auto& [text, id] : s.model->vocabulary()) s.name_token(text, id, std::ssize(s.model->vocabulary()), model);
+    s.read_added_tokens(tokenizer);
+    s.post_processor = read_post_processor(part("post_processor"));
 }
 
 Tokenizer::~Tokenizer() = default;
@@ -244,45 +175,28 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 
 Encoding Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
     const State& s = *state_;
-    if (text.size() > 0x7FFFFFF0)
-        throw Error(ExitStatus::input, "a text of more than 2 GiB cannot be tokenised");
-    std::vector<Bpe::Token> tokens;
-    std::size_t stretch = 0;
-    for (std::size_t i = 0; i < text.size();) {
-        const AddedToken* const token = s.added_at(text, i);
-        if (token == nullptr) {
-            ++i;
-            continue;
-        }
-        std::size_t first = i, last = i + token->content.size();
-        const auto is_space = [&](std::size_t b) {
-            return u_isUWhiteSpace(static_cast<unsigned char>(text[b])) && static_cast<unsigned char>(text[b]) < 0x80;
-        };
-        while (token->lstrip && first > stretch && is_space(first - 1)) --first;
-        while (token->rstrip && last < text.size() && is_space(last)) ++last;
-        s.encode_stretch(text.substr(stretch, first - stretch), static_cast<Index>(stretch), tokens);
-        tokens.push_back({token->id, static_cast<Index>(first), static_cast<Index>(last)});
-        i = stretch = last;
-    }
-    s.encode_stretch(text.substr(stretch), static_cast<Index>(stretch), tokens);
-
+    if (!is_utf8(text)) throw Error(ExitStatus::input, "a text that is not UTF-8 cannot be tokenised");
     Encoding encoding;
-    const auto add_around = [&](const std::vector<std::int32_t>& ids, Index at) {
-        for (const std::int32_t id : ids) {
-            encoding.ids.push_back(id);
-            encoding.bytes.emplace_back(at, at);
-        }
+    const auto add = [&](std::int32_t id, Range bytes) {
+        encoding.ids.push_back(id);
+        encoding.bytes.push_back(bytes);
     };
-    if (add_special_tokens) add_around(s.prefix, 0);
-    for (const Bpe::Token& token : tokens) {
-        encoding.ids.push_back(token.id);
-        encoding.bytes.emplace_back(token.first, token.last);
-    }
-    if (add_special_tokens) add_around(s.suffix, static_cast<Index>(text.size()));
+    const Index end = std::ssize(text);
+    if (add_special_tokens)
+        for (const std::int32_t id : s.post_processor.prefix) add(id, {0, 0});
+    for (const Token& token : s.encode(text)) add(token.id, token.source);
+    if (add_special_tokens)
+        for (const std::int32_t id : s.post_processor.suffix) add(id, {end, end});
     return encoding;
 }
 
 Index Tokenizer::vocabulary_size() const { return std::ssize(state_->tokens); }
+
+std::optional<std::int32_t> Tokenizer::find(std::string_view token) const {
+    const auto found = state_->ids.find(token);
+    if (found == state_->ids.end()) return std::nullopt;
+    return found->second;
+}
 
 std::string Tokenizer::token(std::int32_t id) const {
     if (id < 0 || id >= vocabulary_size()) return "";

@@ -19,10 +19,12 @@ inline UChar32 next_code_point(std::string_view text, Index& i) {
     return c;
 }
 
+inline bool is_trail_byte(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
 /// The code point that ends before byte i (> 0).
 inline UChar32 previous_code_point(std::string_view text, Index i) {
     do --i;
-    while (i > 0 && U8_IS_TRAIL(text[static_cast<std::size_t>(i)]));
+    while (i > 0 && is_trail_byte(text[static_cast<std::size_t>(i)]));
     return next_code_point(text, i);
 }
 

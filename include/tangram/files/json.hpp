@@ -6,9 +6,14 @@
 
 namespace tangram {
 
+/// What a key that stands twice in one object means.
+enum class DuplicateKeys { last_counts, refused };
+
 /// A JSON text. Local. @param name  what messages call it
-/// @throws Error(input) naming it and the byte at which it stops being JSON, or that it nests deeper than 200 levels
-nlohmann::json parse_json(std::string_view text, const std::string& name);
+/// @throws Error(input) naming it and the byte at which it stops being JSON, a number beyond float64, that it nests
+///         deeper than 200 levels, or a key that stands twice where that is refused
+nlohmann::json parse_json(std::string_view text, const std::string& name,
+                          DuplicateKeys duplicates = DuplicateKeys::last_counts);
 
 /// A JSON file. Local. @throws Error(input) as parse_json, or that the file is missing or cannot be read.
 nlohmann::json read_json(const std::filesystem::path& file);

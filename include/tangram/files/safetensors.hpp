@@ -25,18 +25,20 @@ struct TensorView {
 };
 
 /// The weights of a Hugging Face folder (model.safetensors, or the shards of model.safetensors.index.json), or of one
-/// file, by read-only memory maps that ranks of one node share. Local. Integer tensors are passed over.
+/// file, by read-only memory maps that ranks of one node share. Local. Integer tensors (buffers such as masks) are passed over.
 class Weights {
   public:
     /// @throws Error(input) naming the file and what is wrong with it: missing, truncated, a header that is too long, is
     ///         not JSON or names a dtype, shape or offsets that do not fit the file, overlapping or missing bytes, a
-    ///         shard outside the folder
+    ///         tensor twice, a shard outside the folder or without a tensor that the index promises
     explicit Weights(const std::filesystem::path& folder_or_file);
     ~Weights();
     Weights(Weights&&) noexcept;
 
     const std::vector<TensorView>& tensors() const noexcept { return tensors_; }  ///< in order of name
     const TensorView* find(std::string_view name) const;                         ///< nullptr: none
+    /// @throws Error(input) naming the tensor where it is missing (with the nearest name) or not of floating point
+    const TensorView& at(std::string_view name) const;
     const std::vector<std::filesystem::path>& files() const noexcept { return files_; }
     /// The first file, for messages.
     std::string name() const { return files_.front().string(); }
@@ -45,6 +47,9 @@ class Weights {
     /// @throws Error(input) naming file, tensor and position of an entry that is not finite
     template <class Real>
     std::vector<Real> read(const TensorView& tensor) const;
+    /// The same into `values`, which must have tensor.size() entries.
+    template <class Real>
+    void read(const TensorView& tensor, std::span<Real> values) const;
 
   private:
     struct Map;
@@ -53,6 +58,7 @@ class Weights {
     std::vector<std::filesystem::path> files_;
     std::vector<Map> maps_;
     std::vector<TensorView> tensors_;
+    std::vector<std::string> integers_;  // names of the tensors passed over
 };
 
 }  // namespace tangram

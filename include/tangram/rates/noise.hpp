@@ -9,7 +9,9 @@
 namespace tangram {
 
 /// Kernel ridge regression with ridge rho on K, chosen by generalised cross-validation (Golub, Heath, Wahba 1979):
-/// rho minimises (1/n) sum (1-A_i)^2 z_i^2 / (1 - sum A_i / n)^2, A_i = l_i/(l_i + rho).
+/// rho minimises (1/n) sum (1-A_i)^2 z_i^2 / (1 - sum A_i / n)^2, A_i = l_i/(l_i + rho), over eigenvalues above the noise
+/// floor (n of them) and ridges that leave at least a tenth of the degrees of freedom: repeated texts with the same label
+/// make modes without residual near l = 0, on which the score would otherwise vanish.
 struct CrossValidatedRidge {
     double ridge;       ///< rho, in the scale of l
     double noise;       ///< sigma = [ sum (1-A_i)^2 z_i^2 / sum (1-A_i) ]^(1/2)

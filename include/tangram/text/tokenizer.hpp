@@ -15,8 +15,9 @@ namespace tangram {
 /// Token ids of one text with the bytes of the text that each came from.
 struct Encoding {
     std::vector<std::int32_t> ids;
-    /// Byte range [first, last) in the input; empty for tokens that the post-processor added. A character that falls
-    /// back to bytes gives each byte token its own byte.
+    /// Byte range [first, last) in the input; empty for tokens that stand for none of it (the post-processor's, a blank
+    /// that the tokenizer puts in front). A character that falls back to bytes gives each byte token its own byte; a
+    /// character that a normalizer replaced gives every piece of it its whole range.
     std::vector<std::pair<Index, Index>> bytes;
 };
 
@@ -24,16 +25,19 @@ struct Encoding {
 /// family), with added tokens, as Hugging Face's tokenizers do it. Local; encode() is const and keeps no state.
 class Tokenizer {
   public:
+    /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json
     /// @throws Error(input) naming the file and the model, normalizer, pre-tokenizer or post-processor that is not
     ///         supported, or the entry that is malformed
-    explicit Tokenizer(const std::filesystem::path& file);
+    explicit Tokenizer(const std::filesystem::path& folder_or_file);
     ~Tokenizer();
     Tokenizer(Tokenizer&&) noexcept;
 
-    /// @param text  UTF-8
+    /// O(n log n) in the bytes of the text. @throws Error(input) for a text that is not UTF-8
     Encoding encode(std::string_view text, bool add_special_tokens) const;
     /// Largest id + 1, added tokens included.
     Index vocabulary_size() const;
+    /// The id of a token as the vocabulary writes it (a byte-level vocabulary writes a blank as U+0120).
+    std::optional<std::int32_t> find(std::string_view token) const;
     /// The token's text as the vocabulary writes it; empty where there is none of this id.
     std::string token(std::int32_t id) const;
 

@@ -1,0 +1,67 @@
+#include "pre_tokenizers.hpp"
+
+#include "byte_level.hpp"
+
+namespace tangram {
+
+namespace {
+
+PreTokenizer byte_level(const JsonPart& part) {
+    PreTokenizer result;
+    result.byte_level = true;
+    if (part.flag("add_prefix_space", true))
+        result.change = [](NormalizedText& text) {
+            if (!text.text().starts_with(' ')) text.prepend(" ");
+        };
+    if (part.flag("use_regex", true)) result.split = gpt2_words;
+    return result;
+}
+
+/// SentencePiece's blanks: each becomes a visible mark, and (split) begins a word.
+PreTokenizer metaspace(const JsonPart& part) {
+    const std::string mark = part.text("replacement");
+    if (mark.empty()) part.refuse("pre_tokenizer \"Metaspace\" has an empty replacement");
+    std::string scheme = part.has("prepend_scheme") ? part.text("prepend_scheme") : "always";
+    if (!part.flag("add_prefix_space", true)) scheme = "never";  // older files
+    if (scheme != "always" && scheme != "first" && scheme != "never")
+        part.refuse(fmt::format("pre_tokenizer \"Metaspace\": prepend_scheme \"{}\" is not supported", scheme));
+    PreTokenizer result;
+    result.change = [mark, scheme](NormalizedText& text) {
+        text.replace(" ", mark);
+        if (scheme == "never" || (scheme == "first" && text.start() != 0) || text.text().starts_with(mark)) return;
+        text.prepend(mark);
+    };
+    if (part.flag("split", true))
+        result.split = [mark](std::string_view text) {
+            std::vector<Range> words;
+            for (std::size_t first = 0; first < text.size();) {
+                const std::size_t last = std::min(text.find(mark, first + (text.substr(first).starts_with(mark) ? mark.size() : 0)),
+                                                  text.size());
+                words.emplace_back(static_cast<Index>(first), static_cast<Index>(last));
+                first = last;
+            }
+            return words;
+        };
+    return result;
+}
+
+}  // namespace
+
+PreTokenizer read_pre_tokenizer(const JsonPart& part) {
+    if (part.is_null()) return {};
+    const std::string type = part.type();
+    if (type == "ByteLevel") return byte_level(part);
+    if (type == "Metaspace") return metaspace(part);
+    if (type == "Sequence") {
+        const auto& inner = part.list("pretokenizers");
+        if (inner.empty()) return {};
+        PreTokenizer first = read_pre_tokenizer({inner[0], part.file, part.what});
+        if (inner.size() > 1)  // names what stands behind if that is the unknown one
+            read_pre_tokenizer({inner[1], part.file, part.what}),
+                part.refuse("pre_tokenizer \"Sequence\" of several is not supported");
+        return first;
+    }
+    part.refuse_type();
+}
+
+}  // namespace tangram
