@@ -19,7 +19,9 @@ class Sha256 {
     Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
         check(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
     }
-    void add(const void* bytes, std::size_t size) { check(EVP_DigestUpdate(context_.get(), bytes, size) == 1); }
+    void add(const void* bytes, std::size_t size) {
+        check(EVP_DigestUpdate(context_.get(), bytes, size) == 1);
+    }
     std::string hexadecimal() {
         std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
         unsigned int size = 0;
@@ -43,7 +45,8 @@ std::string sha256_of_files(std::span<const std::filesystem::path> files) {
     std::vector<char> buffer(1 << 20);
     for (const std::filesystem::path& file : files) {
         std::ifstream stream(file, std::ios::binary);
-        if (!stream) throw Error(ExitStatus::input, fmt::format("{}: cannot be read; check the path", file.string()));
+        if (!stream)
+            throw Error(ExitStatus::input, fmt::format("{}: cannot be read; check the path", file.string()));
         while (stream.read(buffer.data(), std::ssize(buffer)) || stream.gcount() > 0)
             hash.add(buffer.data(), static_cast<std::size_t>(stream.gcount()));
         if (stream.bad()) throw Error(ExitStatus::input, fmt::format("{}: reading failed", file.string()));

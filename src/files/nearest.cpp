@@ -27,9 +27,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
-    const auto closest = std::min_element(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) {
-        return edit_distance(word, a) < edit_distance(word, b);
-    });
+    const auto closest = std::min_element(
+        candidates.begin(), candidates.end(),
+        [&](const auto& a, const auto& b) { return edit_distance(word, a) < edit_distance(word, b); });
     return closest == candidates.end() ? std::string() : *closest;
 }
 

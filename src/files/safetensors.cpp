@@ -66,11 +66,11 @@ struct DTypeName {
     std::uint64_t bytes;
     std::optional<DType> dtype;  // none: integers
 };
-constexpr DTypeName dtype_names[] = {
-    {"F64", 8, DType::F64}, {"F32", 4, DType::F32}, {"F16", 2, DType::F16}, {"BF16", 2, DType::BF16},
-    {"I64", 8, {}},         {"U64", 8, {}},         {"I32", 4, {}},         {"U32", 4, {}},
-    {"I16", 2, {}},         {"U16", 2, {}},         {"I8", 1, {}},          {"U8", 1, {}},
-    {"BOOL", 1, {}}};
+constexpr DTypeName dtype_names[] = {{"F64", 8, DType::F64},   {"F32", 4, DType::F32}, {"F16", 2, DType::F16},
+                                     {"BF16", 2, DType::BF16}, {"I64", 8, {}},         {"U64", 8, {}},
+                                     {"I32", 4, {}},           {"U32", 4, {}},         {"I16", 2, {}},
+                                     {"U16", 2, {}},           {"I8", 1, {}},          {"U8", 1, {}},
+                                     {"BOOL", 1, {}}};
 
 }  // namespace
 
@@ -101,7 +101,8 @@ Weights::Weights(const std::filesystem::path& folder_or_file) {
         open(folder_or_file);
     } else if (std::filesystem::exists(folder_or_file / "model.safetensors", code)) {
         open(folder_or_file / "model.safetensors");
-    } else if (const auto index = folder_or_file / "model.safetensors.index.json"; std::filesystem::exists(index, code)) {
+    } else if (const auto index = folder_or_file / "model.safetensors.index.json";
+               std::filesystem::exists(index, code)) {
         const nlohmann::json json = read_json(index);
         if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
             refuse(index, "has no weight_map; fetch the model again");
@@ -113,21 +114,26 @@ Weights::Weights(const std::filesystem::path& folder_or_file) {
         for (const auto& [shard, promised] : shards) {
             // A name without a folder cannot leave the model's.
             if (std::filesystem::path(shard).filename() != shard || shard == "." || shard == "..")
-                refuse(index, fmt::format("shard \"{}\" lies outside the folder; shards stand beside the index", shard));
+                refuse(index,
+                       fmt::format("shard \"{}\" lies outside the folder; shards stand beside the index",
+                                   shard));
             const std::size_t known = tensors_.size(), known_integers = integers_.size();
             open(folder_or_file / shard);
-            std::set<std::string_view> held(integers_.begin() + static_cast<Index>(known_integers), integers_.end());
+            std::set<std::string_view> held(integers_.begin() + static_cast<Index>(known_integers),
+                                            integers_.end());
             for (std::size_t t = known; t < tensors_.size(); ++t) held.insert(tensors_[t].name);
             for (const std::string& tensor : promised)
                 if (!held.contains(tensor))
-                    refuse(folder_or_file / shard, fmt::format("holds no tensor {}, which {} says it does; fetch the "
-                                                               "model again",
-                                                               tensor, index.filename().string()));
+                    refuse(folder_or_file / shard,
+                           fmt::format("holds no tensor {}, which {} says it does; fetch the "
+                                       "model again",
+                                       tensor, index.filename().string()));
         }
         if (shards.empty()) refuse(index, "names no shard");
     } else {
-        refuse(folder_or_file, "holds neither model.safetensors nor model.safetensors.index.json; give a Hugging Face "
-                               "folder with safetensors weights");
+        refuse(folder_or_file,
+               "holds neither model.safetensors nor model.safetensors.index.json; give a Hugging Face "
+               "folder with safetensors weights");
     }
     std::sort(tensors_.begin(), tensors_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     for (std::size_t i = 1; i < tensors_.size(); ++i)
@@ -137,7 +143,8 @@ Weights::Weights(const std::filesystem::path& folder_or_file) {
 
 void Weights::open(const std::filesystem::path& file) {
     const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) refuse(file, fmt::format("cannot be opened ({}); check the path", std::strerror(errno)));
+    if (descriptor < 0)
+        refuse(file, fmt::format("cannot be opened ({}); check the path", std::strerror(errno)));
     struct stat status {};
     const bool regular = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
     const auto file_size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
@@ -145,7 +152,8 @@ void Weights::open(const std::filesystem::path& file) {
     if (regular && file_size >= 8) address = mmap(nullptr, file_size, PROT_READ, MAP_SHARED, descriptor, 0);
     ::close(descriptor);
     if (!regular) refuse(file, "is not a file");
-    if (file_size < 8) refuse(file, fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
+    if (file_size < 8)
+        refuse(file, fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
     if (address == MAP_FAILED) refuse(file, "cannot be mapped into memory");
     maps_.emplace_back(address, file_size);
     files_.push_back(file);
@@ -153,16 +161,17 @@ void Weights::open(const std::filesystem::path& file) {
 
     const auto header_size = load<std::uint64_t>(bytes);
     if (header_size > file_size - 8)
-        refuse(file, fmt::format("the header claims {} bytes, the file has {}; it is truncated or no safetensors file, "
-                                 "fetch it again",
-                                 header_size, file_size));
+        refuse(file,
+               fmt::format(
+                   "the header claims {} bytes, the file has {}; it is truncated or no safetensors file, "
+                   "fetch it again",
+                   header_size, file_size));
     constexpr std::uint64_t longest_header = 100'000'000;  // as Hugging Face's own reader
     if (header_size > longest_header)
-        refuse(file, fmt::format("the header has {} bytes, more than the {} that safetensors allows", header_size,
-                                 longest_header));
-    const nlohmann::json header =
-        parse_json({reinterpret_cast<const char*>(bytes) + 8, header_size}, file.string() + " (header)",
-                   DuplicateKeys::refused);
+        refuse(file, fmt::format("the header has {} bytes, more than the {} that safetensors allows",
+                                 header_size, longest_header));
+    const nlohmann::json header = parse_json({reinterpret_cast<const char*>(bytes) + 8, header_size},
+                                             file.string() + " (header)", DuplicateKeys::refused);
     if (!header.is_object()) refuse(file, "the header is not a JSON object");
 
     const std::uint64_t data_size = file_size - 8 - header_size;
@@ -173,11 +182,15 @@ void Weights::open(const std::filesystem::path& file) {
     std::vector<Piece> pieces;
     for (const auto& [name, value] : header.items()) {
         if (name == "__metadata__") continue;
-        const auto bad = [&, n = name](const std::string& problem) { refuse(file, fmt::format("tensor {}: {}", n, problem)); };
-        if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string()) bad("has no dtype");
+        const auto bad = [&, n = name](const std::string& problem) {
+            refuse(file, fmt::format("tensor {}: {}", n, problem));
+        };
+        if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string())
+            bad("has no dtype");
         if (!value.contains("shape") || !value["shape"].is_array()) bad("has no shape");
-        if (!value.contains("data_offsets") || !value["data_offsets"].is_array() || value["data_offsets"].size() != 2 ||
-            !value["data_offsets"][0].is_number_unsigned() || !value["data_offsets"][1].is_number_unsigned())
+        if (!value.contains("data_offsets") || !value["data_offsets"].is_array() ||
+            value["data_offsets"].size() != 2 || !value["data_offsets"][0].is_number_unsigned() ||
+            !value["data_offsets"][1].is_number_unsigned())
             bad("data_offsets must be two non-negative integers");
         const auto first = value["data_offsets"][0].get<std::uint64_t>();
         const auto last = value["data_offsets"][1].get<std::uint64_t>();
@@ -185,10 +198,12 @@ void Weights::open(const std::filesystem::path& file) {
         pieces.push_back({first, last, name});
 
         const auto dtype_name = value["dtype"].get<std::string>();
-        const auto* const dtype = std::find_if(std::begin(dtype_names), std::end(dtype_names),
-                                               [&](const DTypeName& known) { return known.name == dtype_name; });
+        const auto* const dtype =
+            std::find_if(std::begin(dtype_names), std::end(dtype_names),
+                         [&](const DTypeName& known) { return known.name == dtype_name; });
         if (dtype == std::end(dtype_names))
-            bad(fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64", dtype_name));
+            bad(fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64",
+                            dtype_name));
         TensorView tensor{name, dtype->dtype.value_or(DType::F64), {}, {}, files_.size() - 1};
         std::uint64_t size = dtype->bytes;
         for (const auto& extent : value["shape"]) {
@@ -216,25 +231,30 @@ void Weights::open(const std::filesystem::path& file) {
     for (const Piece& piece : pieces) {
         if (piece.first < end) refuse(file, fmt::format("tensor {} overlaps another", piece.name));
         if (piece.first > end)
-            refuse(file, fmt::format("{} bytes before tensor {} belong to no tensor", piece.first - end, piece.name));
+            refuse(file, fmt::format("{} bytes before tensor {} belong to no tensor", piece.first - end,
+                                     piece.name));
         end = piece.last;
     }
     if (end > data_size)
-        refuse(file, fmt::format("is truncated: {} bytes are missing (tensor {} ends there); download it again",
-                                 end - data_size, pieces.back().name));
-    if (end != data_size) refuse(file, fmt::format("{} bytes at the end belong to no tensor", data_size - end));
+        refuse(file,
+               fmt::format("is truncated: {} bytes are missing (tensor {} ends there); download it again",
+                           end - data_size, pieces.back().name));
+    if (end != data_size)
+        refuse(file, fmt::format("{} bytes at the end belong to no tensor", data_size - end));
 }
 
 const TensorView* Weights::find(std::string_view name) const {
-    const auto found = std::lower_bound(tensors_.begin(), tensors_.end(), name,
-                                        [](const TensorView& tensor, std::string_view key) { return tensor.name < key; });
+    const auto found =
+        std::lower_bound(tensors_.begin(), tensors_.end(), name,
+                         [](const TensorView& tensor, std::string_view key) { return tensor.name < key; });
     return found != tensors_.end() && found->name == name ? &*found : nullptr;
 }
 
 const TensorView& Weights::at(std::string_view name) const {
     if (const TensorView* const tensor = find(name)) return *tensor;
     if (std::find(integers_.begin(), integers_.end(), name) != integers_.end())
-        refuse(files_.front(), fmt::format("tensor {} holds integers; weights must be F32, F16, BF16 or F64", name));
+        refuse(files_.front(),
+               fmt::format("tensor {} holds integers; weights must be F32, F16, BF16 or F64", name));
     std::vector<std::string> names;
     for (const TensorView& tensor : tensors_) names.push_back(tensor.name);
     refuse(files_.front(), fmt::format("has no tensor {}; nearest is {}", name, nearest(name, names)));
@@ -263,9 +283,10 @@ void Weights::read(const TensorView& tensor, std::span<Real> values) const {
     }
     if (bad >= 0)
         refuse(files_[tensor.file],
-               fmt::format("tensor {}: entry {} is not a finite number{}; the checkpoint is damaged or its training "
-                           "diverged",
-                           tensor.name, bad, tensor.dtype == DType::F64 && sizeof(Real) == 4 ? " in float32" : ""));
+               fmt::format(
+                   "tensor {}: entry {} is not a finite number{}; the checkpoint is damaged or its training "
+                   "diverged",
+                   tensor.name, bad, tensor.dtype == DType::F64 && sizeof(Real) == 4 ? " in float32" : ""));
 }
 
 template <class Real>

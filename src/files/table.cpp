@@ -50,16 +50,17 @@ class Builder {
         std::set<std::string_view> seen;
         for (const std::string& column : columns)
             if (!seen.insert(column).second)
-                refuse(table_.file, line, fmt::format("column \"{}\" stands there twice; rename one", column));
+                refuse(table_.file, line,
+                       fmt::format("column \"{}\" stands there twice; rename one", column));
         table_.not_text.assign(columns.size(), 0);
         table_.columns = std::move(columns);
     }
     void row(Index line, std::vector<std::string> fields) {
-        if (empty_line_ > 0)
-            refuse(table_.file, empty_line_, "an empty line between rows; remove it");
+        if (empty_line_ > 0) refuse(table_.file, empty_line_, "an empty line between rows; remove it");
         if (table_.columns.empty()) return header(line, std::move(fields));
         if (fields.size() != table_.columns.size())
-            refuse(table_.file, line, fmt::format("{} fields, the header has {}", fields.size(), table_.columns.size()));
+            refuse(table_.file, line,
+                   fmt::format("{} fields, the header has {}", fields.size(), table_.columns.size()));
         table_.rows.push_back(std::move(fields));
         table_.lines.push_back(line);
     }
@@ -119,7 +120,8 @@ void read_csv(Table& table, std::string_view text) {
         } else if (c == '\n') {
             end_row();
         } else if (c != '\r' || (i + 1 < text.size() && text[i + 1] != '\n')) {
-            if (was_quoted) refuse(table.file, line, "text behind a closing quote; double the quotes inside a field");
+            if (was_quoted)
+                refuse(table.file, line, "text behind a closing quote; double the quotes inside a field");
             row.back() += c;
             any = true;
         }
@@ -143,7 +145,8 @@ void read_jsonl(Table& table, std::string_view text) {
         std::vector<std::string> row;
         for (std::size_t c = 0; c < table.columns.size(); ++c) {
             const auto value = json.find(table.columns[c]);
-            if (value == json.end()) refuse(table.file, number, fmt::format("\"{}\" is missing", table.columns[c]));
+            if (value == json.end())
+                refuse(table.file, number, fmt::format("\"{}\" is missing", table.columns[c]));
             const bool is_text = value->is_string() || value->is_number() || value->is_boolean();
             if (!is_text && table.not_text[c] == 0) table.not_text[c] = number;
             row.push_back(value->is_string() ? value->get<std::string>() : is_text ? value->dump() : "");
@@ -160,14 +163,19 @@ std::size_t Table::column(std::string_view name) const {
         throw Error(ExitStatus::input, fmt::format("{}: no column \"{}\"; did you mean \"{}\"?", file, name,
                                                    nearest(name, columns)));
     const auto c = static_cast<std::size_t>(found - columns.begin());
-    if (not_text[c] > 0) refuse(file, not_text[c], fmt::format("\"{}\" is neither a string nor a number", name));
+    if (not_text[c] > 0)
+        refuse(file, not_text[c], fmt::format("\"{}\" is neither a string nor a number", name));
     return c;
 }
 
 bool is_utf8(std::string_view bytes) {
     for (std::size_t i = 0; i < bytes.size();) {
         const auto lead = static_cast<unsigned char>(bytes[i]);
-        const std::size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
+        const std::size_t length = lead < 0x80       ? 1
+                                   : lead >> 5 == 6  ? 2
+                                   : lead >> 4 == 14 ? 3
+                                   : lead >> 3 == 30 ? 4
+                                                     : 0;
         if (length == 0 || i + length > bytes.size()) return false;
         std::uint32_t code = length == 1 ? lead : lead & (0x7FU >> length);
         for (std::size_t k = 1; k < length; ++k) {
@@ -186,7 +194,8 @@ Table read_table(const std::filesystem::path& file) {
     const std::string ending = file.extension().string();
     if (ending != ".tsv" && ending != ".csv" && ending != ".jsonl")
         throw Error(ExitStatus::input,
-                    fmt::format("{}: ending \"{}\" is not supported; use .tsv, .csv, .jsonl or .h5", file.string(), ending));
+                    fmt::format("{}: ending \"{}\" is not supported; use .tsv, .csv, .jsonl or .h5",
+                                file.string(), ending));
     const std::string bytes = read_text(file);
     std::string_view text = bytes;
     if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
@@ -203,8 +212,9 @@ Table read_table(const std::filesystem::path& file) {
         read_jsonl(table, text);
     if (text.empty()) throw Error(ExitStatus::input, fmt::format("{}: is empty", table.file));
     if (table.rows.empty())
-        throw Error(ExitStatus::input, fmt::format("{}: holds no rows{}", table.file,
-                                                   ending == ".jsonl" ? "" : "; the first line is the header"));
+        throw Error(ExitStatus::input,
+                    fmt::format("{}: holds no rows{}", table.file,
+                                ending == ".jsonl" ? "" : "; the first line is the header"));
     return table;
 }
 

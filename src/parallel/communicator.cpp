@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -46,10 +47,9 @@ int size_of(MPI_Comm comm) {
 
 /// Calls visit(first, count) for pieces that an int can count.
 template <class Visit>
-void in_pieces(Index size, Visit visit) {
-    constexpr Index piece = Index{1} << 28;
+void in_pieces(Index size, Index piece, Visit visit) {
     for (Index first = 0; first < size; first += piece)
-        visit(first, static_cast<int>(std::min(piece, size - first)));
+        visit(first, narrow(std::min(piece, size - first), "piece of a transfer"));
 }
 
 template <class T>
@@ -92,25 +92,33 @@ Communicator::~Communicator() {
     if (comm_ != MPI_COMM_NULL && !finalized()) MPI_Comm_free(&comm_);
 }
 
-void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root) {
-    in_pieces(std::ssize(bytes), [&](Index first, int count) {
+void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root, Index piece) {
+    in_pieces(std::ssize(bytes), piece, [&](Index first, int count) {
         TANGRAM_MPI(MPI_Bcast(bytes.data() + first, count, MPI_BYTE, root, comm));
     });
 }
 
-void sum_over_ranks(MPI_Comm comm, std::span<double> values) {
+void sum_over_ranks(MPI_Comm comm, std::span<double> values, Index piece) {
     // Reduced on one rank and handed out: an allreduce may round differently on different ranks, and what depends on
     // the sums must not.
     int rank = 0;
     TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
-    in_pieces(std::ssize(values), [&](Index first, int count) {
+    in_pieces(std::ssize(values), piece, [&](Index first, int count) {
         double* const at = values.data() + first;
         TANGRAM_MPI(MPI_Reduce(rank == 0 ? MPI_IN_PLACE : at, at, count, MPI_DOUBLE, MPI_SUM, 0, comm));
         TANGRAM_MPI(MPI_Bcast(at, count, MPI_DOUBLE, 0, comm));
     });
 }
 
-double max_over_ranks(MPI_Comm comm, double value) { return reduced(comm, value, MPI_DOUBLE, MPI_MAX); }
+double max_over_ranks(MPI_Comm comm, double value) {
+    // MPI_MAX says nothing about NaN, so NaN travels beside the value.
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    const bool is_nan = std::isnan(value);
+    double mine[2] = {is_nan ? 1.0 : 0.0, is_nan ? -infinity : value}, largest[2];
+    TANGRAM_MPI(MPI_Allreduce(mine, largest, 2, MPI_DOUBLE, MPI_MAX, comm));
+    return largest[0] > 0 ? std::numeric_limits<double>::quiet_NaN() : largest[1];
+}
+
 Index max_over_ranks(MPI_Comm comm, Index value) { return reduced(comm, value, MPI_INT64_T, MPI_MAX); }
 Index sum_over_ranks(MPI_Comm comm, Index value) { return reduced(comm, value, MPI_INT64_T, MPI_SUM); }
 bool any_rank(MPI_Comm comm, bool value) { return reduced(comm, value ? 1 : 0, MPI_INT, MPI_MAX) != 0; }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "blacs.hpp"
+#include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
 
@@ -17,7 +18,6 @@ Index BlockCyclic::local_size(int process) const {
 
 namespace {
 
-/// Entries of one block column (or row) of a matrix travel at once; the pieces bound the buffers.
 MPI_Request& post(std::vector<MPI_Request>& requests) { return requests.emplace_back(MPI_REQUEST_NULL); }
 
 void wait_all(std::vector<MPI_Request>& requests) {
@@ -57,19 +57,9 @@ std::array<int, 9> DistributedMatrix::descriptor() const {
             narrow(lld(), "leading dimension")};
 }
 
-DistributedMatrix redistribute(const DistributedMatrix& matrix, const ProcessGrid& grid, Index block) {
-    DistributedMatrix out(grid, matrix.rows(), matrix.columns(), block);
-    const int m = narrow(matrix.rows(), "rows"), n = narrow(matrix.columns(), "columns"), one = 1;
-    if (m == 0 || n == 0) return out;
-    const auto from = matrix.descriptor(), to = out.descriptor();
-    const int context = grid.context();
-    pdgemr2d_(&m, &n, matrix.data(), &one, &one, from.data(), out.data(), &one, &one, to.data(), &context);
-    return out;
-}
-
 DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& b) {
-    if (a.columns() != b.rows() || a.block() != b.block())
-        throw Error(ExitStatus::study, "matrices of unlike sizes or blocks cannot be multiplied");
+    if (a.columns() != b.rows() || a.block() != b.block() || a.grid().context() != b.grid().context())
+        throw Error(ExitStatus::study, "matrices of unlike sizes, blocks or grids cannot be multiplied");
     DistributedMatrix c(a.grid(), a.rows(), b.columns(), a.block());
     const int m = narrow(a.rows(), "rows"), n = narrow(b.columns(), "columns"), k = narrow(a.columns(), "columns");
     const int one = 1;
@@ -93,8 +83,13 @@ DistributedMatrix transpose(const DistributedMatrix& matrix) {
 
 DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows, Index columns,
                           Index block, int root) {
-    DistributedMatrix out(grid, rows, columns, block);
     const MPI_Comm comm = grid.comm().get();
+    DistributedMatrix out = collectively(comm, [&] {
+        if (grid.comm().rank() == root && std::ssize(whole) != rows * columns)
+            throw Error(ExitStatus::study,
+                        fmt::format("{} numbers are no matrix of {} x {}", whole.size(), rows, columns));
+        return DistributedMatrix(grid, rows, columns, block);
+    });
     std::vector<double> packed;
     if (grid.comm().rank() == root) {
         for (int p = 0; p < grid.rows(); ++p)
@@ -123,7 +118,9 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     const ProcessGrid& grid = matrix.grid();
     const MPI_Comm comm = grid.comm().get();
     const bool is_root = grid.comm().rank() == root;
-    std::vector<double> all(is_root ? static_cast<std::size_t>(matrix.rows() * matrix.columns()) : 0);
+    std::vector<double> all = collectively(comm, [&] {
+        return std::vector<double>(is_root ? static_cast<std::size_t>(matrix.rows() * matrix.columns()) : 0);
+    });
     std::vector<double> column(static_cast<std::size_t>(matrix.rows()));
     // Column by column: the owners send their rows of it, the root puts them in place.
     std::vector<MPI_Request> requests;
@@ -153,73 +150,12 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     return all;
 }
 
-DistributedMatrix principal_submatrix(const DistributedMatrix& matrix, std::span<const Index> indices) {
-    const ProcessGrid& grid = matrix.grid();
-    const MPI_Comm comm = grid.comm().get();
-    for (const Index index : indices)
-        if (index < 0 || index >= matrix.rows())
-            throw Error(ExitStatus::study, fmt::format("row {} is not in a matrix of {} rows", index, matrix.rows()));
-    const Index k = std::ssize(indices);
-    DistributedMatrix out(grid, k, k, matrix.block());
-    const int ranks = grid.comm().size();
-    const auto rank_of = [&](const DistributedMatrix& m, Index i, Index j) {
-        return grid.rank_of(m.row_layout().owner(i), m.column_layout().owner(j));
-    };
-    // Panels of columns bound the buffers; within a panel everybody enumerates the entries in the same order.
-    const Index panel = std::max<Index>(1, (Index{1} << 22) / std::max<Index>(1, k));
-    std::vector<std::vector<double>> to_send(static_cast<std::size_t>(ranks)), received(to_send.size());
-    std::vector<MPI_Request> requests;
-    for (Index first = 0; first < k; first += panel) {
-        const Index last = std::min(k, first + panel);
-        std::vector<Index> expected(static_cast<std::size_t>(ranks), 0);
-        for (auto& buffer : to_send) buffer.clear();
-        for (Index j = first; j < last; ++j) {
-            const Index from_column = indices[static_cast<std::size_t>(j)];
-            const bool have_column = matrix.column_layout().owner(from_column) == grid.column();
-            const bool want_column = out.column_layout().owner(j) == grid.column();
-            if (!have_column && !want_column) continue;
-            for (Index i = 0; i < k; ++i) {
-                const Index from_row = indices[static_cast<std::size_t>(i)];
-                if (have_column && matrix.row_layout().owner(from_row) == grid.row())
-                    to_send[static_cast<std::size_t>(rank_of(out, i, j))].push_back(
-                        matrix.data()[matrix.row_layout().to_local(from_row) +
-                                      matrix.column_layout().to_local(from_column) * matrix.lld()]);
-                if (want_column && out.row_layout().owner(i) == grid.row())
-                    ++expected[static_cast<std::size_t>(rank_of(matrix, from_row, from_column))];
-            }
-        }
-        for (int r = 0; r < ranks; ++r) {
-            auto& buffer = received[static_cast<std::size_t>(r)];
-            buffer.resize(static_cast<std::size_t>(expected[static_cast<std::size_t>(r)]));
-            if (!buffer.empty())
-                TANGRAM_MPI(MPI_Irecv(buffer.data(), narrow(std::ssize(buffer), "entries"), MPI_DOUBLE, r, 1, comm,
-                                      &post(requests)));
-        }
-        for (int r = 0; r < ranks; ++r) {
-            const auto& buffer = to_send[static_cast<std::size_t>(r)];
-            if (!buffer.empty())
-                TANGRAM_MPI(MPI_Isend(buffer.data(), narrow(std::ssize(buffer), "entries"), MPI_DOUBLE, r, 1, comm,
-                                      &post(requests)));
-        }
-        wait_all(requests);
-        std::vector<std::size_t> next(static_cast<std::size_t>(ranks), 0);
-        for (Index j = first; j < last; ++j) {
-            if (out.column_layout().owner(j) != grid.column()) continue;
-            for (Index i = 0; i < k; ++i) {
-                if (out.row_layout().owner(i) != grid.row()) continue;
-                const auto r = static_cast<std::size_t>(rank_of(matrix, indices[static_cast<std::size_t>(i)],
-                                                                indices[static_cast<std::size_t>(j)]));
-                out.data()[out.row_layout().to_local(i) + out.column_layout().to_local(j) * out.lld()] =
-                    received[r][next[r]++];
-            }
-        }
-    }
-    return out;
-}
-
 void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, Index block_column)) {
     const ProcessGrid& grid = matrix.grid();
     const MPI_Comm comm = grid.comm().get();
+    if (matrix.rows() != matrix.columns())
+        throw Error(ExitStatus::study, fmt::format("a matrix of {} x {} has no mirror image across its diagonal",
+                                                   matrix.rows(), matrix.columns()));
     const Index nb = matrix.block(), blocks = matrix.row_layout().blocks();
     const auto extent = [&](Index b) { return std::min(nb, matrix.rows() - b * nb); };
     const auto rank_of = [&](Index I, Index J) {

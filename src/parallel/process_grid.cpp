@@ -19,8 +19,11 @@ ProcessGrid::ProcessGrid(MPI_Comm comm, int rows, int columns) : comm_(comm), ro
     Cblacs_gridinit(&context_, "Row", rows, columns);
     int blacs_rows = 0, blacs_columns = 0, blacs_row = -1, blacs_column = -1;
     Cblacs_gridinfo(context_, &blacs_rows, &blacs_columns, &blacs_row, &blacs_column);
-    if (any_rank(comm_.get(), blacs_row != row_ || blacs_column != column_))
+    if (any_rank(comm_.get(), context_ < 0 || blacs_rows != rows || blacs_columns != columns || blacs_row != row_ ||
+                                  blacs_column != column_)) {
+        release();  // no destructor runs for an object whose constructor throws
         throw Error(ExitStatus::numerical, "BLACS numbers the processes of a grid otherwise than MPI");
+    }
 }
 
 ProcessGrid ProcessGrid::most_square(MPI_Comm comm) {
@@ -52,12 +55,16 @@ ProcessGrid& ProcessGrid::operator=(ProcessGrid&& other) noexcept {
     return *this;
 }
 
-ProcessGrid::~ProcessGrid() {
+void ProcessGrid::release() noexcept {
     int finalized = 0;
     MPI_Finalized(&finalized);
-    if (context_ < 0 || finalized != 0) return;
-    Cblacs_gridexit(context_);
-    Cfree_blacs_system_handle(handle_);
+    if (finalized == 0) {
+        if (context_ >= 0) Cblacs_gridexit(context_);
+        if (handle_ >= 0) Cfree_blacs_system_handle(handle_);
+    }
+    context_ = handle_ = -1;
 }
+
+ProcessGrid::~ProcessGrid() { release(); }
 
 }  // namespace tangram

@@ -21,10 +21,7 @@ constexpr std::pair<Solver, const char*> names[] = {
 
 /// Block of the tridiagonal reductions: 64 is where ScaLAPACK and ELPA are fastest here; smaller where a rank would own
 /// nothing (lesson 2).
-Index own_block(Index n, const ProcessGrid& grid) {
-    const Index widest = std::max(grid.rows(), grid.columns());
-    return std::clamp<Index>(n / widest, 1, 64);
-}
+Index own_block(Index n, int widest) { return std::clamp<Index>(n / widest, 1, 64); }
 
 /// Non-finite and asymmetric entries, found before any solver sees them; the first in column order, on every rank.
 void check_symmetric(const DistributedMatrix& G) {
@@ -65,9 +62,25 @@ void check_info(int info, Solver solver) {
                     fmt::format("{} did not converge (info = {}); try another spectrum.solver", name(solver), info));
 }
 
-/// Workspace of at least `bound` doubles, or what the routine itself asks for where that is more (lesson 1).
-std::vector<double> workspace(double query, Index bound) {
-    return std::vector<double>(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound)));
+void check_result(const Eigenpairs& result) {
+    const auto fail = [&](const char* what) {
+        throw Error(ExitStatus::numerical,
+                    fmt::format("{} gave {}; try another spectrum.solver", name(result.solver), what));
+    };
+    const auto is_finite = [](double value) { return std::isfinite(value); };
+    if (!std::all_of(result.values.begin(), result.values.end(), is_finite)) fail("eigenvalues that are not finite");
+    if (!std::is_sorted(result.values.begin(), result.values.end())) fail("eigenvalues out of order");
+    if (!result.vectors) return;
+    const auto local = result.vectors->local();
+    if (any_rank(result.vectors->grid().comm().get(), !std::all_of(local.begin(), local.end(), is_finite)))
+        fail("eigenvectors that are not finite");
+}
+
+/// Workspace of at least `bound` doubles, or what the routine itself asks for where that is more (lesson 1). A query
+/// that wrapped around 32 bits may say anything (lesson 3) and is then below the bound. Collective.
+std::vector<double> workspace(MPI_Comm comm, double query, Index bound) {
+    return collectively(
+        comm, [&] { return std::vector<double>(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound))); });
 }
 
 void solve_dc(DistributedMatrix& G, std::vector<double>& w, DistributedMatrix& V) {
@@ -82,7 +95,7 @@ void solve_dc(DistributedMatrix& G, std::vector<double>& w, DistributedMatrix& V
     int info = 0, ask = -1;
     pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one, vectors.data(),
              &query, &ask, iwork.data(), &integers, &info);
-    std::vector<double> work = workspace(query, bound);
+    std::vector<double> work = workspace(grid.comm().get(), query, bound);
     const int size = narrow(std::ssize(work), "pdsyevd workspace");
     pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one, vectors.data(),
              work.data(), &size, iwork.data(), &integers, &info);
@@ -90,7 +103,9 @@ void solve_dc(DistributedMatrix& G, std::vector<double>& w, DistributedMatrix& V
 }
 
 void solve_mrrr(DistributedMatrix& G, bool vectors, std::vector<double>& w, DistributedMatrix& V) {
-    const int order = narrow(G.rows(), "matrix size"), one = 1;
+    const Index n = G.rows();
+    const ProcessGrid& grid = G.grid();
+    const int order = narrow(n, "matrix size"), one = 1;
     const auto descriptor = G.descriptor(), vector_descriptor = V.descriptor();
     const char* const job = vectors ? "V" : "N";
     const double unused = 0;
@@ -99,68 +114,78 @@ void solve_mrrr(DistributedMatrix& G, bool vectors, std::vector<double>& w, Dist
     pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order, &found,
              &found_vectors, w.data(), V.data(), &one, &one, vector_descriptor.data(), query, &ask, &integer_query, &ask,
              &info);
-    std::vector<double> work = workspace(query[0], 0);
-    std::vector<int> iwork(static_cast<std::size_t>(std::max(1, integer_query)));
-    const int size = narrow(std::ssize(work), "pdsyevr workspace"), integers = narrow(std::ssize(iwork), "integer workspace");
+    std::vector<double> work = workspace(grid.comm().get(), query[0],
+                                         pdsyevr_workspace(n, G.block(), grid.rows(), grid.columns()));
+    const Index most = std::max({n, static_cast<Index>(grid.comm().size()) + 1, Index{4}});
+    std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 12 * most + 2 * n)));
+    const int size = narrow(std::ssize(work), "pdsyevr workspace");
+    const int integers = narrow(std::ssize(iwork), "integer workspace");
     pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order, &found,
              &found_vectors, w.data(), V.data(), &one, &one, vector_descriptor.data(), work.data(), &size, iwork.data(),
              &integers, &info);
     check_info(info, Solver::scalapack_mrrr);
     if (found != order)
-        throw Error(ExitStatus::numerical, fmt::format("scalapack-mrrr found {} of {} eigenvalues; use scalapack-dc", found, order));
+        throw Error(ExitStatus::numerical,
+                    fmt::format("scalapack-mrrr found {} of {} eigenvalues; use scalapack-dc", found, order));
 }
 
 /// On the first rank alone, with the whole matrix; the others wait.
-void solve_lapack(const DistributedMatrix& G, bool vectors, std::vector<double>& w, DistributedMatrix& V) {
-    const Index n = G.rows();
-    if (n * n > std::numeric_limits<int>::max() / 2)
-        throw Error(ExitStatus::study, fmt::format("lapack gathers the matrix on one rank, and its workspace at n = {} "
-                                                   "exceeds 32-bit integers; use scalapack-dc",
-                                                   n));
+std::optional<DistributedMatrix> solve_lapack(DistributedMatrix G, bool vectors, std::vector<double>& w) {
+    const Index n = G.rows(), block = G.block();
     const ProcessGrid& grid = G.grid();
     std::vector<double> whole = gather(G, 0);
+    { const DistributedMatrix released = std::move(G); }
     collectively(grid.comm().get(), [&] {
         if (grid.comm().rank() != 0) return;
-        const int order = static_cast<int>(n);
+        const int order = narrow(n, "matrix size"), ask = -1;
         const char* const job = vectors ? "V" : "N";
         double query = 0;
-        int info = 0, ask = -1, integer_query = 0;
+        int info = 0, integer_query = 0;
         dsyevd_(job, "L", &order, whole.data(), &order, w.data(), &query, &ask, &integer_query, &ask, &info);
-        std::vector<double> work = workspace(query, 1 + 6 * n + 2 * n * n);
-        std::vector<int> iwork(static_cast<std::size_t>(std::max(integer_query, 3 + 5 * order)));
-        const int size = narrow(std::ssize(work), "dsyevd workspace"), integers = narrow(std::ssize(iwork), "dsyevd workspace");
+        const Index bound = vectors ? 1 + 6 * n + 2 * n * n : 2 * n + 1;
+        std::vector<double> work(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound)));
+        std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 3 + 5 * n)));
+        const int size = narrow(std::ssize(work), "dsyevd workspace");
+        const int integers = narrow(std::ssize(iwork), "dsyevd workspace");
         dsyevd_(job, "L", &order, whole.data(), &order, w.data(), work.data(), &size, iwork.data(), &integers, &info);
         check_info(info, Solver::lapack);
     });
-    if (vectors) V = scatter(whole, grid, n, n, V.block(), 0);
+    if (!vectors) return std::nullopt;
+    return scatter(whole, grid, n, n, block, 0);
 }
 
-/// Columns in the reverse order: solvers give ascending eigenvalues. Collective.
-DistributedMatrix reversed_columns(const DistributedMatrix& V) {
-    const ProcessGrid& grid = V.grid();
-    DistributedMatrix out(grid, V.rows(), V.columns(), V.block());
-    const Index n = V.columns();
-    std::vector<MPI_Request> requests;
-    const int rows = narrow(V.local_rows(), "rows");
-    for (Index j = 0; j < V.local_columns(); ++j) {
-        const Index to = n - 1 - V.global_column(j);
-        const int owner = V.column_layout().owner(to);
-        const double* const from = V.data() + j * V.lld();
-        if (owner == grid.column()) {
-            std::copy_n(from, rows, out.data() + out.column_layout().to_local(to) * out.lld());
-        } else if (rows > 0) {
-            TANGRAM_MPI(MPI_Isend(from, rows, MPI_DOUBLE, grid.rank_of(grid.row(), owner), 3, grid.comm().get(),
-                                  &requests.emplace_back()));
-        }
-    }
-    // A sender goes through its columns ascending, so its messages arrive for descending columns here.
-    for (Index j = out.local_columns(); j-- > 0;) {
-        const int owner = V.column_layout().owner(n - 1 - out.global_column(j));
-        if (owner != grid.column() && rows > 0)
-            TANGRAM_MPI(MPI_Irecv(out.data() + j * out.lld(), rows, MPI_DOUBLE, grid.rank_of(grid.row(), owner), 3,
-                                  grid.comm().get(), &requests.emplace_back()));
-    }
-    TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "messages"), requests.data(), MPI_STATUSES_IGNORE));
+/// An eigenvector is known up to its sign: the first component that has at least 0.6 of the largest magnitude becomes
+/// positive. (Not the largest itself: mirror-symmetric matrices have pairs of equal magnitude, which rounding orders.)
+void fix_signs(DistributedMatrix& V) {
+    const MPI_Comm comm = V.grid().comm().get();
+    const auto n = static_cast<std::size_t>(V.columns());
+    const int count = narrow(V.columns(), "eigenvectors");
+    std::vector<double> largest(n, 0.0);
+    const auto visit = [&](auto&& entry) {
+        for (Index j = 0; j < V.local_columns(); ++j)
+            for (Index i = 0; i < V.local_rows(); ++i)
+                entry(static_cast<std::size_t>(V.global_column(j)), i, V.data()[i + j * V.lld()]);
+    };
+    visit([&](std::size_t j, Index, double v) { largest[j] = std::max(largest[j], std::abs(v)); });
+    TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, largest.data(), count, MPI_DOUBLE, MPI_MAX, comm));
+    // 2 row + 1 where the component is negative, 2 row where it is not: the smallest tells row and sign.
+    std::vector<Index> first(n, std::numeric_limits<Index>::max());
+    visit([&](std::size_t j, Index i, double v) {
+        if (std::abs(v) >= 0.6 * largest[j]) first[j] = std::min(first[j], 2 * V.global_row(i) + (v < 0 ? 1 : 0));
+    });
+    TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, first.data(), count, MPI_INT64_T, MPI_MIN, comm));
+    for (Index j = 0; j < V.local_columns(); ++j)
+        if (first[static_cast<std::size_t>(V.global_column(j))] % 2 == 1)
+            for (Index i = 0; i < V.local_rows(); ++i) V.data()[i + j * V.lld()] *= -1;
+}
+
+/// Every solver gives ascending eigenvalues; the result is descending and laid out as G was.
+DistributedMatrix descending_vectors(DistributedMatrix V, Index block) {
+    std::vector<Index> rows(static_cast<std::size_t>(V.rows()));
+    std::iota(rows.begin(), rows.end(), 0);
+    const std::vector<Index> columns(rows.rbegin(), rows.rend());
+    DistributedMatrix out = submatrix(V, rows, columns, V.grid(), block);
+    fix_signs(out);
     return out;
 }
 
@@ -178,7 +203,10 @@ Solver solver_by_name(std::string_view wanted) {
                                                        "install libelpa-dev and build again, or use {}",
                                                        wanted, known));
         }
-    throw Error(ExitStatus::study, fmt::format("spectrum.solver = \"{}\" is not available; use {}", wanted, known));
+    if (wanted == "lanczos")
+        throw Error(ExitStatus::study,
+                    fmt::format("spectrum.solver = \"lanczos\" is not part of this version; use {}", known));
+    throw Error(ExitStatus::study, fmt::format("spectrum.solver = \"{}\" is unknown; use {}", wanted, known));
 }
 
 std::string name(Solver solver) {
@@ -199,66 +227,90 @@ Index pdsyevd_workspace(Index n, Index nb, int grid_rows, int grid_columns) {
            std::max(nb * (nb - 1) / 2, (np0 + nq0) * nb) + nb * nb;
 }
 
-void check_scalapack_size(Index n, Index workspace, int ranks) {
+Index pdsyevr_workspace(Index n, Index nb, int grid_rows, int grid_columns) {
+    const Index padded = std::max({n, nb, Index{2}}), ranks = static_cast<Index>(grid_rows) * grid_columns;
+    const Index np0 = BlockCyclic{padded, nb, grid_rows}.local_size(0);
+    const Index nq0 = BlockCyclic{padded, nb, grid_columns}.local_size(0);
+    return 2 + 5 * n + std::max(18 * padded, np0 * nq0 + 2 * nb * nb) + (2 + (n + ranks - 1) / ranks) * padded;
+}
+
+void check_scalapack_size(Index n, int grid_rows, int grid_columns, Index (*workspace)(Index, Index, int, int)) {
     constexpr Index limit = std::numeric_limits<int>::max();
-    if (workspace <= limit) return;
-    // About three local matrices; near-square grids need ranks > 3 n^2 / 2^31 (lesson 3 says n^2 / 2^30 at least).
-    const auto needed = static_cast<Index>(std::ceil(3.2 * static_cast<double>(n) * static_cast<double>(n) / 2147483647.0));
+    const auto needed = [&](int p, int q) { return workspace(n, own_block(n, std::max(p, q)), p, q); };
+    const int ranks = grid_rows * grid_columns;
+    if (needed(grid_rows, grid_columns) <= limit) return;
+    // The first larger number of ranks whose most square grid will do.
+    const auto fits = [&](int candidate) {
+        int rows = 1;
+        for (int p = 1; static_cast<Index>(p) * p <= candidate; ++p)
+            if (candidate % p == 0) rows = p;
+        return needed(rows, candidate / rows) <= limit;
+    };
+    int enough = ranks + 1;
+    while (enough < (1 << 20) && !fits(enough)) ++enough;
     throw Error(ExitStatus::study,
-                fmt::format("the eigenvalue problem of size {} needs a workspace of {} numbers per rank on {} ranks, more "
-                            "than ScaLAPACK's 32-bit integers can count; use about {} ranks",
-                            n, workspace, ranks, std::max<Index>(needed, ranks + 1)));
+                fmt::format("eigenvalues of a {0} x {0} matrix need a workspace of {1} numbers per rank on a {2} x {3} grid, "
+                            "more than ScaLAPACK's 32-bit integers can count; use {4} ranks",
+                            n, needed(grid_rows, grid_columns), grid_rows, grid_columns, enough));
+}
+
+void check_lapack_size(Index n, bool vectors) {
+    constexpr Index limit = std::numeric_limits<int>::max();
+    // dsyevd's workspace is 1 + 6n + 2n^2 with vectors; without, the matrix itself is the largest. The first term
+    // keeps n * n from overflowing.
+    if (n <= limit && (vectors ? 1 + 6 * n + 2 * n * n : n * n) <= limit) return;
+    throw Error(ExitStatus::study, fmt::format("lapack gathers the matrix on one rank and counts in 32-bit integers, which "
+                                               "end before n = {}; use \"scalapack-dc\" or \"auto\"",
+                                               n));
 }
 
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block) {
     const ProcessGrid& grid = G.grid();
+    const MPI_Comm comm = grid.comm().get();
     const Index n = G.rows(), layout_block = G.block();
     if (G.rows() != G.columns() || n < 1)
-        throw Error(ExitStatus::input, fmt::format("a matrix of {} x {} has no eigenvalues; give a square one", G.rows(), G.columns()));
-    check_symmetric(G);
+        throw Error(ExitStatus::input,
+                    fmt::format("a matrix of {} x {} has no eigenvalues; give a square one", G.rows(), G.columns()));
     Eigenpairs result{std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
                       std::nullopt, solver, "named by the study"};
-    if (solver == Solver::automatic) std::tie(result.solver, result.reason) = choose_solver(n, grid.comm().size(), vectors);
-    solver = result.solver;
-
+    if (solver == Solver::automatic)
+        std::tie(result.solver, result.reason) = choose_solver(n, grid.comm().size(), vectors);
     // ScaLAPACK and ELPA go wrong where a rank owns nothing (lesson 2): the smallest problems are solved on one rank.
-    const bool tiny = n < 2 * std::max(grid.rows(), grid.columns());
-    if (tiny && solver != Solver::lapack) {
-        result.reason += fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n, grid.rows(), grid.columns());
-        solver = result.solver = Solver::lapack;
+    const int widest = std::max(grid.rows(), grid.columns());
+    if (n < 2 * widest && result.solver != Solver::lapack) {
+        result.reason += fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n, grid.rows(),
+                                     grid.columns());
+        result.solver = Solver::lapack;
     }
-    const Index widest = std::max(grid.rows(), grid.columns());
-    const Index nb = block > 0 && solver != Solver::lapack ? std::min(block, std::max<Index>(1, n / widest)) : own_block(n, grid);
-    if (solver == Solver::scalapack_dc || solver == Solver::scalapack_mrrr)
-        check_scalapack_size(n, pdsyevd_workspace(n, nb, grid.rows(), grid.columns()), grid.comm().size());
-    if (nb != layout_block && solver != Solver::lapack) G = redistribute(G, grid, nb);
-    DistributedMatrix V(grid, n, n, solver == Solver::lapack ? layout_block : nb);
-    switch (solver) {
-        case Solver::scalapack_dc:
+    solver = result.solver;
+    if (solver == Solver::lapack)
+        check_lapack_size(n, vectors);
+    else  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
+        check_scalapack_size(n, grid.rows(), grid.columns(),
+                             solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace);
+    check_symmetric(G);
+
+    if (solver == Solver::lapack) {
+        result.vectors = solve_lapack(std::move(G), vectors, result.values);
+    } else {
+        const Index nb = block > 0 ? std::min(block, n / widest) : own_block(n, widest);
+        if (nb != layout_block) G = redistribute(G, grid, nb);
+        DistributedMatrix V = collectively(comm, [&] { return DistributedMatrix(grid, n, n, nb); });
+        // What a solver leaves unset shows as NaN, here and in the values.
+        std::fill(V.local().begin(), V.local().end(), std::numeric_limits<double>::quiet_NaN());
+        if (solver == Solver::scalapack_dc)
             solve_dc(G, result.values, V);
-            break;
-        case Solver::scalapack_mrrr:
+        else if (solver == Solver::scalapack_mrrr)
             solve_mrrr(G, vectors, result.values, V);
-            break;
-        case Solver::elpa1:
-        case Solver::elpa2:
+        else
             solve_elpa(G, solver == Solver::elpa2, vectors, result.values, V);
-            break;
-        default:
-            solve_lapack(G, vectors, result.values, V);
+        if (vectors) result.vectors.emplace(std::move(V));
     }
     // Only the first process's eigenvalues are sure to be right (lesson 2).
-    broadcast(grid.comm().get(), result.values, 0);
-    if (std::any_of(result.values.begin(), result.values.end(), [](double w) { return !std::isfinite(w); }))
-        throw Error(ExitStatus::numerical, fmt::format("{} gave eigenvalues that are not finite; try another spectrum.solver", name(solver)));
-    if (!std::is_sorted(result.values.begin(), result.values.end()))
-        throw Error(ExitStatus::numerical, fmt::format("{} gave eigenvalues out of order; try another spectrum.solver", name(solver)));
+    broadcast(comm, result.values, 0);
+    check_result(result);
     std::reverse(result.values.begin(), result.values.end());
-    if (vectors) {
-        DistributedMatrix descending = reversed_columns(V);
-        result.vectors.emplace(descending.block() == layout_block ? std::move(descending)
-                                                                  : redistribute(descending, grid, layout_block));
-    }
+    if (vectors) result.vectors = descending_vectors(std::move(*result.vectors), layout_block);
     return result;
 }
 

@@ -23,14 +23,30 @@ void check(int code, const char* action) {
         throw Error(ExitStatus::numerical, fmt::format("ELPA failed to {}: {}; try another spectrum.solver", action, elpa_strerr(code)));
 }
 
+/// Starts ELPA, once per process. It is stopped at the beginning of MPI_Finalize, which frees the attributes of
+/// MPI_COMM_SELF first.
+int start() {
+    const int code = elpa_init(20171201);
+    if (code != ELPA_OK) return code;
+    int key = MPI_KEYVAL_INVALID;
+    const auto stop = [](MPI_Comm, int, void*, void*) {
+        int ignored = ELPA_OK;
+        elpa_uninit(&ignored);
+        return MPI_SUCCESS;
+    };
+    TANGRAM_MPI(MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, stop, &key, nullptr));
+    TANGRAM_MPI(MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr));
+    TANGRAM_MPI(MPI_Comm_free_keyval(&key));
+    return code;
+}
+
 }  // namespace
 
 bool has_elpa() { return true; }
 
 void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, std::vector<double>& w, DistributedMatrix& V) {
     const ProcessGrid& grid = G.grid();
-    // Once per process; ELPA keeps its own state until the program ends.
-    static const int initialised = elpa_init(20171201);
+    static const int initialised = start();
     int code = ELPA_OK;
     const auto deallocate = [](elpa_t handle) {
         int ignored = ELPA_OK;

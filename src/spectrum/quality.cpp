@@ -1,12 +1,86 @@
 #include "tangram/spectrum/quality.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
+#include "lapack.hpp"
+
 namespace tangram {
 
+namespace {
+
+// A NaN must not vanish in a maximum.
+double worse(double a, double b) { return std::isnan(b) || b > a ? b : a; }
+
+double relative(double difference, double scale) {
+    return scale > 0 ? std::abs(difference) / scale : std::abs(difference);
+}
+
+/// Columns per panel: whole turns round the grid, so that a panel begins on the first process column, and at least 256,
+/// where pdgemm is near its full speed.
+Index panel_width(const DistributedMatrix& V) {
+    const Index turn = V.block() * V.grid().columns();
+    return (std::max<Index>(256, turn) + turn - 1) / turn * turn;
+}
+
+/// Rows first_row and on of op(A) times columns first to first + P.columns() of V, into P.
+void multiply_panel(const char* op, const DistributedMatrix& A, Index first_row, const DistributedMatrix& V, Index first,
+                    DistributedMatrix& P) {
+    const int m = narrow(P.rows(), "rows"), n = narrow(P.columns(), "columns"), k = narrow(V.rows(), "rows");
+    const int one = 1, row = narrow(first_row + 1, "row"), column = narrow(first + 1, "column");
+    const bool transposed = *op == 'T';
+    const double alpha = 1, beta = 0;
+    const auto da = A.descriptor(), dv = V.descriptor(), dp = P.descriptor();
+    pdgemm_(op, "N", &m, &n, &k, &alpha, A.data(), transposed ? &one : &row, transposed ? &row : &one, da.data(), V.data(),
+            &one, &column, dv.data(), &beta, P.data(), &one, &one, dp.data());
+}
+
+/// max_j ||G v_j - w_j v_j||. Collective.
+double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V, const std::vector<double>& w) {
+    std::vector<double> squares(w.size(), 0.0);
+    const Index width = panel_width(V);
+    for (Index first = 0; first < V.columns(); first += width) {
+        DistributedMatrix GV(G.grid(), G.rows(), std::min(width, V.columns() - first), G.block());
+        multiply_panel("N", G, 0, V, first, GV);
+        const Index first_local = V.column_layout().to_local(first);
+        for (Index j = 0; j < GV.local_columns(); ++j) {
+            const auto column = static_cast<std::size_t>(first + GV.global_column(j));
+            const double* const v = V.data() + (first_local + j) * V.lld();
+            for (Index i = 0; i < GV.local_rows(); ++i) {
+                const double r = GV.data()[i + j * GV.lld()] - w[column] * v[i];
+                squares[column] += r * r;
+            }
+        }
+    }
+    sum_over_ranks(G.grid().comm().get(), squares);
+    double worst = 0;
+    for (const double square : squares) worst = worse(worst, std::sqrt(square));
+    return worst;
+}
+
+/// max_ij |V^T V - I|_ij, from the blocks on and below the diagonal: the product is symmetric. Collective.
+double largest_overlap(const DistributedMatrix& V) {
+    double worst = 0;
+    const Index width = panel_width(V);
+    for (Index first = 0; first < V.columns(); first += width) {
+        // Rows begin at the panel's first column as well; a multiple of the block, but of any process row.
+        DistributedMatrix product(V.grid(), V.columns() - first, std::min(width, V.columns() - first), V.block());
+        multiply_panel("T", V, first, V, first, product);
+        for (Index j = 0; j < product.local_columns(); ++j)
+            for (Index i = 0; i < product.local_rows(); ++i)
+                worst = worse(worst, std::abs(product.data()[i + j * product.lld()] -
+                                              (product.global_row(i) == product.global_column(j) ? 1.0 : 0.0)));
+    }
+    return max_over_ranks(V.grid().comm().get(), worst);
+}
+
+}  // namespace
+
 double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision) {
+    if (descending.empty()) return 0;
     const auto n = static_cast<double>(descending.size());
     double floor = n * 0x1p-52 * std::abs(descending.front());
     if (mixed_precision) floor = std::max(floor, std::sqrt(n) * 0x1p-24 * trace / n);
@@ -15,52 +89,36 @@ double noise_floor(const std::vector<double>& descending, double trace, bool mix
 }
 
 Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_precision) {
-    const MPI_Comm comm = G.grid().comm().get();
     const std::vector<double>& w = pairs.values;
-    double sums[4] = {0, 0, 0, 0};  // trace, sum |G_ii|, ||G||_F^2
+    if (G.rows() != G.columns() || G.rows() != std::ssize(w) ||
+        (pairs.vectors && (pairs.vectors->rows() != G.rows() || pairs.vectors->columns() != G.rows() ||
+                           pairs.vectors->block() != G.block())))
+        throw Error(ExitStatus::input, fmt::format("{} eigenvalues and their vectors are not those of a {} x {} matrix",
+                                                   w.size(), G.rows(), G.columns()));
+    double trace = 0, magnitudes = 0, frobenius = 0;
     for (Index j = 0; j < G.local_columns(); ++j)
         for (Index i = 0; i < G.local_rows(); ++i) {
             const double value = G.data()[i + j * G.lld()];
-            sums[2] += value * value;
+            frobenius += value * value;
             if (G.global_row(i) == G.global_column(j)) {
-                sums[0] += value;
-                sums[1] += std::abs(value);
+                trace += value;
+                magnitudes += std::abs(value);
             }
         }
-    sum_over_ranks(comm, sums);
+    double sums[3] = {trace, magnitudes, frobenius};
+    sum_over_ranks(G.grid().comm().get(), sums);
     const double sum = std::accumulate(w.begin(), w.end(), 0.0);
     const double squares = std::inner_product(w.begin(), w.end(), w.begin(), 0.0);
-    const auto relative = [](double difference, double scale) { return scale > 0 ? std::abs(difference) / scale : std::abs(difference); };
-    Quality result{std::nullopt, std::nullopt, relative(sum - sums[0], sums[1]), relative(squares - sums[2], sums[2]),
+    Quality result{std::nullopt,
+                   std::nullopt,
+                   relative(sum - sums[0], sums[1]),
+                   relative(squares - sums[2], sums[2]),
                    noise_floor(w, sums[0], mixed_precision),
                    std::count_if(w.begin(), w.end(), [](double value) { return value < 0; })};
     if (!pairs.vectors) return result;
-
-    const DistributedMatrix& V = *pairs.vectors;
-    // A NaN must not vanish in a maximum.
-    const auto worse = [](double a, double b) { return std::isnan(b) || b > a ? b : a; };
-    {
-        const DistributedMatrix GV = multiply(G, V);
-        std::vector<double> norms(w.size(), 0.0);
-        for (Index j = 0; j < V.local_columns(); ++j) {
-            const auto column = static_cast<std::size_t>(V.global_column(j));
-            for (Index i = 0; i < V.local_rows(); ++i) {
-                const double r = GV.data()[i + j * GV.lld()] - w[column] * V.data()[i + j * V.lld()];
-                norms[column] += r * r;
-            }
-        }
-        sum_over_ranks(comm, norms);
-        double worst = 0;
-        for (const double norm : norms) worst = worse(worst, std::sqrt(norm));
-        result.residual_max = relative(worst, std::max(std::abs(w.front()), std::abs(w.back())));
-    }
-    const DistributedMatrix identity = multiply(transpose(V), V);
-    double worst = 0;
-    for (Index j = 0; j < identity.local_columns(); ++j)
-        for (Index i = 0; i < identity.local_rows(); ++i)
-            worst = worse(worst, std::abs(identity.data()[i + j * identity.lld()] -
-                                          (identity.global_row(i) == identity.global_column(j) ? 1.0 : 0.0)));
-    result.orthogonality_max = max_over_ranks(comm, std::isnan(worst) ? INFINITY : worst);
+    const double scale = w.empty() ? 0.0 : std::max(std::abs(w.front()), std::abs(w.back()));
+    result.residual_max = relative(largest_residual(G, *pairs.vectors, w), scale);
+    result.orthogonality_max = largest_overlap(*pairs.vectors);
     return result;
 }
 

@@ -45,7 +45,7 @@ int run_program(int argc, char** argv) {
     CLI::App app("tangram: the empirical neural tangent kernel of a pretrained transformer, its spectrum, and what it says "
                  "about fine-tuning",
                  "tangram");
-    app.require_subcommand(1);
+    app.require_subcommand(0, 1);
     app.fallthrough();
     app.set_version_flag("--version", [] { return library_versions().front() + " (" + git_revision() + ")"; });
     add_common_options(app, arguments);
@@ -71,6 +71,9 @@ int run_program(int argc, char** argv) {
         if (e.get_exit_code() == 0) return speaks ? app.exit(e) : 0;
         throw Error(ExitStatus::study, fmt::format("{}; `tangram --help` lists commands and options", e.what()));
     }
+
+    if (app.get_subcommands().empty())
+        throw Error(ExitStatus::study, "no command; `tangram --help` lists commands and options");
 
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     std::optional<std::chrono::steady_clock::time_point> deadline;

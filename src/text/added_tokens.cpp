@@ -34,7 +34,8 @@ const AddedToken* AddedTokens::longest_at(std::string_view rest) const {
     return nullptr;
 }
 
-void AddedTokens::cut(std::string_view text, const std::function<void(Range, const AddedToken*)>& visit) const {
+void AddedTokens::cut(std::string_view text,
+                      const std::function<void(Range, const AddedToken*)>& visit) const {
     const Index size = std::ssize(text);
     Index stretch = 0;
     for (Index i = 0; i < size;) {

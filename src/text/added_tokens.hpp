@@ -19,13 +19,15 @@ struct AddedToken {
     bool rstrip;       ///< takes the white space on its right with it
 };
 
-/// Finds added tokens in a text: from the left, the longest of those that begin at one place, as Hugging Face does.
+/// Finds added tokens in a text: from the left, the longest of those that begin at one place, as Hugging Face
+/// does.
 class AddedTokens {
   public:
     void add(AddedToken token);
     bool empty() const { return empty_; }
 
-    /// Cuts a text up. @param visit  called in order with each piece and its token (nullptr: text between tokens)
+    /// Cuts a text up. @param visit  called in order with each piece and its token (nullptr: text between
+    /// tokens)
     void cut(std::string_view text, const std::function<void(Range, const AddedToken*)>& visit) const;
 
   private:

@@ -11,12 +11,15 @@ namespace tangram {
 
 Bpe::Bpe(const JsonPart& model, bool byte_level) : byte_level_(byte_level) {
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-        if (model.has(key) && !model.text(key).empty()) model.refuse(fmt::format("model: \"{}\" is not supported", key));
+        if (model.has(key) && !model.text(key).empty())
+            model.refuse(fmt::format("model: \"{}\" is not supported", key));
     if (model.has("dropout") && model.json["dropout"] != 0)
-        model.refuse("model: \"dropout\" is not supported, the kernel needs one tokenisation; set it to null");
+        model.refuse(
+            "model: \"dropout\" is not supported, the kernel needs one tokenisation; set it to null");
     if (!model.at("vocab").json.is_object()) model.refuse("model: \"vocab\" is not an object");
     for (const auto& [token, id] : model.at("vocab").json.items())
-        vocabulary_.emplace(token, JsonPart{id, model.file, fmt::format("model: vocab of \"{}\"", token)}.id());
+        vocabulary_.emplace(token,
+                            JsonPart{id, model.file, fmt::format("model: vocab of \"{}\"", token)}.id());
     read_merges(model);
     if (model.has("unk_token")) {
         unknown_ = find(model.text("unk_token"));
@@ -49,9 +52,11 @@ void Bpe::read_merges(const JsonPart& model) {
         }
         const auto a = find(left), b = find(right), joined = find(left + right);
         if (!a || !b || !joined)
-            model.refuse(fmt::format("model: merges[{}]: \"{}\", \"{}\" or both together are not in the vocabulary", rank,
-                                     left, right));
-        merges_.insert_or_assign(key(*a, *b), Merge{rank, *joined});  // of a pair that stands twice the last counts
+            model.refuse(
+                fmt::format("model: merges[{}]: \"{}\", \"{}\" or both together are not in the vocabulary",
+                            rank, left, right));
+        merges_.insert_or_assign(key(*a, *b),
+                                 Merge{rank, *joined});  // of a pair that stands twice the last counts
         ++rank;
     }
 }
@@ -70,13 +75,15 @@ std::vector<Token> Bpe::symbols(const NormalizedText& text, Range word) const {
         last_unknown = false;
     };
     for (Index i = word.first; i < word.second;) {
-        const Range symbol{i, [&] {
-                               if (byte_level_) return ++i;
-                               next_code_point(text.text(), i);
-                               return i;
-                           }()};
-        const std::string_view spelling = std::string_view(text.text()).substr(
-            static_cast<std::size_t>(symbol.first), static_cast<std::size_t>(symbol.second - symbol.first));
+        const Index first = i;
+        if (byte_level_)
+            ++i;
+        else
+            next_code_point(text.text(), i);
+        const Range symbol(first, i);
+        const std::string_view spelling = std::string_view(text.text())
+                                              .substr(static_cast<std::size_t>(symbol.first),
+                                                      static_cast<std::size_t>(symbol.second - symbol.first));
         const auto byte = [&](std::size_t b) { return bytes_[static_cast<unsigned char>(spelling[b])]; };
         if (const auto id = byte_level_ ? byte(0) : find(spelling)) {
             known(*id, symbol);

@@ -21,7 +21,8 @@ class Bpe final : public TokenModel {
     /// @throws Error(input) naming the file and the entry that is malformed or not supported
     Bpe(const JsonPart& model, bool byte_level);
 
-    /// Symbols joined by the merge of lowest rank, leftmost first, until none applies. O(n log n) in the symbols.
+    /// Symbols joined by the merge of lowest rank, leftmost first, until none applies. O(n log n) in the
+    /// symbols.
     void encode(const NormalizedText& text, Range word, std::vector<Token>& out) const override;
     const Vocabulary& vocabulary() const override { return vocabulary_; }
 
@@ -30,7 +31,8 @@ class Bpe final : public TokenModel {
         std::int32_t rank, id;
     };
     static std::uint64_t key(std::int32_t a, std::int32_t b) {
-        return static_cast<std::uint64_t>(static_cast<std::uint32_t>(a)) << 32 | static_cast<std::uint32_t>(b);
+        return static_cast<std::uint64_t>(static_cast<std::uint32_t>(a)) << 32 |
+               static_cast<std::uint32_t>(b);
     }
     std::optional<std::int32_t> find(std::string_view text) const;
     void read_merges(const JsonPart& model);
@@ -41,7 +43,7 @@ class Bpe final : public TokenModel {
     Vocabulary vocabulary_;
     std::unordered_map<std::uint64_t, Merge> merges_;
     std::optional<std::int32_t> unknown_;
-    std::array<std::string, 256> stand_ins_;            // byte-level: each byte's spelling
+    std::array<std::string, 256> stand_ins_;              // byte-level: each byte's spelling
     std::array<std::optional<std::int32_t>, 256> bytes_;  // token of each byte: its stand-in's or <0x..>
 };
 

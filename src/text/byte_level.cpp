@@ -70,7 +70,8 @@ std::vector<std::pair<Index, Index>> gpt2_words(std::string_view text) {
                 end = run_end(start, characters[start].kind);
             } else {
                 end = run_end(i, Class::space);
-                // \s+(?!\S): the last space of a run is left to the word that follows, if the run has more than one.
+                // \s+(?!\S): the last space of a run is left to the word that follows, if the run has more
+                // than one.
                 if (end < count && end - i > 1) --end;
             }
         }

@@ -8,8 +8,8 @@
 
 namespace tangram {
 
-/// GPT-2's printable stand-in for a byte, as UTF-8: printable ASCII and Latin-1 stand for themselves, the other bytes
-/// for U+0100 onwards in order (Radford et al. 2019, encoder.py: bytes_to_unicode).
+/// GPT-2's printable stand-in for a byte, as UTF-8: printable ASCII and Latin-1 stand for themselves, the
+/// other bytes for U+0100 onwards in order (Radford et al. 2019, encoder.py: bytes_to_unicode).
 std::string byte_stand_in(unsigned char byte);
 
 /// Byte ranges [first, last) of the words that GPT-2's pattern cuts a text into:

@@ -12,8 +12,11 @@ namespace tangram {
 
 std::vector<Index> draw_rows(Index rows, Index samples, std::uint64_t seed, const std::string& name) {
     if (samples > rows)
-        throw Error(ExitStatus::study, fmt::format("{} samples asked for, {} has {} rows; ask for fewer, or 0 for all",
-                                                   samples, name, rows));
+        throw Error(ExitStatus::study,
+                    fmt::format("{} samples asked for, {} has {} rows; ask for fewer, or 0 for all", samples,
+                                name, rows));
+    if (samples < 0)
+        throw Error(ExitStatus::study, fmt::format("{} samples asked for; ask for 0 (all) or more", samples));
     if (samples == 0) samples = rows;
     std::mt19937_64 generator(seed);
     // Uniform on 0 .. bound-1: values above the last whole multiple of bound are drawn again.

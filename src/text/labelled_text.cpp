@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
+#include <utility>
 
 #include "tangram/error.hpp"
+#include "tangram/files/nearest.hpp"
 #include "tangram/files/table.hpp"
 #include "tangram/text/drawing.hpp"
 
@@ -20,25 +21,36 @@ struct Template {
     std::vector<std::size_t> columns;
 };
 
+[[noreturn]] void refuse_template(const LabelledText& options, const std::string& problem) {
+    throw Error(ExitStatus::study, fmt::format("data.template = \"{}\": {}", options.prompt, problem));
+}
+
 Template parse_template(const LabelledText& options, const Table& table) {
     Template result;
     std::string literal;
     const std::string& prompt = options.prompt;
     for (std::size_t i = 0; i < prompt.size(); ++i) {
-        const auto end = prompt[i] == '{' ? prompt.find('}', i) : std::string::npos;
-        if (end == std::string::npos) {
-            literal += prompt[i];
-            continue;
+        const char c = prompt[i];
+        if ((c == '{' || c == '}') && i + 1 < prompt.size() && prompt[i + 1] == c) {
+            literal += c;
+            ++i;
+        } else if (c == '}') {
+            refuse_template(options, "a \"}\" closes nothing; write \"}}\" for a brace that stays");
+        } else if (c == '{') {
+            const auto end = prompt.find('}', i);
+            if (end == std::string::npos)
+                refuse_template(options, "a \"{\" is not closed; write \"{{\" for a brace that stays");
+            const std::string name = prompt.substr(i + 1, end - i - 1);
+            result.literals.push_back(std::exchange(literal, ""));
+            result.columns.push_back(table.column(name == "text" ? options.text : name));
+            i = end;
+        } else {
+            literal += c;
         }
-        const std::string name = prompt.substr(i + 1, end - i - 1);
-        result.literals.push_back(std::exchange(literal, ""));
-        result.columns.push_back(table.column(name == "text" ? options.text : name));
-        i = end;
     }
     result.literals.push_back(literal);
     if (result.columns.empty())
-        throw Error(ExitStatus::study,
-                    fmt::format("data.template = \"{}\" names no column; write for example \"{{text}} It was\"", prompt));
+        refuse_template(options, "names no column; write for example \"{text} It was\"");
     return result;
 }
 
@@ -68,23 +80,86 @@ std::string list(const Tokenizer& tokenizer, const std::vector<std::int32_t>& id
     return text;
 }
 
-/// The one token that a label word adds behind a filled template.
-std::int32_t label_id(const Tokenizer& tokenizer, const std::string& filled, const std::string& word) {
-    const std::vector<std::int32_t> before = tokenizer.encode(filled, false).ids;
+/// The one token that a label word adds behind a filled template, whose own tokens are `before`.
+std::int32_t label_id(const Tokenizer& tokenizer, const std::vector<std::int32_t>& before,
+                      const std::string& filled, const std::string& word, const std::string& where) {
     const std::vector<std::int32_t> after = tokenizer.encode(filled + word, false).ids;
     if (after.size() == before.size() + 1 && std::equal(before.begin(), before.end(), after.begin()))
         return after.back();
     const auto differs = std::mismatch(before.begin(), before.end(), after.begin(), after.end()).second;
-    throw Error(ExitStatus::study,
-                fmt::format("data.label_words: \"{}\" behind the template is not one token but {}; choose a word that is "
-                            "one token of this model (most begin with a blank)",
-                            word, list(tokenizer, {differs, after.end()})));
+    throw Error(
+        ExitStatus::study,
+        fmt::format(
+            "data.label_words: \"{}\" behind the template ({}) is not one more token; found {}; choose a "
+            "word that is one token of this model (most begin with a blank)",
+            word, where, differs == after.end() ? "none" : list(tokenizer, {differs, after.end()})));
 }
 
-/// Removes tokens that lie wholly inside a column's text, the last of the longest column first, until max_length holds.
+/// The labels of a table's rows.
+class Labels {
+  public:
+    Labels(const LabelledText& options, const Table& table)
+        : options_(options),
+          table_(table),
+          column_(table.column(options.label)),
+          count_(std::ssize(options.label_words)) {
+        if (options.labels.empty()) return;
+        if (options.label_words.empty()) count_ = std::ssize(options.labels);
+        if (count_ != std::ssize(options.labels))
+            throw Error(ExitStatus::study,
+                        fmt::format("data.labels names {} labels, data.label_words has {} words; give "
+                                    "one word per label",
+                                    options.labels.size(), count_));
+    }
+
+    std::int32_t of(std::size_t row) const {
+        const std::string& text = table_.rows[row][column_];
+        Index label = -1;
+        if (!options_.labels.empty()) {
+            const auto found = std::find(options_.labels.begin(), options_.labels.end(), text);
+            if (found != options_.labels.end()) label = found - options_.labels.begin();
+        } else {
+            const char* const end = text.data() + text.size();
+            if (const auto [stop, error] = std::from_chars(text.data(), end, label);
+                error != std::errc() || stop != end)
+                label = -1;
+        }
+        constexpr Index most = 65536;  // labels that a classifier can have
+        if (label >= 0 && label < (count_ > 0 ? count_ : most)) return static_cast<std::int32_t>(label);
+        throw Error(ExitStatus::input, fmt::format("{}: line {}: label \"{}\" {}", table_.file,
+                                                   table_.lines[row], text, advice(text)));
+    }
+    /// @param examples  whose largest label counts where neither names nor words do
+    Index count(const DataSet& examples) const {
+        if (count_ > 0 || examples.labels.empty()) return count_;
+        return Index{1} + *std::max_element(examples.labels.begin(), examples.labels.end());
+    }
+
+  private:
+    std::string advice(const std::string& text) const {
+        if (!options_.labels.empty())
+            return fmt::format("is not in data.labels; did you mean \"{}\"? Else add it there{}",
+                               nearest(text, options_.labels),
+                               options_.label_words.empty() ? "" : " and its word to data.label_words");
+        if (count_ > 0)
+            return fmt::format(
+                "has no word; data.label_words gives words for 0 to {}; name other labels in data.labels",
+                count_ - 1);
+        return "is not an integer 0, 1, ...; name the labels in data.labels";
+    }
+
+    const LabelledText& options_;
+    const Table& table_;
+    std::size_t column_;
+    Index count_;
+};
+
+/// Removes tokens that lie wholly inside a column's text, the last of the longest column first, until
+/// max_length holds.
 /// @return whether anything was cut
-bool truncate(Encoding& encoding, const Filled& filled, Index max_length, const std::string& where) {
-    if (std::ssize(encoding.ids) <= max_length) return false;
+bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& options,
+              const std::string& where) {
+    if (std::ssize(encoding.ids) <= options.max_length) return false;
     std::vector<std::vector<std::size_t>> inside(filled.columns.size());
     for (std::size_t t = 0; t < encoding.ids.size(); ++t)
         for (std::size_t c = 0; c < filled.columns.size(); ++c) {
@@ -93,13 +168,16 @@ bool truncate(Encoding& encoding, const Filled& filled, Index max_length, const 
                 inside[c].push_back(t);
         }
     std::vector<bool> removed(encoding.ids.size(), false);
-    for (Index excess = std::ssize(encoding.ids) - max_length; excess > 0; --excess) {
+    for (Index excess = std::ssize(encoding.ids) - options.max_length; excess > 0; --excess) {
         auto& longest = *std::max_element(inside.begin(), inside.end(),
                                           [](const auto& a, const auto& b) { return a.size() < b.size(); });
         if (longest.empty())
-            throw Error(ExitStatus::study, fmt::format("{}: data.template alone does not fit into data.max_length = {} "
-                                                       "tokens; shorten it or raise max_length",
-                                                       where, max_length));
+            refuse_template(
+                options,
+                fmt::format("without its columns' texts it has {} tokens and does not fit into "
+                            "data.max_length = {} ({}); shorten it or raise max_length",
+                            std::ssize(encoding.ids) - std::count(removed.begin(), removed.end(), true),
+                            options.max_length, where));
         removed[longest.back()] = true;
         longest.pop_back();
     }
@@ -118,29 +196,7 @@ bool truncate(Encoding& encoding, const Filled& filled, Index max_length, const 
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer) {
     const Table table = read_table(options.file);
     const Template prompt = parse_template(options, table);
-    const std::size_t label_column = table.column(options.label);
-    const Index label_count = std::ssize(options.label_words);
-
-    const auto label_of = [&](std::size_t row) {
-        const std::string& text = table.rows[row][label_column];
-        Index label = -1;
-        if (!options.labels.empty()) {
-            const auto found = std::find(options.labels.begin(), options.labels.end(), text);
-            if (found != options.labels.end()) label = found - options.labels.begin();
-        } else if (std::from_chars(text.data(), text.data() + text.size(), label).ptr != text.data() + text.size() ||
-                   text.empty()) {
-            label = -1;
-        }
-        if (label < 0 || label >= label_count)
-            throw Error(ExitStatus::input,
-                        fmt::format("{}: line {}: label \"{}\" has no word; {}", table.file, table.lines[row], text,
-                                    options.labels.empty()
-                                        ? fmt::format("data.label_words gives words for 0 to {}, name other labels in "
-                                                      "data.labels",
-                                                      label_count - 1)
-                                        : "add it to data.labels and data.label_words"));
-        return static_cast<std::int32_t>(label);
-    };
+    const Labels labels(options, table);
 
     LabelledExamples result;
     for (const Index row : draw_rows(std::ssize(table.rows), options.samples, options.seed, table.file)) {
@@ -148,20 +204,39 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
         const std::string where = fmt::format("{}: line {}", table.file, table.lines[r]);
         for (const std::size_t column : prompt.columns)
             if (is_blank(table.rows[r][column]))
-                throw Error(ExitStatus::input, fmt::format("{}: column \"{}\" is empty; remove the row or give it a text",
-                                                           where, table.columns[column]));
+                throw Error(ExitStatus::input,
+                            fmt::format("{}: column \"{}\" is empty; remove the row or give it a text", where,
+                                        table.columns[column]));
         const Filled filled = fill(prompt, table.rows[r]);
-        if (result.label_ids.empty())
-            for (const std::string& word : options.label_words)
-                result.label_ids.push_back(label_id(tokenizer, filled.text, word));
+        const std::int32_t label = labels.of(r);
+
+        // Behind every text anew: without a fixed end of the template a word may join what stands before it.
+        std::vector<std::int32_t> ids;
+        const std::vector<std::int32_t> plain =
+            options.label_words.empty() ? ids : tokenizer.encode(filled.text, false).ids;
+        for (const std::string& word : options.label_words)
+            ids.push_back(label_id(tokenizer, plain, filled.text, word, where));
+        if (result.data.examples() == 0) result.label_ids = ids;
+        if (ids != result.label_ids)
+            throw Error(
+                ExitStatus::study,
+                fmt::format(
+                    "data.label_words are other tokens behind {} ({}) than behind the first text drawn "
+                    "({}); end data.template with fixed text",
+                    where, list(tokenizer, ids), list(tokenizer, result.label_ids)));
+
         Encoding encoding = tokenizer.encode(filled.text, true);
-        if (truncate(encoding, filled, options.max_length, where)) ++result.cut;
-        if (encoding.ids.empty())
-            throw Error(ExitStatus::input, fmt::format("{}: gives no token", where));
-        result.data.append(encoding.ids, label_of(r), row);
+        if (truncate(encoding, filled, options, where)) ++result.cut;
+        if (encoding.ids.empty()) throw Error(ExitStatus::input, fmt::format("{}: gives no token", where));
+        result.data.append(encoding.ids, label, row);
     }
-    if (std::set<std::int32_t>(result.label_ids.begin(), result.label_ids.end()).size() != result.label_ids.size())
-        throw Error(ExitStatus::study, "data.label_words: two labels have the same word");
+    result.label_count = labels.count(result.data);
+    for (std::size_t a = 0; a < result.label_ids.size(); ++a)
+        for (std::size_t b = 0; b < a; ++b)
+            if (result.label_ids[a] == result.label_ids[b])
+                throw Error(ExitStatus::study,
+                            fmt::format("data.label_words: \"{}\" stands for two labels; choose another",
+                                        options.label_words[a]));
     return result;
 }
 

@@ -11,8 +11,9 @@ namespace tangram {
 /// Bytes or tokens [first, last).
 using Range = std::pair<Index, Index>;
 
-/// A stretch of the input, perhaps changed, that knows for each of its bytes which bytes of the input it came from: its
-/// own where nothing changed, the whole of what was replaced, an empty range where something was put in.
+/// A stretch of the input, perhaps changed, that knows for each of its bytes which bytes of the input it came
+/// from: its own where nothing changed, the whole of what was replaced, an empty range where something was
+/// put in.
 class NormalizedText {
   public:
     /// The input from byte `start` on, unchanged.
@@ -32,14 +33,17 @@ class NormalizedText {
 
     NormalizedText part(Range bytes) const {
         NormalizedText result(std::string_view(), source(bytes).first);
-        result.text_ = text_.substr(static_cast<std::size_t>(bytes.first), static_cast<std::size_t>(bytes.second - bytes.first));
+        result.text_ = text_.substr(static_cast<std::size_t>(bytes.first),
+                                    static_cast<std::size_t>(bytes.second - bytes.first));
         result.sources_.assign(sources_.begin() + bytes.first, sources_.begin() + bytes.second);
         return result;
     }
 
     void prepend(std::string_view front) {
         const Index at = sources_.empty() ? start_ : sources_.front().first;
-        text_.insert(0, front);
+        std::string text(front);
+        text += text_;
+        text_ = std::move(text);
         sources_.insert(sources_.begin(), front.size(), Range(at, at));
     }
 
@@ -59,7 +63,8 @@ class NormalizedText {
             keep(found);
             done = found + pattern.size();
             text += content;
-            sources.insert(sources.end(), content.size(), Range(sources_[found].first, sources_[done - 1].second));
+            sources.insert(sources.end(), content.size(),
+                           Range(sources_[found].first, sources_[done - 1].second));
         }
         keep(text_.size());
         text_ = std::move(text);

@@ -21,22 +21,27 @@ PreTokenizer byte_level(const JsonPart& part) {
 PreTokenizer metaspace(const JsonPart& part) {
     const std::string mark = part.text("replacement");
     if (mark.empty()) part.refuse("pre_tokenizer \"Metaspace\" has an empty replacement");
-    std::string scheme = part.has("prepend_scheme") ? part.text("prepend_scheme") : "always";
-    if (!part.flag("add_prefix_space", true)) scheme = "never";  // older files
+    const std::string scheme =
+        part.has("prepend_scheme") ? part.text("prepend_scheme") : std::string("always");
     if (scheme != "always" && scheme != "first" && scheme != "never")
-        part.refuse(fmt::format("pre_tokenizer \"Metaspace\": prepend_scheme \"{}\" is not supported", scheme));
+        part.refuse(
+            fmt::format("pre_tokenizer \"Metaspace\": prepend_scheme \"{}\" is not supported", scheme));
+    const bool first_only = scheme == "first";
+    const bool never =
+        scheme == "never" || !part.flag("add_prefix_space", true);  // the latter in older files
     PreTokenizer result;
-    result.change = [mark, scheme](NormalizedText& text) {
+    result.change = [mark, first_only, never](NormalizedText& text) {
         text.replace(" ", mark);
-        if (scheme == "never" || (scheme == "first" && text.start() != 0) || text.text().starts_with(mark)) return;
+        if (never || (first_only && text.start() != 0) || text.text().starts_with(mark)) return;
         text.prepend(mark);
     };
     if (part.flag("split", true))
         result.split = [mark](std::string_view text) {
             std::vector<Range> words;
             for (std::size_t first = 0; first < text.size();) {
-                const std::size_t last = std::min(text.find(mark, first + (text.substr(first).starts_with(mark) ? mark.size() : 0)),
-                                                  text.size());
+                const std::size_t last = std::min(
+                    text.find(mark, first + (text.substr(first).starts_with(mark) ? mark.size() : 0)),
+                    text.size());
                 words.emplace_back(static_cast<Index>(first), static_cast<Index>(last));
                 first = last;
             }

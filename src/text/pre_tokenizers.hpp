@@ -15,8 +15,8 @@ struct PreTokenizer {
     bool byte_level = false;                                    ///< the vocabulary spells bytes by stand-ins
 };
 
-/// The "pre_tokenizer" of a tokenizer.json: null, ByteLevel (with GPT-2's pattern or none), Metaspace, and a Sequence of
-/// one of them. Another split pattern is one more function like gpt2_words.
+/// The "pre_tokenizer" of a tokenizer.json: null, ByteLevel (with GPT-2's pattern or none), Metaspace, and a
+/// Sequence of one of them. Another split pattern is one more function like gpt2_words.
 /// @throws Error(input) naming a type that is not supported
 PreTokenizer read_pre_tokenizer(const JsonPart& part);
 

@@ -86,7 +86,8 @@ struct Tokenizer::State {
 
     void name_token(const std::string& text, std::int32_t id, Index count, const JsonPart& part) {
         // Ids far beyond the vocabulary would ask for memory that the file does not justify.
-        if (id >= 4 * count + 65536) part.refuse(fmt::format("id {} of \"{}\" is far outside the vocabulary", id, text));
+        if (id >= 4 * count + 65536)
+            part.refuse(fmt::format("id {} of \"{}\" is far outside the vocabulary", id, text));
         const auto [known, is_new] = ids.emplace(text, id);
         if (!is_new && known->second != id)
             part.refuse(fmt::format("\"{}\" has the ids {} and {}", text, known->second, id));
@@ -100,7 +101,7 @@ struct Tokenizer::State {
         const Index count = std::ssize(model->vocabulary()) + std::ssize(list);
         for (const auto& entry : list) {
             const JsonPart part{entry, file, "added token"};
-            AddedToken token{part.text("content"),           JsonPart{part.at("id").json, file, "added token"}.id(),
+            AddedToken token{part.text("content"), JsonPart{part.at("id").json, file, "added token"}.id(),
                              part.flag("single_word", false), part.flag("lstrip", false),
                              part.flag("rstrip", false)};
             if (token.content.empty()) continue;  // as Hugging Face: found nowhere
@@ -165,7 +166,8 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file) : state_(std::
     if (model.has("type") && model.type() != "BPE")  // older files leave it out
         tokenizer.refuse(fmt::format("model \"{}\" is not supported; supported: BPE", model.type()));
     s.model = std::make_unique<Bpe>(model, s.pre_tokenizer.byte_level);
-    for (const auto& [text, id] : s.model->vocabulary()) s.name_token(text, id, std::ssize(s.model->vocabulary()), model);
+    for (const auto& [text, id] : s.model->vocabulary())
+        s.name_token(text, id, std::ssize(s.model->vocabulary()), model);
     s.read_added_tokens(tokenizer);
     s.post_processor = read_post_processor(part("post_processor"));
 }

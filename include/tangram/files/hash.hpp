@@ -5,7 +5,8 @@
 
 namespace tangram {
 
-/// SHA-256 in hexadecimal of the files' bytes one after the other (of one file: what sha256sum prints). Local.
+/// SHA-256 in hexadecimal of the files' bytes one after the other (of one file: what sha256sum prints).
+/// Local.
 /// @throws Error(input) naming a file that cannot be read
 std::string sha256_of_files(std::span<const std::filesystem::path> files);
 

@@ -24,20 +24,23 @@ struct TensorView {
     Index size() const;  ///< number of entries
 };
 
-/// The weights of a Hugging Face folder (model.safetensors, or the shards of model.safetensors.index.json), or of one
-/// file, by read-only memory maps that ranks of one node share. Local. Integer tensors (buffers such as masks) are passed over.
+/// The weights of a Hugging Face folder (model.safetensors, or the shards of model.safetensors.index.json),
+/// or of one file, by read-only memory maps that ranks of one node share. Local. Integer tensors (buffers
+/// such as masks) are passed over.
 class Weights {
   public:
-    /// @throws Error(input) naming the file and what is wrong with it: missing, truncated, a header that is too long, is
-    ///         not JSON or names a dtype, shape or offsets that do not fit the file, overlapping or missing bytes, a
-    ///         tensor twice, a shard outside the folder or without a tensor that the index promises
+    /// @throws Error(input) naming the file and what is wrong with it: missing, truncated, a header that is
+    /// too long, is
+    ///         not JSON or names a dtype, shape or offsets that do not fit the file, overlapping or missing
+    ///         bytes, a tensor twice, a shard outside the folder or without a tensor that the index promises
     explicit Weights(const std::filesystem::path& folder_or_file);
     ~Weights();
     Weights(Weights&&) noexcept;
 
     const std::vector<TensorView>& tensors() const noexcept { return tensors_; }  ///< in order of name
-    const TensorView* find(std::string_view name) const;                         ///< nullptr: none
-    /// @throws Error(input) naming the tensor where it is missing (with the nearest name) or not of floating point
+    const TensorView* find(std::string_view name) const;                          ///< nullptr: none
+    /// @throws Error(input) naming the tensor where it is missing (with the nearest name) or not of floating
+    /// point
     const TensorView& at(std::string_view name) const;
     const std::vector<std::filesystem::path>& files() const noexcept { return files_; }
     /// The first file, for messages.

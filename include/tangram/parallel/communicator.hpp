@@ -1,6 +1,8 @@
 #pragma once
+#include <cstddef>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "tangram/parallel/mpi.hpp"
@@ -33,11 +35,16 @@ class Communicator {
     int size_ = 0;
 };
 
-/// Transfers of any length, cut into pieces that MPI's int counts can hold. Collective over comm.
-void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root);
-/// Sum over ranks, in place, equal on every rank. Collective.
-void sum_over_ranks(MPI_Comm comm, std::span<double> values);
-/// Largest value over ranks. Collective.
+/// Elements of one transfer: far below what MPI's int counts hold, far above where latency matters.
+constexpr Index largest_piece = Index{1} << 28;
+
+/// Transfers of any length, cut into pieces that MPI's int counts can hold (lesson 9). Collective over comm.
+/// @param bytes  of the same length on every rank
+/// @param piece  elements of one transfer, 1 to 2^31 - 1, equal on every rank; tests cut finely
+void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root, Index piece = largest_piece);
+/// Sum over ranks, in place, the same bits on every rank. Collective.
+void sum_over_ranks(MPI_Comm comm, std::span<double> values, Index piece = largest_piece);
+/// Largest value over ranks; NaN if any rank's is NaN. Collective.
 double max_over_ranks(MPI_Comm comm, double value);
 Index max_over_ranks(MPI_Comm comm, Index value);
 Index sum_over_ranks(MPI_Comm comm, Index value);

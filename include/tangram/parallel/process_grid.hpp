@@ -1,6 +1,4 @@
 #pragma once
-#include <memory>
-
 #include "tangram/parallel/communicator.hpp"
 
 namespace tangram {
@@ -30,6 +28,8 @@ class ProcessGrid {
     const Communicator& comm() const noexcept { return comm_; }
 
   private:
+    void release() noexcept;
+
     Communicator comm_;
     int rows_ = 0, columns_ = 0, row_ = 0, column_ = 0;
     int handle_ = -1, context_ = -1;

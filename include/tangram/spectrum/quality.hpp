@@ -12,14 +12,16 @@ struct Quality {
     double trace_error;                       ///< |sum w - trace G| / sum |G_ii|
     double frobenius_error;                   ///< |sum w^2 - ||G||_F^2| / ||G||_F^2
     double noise_floor;                       ///< in the scale of G, see noise_floor()
-    Index negative;                           ///< number of eigenvalues below zero
+    Index negative;                           ///< number of eigenvalues below zero, rounding's included
 };
 
 /// Below this an eigenvalue of G says nothing (theory.md, Fitting the decay): the largest of n 2^-52 w_1; in mixed
 /// precision sqrt(n) 2^-24 trace/n; and |w_n| where w_n is negative. In the scale of G. Local.
 double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision);
 
-/// Collective over G's grid. Memory: three matrices like G, one after the other two at a time.
+/// Of all eigenvalues of G, and of the vectors where `pairs` has them. Collective over G's grid. Whatever is not a
+/// number comes out as NaN, never as small. @throws Error(input) on every rank if the sizes or blocks of G and the
+/// eigenpairs differ. Memory: beside G and V one panel of N x 256 (or one turn of blocks round the grid, if wider).
 Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_precision);
 
 }  // namespace tangram

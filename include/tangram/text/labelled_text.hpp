@@ -12,27 +12,32 @@ namespace tangram {
 /// How a table becomes examples; the keys of [data] in the study file (contract: Study file).
 struct LabelledText {
     std::filesystem::path file;
-    std::string text = "text";              ///< the column that {text} in the template stands for
-    std::string label = "label";            ///< the column of labels
-    std::vector<std::string> labels;        ///< label names in order; empty: integers 0 .. C-1
-    std::string prompt;                     ///< the template: "{column}" is replaced, the rest stands as it is
-    std::vector<std::string> label_words;   ///< C words
-    Index max_length = 64;                  ///< tokens, special ones included
-    Index samples = 0;                      ///< 0: all
+    std::string text = "text";        ///< the column that {text} in the template stands for
+    std::string label = "label";      ///< the column of labels
+    std::vector<std::string> labels;  ///< label names in order; empty: integers 0 .. C-1
+    std::string prompt = "{text}";    ///< the template: "{column}" is replaced, "{{" and "}}" are braces
+    std::vector<std::string>
+        label_words;        ///< C words; empty (a classifier): C from `labels` or the largest label
+    Index max_length = 64;  ///< tokens, special ones included
+    Index samples = 0;      ///< 0: all
     std::uint64_t seed = 1;
 };
 
 struct LabelledExamples {
     DataSet data;
-    std::vector<std::int32_t> label_ids;  ///< C vocabulary ids of the label words
+    std::vector<std::int32_t> label_ids;  ///< C vocabulary ids of the label words; empty without words
+    Index label_count = 0;                ///< C
     Index cut = 0;                        ///< examples that were truncated to max_length
 };
 
-/// Reads, draws, fills the template, tokenises and truncates (contract: Label words, Truncation). Local; depends on the
-/// file, the tokenizer and the options alone.
-/// @throws Error(input) naming file and line: unreadable table, empty text, label without a word, unknown column;
-///         Error(study): more samples than rows, a label word of other than one token (the tokens are shown), a template
-///         that cannot fit into max_length
+/// Reads, draws, fills the template, tokenises and truncates (contract: Label words, Truncation). A token
+/// stands inside a column's text if all its bytes do: the blank that a template sets before a column belongs
+/// to neither where the tokenizer joins it to a word, so that token stays. Local; depends on file, tokenizer
+/// and options alone.
+/// @throws Error(input) naming file and line: unreadable table, empty text, label without a word, unknown
+/// column;
+///         Error(study): more samples than rows, a label word of other than one token behind any of the texts
+///         (the tokens are shown), a template that cannot fit into max_length
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer);
 
 }  // namespace tangram

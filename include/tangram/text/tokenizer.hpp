@@ -15,18 +15,21 @@ namespace tangram {
 /// Token ids of one text with the bytes of the text that each came from.
 struct Encoding {
     std::vector<std::int32_t> ids;
-    /// Byte range [first, last) in the input; empty for tokens that stand for none of it (the post-processor's, a blank
-    /// that the tokenizer puts in front). A character that falls back to bytes gives each byte token its own byte; a
-    /// character that a normalizer replaced gives every piece of it its whole range.
+    /// Byte range [first, last) in the input; empty for tokens that stand for none of it (the
+    /// post-processor's, a blank that the tokenizer puts in front). A character that falls back to bytes
+    /// gives each byte token its own byte; a character that a normalizer replaced gives every piece of it its
+    /// whole range.
     std::vector<std::pair<Index, Index>> bytes;
 };
 
-/// A tokenizer as tokenizer.json describes it: byte-level BPE (the GPT-2 family) and BPE with byte fallback (the LLaMA
-/// family), with added tokens, as Hugging Face's tokenizers do it. Local; encode() is const and keeps no state.
+/// A tokenizer as tokenizer.json describes it: byte-level BPE (the GPT-2 family) and BPE with byte fallback
+/// (the LLaMA family), with added tokens, as Hugging Face's tokenizers do it. Local; encode() is const and
+/// keeps no state.
 class Tokenizer {
   public:
     /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json
-    /// @throws Error(input) naming the file and the model, normalizer, pre-tokenizer or post-processor that is not
+    /// @throws Error(input) naming the file and the model, normalizer, pre-tokenizer or post-processor that
+    /// is not
     ///         supported, or the entry that is malformed
     explicit Tokenizer(const std::filesystem::path& folder_or_file);
     ~Tokenizer();

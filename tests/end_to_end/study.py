@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
+stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
+import os, signal, subprocess, sys, time
+from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
+try:
+    import h5py, numpy as np
+except ImportError:
+    print('skipped: python3-h5py is missing'); sys.exit(0)
+
+f = Folder()
+f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='300'))
+code, out, err = run('run', f.at('study.toml'))
+check('run: status 0', code == 0, err)
+check('run: prints the stopping step', 'T = ' in out, out)
+with h5py.File(f.at('out.h5')) as h:
+    G, C, w, V = h['/kernel/gram'][:], h['/kernel/cross'][:], h['/spectrum/eigenvalues'][:], h['/spectrum/eigenvectors'][:]
+    check('gram: exactly symmetric', np.array_equal(G, G.T))
+    check('gram: shape', G.shape == (300, 300) and C.shape == (40, 300))
+    # Backward stability: both solvers err by a small multiple of n 2^-52 of the largest.
+    check('spectrum: as numpy finds it', np.abs(np.linalg.eigvalsh(G)[::-1] - w).max() <= 1e-12 * w[0])
+    check('spectrum: row i is eigenvector i', np.abs(V @ G - w[:, None] * V).max() <= 1e-12 * w[0])
+    check('spectrum: orthonormal', np.abs(V @ V.T - np.eye(300)).max() <= 1e-12)
+    check('text attributes are str', isinstance(h['/spectrum/quality'].attrs['solver'], str))
+    check('tensors: shares add up', abs(h['/kernel/tensors']['trace_share'].sum() - 1) <= 1e-12)
+    check('provenance: one peak per rank', len(h['/provenance'].attrs['peak_bytes_per_rank']) == RANKS)
+    # The stopping rule and the error path, spelled out (theory.md), from what the file holds.
+    s = h['/rates/stopping'].attrs; n = 300; l = np.maximum(w / n, 0)
+    y = np.where(h['/data/train/labels'][:] == 1, 1.0, -1.0); f0 = h['/kernel/outputs_train'][:, 1] - h['/kernel/outputs_train'][:, 0]
+    r = y - f0; mean = r.mean(); z = V @ (r - mean)
+    check('rates: coefficients', np.abs(h['/rates/alignment/residual'][:, 0] - z).max() <= 1e-10 * np.abs(z).max())
+    def condition(t): eta = s['step_size'] * t; return np.sqrt(np.minimum(l, 1 / eta).mean()) > s['radius'] / (2 * np.e * s['noise'] * eta)
+    T = s['stopping_step']; check('rates: T by the rule', condition(T + 1) and (T == 0 or not condition(T)), T)
+    step = h['/rates/stopping/step'][:]; k = np.searchsorted(step, T); check('rates: T is on the path', step[k] == T)
+    a, t = s['step_size'], step[k]; q = 1 - (1 - a * l) ** t
+    check('rates: training error at T', abs(h['/rates/stopping/train_mse'][k] - ((1 - q) ** 2 * z ** 2).mean()) <= 1e-9)
+    # The same training, step by step, on training and test outputs.
+    ft, fx = np.zeros(n), np.zeros(40)
+    yt = np.where(h['/data/test/labels'][:] == 1, 1.0, -1.0); f0t = h['/kernel/outputs_test'][:, 1] - h['/kernel/outputs_test'][:, 0]
+    for i in range(30):
+        residual = r - mean - ft; ft = ft + a / n * (G @ residual); fx = fx + a / n * (C @ residual)
+    k = int(np.where(step == 30)[0][0]) if (step == 30).any() else None
+    if k is None:
+        k = int(np.argmin(np.abs(step - 30))); ft, fx = np.zeros(n), np.zeros(40)
+        for i in range(int(step[k])): residual = r - mean - ft; ft = ft + a / n * (G @ residual); fx = fx + a / n * (C @ residual)
+    check('rates: training error by gradient descent', abs(((r - mean - ft) ** 2).mean() - h['/rates/stopping/train_mse'][k]) <= 1e-9)
+    check('rates: test error by gradient descent', abs(((yt - f0t - mean - fx) ** 2).mean() - h['/rates/stopping/test_mse'][k]) <= 1e-9)
+    eps = s['critical_radius']; check('rates: critical radius by its definition', abs(np.sqrt(np.minimum(l, eps ** 2).mean()) * 2 * np.e * s['noise'] / s['radius'] / eps ** 2 - 1) <= 1e-9)
+    rows = h['/data/train/rows'][:]
+check('verify: status 0', run('verify', f.at('out.h5'))[0] == 0)
+check('inspect: status 0', run('inspect', f.at('out.h5'))[0] == 0)
+before = os.stat(f.at('out.h5')).st_mtime_ns
+code, out, err = run('run', f.at('study.toml'))
+check('again: all three stages skipped', code == 0 and err.count('skipped') == 3 and os.stat(f.at('out.h5')).st_mtime_ns == before, err)
+code, out, err = run('run', f.at('study.toml'), '--set', 'rates.noise=0.5')
+check('changed noise: only the rates again', code == 0 and err.count('skipped') == 2, err)
+code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=120', '--set', 'output.path=small.h5')
+with h5py.File(f.at('small.h5')) as h, h5py.File(f.at('out.h5')) as large:
+    check('fewer samples: a prefix, bit for bit', np.array_equal(h['/kernel/gram'][:], large['/kernel/gram'][:120, :120]) and np.array_equal(h['/data/train/rows'][:], rows[:120]))
+with h5py.File(f.at('out.h5'), 'r+') as h: h['/kernel/gram'][3, 5] += 1.0
+code, out, err = run('verify', f.at('out.h5'))
+check('verify: a changed entry fails with status 4', code == 4 and 'symmetric' in err, f'{code} {err}')
+
+# Somebody else's matrix, not symmetric in its last bits and stored as float32.
+A = np.random.default_rng(1).normal(size=(70, 70)); A = (A + A.T).astype(np.float32)
+with h5py.File(f.at('matrix.h5'), 'w') as h: h.create_dataset('/a/b', data=A, chunks=(16, 16), compression='gzip')
+code, out, err = run('spectrum', '--matrix', f.at('matrix.h5') + ':/a/b', '--output', f.at('foreign.h5'))
+check('matrix: status 0', code == 0, err)
+if code == 0:
+    with h5py.File(f.at('foreign.h5')) as h:
+        check('matrix: eigenvalues', np.abs(h['/spectrum/eigenvalues'][:] - np.linalg.eigvalsh(A.astype(float))[::-1]).max() <= 1e-12 * np.abs(A).sum())
+with h5py.File(f.at('matrix.h5'), 'w') as h: h['/a/b'] = np.triu(np.ones((5, 5)))
+code, out, err = run('spectrum', '--matrix', f.at('matrix.h5') + ':/a/b', '--output', f.at('foreign.h5'))
+check('matrix: an asymmetric one is refused by entry', code == 3 and 'not symmetric' in err, f'{code} {err}')
+
+# Stopping and going on: by a time limit that has passed, then by SIGUSR1 to mpirun.
+stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='300', output__path='"stopped.h5"', kernel__parameters='"all"')
+f.write('stop.toml', stop)
+code, out, err = run('gram', f.at('stop.toml'), '--time-limit', '0s')
+check('time limit: status 75', code == 75, f'{code} {err}')
+check('time limit: a checkpoint and no output', os.path.exists(f.at('stopped.h5.checkpoint')) and not os.path.exists(f.at('stopped.h5')))
+p = subprocess.Popen([MPIEXEC, '-n', str(RANKS), PROGRAM, 'gram', f.at('stop.toml')], stderr=subprocess.PIPE, text=True)
+code, out, err = None, None, ''
+time.sleep(2.0)
+second = run('gram', f.at('stop.toml'))
+running = p.poll() is None
+if running: p.send_signal(signal.SIGUSR1)
+_, err = p.communicate(timeout=120)
+if running:
+    check('lock: a second run is refused with the owner', second[0] == 5 and f'process' in second[2] and 'host' in second[2], second)
+    check('SIGUSR1: status 75', p.returncode == 75, f'{p.returncode} {err}')
+else: print('skipped: lock and SIGUSR1 (the run ended first)')
+other = 1 if RANKS > 1 else 2
+code, out, err = run('gram', f.at('stop.toml'), ranks=other)
+check('going on: status 0 on another number of ranks', code == 0, err)
+check('going on: from the checkpoint', not running or 'goes on from the checkpoint' in err, err)
+code, out, err = run('gram', f.at('stop.toml'), '--set', 'output.path=undisturbed.h5')
+with h5py.File(f.at('stopped.h5')) as a, h5py.File(f.at('undisturbed.h5')) as b:
+    for path in ('/kernel/gram', '/kernel/cross', '/kernel/test_diagonal', '/kernel/outputs_train'):
+        check(f'going on: {path} has the same bits', np.array_equal(a[path][:], b[path][:]))
+check('going on: the checkpoint is gone', not os.path.exists(f.at('stopped.h5.checkpoint')) and not os.path.exists(f.at('stopped.h5.lock')))
+f.remove()
+finish()

@@ -1,0 +1,44 @@
+"""What the end-to-end tests share: running the program on some ranks, and studies on the embedded model and data."""
+import os, shutil, struct, subprocess, sys, tempfile
+
+PROGRAM, MPIEXEC, RANKS, DATA = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+failures = []
+
+def run(*arguments, ranks=None, timeout=120, environment=None):
+    """(status, standard output, standard error); a hang is a failure of its own."""
+    command = [MPIEXEC, '-n', str(ranks or RANKS), PROGRAM, *map(str, arguments)]
+    try:
+        p = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(environment or {})})
+        return p.returncode, p.stdout, p.stderr
+    except subprocess.TimeoutExpired:
+        return 'hang', '', ''
+
+def check(name, condition, detail=''):
+    print(('ok      ' if condition else 'FAILED  ') + name + (f': {detail}' if not condition else ''), flush=True)
+    if not condition: failures.append(name)
+
+class Folder:
+    """A folder of its own with a small model, small data and a study."""
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix='tangram-test-')
+        shutil.copytree(os.path.join(DATA, 'neo-mini'), self.at('model'))
+        for name in ('train.tsv', 'test.tsv'): shutil.copy(os.path.join(DATA, 'reviews', name), self.at(name))
+        self.write('study.toml', self.study())
+    def at(self, name): return os.path.join(self.path, name)
+    def write(self, name, text):
+        with open(self.at(name), 'w') as f: f.write(text)
+        return self.at(name)
+    def study(self, **changes):
+        keys = {'model.path': '"model"', 'data.train': '"train.tsv"', 'data.template': '"{text} It was"',
+            'data.label_words': '[" bad", " great"]', 'data.samples': '24', 'data.seed': '3', 'kernel.parameters': '["transformer.h.3.*"]', 'output.path': '"out.h5"'}
+        keys.update({k.replace('__', '.'): v for k, v in changes.items() if v is not None})
+        for k, v in changes.items():
+            if v is None: keys.pop(k.replace('__', '.'))
+        sections = {}
+        for key, value in keys.items():
+            section, name = key.split('.'); sections.setdefault(section, []).append(f'{name} = {value}')
+        return ''.join(f'[{s}]\n' + '\n'.join(lines) + '\n' for s, lines in sections.items())
+    def remove(self): shutil.rmtree(self.path, ignore_errors=True)
+
+def finish():
+    print(f'{len(failures)} failed'); sys.exit(1 if failures else 0)
