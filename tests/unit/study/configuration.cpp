@@ -1,0 +1,105 @@
+#include "tangram/study/configuration.hpp"
+
+#include <gtest/gtest.h>
+
+#include "support/expect_error.hpp"
+#include "support/temporary_folder.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::expect_error;
+using testing::TemporaryFolder;
+
+const std::string smallest = R"([model]
+path = "models/m"
+[data]
+train = "data/train.tsv"
+template = "{text} It was"
+label_words = [" bad", " great"]
+[output]
+path = "out.h5"
+)";
+
+TEST(Configuration, FillsInTheContractsDefaults) {
+    const TemporaryFolder folder;
+    const Study s = read_study(folder.write("study.toml", smallest), {});
+    EXPECT_EQ(s.model.init, "pretrained");
+    EXPECT_EQ(s.model.head, "lm");
+    EXPECT_EQ(s.data.text, "text");
+    EXPECT_EQ(s.data.max_length, 64);
+    EXPECT_EQ(s.data.samples, 0);
+    EXPECT_EQ(s.data.seed, 1);
+    EXPECT_EQ(s.kernel.parameters, std::vector<std::string>{"all"});
+    EXPECT_EQ(s.kernel.precision, "mixed");
+    EXPECT_EQ(s.spectrum.solver, "auto");
+    EXPECT_TRUE(s.spectrum.vectors);
+    EXPECT_FALSE(s.rates.noise.has_value());
+    EXPECT_TRUE(s.rates.center);
+    EXPECT_EQ(s.rates.repeats, 5);
+    EXPECT_EQ(s.output.checkpoint_minutes, 10);
+    // Relative to the study file.
+    EXPECT_EQ(s.model.path, (folder / "models/m").string());
+    EXPECT_EQ(s.output.path, (folder / "out.h5").string());
+    EXPECT_TRUE(s.data.test.empty());
+}
+
+TEST(Configuration, ItsTomlReadsBackAsTheSameStudy) {
+    const TemporaryFolder folder;
+    const Study s = read_study(folder.write("study.toml", smallest),
+                               {"rates.noise=0.25", "kernel.parameters=[\"a*\", \"b\"]", "rates.sizes=[128, 256]", "data.labels=[\"x\", \"y\"]"});
+    const std::string text = to_toml(s);
+    EXPECT_EQ(to_toml(read_study(folder.write("again.toml", text), {})), text);
+    EXPECT_NE(text.find("noise = 0.25"), std::string::npos);
+}
+
+TEST(Configuration, TakesSettingsInTomlOrBareText) {
+    const TemporaryFolder folder;
+    const auto file = folder.write("study.toml", smallest);
+    const auto with = [&](std::vector<std::string> settings) { return read_study(file, settings); };
+    EXPECT_EQ(with({"data.samples=12"}).data.samples, 12);
+    EXPECT_EQ(with({"data.samples=12", "data.samples=13"}).data.samples, 13);
+    EXPECT_EQ(with({"kernel.parameters=attention"}).kernel.parameters, std::vector<std::string>{"attention"});
+    EXPECT_EQ(with({"output.path=/tmp/x y.h5"}).output.path, "/tmp/x y.h5");
+    EXPECT_EQ(with({"output.checkpoint_minutes=3"}).output.checkpoint_minutes, 3.0);  // integers serve for floats
+    EXPECT_EQ(with({"rates.noise=auto"}).rates.noise, std::nullopt);
+    EXPECT_EQ(with({"rates.noise=2"}).rates.noise, 2.0);
+    expect_error(ExitStatus::study, {"samples"}, [&] { with({"samples=12"}); });
+    expect_error(ExitStatus::study, {"--set nonsense"}, [&] { with({"nonsense"}); });
+}
+
+TEST(Configuration, NamesTheKeyAndTheNearest) {
+    const TemporaryFolder folder;
+    const auto refused = [&](std::initializer_list<std::string> words, const std::string& setting) {
+        expect_error(ExitStatus::study, words, [&] { read_study(folder.write("study.toml", smallest), {setting}); });
+    };
+    refused({"study.toml", "data.sampels", "data.samples"}, "data.sampels=3");
+    refused({"kernal.output", "kernel.output"}, "kernal.output=margin");
+    refused({"data.samples", "integer"}, "data.samples=1.5");
+    refused({"data.samples", "-3"}, "data.samples=-3");
+    refused({"spectrum.vectors", "true or false"}, "spectrum.vectors=1");
+    refused({"data.label_words[1]", "string"}, "data.label_words=[\"a\", 2]");
+    refused({"rates.noise", "number or \"auto\""}, "rates.noise=loud");
+    refused({"rates.radius", "positive"}, "rates.radius=0");
+    refused({"kernel.output", "margins", "\"margin\""}, "kernel.output=margins");
+    refused({"one word per label"}, "data.labels=[\"a\", \"b\", \"c\"]");
+    // Keys of the contract that this version does not serve are refused, never ignored.
+    for (const char* later : {"model.init=random", "model.head=classifier", "kernel.lora_rank=4", "kernel.sketch=64", "kernel.groups=layer",
+                              "kernel.formula=signgd", "spectrum.count=10", "rates.neighbours=5"})
+        refused({"this version of tangram"}, later);
+}
+
+TEST(Configuration, SaysWhatIsMissing) {
+    const TemporaryFolder folder;
+    for (const char* key : {"path = \"models/m\"", "train = \"data/train.tsv\"", "path = \"out.h5\"", "template", "label_words"}) {
+        std::string text = smallest;
+        const auto at = text.find(key);
+        text.erase(at, text.find('\n', at) - at);
+        expect_error(ExitStatus::study, {"missing"}, [&] { read_study(folder.write("study.toml", text), {}); });
+    }
+    expect_error(ExitStatus::study, {"none.toml", "no such study"}, [&] { read_study(folder / "none.toml", {}); });
+    expect_error(ExitStatus::study, {"study.toml", "line 2"}, [&] { read_study(folder.write("study.toml", "[a]\nb = = 3\n"), {}); });
+}
+
+}  // namespace
+}  // namespace tangram
