@@ -4,84 +4,120 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
+#include <limits>
 
 namespace tangram {
 
 namespace {
 
-/// HDF5 prints its error stack by itself unless told otherwise, once per process.
-void silence() {
-    static const bool once = [] {
-        H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-        return true;
-    }();
-    static_cast<void>(once);
-}
-
-Hdf5Handle text_type() {
-    Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-    H5Tset_size(type, H5T_VARIABLE);
-    H5Tset_cset(type, H5T_CSET_UTF8);
+Hdf5Handle text_type(const Hdf5Place& place, const std::string& path) {
+    Hdf5Handle type(check_hdf5(H5Tcopy(H5T_C_S1), place, path, "described"), H5Tclose);
+    check_hdf5(H5Tset_size(type, H5T_VARIABLE), place, path, "described");
+    check_hdf5(H5Tset_cset(type, H5T_CSET_UTF8), place, path, "described");
     return type;
 }
 
-std::vector<hsize_t> extents(const std::vector<Index>& shape) { return {shape.begin(), shape.end()}; }
+Hdf5Handle space_of(const std::vector<Index>& shape, const Hdf5Place& place, const std::string& path) {
+    const std::vector<hsize_t> extents(shape.begin(), shape.end());
+    return {check_hdf5(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), place, path,
+                       "described"),
+            H5Sclose};
+}
 
-Hdf5Handle space_of(const std::vector<Index>& shape) {
-    const auto dimensions = extents(shape);
-    return {H5Screate_simple(static_cast<int>(dimensions.size()), dimensions.data(), nullptr), H5Sclose};
+Hdf5Handle link_properties(const Hdf5Place& place, const std::string& path) {
+    Hdf5Handle links(check_hdf5(H5Pcreate(H5P_LINK_CREATE), place, path, "created"), H5Pclose);
+    check_hdf5(H5Pset_create_intermediate_group(links, 1), place, path, "created");
+    return links;
+}
+
+/// The format of HDF5 1.8 is what HDF5 1.10 reads and what holds attributes above 64 kB (one value per rank). File
+/// systems without flock serve, too.
+Hdf5Handle file_access(const Hdf5Place& place) {
+    Hdf5Handle access(check_hdf5(H5Pcreate(H5P_FILE_ACCESS), place, "the file", "opened"), H5Pclose);
+    check_hdf5(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V110), place, "the file", "opened");
+#if H5_VERSION_GE(1, 10, 7)
+    check_hdf5(H5Pset_file_locking(access, true, true), place, "the file", "opened");
+#endif
+    return access;
+}
+
+/// Texts of a data set or attribute, of fixed or variable length. `read(type, buffer)` is the checked H5Dread or H5Aread.
+template <class Read>
+std::vector<std::string> texts(hid_t stored, hid_t space, std::size_t count, const Hdf5Place& place,
+                               const std::string& path, Read read) {
+    std::vector<std::string> values;
+    if (count == 0) return values;
+    if (check_hdf5(H5Tis_variable_str(stored), place, path, "described") > 0) {
+        const Hdf5Handle type(check_hdf5(H5Tcopy(stored), place, path, "described"), H5Tclose);
+        std::vector<char*> found(count, nullptr);
+        read(type, found.data());
+        for (const char* text : found) values.emplace_back(text == nullptr ? "" : text);
+        H5Dvlen_reclaim(type, space, H5P_DEFAULT, found.data());
+        return values;
+    }
+    const std::size_t width = H5Tget_size(stored);
+    std::string bytes(width * count, '\0');
+    read(stored, bytes.data());
+    const bool spaces = H5Tget_strpad(stored) == H5T_STR_SPACEPAD;
+    for (std::size_t i = 0; i < count; ++i) {
+        std::string text = bytes.substr(i * width, width);
+        text.resize(std::min(text.find('\0'), text.size()));
+        while (spaces && !text.empty() && text.back() == ' ') text.pop_back();
+        values.push_back(std::move(text));
+    }
+    return values;
 }
 
 }  // namespace
 
-std::string hdf5_failure() {
-    std::string text;
-    const auto take = [](unsigned, const H5E_error2_t* error, void* data) -> herr_t {
-        auto& to = *static_cast<std::string*>(data);
-        if (to.empty() && error->desc != nullptr) to = error->desc;
-        return 0;
-    };
-    // Upward starts at the innermost function, whose words say the cause (errno and all).
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take, &text);
-    return text.empty() ? "unknown HDF5 failure" : text;
+Hdf5File::Hdf5File(Hdf5Place place, Hdf5Handle handle) : place_(std::move(place)), handle_(std::move(handle)) {}
+
+hid_t Hdf5File::check(hid_t returned, const std::string& path, const char* action) const {
+    return check_hdf5(returned, place_, path, action);
 }
 
-Hdf5File::Hdf5File(std::filesystem::path file, ExitStatus status, Hdf5Handle handle)
-    : file_(std::move(file)), status_(status), handle_(std::move(handle)) {}
-
-hid_t Hdf5File::check(hid_t id, const std::string& path, const char* action) const {
-    if (id < 0)
-        throw Error(status_, fmt::format("{}: {} cannot be {}: {}", file_.string(), path, action, hdf5_failure()));
-    return id;
+void Hdf5File::refuse(const std::string& path, const std::string& problem) const {
+    throw Error(place_.status, fmt::format("{}: {} {}", place_.file.string(), path, problem));
 }
 
 Hdf5File Hdf5File::create(const std::filesystem::path& file) {
-    silence();
-    Hdf5Handle handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+    silence_hdf5();
+    Hdf5Place place{file, ExitStatus::output};
+    const Hdf5Handle access = file_access(place);
+    Hdf5Handle handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), close_written_file);
     if (handle < 0)
-        throw Error(ExitStatus::output, fmt::format("{}: cannot be created: {}; check the folder, its permissions and "
-                                                    "free space",
-                                                    file.string(), hdf5_failure()));
-    return {file, ExitStatus::output, std::move(handle)};
+        throw Error(place.status, fmt::format("{}: cannot be created: {}; check the folder, its permissions and free space",
+                                              file.string(), hdf5_failure()));
+    return {std::move(place), std::move(handle)};
 }
 
 Hdf5File Hdf5File::open(const std::filesystem::path& file, bool writable, ExitStatus status) {
-    silence();
+    silence_hdf5();
     std::error_code code;
     if (!std::filesystem::exists(file, code))
         throw Error(status, fmt::format("{}: no such file; check the path", file.string()));
-    Hdf5Handle handle(H5Fopen(file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+    if (std::filesystem::is_directory(file, code))
+        throw Error(status, fmt::format("{}: is a folder, not an HDF5 file", file.string()));
+    Hdf5Place place{file, status};
+    const Hdf5Handle access = file_access(place);
+    Hdf5Handle handle(H5Fopen(file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access),
+                      writable ? close_written_file : H5Fclose);
     if (handle < 0) {
-        const bool hdf5 = H5Fis_hdf5(file.c_str()) > 0;
-        throw Error(status, hdf5 ? fmt::format("{}: is torn or locked: {}; restore it from a copy or delete it",
-                                               file.string(), hdf5_failure())
-                                 : fmt::format("{}: is not an HDF5 file", file.string()));
+        const std::string reason = hdf5_failure();  // before the next HDF5 call overwrites it
+        throw Error(status, H5Fis_hdf5(file.c_str()) > 0
+                                ? fmt::format("{}: is torn or locked: {}; restore it from a copy or delete it",
+                                              file.string(), reason)
+                                : fmt::format("{}: is not an HDF5 file", file.string()));
     }
-    return {file, status, std::move(handle)};
+    return {std::move(place), std::move(handle)};
 }
 
-void Hdf5File::close() { check(handle_.close(), "the file", "written completely"); }
+void Hdf5File::close() {
+    if (handle_.close() < 0)
+        throw Error(place_.status,
+                    fmt::format("{}: cannot be written: {}; make room or change output.path", place_.file.string(),
+                                hdf5_failure()));
+}
 
 bool Hdf5File::exists(const std::string& path) const {
     // H5Lexists wants every group on the way to exist.
@@ -90,109 +126,150 @@ bool Hdf5File::exists(const std::string& path) const {
     return path == "/" || H5Lexists(handle_, path.c_str(), H5P_DEFAULT) > 0;
 }
 
+bool Hdf5File::is_group(const std::string& path) const {
+    if (!exists(path)) return false;
+    const Hdf5Handle found = object(path, false);
+    return H5Iget_type(found) == H5I_GROUP;
+}
+
+std::vector<std::string> Hdf5File::children(const std::string& path) const {
+    if (exists(path) && !is_group(path)) refuse(path, "is not a group");
+    const Hdf5Handle group = object(path, false);
+    std::vector<std::string> names;
+    const auto take = [](hid_t, const char* name, const H5L_info_t*, void* data) -> herr_t {
+        static_cast<std::vector<std::string>*>(data)->emplace_back(name);
+        return 0;
+    };
+    check(H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, take, &names), path, "listed");
+    return names;
+}
+
 void Hdf5File::remove(const std::string& path) {
     if (exists(path)) check(H5Ldelete(handle_, path.c_str(), H5P_DEFAULT), path, "removed");
 }
 
 Hdf5Handle Hdf5File::data_set(const std::string& path) const {
-    if (!exists(path))
-        throw Error(status_, fmt::format("{}: {} is missing", file_.string(), path));
+    if (!exists(path)) refuse(path, "is missing");
+    if (is_group(path)) refuse(path, "is a group; a data set is needed");
     return {check(H5Dopen2(handle_, path.c_str(), H5P_DEFAULT), path, "opened as a data set"), H5Dclose};
 }
 
 std::vector<Index> Hdf5File::shape(const std::string& path) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
-    const int rank = H5Sget_simple_extent_ndims(space);
-    std::vector<hsize_t> dimensions(static_cast<std::size_t>(std::max(rank, 0)));
-    if (rank > 0) H5Sget_simple_extent_dims(space, dimensions.data(), nullptr);
+    const hid_t rank = check(H5Sget_simple_extent_ndims(space), path, "described");
+    std::vector<hsize_t> dimensions(static_cast<std::size_t>(rank));
+    if (rank > 0) check(H5Sget_simple_extent_dims(space, dimensions.data(), nullptr), path, "described");
     return {dimensions.begin(), dimensions.end()};
 }
 
 Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
                                      bool allocate) {
     remove(path);
-    const Hdf5Handle space = space_of(shape);
-    const Hdf5Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose), creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-    H5Pset_create_intermediate_group(links, 1);
+    const Hdf5Handle space = space_of(shape, place_, path);
+    const Hdf5Handle links = link_properties(place_, path);
+    const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), path, "created"), H5Pclose);
     if (allocate) {
         // Fill values would write a large matrix twice (lesson 14); variable-length texts need them.
-        H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
-        H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY);
+        check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), path, "created");
+        check(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), path, "created");
     }
     return {check(H5Dcreate2(handle_, path.c_str(), type, space, links, creation, H5P_DEFAULT), path, "created"),
             H5Dclose};
 }
 
-void Hdf5File::write_values(const std::string& path, hid_t type, const void* values, const std::vector<Index>& shape) {
+void Hdf5File::write_values(const std::string& path, hid_t type, const void* values, Index size,
+                            const std::vector<Index>& shape) {
+    Index product = 1;
+    for (const Index extent : shape) product *= extent;
+    if (product != size) refuse(path, fmt::format("has room for {} values, {} are given", product, size));
     const Hdf5Handle set = create_data_set(path, type, shape, false);
     check(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, "written");
 }
 
 void Hdf5File::write(const std::string& path, const std::vector<double>& values, std::vector<Index> shape) {
     if (shape.empty()) shape = {std::ssize(values)};
-    write_values(path, H5T_NATIVE_DOUBLE, values.data(), shape);
+    write_values(path, H5T_NATIVE_DOUBLE, values.data(), std::ssize(values), shape);
 }
 
 void Hdf5File::write(const std::string& path, const std::vector<std::int32_t>& values) {
-    write_values(path, H5T_NATIVE_INT32, values.data(), {std::ssize(values)});
+    write_values(path, H5T_NATIVE_INT32, values.data(), std::ssize(values), {std::ssize(values)});
 }
 
 void Hdf5File::write(const std::string& path, const std::vector<Index>& values) {
-    write_values(path, H5T_NATIVE_INT64, values.data(), {std::ssize(values)});
+    write_values(path, H5T_NATIVE_INT64, values.data(), std::ssize(values), {std::ssize(values)});
+}
+
+void Hdf5File::write(const std::string& path, const std::vector<std::string>& values) {
+    std::vector<const char*> words;
+    for (const std::string& value : values) words.push_back(value.c_str());
+    write_values(path, text_type(place_, path), words.data(), std::ssize(words), {std::ssize(words)});
 }
 
 void Hdf5File::write_table(const std::string& path, const std::vector<TableColumn>& columns) {
-    const Hdf5Handle text = text_type();
-    std::size_t rows = 0;
+    const auto size_of = [](const TableColumn& column) {
+        return std::max({column.numbers.size(), column.integers.size(), column.texts.size()});
+    };
+    if (columns.empty()) refuse(path, "has no columns");
+    const std::size_t rows = size_of(columns.front());
+    for (const TableColumn& column : columns)
+        if (size_of(column) != rows)
+            refuse(path, fmt::format("column {} has {} values, column {} has {}", column.name, size_of(column),
+                                     columns.front().name, rows));
+    const Hdf5Handle text = text_type(place_, path);
     const auto type_of = [&](const TableColumn& column) -> hid_t {
         if (!column.texts.empty()) return text;
         return column.integers.empty() ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64;
     };
-    const Hdf5Handle type(H5Tcreate(H5T_COMPOUND, 8 * columns.size()), H5Tclose);  // every member has 8 bytes
-    for (std::size_t c = 0; c < columns.size(); ++c) {
-        rows = std::max({rows, columns[c].numbers.size(), columns[c].integers.size(), columns[c].texts.size()});
+    // Every member has 8 bytes.
+    const Hdf5Handle type(check(H5Tcreate(H5T_COMPOUND, 8 * columns.size()), path, "described"), H5Tclose);
+    for (std::size_t c = 0; c < columns.size(); ++c)
         check(H5Tinsert(type, columns[c].name.c_str(), 8 * c, type_of(columns[c])), path, "described");
-    }
     std::vector<std::byte> packed(8 * columns.size() * rows);
     for (std::size_t c = 0; c < columns.size(); ++c)
         for (std::size_t r = 0; r < rows; ++r) {
             std::byte* const to = packed.data() + 8 * (r * columns.size() + c);
             const TableColumn& column = columns[c];
-            const char* const words = column.texts.empty() ? nullptr : column.texts.at(r).c_str();
+            const char* const words = column.texts.empty() ? nullptr : column.texts[r].c_str();
             if (words != nullptr)
                 std::memcpy(to, &words, 8);
             else if (!column.integers.empty())
-                std::memcpy(to, &column.integers.at(r), 8);
+                std::memcpy(to, &column.integers[r], 8);
             else
-                std::memcpy(to, &column.numbers.at(r), 8);
+                std::memcpy(to, &column.numbers[r], 8);
         }
-    write_values(path, type, packed.data(), {static_cast<Index>(rows)});
+    write_values(path, type, packed.data(), static_cast<Index>(rows), {static_cast<Index>(rows)});
 }
 
 void Hdf5File::create_matrix(const std::string& path, Index rows, Index columns) {
-    create_data_set(path, H5T_NATIVE_DOUBLE, {rows, columns}, true);
+    const Hdf5Handle set = create_data_set(path, H5T_NATIVE_DOUBLE, {rows, columns}, true);
+    if (rows == 0 || columns == 0) return;
+    const haddr_t first = H5Dget_offset(set);
+    if (first == HADDR_UNDEF) refuse(path, "got no place in the file");
+    unwritten_.push_back({static_cast<Index>(first), 8 * rows * columns});
 }
 
 Hdf5Handle Hdf5File::object(const std::string& path, bool create) const {
-    if (create && !exists(path)) {
-        const Hdf5Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-        H5Pset_create_intermediate_group(links, 1);
-        return {check(H5Gcreate2(handle_, path.c_str(), links, H5P_DEFAULT, H5P_DEFAULT), path, "created"), H5Gclose};
-    }
-    if (!exists(path)) throw Error(status_, fmt::format("{}: {} is missing", file_.string(), path));
+    if (create && !exists(path))
+        return {check(H5Gcreate2(handle_, path.c_str(), link_properties(place_, path), H5P_DEFAULT, H5P_DEFAULT), path,
+                      "created"),
+                H5Gclose};
+    if (!exists(path)) refuse(path, "is missing");
     return {check(H5Oopen(handle_, path.c_str(), H5P_DEFAULT), path, "opened"), H5Oclose};
 }
 
 void Hdf5File::write_attribute(const std::string& path, const std::string& name, hid_t type, Index count, bool scalar,
                                const void* values) {
     const Hdf5Handle owner = object(path, true);
-    if (H5Aexists(owner, name.c_str()) > 0) check(H5Adelete(owner, name.c_str()), path + "@" + name, "replaced");
-    const Hdf5Handle space = scalar ? Hdf5Handle(H5Screate(H5S_SCALAR), H5Sclose) : space_of({count});
-    const Hdf5Handle attribute(check(H5Acreate2(owner, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT),
-                                     path + "@" + name, "created"),
+    const std::string full = path + "@" + name;
+    if (check(H5Aexists(owner, name.c_str()), full, "looked up") > 0)
+        check(H5Adelete(owner, name.c_str()), full, "replaced");
+    const Hdf5Handle space = scalar ? Hdf5Handle(check(H5Screate(H5S_SCALAR), full, "described"), H5Sclose)
+                                    : space_of({count}, place_, full);
+    const Hdf5Handle attribute(check(H5Acreate2(owner, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), full,
+                                     "created"),
                                H5Aclose);
-    check(H5Awrite(attribute, type, values), path + "@" + name, "written");
+    if (count > 0) check(H5Awrite(attribute, type, values), full, "written");
 }
 
 void Hdf5File::set_attribute(const std::string& path, const std::string& name, double value) {
@@ -203,71 +280,147 @@ void Hdf5File::set_attribute(const std::string& path, const std::string& name, I
 }
 void Hdf5File::set_attribute(const std::string& path, const std::string& name, const std::string& value) {
     const char* const text = value.c_str();
-    write_attribute(path, name, text_type(), 1, true, &text);
+    write_attribute(path, name, text_type(place_, path), 1, true, &text);
+}
+void Hdf5File::set_attribute(const std::string& path, const std::string& name, const std::vector<double>& values) {
+    write_attribute(path, name, H5T_NATIVE_DOUBLE, std::ssize(values), false, values.data());
 }
 void Hdf5File::set_attribute(const std::string& path, const std::string& name, const std::vector<Index>& values) {
     write_attribute(path, name, H5T_NATIVE_INT64, std::ssize(values), false, values.data());
 }
 void Hdf5File::set_attribute(const std::string& path, const std::string& name, const std::vector<std::string>& values) {
-    std::vector<const char*> texts;
-    for (const std::string& value : values) texts.push_back(value.c_str());
-    write_attribute(path, name, text_type(), std::ssize(values), false, texts.data());
+    std::vector<const char*> words;
+    for (const std::string& value : values) words.push_back(value.c_str());
+    write_attribute(path, name, text_type(place_, path), std::ssize(values), false, words.data());
 }
 
 template <class T>
-std::vector<T> Hdf5File::read_values(const std::string& path, hid_t type) const {
+std::vector<T> Hdf5File::read_values(const std::string& path, hid_t type, Index size) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle stored(check(H5Dget_type(set), path, "described"), H5Tclose);
     const H5T_class_t found = H5Tget_class(stored);
-    if (found != H5T_FLOAT && found != H5T_INTEGER)
-        throw Error(status_, fmt::format("{}: {} does not hold numbers", file_.string(), path));
+    if (found != H5T_FLOAT && found != H5T_INTEGER) refuse(path, "does not hold numbers");
     if (found == H5T_FLOAT && H5Tget_class(type) == H5T_INTEGER)
-        throw Error(status_, fmt::format("{}: {} holds floating-point numbers, integers are needed", file_.string(), path));
-    Index size = 1;
-    for (const Index extent : shape(path)) size *= extent;
-    std::vector<T> values(static_cast<std::size_t>(size));
-    check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), path, "read");
+        refuse(path, "holds floating-point numbers, integers are needed");
+    const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
+    const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
+    if (size != any_size && entries != size) refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
+    std::vector<T> values(static_cast<std::size_t>(entries));
+    if (entries > 0) check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), path, "read");
     return values;
 }
 
-std::vector<double> Hdf5File::read_doubles(const std::string& path) const {
-    return read_values<double>(path, H5T_NATIVE_DOUBLE);
+std::vector<double> Hdf5File::read_doubles(const std::string& path, Index size) const {
+    return read_values<double>(path, H5T_NATIVE_DOUBLE, size);
 }
-std::vector<std::int32_t> Hdf5File::read_int32(const std::string& path) const {
+std::vector<std::int32_t> Hdf5File::read_int32(const std::string& path, Index size) const {
     // Ids that do not fit must not be clipped in silence: read wide, then narrowed.
-    const std::vector<Index> wide = read_int64(path);
+    const std::vector<Index> wide = read_int64(path, size);
     for (const Index value : wide)
-        if (value < -2147483648LL || value > 2147483647LL)
-            throw Error(status_, fmt::format("{}: {} holds {}, which is no 32-bit integer", file_.string(), path, value));
+        if (value < std::numeric_limits<std::int32_t>::min() || value > std::numeric_limits<std::int32_t>::max())
+            refuse(path, fmt::format("holds {}, which is no 32-bit integer", value));
     std::vector<std::int32_t> values(wide.size());
     std::transform(wide.begin(), wide.end(), values.begin(), [](Index v) { return static_cast<std::int32_t>(v); });
     return values;
 }
-std::vector<Index> Hdf5File::read_int64(const std::string& path) const {
-    return read_values<Index>(path, H5T_NATIVE_INT64);
+std::vector<Index> Hdf5File::read_int64(const std::string& path, Index size) const {
+    return read_values<Index>(path, H5T_NATIVE_INT64, size);
+}
+
+std::vector<std::string> Hdf5File::read_texts(const std::string& path, Index size) const {
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle stored(check(H5Dget_type(set), path, "described"), H5Tclose);
+    if (H5Tget_class(stored) != H5T_STRING) refuse(path, "does not hold texts");
+    const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
+    const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
+    if (size != any_size && entries != size) refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
+    return texts(stored, space, static_cast<std::size_t>(entries), place_, path, [&](hid_t type, void* to) {
+        check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, to), path, "read");
+    });
+}
+
+std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle stored(check(H5Dget_type(set), path, "described"), H5Tclose);
+    if (H5Tget_class(stored) != H5T_COMPOUND) refuse(path, "is not a table");
+    const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
+    const auto rows = static_cast<std::size_t>(check(H5Sget_simple_extent_npoints(space), path, "described"));
+    std::vector<TableColumn> columns(static_cast<std::size_t>(check(H5Tget_nmembers(stored), path, "described")));
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+        TableColumn& column = columns[c];
+        const auto member = static_cast<unsigned>(c);
+        char* const name = H5Tget_member_name(stored, member);
+        column.name = name == nullptr ? "" : name;
+        H5free_memory(name);
+        const Hdf5Handle type(check(H5Tget_member_type(stored, member), path, "described"), H5Tclose);
+        const auto read = [&](hid_t as, void* to) {
+            const Hdf5Handle one(check(H5Tcreate(H5T_COMPOUND, H5Tget_size(as)), path, "described"), H5Tclose);
+            check(H5Tinsert(one, column.name.c_str(), 0, as), path, "described");
+            if (rows > 0) check(H5Dread(set, one, H5S_ALL, H5S_ALL, H5P_DEFAULT, to), path, "read");
+        };
+        const H5T_class_t found = H5Tget_class(type);
+        if (found == H5T_STRING) {
+            column.texts = texts(type, space, rows, place_, path, read);
+        } else if (found == H5T_INTEGER) {
+            column.integers.resize(rows);
+            read(H5T_NATIVE_INT64, column.integers.data());
+        } else if (found == H5T_FLOAT) {
+            column.numbers.resize(rows);
+            read(H5T_NATIVE_DOUBLE, column.numbers.data());
+        } else {
+            refuse(path, fmt::format("column {} holds neither numbers nor texts", column.name));
+        }
+    }
+    return columns;
 }
 
 bool Hdf5File::has_attribute(const std::string& path, const std::string& name) const {
     return exists(path) && H5Aexists_by_name(handle_, path.c_str(), name.c_str(), H5P_DEFAULT) > 0;
 }
 
-double Hdf5File::number_attribute(const std::string& path, const std::string& name) const {
+template <class T>
+std::vector<T> Hdf5File::read_attribute(const std::string& path, const std::string& name, hid_t type,
+                                        bool scalar) const {
+    const std::string full = path + "@" + name;
+    if (!has_attribute(path, name)) refuse(full, "is missing");
     const Hdf5Handle owner = object(path, false);
-    const Hdf5Handle attribute(check(H5Aopen(owner, name.c_str(), H5P_DEFAULT), path + "@" + name, "opened"), H5Aclose);
-    double value = 0;
-    check(H5Aread(attribute, H5T_NATIVE_DOUBLE, &value), path + "@" + name, "read as a number");
-    return value;
+    const Hdf5Handle attribute(check(H5Aopen(owner, name.c_str(), H5P_DEFAULT), full, "opened"), H5Aclose);
+    const Hdf5Handle stored(check(H5Aget_type(attribute), full, "described"), H5Tclose);
+    const Hdf5Handle space(check(H5Aget_space(attribute), full, "described"), H5Sclose);
+    const Index entries = check(H5Sget_simple_extent_npoints(space), full, "described");
+    if (scalar && entries != 1) refuse(full, fmt::format("has {} values, one is needed", entries));
+    const H5T_class_t found = H5Tget_class(stored);
+    const auto size = static_cast<std::size_t>(entries);
+    if constexpr (std::is_same_v<T, std::string>) {
+        if (found != H5T_STRING) refuse(full, "is not a text");
+        return texts(stored, space, size, place_, full,
+                     [&](hid_t as, void* to) { check(H5Aread(attribute, as, to), full, "read"); });
+    } else {
+        if (found != H5T_INTEGER && (found != H5T_FLOAT || H5Tget_class(type) == H5T_INTEGER))
+            refuse(full, H5Tget_class(type) == H5T_INTEGER ? "is not an integer" : "is not a number");
+        std::vector<T> values(size);
+        if (size > 0) check(H5Aread(attribute, type, values.data()), full, "read");
+        return values;
+    }
 }
 
+double Hdf5File::number_attribute(const std::string& path, const std::string& name) const {
+    return read_attribute<double>(path, name, H5T_NATIVE_DOUBLE, true).front();
+}
+Index Hdf5File::integer_attribute(const std::string& path, const std::string& name) const {
+    return read_attribute<Index>(path, name, H5T_NATIVE_INT64, true).front();
+}
 std::string Hdf5File::text_attribute(const std::string& path, const std::string& name) const {
-    const Hdf5Handle owner = object(path, false);
-    const Hdf5Handle attribute(check(H5Aopen(owner, name.c_str(), H5P_DEFAULT), path + "@" + name, "opened"), H5Aclose);
-    const Hdf5Handle type = text_type();
-    char* text = nullptr;
-    check(H5Aread(attribute, type, &text), path + "@" + name, "read as a text");
-    const std::string value = text == nullptr ? "" : text;
-    H5free_memory(text);
-    return value;
+    return read_attribute<std::string>(path, name, H5T_C_S1, true).front();
+}
+std::vector<double> Hdf5File::numbers_attribute(const std::string& path, const std::string& name) const {
+    return read_attribute<double>(path, name, H5T_NATIVE_DOUBLE, false);
+}
+std::vector<Index> Hdf5File::integers_attribute(const std::string& path, const std::string& name) const {
+    return read_attribute<Index>(path, name, H5T_NATIVE_INT64, false);
+}
+std::vector<std::string> Hdf5File::texts_attribute(const std::string& path, const std::string& name) const {
+    return read_attribute<std::string>(path, name, H5T_C_S1, false);
 }
 
 std::pair<std::filesystem::path, std::string> file_and_path(const std::string& argument) {

@@ -11,47 +11,52 @@ namespace tangram {
 
 namespace {
 
-/// A file opened by all ranks of a grid. Every rank calls; a failure anywhere is an Error everywhere.
-Hdf5Handle open_together(const std::filesystem::path& file, MPI_Comm comm, bool writable, ExitStatus status) {
-    const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-    H5Pset_fapl_mpio(access, comm, MPI_INFO_NULL);
-    Hdf5Handle handle(H5Fopen(file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access), H5Fclose);
+/// A panel that has to be transposed in memory is a copy; it stays below this, whatever the transfer may be.
+constexpr Index largest_copy = Index{1} << 27;
+
+/// A file and a data set in it, opened by all ranks of a grid; closing is collective.
+struct OpenSet {
+    Hdf5Handle file, set;
+};
+
+/// Every rank calls; a failure anywhere is an Error everywhere.
+OpenSet open_together(const Hdf5Place& place, const std::string& path, MPI_Comm comm, bool writable) {
+    silence_hdf5();
+    OpenSet open;
+    Hdf5Handle access;
     collectively(comm, [&] {
-        if (handle < 0)
-            throw Error(status, fmt::format("{}: cannot be opened by all ranks: {}", file.string(), hdf5_failure()));
+        access = {check_hdf5(H5Pcreate(H5P_FILE_ACCESS), place, "the file", "opened"), H5Pclose};
+        check_hdf5(H5Pset_fapl_mpio(access, comm, MPI_INFO_NULL), place, "the file", "opened");
+        check_hdf5(H5Pset_all_coll_metadata_ops(access, true), place, "the file", "opened");
+        check_hdf5(H5Pset_coll_metadata_write(access, true), place, "the file", "opened");
     });
-    return handle;
+    open.file = {H5Fopen(place.file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access), H5Fclose};
+    collectively(comm, [&] { check_hdf5(open.file, place, "the file", "opened by all ranks"); });
+    open.set = {H5Dopen2(open.file, path.c_str(), H5P_DEFAULT), H5Dclose};
+    collectively(comm, [&] { check_hdf5(open.set, place, path, "opened by all ranks"); });
+    return open;
 }
 
-/// Adds the box rows x columns of whole and ragged blocks to a selection. [first, last) are local indices that start
-/// at a block boundary.
+/// Evenly spaced runs of one dimension of the file.
 struct Stripes {
     hsize_t start, stride, count, block;
 };
+
+/// Where local indices [first, last) stand: the rest of a block, whole blocks, the beginning of a block.
 std::vector<Stripes> stripes(const BlockCyclic& layout, int process, Index first, Index last) {
     std::vector<Stripes> parts;
-    if (first >= last) return parts;
-    const Index whole = (last - first) / layout.block, ragged = (last - first) % layout.block;
-    const auto u = [](Index value) { return static_cast<hsize_t>(value); };
-    if (whole > 0)
-        parts.push_back({u(layout.to_global(first, process)), u(layout.block * layout.processes), u(whole), u(layout.block)});
-    if (ragged > 0)
-        parts.push_back({u(layout.to_global(first + whole * layout.block, process)), 1, 1, u(ragged)});
+    const auto add = [&](Index from, Index count, Index block) {
+        if (count > 0 && block > 0)
+            parts.push_back({static_cast<hsize_t>(layout.to_global(from, process)),
+                             static_cast<hsize_t>(layout.block * layout.processes), static_cast<hsize_t>(count),
+                             static_cast<hsize_t>(block)});
+    };
+    const Index nb = layout.block;
+    const Index head = std::min(last, (first + nb - 1) / nb * nb), tail = std::max(head, last / nb * nb);
+    add(first, 1, head - first);
+    add(head, (tail - head) / nb, nb);
+    add(tail, 1, last - tail);
     return parts;
-}
-
-/// The part of the file that holds local indices [first, last) of the file's first dimension and all of the second.
-Hdf5Handle selection(hid_t data_set, const BlockCyclic& outer, int outer_process, Index first, Index last,
-                     const BlockCyclic& inner, int inner_process) {
-    Hdf5Handle space(H5Dget_space(data_set), H5Sclose);
-    H5Sselect_none(space);
-    for (const Stripes& a : stripes(outer, outer_process, first, last))
-        for (const Stripes& b : stripes(inner, inner_process, 0, inner.local_size(inner_process))) {
-            const hsize_t start[] = {a.start, b.start}, stride[] = {a.stride, b.stride}, count[] = {a.count, b.count},
-                          block[] = {a.block, b.block};
-            H5Sselect_hyperslab(space, H5S_SELECT_OR, start, stride, count, block);
-        }
-    return space;
 }
 
 /// What the file's two dimensions are in the matrix.
@@ -69,12 +74,48 @@ Dimensions dimensions(const DistributedMatrix& matrix, Orientation orientation) 
             matrix.local_rows()};
 }
 
-/// Calls visit(first, last) for panels of whole blocks of the outer dimension, as often on every rank.
+/// The part of a panel's entries in file and memory, or nothing: what a rank without work, or in trouble, takes part with.
+struct Selection {
+    Hdf5Handle file, memory;
+};
+Selection nothing(hid_t set) {
+    Selection none;
+    const hsize_t one = 1;
+    none.file = {H5Dget_space(set), H5Sclose};
+    none.memory = {H5Screate_simple(1, &one, nullptr), H5Sclose};
+    H5Sselect_none(none.file);
+    H5Sselect_none(none.memory);
+    return none;
+}
+Selection select(hid_t set, const Dimensions& d, Index first, Index last, const Hdf5Place& place, const std::string& path) {
+    Selection found = nothing(set);
+    const auto entries = static_cast<hsize_t>((last - first) * d.inner_local);
+    if (entries == 0) return found;
+    for (const Stripes& a : stripes(d.outer, d.outer_process, first, last))
+        for (const Stripes& b : stripes(d.inner, d.inner_process, 0, d.inner_local)) {
+            const hsize_t start[] = {a.start, b.start}, stride[] = {a.stride, b.stride}, count[] = {a.count, b.count},
+                          block[] = {a.block, b.block};
+            check_hdf5(H5Sselect_hyperslab(found.file, H5S_SELECT_OR, start, stride, count, block), place, path,
+                       "selected");
+        }
+    found.memory = {check_hdf5(H5Screate_simple(1, &entries, nullptr), place, path, "selected"), H5Sclose};
+    return found;
+}
+
+/// Visits entries (i, j) of the panel, i in [first, last) rows, in small squares that fit the cache.
 template <class Visit>
-void for_panels(MPI_Comm comm, const Dimensions& d, Index transfer, Visit visit) {
-    const Index inner_bytes = 8 * std::max<Index>(1, d.inner.local_size(0));
-    const Index blocks = std::max<Index>(1, transfer / (inner_bytes * d.outer.block));
-    const Index panel = blocks * d.outer.block;
+void in_squares(Index first, Index last, Index columns, Visit visit) {
+    constexpr Index edge = 32;
+    for (Index i0 = first; i0 < last; i0 += edge)
+        for (Index j0 = 0; j0 < columns; j0 += edge)
+            for (Index j = j0; j < std::min(columns, j0 + edge); ++j)
+                for (Index i = i0; i < std::min(last, i0 + edge); ++i) visit(i, j);
+}
+
+/// Calls visit(first, last) for panels of the outer dimension, as often on every rank, each panel within `bytes`.
+template <class Visit>
+void for_panels(MPI_Comm comm, const Dimensions& d, Index bytes, Visit visit) {
+    const Index panel = std::max<Index>(1, bytes / (8 * std::max<Index>(1, d.inner.local_size(0))));
     const Index panels = max_over_ranks(comm, (d.outer_local + panel - 1) / panel);
     for (Index p = 0; p < panels; ++p) {
         const Index first = std::min(d.outer_local, p * panel);
@@ -82,10 +123,16 @@ void for_panels(MPI_Comm comm, const Dimensions& d, Index transfer, Visit visit)
     }
 }
 
-Hdf5Handle collective_transfer() {
-    Hdf5Handle transfer(H5Pcreate(H5P_DATASET_XFER), H5Pclose);
-    H5Pset_dxpl_mpio(transfer, H5FD_MPIO_COLLECTIVE);
-    return transfer;
+Hdf5Handle collective_transfer(MPI_Comm comm, const Hdf5Place& place, const std::string& path) {
+    return collectively(comm, [&] {
+        Hdf5Handle transfer(check_hdf5(H5Pcreate(H5P_DATASET_XFER), place, path, "transferred"), H5Pclose);
+        check_hdf5(H5Pset_dxpl_mpio(transfer, H5FD_MPIO_COLLECTIVE), place, path, "transferred");
+        return transfer;
+    });
+}
+
+Index panel_bytes(Index transfer, Orientation orientation) {
+    return orientation == Orientation::as_is ? std::min(transfer, largest_copy) : std::min(transfer, largest_transfer);
 }
 
 }  // namespace
@@ -93,45 +140,64 @@ Hdf5Handle collective_transfer() {
 bool write_matrix(const std::filesystem::path& file, const std::string& path, const DistributedMatrix& matrix,
                   Orientation orientation, Index transfer) {
     const MPI_Comm comm = matrix.grid().comm().get();
-    Hdf5Handle handle = open_together(file, comm, true, ExitStatus::output);
-    Hdf5Handle set(H5Dopen2(handle, path.c_str(), H5P_DEFAULT), H5Dclose);
+    const Hdf5Place place{file, ExitStatus::output};
     const Dimensions d = dimensions(matrix, orientation);
-    const Hdf5Handle property = collective_transfer();
+    // A collective open says little about what is wrong, so one rank looks first.
+    collectively(comm, [&] {
+        if (matrix.grid().comm().rank() != 0) return;
+        const auto shape = Hdf5File::open(file, false, place.status).shape(path);
+        if (shape != std::vector<Index>{d.outer.size, d.inner.size})
+            throw Error(place.status, fmt::format("{}: {} has not the shape {} x {} of the matrix", file.string(), path,
+                                                  d.outer.size, d.inner.size));
+    });
+    OpenSet open = open_together(place, path, comm, true);
+    const Hdf5Handle property = collective_transfer(comm, place, path);
     std::vector<double> packed;
     bool collective = true;
-    std::exception_ptr failure;
-    for_panels(comm, d, transfer, [&](Index first, Index last) {
-        const double* from = matrix.data() + first * matrix.lld();
-        if (orientation == Orientation::as_is) {
-            packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
-            for (Index j = 0; j < d.inner_local; ++j)
-                for (Index i = first; i < last; ++i)
+    for_panels(comm, d, panel_bytes(transfer, orientation), [&](Index first, Index last) {
+        std::exception_ptr failure;
+        static constexpr double none = 0;
+        const double* from = &none;
+        Selection selection;
+        try {
+            selection = select(open.set, d, first, last, place, path);
+            if (last > first && d.inner_local > 0) from = matrix.data() + first * matrix.lld();
+            if (orientation == Orientation::as_is && last > first && d.inner_local > 0) {
+                packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
+                in_squares(first, last, d.inner_local, [&](Index i, Index j) {
                     packed[static_cast<std::size_t>((i - first) * d.inner_local + j)] = matrix.data()[i + j * matrix.lld()];
-            from = packed.data();
+                });
+                from = packed.data();
+            }
+        } catch (...) {
+            failure = std::current_exception();
+            selection = nothing(open.set);
+            from = &none;
         }
-        const Hdf5Handle place = selection(set, d.outer, d.outer_process, first, last, d.inner, d.inner_process);
-        const hsize_t count = static_cast<hsize_t>((last - first) * d.inner_local);
-        const Hdf5Handle memory(H5Screate_simple(1, &count, nullptr), H5Sclose);
-        if (count == 0) H5Sselect_none(memory);
-        static constexpr double nothing = 0;
-        if (H5Dwrite(set, H5T_NATIVE_DOUBLE, memory, place, property, count == 0 ? &nothing : from) < 0 && !failure)
-            failure = std::make_exception_ptr(
-                Error(ExitStatus::output, fmt::format("{}: {} cannot be written: {}; check free space",
-                                                      file.string(), path, hdf5_failure())));
-        H5D_mpio_actual_io_mode_t mode = H5D_MPIO_NO_COLLECTIVE;
-        H5Pget_mpio_actual_io_mode(property, &mode);
-        collective = collective && mode != H5D_MPIO_NO_COLLECTIVE;
+        try {
+            check_hdf5(H5Dwrite(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file, property, from), place,
+                       path, "written");
+            H5D_mpio_actual_io_mode_t mode = H5D_MPIO_NO_COLLECTIVE;
+            check_hdf5(H5Pget_mpio_actual_io_mode(property, &mode), place, path, "written");
+            collective = collective && mode != H5D_MPIO_NO_COLLECTIVE;
+        } catch (...) {
+            if (!failure) failure = std::current_exception();
+        }
+        agree_on_failure(comm, failure);
     });
-    if ((set.close() < 0 || handle.close() < 0) && !failure)
-        failure = std::make_exception_ptr(Error(
-            ExitStatus::output, fmt::format("{}: cannot be closed: {}; check free space", file.string(), hdf5_failure())));
-    agree_on_failure(comm, failure);
+    const herr_t set_closed = open.set.close(), file_closed = open.file.close();
+    collectively(comm, [&] {
+        if (set_closed < 0 || file_closed < 0)
+            throw Error(place.status, fmt::format("{}: cannot be closed: {}; check free space", file.string(),
+                                                  hdf5_failure()));
+    });
     return !any_rank(comm, !collective);
 }
 
 DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path, const ProcessGrid& grid,
                               Index block, Orientation orientation, ExitStatus status, Index transfer) {
     const MPI_Comm comm = grid.comm().get();
+    const Hdf5Place place{file, status};
     std::vector<Index> shape = collectively(comm, [&] {
         std::vector<Index> found;
         if (grid.comm().rank() == 0) {
@@ -145,35 +211,47 @@ DistributedMatrix read_matrix(const std::filesystem::path& file, const std::stri
     broadcast(comm, shape, 0);
     if (orientation == Orientation::transposed) std::swap(shape[0], shape[1]);
     DistributedMatrix matrix = collectively(comm, [&] { return DistributedMatrix(grid, shape[0], shape[1], block); });
-    Hdf5Handle handle = open_together(file, comm, false, status);
-    const Hdf5Handle set(H5Dopen2(handle, path.c_str(), H5P_DEFAULT), H5Dclose);
-    const Hdf5Handle type(H5Dget_type(set), H5Tclose);
+    OpenSet open = open_together(place, path, comm, false);
     collectively(comm, [&] {
+        const Hdf5Handle type(check_hdf5(H5Dget_type(open.set), place, path, "described"), H5Tclose);
         const H5T_class_t kind = H5Tget_class(type);
         if (kind != H5T_FLOAT && kind != H5T_INTEGER)
             throw Error(status, fmt::format("{}: {} does not hold numbers", file.string(), path));
     });
     const Dimensions d = dimensions(matrix, orientation);
-    const Hdf5Handle property = collective_transfer();
+    const Hdf5Handle property = collective_transfer(comm, place, path);
     std::vector<double> packed;
-    std::exception_ptr failure;
-    for_panels(comm, d, transfer, [&](Index first, Index last) {
-        const Hdf5Handle place = selection(set, d.outer, d.outer_process, first, last, d.inner, d.inner_process);
-        const hsize_t count = static_cast<hsize_t>((last - first) * d.inner_local);
-        const Hdf5Handle memory(H5Screate_simple(1, &count, nullptr), H5Sclose);
-        if (count == 0) H5Sselect_none(memory);
-        packed.resize(std::max<std::size_t>(1, count));
-        const bool in_place = orientation == Orientation::transposed && count > 0;
-        double* const to = in_place ? matrix.data() + first * matrix.lld() : packed.data();
-        if (H5Dread(set, H5T_NATIVE_DOUBLE, memory, place, property, to) < 0 && !failure)
-            failure = std::make_exception_ptr(
-                Error(status, fmt::format("{}: {} cannot be read: {}", file.string(), path, hdf5_failure())));
-        if (!in_place)
-            for (Index j = 0; j < d.inner_local; ++j)
-                for (Index i = first; i < last; ++i)
-                    matrix.data()[i + j * matrix.lld()] = packed[static_cast<std::size_t>((i - first) * d.inner_local + j)];
+    for_panels(comm, d, panel_bytes(transfer, orientation), [&](Index first, Index last) {
+        std::exception_ptr failure;
+        double none = 0;
+        double* to = &none;
+        Selection selection;
+        bool unpack = false;
+        try {
+            selection = select(open.set, d, first, last, place, path);
+            if (last > first && d.inner_local > 0) {
+                unpack = orientation == Orientation::as_is;
+                if (unpack) packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
+                to = unpack ? packed.data() : matrix.data() + first * matrix.lld();
+            }
+        } catch (...) {
+            failure = std::current_exception();
+            selection = nothing(open.set);
+            unpack = false;
+            to = &none;
+        }
+        try {
+            check_hdf5(H5Dread(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file, property, to), place, path,
+                       "read");
+        } catch (...) {
+            if (!failure) failure = std::current_exception();
+        }
+        agree_on_failure(comm, failure);
+        if (unpack)
+            in_squares(first, last, d.inner_local, [&](Index i, Index j) {
+                matrix.data()[i + j * matrix.lld()] = packed[static_cast<std::size_t>((i - first) * d.inner_local + j)];
+            });
     });
-    agree_on_failure(comm, failure);
     return matrix;
 }
 

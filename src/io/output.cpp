@@ -6,9 +6,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <vector>
 
 #include "tangram/parallel/collective_error.hpp"
 
@@ -49,21 +53,38 @@ void check_folder(const std::filesystem::path& file, double bytes) {
     if (std::filesystem::is_directory(file, code)) refuse(file, "is a folder; change output.path");
     if (access(folder.c_str(), W_OK) != 0)
         refuse(file, fmt::format("folder {} cannot be written ({}); change output.path", folder.string(), std::strerror(errno)));
+    // A rename would replace a file that its owner has protected, and root may write everything.
+    struct stat status {};
+    if (stat(file.c_str(), &status) == 0 && ((status.st_mode & 0222) == 0 || access(file.c_str(), W_OK) != 0))
+        refuse(file, "is there and has no write permission; change output.path, or chmod u+w");
     const auto space = std::filesystem::space(folder, code);
     if (!code && static_cast<double>(space.available) < bytes)
         refuse(file, fmt::format("needs {:.1f} MB, the file system has {:.1f} MB free; make room or change output.path",
                                  bytes / 1e6, static_cast<double>(space.available) / 1e6));
 }
 
-/// The file's blocks from the file system, so that later writes cannot run out of space. File systems that cannot do
-/// it are left as they are.
-void claim_space(const std::filesystem::path& file) {
+/// Blocks for the ranges from the file system, so that later writes cannot run out of space. A file system that promises
+/// nothing (NFS before 4.2, older Lustre) gets zeros to store instead.
+void claim_space(const std::filesystem::path& file, const std::vector<FileRange>& ranges) {
     const Descriptor descriptor(::open(file.c_str(), O_RDWR | O_CLOEXEC));
-    struct stat status {};
-    if (descriptor.id < 0 || fstat(descriptor.id, &status) != 0) refuse(file, std::strerror(errno));
-    if (status.st_size > 0 && fallocate(descriptor.id, 0, 0, status.st_size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-        refuse(file, fmt::format("no space for {} bytes ({}); make room or change output.path", status.st_size,
-                                 std::strerror(errno)));
+    if (descriptor.id < 0) refuse(file, fmt::format("cannot be opened ({})", std::strerror(errno)));
+    for (const FileRange& range : ranges) {
+        const auto no_space = [&](int reason) {
+            refuse(file, fmt::format("no space for {:.1f} MB ({}); make room or change output.path",
+                                     static_cast<double>(range.size) / 1e6, std::strerror(reason)));
+        };
+        if (fallocate(descriptor.id, FALLOC_FL_KEEP_SIZE, range.first, range.size) == 0) continue;
+        if (errno != EOPNOTSUPP && errno != ENOSYS) no_space(errno);
+        const std::vector<char> zeros(std::size_t{1} << 20);
+        for (Index done = 0; done < range.size;) {
+            const auto piece = std::min<std::size_t>(zeros.size(), static_cast<std::size_t>(range.size - done));
+            const ssize_t written = pwrite(descriptor.id, zeros.data(), piece, range.first + done);
+            if (written < 0 && errno == EINTR) continue;
+            if (written <= 0) no_space(written < 0 ? errno : ENOSPC);
+            done += written;
+        }
+        if (fsync(descriptor.id) != 0) no_space(errno);  // network file systems say it only now
+    }
 }
 
 void sync(const std::filesystem::path& path, int flags) {
@@ -80,14 +101,17 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
     collectively(comm_, [&] {
         if (!first_rank_) return;
         std::error_code code;
-        keep = keep && std::filesystem::exists(final_, code);
-        if (keep) bytes += static_cast<double>(std::filesystem::file_size(final_));
+        keep = keep && std::filesystem::is_regular_file(final_, code);
+        if (keep) {
+            Hdf5File::open(final_, false, ExitStatus::output);
+            bytes += static_cast<double>(std::filesystem::file_size(final_));
+        }
+        if (std::filesystem::is_regular_file(partial_, code)) std::filesystem::remove(partial_, code);  // of a dead run
         check_folder(final_, bytes);
         try {
             if (keep) {
-                if (!std::filesystem::copy_file(final_, partial_, std::filesystem::copy_options::overwrite_existing, code))
+                if (!std::filesystem::copy_file(final_, partial_, code))
                     refuse(partial_, fmt::format("cannot be copied from the finished file ({})", code.message()));
-                Hdf5File::open(partial_, true, ExitStatus::output).close();
             } else {
                 Hdf5File::create(partial_).close();
             }
@@ -108,8 +132,9 @@ void StagedFile::write_small(const std::function<void(Hdf5File&)>& write) {
         if (!first_rank_) return;
         Hdf5File file = Hdf5File::open(partial_, true, ExitStatus::output);
         write(file);
+        const std::vector<FileRange> unwritten = file.unwritten();
         file.close();
-        claim_space(partial_);
+        claim_space(partial_, unwritten);
     });
 }
 
@@ -124,6 +149,42 @@ void StagedFile::commit() {
     committed_ = true;
 }
 
+namespace {
+
+std::string read_owner(int descriptor) {
+    char owner[512] = "";
+    const ssize_t length = pread(descriptor, owner, sizeof owner - 1, 0);
+    return {owner, length > 0 ? static_cast<std::size_t>(length) : 0};
+}
+
+std::string host_name() {
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    return host;
+}
+
+constexpr const char* owner_pattern = "host %255[^,], process %ld";
+
+/// For file systems without flock: whether the process that wrote the text may still live.
+bool may_live(const std::string& owner) {
+    char host[256] = "";
+    long process = 0;
+    if (owner.empty()) return false;
+    if (std::sscanf(owner.c_str(), owner_pattern, host, &process) != 2 || host_name() != host) return true;
+    return kill(static_cast<pid_t>(process), 0) == 0 || errno != ESRCH;
+}
+
+std::string start_text() {
+    const std::time_t now = std::time(nullptr);
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    char text[32] = "";
+    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return text;
+}
+
+}  // namespace
+
 OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output) : file_(output.string() + ".lock") {
     collectively(comm, [&] {
         if (!is_first(comm)) return;
@@ -132,28 +193,28 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output) : fil
             Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
             if (descriptor.id < 0)
                 refuse(file_, fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
-            if (flock(descriptor.id, LOCK_EX | LOCK_NB) != 0) {
-                if (errno != EWOULDBLOCK)
-                    refuse(file_, fmt::format("cannot be locked ({}); use a file system with flock", std::strerror(errno)));
-                char owner[256] = "";
-                const ssize_t length = pread(descriptor.id, owner, sizeof owner - 1, 0);
-                const std::string text(owner, length > 0 ? static_cast<std::size_t>(length) : 0);
+            const bool locked = flock(descriptor.id, LOCK_EX | LOCK_NB) == 0;
+            const int reason = locked ? 0 : errno;
+            const std::string owner = read_owner(descriptor.id);
+            if (reason == EWOULDBLOCK)
                 refuse(output, fmt::format("another run is writing it: {}; wait for it or change output.path",
-                                           text.empty() ? "owner not known" : text));
-            }
+                                           owner.empty() ? "owner not known" : owner));
+            if (reason == EINTR) continue;
+            if (!locked && may_live(owner))
+                refuse(output, fmt::format("another run is writing it: {}; if that run is dead, delete {} (this file "
+                                           "system has no flock: {})",
+                                           owner, file_.string(), std::strerror(reason)));
             // The owner before may have removed the name between our open and our lock.
             struct stat ours {}, named {};
             if (fstat(descriptor.id, &ours) != 0 || stat(file_.c_str(), &named) != 0 || ours.st_ino != named.st_ino)
                 continue;
-            char host[256] = "";
-            gethostname(host, sizeof host - 1);
-            const std::string text = fmt::format("host {}, process {}", host, getpid());
+            const std::string text = fmt::format("host {}, process {}, since {}", host_name(), getpid(), start_text());
             if (ftruncate(descriptor.id, 0) != 0 ||
                 pwrite(descriptor.id, text.data(), text.size(), 0) != std::ssize(text)) {
-                const std::string reason = std::strerror(errno);
+                const std::string problem = std::strerror(errno);
                 std::error_code code;
                 std::filesystem::remove(file_, code);
-                refuse(file_, fmt::format("cannot be written ({}); make room or change output.path", reason));
+                refuse(file_, fmt::format("cannot be written ({}); make room or change output.path", problem));
             }
             descriptor_ = std::exchange(descriptor.id, -1);
             return;

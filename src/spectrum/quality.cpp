@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "invariants.hpp"
 #include "lapack.hpp"
 
 namespace tangram {
@@ -79,6 +80,29 @@ double largest_overlap(const DistributedMatrix& V) {
 
 }  // namespace
 
+Invariants Invariants::of(const DistributedMatrix& G) {
+    double sums[3] = {0, 0, 0};
+    for (Index j = 0; j < G.local_columns(); ++j)
+        for (Index i = 0; i < G.local_rows(); ++i) {
+            const double value = G.data()[i + j * G.lld()];
+            sums[2] += value * value;
+            if (G.global_row(i) == G.global_column(j)) {
+                sums[0] += value;
+                sums[1] += std::abs(value);
+            }
+        }
+    sum_over_ranks(G.grid().comm().get(), sums);
+    return {sums[0], sums[1], sums[2]};
+}
+
+double Invariants::trace_error(const std::vector<double>& w) const {
+    return relative(std::accumulate(w.begin(), w.end(), 0.0) - trace, magnitudes);
+}
+
+double Invariants::frobenius_error(const std::vector<double>& w) const {
+    return relative(std::inner_product(w.begin(), w.end(), w.begin(), 0.0) - squares, squares);
+}
+
 double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision) {
     if (descending.empty()) return 0;
     const auto n = static_cast<double>(descending.size());
@@ -95,25 +119,12 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
                            pairs.vectors->block() != G.block())))
         throw Error(ExitStatus::input, fmt::format("{} eigenvalues and their vectors are not those of a {} x {} matrix",
                                                    w.size(), G.rows(), G.columns()));
-    double trace = 0, magnitudes = 0, frobenius = 0;
-    for (Index j = 0; j < G.local_columns(); ++j)
-        for (Index i = 0; i < G.local_rows(); ++i) {
-            const double value = G.data()[i + j * G.lld()];
-            frobenius += value * value;
-            if (G.global_row(i) == G.global_column(j)) {
-                trace += value;
-                magnitudes += std::abs(value);
-            }
-        }
-    double sums[3] = {trace, magnitudes, frobenius};
-    sum_over_ranks(G.grid().comm().get(), sums);
-    const double sum = std::accumulate(w.begin(), w.end(), 0.0);
-    const double squares = std::inner_product(w.begin(), w.end(), w.begin(), 0.0);
+    const Invariants invariants = Invariants::of(G);
     Quality result{std::nullopt,
                    std::nullopt,
-                   relative(sum - sums[0], sums[1]),
-                   relative(squares - sums[2], sums[2]),
-                   noise_floor(w, sums[0], mixed_precision),
+                   invariants.trace_error(w),
+                   invariants.frobenius_error(w),
+                   noise_floor(w, invariants.trace, mixed_precision),
                    std::count_if(w.begin(), w.end(), [](double value) { return value < 0; })};
     if (!pairs.vectors) return result;
     const double scale = w.empty() ? 0.0 : std::max(std::abs(w.front()), std::abs(w.back()));

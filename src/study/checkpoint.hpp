@@ -18,11 +18,9 @@ class GramCheckpoint {
     /// Fills the matrices from the checkpoint, if there is one of these inputs. Collective.
     /// @return whether it did. @throws Error(output) on every rank where it is torn
     bool read(KernelMatrices& matrices) const;
-    /// Removes the file, if any. Local; the first rank.
-    void remove() const;
 
   private:
-    std::filesystem::path file_;
+    std::filesystem::path output_;
     std::string inputs_;
 };
 

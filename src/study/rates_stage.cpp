@@ -8,8 +8,8 @@
 #include <numeric>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
-#include "tangram/parallel/collective_error.hpp"
 #include "tangram/rates/noise.hpp"
 #include "tangram/text/drawing.hpp"
 
@@ -26,33 +26,21 @@ struct Stored {
     bool has_test = false;
 };
 
-Stored read_stored(const std::filesystem::path& file, const ProcessGrid& grid) {
-    const MPI_Comm comm = grid.comm().get();
+Stored read_stored(const std::filesystem::path& name, MPI_Comm comm) {
+    const InputFile file(comm, name, ExitStatus::output);
+    const auto doubles = [&](const char* path) { return file.read([&](const Hdf5File& h5) { return h5.read_doubles(path); }); };
+    const auto labels = [&](const char* path) { return file.read([&](const Hdf5File& h5) { return h5.read_int32(path); }); };
     Stored stored;
-    std::vector<double> scalars(2, 0.0);
-    collectively(comm, [&] {
-        if (grid.comm().rank() != 0) return;
-        const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
-        stored.train_labels = h5.read_int32("/data/train/labels");
-        stored.train_outputs = h5.read_doubles("/kernel/outputs_train");
-        stored.eigenvalues = h5.read_doubles("/spectrum/eigenvalues");
-        stored.output = h5.text_attribute("/kernel", "output");
-        scalars[0] = h5.number_attribute("/spectrum/quality", "noise_floor");
-        if (h5.exists("/kernel/cross")) {
-            scalars[1] = 1;
-            stored.test_labels = h5.read_int32("/data/test/labels");
-            stored.test_outputs = h5.read_doubles("/kernel/outputs_test");
-        }
-    });
-    broadcast(comm, stored.train_labels, 0);
-    broadcast(comm, stored.train_outputs, 0);
-    broadcast(comm, stored.eigenvalues, 0);
-    broadcast(comm, stored.output, 0);
-    broadcast(comm, scalars, 0);
-    broadcast(comm, stored.test_labels, 0);
-    broadcast(comm, stored.test_outputs, 0);
-    stored.noise_floor = scalars[0];
-    stored.has_test = scalars[1] != 0;
+    stored.train_labels = labels("/data/train/labels");
+    stored.train_outputs = doubles("/kernel/outputs_train");
+    stored.eigenvalues = doubles("/spectrum/eigenvalues");
+    stored.output = file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "output"); });
+    stored.noise_floor = file.read([](const Hdf5File& h5) { return h5.number_attribute("/spectrum/quality", "noise_floor"); });
+    stored.has_test = file.read([](const Hdf5File& h5) { return h5.exists("/kernel/cross"); });
+    if (stored.has_test) {
+        stored.test_labels = labels("/data/test/labels");
+        stored.test_outputs = doubles("/kernel/outputs_test");
+    }
     return stored;
 }
 
@@ -144,7 +132,7 @@ std::vector<PolynomialDecay> replicas(const DistributedMatrix& G, Index examples
 RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& grid,
                           std::optional<DistributedMatrix>& gram, std::optional<Eigenpairs>& eigen, const Study& study,
                           const Session& session) {
-    const Stored stored = read_stored(file, grid);
+    const Stored stored = read_stored(file, grid.comm().get());
     if (!eigen || !eigen->vectors) {
         if (!study.spectrum.vectors)
             throw Error(ExitStatus::study, "rates need eigenvectors; set spectrum.vectors = true");

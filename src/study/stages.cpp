@@ -13,6 +13,8 @@
 #include "tangram/arithmetic.hpp"
 #include "tangram/files/hash.hpp"
 #include "tangram/gram/assembly.hpp"
+#include "tangram/io/checkpoint.hpp"
+#include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/architectures.hpp"
@@ -44,13 +46,6 @@ class Fingerprint {
   private:
     std::string text_;
 };
-
-std::filesystem::path existing(const std::filesystem::path& file, const char* what) {
-    std::error_code code;
-    if (!std::filesystem::exists(file, code))
-        throw Error(ExitStatus::output, fmt::format("{}: no such file; run `tangram {}` first", file.string(), what));
-    return file;
-}
 
 void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
     const std::string at = "/data/" + part + "/";
@@ -118,27 +113,25 @@ struct StudyRun::State {
 
     /// Whether a group of the finished file was made from these inputs. Collective.
     bool is_done(const std::string& group, const std::string& inputs) {
-        std::vector<Index> done{0};
-        collectively(comm, [&] {
-            std::error_code code;
-            if (!first_rank || !std::filesystem::exists(output, code)) return;
-            const Hdf5File file = Hdf5File::open(output, false, ExitStatus::output);
-            done[0] = file.has_attribute(group, "inputs") && file.text_attribute(group, "inputs") == inputs ? 1 : 0;
+        if (!exists()) return false;
+        return InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
+            return file.has_attribute(group, "inputs") && file.text_attribute(group, "inputs") == inputs;
         });
-        broadcast(comm, done, 0);
-        return done[0] != 0;
+    }
+    /// Whether there is a finished file. Collective: all ranks do what the first one finds.
+    bool exists() {
+        std::error_code code;
+        return any_rank(comm, first_rank && std::filesystem::exists(output, code));
     }
     /// A text attribute of a group of the finished file; `stage` makes the group. Collective.
     std::string attribute(const std::string& group, const std::string& key, const char* stage) {
-        std::string value = collectively(comm, [&]() -> std::string {
-            if (!first_rank) return "";
-            const Hdf5File file = Hdf5File::open(existing(output, stage), false, ExitStatus::output);
+        if (!exists())
+            throw Error(ExitStatus::output, fmt::format("{}: no such file; run `tangram {}` first", output.string(), stage));
+        return InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
             if (!file.has_attribute(group, key))
                 throw Error(ExitStatus::output, fmt::format("{}: {} is missing; run `tangram {}` first", output.string(), group, stage));
             return file.text_attribute(group, key);
         });
-        broadcast(comm, value, 0);
-        return value;
     }
 
     template <class Real>
@@ -249,7 +242,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     const double writing = max_over_ranks(comm, seconds_since(write_start));
     file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
     file.commit();
-    if (first_rank) checkpoint.remove();
+    remove_checkpoint(output, comm);
     gram_matrix.emplace(std::move(matrices.gram));
     const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
     session.log.say(fmt::format("gram: done in {}, {} resident on the largest rank; written in {}", duration_text(seconds),

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <charconv>
 #include <utility>
 
@@ -216,14 +217,9 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
             options.label_words.empty() ? ids : tokenizer.encode(filled.text, false).ids;
         for (const std::string& word : options.label_words)
             ids.push_back(label_id(tokenizer, plain, filled.text, word, where));
-        if (result.data.examples() == 0) result.label_ids = ids;
-        if (ids != result.label_ids)
-            throw Error(
-                ExitStatus::study,
-                fmt::format(
-                    "data.label_words are other tokens behind {} ({}) than behind the first text drawn "
-                    "({}); end data.template with fixed text",
-                    where, list(tokenizer, ids), list(tokenizer, result.label_ids)));
+        // The tokens cover the text, so one more token is the word's text and the same everywhere.
+        assert(result.data.examples() == 0 || ids == result.label_ids);
+        result.label_ids = std::move(ids);
 
         Encoding encoding = tokenizer.encode(filled.text, true);
         if (truncate(encoding, filled, options, where)) ++result.cut;

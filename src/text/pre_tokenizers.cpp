@@ -58,13 +58,11 @@ PreTokenizer read_pre_tokenizer(const JsonPart& part) {
     if (type == "ByteLevel") return byte_level(part);
     if (type == "Metaspace") return metaspace(part);
     if (type == "Sequence") {
-        const auto& inner = part.list("pretokenizers");
-        if (inner.empty()) return {};
-        PreTokenizer first = read_pre_tokenizer({inner[0], part.file, part.what});
-        if (inner.size() > 1)  // names what stands behind if that is the unknown one
-            read_pre_tokenizer({inner[1], part.file, part.what}),
-                part.refuse("pre_tokenizer \"Sequence\" of several is not supported");
-        return first;
+        std::vector<PreTokenizer> inner;  // all are read, so that an unknown one is named
+        for (const auto& each : part.list("pretokenizers"))
+            inner.push_back(read_pre_tokenizer({each, part.file, part.what}));
+        if (inner.size() > 1) part.refuse("pre_tokenizer \"Sequence\" of several is not supported");
+        return inner.empty() ? PreTokenizer{} : inner.front();
     }
     part.refuse_type();
 }

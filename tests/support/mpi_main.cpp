@@ -1,12 +1,24 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 
 namespace {
 
-/// Prints failures of every rank with its number, and the progress of rank 0 alone; after each test the ranks agree
-/// whether it failed anywhere, so that a failure on one rank is a failure of the program.
+/// Longer than any test takes, shorter than ctest's time-out, which would not say which test hung.
+constexpr unsigned seconds_per_test = 240;
+char hanging_message[256] = "";
+
+void end_hanging_test(int) {
+    [[maybe_unused]] const auto written = write(STDOUT_FILENO, hanging_message, std::strlen(hanging_message));
+    _exit(1);  // mpirun ends the others
+}
+
+/// Prints failures of every rank with its number, and the progress of rank 0 alone. After each test the ranks agree
+/// whether it failed anywhere: a failure on one rank is a failure of the program.
 class RankListener : public ::testing::EmptyTestEventListener {
   public:
     RankListener(int rank, ::testing::TestEventListener* console) : rank_(rank), console_(console) {}
@@ -18,14 +30,23 @@ class RankListener : public ::testing::EmptyTestEventListener {
         std::printf("[rank %d] %s:%d: %s\n", rank_, result.file_name() ? result.file_name() : "?",
                     result.line_number(), result.message());
         std::fflush(stdout);
-        // A fatal failure leaves the test early on this rank alone; the others would wait in the next collective.
+        // A fatal failure or an exception leaves the test early, perhaps on this rank alone; the others would wait in
+        // the next collective call.
         if (result.fatally_failed()) MPI_Abort(MPI_COMM_WORLD, 1);
     }
     void OnTestStart(const ::testing::TestInfo& info) override {
+        std::snprintf(hanging_message, sizeof hanging_message, "[rank %d] %s.%s hangs, ended after %u s\n", rank_,
+                      info.test_suite_name(), info.name(), seconds_per_test);
+        alarm(seconds_per_test);
         if (rank_ == 0) console_->OnTestStart(info);
     }
     void OnTestEnd(const ::testing::TestInfo& info) override {
-        if (rank_ == 0) console_->OnTestEnd(info);
+        int failed = info.result()->Failed() ? 1 : 0, ranks = 0;
+        MPI_Allreduce(&failed, &ranks, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+        alarm(0);
+        if (rank_ != 0) return;
+        if (ranks > 0) std::printf("%s.%s failed on %d ranks\n", info.test_suite_name(), info.name(), ranks);
+        console_->OnTestEnd(info);
     }
     void OnTestIterationEnd(const ::testing::UnitTest& unit_test, int iteration) override {
         if (rank_ == 0) console_->OnTestIterationEnd(unit_test, iteration);
@@ -39,10 +60,11 @@ class RankListener : public ::testing::EmptyTestEventListener {
 }  // namespace
 
 int main(int argc, char** argv) {
-    MPI_Init(&argc, &argv);
+    int provided = 0, rank = 0;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     ::testing::InitGoogleTest(&argc, argv);
-    int rank = 0;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    std::signal(SIGALRM, end_hanging_test);
     auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
     listeners.Append(new RankListener(rank, listeners.Release(listeners.default_result_printer())));
     int failed = RUN_ALL_TESTS();

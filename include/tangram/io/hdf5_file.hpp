@@ -1,6 +1,4 @@
 #pragma once
-#include <hdf5.h>
-
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -8,42 +6,22 @@
 
 #include "tangram/error.hpp"
 #include "tangram/index.hpp"
+#include "tangram/io/hdf5_handle.hpp"
 
 namespace tangram {
 
-/// Owner of one HDF5 identifier; the destructor closes it by `close_by` and never throws.
-class Hdf5Handle {
-  public:
-    Hdf5Handle() = default;
-    Hdf5Handle(hid_t id, herr_t (*close_by)(hid_t)) : id_(id), close_(close_by) {}
-    Hdf5Handle(Hdf5Handle&& other) noexcept : id_(std::exchange(other.id_, H5I_INVALID_HID)), close_(other.close_) {}
-    Hdf5Handle& operator=(Hdf5Handle&& other) noexcept {
-        std::swap(id_, other.id_);
-        std::swap(close_, other.close_);
-        return *this;
-    }
-    ~Hdf5Handle() { close(); }
-    operator hid_t() const noexcept { return id_; }
-    /// Closes now; negative where HDF5 could not.
-    herr_t close() noexcept {
-        const hid_t id = std::exchange(id_, H5I_INVALID_HID);
-        return id >= 0 ? close_(id) : 0;
-    }
-
-  private:
-    hid_t id_ = H5I_INVALID_HID;
-    herr_t (*close_)(hid_t) = nullptr;
-};
-
-/// HDF5's own words for its last failure, innermost first; its automatic printing is off.
-std::string hdf5_failure();
-
-/// One column of a table: a name and as many values as the others.
+/// One column of a table: a name and as many values as the other columns, in one of the three vectors. A column with
+/// all three empty is one of numbers.
 struct TableColumn {
     std::string name;
-    std::vector<double> numbers;     ///< used where texts and integers are empty
+    std::vector<double> numbers;
     std::vector<Index> integers;
     std::vector<std::string> texts;
+};
+
+/// Bytes [first, first + size) of a file.
+struct FileRange {
+    Index first = 0, size = 0;
 };
 
 /// An HDF5 file opened by one process, for everything that is small. Paths are absolute ("/kernel/gram"); groups on the
@@ -55,50 +33,77 @@ class Hdf5File {
     static Hdf5File create(const std::filesystem::path& file);
     /// @param status  of failures: output for files that tangram wrote, input for somebody else's
     static Hdf5File open(const std::filesystem::path& file, bool writable, ExitStatus status);
-    /// Closes; what HDF5 cannot write then is an Error.
+    /// Closes; what HDF5 cannot write then is an Error, and the file on disk is torn.
     void close();
 
     bool exists(const std::string& path) const;
-    void remove(const std::string& path);  ///< a group or data set; nothing where there is none
+    bool is_group(const std::string& path) const;  ///< false where there is nothing, too
+    /// Names of the groups and data sets in a group, in alphabetical order.
+    std::vector<std::string> children(const std::string& path) const;
+    /// Removes a group with all it holds, or a data set; nothing where there is none. The space is used again by what is
+    /// written before close(), never later: remove and write in one go.
+    void remove(const std::string& path);
     std::vector<Index> shape(const std::string& path) const;
 
+    /// Contiguous data sets in place of what is there. An empty shape means one dimension; else its product must be the
+    /// number of values, row-major.
     void write(const std::string& path, const std::vector<double>& values, std::vector<Index> shape = {});
     void write(const std::string& path, const std::vector<std::int32_t>& values);
     void write(const std::string& path, const std::vector<Index>& values);
+    void write(const std::string& path, const std::vector<std::string>& values);  ///< variable-length UTF-8
     /// A compound data set; texts are variable-length UTF-8.
     void write_table(const std::string& path, const std::vector<TableColumn>& columns);
     /// A float64 data set whose entries ranks write later; its space is allocated now, no fill value is written.
     void create_matrix(const std::string& path, Index rows, Index columns);
+    /// Where the matrices stand that create_matrix made since the file was opened: bytes that nothing was written to yet.
+    const std::vector<FileRange>& unwritten() const noexcept { return unwritten_; }
 
     /// Attributes of a group (created where missing) or data set; an old value is replaced.
     void set_attribute(const std::string& path, const std::string& name, double value);
     void set_attribute(const std::string& path, const std::string& name, Index value);
     void set_attribute(const std::string& path, const std::string& name, const std::string& value);
+    void set_attribute(const std::string& path, const std::string& name, const std::vector<double>& values);
     void set_attribute(const std::string& path, const std::string& name, const std::vector<Index>& values);
     void set_attribute(const std::string& path, const std::string& name, const std::vector<std::string>& values);
 
-    std::vector<double> read_doubles(const std::string& path) const;
-    std::vector<std::int32_t> read_int32(const std::string& path) const;
-    std::vector<Index> read_int64(const std::string& path) const;
+    /// Readers say which data set is missing, holds something else, or has not `size` entries where a size is given.
+    /// Integers are read as doubles, never the other way round; any byte order and width.
+    std::vector<double> read_doubles(const std::string& path, Index size = any_size) const;
+    std::vector<std::int32_t> read_int32(const std::string& path, Index size = any_size) const;
+    std::vector<Index> read_int64(const std::string& path, Index size = any_size) const;
+    std::vector<std::string> read_texts(const std::string& path, Index size = any_size) const;
+    /// Columns in the file's order, each in the vector of its type.
+    std::vector<TableColumn> read_table(const std::string& path) const;
+
     bool has_attribute(const std::string& path, const std::string& name) const;
     double number_attribute(const std::string& path, const std::string& name) const;
+    Index integer_attribute(const std::string& path, const std::string& name) const;
     std::string text_attribute(const std::string& path, const std::string& name) const;
+    std::vector<double> numbers_attribute(const std::string& path, const std::string& name) const;
+    std::vector<Index> integers_attribute(const std::string& path, const std::string& name) const;
+    std::vector<std::string> texts_attribute(const std::string& path, const std::string& name) const;
+
+    static constexpr Index any_size = -1;
 
   private:
-    Hdf5File(std::filesystem::path file, ExitStatus status, Hdf5Handle handle);
-    hid_t check(hid_t id, const std::string& path, const char* action) const;
+    Hdf5File(Hdf5Place place, Hdf5Handle handle);
+    hid_t check(hid_t returned, const std::string& path, const char* action) const;
+    [[noreturn]] void refuse(const std::string& path, const std::string& problem) const;
     Hdf5Handle data_set(const std::string& path) const;
     Hdf5Handle create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape, bool allocate);
     Hdf5Handle object(const std::string& path, bool create) const;
-    void write_values(const std::string& path, hid_t type, const void* values, const std::vector<Index>& shape);
+    void write_values(const std::string& path, hid_t type, const void* values, Index size,
+                      const std::vector<Index>& shape);
     void write_attribute(const std::string& path, const std::string& name, hid_t type, Index count, bool scalar,
                          const void* values);
     template <class T>
-    std::vector<T> read_values(const std::string& path, hid_t type) const;
+    std::vector<T> read_values(const std::string& path, hid_t type, Index size) const;
+    template <class T>
+    std::vector<T> read_attribute(const std::string& path, const std::string& name, hid_t type, bool scalar) const;
 
-    std::filesystem::path file_;
-    ExitStatus status_;
+    Hdf5Place place_;
     Hdf5Handle handle_;
+    std::vector<FileRange> unwritten_;
 };
 
 /// "F.h5:/path" as file and path. @throws Error(study) where the colon or the path's slash is missing

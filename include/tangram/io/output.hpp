@@ -15,14 +15,17 @@ class StagedFile {
   public:
     /// @param keep  start as a copy of the finished file, if there is one, so that a stage adds to what others wrote
     /// @param bytes  about how much will be added: refused now where the file system has less free space
+    /// @throws Error(output): folder missing or read-only, a folder or a file without write permission at the final
+    ///         name, too little space, with `keep` a finished file that is torn
     StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool keep, double bytes);
     ~StagedFile();
     StagedFile(const StagedFile&) = delete;
     StagedFile& operator=(const StagedFile&) = delete;
 
     const std::filesystem::path& partial() const noexcept { return partial_; }
-    /// Runs `write` on the first rank with the file open, then claims its space from the file system, so that a full
-    /// disk shows here and not in the middle of a collective transfer.
+    /// Runs `write` on the first rank with the file open, then claims the space of its new matrices from the file system
+    /// (where that cannot promise space, by writing zeros), so that a full disk shows here: in the middle of a collective
+    /// transfer MPI-IO may not even notice it [seen].
     void write_small(const std::function<void(Hdf5File&)>& write);
     /// Syncs file and folder and renames onto the final name.
     void commit();
@@ -34,8 +37,11 @@ class StagedFile {
     bool committed_ = false;
 };
 
-/// `<output>.lock`, held (flock) by the first rank's process while the object lives: a second run on the same output is
-/// refused with the owner's host and process. flock vanishes with its process, so no stale lock stays behind.
+/// `<output>.lock`, held by the first rank's process while the object lives: a second run on the same output is refused
+/// with the owner's host, process and start. The lock is a flock on the file: it vanishes with its process, however that
+/// ends, and NFS and Lustre (mounted with flock) carry it between hosts; the file itself, left by a dead process, means
+/// nothing. Where the file system has no flock, its text counts: a process of this host that is gone (kill 0) is no
+/// owner, any other is, and the message then says which file to delete.
 class OutputLock {
   public:
     /// Collective. @throws Error(output) on every rank: held by another process, or the folder cannot be written

@@ -38,8 +38,10 @@ std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors);
 /// @throws Error on every rank: input if G is not square, holds a non-finite entry or is not symmetric
 ///         (|G_ij - G_ji| > 1e-12 max |G|), naming the first such entry in column order; study if a size exceeds 32 bits
 ///         (the message says how many ranks suffice), before anything is allocated; numerical with the solver's info
-///         where it did not converge or its result is not finite
-/// Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4, elpa 4;
+///         where it did not converge, its result is not finite, or trace and Frobenius norm are not G's; elpa2's vectors
+///         are checked in full, because its two-stage reduction fails silently on some smooth kernels
+/// Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4, elpa1 4,
+/// elpa2 5;
 /// lapack: four whole matrices on the first rank with vectors, one without.
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0);
 

@@ -1,0 +1,21 @@
+#pragma once
+#include <vector>
+
+#include "tangram/parallel/distributed_matrix.hpp"
+
+namespace tangram {
+
+/// What a matrix and its eigenvalues share: sum w = trace G and sum w^2 = ||G||_F^2.
+struct Invariants {
+    double trace;
+    double magnitudes;  ///< sum |G_ii|, the scale of the trace's rounding
+    double squares;     ///< ||G||_F^2
+    /// Collective over G's grid, the same bits on every rank.
+    static Invariants of(const DistributedMatrix& G);
+    /// |sum w - trace G| / sum |G_ii|; absolute where that is zero.
+    double trace_error(const std::vector<double>& w) const;
+    /// |sum w^2 - ||G||_F^2| / ||G||_F^2; absolute where that is zero.
+    double frobenius_error(const std::vector<double>& w) const;
+};
+
+}  // namespace tangram

@@ -1,0 +1,209 @@
+#include "tangram/io/matrix_io.hpp"
+
+#include "scratch.hpp"
+#include "tangram/io/input_file.hpp"
+#include "tangram/io/output.hpp"
+
+namespace tangram {
+namespace {
+
+using namespace testing_io;
+
+/// A data set of NaN, so that an entry that is not written shows.
+void poison(const std::filesystem::path& file, const std::string& path, Index rows, Index columns) {
+    if (rank() == 0) {
+        Hdf5File h5 = Hdf5File::create(file);
+        h5.write(path, std::vector<double>(static_cast<std::size_t>(rows * columns), std::nan("")), {rows, columns});
+        h5.close();
+    }
+    barrier();
+}
+
+/// The file as one process sees it, through HDF5's serial driver, against entry(i, j).
+void expect_in_file(const std::filesystem::path& file, const std::string& path, Index rows, Index columns,
+                    Orientation orientation) {
+    barrier();
+    Index wrong = 0;
+    if (rank() == 0) {
+        const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
+        const bool turned = orientation == Orientation::transposed;
+        const std::vector<Index> expected = turned ? std::vector{columns, rows} : std::vector{rows, columns};
+        EXPECT_EQ(h5.shape(path), expected);
+        const std::vector<double> values = h5.read_doubles(path, rows * columns);
+        for (Index i = 0; i < rows; ++i)
+            for (Index j = 0; j < columns; ++j) {
+                const auto at = static_cast<std::size_t>(turned ? j * rows + i : i * columns + j);
+                if (!(values[at] == entry(i, j))) ++wrong;
+            }
+    }
+    EXPECT_EQ(wrong, 0);
+    barrier();
+}
+
+TEST(MatrixIo, RoundTripsOnEveryGrid) {
+    const Scratch scratch;
+    const auto file = scratch / "m.h5";
+    const auto grids = all_grids();
+    for (const ProcessGrid& grid : grids)
+        for (const Shape& s : shapes)
+            for (const Orientation orientation : {Orientation::as_is, Orientation::transposed})
+                for (const Index transfer : {largest_transfer, Index{200}, Index{1}}) {
+                    SCOPED_TRACE(::testing::Message() << grid.rows() << " x " << grid.columns() << " ranks, " << s.rows << " x "
+                                                      << s.columns << " in " << s.block << ", transfer " << transfer
+                                                      << (orientation == Orientation::as_is ? " as is" : " transposed"));
+                    DistributedMatrix matrix(grid, s.rows, s.columns, s.block);
+                    fill(matrix);
+                    const bool turned = orientation == Orientation::transposed;
+                    poison(file, "/a/m", turned ? s.columns : s.rows, turned ? s.rows : s.columns);
+                    EXPECT_TRUE(write_matrix(file, "/a/m", matrix, orientation, transfer));
+                    expect_in_file(file, "/a/m", s.rows, s.columns, orientation);
+
+                    const Index other_block = s.block + 1;
+                    const DistributedMatrix back =
+                        read_matrix(file, "/a/m", grids.back(), other_block, orientation, ExitStatus::output, transfer);
+                    EXPECT_EQ(back.rows(), s.rows);
+                    EXPECT_EQ(back.columns(), s.columns);
+                    EXPECT_EQ(back.block(), other_block);
+                    EXPECT_EQ(wrong_entries(back), 0);
+                }
+}
+
+TEST(MatrixIo, H5pySeesRowsAsRows) {
+    if (!has_h5py()) GTEST_SKIP() << "/usr/bin/python3 has no h5py";
+    const Scratch scratch;
+    const auto file = scratch / "m.h5";
+    for (const ProcessGrid& grid : all_grids()) {
+        DistributedMatrix matrix(grid, 19, 6, 4);
+        fill(matrix);
+        {
+            StagedFile staged(MPI_COMM_WORLD, file, false, 0);
+            staged.write_small([](Hdf5File& h5) {
+                h5.create_matrix("/plain", 19, 6);
+                h5.create_matrix("/deep/er/turned", 6, 19);
+            });
+            EXPECT_TRUE(write_matrix(staged.partial(), "/plain", matrix, Orientation::as_is));
+            EXPECT_TRUE(write_matrix(staged.partial(), "/deep/er/turned", matrix, Orientation::transposed));
+            staged.commit();
+        }
+        EXPECT_TRUE(python(scratch, file, R"(
+f = h5py.File(sys.argv[1], 'r')
+a, b = f['plain'], f['deep/er/turned']
+assert a.dtype == np.float64 and a.shape == (19, 6) and a.chunks is None, (a.dtype, a.shape)
+assert a[3, 5] == 3005.25 and a[5, 3] == 5003.25 and b[5, 3] == 3005.25 and b[3, 5] == 5003.25
+i, j = np.mgrid[:19, :6]
+assert (a[:] == 1000 * i + j + 0.25).all() and (b[:] == a[:].T).all()
+)"));
+    }
+}
+
+TEST(MatrixIo, ReadsWhatOthersWrite) {
+    if (!has_h5py()) GTEST_SKIP() << "/usr/bin/python3 has no h5py";
+    const Scratch scratch;
+    const auto file = scratch / "theirs.h5";
+    EXPECT_TRUE(python(scratch, file, R"(
+f = h5py.File(sys.argv[1], 'w', libver='latest')
+i, j = np.mgrid[:31, :12]
+a = 1000 * i + j + 0.25
+f['little'] = a
+f['big'] = a.astype('>f8')
+f['single'] = a.astype('f4')
+f.create_dataset('chunked', data=a.astype('>f4'), chunks=(7, 5))
+f.create_dataset('packed', data=a, chunks=(8, 8), compression='gzip', shuffle=True)
+)"));
+    for (const ProcessGrid& grid : all_grids())
+        for (const char* path : {"/little", "/big", "/single", "/chunked", "/packed"}) {
+            SCOPED_TRACE(path);
+            const DistributedMatrix matrix = read_matrix(file, path, grid, 5, Orientation::as_is, ExitStatus::input);
+            EXPECT_EQ(matrix.rows(), 31);
+            EXPECT_EQ(matrix.columns(), 12);
+            EXPECT_EQ(wrong_entries(matrix), 0);
+            const DistributedMatrix turned =
+                read_matrix(file, path, grid, 5, Orientation::transposed, ExitStatus::input);
+            EXPECT_EQ(turned.rows(), 12);
+            EXPECT_EQ(wrong_entries(transpose(turned)), 0);
+        }
+}
+
+TEST(MatrixIo, RefusesOnAllRanks) {
+    const Scratch scratch;
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const auto file = scratch / "m.h5", foreign = scratch / "text.h5", torn = scratch / "torn.h5";
+    if (rank() == 0) {
+        Hdf5File h5 = Hdf5File::create(file);
+        h5.write("/line", std::vector<double>(4, 1.0));
+        h5.write("/square", std::vector<double>(10000, 1.0), {100, 100});
+        h5.write("/words", std::vector<std::string>{"a", "b"});
+        h5.close();
+        std::ofstream(foreign) << "a text, long enough to hold the signature of HDF5 if it were such a file";
+        std::filesystem::copy_file(file, torn);
+        std::filesystem::resize_file(torn, 50000);
+    }
+    barrier();
+    const auto read = [&](const std::filesystem::path& from, const std::string& path) {
+        return caught([&] { read_matrix(from, path, grid, 2, Orientation::as_is, ExitStatus::input); });
+    };
+    Caught problem = read(scratch / "none.h5", "/square");
+    EXPECT_TRUE(problem.status == 3 && problem.says("none.h5: no such file")) << problem.text;
+    problem = read(foreign, "/square");
+    EXPECT_TRUE(problem.status == 3 && problem.says("text.h5: is not an HDF5 file")) << problem.text;
+    problem = read(torn, "/square");
+    EXPECT_TRUE(problem.status == 3 && problem.says("torn.h5: is torn") && problem.says("truncated")) << problem.text;
+    problem = read(scratch / "", "/square");
+    EXPECT_TRUE(problem.status == 3 && problem.says("is a folder")) << problem.text;
+    problem = read(file, "/elsewhere/gram");
+    EXPECT_TRUE(problem.status == 3 && problem.says("/elsewhere/gram is missing")) << problem.text;
+    problem = read(file, "/line");
+    EXPECT_TRUE(problem.status == 3 && problem.says("/line is not a matrix")) << problem.text;
+    problem = read(file, "/");
+    EXPECT_TRUE(problem.status == 3 && problem.says("is a group")) << problem.text;
+    problem = caught([&] { InputFile(MPI_COMM_WORLD, torn, ExitStatus::output); });
+    EXPECT_TRUE(problem.status == 5 && problem.says("torn.h5: is torn")) << problem.text;
+
+    DistributedMatrix matrix(grid, 100, 99, 8);
+    problem = caught([&] { write_matrix(file, "/square", matrix, Orientation::as_is); });
+    EXPECT_TRUE(problem.status == 5 && problem.says("/square has not the shape 100 x 99")) << problem.text;
+    problem = caught([&] { write_matrix(file, "/other", matrix, Orientation::as_is); });
+    EXPECT_TRUE(problem.status == 5 && problem.says("/other is missing")) << problem.text;
+    EXPECT_EQ(caught([&] { read_matrix(file, "/square", grid, 2, Orientation::as_is, ExitStatus::input); }).status, 0);
+}
+
+TEST(MatrixIo, SubCommunicatorsWorkApart) {
+    const Scratch scratch;
+    const Communicator half(MPI_COMM_WORLD, rank() % 2, rank());
+    const ProcessGrid grid = ProcessGrid::most_square(half.get());
+    const auto file = scratch / ("half" + std::to_string(rank() % 2) + ".h5");
+    DistributedMatrix matrix(grid, 12, 12, 5);
+    fill(matrix);
+    {
+        StagedFile staged(half.get(), file, false, 0);
+        staged.write_small([](Hdf5File& h5) { h5.create_matrix("/m", 12, 12); });
+        EXPECT_TRUE(write_matrix(staged.partial(), "/m", matrix, Orientation::as_is));
+        staged.commit();
+    }
+    EXPECT_EQ(wrong_entries(read_matrix(file, "/m", grid, 3, Orientation::as_is, ExitStatus::output)), 0);
+}
+
+TEST(InputFile, TellsEveryRankTheSame) {
+    const Scratch scratch;
+    const auto file = scratch / "small.h5";
+    if (rank() == 0) {
+        Hdf5File h5 = Hdf5File::create(file);
+        h5.write("/g/doubles", std::vector<double>{1.5, -2.5});
+        h5.set_attribute("/g", "name", std::string("größer"));
+        h5.set_attribute("/g", "hosts", std::vector<std::string>{"a", "", "ccc"});
+        h5.close();
+    }
+    barrier();
+    const InputFile input(MPI_COMM_WORLD, file, ExitStatus::input);
+    EXPECT_EQ(input.read([](const Hdf5File& h5) { return h5.read_doubles("/g/doubles", 2); }), (std::vector{1.5, -2.5}));
+    EXPECT_EQ(input.read([](const Hdf5File& h5) { return h5.text_attribute("/g", "name"); }), "größer");
+    EXPECT_EQ(input.read([](const Hdf5File& h5) { return h5.texts_attribute("/g", "hosts"); }),
+              (std::vector<std::string>{"a", "", "ccc"}));
+    EXPECT_TRUE(input.read([](const Hdf5File& h5) { return h5.exists("/g/doubles"); }));
+    const Caught problem =
+        caught([&] { input.read([](const Hdf5File& h5) { return h5.read_doubles("/g/doubles", 3); }); });
+    EXPECT_TRUE(problem.status == 3 && problem.says("has 2 entries, 3 are needed")) << problem.text;
+}
+
+}  // namespace
+}  // namespace tangram

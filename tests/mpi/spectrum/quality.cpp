@@ -1,0 +1,134 @@
+#include "tangram/spectrum/quality.hpp"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "support/mpi_test.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::grid_shapes;
+using testing::world_size;
+
+constexpr double epsilon = std::numeric_limits<double>::epsilon();
+
+template <class Entry>
+DistributedMatrix matrix_of(const ProcessGrid& grid, Index n, Index block, Entry&& entry) {
+    DistributedMatrix matrix(grid, n, n, block);
+    for (Index j = 0; j < matrix.local_columns(); ++j)
+        for (Index i = 0; i < matrix.local_rows(); ++i)
+            matrix.data()[i + j * matrix.lld()] = entry(matrix.global_row(i), matrix.global_column(j));
+    return matrix;
+}
+
+/// A reflection I - 2 u u^T with u_i^2 = 1/n: G = H diag(n, n-1, .. 1) H has H's columns as eigenvectors.
+struct Reflected {
+    Index n;
+    double h(Index i, Index j) const { return (i == j ? 1.0 : 0.0) - 2.0 / static_cast<double>(n); }
+    double w(Index k) const { return static_cast<double>(n - k); }
+    /// sum_k H_ik w_k H_kj, multiplied out: w_i [i = j] - (2/n)(w_i + w_j) + (4/n^2) sum w.
+    double g(Index i, Index j) const {
+        const auto size = static_cast<double>(n);
+        const double sum = size * (size + 1) / 2;
+        return (i == j ? w(i) : 0.0) - 2 / size * (w(i) + w(j)) + 4 / (size * size) * sum;
+    }
+    Eigenpairs pairs(const ProcessGrid& grid, Index block) const {
+        std::vector<double> values(static_cast<std::size_t>(n));
+        for (Index k = 0; k < n; ++k) values[static_cast<std::size_t>(k)] = w(k);
+        return {values, matrix_of(grid, n, block, [&](Index i, Index j) { return h(i, j); }), Solver::lapack, "by hand"};
+    }
+};
+
+void set(DistributedMatrix& matrix, Index i, Index j, double change) {
+    if (matrix.row_layout().owner(i) == matrix.grid().row() && matrix.column_layout().owner(j) == matrix.grid().column())
+        matrix.data()[matrix.row_layout().to_local(i) + matrix.column_layout().to_local(j) * matrix.lld()] += change;
+}
+
+// 600 and 300 take several panels of 256 columns; 5 and 9 leave ranks without anything.
+TEST(Quality, ExactPairsAreGoodAndDamageIsMeasured) {
+    for (const auto& [rows, columns] : grid_shapes(world_size()))
+        for (const auto& [n, block] : std::vector<std::pair<Index, Index>>{{1, 1}, {5, 4}, {9, 16}, {70, 8}, {300, 7}, {600, 64}}) {
+            SCOPED_TRACE(::testing::Message() << n << " in blocks of " << block << " on " << rows << " x " << columns);
+            const ProcessGrid grid(MPI_COMM_WORLD, rows, columns);
+            const Reflected known{n};
+            const DistributedMatrix G = matrix_of(grid, n, block, [&](Index i, Index j) { return known.g(i, j); });
+            Eigenpairs pairs = known.pairs(grid, block);
+            // Products of n terms of size up to w_1 |h|; the entries of G and H themselves are rounded.
+            const double rounding = 10 * static_cast<double>(n) * epsilon;
+            const Quality good = quality(G, pairs, false);
+            EXPECT_TRUE(*good.residual_max <= rounding) << *good.residual_max;
+            EXPECT_TRUE(*good.orthogonality_max <= rounding) << *good.orthogonality_max;
+            EXPECT_TRUE(good.trace_error <= rounding) << good.trace_error;
+            EXPECT_TRUE(good.frobenius_error <= rounding) << good.frobenius_error;
+            EXPECT_EQ(good.negative, 0);
+            if (n < 5) continue;
+
+            // A wrong entry in the last vector: v += d e_i. Its residual is d (G - w I) e_i, the overlaps are d H_ik.
+            const double d = 1e-3;
+            const Index at = n / 2;
+            set(*pairs.vectors, at, n - 1, d);
+            const Quality damaged = quality(G, pairs, false);
+            double residual = 0, overlap = 0;
+            for (Index i = 0; i < n; ++i)
+                residual += std::pow(d * (known.g(i, at) - (i == at ? known.w(n - 1) : 0.0)), 2);
+            for (Index k = 0; k + 1 < n; ++k) overlap = std::max(overlap, std::abs(d * known.h(at, k)));
+            overlap = std::max(overlap, std::abs(2 * d * known.h(at, n - 1) + d * d));
+            EXPECT_NEAR(*damaged.residual_max, std::sqrt(residual) / known.w(0), 1e-3 * rounding + rounding);
+            EXPECT_NEAR(*damaged.orthogonality_max, overlap, rounding);
+
+            // Wrong eigenvalues: the sums notice, the residual of their vector is the error.
+            pairs = known.pairs(grid, block);
+            pairs.values.back() = -0.5;
+            const Quality wrong = quality(G, pairs, false);
+            const double size = static_cast<double>(n);
+            EXPECT_NEAR(wrong.trace_error, 1.5 / (size * (size + 1) / 2), rounding);
+            EXPECT_NEAR(wrong.frobenius_error, 0.75 / (size * (size + 1) * (2 * size + 1) / 6), rounding);
+            EXPECT_NEAR(*wrong.residual_max, 1.5 / size, rounding);
+            EXPECT_EQ(wrong.negative, 1);
+            EXPECT_EQ(wrong.noise_floor, 0.5);
+        }
+}
+
+TEST(Quality, NanIsNeverSmall) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Reflected known{300};
+    const DistributedMatrix G = matrix_of(grid, 300, 16, [&](Index i, Index j) { return known.g(i, j); });
+    for (const Index column : {0, 150, 299}) {
+        Eigenpairs pairs = known.pairs(grid, 16);
+        set(*pairs.vectors, 17, column, std::nan(""));
+        const Quality result = quality(G, pairs, false);
+        EXPECT_TRUE(std::isnan(*result.residual_max)) << *result.residual_max;
+        EXPECT_TRUE(std::isnan(*result.orthogonality_max)) << *result.orthogonality_max;
+    }
+}
+
+TEST(Quality, WithoutVectorsAndOfTheZeroMatrix) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const DistributedMatrix zero(grid, 6, 6, 2);
+    const Quality values = quality(zero, {std::vector<double>(6, 0.0), std::nullopt, Solver::lapack, ""}, true);
+    EXPECT_FALSE(values.residual_max.has_value());
+    EXPECT_FALSE(values.orthogonality_max.has_value());
+    EXPECT_EQ(values.trace_error, 0);
+    EXPECT_EQ(values.frobenius_error, 0);
+    EXPECT_EQ(values.noise_floor, 0);
+    const Quality all = quality(zero, {std::vector<double>(6, 0.0),
+                                       matrix_of(grid, 6, 2, [](Index i, Index j) { return i == j ? 1.0 : 0.0; }),
+                                       Solver::lapack, ""}, false);
+    EXPECT_EQ(*all.residual_max, 0);
+    EXPECT_EQ(*all.orthogonality_max, 0);
+}
+
+TEST(Quality, PairsOfAnotherMatrixAreRefused) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const DistributedMatrix G(grid, 6, 6, 2);
+    testing::expect_error_on_all_ranks(
+        [&] { quality(G, {std::vector<double>(5), std::nullopt, Solver::lapack, ""}, false); }, ExitStatus::input, "5 eigenvalues");
+    testing::expect_error_on_all_ranks(
+        [&] { quality(G, {std::vector<double>(6), DistributedMatrix(grid, 6, 6, 3), Solver::lapack, ""}, false); },
+        ExitStatus::input, "not those of a 6 x 6 matrix");
+}
+
+}  // namespace
+}  // namespace tangram

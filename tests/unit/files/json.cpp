@@ -1,0 +1,59 @@
+#include "tangram/files/json.hpp"
+
+#include <gtest/gtest.h>
+
+#include "support/expect_error.hpp"
+#include "support/temporary_folder.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::expect_error;
+using testing::TemporaryFolder;
+
+std::string nested(std::size_t levels) { return std::string(levels, '[') + std::string(levels, ']'); }
+
+TEST(Json, ReadsAFile) {
+    const TemporaryFolder folder;
+    const nlohmann::json json = read_json(folder.write("a.json", "{\"a\": [1, 2.5, \"\\u00e9\"]}"));
+    EXPECT_EQ(json["a"][0], 1);
+    EXPECT_EQ(json["a"][1], 2.5);
+    EXPECT_EQ(json["a"][2], "\xC3\xA9");
+}
+
+TEST(Json, NamesFileAndByteOfWhatIsNotJson) {
+    const TemporaryFolder folder;
+    const auto read = [&](const std::string& text) { return read_json(folder.write("bad.json", text)); };
+    expect_error(ExitStatus::input, {"bad.json", "byte 6"}, [&] { read("{\"a\":}"); });
+    expect_error(ExitStatus::input, {"bad.json", "byte 1"}, [&] { read(""); });
+    expect_error(ExitStatus::input, {"bad.json", "byte 8"}, [&] { read("{\"a\": 1"); });
+    expect_error(ExitStatus::input, {"bad.json", "not JSON"}, [&] { read("\"\xFF\""); });
+    expect_error(ExitStatus::input, {"bad.json", "float64"}, [&] { read("[1e999]"); });
+}
+
+TEST(Json, RefusesDeepNesting) {
+    const TemporaryFolder folder;
+    EXPECT_NO_THROW(read_json(folder.write("deep.json", nested(200))));
+    expect_error(ExitStatus::input, {"deep.json", "200"},
+                 [&] { read_json(folder.write("deep.json", nested(202))); });
+    expect_error(ExitStatus::input, {"deep.json"},
+                 [&] { read_json(folder.write("deep.json", std::string(5'000'000, '['))); });
+}
+
+TEST(Json, NamesWhatCannotBeRead) {
+    const TemporaryFolder folder;
+    expect_error(ExitStatus::input, {"absent.json", "no such file"},
+                 [&] { read_json(folder.path() / "absent.json"); });
+    expect_error(ExitStatus::input, {folder.path().string(), "not a file"},
+                 [&] { read_json(folder.path()); });
+}
+
+TEST(Json, RefusesKeysThatStandTwiceWhereAsked) {
+    EXPECT_EQ(parse_json("{\"a\": 1, \"a\": 2}", "x")["a"], 2);
+    EXPECT_NO_THROW(parse_json("{\"a\": {\"a\": 1}, \"b\": {\"a\": 2}}", "x", DuplicateKeys::refused));
+    expect_error(ExitStatus::input, {"x", "\"a\""},
+                 [] { parse_json("{\"b\": {}, \"a\": {\"b\": 1}, \"a\": 2}", "x", DuplicateKeys::refused); });
+}
+
+}  // namespace
+}  // namespace tangram

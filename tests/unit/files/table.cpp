@@ -1,0 +1,152 @@
+#include "tangram/files/table.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include "support/expect_error.hpp"
+#include "support/temporary_folder.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::expect_error;
+using testing::TemporaryFolder;
+
+using Row = std::vector<std::string>;
+using Rows = std::vector<Row>;
+
+class Tables : public ::testing::Test {
+  protected:
+    Table read(const std::string& name, const std::string& text) const {
+        return read_table(folder_.write(name, text));
+    }
+    /// Checks that the text is refused with the file's name, the line and a text.
+    void refused(const std::string& name, const std::string& text, const std::string& line,
+                 const std::string& problem) const {
+        expect_error(ExitStatus::input, {name, line, problem}, [&] { read(name, text); });
+    }
+    TemporaryFolder folder_;
+};
+
+TEST_F(Tables, TabSeparated) {
+    const Table table = read("a.tsv", "text\tlabel\n\"he said \"no\", twice \t1\n\t0\n");
+    EXPECT_EQ(table.columns, (Row{"text", "label"}));
+    EXPECT_EQ(table.rows, (Rows{{"\"he said \"no\", twice ", "1"}, {"", "0"}}));
+    EXPECT_EQ(table.line_of(1), 3);
+    EXPECT_EQ(table.column("label"), 1U);
+}
+
+TEST_F(Tables, LineEndsByteOrderMarkAndLastLines) {
+    const Rows rows{{"a", "b"}, {"c", "d"}};
+    for (const std::string& s : {std::string("\t"), std::string(",")})
+        for (const std::string& end : {std::string("\n"), std::string("\r\n")})
+            for (const std::string& front : {std::string(), std::string("\xEF\xBB\xBF")})
+                for (const std::string& last : {std::string(), end, end + end}) {
+                    const std::string text = fmt::format("{0}x{1}y{2}a{1}b{2}c{1}d{3}", front, s, end, last);
+                    const Table table = read(s == "," ? "t.csv" : "t.tsv", text);
+                    EXPECT_EQ(table.columns, (Row{"x", "y"})) << text;
+                    EXPECT_EQ(table.rows, rows) << text;
+                    EXPECT_EQ(table.lines, (std::vector<Index>{2, 3})) << text;
+                }
+    EXPECT_EQ(read("t.csv", "x,y\na,b\r").rows, (Rows{{"a", "b"}}));
+}
+
+TEST_F(Tables, CommaSeparatedByRfc4180) {
+    const Table table = read("a.csv",
+                             "text,label\n"
+                             "\"two\r\nlines, with a \"\"quote\"\"\",1\n"
+                             "\"\",2\n"
+                             ",3\n"
+                             "\"\"\"\",\"4\"\n"
+                             " spaces kept , 5\n"
+                             "tab\tkept,6\r\n");
+    EXPECT_EQ(table.rows, (Rows{{"two\r\nlines, with a \"quote\"", "1"},
+                                {"", "2"},
+                                {"", "3"},
+                                {"\"", "4"},
+                                {" spaces kept ", " 5"},
+                                {"tab\tkept", "6"}}));
+    EXPECT_EQ(table.lines, (std::vector<Index>{2, 4, 5, 6, 7, 8}));
+    EXPECT_EQ(read("one.csv", "text\n\"\"\nb\n").rows, (Rows{{""}, {"b"}}));
+    EXPECT_EQ(read("quoted.csv", "\"a,b\",\"c\"\n1,2\n").columns, (Row{"a,b", "c"}));
+    EXPECT_EQ(read("last.csv", "a,b\n1,\"2\"").rows, (Rows{{"1", "2"}}));
+}
+
+TEST_F(Tables, JsonLines) {
+    const Table table =
+        read("a.jsonl",
+             "{\"text\": \"line\\nbreak \\u00e9\", \"label\": 1, \"score\": 0.5, \"meta\": {\"a\": 1}}\r\n"
+             "{\"label\": -2, \"text\": \"\", \"score\": true, \"meta\": null, \"more\": 1}\n\n");
+    EXPECT_EQ(table.rows[0][table.column("text")], "line\nbreak \xC3\xA9");
+    EXPECT_EQ(table.rows[0][table.column("label")], "1");
+    EXPECT_EQ(table.rows[1][table.column("label")], "-2");
+    EXPECT_EQ(table.rows[0][table.column("score")], "0.5");
+    EXPECT_EQ(table.rows[1][table.column("score")], "true");
+    EXPECT_EQ(table.line_of(1), 2);
+    expect_error(ExitStatus::input, {"a.jsonl", "line 1", "meta"}, [&] { table.column("meta"); });
+    refused("b.jsonl", "{\"text\": \"a\"}\n{\"label\": 1}\n", "line 2", "\"text\" is missing");
+    refused("b.jsonl", "{\"text\": \"a\"}\n[1]\n", "line 2", "object");
+    refused("b.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "line 2", "not JSON at byte");
+    refused("b.jsonl", "{\"text\": \"a\"}\n" + std::string(100'000, '[') + "\n", "line 2", "deep");
+    refused("b.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n", "line 2", "not JSON");
+}
+
+TEST_F(Tables, WrongNumberOfFieldsNamesTheLine) {
+    refused("a.tsv", "x\ty\n1\t2\n1\t2\t3\n", "line 3", "3 fields, the header has 2");
+    refused("a.tsv", "x\ty\n1\n", "line 2", "1 fields");
+    refused("a.csv", "x,y\n\"two\nlines\",2\n1,2,3\n", "line 4", "3 fields");
+    refused("a.csv", "x,y\n1,2\n\"two\nlines\"\n", "line 3", "1 fields");
+}
+
+TEST_F(Tables, EmptyLinesBetweenRows) {
+    refused("a.tsv", "x\ty\n1\t2\n\n\n3\t4\n", "line 3", "empty line");
+    refused("a.csv", "x,y\n1,2\n\n3,4\n", "line 3", "empty line");
+    refused("a.tsv", "\nx\ty\n1\t2\n", "line 1", "empty line");
+    refused("a.jsonl", "{\"x\": 1}\n\n{\"x\": 1}\n", "line 2", "empty line");
+}
+
+TEST_F(Tables, QuotesThatDoNotFit) {
+    refused("a.csv", "x,y\n1,2\n\"never\nclosed,2\n3,4\n", "line 3", "never closed");
+    refused("a.csv", "x,y\n\"a\nb\",2\nin\"side,2\n", "line 4", "quote inside");
+    refused("a.csv", "x,y\n\"a\"b,2\n", "line 2", "behind a closing quote");
+    refused("a.csv", "x,y\n\"a\" \"b\",2\n", "line 2", "behind a closing quote");
+}
+
+TEST_F(Tables, Utf8) {
+    for (const std::string& bad :
+         std::vector<std::string>{"\xFF", "\xC3", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82",
+                                  "\x80", "\xF8\x88\x80\x80\x80"}) {
+        refused("a.tsv", fmt::format("x\ty\n1\t2\n3\t{}\n", bad), "line 3", "UTF-8");
+        EXPECT_FALSE(is_utf8(bad));
+        EXPECT_FALSE(is_utf8(fmt::format("a{}b", bad)));
+    }
+    for (const std::string& good :
+         std::vector<std::string>{"", "a", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF",
+                                  "\xEE\x80\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"})
+        EXPECT_TRUE(is_utf8(good));
+    EXPECT_FALSE(is_utf8(std::string_view("\xC3\xA9", 1)));  // nothing behind the end is read
+    refused("a.csv", "x,y\n\"a\n\xFF\",2\n", "line 3", "UTF-8");
+}
+
+TEST_F(Tables, FilesThatAreNoTables) {
+    refused("a.tsv", "", "a.tsv", "is empty");
+    refused("a.tsv", "\xEF\xBB\xBF", "a.tsv", "is empty");
+    refused("a.tsv", "x\ty\n", "a.tsv", "no rows");
+    refused("a.csv", "x,y", "a.csv", "no rows");
+    refused("a.jsonl", "\n\n", "a.jsonl", "no rows");
+    refused("a.tsv", "x\ty\tx\n1\t2\t3\n", "line 1", "\"x\" stands there twice");
+    refused("a.parquet", "x", ".parquet", ".jsonl");
+    refused("noending", "x", "noending", "not supported");
+    expect_error(ExitStatus::input, {"absent.tsv", "no such file"},
+                 [&] { read_table(folder_.path() / "absent.tsv"); });
+}
+
+TEST_F(Tables, UnknownColumnsNameTheNearest) {
+    const Table table = read("a.tsv", "sentence\tlabel\na\t1\n");
+    expect_error(ExitStatus::input, {"a.tsv", "\"sentance\"", "\"sentence\""},
+                 [&] { table.column("sentance"); });
+}
+
+}  // namespace
+}  // namespace tangram

@@ -1,0 +1,205 @@
+#include "tangram/io/hdf5_file.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+
+namespace tangram {
+namespace {
+
+class Hdf5FileTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (std::filesystem::temp_directory_path() / "tangram-hdf5-XXXXXX").string();
+        ASSERT_NE(mkdtemp(name.data()), nullptr);
+        folder_ = name;
+    }
+    void TearDown() override { std::filesystem::remove_all(folder_); }
+
+    static bool has_h5py() { return std::system("/usr/bin/python3 -c 'import h5py' >/dev/null 2>&1") == 0; }
+    /// The program sees the file as f and checks by assert.
+    bool python(const std::string& mode, const std::string& text) const {
+        std::ofstream(folder_ / "check.py") << "import sys, h5py, numpy as np\nf = h5py.File(sys.argv[1], '" << mode << "')\n" << text;
+        return std::system(("/usr/bin/python3 " + (folder_ / "check.py").string() + " " + file().string()).c_str()) == 0;
+    }
+    std::filesystem::path file() const { return folder_ / "f.h5"; }
+
+    std::filesystem::path folder_;
+};
+
+/// The message of the Error that `work` throws, behind its status; empty where it throws none.
+template <class Work>
+std::string refusal(Work work) {
+    try {
+        work();
+    } catch (const Error& e) {
+        return std::to_string(static_cast<int>(e.status())) + " " + e.what();
+    }
+    return "";
+}
+bool has(const std::string& text, const std::string& words) { return text.find(words) != std::string::npos; }
+
+void write_everything(const std::filesystem::path& file) {
+    Hdf5File h5 = Hdf5File::create(file);
+    h5.set_attribute("/", "schema_version", Index{3});
+    h5.set_attribute("/a/b", "number", 0.1);
+    h5.set_attribute("/a/b", "infinite", std::numeric_limits<double>::infinity());
+    h5.set_attribute("/a/b", "long", Index{1} << 60);
+    h5.set_attribute("/a/b", "text", std::string("naïve\n\"quoted\""));
+    h5.set_attribute("/a/b", "empty", std::string());
+    h5.set_attribute("/a/b", "numbers", std::vector<double>(20000, 0.5));  // 160 kB: one per rank of a large run
+    h5.set_attribute("/a/b", "integers", std::vector<Index>{2, 3});
+    h5.set_attribute("/a/b", "texts", std::vector<std::string>{"head", "", "Straße"});
+    h5.set_attribute("/a/b", "none", std::vector<std::string>{});
+    h5.set_attribute("/a/b", "twice", 1.0);
+    h5.set_attribute("/a/b", "twice", std::string("replaced"));
+    h5.write("/v/doubles", std::vector<double>{1, 2, 3, 4, 5, 6}, {2, 3});
+    h5.write("/v/int32", std::vector<std::int32_t>{-1, 7});
+    h5.write("/v/int64", std::vector<Index>{Index{1} << 40});
+    h5.write("/v/texts", std::vector<std::string>{"ä", "bc"});
+    h5.write("/v/empty", std::vector<double>{});
+    h5.write_table("/t", {{"name", {}, {}, {"first", "zweites"}}, {"size", {}, {3, 4}, {}}, {"share", {0.25, 0.75}, {}, {}}});
+    h5.close();
+}
+
+TEST_F(Hdf5FileTest, ReadsWhatItWrote) {
+    write_everything(file());
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::output);
+    EXPECT_EQ(h5.integer_attribute("/", "schema_version"), 3);
+    EXPECT_EQ(h5.number_attribute("/", "schema_version"), 3.0);
+    EXPECT_EQ(h5.number_attribute("/a/b", "number"), 0.1);
+    EXPECT_EQ(h5.integer_attribute("/a/b", "long"), Index{1} << 60);
+    EXPECT_EQ(h5.text_attribute("/a/b", "text"), "naïve\n\"quoted\"");
+    EXPECT_EQ(h5.text_attribute("/a/b", "empty"), "");
+    EXPECT_EQ(h5.text_attribute("/a/b", "twice"), "replaced");
+    EXPECT_EQ(h5.numbers_attribute("/a/b", "numbers"), std::vector<double>(20000, 0.5));
+    EXPECT_EQ(h5.integers_attribute("/a/b", "integers"), (std::vector<Index>{2, 3}));
+    EXPECT_EQ(h5.texts_attribute("/a/b", "texts"), (std::vector<std::string>{"head", "", "Straße"}));
+    EXPECT_TRUE(h5.texts_attribute("/a/b", "none").empty());
+    EXPECT_EQ(h5.shape("/v/doubles"), (std::vector<Index>{2, 3}));
+    EXPECT_EQ(h5.read_doubles("/v/doubles", 6), (std::vector<double>{1, 2, 3, 4, 5, 6}));
+    EXPECT_EQ(h5.read_doubles("/v/int32"), (std::vector<double>{-1, 7}));
+    EXPECT_EQ(h5.read_int32("/v/int32"), (std::vector<std::int32_t>{-1, 7}));
+    EXPECT_EQ(h5.read_int64("/v/int64"), std::vector<Index>{Index{1} << 40});
+    EXPECT_EQ(h5.read_texts("/v/texts", 2), (std::vector<std::string>{"ä", "bc"}));
+    EXPECT_TRUE(h5.read_doubles("/v/empty", 0).empty());
+    const auto table = h5.read_table("/t");
+    ASSERT_EQ(table.size(), 3u);
+    EXPECT_EQ(table[0].name, "name");
+    EXPECT_EQ(table[0].texts, (std::vector<std::string>{"first", "zweites"}));
+    EXPECT_EQ(table[1].integers, (std::vector<Index>{3, 4}));
+    EXPECT_EQ(table[2].numbers, (std::vector<double>{0.25, 0.75}));
+    EXPECT_EQ(h5.children("/"), (std::vector<std::string>{"a", "t", "v"}));
+    EXPECT_TRUE(h5.exists("/v/texts") && h5.exists("/a") && h5.exists("/"));
+    EXPECT_FALSE(h5.exists("/v/other") || h5.exists("/other/v") || h5.exists("/t/name"));
+    EXPECT_TRUE(h5.is_group("/a/b") && h5.is_group("/"));
+    EXPECT_FALSE(h5.is_group("/t") || h5.is_group("/none"));
+    EXPECT_TRUE(h5.has_attribute("/a/b", "none"));
+    EXPECT_FALSE(h5.has_attribute("/a/b", "other") || h5.has_attribute("/other", "none"));
+}
+
+TEST_F(Hdf5FileTest, H5pySeesTypesThatAUserExpects) {
+    if (!has_h5py()) GTEST_SKIP() << "/usr/bin/python3 has no h5py";
+    write_everything(file());
+    EXPECT_TRUE(python("r", R"(
+a = f['a/b'].attrs
+assert f.attrs['schema_version'] == 3 and isinstance(f.attrs['schema_version'], np.int64)
+assert a['number'] == 0.1 and isinstance(a['number'], np.float64) and np.isinf(a['infinite'])
+assert a['long'] == 2**60
+assert isinstance(a['text'], str) and a['text'] == 'na\u00efve\n"quoted"' and a['empty'] == '' and a['twice'] == 'replaced'
+assert a['numbers'].shape == (20000,) and (a['numbers'] == 0.5).all()
+assert a['integers'].dtype == np.int64 and list(a['integers']) == [2, 3]
+assert list(a['texts']) == ['head', '', 'Stra\u00dfe'] and all(isinstance(x, str) for x in a['texts'])
+assert a['none'].shape == (0,)
+v = f['v']
+assert v['doubles'].dtype == np.float64 and v['doubles'][:].tolist() == [[1, 2, 3], [4, 5, 6]]
+assert v['int32'].dtype == np.int32 and v['int64'].dtype == np.int64 and v['int64'][0] == 2**40
+assert v['texts'].asstr()[:].tolist() == ['\u00e4', 'bc'] and v['empty'].shape == (0,)
+t = f['t']
+assert t.dtype.names == ('name', 'size', 'share') and t.shape == (2,)
+assert [x.decode() for x in t['name']] == ['first', 'zweites'] and h5py.check_string_dtype(t.dtype['name']).encoding == 'utf-8'
+assert t['size'].dtype == np.int64 and t['size'].tolist() == [3, 4] and t['share'].tolist() == [0.25, 0.75]
+)"));
+}
+
+TEST_F(Hdf5FileTest, ReadsWhatH5pyWrites) {
+    if (!has_h5py()) GTEST_SKIP() << "/usr/bin/python3 has no h5py";
+    ASSERT_TRUE(python("w", R"(
+f.attrs['str'] = 'word'
+f.attrs['bytes'] = np.bytes_('fixed')
+f.attrs['int32'] = np.int32(5)
+f.attrs['one'] = np.array([2.5], '>f4')
+f.attrs['list'] = ['a', 'b']
+f.attrs['two'] = [1, 2]
+f['token_ids'] = np.array([1, 2, 3], '>i2')
+f['wide'] = np.array([2**40])
+f['words'] = np.array([b'ab', b'c'])
+t = np.zeros(2, dtype=[('name', 'S5'), ('n', 'i2'), ('x', '>f4')]); t['name'] = [b'first', b'b']; t['n'] = [1, 2]; t['x'] = [0.5, 1.5]
+f['table'] = t
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    EXPECT_EQ(h5.text_attribute("/", "str"), "word");
+    EXPECT_EQ(h5.text_attribute("/", "bytes"), "fixed");
+    EXPECT_EQ(h5.integer_attribute("/", "int32"), 5);
+    EXPECT_EQ(h5.number_attribute("/", "one"), 2.5);
+    EXPECT_EQ(h5.texts_attribute("/", "list"), (std::vector<std::string>{"a", "b"}));
+    EXPECT_EQ(h5.read_int32("/token_ids"), (std::vector<std::int32_t>{1, 2, 3}));
+    EXPECT_EQ(h5.read_texts("/words"), (std::vector<std::string>{"ab", "c"}));
+    const auto table = h5.read_table("/table");
+    ASSERT_EQ(table.size(), 3u);
+    EXPECT_EQ(table[0].texts, (std::vector<std::string>{"first", "b"}));
+    EXPECT_EQ(table[1].integers, (std::vector<Index>{1, 2}));
+    EXPECT_EQ(table[2].numbers, (std::vector<double>{0.5, 1.5}));
+    EXPECT_TRUE(has(refusal([&] { h5.number_attribute("/", "two"); }), "3 " + file().string() + ": /@two has 2 values"));
+    EXPECT_TRUE(has(refusal([&] { h5.number_attribute("/", "str"); }), "is not a number"));
+    EXPECT_TRUE(has(refusal([&] { h5.integer_attribute("/", "one"); }), "is not an integer"));
+    EXPECT_TRUE(has(refusal([&] { h5.text_attribute("/", "int32"); }), "is not a text"));
+    EXPECT_TRUE(has(refusal([&] { h5.text_attribute("/", "gone"); }), "/@gone is missing"));
+    EXPECT_TRUE(has(refusal([&] { h5.read_int32("/wide"); }), "no 32-bit integer"));
+    EXPECT_TRUE(has(refusal([&] { h5.read_table("/wide"); }), "is not a table"));
+    EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/words"); }), "does not hold numbers"));
+}
+
+TEST_F(Hdf5FileTest, RefusalsNameFileAndPath) {
+    write_everything(file());
+    Hdf5File h5 = Hdf5File::open(file(), true, ExitStatus::output);
+    EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/v/none"); }), "5 " + file().string() + ": /v/none is missing"));
+    EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/v"); }), "/v is a group"));
+    EXPECT_TRUE(has(refusal([&] { h5.read_int64("/v/doubles"); }), "integers are needed"));
+    EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/v/doubles", 5); }), "has 6 entries, 5 are needed"));
+    EXPECT_TRUE(has(refusal([&] { h5.children("/t"); }), "/t is not a group"));
+    EXPECT_TRUE(has(refusal([&] { h5.children("/none"); }), "/none is missing"));
+    EXPECT_TRUE(has(refusal([&] { h5.write("/x", std::vector<double>{1, 2, 3}, {2, 2}); }), "room for 4 values, 3 are given"));
+    EXPECT_TRUE(has(refusal([&] { h5.write_table("/x", {{"a", {1, 2}, {}, {}}, {"b", {1}, {}, {}}}); }), "column b has 1 values"));
+    EXPECT_TRUE(has(refusal([&] { h5.write("/t/below", std::vector<double>{1}); }), "/t/below cannot be created: "));
+    EXPECT_FALSE(h5.exists("/x"));
+    h5.close();
+    const auto open = [&](const std::string& name) {
+        return refusal([&] { Hdf5File::open(folder_ / name, false, ExitStatus::input); });
+    };
+    EXPECT_TRUE(has(open("none.h5"), "none.h5: no such file"));
+    EXPECT_TRUE(has(open(""), "is a folder"));
+    std::ofstream(folder_ / "empty.h5");
+    EXPECT_TRUE(has(open("empty.h5"), "empty.h5: is not an HDF5 file"));
+    std::filesystem::resize_file(file(), std::filesystem::file_size(file()) - 1000);
+    EXPECT_TRUE(has(open("f.h5"), "f.h5: is torn or locked: truncated file"));
+    EXPECT_TRUE(has(refusal([&] { Hdf5File::create(folder_ / "none/f.h5"); }), "5 "));
+}
+
+TEST(FileAndPath, AreSplitAtTheLastColonBeforeASlash) {
+    using Pair = std::pair<std::filesystem::path, std::string>;
+    EXPECT_EQ(file_and_path("F.h5:/kernel/gram"), (Pair{"F.h5", "/kernel/gram"}));
+    EXPECT_EQ(file_and_path("/data/run:3/F.h5:/g"), (Pair{"/data/run:3/F.h5", "/g"}));
+    EXPECT_EQ(file_and_path("a:/b:/c"), (Pair{"a:/b", "/c"}));
+    for (const char* wrong : {"F.h5", "F.h5:", "F.h5:/", ":/g", "F.h5:gram", ""}) {
+        const std::string text = refusal([&] { file_and_path(wrong); });
+        EXPECT_TRUE(has(text, "2 \"" + std::string(wrong) + "\" is not FILE.h5:/path")) << wrong << ": " << text;
+    }
+}
+
+}  // namespace
+}  // namespace tangram

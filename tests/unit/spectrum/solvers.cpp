@@ -1,0 +1,125 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <regex>
+
+#include "tangram/error.hpp"
+#include "tangram/spectrum/eigenpairs.hpp"
+#include "tangram/spectrum/quality.hpp"
+
+namespace tangram {
+namespace {
+
+template <class Call>
+std::string refusal(Call&& call) {
+    try {
+        call();
+    } catch (const Error& e) {
+        EXPECT_EQ(e.status(), ExitStatus::study);
+        return e.what();
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return "";
+}
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(Names, RoundTrip) {
+    EXPECT_EQ(solver_by_name("auto"), Solver::automatic);
+    EXPECT_EQ(solver_by_name("lapack"), Solver::lapack);
+    EXPECT_EQ(solver_by_name("scalapack-dc"), Solver::scalapack_dc);
+    EXPECT_EQ(solver_by_name("scalapack-mrrr"), Solver::scalapack_mrrr);
+    for (const Solver solver : solvers()) EXPECT_EQ(solver_by_name(name(solver)), solver);
+}
+
+TEST(Names, UnknownAndMissingAreRefusedWithTheList) {
+    const std::string unknown = refusal([] { solver_by_name("scalapack"); });
+    EXPECT_TRUE(holds(unknown, "\"scalapack\" is unknown")) << unknown;
+    EXPECT_TRUE(holds(unknown, "\"scalapack-mrrr\"")) << unknown;
+    const std::string later = refusal([] { solver_by_name("lanczos"); });
+    EXPECT_TRUE(holds(later, "not part of this version")) << later;
+    const auto list = solvers();
+    if (std::find(list.begin(), list.end(), Solver::elpa1) == list.end()) {
+        EXPECT_TRUE(holds(refusal([] { solver_by_name("elpa1"); }), "built without ELPA"));
+    } else {
+        EXPECT_EQ(solver_by_name("elpa2"), Solver::elpa2);
+    }
+}
+
+TEST(Choice, GivesASolverOfThisBuildAndAReason) {
+    const auto list = solvers();
+    for (const Index n : {1, 100, 1000, 3000, 10000, 100000})
+        for (const int ranks : {1, 2, 3, 16, 1024})
+            for (const bool vectors : {false, true}) {
+                const auto [solver, reason] = choose_solver(n, ranks, vectors);
+                EXPECT_NE(std::find(list.begin(), list.end(), solver), list.end());
+                EXPECT_TRUE(holds(reason, "auto")) << reason;
+                if (solver == Solver::lapack) {
+                    EXPECT_NO_THROW(check_lapack_size(n, vectors));
+                }
+            }
+}
+
+// By hand, n = 128, nb = 70 on 2 x 2: np0 = nq0 = 70; 512 + (768 + 9800) + 70 * 140 + 140 * 70 + 4900.
+TEST(Workspace, LessonOneByHand) {
+    EXPECT_EQ(pdsyevd_workspace(128, 70, 2, 2), 512 + (768 + 9800) + 9800 + 9800 + 4900);
+    // n = 13, nb = 8 on 3 x 2: np0 = 8, nq0 = 8; the two maxima are 8 * 16 and 128.
+    EXPECT_EQ(pdsyevd_workspace(13, 8, 3, 2), 52 + (78 + 128) + 128 + 128 + 64);
+    // n = 1, nb = 1: max(1, 1 * 2) and max(0, 2).
+    EXPECT_EQ(pdsyevd_workspace(1, 1, 1, 1), 4 + (6 + 2) + 2 + 2 + 1);
+}
+
+TEST(Workspace, CountsBeyondThirtyTwoBits) {
+    // 3 n^2 and terms of n nb: a wrapped count would be small or negative.
+    const Index n = 100000;
+    EXPECT_GT(pdsyevd_workspace(n, 64, 1, 1), 3 * n * n);
+    EXPECT_LT(pdsyevd_workspace(n, 64, 1, 1), 3 * n * n + 1000 * n);
+    EXPECT_GT(pdsyevr_workspace(n, 64, 1, 1), 2 * n * n);
+}
+
+// Lesson 3: refused without allocating anything, and the number of ranks in the message does suffice, one less does not.
+TEST(Workspace, TooFewRanksAreToldHowManyWouldDo) {
+    const std::vector<std::pair<Index (*)(Index, Index, int, int), Index>> cases{
+        {pdsyevd_workspace, 32767}, {pdsyevd_workspace, 100000}, {pdsyevr_workspace, 65536}, {pdsyevr_workspace, 200000}};
+    for (const auto& [workspace, n] : cases) {
+        const std::string text = refusal([&, w = workspace, size = n] { check_scalapack_size(size, 1, 1, w); });
+        std::smatch match;
+        ASSERT_TRUE(std::regex_search(text, match, std::regex("use (\\d+) ranks"))) << text;
+        const int enough = std::stoi(match[1]);
+        const auto most_square = [](int ranks) {
+            int rows = 1;
+            for (int p = 1; p * p <= ranks; ++p)
+                if (ranks % p == 0) rows = p;
+            return std::pair{rows, ranks / rows};
+        };
+        const auto [rows, columns] = most_square(enough);
+        EXPECT_NO_THROW(check_scalapack_size(n, rows, columns, workspace)) << text;
+        const auto [fewer_rows, fewer_columns] = most_square(enough - 1);
+        EXPECT_THROW(check_scalapack_size(n, fewer_rows, fewer_columns, workspace), Error) << text;
+        // Lesson 3's rule of thumb: about n^2 / 2^30 ranks, 1.4 times that for pdsyevd's three local matrices.
+        const double rule = static_cast<double>(n) * static_cast<double>(n) / 1073741824.0;
+        EXPECT_LE(enough, 2 * rule + 2) << text;
+    }
+    EXPECT_NO_THROW(check_scalapack_size(20000, 1, 1, pdsyevd_workspace));
+}
+
+TEST(Workspace, LapackOnOneRank) {
+    // 1 + 6n + 2n^2 <= 2^31 - 1 up to n = 32766.
+    EXPECT_NO_THROW(check_lapack_size(32766, true));
+    EXPECT_TRUE(holds(refusal([] { check_lapack_size(32767, true); }), "end before n = 32767"));
+    EXPECT_NO_THROW(check_lapack_size(46340, false));
+    EXPECT_TRUE(holds(refusal([] { check_lapack_size(46341, false); }), "scalapack-dc"));
+    EXPECT_TRUE(holds(refusal([] { check_lapack_size(Index{1} << 40, false); }), "scalapack-dc"));
+}
+
+TEST(NoiseFloor, LargestOfItsThreeParts) {
+    const std::vector<double> positive{8, 4, 2, 1};
+    EXPECT_EQ(noise_floor(positive, 15, false), 4 * 0x1p-52 * 8);
+    // sqrt(4) 2^-24 15/4
+    EXPECT_EQ(noise_floor(positive, 15, true), 2 * 0x1p-24 * 3.75);
+    EXPECT_EQ(noise_floor({8, 4, 2, -0.25}, 13.75, true), 0.25);
+    EXPECT_EQ(noise_floor({8, 4, 2, -1e-300}, 14, false), 4 * 0x1p-52 * 8);
+    EXPECT_EQ(noise_floor({-1, -2}, -3, false), 2);
+}
+
+}  // namespace
+}  // namespace tangram

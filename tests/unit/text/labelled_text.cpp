@@ -1,0 +1,271 @@
+#include "tangram/text/labelled_text.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "support/expect_error.hpp"
+#include "support/temporary_folder.hpp"
+#include "tangram/text/drawing.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::expect_error;
+using testing::TemporaryFolder;
+using Ids = std::vector<std::int32_t>;
+
+Ids joined(std::initializer_list<Ids> parts) {
+    Ids all;
+    for (const Ids& part : parts) all.insert(all.end(), part.begin(), part.end());
+    return all;
+}
+
+Ids first(const Ids& ids, Index count) { return {ids.begin(), ids.begin() + count}; }
+
+class LabelledTexts : public ::testing::Test {
+  protected:
+    LabelledTexts() : tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini") {
+        options.prompt = "{text} It was";
+        options.label_words = {" bad", " great"};
+        table("a.tsv", "text\tlabel\tother\nthe film was good\t1\tthe company said\nbad game\t0\ta\n");
+    }
+    void table(const std::string& name, const std::string& content) {
+        options.file = folder.write(name, content);
+    }
+    Ids ids(const std::string& text) const { return tokenizer.encode(text, false).ids; }
+    LabelledExamples read() const { return read_labelled_text(options, tokenizer); }
+    /// Tokens of a source row.
+    static Ids row(const LabelledExamples& examples, Index row) {
+        const auto& rows = examples.data.rows;
+        const auto found = std::find(rows.begin(), rows.end(), row);
+        if (found == rows.end()) return {};
+        const auto tokens = examples.data.tokens(found - rows.begin());
+        return {tokens.begin(), tokens.end()};
+    }
+    void refused(ExitStatus status, std::initializer_list<std::string> words) const {
+        expect_error(status, words, [&] { read(); });
+    }
+
+    TemporaryFolder folder;
+    Tokenizer tokenizer;
+    LabelledText options;
+};
+
+TEST_F(LabelledTexts, FillsTheTemplateAndFindsTheLabelWords) {
+    const LabelledExamples examples = read();
+    EXPECT_EQ(examples.data.rows, draw_rows(2, 0, 1, "file"));
+    EXPECT_EQ(row(examples, 0), ids("the film was good It was"));
+    EXPECT_EQ(row(examples, 1), ids("bad game It was"));
+    EXPECT_EQ(examples.label_ids, (Ids{*tokenizer.find("\xC4\xA0"
+                                                       "bad"),
+                                       *tokenizer.find("\xC4\xA0"
+                                                       "great")}));
+    EXPECT_EQ(examples.label_count, 2);
+    EXPECT_EQ(examples.cut, 0);
+    for (std::size_t e = 0; e < 2; ++e)
+        EXPECT_EQ(examples.data.labels[e], examples.data.rows[e] == 0 ? 1 : 0);
+    EXPECT_EQ(examples.data.offsets.back(), std::ssize(examples.data.token_ids));
+}
+
+TEST_F(LabelledTexts, DrawsAPrefix) {
+    std::string lines = "text\tlabel\n";
+    for (int i = 0; i < 50; ++i) lines += "game " + std::to_string(i) + "\t" + std::to_string(i % 2) + "\n";
+    table("many.tsv", lines);
+    options.seed = 3;
+    const LabelledExamples all = read();
+    options.samples = 20;
+    const LabelledExamples some = read();
+    EXPECT_EQ(all.data.examples(), 50);
+    ASSERT_EQ(some.data.examples(), 20);
+    EXPECT_TRUE(std::equal(some.data.rows.begin(), some.data.rows.end(), all.data.rows.begin()));
+    EXPECT_TRUE(
+        std::equal(some.data.token_ids.begin(), some.data.token_ids.end(), all.data.token_ids.begin()));
+    EXPECT_EQ(all.data.rows, draw_rows(50, 0, 3, "file"));
+    options.samples = 51;
+    refused(ExitStatus::study, {"many.tsv", "51", "50"});
+}
+
+TEST_F(LabelledTexts, RemovesTheLastTokensOfTheText) {
+    // The whole: the tokens of the text, then those of the template. A row that fits stays as it is.
+    const Ids text = ids("the film was good"), end = ids(" It was");
+    ASSERT_EQ(ids("the film was good It was"), joined({text, end}));
+    for (Index kept = 0; kept <= std::ssize(text); ++kept) {
+        options.max_length = kept + std::ssize(end);
+        const LabelledExamples examples = read();
+        EXPECT_EQ(row(examples, 0), joined({first(text, kept), end}));
+        EXPECT_EQ(examples.cut,
+                  (kept < std::ssize(text) ? 1 : 0) + (kept < std::ssize(ids("bad game")) ? 1 : 0));
+    }
+    options.max_length = std::ssize(end) - 1;
+    refused(ExitStatus::study, {"data.template", "\"{text} It was\"", "max_length", "a.tsv: line"});
+}
+
+TEST_F(LabelledTexts, KeepsTokensThatTheTemplateShares) {
+    // The blank before the column is the template's, and the tokenizer joins it to the column's first word:
+    // that token does not lie wholly inside the column's text.
+    options.prompt = "Review: {text}";
+    const Ids front = ids("Review:"), text = ids(" the film was good");
+    ASSERT_EQ(tokenizer.token(text[0]), "\xC4\xA0the");
+    options.max_length = std::ssize(front) + 1;
+    EXPECT_EQ(row(read(), 0), joined({front, first(text, 1)}));
+    options.max_length = std::ssize(front);
+    refused(ExitStatus::study, {"data.template"});
+}
+
+TEST_F(LabelledTexts, CutsTheLongerOfTwoColumns) {
+    options.prompt = "{text} -- {other}.";
+    table("two.tsv", "text\tlabel\tother\nthe film was good\t1\tgame company said\n");
+    const Ids text = ids("the film was good"), middle = ids(" --"), other = ids(" game company said"),
+              end = ids(".");
+    const Index n = std::ssize(text),
+                m = std::ssize(other) - 1;  // the first token of `other` holds the template's blank
+    ASSERT_GE(n, m + 1);
+    ASSERT_GE(m, 2);
+    const Index fixed = std::ssize(middle) + 1 + std::ssize(end);
+    for (Index kept = n + m; kept >= 0; --kept) {
+        options.max_length = fixed + kept;
+        // From the longer, of equal ones from the first.
+        Index a = n, b = m;
+        while (a + b > kept) a >= b ? --a : --b;
+        EXPECT_EQ(row(read(), 0), joined({first(text, a), middle, first(other, b + 1), end})) << kept;
+    }
+}
+
+TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
+    // The model's blanks are marks, unknown characters become bytes, <s> stands before and </s> behind.
+    std::string vocabulary = R"("_":0,"a":1,"!":2,"?":3,"<s>":4,"</s>":5)";
+    for (int b = 0; b < 256; ++b) vocabulary += fmt::format(",\"<0x{:02X}>\":{}", b, 6 + b);
+    const Tokenizer small(folder.write(
+        "tokenizer.json",
+        R"({"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"_"},{"type":"Replace","pattern":{"String":" "},"content":"_"}]},)"
+        R"("post_processor":{"type":"RobertaProcessing","cls":["<s>",4],"sep":["</s>",5]},)"
+        R"("model":{"type":"BPE","byte_fallback":true,"merges":[],"vocab":{)" +
+            vocabulary + "}}}"));
+    table("b.tsv", "text\tlabel\na a\xC3\xA9\t0\n");
+    options.prompt = "{text} a";
+    options.label_words = {"!", "?"};
+    const auto of_length = [&](Index length) {
+        options.max_length = length;
+        return row(read_labelled_text(options, small), 0);
+    };
+    const std::int32_t c3 = 6 + 0xC3, a9 = 6 + 0xA9;
+    EXPECT_EQ(of_length(10), (Ids{4, 0, 1, 0, 1, c3, a9, 0, 1, 5}));
+    EXPECT_EQ(of_length(9), (Ids{4, 0, 1, 0, 1, c3, 0, 1, 5}));
+    EXPECT_EQ(of_length(7), (Ids{4, 0, 1, 0, 0, 1, 5}));
+    EXPECT_EQ(of_length(5), (Ids{4, 0, 0, 1, 5}));
+    expect_error(ExitStatus::study, {"data.template", "has 5 tokens"}, [&] { of_length(4); });
+    EXPECT_EQ(read_labelled_text(
+                  [&] {
+                      auto o = options;
+                      o.max_length = 10;
+                      return o;
+                  }(),
+                  small)
+                  .label_ids,
+              (Ids{2, 3}));
+}
+
+TEST_F(LabelledTexts, TemplatesNameColumnsAndBraces) {
+    table("b.csv", "sentence,class,title\nfine,1,old\n");
+    options.text = "sentence";
+    options.label = "class";
+    EXPECT_EQ(row(read(), 0), ids("fine It was"));
+    options.prompt = "{title}: {text} and {sentence} {{x}} It was";
+    EXPECT_EQ(row(read(), 0), ids("old: fine and fine {x} It was"));
+    options.prompt = "{sentense} It was";
+    refused(ExitStatus::input, {"b.csv", "\"sentense\"", "\"sentence\""});
+    options.prompt = "It was";
+    refused(ExitStatus::study, {"data.template", "names no column", "{text} It was"});
+    options.prompt = "{text It was";
+    refused(ExitStatus::study, {"data.template", "not closed"});
+    options.prompt = "{text}} It was";
+    refused(ExitStatus::study, {"data.template", "}}"});
+    options.prompt = "{text} It was";
+    options.text = "text";
+    refused(ExitStatus::input, {"b.csv", "no column \"text\""});
+    options.text = "sentence";
+    options.label = "label";
+    refused(ExitStatus::input, {"b.csv", "no column \"label\""});
+}
+
+TEST_F(LabelledTexts, NamedLabels) {
+    table("b.jsonl", "{\"text\": \"fine\", \"label\": \"pos\"}\n{\"text\": \"poor\", \"label\": \"neg\"}\n");
+    options.labels = {"neg", "pos"};
+    const LabelledExamples examples = read();
+    for (std::size_t e = 0; e < 2; ++e)
+        EXPECT_EQ(examples.data.labels[e], examples.data.rows[e] == 0 ? 1 : 0);
+    options.labels = {"neg", "poz"};
+    refused(ExitStatus::input, {"b.jsonl", "line 1", "\"pos\"", "\"poz\""});
+    options.labels = {"neg", "pos", "none"};
+    refused(ExitStatus::study, {"data.labels", "3 labels", "2 words"});
+}
+
+TEST_F(LabelledTexts, LabelsWithoutWords) {
+    for (const char* label : {"2", "-1", "x", "", " 1", "1x", "0x1", "1.0", "+1", "99999999999999999999"}) {
+        table("c.tsv", std::string("text\tlabel\nx\t1\ny\t").append(label).append("\n"));
+        refused(ExitStatus::input, {"c.tsv", "line 3", "has no word", fmt::format("\"{}\"", label)});
+    }
+    table("c.csv", "text,label\n\"two\nlines\",1\nb,2\n");
+    refused(ExitStatus::input, {"c.csv", "line 4"});
+}
+
+TEST_F(LabelledTexts, AClassifierNeedsNoWords) {
+    options.label_words = {};
+    options.prompt = "{text}";
+    table("c.tsv", "text\tlabel\nx\t1\ny\t4\n");
+    const LabelledExamples examples = read();
+    EXPECT_TRUE(examples.label_ids.empty());
+    EXPECT_EQ(examples.label_count, 5);
+    EXPECT_EQ(row(examples, 0), ids("x"));
+    table("c.tsv", "text\tlabel\nx\t1\ny\t2147483648\n");
+    refused(ExitStatus::input, {"c.tsv", "line 3", "\"2147483648\""});
+    options.labels = {"a", "b", "c"};
+    table("c.tsv", "text\tlabel\nx\ta\n");
+    EXPECT_EQ(read().label_count, 3);
+}
+
+TEST_F(LabelledTexts, WordsOfOtherThanOneToken) {
+    options.label_words = {" bad", " zyxq"};
+    refused(ExitStatus::study, {"data.label_words", "\" zyxq\"", "not one more token", "\"\xC4\xA0z\""});
+    options.label_words = {" bad", ""};
+    refused(ExitStatus::study, {"data.label_words", "found none"});
+    options.label_words = {" bad", " bad"};
+    refused(ExitStatus::study, {"data.label_words", "\" bad\"", "two labels"});
+}
+
+TEST_F(LabelledTexts, WordsThatChangeTheTemplatesTokens) {
+    // Behind "game" the word "s" joins it in one token, behind "was" it does not: seen behind every text, not
+    // the first.
+    options.prompt = "{text}";
+    options.label_words = {" bad", "s"};
+    table("d.tsv", "text\tlabel\nthe film was\t0\nthe end was\t0\nthe film\t1\n");
+    const Ids film = ids("the film"), films = ids("the films");
+    ASSERT_TRUE(films.size() == film.size() && films != film);
+    refused(ExitStatus::study, {"data.label_words", "\"s\"", "d.tsv: line 4"});
+}
+
+TEST_F(LabelledTexts, WordsThatSplitTheTemplatesTokens) {
+    // "ab" is one token, "abc" is "a" and "bc": one token more, but not behind the template's own.
+    const Tokenizer small(folder.write(
+        "tokenizer.json",
+        R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"c":3,"bc":4},"merges":["b c","a b"]}})"));
+    options.prompt = "{text}";
+    options.label_words = {"a", "c"};
+    table("e.tsv", "text\tlabel\nab\t0\n");
+    expect_error(ExitStatus::study, {"\"c\" behind the template", "\"a\" (0), \"bc\" (4)"},
+                 [&] { read_labelled_text(options, small); });
+}
+
+TEST_F(LabelledTexts, EmptyTexts) {
+    table("c.tsv", "text\tlabel\nx\t1\n  \t0\n");
+    refused(ExitStatus::input, {"c.tsv", "line 3", "\"text\" is empty"});
+    table("c.tsv", "text\tlabel\tother\nx\t1\ta\ny\t0\t\n");
+    EXPECT_EQ(read().data.examples(), 2);  // a column that the template does not name may be
+    options.prompt = "{text} {other} It was";
+    refused(ExitStatus::input, {"c.tsv", "line 3", "\"other\" is empty"});
+}
+
+}  // namespace
+}  // namespace tangram

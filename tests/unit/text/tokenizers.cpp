@@ -1,0 +1,440 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "support/expect_error.hpp"
+#include "support/temporary_folder.hpp"
+#include "tangram/files/json.hpp"
+#include "tangram/text/tokenizer.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::expect_error;
+using testing::TemporaryFolder;
+using Ids = std::vector<std::int32_t>;
+using Bytes = std::vector<std::pair<Index, Index>>;
+
+const std::filesystem::path data = TANGRAM_TEST_DATA;
+
+/// Ids of every text of a fixture that the npm package @huggingface/tokenizers made
+/// (tools/reference/tokenizers.mjs).
+void compare(const std::filesystem::path& model, const std::filesystem::path& fixture) {
+    const Tokenizer tokenizer(model);
+    const nlohmann::json reference = read_json(fixture);
+    ASSERT_GT(reference["texts"].size(), 200U);
+    ASSERT_EQ(reference["texts"].size(), reference["ids"].size());
+    for (std::size_t i = 0; i < reference["texts"].size(); ++i) {
+        const auto text = reference["texts"][i].get<std::string>();
+        const Encoding encoding = tokenizer.encode(text, true);
+        EXPECT_EQ(encoding.ids, reference["ids"][i].get<Ids>()) << text;
+        // The tokens' bytes follow one another and cover the text.
+        ASSERT_EQ(encoding.bytes.size(), encoding.ids.size());
+        Index end = 0;
+        for (const auto& [first, last] : encoding.bytes) {
+            EXPECT_EQ(first, end) << text;
+            EXPECT_LE(first, last) << text;
+            end = last;
+        }
+        EXPECT_EQ(end, std::ssize(text)) << text;
+    }
+}
+
+TEST(Tokenizers, ByteLevelBpeAsHuggingFaceDoesIt) {
+    compare(data / "neo-mini", data / "text" / "neo-mini.json");
+}
+
+TEST(Tokenizers, BpeWithByteFallbackAsHuggingFaceDoesIt) {
+    const char* const models = std::getenv("TANGRAM_MODELS");
+    if (models == nullptr)
+        GTEST_SKIP() << "TANGRAM_MODELS is not set: stories260k's tokenizer is not compared";
+    compare(std::filesystem::path(models) / "stories260k", data / "text" / "stories260k.json");
+}
+
+TEST(Tokenizers, GiveTheBytesOfEveryToken) {
+    const Tokenizer tokenizer(data / "neo-mini" / "tokenizer.json");
+    const std::string text = "caf\xC3\xA9 was great<|endoftext|> bad";
+    const Encoding encoding = tokenizer.encode(text, false);
+    for (std::size_t t = 0; t < encoding.ids.size(); ++t) {
+        const auto [first, last] = encoding.bytes[t];
+        std::string piece =
+            text.substr(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first));
+        if (piece.starts_with(' ')) piece.replace(0, 1, "\xC4\xA0");
+        if (piece.find('\xC3') == std::string::npos) {
+            EXPECT_EQ(tokenizer.token(encoding.ids[t]), piece);
+        }
+    }
+}
+
+TEST(Tokenizers, FindTokensByTextAndId) {
+    const Tokenizer tokenizer(data / "neo-mini");
+    EXPECT_EQ(tokenizer.vocabulary_size(), 2048);
+    EXPECT_EQ(tokenizer.find("<|endoftext|>"), 0);
+    EXPECT_EQ(tokenizer.find("no such token"), std::nullopt);
+    for (std::int32_t id = 0; id < 2048; ++id) EXPECT_EQ(tokenizer.find(tokenizer.token(id)), id);
+    EXPECT_EQ(tokenizer.token(-1), "");
+    EXPECT_EQ(tokenizer.token(2048), "");
+}
+
+TEST(Tokenizers, RefuseTextsThatAreNotUtf8) {
+    const Tokenizer tokenizer(data / "neo-mini");
+    for (const char* text : {"\xFF", "a\xC3", "\xE2\x82", "\xED\xA0\x80"})
+        expect_error(ExitStatus::input, {"UTF-8"}, [&] { tokenizer.encode(text, true); });
+}
+
+/// Small tokenizers by hand.
+class SmallTokenizers : public ::testing::Test {
+  protected:
+    /// A tokenizer.json with this model and these further parts (each with its comma behind it).
+    Tokenizer make(const std::string& model, const std::string& parts = "") const {
+        return Tokenizer(folder_.write("tokenizer.json", "{" + parts + "\"model\":" + model + "}"));
+    }
+    void refused(const std::string& json, const std::string& word) const {
+        expect_error(ExitStatus::input, {"tokenizer.json", word},
+                     [&] { Tokenizer tokenizer(folder_.write("tokenizer.json", json)); });
+    }
+    static std::string added(const std::string& content, int id, const std::string& flags) {
+        return R"("added_tokens":[{"id":)" + std::to_string(id) + R"(,"content":")" + content + "\"" + flags +
+               "}],";
+    }
+    TemporaryFolder folder_;
+    const std::string letters_ = R"({"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"c":3,"bc":4," ":5,"abc":6},)";
+};
+
+TEST_F(SmallTokenizers, MergeTheLowestRankFirstAndTheLeftmostOfEquals) {
+    EXPECT_EQ(make(letters_ + R"("merges":["a b","b c"]})").encode("abc", true).ids, (Ids{2, 3}));
+    EXPECT_EQ(make(letters_ + R"("merges":["b c","a b"]})").encode("abc", true).ids, (Ids{0, 4}));
+    EXPECT_EQ(make(letters_ + R"("merges":[["b","c"],["a","b"],["ab","c"]]})").encode("abcab", true).ids,
+              (Ids{0, 4, 2}));
+    EXPECT_EQ(make(letters_ + R"("merges":["b c","a bc"]})").encode("abc", true).ids, (Ids{6}));
+    // "a b" was a candidate before both sides changed: it is none between "abc" and "b".
+    EXPECT_EQ(make(letters_ + R"("merges":["b c","a bc","a b"]})").encode("abcb", true).ids, (Ids{6, 1}));
+    // A pair that stands twice has its last rank.
+    EXPECT_EQ(make(letters_ + R"("merges":["a b","b c","a b"]})").encode("abc", true).ids, (Ids{0, 4}));
+    const auto aaa = make(R"({"type":"BPE","vocab":{"a":0,"aa":1},"merges":["a a"]})").encode("aaaaa", true);
+    EXPECT_EQ(aaa.ids, (Ids{1, 1, 0}));
+    EXPECT_EQ(aaa.bytes, (Bytes{{0, 2}, {2, 4}, {4, 5}}));
+    // Older files name no type.
+    EXPECT_EQ(make(R"({"vocab":{"a":0,"aa":1},"merges":["a a"]})").encode("aa", true).ids, (Ids{1}));
+}
+
+TEST_F(SmallTokenizers, LongWordsAreNotQuadratic) {
+    // A million symbols that merge two by two: under a second, and hours where every merge looks at the whole
+    // word.
+    std::string vocabulary = R"("a":0)", merges, piece = "a";
+    for (int i = 1; i <= 10; ++i) {
+        merges += fmt::format("{}[\"{}\",\"{}\"]", i > 1 ? "," : "", piece, piece);
+        piece += piece;
+        vocabulary += fmt::format(",\"{}\":{}", piece, i);
+    }
+    const Tokenizer tokenizer =
+        make(R"({"type":"BPE","vocab":{)" + vocabulary + R"(},"merges":[)" + merges + "]}");
+    const Encoding encoding = tokenizer.encode(std::string(1 << 20, 'a'), true);
+    EXPECT_EQ(encoding.ids, Ids(1 << 10, 10));
+    EXPECT_EQ(encoding.bytes.back(), std::pair(Index{(1 << 20) - 1024}, Index{1 << 20}));
+}
+
+TEST_F(SmallTokenizers, IgnoreMergesTakesWholeWords) {
+    EXPECT_EQ(make(letters_ + R"("merges":["b c"],"ignore_merges":true})").encode("abc", true).ids, (Ids{6}));
+    EXPECT_EQ(make(letters_ + R"("merges":["b c"],"ignore_merges":false})").encode("abc", true).ids,
+              (Ids{0, 4}));
+}
+
+TEST_F(SmallTokenizers, UnknownCharacters) {
+    const std::string vocabulary =
+        R"({"type":"BPE","vocab":{"a":0,"?":1,"<0xC3>":2,"<0xA9>":3},"merges":[],)";
+    const std::string text =
+        "a\xC3\xA9\xC3\xBF\xC3\xBF"
+        "a";  // the bytes of y diaeresis are not both there
+    const auto dropped = make(vocabulary + R"("unk_token":null})").encode(text, true);
+    EXPECT_EQ(dropped.ids, (Ids{0, 0}));
+    EXPECT_EQ(dropped.bytes, (Bytes{{0, 1}, {7, 8}}));
+    const auto unknown = make(vocabulary + R"("unk_token":"?","fuse_unk":false})").encode(text, true);
+    EXPECT_EQ(unknown.ids, (Ids{0, 1, 1, 1, 0}));
+    EXPECT_EQ(unknown.bytes, (Bytes{{0, 1}, {1, 3}, {3, 5}, {5, 7}, {7, 8}}));
+    const auto fused = make(vocabulary + R"("unk_token":"?","fuse_unk":true})").encode(text, true);
+    EXPECT_EQ(fused.ids, (Ids{0, 1, 0}));
+    EXPECT_EQ(fused.bytes, (Bytes{{0, 1}, {1, 7}, {7, 8}}));
+    const auto bytes =
+        make(vocabulary + R"("unk_token":"?","fuse_unk":true,"byte_fallback":true})").encode(text, true);
+    EXPECT_EQ(bytes.ids, (Ids{0, 2, 3, 1, 0}));
+    EXPECT_EQ(bytes.bytes, (Bytes{{0, 1}, {1, 2}, {2, 3}, {3, 7}, {7, 8}}));
+}
+
+TEST_F(SmallTokenizers, NormalizersKeepTrackOfTheBytes) {
+    const std::string model =
+        R"({"type":"BPE","vocab":{"_":0,"a":1,"_a":2,"b":3,"<s>":4,"x":5,"y":6},"merges":["_ a"]})";
+    const std::string prepend = R"({"type":"Prepend","prepend":"_"})";
+    const std::string blanks = R"({"type":"Replace","pattern":{"String":" "},"content":"_"})";
+    const std::string both =
+        R"("normalizer":{"type":"Sequence","normalizers":[)" + prepend + "," + blanks + "]},";
+    const auto encoding = make(model, both).encode("a ab b", true);
+    EXPECT_EQ(encoding.ids, (Ids{2, 2, 3, 0, 3}));
+    EXPECT_EQ(encoding.bytes, (Bytes{{0, 1}, {1, 3}, {3, 4}, {4, 5}, {5, 6}}));
+    const auto lonely = make(model, both).encode("b", true);
+    EXPECT_EQ(lonely.ids, (Ids{0, 3}));
+    EXPECT_EQ(lonely.bytes, (Bytes{{0, 0}, {0, 1}}));
+    EXPECT_TRUE(make(model, both).encode("", true).ids.empty());
+    // Every stretch between added tokens is normalised for itself.
+    const auto cut =
+        make(model, added("<s>", 4, R"(,"normalized":false,"special":true)") + both).encode("a<s>a", true);
+    EXPECT_EQ(cut.ids, (Ids{2, 4, 2}));
+    EXPECT_EQ(cut.bytes, (Bytes{{0, 1}, {1, 4}, {4, 5}}));
+    // More than one character, either way.
+    const std::string longer =
+        R"("normalizer":{"type":"Replace","pattern":{"String":"ab"},"content":"xyx"},)";
+    const auto replaced = make(model, longer).encode("bab", true);
+    EXPECT_EQ(replaced.ids, (Ids{3, 5, 6, 5}));
+    EXPECT_EQ(replaced.bytes, (Bytes{{0, 1}, {1, 3}, {1, 3}, {1, 3}}));
+    // Nothing is put in front of a text of which nothing is left.
+    const std::string emptied = R"({"type":"Replace","pattern":{"String":"b"},"content":""},)" + prepend;
+    EXPECT_TRUE(make(model, R"("normalizer":{"type":"Sequence","normalizers":[)" + emptied + "]},")
+                    .encode("b", true)
+                    .ids.empty());
+    // Removed text belongs to no token.
+    const auto removed =
+        make(model, R"("normalizer":{"type":"Replace","pattern":{"String":"b"},"content":""},)")
+            .encode("bxb", true);
+    EXPECT_EQ(removed.ids, (Ids{5}));
+    EXPECT_EQ(removed.bytes, (Bytes{{1, 2}}));
+}
+
+TEST_F(SmallTokenizers, Metaspace) {
+    const std::string model =
+        R"({"type":"BPE","vocab":{"_":0,"a":1,"_a":2,"a_":3,"<s>":4,"__":5},"merges":["a _","_ _","_ a"]})";
+    const auto with = [&](const std::string& options) {
+        return make(model, added("<s>", 4, "") + R"("pre_tokenizer":{"type":"Metaspace","replacement":"_")" +
+                               options + "},");
+    };
+    const std::string text = "a  a<s>a";
+    const auto always = with(R"(,"prepend_scheme":"always","split":true)").encode(text, true);
+    EXPECT_EQ(always.ids, (Ids{2, 0, 2, 4, 2}));
+    EXPECT_EQ(always.bytes, (Bytes{{0, 1}, {1, 2}, {2, 4}, {4, 7}, {7, 8}}));
+    EXPECT_EQ(with("").encode(text, true).ids, always.ids);
+    EXPECT_EQ(with(R"(,"prepend_scheme":"first")").encode(text, true).ids, (Ids{2, 0, 2, 4, 1}));
+    EXPECT_EQ(with(R"(,"prepend_scheme":"never")").encode(text, true).ids, (Ids{1, 0, 2, 4, 1}));
+    EXPECT_EQ(with(R"(,"add_prefix_space":false)").encode(text, true).ids, (Ids{1, 0, 2, 4, 1}));
+    EXPECT_EQ(with(R"(,"prepend_scheme":"never","split":false)").encode(text, true).ids, (Ids{3, 2, 4, 1}));
+    EXPECT_EQ(with("").encode(" a", true).ids, (Ids{2}));
+}
+
+TEST_F(SmallTokenizers, AddedTokensTakeWhatTheirFlagsSay) {
+    const std::string model =
+        R"({"type":"BPE","vocab":{"a":0," ":1,"<m>":2,"_":3,"\u00e9":4,"\u3000":5,"<m>a":6},"merges":[]})";
+    const auto ids = [&](const std::string& flags, const std::string& text) {
+        return make(model, added("<m>", 2, flags)).encode(text, true);
+    };
+    EXPECT_EQ(ids("", "a <m> a").ids, (Ids{0, 1, 2, 1, 0}));
+    EXPECT_EQ(ids(R"(,"lstrip":true)", "a  <m> a").ids, (Ids{0, 2, 1, 0}));
+    EXPECT_EQ(ids(R"(,"lstrip":true)", "a  <m> a").bytes, (Bytes{{0, 1}, {1, 6}, {6, 7}, {7, 8}}));
+    EXPECT_EQ(ids(R"(,"rstrip":true)",
+                  "a <m> \xE3\x80\x80"
+                  "a")
+                  .ids,
+              (Ids{0, 1, 2, 0}));
+    EXPECT_EQ(ids(R"(,"lstrip":true)", "a\xE3\x80\x80<m>").ids, (Ids{0, 2}));
+    EXPECT_EQ(ids(R"(,"lstrip":true)", "a\xE3\x80\x80<m>").bytes, (Bytes{{0, 1}, {1, 7}}));
+    EXPECT_EQ(ids(R"(,"lstrip":true,"rstrip":true)", "<m> <m> ").ids, (Ids{2, 2}));
+    EXPECT_EQ(ids(R"(,"lstrip":true,"rstrip":true)", " <m> <m> ").bytes, (Bytes{{0, 5}, {5, 9}}));
+    EXPECT_EQ(ids(R"(,"single_word":true)", "<m> <m>").ids, (Ids{2, 1, 2}));
+    EXPECT_EQ(ids(R"(,"single_word":true)", "a<m>").ids,
+              (Ids{0}));  // its characters are not in the vocabulary
+    EXPECT_EQ(ids(R"(,"single_word":true)", "<m>_").ids, (Ids{3}));
+    EXPECT_EQ(ids(R"(,"single_word":true)", "\xC3\xA9<m>").ids, (Ids{4}));
+    // The longest of those that begin at one place.
+    const std::string two = R"("added_tokens":[{"id":2,"content":"<m>"},{"id":6,"content":"<m>a"}],)";
+    EXPECT_EQ(make(model, two).encode("<m>a<m>", true).ids, (Ids{6, 2}));
+}
+
+TEST_F(SmallTokenizers, NormalizedAddedTokensAreFoundInNormalizedText) {
+    const std::string model = R"({"type":"BPE","vocab":{"_":0,"a":1,"m m":2,"m":3},"merges":[]})";
+    const std::string blanks = R"("normalizer":{"type":"Replace","pattern":{"String":" "},"content":"_"},)";
+    const auto found = make(model, added("m m", 2, R"(,"normalized":true)") + blanks).encode("a m m_m", true);
+    EXPECT_EQ(found.ids, (Ids{1, 0, 2, 0, 3}));
+    EXPECT_EQ(found.bytes, (Bytes{{0, 1}, {1, 2}, {2, 5}, {5, 6}, {6, 7}}));
+    EXPECT_EQ(make(model, added("m m", 2, R"(,"normalized":false)") + blanks).encode("m_m", true).ids,
+              (Ids{3, 0, 3}));
+    EXPECT_EQ(make(model, added("m m", 2, R"(,"normalized":true)") + blanks).encode("m_m", true).ids,
+              (Ids{2}));
+}
+
+TEST_F(SmallTokenizers, ByteLevelWithAPrefixBlankAndWithoutWords) {
+    // U+0120 stands for the blank.
+    const std::string model =
+        R"({"type":"BPE","vocab":{"\u0120":0,"a":1,"\u0120a":2,"a\u0120":3,"<m>":4},"merges":["a \u0120","\u0120 a"]})";
+    const auto with = [&](const std::string& options) {
+        return make(model, added("<m>", 4, "") + R"("pre_tokenizer":{"type":"ByteLevel")" + options + "},");
+    };
+    const auto prefixed = with(R"(,"add_prefix_space":true)").encode("a a<m>a", true);
+    EXPECT_EQ(prefixed.ids, (Ids{2, 2, 4, 2}));
+    EXPECT_EQ(prefixed.bytes, (Bytes{{0, 1}, {1, 3}, {3, 6}, {6, 7}}));
+    EXPECT_EQ(with("").encode(" a", true).ids, (Ids{2}));
+    EXPECT_EQ(with(R"(,"add_prefix_space":false)").encode("a a", true).ids, (Ids{1, 2}));
+    EXPECT_EQ(with(R"(,"add_prefix_space":false,"use_regex":false)").encode("a a", true).ids, (Ids{3, 1}));
+}
+
+TEST_F(SmallTokenizers, WhiteSpaceIsUnicodes) {
+    // U+0085 is white space, U+FEFF is not (JavaScript has it the other way round): the pair of a blank and
+    // the character is one word only where the character is no white space.
+    const std::string blank_and =
+        R"({"type":"BPE","vocab":{"\u0120":0,"a":1,"\u00c2":2,"\u0127":3,"\u00c2\u0127":4,"\u0120\u00c2\u0127":5,
+        "\u00ef":6,"\u00bb":7,"\u00bf":8,"\u00ef\u00bb":9,"\u00ef\u00bb\u00bf":10,"\u0120\u00ef\u00bb\u00bf":11},
+        "merges":["\u00c2 \u0127","\u0120 \u00c2\u0127","\u00ef \u00bb","\u00ef\u00bb \u00bf","\u0120 \u00ef\u00bb\u00bf"]})";
+    const Tokenizer tokenizer =
+        make(blank_and, R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},)");
+    EXPECT_EQ(tokenizer
+                  .encode(" \xC2\x85"
+                          "a",
+                          true)
+                  .ids,
+              (Ids{0, 4, 1}));
+    EXPECT_EQ(tokenizer.encode(" \xC2\x85", true).ids, (Ids{5}));  // at the end: one run of white space
+    EXPECT_EQ(tokenizer
+                  .encode(" \xEF\xBB\xBF"
+                          "a",
+                          true)
+                  .ids,
+              (Ids{11, 1}));
+}
+
+TEST_F(SmallTokenizers, ContractionsAreWords) {
+    // Behind a letter an apostrophe begins a word of its own: with these seven endings, and alone with any
+    // other.
+    const std::vector<std::string> endings{"s", "t", "re", "ve", "m", "ll", "d", "x", "S", "e"};
+    std::string vocabulary = R"("'":0,"a":1)", merges;
+    std::int32_t id = 2;
+    for (const char letter : std::string("strevmldxS")) vocabulary += fmt::format(",\"{}\":{}", letter, id++);
+    for (const std::string& ending : endings)
+        for (std::size_t k = 1; k <= ending.size(); ++k) {
+            const std::string whole = fmt::format("'{}", ending.substr(0, k));
+            const std::string front = fmt::format("'{}", ending.substr(0, k - 1));
+            if (vocabulary.find(fmt::format("\"{}\"", whole)) != std::string::npos) continue;
+            vocabulary += fmt::format(",\"{}\":{}", whole, id++);
+            merges += fmt::format("{}\"{} {}\"", merges.empty() ? "" : ",", front, ending[k - 1]);
+        }
+    const Tokenizer tokenizer =
+        make(R"({"type":"BPE","vocab":{)" + vocabulary + R"(},"merges":[)" + merges + "]}",
+             R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},)");
+    for (std::size_t e = 0; e < endings.size(); ++e) {
+        const Ids ids = tokenizer.encode(fmt::format("a'{}", endings[e]), true).ids;
+        ASSERT_GE(ids.size(), 2U);
+        EXPECT_EQ(tokenizer.token(ids[1]), fmt::format("'{}", e < 7 ? endings[e] : std::string()))
+            << endings[e];
+    }
+}
+
+TEST_F(SmallTokenizers, LettersAndNumbersAreUnicodes) {
+    // U+00AA is a letter without case, U+00B2 a number that is no digit: each stands in one word with its
+    // like.
+    const std::string model = R"({"type":"BPE","vocab":{"a":0,"1":1,"\u00c2":2,"\u00aa":3,"\u00b2":4,
+        "\u00c2\u00aa":5,"\u00c2\u00b2":6,"a\u00c2\u00aa":7,"1\u00c2\u00b2":8,"1\u00c2\u00aa":9,"a\u00c2\u00b2":10},
+        "merges":["\u00c2 \u00aa","\u00c2 \u00b2","a \u00c2\u00aa","1 \u00c2\u00b2","1 \u00c2\u00aa","a \u00c2\u00b2"]})";
+    const Tokenizer tokenizer =
+        make(model, R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},)");
+    EXPECT_EQ(tokenizer.encode("a\xC2\xAA", true).ids, (Ids{7}));
+    EXPECT_EQ(tokenizer.encode("1\xC2\xB2", true).ids, (Ids{8}));
+    EXPECT_EQ(tokenizer.encode("1\xC2\xAA", true).ids, (Ids{1, 5}));
+    EXPECT_EQ(tokenizer.encode("a\xC2\xB2", true).ids, (Ids{0, 6}));
+}
+
+TEST_F(SmallTokenizers, PostProcessors) {
+    const std::string model = R"({"type":"BPE","vocab":{"a":0,"<s>":1,"</s>":2},"merges":[]})";
+    const std::string around =
+        R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},
+        {"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"e","type_id":0}}],
+        "special_tokens":{"<s>":{"id":"<s>","ids":[1]},"e":{"id":"e","ids":[2,2]}}})";
+    const auto encode = [&](const std::string& processor, bool special = true) {
+        return make(model, "\"post_processor\":" + processor + ",").encode("aa", special);
+    };
+    EXPECT_EQ(encode(around).ids, (Ids{1, 0, 0, 2, 2}));
+    EXPECT_EQ(encode(around).bytes, (Bytes{{0, 0}, {0, 1}, {1, 2}, {2, 2}, {2, 2}}));
+    EXPECT_EQ(encode(around, false).ids, (Ids{0, 0}));
+    EXPECT_EQ(encode(R"({"type":"ByteLevel","trim_offsets":true})").ids, (Ids{0, 0}));
+    const std::string roberta =
+        R"({"type":"RobertaProcessing","sep":["</s>",2],"cls":["<s>",1],"trim_offsets":true})";
+    EXPECT_EQ(encode(roberta).ids, (Ids{1, 0, 0, 2}));
+    EXPECT_EQ(encode(R"({"type":"Sequence","processors":[{"type":"ByteLevel"},)" + around + "]}").ids,
+              (Ids{1, 0, 0, 2, 2}));
+    const std::string other = R"({"type":"BertProcessing","sep":["a",0],"cls":["</s>",2]})";
+    EXPECT_EQ(encode(R"({"type":"Sequence","processors":[)" + roberta + "," + other + "]}").ids,
+              (Ids{2, 1, 0, 0, 2, 0}));
+    const auto bad = [&](const std::string& processor, const std::string& word) {
+        expect_error(ExitStatus::input, {"tokenizer.json", word}, [&] { encode(processor); });
+    };
+    bad(R"({"type":"Other"})", "\"Other\"");
+    bad(R"({"type":"TemplateProcessing","single":[]})", "single");
+    bad(R"({"type":"TemplateProcessing","single":"$A"})", "single");
+    bad(R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}},{"Sequence":{"id":"A"}}],"special_tokens":{}})",
+        "\"x\"");
+    bad(R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}}],"special_tokens":{"x":{"ids":[-1]}}})",
+        "token id");
+    bad(R"({"type":"RobertaProcessing","sep":["</s>"],"cls":["<s>",1]})", "sep");
+}
+
+TEST_F(SmallTokenizers, RefuseByNameWhatTheyDoNotKnow) {
+    const std::string model = R"("model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})";
+    refused(R"({"model":{"type":"Unigram","vocab":[]}})", "\"Unigram\"");
+    refused(R"({"model":{"type":"WordPiece","vocab":{}}})", "\"WordPiece\"");
+    refused(R"({"normalizer":{"type":"NFKC"},)" + model, "normalizer \"NFKC\"");
+    refused(R"({"normalizer":{"type":"Sequence","normalizers":[{"type":"Lowercase"}]},)" + model,
+            "normalizer \"Lowercase\"");
+    refused(R"({"normalizer":{"type":"Replace","pattern":{"Regex":"a+"},"content":"b"},)" + model, "Regex");
+    refused(R"({"normalizer":{"type":"Replace","pattern":{"String":""},"content":"b"},)" + model,
+            "empty pattern");
+    refused(R"({"pre_tokenizer":{"type":"Whitespace"},)" + model, "pre_tokenizer \"Whitespace\"");
+    refused(
+        R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split"},{"type":"ByteLevel"}]},)" +
+            model,
+        "pre_tokenizer \"Split\"");
+    refused(
+        R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Digits"}]},)" +
+            model,
+        "pre_tokenizer \"Digits\"");
+    refused(
+        R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"ByteLevel"}]},)" +
+            model,
+        "\"Sequence\"");
+    refused(R"({"pre_tokenizer":{},)" + model, "pre_tokenizer has no \"type\"");
+    refused(R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":"yes"},)" + model, "add_prefix_space");
+    refused(R"({"pre_tokenizer":"ByteLevel",)" + model, "pre_tokenizer");
+}
+
+TEST_F(SmallTokenizers, RefuseMalformedModels) {
+    const auto bad = [&](const std::string& inside, const std::string& word) {
+        refused(R"({"model":{"type":"BPE",)" + inside + "}}", word);
+    };
+    bad(R"("vocab":{"a":0},"merges":["a b"])", "merges[0]");
+    bad(R"("vocab":{"a":0},"merges":["ab"])", "merges[0]");
+    bad(R"("vocab":{"a":0},"merges":[["a"]])", "merges[0]");
+    bad(R"("vocab":{"a":0},"merges":[3])", "merges[0]");
+    bad(R"("vocab":{"a":0},"merges":{})", "merges");
+    bad(R"("vocab":{"a":0})", "merges");
+    bad(R"("merges":[])", "vocab");
+    bad(R"("vocab":["a"],"merges":[])", "vocab");
+    bad(R"("vocab":{"a":-1},"merges":[])", "\"a\"");
+    bad(R"("vocab":{"a":"0"},"merges":[])", "\"a\"");
+    bad(R"("vocab":{"a":2147483648},"merges":[])", "\"a\"");
+    bad(R"("vocab":{"a":2147480000},"merges":[])", "far outside");
+    bad(R"("vocab":{"a":0},"merges":[],"unk_token":"<unk>")", "unk_token");
+    bad(R"("vocab":{"a":0},"merges":[],"dropout":0.1)", "dropout");
+    bad(R"("vocab":{"a":0},"merges":[],"end_of_word_suffix":"</w>")", "end_of_word_suffix");
+    bad(R"("vocab":{"a":0},"merges":[],"byte_fallback":1)", "byte_fallback");
+    const std::string model = R"("model":{"type":"BPE","vocab":{"a":0},"merges":[]}})";
+    refused(R"({"added_tokens":[{"id":1}],)" + model, "content");
+    refused(R"({"added_tokens":[{"content":"x"}],)" + model, "\"id\"");
+    refused(R"({"added_tokens":[{"id":5,"content":"a"}],)" + model, "\"a\" has the ids 0 and 5");
+    refused(R"({"added_tokens":{},)" + model, "added_tokens");
+    refused("[]", "no model");
+    refused("{}", "no model");
+    refused("{", "not JSON");
+    refused(R"({"model":3})", "model");
+    std::string deep;
+    for (int i = 0; i < 150; ++i) deep += R"({"type":"Sequence","normalizers":[)";
+    refused("{\"normalizer\":" + deep, "not");
+    expect_error(ExitStatus::input, {"absent", "tokenizer.json"},
+                 [&] { Tokenizer tokenizer(folder_.path() / "absent" / "tokenizer.json"); });
+}
+
+}  // namespace
+}  // namespace tangram
