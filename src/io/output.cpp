@@ -73,7 +73,10 @@ void claim_space(const std::filesystem::path& file, const std::vector<FileRange>
             refuse(file, fmt::format("no space for {:.1f} MB ({}); make room or change output.path",
                                      static_cast<double>(range.size) / 1e6, std::strerror(reason)));
         };
-        if (fallocate(descriptor.id, FALLOC_FL_KEEP_SIZE, range.first, range.size) == 0) continue;
+        int refused = 0;
+        do refused = fallocate(descriptor.id, FALLOC_FL_KEEP_SIZE, range.first, range.size);
+        while (refused != 0 && errno == EINTR);  // a stop signal is no full disk
+        if (refused == 0) continue;
         if (errno != EOPNOTSUPP && errno != ENOSYS) no_space(errno);
         const std::vector<char> zeros(std::size_t{1} << 20);
         for (Index done = 0; done < range.size;) {

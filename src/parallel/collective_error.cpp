@@ -25,7 +25,8 @@ void agree_on_failure(MPI_Comm comm, std::exception_ptr failure) {
             text = e.what();
             status = static_cast<int>(e.status());
         } catch (const std::bad_alloc&) {
-            text = fmt::format("rank {} is out of memory; use more ranks, fewer samples or --memory-per-rank", rank);
+            text = fmt::format("rank {} is out of memory; use more ranks, fewer samples or --memory-per-rank",
+                               rank);
             status = static_cast<int>(ExitStatus::study);
         } catch (const std::exception& e) {
             text = e.what();

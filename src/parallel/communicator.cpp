@@ -19,9 +19,10 @@ void check_mpi(int code, const char* call) {
 
 int narrow(Index value, const char* what) {
     if (value < std::numeric_limits<int>::min() || value > std::numeric_limits<int>::max())
-        throw Error(ExitStatus::study, fmt::format("{}: {} does not fit into the 32-bit integers of MPI, BLACS and "
-                                                   "BLAS; use more ranks",
-                                                   what, value));
+        throw Error(ExitStatus::study,
+                    fmt::format("{}: {} does not fit into the 32-bit integers of MPI, BLACS and "
+                                "BLAS; use more ranks",
+                                what, value));
     return static_cast<int>(value);
 }
 
@@ -99,8 +100,8 @@ void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root, Index 
 }
 
 void sum_over_ranks(MPI_Comm comm, std::span<double> values, Index piece) {
-    // Reduced on one rank and handed out: an allreduce may round differently on different ranks, and what depends on
-    // the sums must not.
+    // Reduced on one rank and handed out: an allreduce may round differently on different ranks, and what
+    // depends on the sums must not.
     int rank = 0;
     TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
     in_pieces(std::ssize(values), piece, [&](Index first, int count) {
@@ -136,11 +137,12 @@ std::vector<std::string> gather_to_all(MPI_Comm comm, const std::string& value) 
         total += size;
     }
     std::string all(static_cast<std::size_t>(total), ' ');
-    TANGRAM_MPI(MPI_Allgatherv(value.data(), narrow(std::ssize(value), "length of a text"), MPI_CHAR, all.data(),
-                               counts.data(), offsets.data(), MPI_CHAR, comm));
+    TANGRAM_MPI(MPI_Allgatherv(value.data(), narrow(std::ssize(value), "length of a text"), MPI_CHAR,
+                               all.data(), counts.data(), offsets.data(), MPI_CHAR, comm));
     std::vector<std::string> texts;
     for (std::size_t r = 0; r < sizes.size(); ++r)
-        texts.push_back(all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(counts[r])));
+        texts.push_back(
+            all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(counts[r])));
     return texts;
 }
 

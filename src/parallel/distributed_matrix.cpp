@@ -21,7 +21,8 @@ namespace {
 MPI_Request& post(std::vector<MPI_Request>& requests) { return requests.emplace_back(MPI_REQUEST_NULL); }
 
 void wait_all(std::vector<MPI_Request>& requests) {
-    TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages"), requests.data(), MPI_STATUSES_IGNORE));
+    TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages"), requests.data(),
+                            MPI_STATUSES_IGNORE));
     requests.clear();
 }
 
@@ -29,11 +30,12 @@ void wait_all(std::vector<MPI_Request>& requests) {
 Index checked_local_size(const BlockCyclic& layout, int process, const char* what) {
     const Index size = layout.local_size(process);
     if (layout.local_size(0) > std::numeric_limits<int>::max())
-        throw Error(ExitStatus::study,
-                    fmt::format("{} {} per rank do not fit into ScaLAPACK's 32-bit integers; use a grid of at least {} "
-                                "processes in that direction",
-                                layout.local_size(0), what,
-                                layout.size / std::numeric_limits<int>::max() + 1));
+        throw Error(
+            ExitStatus::study,
+            fmt::format(
+                "{} {} per rank do not fit into ScaLAPACK's 32-bit integers; use a grid of at least {} "
+                "processes in that direction",
+                layout.local_size(0), what, layout.size / std::numeric_limits<int>::max() + 1));
     return size;
 }
 
@@ -43,7 +45,8 @@ DistributedMatrix::DistributedMatrix(const ProcessGrid& grid, Index rows, Index 
     : grid_(&grid), row_layout_{rows, block, grid.rows()}, column_layout_{columns, block, grid.columns()} {
     if (rows < 0 || columns < 0 || block < 1)
         throw Error(ExitStatus::study,
-                    fmt::format("a distributed matrix of {} x {} in blocks of {} is not possible", rows, columns, block));
+                    fmt::format("a distributed matrix of {} x {} in blocks of {} is not possible", rows,
+                                columns, block));
     local_rows_ = checked_local_size(row_layout_, grid.row(), "rows");
     local_columns_ = checked_local_size(column_layout_, grid.column(), "columns");
     local_.assign(static_cast<std::size_t>(local_rows_ * local_columns_), 0.0);
@@ -53,7 +56,14 @@ DistributedMatrix DistributedMatrix::copy() const { return DistributedMatrix(*th
 
 std::array<int, 9> DistributedMatrix::descriptor() const {
     const int nb = narrow(block(), "block size");
-    return {1,  grid_->context(), narrow(rows(), "rows"), narrow(columns(), "columns"), nb, nb, 0, 0,
+    return {1,
+            grid_->context(),
+            narrow(rows(), "rows"),
+            narrow(columns(), "columns"),
+            nb,
+            nb,
+            0,
+            0,
             narrow(lld(), "leading dimension")};
 }
 
@@ -61,13 +71,14 @@ DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& 
     if (a.columns() != b.rows() || a.block() != b.block() || a.grid().context() != b.grid().context())
         throw Error(ExitStatus::study, "matrices of unlike sizes, blocks or grids cannot be multiplied");
     DistributedMatrix c(a.grid(), a.rows(), b.columns(), a.block());
-    const int m = narrow(a.rows(), "rows"), n = narrow(b.columns(), "columns"), k = narrow(a.columns(), "columns");
+    const int m = narrow(a.rows(), "rows"), n = narrow(b.columns(), "columns"),
+              k = narrow(a.columns(), "columns");
     const int one = 1;
     const double alpha = 1, beta = 0;
     const auto da = a.descriptor(), db = b.descriptor(), dc = c.descriptor();
     if (m > 0 && n > 0 && k > 0)
-        pdgemm_("N", "N", &m, &n, &k, &alpha, a.data(), &one, &one, da.data(), b.data(), &one, &one, db.data(), &beta,
-                c.data(), &one, &one, dc.data());
+        pdgemm_("N", "N", &m, &n, &k, &alpha, a.data(), &one, &one, da.data(), b.data(), &one, &one,
+                db.data(), &beta, c.data(), &one, &one, dc.data());
     return c;
 }
 
@@ -77,12 +88,13 @@ DistributedMatrix transpose(const DistributedMatrix& matrix) {
     const double alpha = 1, beta = 0;
     const auto from = matrix.descriptor(), to = out.descriptor();
     if (m > 0 && n > 0)
-        pdtran_(&m, &n, &alpha, matrix.data(), &one, &one, from.data(), &beta, out.data(), &one, &one, to.data());
+        pdtran_(&m, &n, &alpha, matrix.data(), &one, &one, from.data(), &beta, out.data(), &one, &one,
+                to.data());
     return out;
 }
 
-DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows, Index columns,
-                          Index block, int root) {
+DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows,
+                          Index columns, Index block, int root) {
     const MPI_Comm comm = grid.comm().get();
     DistributedMatrix out = collectively(comm, [&] {
         if (grid.comm().rank() == root && std::ssize(whole) != rows * columns)
@@ -103,13 +115,14 @@ DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& g
                     if (grid.rank_of(p, q) == root)
                         std::copy(packed.begin(), packed.end(), out.data() + j * out.lld());
                     else
-                        TANGRAM_MPI(MPI_Send(packed.data(), narrow(local, "rows"), MPI_DOUBLE, grid.rank_of(p, q), 4, comm));
+                        TANGRAM_MPI(MPI_Send(packed.data(), narrow(local, "rows"), MPI_DOUBLE,
+                                             grid.rank_of(p, q), 4, comm));
                 }
             }
     } else if (out.local_rows() > 0) {
         for (Index j = 0; j < out.local_columns(); ++j)
-            TANGRAM_MPI(MPI_Recv(out.data() + j * out.lld(), narrow(out.local_rows(), "rows"), MPI_DOUBLE, root, 4, comm,
-                                 MPI_STATUS_IGNORE));
+            TANGRAM_MPI(MPI_Recv(out.data() + j * out.lld(), narrow(out.local_rows(), "rows"), MPI_DOUBLE,
+                                 root, 4, comm, MPI_STATUS_IGNORE));
     }
     return out;
 }
@@ -126,8 +139,8 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     std::vector<MPI_Request> requests;
     for (Index j = 0; j < matrix.local_columns(); ++j)
         if (!is_root && matrix.local_rows() > 0) {
-            TANGRAM_MPI(MPI_Isend(matrix.data() + j * matrix.lld(), narrow(matrix.local_rows(), "rows"), MPI_DOUBLE,
-                                  root, 0, comm, &post(requests)));
+            TANGRAM_MPI(MPI_Isend(matrix.data() + j * matrix.lld(), narrow(matrix.local_rows(), "rows"),
+                                  MPI_DOUBLE, root, 0, comm, &post(requests)));
             if (requests.size() == 64) wait_all(requests);
         }
     if (is_root)
@@ -139,10 +152,9 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
                     if (grid.rank_of(p, q) == root)
                         from = matrix.data() + j * matrix.lld();
                     else
-                        TANGRAM_MPI(MPI_Recv(column.data(), narrow(rows, "rows"), MPI_DOUBLE, grid.rank_of(p, q), 0,
-                                             comm, MPI_STATUS_IGNORE));
-                    double* const to =
-                        all.data() + matrix.column_layout().to_global(j, q) * matrix.rows();
+                        TANGRAM_MPI(MPI_Recv(column.data(), narrow(rows, "rows"), MPI_DOUBLE,
+                                             grid.rank_of(p, q), 0, comm, MPI_STATUS_IGNORE));
+                    double* const to = all.data() + matrix.column_layout().to_global(j, q) * matrix.rows();
                     for (Index i = 0; i < rows; ++i) to[matrix.row_layout().to_global(i, p)] = from[i];
                 }
             }
@@ -154,8 +166,9 @@ void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, In
     const ProcessGrid& grid = matrix.grid();
     const MPI_Comm comm = grid.comm().get();
     if (matrix.rows() != matrix.columns())
-        throw Error(ExitStatus::study, fmt::format("a matrix of {} x {} has no mirror image across its diagonal",
-                                                   matrix.rows(), matrix.columns()));
+        throw Error(ExitStatus::study,
+                    fmt::format("a matrix of {} x {} has no mirror image across its diagonal", matrix.rows(),
+                                matrix.columns()));
     const Index nb = matrix.block(), blocks = matrix.row_layout().blocks();
     const auto extent = [&](Index b) { return std::min(nb, matrix.rows() - b * nb); };
     const auto rank_of = [&](Index I, Index J) {
@@ -171,7 +184,8 @@ void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, In
         std::vector<double> entries;
     };
     std::vector<MPI_Request> requests;
-    // For each block column J the blocks below the diagonal and their mirror images; a column's blocks bound the buffers.
+    // For each block column J the blocks below the diagonal and their mirror images; a column's blocks bound
+    // the buffers.
     for (Index J = 0; J < blocks; ++J) {
         std::vector<std::vector<double>> outgoing;
         std::vector<Arrival> incoming;
@@ -193,10 +207,12 @@ void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, In
                     incoming.push_back({from_column, from_row, std::move(packed)});
                 } else {
                     outgoing.push_back(std::move(packed));
-                    TANGRAM_MPI(MPI_Isend(outgoing.back().data(), count, MPI_DOUBLE, to, 2, comm, &post(requests)));
+                    TANGRAM_MPI(
+                        MPI_Isend(outgoing.back().data(), count, MPI_DOUBLE, to, 2, comm, &post(requests)));
                 }
             } else if (to == me) {
-                incoming.push_back({from_column, from_row, std::vector<double>(static_cast<std::size_t>(count))});
+                incoming.push_back(
+                    {from_column, from_row, std::vector<double>(static_cast<std::size_t>(count))});
                 TANGRAM_MPI(MPI_Irecv(incoming.back().entries.data(), count, MPI_DOUBLE, from, 2, comm,
                                       &post(requests)));
             }

@@ -10,7 +10,8 @@ namespace tangram {
 
 namespace {
 
-/// Local indices by the process at the other end, in the result's order: what goes to it, or what comes from it.
+/// Local indices by the process at the other end, in the result's order: what goes to it, or what comes from
+/// it.
 using LocalIndices = std::vector<std::vector<Index>>;
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
@@ -26,8 +27,10 @@ struct Dimension {
         : outgoing(at(result.processes)), incoming(at(source.processes)) {
         for (Index i = first; i < last; ++i) {
             const Index from = chosen[at(i)];
-            if (source.owner(from) == source_process) outgoing[at(result.owner(i))].push_back(source.to_local(from));
-            if (result.owner(i) == result_process) incoming[at(source.owner(from))].push_back(result.to_local(i));
+            if (source.owner(from) == source_process)
+                outgoing[at(result.owner(i))].push_back(source.to_local(from));
+            if (result.owner(i) == result_process)
+                incoming[at(source.owner(from))].push_back(result.to_local(i));
         }
     }
 };
@@ -53,7 +56,8 @@ std::vector<int> ranks_in(MPI_Comm source, MPI_Comm result) {
 void check_chosen(std::span<const Index> chosen, Index size, const char* what) {
     for (const Index index : chosen)
         if (index < 0 || index >= size)
-            throw Error(ExitStatus::study, fmt::format("{} {} is not in a matrix of {} {}s", what, index, size, what));
+            throw Error(ExitStatus::study,
+                        fmt::format("{} {} is not in a matrix of {} {}s", what, index, size, what));
 }
 
 }  // namespace
@@ -70,8 +74,8 @@ DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Ind
     DistributedMatrix out = collectively(comm, [&] { return DistributedMatrix(grid, m, n, block); });
 
     const Dimension row(matrix.row_layout(), source.row(), out.row_layout(), grid.row(), rows, 0, m);
-    // Panels of columns bound the buffers: at most 2^22 numbers to send and as many to receive, where no process row
-    // has much more than its share of the chosen rows.
+    // Panels of columns bound the buffers: at most 2^22 numbers to send and as many to receive, where no
+    // process row has much more than its share of the chosen rows.
     const Index thinnest = std::min(source.rows(), grid.rows());
     const Index panel = std::max<Index>(1, (thinnest << 22) / std::max<Index>(1, m));
     const auto ranks = at(source.comm().size());
@@ -79,16 +83,16 @@ DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Ind
     std::vector<MPI_Request> requests;
     const auto post = [&]() -> MPI_Request* { return &requests.emplace_back(MPI_REQUEST_NULL); };
     for (Index first = 0; first < n; first += panel) {
-        const Dimension column(matrix.column_layout(), source.column(), out.column_layout(), grid.column(), columns,
-                               first, std::min(n, first + panel));
+        const Dimension column(matrix.column_layout(), source.column(), out.column_layout(), grid.column(),
+                               columns, first, std::min(n, first + panel));
         for (int p = 0; p < source.rows(); ++p)
             for (int q = 0; q < source.columns(); ++q) {
                 const int from = source.rank_of(p, q);
                 const std::size_t count = row.incoming[at(p)].size() * column.incoming[at(q)].size();
                 if (from == me || count == 0) continue;
                 incoming[at(from)].resize(count);
-                TANGRAM_MPI(MPI_Irecv(incoming[at(from)].data(), narrow(static_cast<Index>(count), "entries"), MPI_DOUBLE,
-                                      from, 1, comm, post()));
+                TANGRAM_MPI(MPI_Irecv(incoming[at(from)].data(), narrow(static_cast<Index>(count), "entries"),
+                                      MPI_DOUBLE, from, 1, comm, post()));
             }
         for (int p = 0; p < grid.rows(); ++p)
             for (int q = 0; q < grid.columns(); ++q) {
@@ -104,10 +108,12 @@ DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Ind
                     for (const Index i : local_rows) *packed++ = entries[i];
                 }
                 if (to != me)
-                    TANGRAM_MPI(MPI_Isend(outgoing[at(to)].data(), narrow(static_cast<Index>(count), "entries"), MPI_DOUBLE,
-                                          to, 1, comm, post()));
+                    TANGRAM_MPI(MPI_Isend(outgoing[at(to)].data(),
+                                          narrow(static_cast<Index>(count), "entries"), MPI_DOUBLE, to, 1,
+                                          comm, post()));
             }
-        TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages"), requests.data(), MPI_STATUSES_IGNORE));
+        TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages"), requests.data(),
+                                MPI_STATUSES_IGNORE));
         requests.clear();
         for (int p = 0; p < source.rows(); ++p)
             for (int q = 0; q < source.columns(); ++q) {

@@ -143,7 +143,7 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
         }
         path.eta.push_back(eta);
         path.rademacher.push_back(std::sqrt(t == 0 ? sorted.tail[0] / n : sorted.mean_of_minima(1 / eta)));
-        path.bias2.push_back(std::max(0.0, bias / n));
+        path.bias2.push_back(bias < 0 ? 0.0 : bias / n);  // a NaN stays one
         path.variance.push_back(variance * fitted / n);
         path.train_mse.push_back(error / n);
         path.bound.push_back(t > stop ? std::numeric_limits<double>::quiet_NaN()

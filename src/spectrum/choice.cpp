@@ -6,16 +6,50 @@
 
 namespace tangram {
 
+namespace {
+
+/// Fastest solvers by measurement on two AVX-512 cores (Debian 12's ScaLAPACK 2.2.1 and ELPA 2022.11,
+/// OpenBLAS with its SkylakeX kernels, one thread per rank). Seconds with vectors / eigenvalues alone:
+///   n     ranks  lapack       elpa1        scalapack-dc  scalapack-mrrr
+///   1000  1      0.20 / 0.16  0.24 / 0.22  0.53 / -      0.35 / 0.15   (cores shared with other work)
+///   1000  2      0.25 / 0.11  0.31 / 0.27  0.42 / -      0.61 / 0.57   (shared)
+///   2000  1      1.37 / 0.74  1.60 / 1.27  1.94 / -                    (shared)
+///   2000  2      1.42 / 0.90  1.93 / 1.60  2.38 / -      2.10 / 1.82   (shared)
+///   3000  2                   2.7  / 1.8   3.0  / -      4.1  / 3.5
+/// pdsyevd always computes vectors. elpa2 takes 8.4 s with vectors and 1.5 s without in the last row, and is
+/// never chosen: it is not stable (check_two_stage in eigenpairs.cpp).
+struct Measured {
+    int most_ranks;      ///< for up to so many ranks
+    Index lapack_up_to;  ///< LAPACK on one of them is fastest up to this n
+};
+constexpr Measured measured[] = {{1, 32766}, {2, 2000}};
+/// More ranks were not measured: they gain sooner than two do.
+constexpr Index lapack_on_many_ranks = 1000;
+
+}  // namespace
+
 std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors) {
-    // Measured with Debian 12's libraries on two AVX-512 cores, two ranks, n = 3000, seconds. With vectors: pdsyevd 3.0,
-    // pdsyevr 4.1, elpa1 2.7, elpa2 8.4 (its back-transform kernel is the generic one there); values only: pdsyevr 3.5,
-    // elpa1 1.8, elpa2 1.5. Below a few hundred rows the distributed solvers are latency-bound.
-    if (n <= 256 || (ranks == 1 && n <= 4096))
-        return {Solver::lapack, fmt::format("auto: n = {} on {} ranks is fastest in one piece", n, ranks)};
+    Index lapack_up_to = lapack_on_many_ranks;
+    for (const Measured& row : measured)
+        if (ranks <= row.most_ranks) {
+            lapack_up_to = row.lapack_up_to;
+            break;
+        }
+    const std::string_view what = vectors ? "with eigenvectors" : "eigenvalues alone";
+    if (n <= lapack_up_to)
+        return {Solver::lapack,
+                fmt::format("auto: {} at n = {} on {} ranks: measured fastest in one piece up to n = {}",
+                            what, n, ranks, lapack_up_to)};
     const auto available = solvers();
-    const bool elpa = std::find(available.begin(), available.end(), Solver::elpa1) != available.end();
-    if (!vectors && elpa) return {Solver::elpa1, "auto: eigenvalues alone are fastest in ELPA"};
-    return {Solver::scalapack_dc, "auto: divide and conquer is as fast as any with eigenvectors and always there"};
+    if (std::find(available.begin(), available.end(), Solver::elpa1) != available.end())
+        return {Solver::elpa1,
+                fmt::format("auto: {} at n = {} on {} ranks: one-stage ELPA measured fastest of the "
+                            "distributed solvers",
+                            what, n, ranks)};
+    return {Solver::scalapack_dc,
+            fmt::format("auto: {} at n = {} on {} ranks: divide and conquer measured fastest without "
+                        "ELPA, which this build has not",
+                        what, n, ranks)};
 }
 
 }  // namespace tangram

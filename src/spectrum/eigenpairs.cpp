@@ -17,24 +17,28 @@ namespace tangram {
 
 namespace {
 
-constexpr std::pair<Solver, const char*> names[] = {
-    {Solver::automatic, "auto"},           {Solver::lapack, "lapack"}, {Solver::scalapack_dc, "scalapack-dc"},
-    {Solver::scalapack_mrrr, "scalapack-mrrr"}, {Solver::elpa1, "elpa1"},   {Solver::elpa2, "elpa2"}};
+constexpr std::pair<Solver, const char*> names[] = {{Solver::automatic, "auto"},
+                                                    {Solver::lapack, "lapack"},
+                                                    {Solver::scalapack_dc, "scalapack-dc"},
+                                                    {Solver::scalapack_mrrr, "scalapack-mrrr"},
+                                                    {Solver::elpa1, "elpa1"},
+                                                    {Solver::elpa2, "elpa2"}};
 
-/// Block of the tridiagonal reductions: 64 is where ScaLAPACK and ELPA are fastest here; smaller where a rank would own
-/// nothing (lesson 2).
+/// Block of the tridiagonal reductions: 64 is where ScaLAPACK and ELPA are fastest here; smaller where a rank
+/// would own nothing (lesson 2).
 Index own_block(Index n, int widest) { return std::clamp<Index>(n / widest, 1, 64); }
 
-/// Non-finite and asymmetric entries, found before any solver sees them; the first in column order, on every rank.
-/// Returns the largest magnitude.
+/// Non-finite and asymmetric entries, found before any solver sees them; the first in column order, on every
+/// rank. Returns the largest magnitude.
 double check_symmetric(const DistributedMatrix& G) {
     const MPI_Comm comm = G.grid().comm().get();
     constexpr Index none = std::numeric_limits<Index>::max();
     const auto first_over_ranks = [&](Index mine) { return -max_over_ranks(comm, -mine); };
     const auto name_entry = [&](Index entry, const char* problem) {
-        throw Error(ExitStatus::input, fmt::format("the matrix is {} at row {}, column {} (counted from 0); eigenvalues "
-                                                   "need a finite symmetric matrix",
-                                                   problem, entry % G.rows(), entry / G.rows()));
+        throw Error(ExitStatus::input,
+                    fmt::format("the matrix is {} at row {}, column {} (counted from 0); eigenvalues "
+                                "need a finite symmetric matrix",
+                                problem, entry % G.rows(), entry / G.rows()));
     };
     Index bad = none;
     double largest = 0;
@@ -61,9 +65,9 @@ double check_symmetric(const DistributedMatrix& G) {
     return largest;
 }
 
-/// Exponent e of the power of two that brings the largest magnitude to between 1/2 and 1 as 2^-e. ELPA 2022.11 has
-/// absolute thresholds: at magnitudes of 1e-12 its eigenvalues are off by 1e-7 of the largest [seen]. Exact, because
-/// only exponents change.
+/// Exponent e of the power of two that brings the largest magnitude to between 1/2 and 1 as 2^-e. ELPA
+/// 2022.11 has absolute thresholds: at magnitudes of 1e-12 its eigenvalues are off by 1e-7 of the largest
+/// [seen]. Exact, because only exponents change.
 int exponent_of(double largest) {
     int exponent = 0;
     std::frexp(largest, &exponent);
@@ -72,8 +76,9 @@ int exponent_of(double largest) {
 
 void check_info(int info, Solver solver) {
     if (info != 0)
-        throw Error(ExitStatus::numerical,
-                    fmt::format("{} did not converge (info = {}); try another spectrum.solver", name(solver), info));
+        throw Error(
+            ExitStatus::numerical,
+            fmt::format("{} did not converge (info = {}); try another spectrum.solver", name(solver), info));
 }
 
 void refuse(const Eigenpairs& result, const std::string& what) {
@@ -89,35 +94,42 @@ void check_result(const Eigenpairs& result, const Invariants& invariants) {
     if (!std::is_sorted(w.begin(), w.end())) refuse(result, "eigenvalues out of order");
     double sum_of_magnitudes = 0;
     for (const double value : w) sum_of_magnitudes += std::abs(value);
-    // Good solvers keep both to a few epsilon; n epsilon is the bound of the plain sums themselves. A matrix whose
-    // diagonal is small beside its eigenvalues is measured by the eigenvalues.
-    const double tolerance = 4 * (10 + static_cast<double>(w.size())) * std::numeric_limits<double>::epsilon();
+    // Good solvers keep both to a few epsilon; n epsilon is the bound of the plain sums themselves. A matrix
+    // whose diagonal is small beside its eigenvalues is measured by the eigenvalues.
+    const double tolerance =
+        4 * (10 + static_cast<double>(w.size())) * std::numeric_limits<double>::epsilon();
     const double scale = invariants.magnitudes > 0 ? invariants.magnitudes : 1.0;
-    const double trace_error = invariants.trace_error(w) * std::min(1.0, scale / std::max(sum_of_magnitudes, scale));
+    const double trace_error =
+        invariants.trace_error(w) * std::min(1.0, scale / std::max(sum_of_magnitudes, scale));
     if (!(trace_error <= tolerance && invariants.frobenius_error(w) <= tolerance))
-        refuse(result, fmt::format("eigenvalues that do not add up to the matrix (trace off by {:.1e}, squares by {:.1e})",
-                                   invariants.trace_error(w), invariants.frobenius_error(w)));
+        refuse(result,
+               fmt::format(
+                   "eigenvalues that do not add up to the matrix (trace off by {:.1e}, squares by {:.1e})",
+                   invariants.trace_error(w), invariants.frobenius_error(w)));
     if (!result.vectors) return;
     const auto local = result.vectors->local();
     if (any_rank(result.vectors->grid().comm().get(), !std::all_of(local.begin(), local.end(), is_finite)))
         refuse(result, "eigenvectors that are not finite");
 }
 
-/// ELPA 2022.11's two-stage solver returns success and wrong vectors where the blocks beside the diagonal have low rank:
-/// for min(i, j) residuals of 1e-3 w_1 and orthogonality of 0.05 at n = 400 [seen]. So its vectors are always checked.
+/// ELPA 2022.11's two-stage solver returns success and wrong vectors where the blocks beside the diagonal
+/// have low rank: for min(i, j) residuals of 1e-3 w_1 and orthogonality of 0.05 at n = 400 [seen]. So its
+/// vectors are always checked.
 void check_two_stage(const DistributedMatrix& G, const Eigenpairs& result) {
     const Quality found = quality(G, result, false);
-    const double tolerance = 10 * (10 + static_cast<double>(G.rows())) * std::numeric_limits<double>::epsilon();
+    const double tolerance =
+        10 * (10 + static_cast<double>(G.rows())) * std::numeric_limits<double>::epsilon();
     if (!(*found.residual_max <= tolerance && *found.orthogonality_max <= tolerance))
-        refuse(result, fmt::format("vectors with a residual of {:.1e} and an orthogonality of {:.1e}", *found.residual_max,
-                                   *found.orthogonality_max));
+        refuse(result, fmt::format("vectors with a residual of {:.1e} and an orthogonality of {:.1e}",
+                                   *found.residual_max, *found.orthogonality_max));
 }
 
-/// Workspace of at least `bound` doubles, or what the routine itself asks for where that is more (lesson 1). A query
-/// that wrapped around 32 bits may say anything (lesson 3) and is then below the bound. Collective.
+/// Workspace of at least `bound` doubles, or what the routine itself asks for where that is more (lesson 1).
+/// A query that wrapped around 32 bits may say anything (lesson 3) and is then below the bound. Collective.
 std::vector<double> workspace(MPI_Comm comm, double query, Index bound) {
-    return collectively(
-        comm, [&] { return std::vector<double>(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound))); });
+    return collectively(comm, [&] {
+        return std::vector<double>(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound)));
+    });
 }
 
 void solve_dc(DistributedMatrix& G, std::vector<double>& w, DistributedMatrix& V) {
@@ -130,12 +142,12 @@ void solve_dc(DistributedMatrix& G, std::vector<double>& w, DistributedMatrix& V
     std::vector<int> iwork(static_cast<std::size_t>(integers));
     double query = 0;
     int info = 0, ask = -1;
-    pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one, vectors.data(),
-             &query, &ask, iwork.data(), &integers, &info);
+    pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one,
+             vectors.data(), &query, &ask, iwork.data(), &integers, &info);
     std::vector<double> work = workspace(grid.comm().get(), query, bound);
     const int size = narrow(std::ssize(work), "pdsyevd workspace");
-    pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one, vectors.data(),
-             work.data(), &size, iwork.data(), &integers, &info);
+    pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one,
+             vectors.data(), work.data(), &size, iwork.data(), &integers, &info);
     check_info(info, Solver::scalapack_dc);
 }
 
@@ -148,18 +160,18 @@ void solve_mrrr(DistributedMatrix& G, bool vectors, std::vector<double>& w, Dist
     const double unused = 0;
     int found = 0, found_vectors = 0, info = 0, ask = -1, integer_query = 0;
     double query[3] = {0, 0, 0};
-    pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order, &found,
-             &found_vectors, w.data(), V.data(), &one, &one, vector_descriptor.data(), query, &ask, &integer_query, &ask,
-             &info);
-    std::vector<double> work = workspace(grid.comm().get(), query[0],
-                                         pdsyevr_workspace(n, G.block(), grid.rows(), grid.columns()));
+    pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order,
+             &found, &found_vectors, w.data(), V.data(), &one, &one, vector_descriptor.data(), query, &ask,
+             &integer_query, &ask, &info);
+    std::vector<double> work =
+        workspace(grid.comm().get(), query[0], pdsyevr_workspace(n, G.block(), grid.rows(), grid.columns()));
     const Index most = std::max({n, static_cast<Index>(grid.comm().size()) + 1, Index{4}});
     std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 12 * most + 2 * n)));
     const int size = narrow(std::ssize(work), "pdsyevr workspace");
     const int integers = narrow(std::ssize(iwork), "integer workspace");
-    pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order, &found,
-             &found_vectors, w.data(), V.data(), &one, &one, vector_descriptor.data(), work.data(), &size, iwork.data(),
-             &integers, &info);
+    pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order,
+             &found, &found_vectors, w.data(), V.data(), &one, &one, vector_descriptor.data(), work.data(),
+             &size, iwork.data(), &integers, &info);
     check_info(info, Solver::scalapack_mrrr);
     if (found != order)
         throw Error(ExitStatus::numerical,
@@ -184,15 +196,17 @@ std::optional<DistributedMatrix> solve_lapack(DistributedMatrix G, bool vectors,
         std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 3 + 5 * n)));
         const int size = narrow(std::ssize(work), "dsyevd workspace");
         const int integers = narrow(std::ssize(iwork), "dsyevd workspace");
-        dsyevd_(job, "L", &order, whole.data(), &order, w.data(), work.data(), &size, iwork.data(), &integers, &info);
+        dsyevd_(job, "L", &order, whole.data(), &order, w.data(), work.data(), &size, iwork.data(), &integers,
+                &info);
         check_info(info, Solver::lapack);
     });
     if (!vectors) return std::nullopt;
     return scatter(whole, grid, n, n, block, 0);
 }
 
-/// An eigenvector is known up to its sign: the first component that has at least 0.6 of the largest magnitude becomes
-/// positive. (Not the largest itself: mirror-symmetric matrices have pairs of equal magnitude, which rounding orders.)
+/// An eigenvector is known up to its sign: the first component that has at least 0.6 of the largest magnitude
+/// becomes positive. (Not the largest itself: mirror-symmetric matrices have pairs of equal magnitude, which
+/// rounding orders.)
 void fix_signs(DistributedMatrix& V) {
     const MPI_Comm comm = V.grid().comm().get();
     const auto n = static_cast<std::size_t>(V.columns());
@@ -208,7 +222,8 @@ void fix_signs(DistributedMatrix& V) {
     // 2 row + 1 where the component is negative, 2 row where it is not: the smallest tells row and sign.
     std::vector<Index> first(n, std::numeric_limits<Index>::max());
     visit([&](std::size_t j, Index i, double v) {
-        if (std::abs(v) >= 0.6 * largest[j]) first[j] = std::min(first[j], 2 * V.global_row(i) + (v < 0 ? 1 : 0));
+        if (std::abs(v) >= 0.6 * largest[j])
+            first[j] = std::min(first[j], 2 * V.global_row(i) + (v < 0 ? 1 : 0));
     });
     TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, first.data(), count, MPI_INT64_T, MPI_MIN, comm));
     for (Index j = 0; j < V.local_columns(); ++j)
@@ -234,11 +249,13 @@ Solver solver_by_name(std::string_view wanted) {
     for (const auto& [solver, text] : names)
         if (wanted == text) {
             const auto available = solvers();
-            if (solver == Solver::automatic || std::find(available.begin(), available.end(), solver) != available.end())
+            if (solver == Solver::automatic ||
+                std::find(available.begin(), available.end(), solver) != available.end())
                 return solver;
-            throw Error(ExitStatus::study, fmt::format("spectrum.solver = \"{}\": this tangram was built without ELPA; "
-                                                       "install libelpa-dev and build again, or use {}",
-                                                       wanted, known));
+            throw Error(ExitStatus::study,
+                        fmt::format("spectrum.solver = \"{}\": this tangram was built without ELPA; "
+                                    "install libelpa-dev and build again, or use {}",
+                                    wanted, known));
         }
     if (wanted == "lanczos")
         throw Error(ExitStatus::study,
@@ -259,7 +276,8 @@ std::vector<Solver> solvers() {
 }
 
 Index pdsyevd_workspace(Index n, Index nb, int grid_rows, int grid_columns) {
-    const Index np0 = BlockCyclic{n, nb, grid_rows}.local_size(0), nq0 = BlockCyclic{n, nb, grid_columns}.local_size(0);
+    const Index np0 = BlockCyclic{n, nb, grid_rows}.local_size(0),
+                nq0 = BlockCyclic{n, nb, grid_columns}.local_size(0);
     return 4 * n + (6 * n + 2 * np0 * nq0) + std::max(n, np0 * (nb + nq0)) +
            std::max(nb * (nb - 1) / 2, (np0 + nq0) * nb) + nb * nb;
 }
@@ -268,10 +286,12 @@ Index pdsyevr_workspace(Index n, Index nb, int grid_rows, int grid_columns) {
     const Index padded = std::max({n, nb, Index{2}}), ranks = static_cast<Index>(grid_rows) * grid_columns;
     const Index np0 = BlockCyclic{padded, nb, grid_rows}.local_size(0);
     const Index nq0 = BlockCyclic{padded, nb, grid_columns}.local_size(0);
-    return 2 + 5 * n + std::max(18 * padded, np0 * nq0 + 2 * nb * nb) + (2 + (n + ranks - 1) / ranks) * padded;
+    return 2 + 5 * n + std::max(18 * padded, np0 * nq0 + 2 * nb * nb) +
+           (2 + (n + ranks - 1) / ranks) * padded;
 }
 
-void check_scalapack_size(Index n, int grid_rows, int grid_columns, Index (*workspace)(Index, Index, int, int)) {
+void check_scalapack_size(Index n, int grid_rows, int grid_columns,
+                          Index (*workspace)(Index, Index, int, int)) {
     constexpr Index limit = std::numeric_limits<int>::max();
     const auto needed = [&](int p, int q) { return workspace(n, own_block(n, std::max(p, q)), p, q); };
     const int ranks = grid_rows * grid_columns;
@@ -285,20 +305,23 @@ void check_scalapack_size(Index n, int grid_rows, int grid_columns, Index (*work
     };
     int enough = ranks + 1;
     while (enough < (1 << 20) && !fits(enough)) ++enough;
-    throw Error(ExitStatus::study,
-                fmt::format("eigenvalues of a {0} x {0} matrix need a workspace of {1} numbers per rank on a {2} x {3} grid, "
-                            "more than ScaLAPACK's 32-bit integers can count; use {4} ranks",
-                            n, needed(grid_rows, grid_columns), grid_rows, grid_columns, enough));
+    throw Error(
+        ExitStatus::study,
+        fmt::format(
+            "eigenvalues of a {0} x {0} matrix need a workspace of {1} numbers per rank on a {2} x {3} grid, "
+            "more than ScaLAPACK's 32-bit integers can count; use {4} ranks",
+            n, needed(grid_rows, grid_columns), grid_rows, grid_columns, enough));
 }
 
 void check_lapack_size(Index n, bool vectors) {
     constexpr Index limit = std::numeric_limits<int>::max();
-    // dsyevd's workspace is 1 + 6n + 2n^2 with vectors; without, the matrix itself is the largest. The first term
-    // keeps n * n from overflowing.
+    // dsyevd's workspace is 1 + 6n + 2n^2 with vectors; without, the matrix itself is the largest. The first
+    // term keeps n * n from overflowing.
     if (n <= limit && (vectors ? 1 + 6 * n + 2 * n * n : n * n) <= limit) return;
-    throw Error(ExitStatus::study, fmt::format("lapack gathers the matrix on one rank and counts in 32-bit integers, which "
-                                               "end before n = {}; use \"scalapack-dc\" or \"auto\"",
-                                               n));
+    throw Error(ExitStatus::study,
+                fmt::format("lapack gathers the matrix on one rank and counts in 32-bit integers, which "
+                            "end before n = {}; use \"scalapack-dc\" or \"auto\"",
+                            n));
 }
 
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block) {
@@ -306,17 +329,20 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index bl
     const MPI_Comm comm = grid.comm().get();
     const Index n = G.rows(), layout_block = G.block();
     if (G.rows() != G.columns() || n < 1)
-        throw Error(ExitStatus::input,
-                    fmt::format("a matrix of {} x {} has no eigenvalues; give a square one", G.rows(), G.columns()));
-    Eigenpairs result{std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
-                      std::nullopt, solver, "named by the study"};
+        throw Error(
+            ExitStatus::input,
+            fmt::format("a matrix of {} x {} has no eigenvalues; give a square one", G.rows(), G.columns()));
+    Eigenpairs result{
+        std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
+        std::nullopt, solver, "named by the study"};
     if (solver == Solver::automatic)
         std::tie(result.solver, result.reason) = choose_solver(n, grid.comm().size(), vectors);
-    // ScaLAPACK and ELPA go wrong where a rank owns nothing (lesson 2): the smallest problems are solved on one rank.
+    // ScaLAPACK and ELPA go wrong where a rank owns nothing (lesson 2): the smallest problems are solved on
+    // one rank.
     const int widest = std::max(grid.rows(), grid.columns());
     if (n < 2 * widest && result.solver != Solver::lapack) {
-        result.reason += fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n, grid.rows(),
-                                     grid.columns());
+        result.reason += fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n,
+                                     grid.rows(), grid.columns());
         result.solver = Solver::lapack;
     }
     solver = result.solver;

@@ -20,11 +20,12 @@ namespace {
 
 void check(int code, const char* action) {
     if (code != ELPA_OK)
-        throw Error(ExitStatus::numerical, fmt::format("ELPA failed to {}: {}; try another spectrum.solver", action, elpa_strerr(code)));
+        throw Error(ExitStatus::numerical, fmt::format("ELPA failed to {}: {}; try another spectrum.solver",
+                                                       action, elpa_strerr(code)));
 }
 
-/// Starts ELPA, once per process. It is stopped at the beginning of MPI_Finalize, which frees the attributes of
-/// MPI_COMM_SELF first.
+/// Starts ELPA, once per process. It is stopped at the beginning of MPI_Finalize, which frees the attributes
+/// of MPI_COMM_SELF first.
 int start() {
     const int code = elpa_init(20171201);
     if (code != ELPA_OK) return code;
@@ -44,7 +45,8 @@ int start() {
 
 bool has_elpa() { return true; }
 
-void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, std::vector<double>& w, DistributedMatrix& V) {
+void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, std::vector<double>& w,
+                DistributedMatrix& V) {
     const ProcessGrid& grid = G.grid();
     static const int initialised = start();
     int code = ELPA_OK;

@@ -20,27 +20,28 @@ double relative(double difference, double scale) {
     return scale > 0 ? std::abs(difference) / scale : std::abs(difference);
 }
 
-/// Columns per panel: whole turns round the grid, so that a panel begins on the first process column, and at least 256,
-/// where pdgemm is near its full speed.
+/// Columns per panel: whole turns round the grid, so that a panel begins on the first process column, and at
+/// least 256, where pdgemm is near its full speed.
 Index panel_width(const DistributedMatrix& V) {
     const Index turn = V.block() * V.grid().columns();
     return (std::max<Index>(256, turn) + turn - 1) / turn * turn;
 }
 
 /// Rows first_row and on of op(A) times columns first to first + P.columns() of V, into P.
-void multiply_panel(const char* op, const DistributedMatrix& A, Index first_row, const DistributedMatrix& V, Index first,
-                    DistributedMatrix& P) {
+void multiply_panel(const char* op, const DistributedMatrix& A, Index first_row, const DistributedMatrix& V,
+                    Index first, DistributedMatrix& P) {
     const int m = narrow(P.rows(), "rows"), n = narrow(P.columns(), "columns"), k = narrow(V.rows(), "rows");
     const int one = 1, row = narrow(first_row + 1, "row"), column = narrow(first + 1, "column");
     const bool transposed = *op == 'T';
     const double alpha = 1, beta = 0;
     const auto da = A.descriptor(), dv = V.descriptor(), dp = P.descriptor();
-    pdgemm_(op, "N", &m, &n, &k, &alpha, A.data(), transposed ? &one : &row, transposed ? &row : &one, da.data(), V.data(),
-            &one, &column, dv.data(), &beta, P.data(), &one, &one, dp.data());
+    pdgemm_(op, "N", &m, &n, &k, &alpha, A.data(), transposed ? &one : &row, transposed ? &row : &one,
+            da.data(), V.data(), &one, &column, dv.data(), &beta, P.data(), &one, &one, dp.data());
 }
 
 /// max_j ||G v_j - w_j v_j||. Collective.
-double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V, const std::vector<double>& w) {
+double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V,
+                        const std::vector<double>& w) {
     std::vector<double> squares(w.size(), 0.0);
     const Index width = panel_width(V);
     for (Index first = 0; first < V.columns(); first += width) {
@@ -62,35 +63,40 @@ double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V, 
     return worst;
 }
 
-/// max_ij |V^T V - I|_ij, from the blocks on and below the diagonal: the product is symmetric. Collective.
+}  // namespace
+
+// From the blocks on and below the diagonal: the product is symmetric.
 double largest_overlap(const DistributedMatrix& V) {
     double worst = 0;
     const Index width = panel_width(V);
     for (Index first = 0; first < V.columns(); first += width) {
         // Rows begin at the panel's first column as well; a multiple of the block, but of any process row.
-        DistributedMatrix product(V.grid(), V.columns() - first, std::min(width, V.columns() - first), V.block());
+        DistributedMatrix product(V.grid(), V.columns() - first, std::min(width, V.columns() - first),
+                                  V.block());
         multiply_panel("T", V, first, V, first, product);
         for (Index j = 0; j < product.local_columns(); ++j)
             for (Index i = 0; i < product.local_rows(); ++i)
-                worst = worse(worst, std::abs(product.data()[i + j * product.lld()] -
-                                              (product.global_row(i) == product.global_column(j) ? 1.0 : 0.0)));
+                worst =
+                    worse(worst, std::abs(product.data()[i + j * product.lld()] -
+                                          (product.global_row(i) == product.global_column(j) ? 1.0 : 0.0)));
     }
     return max_over_ranks(V.grid().comm().get(), worst);
 }
 
-}  // namespace
-
 Invariants Invariants::of(const DistributedMatrix& G) {
     double sums[3] = {0, 0, 0};
-    for (Index j = 0; j < G.local_columns(); ++j)
+    for (Index j = 0; j < G.local_columns(); ++j) {
+        double column = 0;  // one sum of n^2 like terms would lose digits in proportion to n^2
         for (Index i = 0; i < G.local_rows(); ++i) {
             const double value = G.data()[i + j * G.lld()];
-            sums[2] += value * value;
+            column += value * value;
             if (G.global_row(i) == G.global_column(j)) {
                 sums[0] += value;
                 sums[1] += std::abs(value);
             }
         }
+        sums[2] += column;
+    }
     sum_over_ranks(G.grid().comm().get(), sums);
     return {sums[0], sums[1], sums[2]};
 }
@@ -117,8 +123,9 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
     if (G.rows() != G.columns() || G.rows() != std::ssize(w) ||
         (pairs.vectors && (pairs.vectors->rows() != G.rows() || pairs.vectors->columns() != G.rows() ||
                            pairs.vectors->block() != G.block())))
-        throw Error(ExitStatus::input, fmt::format("{} eigenvalues and their vectors are not those of a {} x {} matrix",
-                                                   w.size(), G.rows(), G.columns()));
+        throw Error(ExitStatus::input,
+                    fmt::format("{} eigenvalues and their vectors are not those of a {} x {} matrix",
+                                w.size(), G.rows(), G.columns()));
     const Invariants invariants = Invariants::of(G);
     Quality result{std::nullopt,
                    std::nullopt,

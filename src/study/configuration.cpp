@@ -226,12 +226,29 @@ void check_values(const Study& s) {
          {std::pair{"rates.radius", s.rates.radius}, std::pair{"rates.step_size", s.rates.step_size}})
         if (value && !(*value > 0)) refuse(fmt::format("{} = {} must be positive", key, *value));
     only_zero("rates.neighbours", static_cast<double>(s.rates.neighbours));
+    only_zero("kernel.lora_alpha", s.kernel.lora_alpha);
+    only("model.head_init", s.model.head_init, "random");
+    if (!s.rates.sizes.empty()) refuse("rates.sizes is not available in this version of tangram; leave it out");
     at_least("rates.repeats", static_cast<double>(s.rates.repeats), 1);
-    for (const Index size : s.rates.sizes) at_least("rates.sizes", static_cast<double>(size), 1);
     at_least("output.checkpoint_minutes", s.output.checkpoint_minutes, 0);
 }
 
+/// The defaults with the keys of the table, after the settings were put into it.
+Study with_settings(toml::table table, const std::vector<std::string>& settings, const std::string& name) {
+    for (const std::string& setting : settings) apply_setting(table, setting);
+    Study study;
+    check_known(table, study, name);
+    for_each_key(study, [&](const std::string& key, auto&& target) {
+        const auto dot = key.find('.');
+        const toml::node* const node = table[key.substr(0, dot)][key.substr(dot + 1)].node();
+        if (node != nullptr) take(key, *node, target);
+    });
+    return study;
+}
+
 }  // namespace
+
+Study default_study(const std::vector<std::string>& settings) { return with_settings({}, settings, "--set"); }
 
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings) {
     std::error_code code;
@@ -241,16 +258,7 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     std::ostringstream text;
     text << stream.rdbuf();
     if (!stream) refuse(fmt::format("{}: cannot be read", file.string()));
-    toml::table table = parse(text.str(), file.string());
-    for (const std::string& setting : settings) apply_setting(table, setting);
-
-    Study study;
-    check_known(table, study, file.string());
-    for_each_key(study, [&](const std::string& key, auto&& target) {
-        const auto dot = key.find('.');
-        const toml::node* const node = table[key.substr(0, dot)][key.substr(dot + 1)].node();
-        if (node != nullptr) take(key, *node, target);
-    });
+    Study study = with_settings(parse(text.str(), file.string()), settings, file.string());
 
     const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
     const std::pair<const char*, std::string*> required[] = {

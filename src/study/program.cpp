@@ -94,13 +94,21 @@ int run_program(int argc, char** argv) {
     if (app.got_subcommand(spectrum) && !arguments.matrix.empty()) {
         if (arguments.output.empty() || !arguments.study.empty())
             throw Error(ExitStatus::study, "spectrum --matrix needs --output OUT.h5 and no study");
-        Study study;
+        const Study study = collectively(world.get(), [&] { return default_study(arguments.settings); });
         spectrum_of_matrix(arguments.matrix, arguments.output, study, session);
         return 0;
     }
     if (arguments.study.empty())
         throw Error(ExitStatus::study, "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
-    StudyRun study(collectively(world.get(), [&] { return read_study(arguments.study, arguments.settings); }), session);
+    StudyRun study(collectively(world.get(),
+                                [&] {
+                                    Study read = read_study(arguments.study, arguments.settings);
+                                    if (app.got_subcommand(run) && !read.spectrum.vectors)
+                                        throw Error(ExitStatus::study, "`tangram run` ends with the rates, which need eigenvectors; set "
+                                                                       "spectrum.vectors = true or run `tangram gram` and `tangram spectrum`");
+                                    return read;
+                                }),
+                   session);
     if (app.got_subcommand(run) || app.got_subcommand(gram)) study.gram();
     if (app.got_subcommand(run) || app.got_subcommand(spectrum)) study.spectrum();
     if (app.got_subcommand(run) || app.got_subcommand(rates)) study.rates();

@@ -108,10 +108,11 @@ double mean_square(const std::vector<double>& values) {
 
 /// Fits of principal sub-matrices of half the examples, drawn anew for each replica. Collective.
 std::vector<PolynomialDecay> replicas(const DistributedMatrix& G, Index examples, DecayWindow window, double floor,
-                                      Index count, std::uint64_t seed) {
+                                      Index count, std::uint64_t seed, const Session& session) {
     const Index per_example = G.rows() / examples, half = examples / 2;
     std::vector<PolynomialDecay> fits;
     for (Index replica = 0; replica < count && half > 0; ++replica) {
+        check_stop(session, "during the rates; the spectrum is in the output file");
         std::vector<Index> drawn = draw_rows(examples, half, seed + 1000 + static_cast<std::uint64_t>(replica), "the study");
         std::sort(drawn.begin(), drawn.end());
         std::vector<Index> rows;
@@ -132,6 +133,7 @@ std::vector<PolynomialDecay> replicas(const DistributedMatrix& G, Index examples
 RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& grid,
                           std::optional<DistributedMatrix>& gram, std::optional<Eigenpairs>& eigen, const Study& study,
                           const Session& session) {
+    check_stop(session, "before the rates; the spectrum is in the output file");
     const Stored stored = read_stored(file, grid.comm().get());
     if (!eigen || !eigen->vectors) {
         if (!study.spectrum.vectors)
@@ -182,6 +184,10 @@ RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& 
         result.cumulative.push_back(totals[o] > 0 ? running[o] / totals[o] : 1.0);
     }
 
+    if (!(result.residual_square > 0))
+        throw Error(ExitStatus::numerical, "the residual is zero after taking out its mean: there is nothing to learn; use more "
+                                           "examples, or rates.center = false");
+
     // Noise, radius, stopping.
     if (!(l.front() > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: there is nothing to learn with these parameters");
     const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, result.noise_floor);
@@ -190,6 +196,10 @@ RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& 
     result.radius = study.rates.radius.value_or(target_radius(l, squares, ridge.ridge, result.noise_floor));
     result.radius_source = study.rates.radius ? "given" : "fitted part at the GCV ridge";
     result.step_size = study.rates.step_size.value_or(1 / l.front());
+    if (result.step_size * l.front() > 2)
+        throw Error(ExitStatus::study, fmt::format("rates.step_size = {} diverges: gradient descent needs at most 2/l_1 = {:.6g}; "
+                                                   "\"auto\" takes 1/l_1",
+                                                   result.step_size, 2 / l.front()));
     const auto stop_at = [&](double noise, double radius) { return stopping_step(l, noise / radius, result.step_size); };
     result.critical = critical_radius(l, result.noise / result.radius);
     result.stop = stop_at(result.noise, result.radius);
@@ -224,7 +234,7 @@ RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& 
         std::vector<PolynomialDecay> fits;
         if (gram)
             fits = replicas(*gram, std::ssize(stored.train_labels), result.window, result.noise_floor, study.rates.repeats,
-                            static_cast<std::uint64_t>(study.data.seed));
+                            static_cast<std::uint64_t>(study.data.seed), session);
         if (fits.size() < 2)
             session.log.warn("the interval of the decay exponent holds the window's drift alone: no resampled fits");
         result.intervals = polynomial_intervals(l, result.rows, result.window, *result.decay, fits);

@@ -86,8 +86,19 @@ void verify(const std::filesystem::path& file, const Session& session) {
         checks.push_back(fmt::format("{} {:.1e}", what, value));
         if (!(value <= tolerance)) problems.push_back(fmt::format("{} is {:.3g}, above {:.3g}", what, value, tolerance));
     };
-    if (c.has[1] != 0 && !std::is_sorted(c.values.begin(), c.values.end(), std::greater<>()))
-        problems.emplace_back("the eigenvalues are not descending");
+    if (c.has[0] == 0 && c.has[1] == 0) problems.emplace_back("neither a Gram matrix nor a spectrum to verify");
+    if (c.has[1] != 0) {
+        const auto infinite = std::count_if(c.values.begin(), c.values.end(), [](double w) { return !std::isfinite(w); });
+        if (infinite > 0) problems.push_back(fmt::format("{} eigenvalues are not finite", infinite));
+        if (!std::is_sorted(c.values.begin(), c.values.end(), std::greater<>())) problems.emplace_back("the eigenvalues are not descending");
+        checks.push_back(fmt::format("{} eigenvalues finite and descending", c.values.size()));
+    }
+    if (c.has[0] == 0 && c.has[2] != 0) {
+        const ProcessGrid grid = ProcessGrid::most_square(comm);
+        const DistributedMatrix V = read_matrix(file, "/spectrum/eigenvectors", grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::output);
+        check("orthogonality", largest_overlap(V), 10 * static_cast<double>(V.rows()) * 0x1p-52);
+        checks.emplace_back("no Gram matrix in the file: residual and trace not checked");
+    }
     if (c.has[0] != 0) {
         const ProcessGrid grid = ProcessGrid::most_square(comm);
         const DistributedMatrix G = read_matrix(file, "/kernel/gram", grid, arithmetic::tile_rows, Orientation::as_is, ExitStatus::output);

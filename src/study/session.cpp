@@ -20,6 +20,10 @@ char* openblas_get_corename() __attribute__((weak));
 
 namespace tangram {
 
+void check_stop(const Session& session, const std::string& where) {
+    if (session.stop.requested(session.world.get())) throw Error(ExitStatus::stopped, "stopped on request " + where);
+}
+
 std::string now_text() {
     std::time_t now = std::time(nullptr);
     return fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(now));

@@ -12,6 +12,7 @@
 #include "rates_stage.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/files/hash.hpp"
+#include "tangram/files/json.hpp"
 #include "tangram/gram/assembly.hpp"
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/io/input_file.hpp"
@@ -109,7 +110,9 @@ struct StudyRun::State {
           first_rank(in.world.rank() == 0),
           output(study.output.path),
           lock(comm, output),
-          grid(ProcessGrid::most_square(comm)) {}
+          grid(ProcessGrid::most_square(comm)) {
+        check_output();
+    }
 
     /// Whether a group of the finished file was made from these inputs. Collective.
     bool is_done(const std::string& group, const std::string& inputs) {
@@ -134,6 +137,26 @@ struct StudyRun::State {
         });
     }
 
+    /// Whether the finished file has a group or data set. Collective.
+    bool holds(const std::string& path) {
+        return exists() && InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) { return file.exists(path); });
+    }
+    std::string spectrum_inputs() const {
+        return Fingerprint()
+            .add(kernel_inputs)
+            .add(study.spectrum.solver)
+            .add(fmt::format("{} {}", study.spectrum.vectors, study.spectrum.block))
+            .hexadecimal();
+    }
+    /// What stands at the output's name is replaced only if it is tangram's. Collective.
+    void check_output() {
+        const bool ours = !exists() || InputFile(comm, output, ExitStatus::output).read([](const Hdf5File& file) {
+            return file.has_attribute("/", "schema_version");
+        });
+        if (!ours)
+            throw Error(ExitStatus::output, fmt::format("{}: is an HDF5 file that tangram did not write; change output.path", output.string()));
+    }
+
     template <class Real>
     void gram(const Program& program, const Weights& weights, const std::string& model_sha256);
 };
@@ -155,8 +178,10 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
     for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
         if (set != nullptr) fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows);
+    fingerprint.add(read_text(std::filesystem::path(study.model.path) / "config.json"));
     kernel_inputs = fingerprint.add(data.label_ids).hexadecimal();
-    if (is_done("/kernel", kernel_inputs)) {
+    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum is there too.
+    if (is_done("/kernel", kernel_inputs) && (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
         session.log.say(fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
         return;
     }
@@ -276,11 +301,7 @@ void StudyRun::spectrum() {
     State& s = *state_;
     const Solver solver = solver_by_name(s.study.spectrum.solver);
     if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
-    const std::string inputs = Fingerprint()
-                                   .add(s.kernel_inputs)
-                                   .add(name(solver))
-                                   .add(fmt::format("{} {}", s.study.spectrum.vectors, s.study.spectrum.block))
-                                   .hexadecimal();
+    const std::string inputs = s.spectrum_inputs();
     if (s.is_done("/spectrum", inputs)) {
         s.session.log.say("spectrum: made from the same inputs already; skipped");
         return;
@@ -288,8 +309,8 @@ void StudyRun::spectrum() {
     if (!s.gram_matrix)
         s.gram_matrix.emplace(read_matrix(s.output, "/kernel/gram", s.grid, arithmetic::tile_rows, Orientation::transposed,
                                           ExitStatus::output));
-    if (s.session.stop.requested(s.comm))
-        throw Error(ExitStatus::stopped, "stopped on request before the spectrum; the Gram matrix is in the output file");
+    check_stop(s.session, s.study.output.save_gram ? "before the spectrum; the Gram matrix is in the output file"
+                                                   : "before the spectrum; with save_gram = false the Gram matrix will be computed again");
     const Index n = s.gram_matrix->rows();
     s.session.log.say(fmt::format("spectrum: n = {}, {}", n, s.study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
@@ -348,6 +369,9 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const Solver solver = solver_by_name(study.spectrum.solver);
     const auto [source, path] = file_and_path(matrix);
     const OutputLock lock(comm, output);
+    std::error_code code;
+    if (any_rank(comm, std::filesystem::equivalent(source, output, code)))
+        throw Error(ExitStatus::study, fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const DistributedMatrix G = read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
     const auto start = Clock::now();

@@ -6,7 +6,7 @@ from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, fini
 try:
     import h5py, numpy as np
 except ImportError:
-    print('skipped: python3-h5py is missing'); sys.exit(0)
+    print('skipped: python3-h5py is missing'); sys.exit(77)
 
 f = Folder()
 f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='300'))
@@ -72,6 +72,34 @@ if code == 0:
 with h5py.File(f.at('matrix.h5'), 'w') as h: h['/a/b'] = np.triu(np.ones((5, 5)))
 code, out, err = run('spectrum', '--matrix', f.at('matrix.h5') + ':/a/b', '--output', f.at('foreign.h5'))
 check('matrix: an asymmetric one is refused by entry', code == 3 and 'not symmetric' in err, f'{code} {err}')
+
+code, out, err = run('spectrum', '--matrix', f.at('matrix.h5') + ':/a/b', '--output', f.at('matrix.h5'))
+check('matrix: the input is never the output', code == 2 and 'matrix.h5' in err, f'{code} {err}')
+with h5py.File(f.at('matrix.h5'), 'w') as h: h['/ones'] = np.full((1000, 1000), 0.1)
+code, out, err = run('spectrum', '--matrix', f.at('matrix.h5') + ':/ones', '--output', f.at('foreign.h5'))
+check('matrix: equal entries', code == 0, f'{code} {err}')
+code, out, err = run('verify', f.at('foreign.h5'))
+check('verify: a spectrum alone', code == 0 and 'not checked' in out, f'{code} {out} {err}')
+with h5py.File(f.at('foreign.h5'), 'r+') as h: h['/spectrum/eigenvalues'][-1] = np.nan
+code, out, err = run('verify', f.at('foreign.h5'))
+check('verify: a NaN among the eigenvalues', code == 4 and 'not finite' in err, f'{code} {err}')
+code, out, err = run('run', f.at('study.toml'), '--set', 'output.path=matrix.h5')
+check('somebody else\'s file is not replaced', code == 5 and 'did not write' in err, f'{code} {err}')
+
+# Without the Gram matrix in the file.
+f.write('lean.toml', f.study(output__save_gram='false', output__path='"lean.h5"'))
+code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: status 0', code == 0, err)
+with h5py.File(f.at('lean.h5')) as h: check('save_gram = false: no matrix', 'gram' not in h['/kernel'] and 'eigenvalues' in h['/spectrum'])
+code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: skipped the second time', code == 0 and err.count('skipped') == 3, err)
+code, out, err = run('run', f.at('lean.toml'), '--set', 'spectrum.solver=scalapack-mrrr'); check('save_gram = false: another solver computes again', code == 0 and err.count('skipped') == 0, err)
+
+# A changed config.json is another model.
+import json
+config = json.load(open(f.at('model/config.json'))); config['layer_norm_epsilon'] = 1e-6; json.dump(config, open(f.at('model/config.json'), 'w'))
+code, out, err = run('run', f.at('lean.toml')); check('a changed config.json is not skipped', code == 0 and err.count('skipped') == 0, err)
+for name, setting, word in (('a step size that diverges', 'rates.step_size=1e9', 'diverges'), ('run without eigenvectors', 'spectrum.vectors=false', 'spectrum.vectors')):
+    code, out, err = run('run', f.at('lean.toml'), '--set', setting)
+    check(f'{name}: status 2', code == 2 and word in err, f'{code} {err}')
 
 # Stopping and going on: by a time limit that has passed, then by SIGUSR1 to mpirun.
 stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='300', output__path='"stopped.h5"', kernel__parameters='"all"')

@@ -17,8 +17,8 @@ void end_hanging_test(int) {
     _exit(1);  // mpirun ends the others
 }
 
-/// Prints failures of every rank with its number, and the progress of rank 0 alone. After each test the ranks agree
-/// whether it failed anywhere: a failure on one rank is a failure of the program.
+/// Prints failures of every rank with its number, and the progress of rank 0 alone. After each test the ranks
+/// agree whether it failed anywhere: a failure on one rank is a failure of the program.
 class RankListener : public ::testing::EmptyTestEventListener {
   public:
     RankListener(int rank, ::testing::TestEventListener* console) : rank_(rank), console_(console) {}
@@ -30,13 +30,13 @@ class RankListener : public ::testing::EmptyTestEventListener {
         std::printf("[rank %d] %s:%d: %s\n", rank_, result.file_name() ? result.file_name() : "?",
                     result.line_number(), result.message());
         std::fflush(stdout);
-        // A fatal failure or an exception leaves the test early, perhaps on this rank alone; the others would wait in
-        // the next collective call.
+        // A fatal failure or an exception leaves the test early, perhaps on this rank alone; the others would
+        // wait in the next collective call.
         if (result.fatally_failed()) MPI_Abort(MPI_COMM_WORLD, 1);
     }
     void OnTestStart(const ::testing::TestInfo& info) override {
-        std::snprintf(hanging_message, sizeof hanging_message, "[rank %d] %s.%s hangs, ended after %u s\n", rank_,
-                      info.test_suite_name(), info.name(), seconds_per_test);
+        std::snprintf(hanging_message, sizeof hanging_message, "[rank %d] %s.%s hangs, ended after %u s\n",
+                      rank_, info.test_suite_name(), info.name(), seconds_per_test);
         alarm(seconds_per_test);
         if (rank_ == 0) console_->OnTestStart(info);
     }

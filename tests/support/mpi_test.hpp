@@ -66,7 +66,8 @@ void expect_error_on_all_ranks(Call&& call, ExitStatus status, const std::string
     const Thrown thrown = thrown_by(call);
     EXPECT_TRUE(thrown.status.has_value()) << "threw: " << thrown.text;
     EXPECT_EQ(static_cast<int>(thrown.status.value_or(ExitStatus{})), static_cast<int>(status));
-    EXPECT_NE(thrown.text.find(part), std::string::npos) << "'" << thrown.text << "' does not hold '" << part << "'";
+    EXPECT_NE(thrown.text.find(part), std::string::npos)
+        << "'" << thrown.text << "' does not hold '" << part << "'";
     const std::vector<std::string> texts = gather_to_all(comm, thrown.text);
     for (const std::string& text : texts) EXPECT_EQ(text, texts.front());
 }

@@ -8,9 +8,10 @@
 
 namespace tangram {
 
-/// Where every rank arrives after local work that may have failed on some: throws on all ranks the error of the
-/// lowest failing rank (its status and text), or on none. Collective over comm. What is not an Error becomes one:
-/// std::bad_alloc with status study, because the job does not fit; any other exception with status numerical.
+/// Where every rank arrives after local work that may have failed on some: throws on all ranks the error of
+/// the lowest failing rank (its status and text), or on none. Collective over comm. What is not an Error
+/// becomes one: std::bad_alloc with status study, because the job does not fit; any other exception with
+/// status numerical.
 /// @param failure  this rank's exception, or nullptr
 void agree_on_failure(MPI_Comm comm, std::exception_ptr failure);
 

@@ -8,8 +8,9 @@
 
 namespace tangram {
 
-/// A dense float64 matrix in ScaLAPACK's block-cyclic layout with square blocks; the local part is column-major.
-/// The grid is shared by reference and must outlive the matrix. Movable, not copyable by accident: copy().
+/// A dense float64 matrix in ScaLAPACK's block-cyclic layout with square blocks; the local part is
+/// column-major. The grid is shared by reference and must outlive the matrix. Movable, not copyable by
+/// accident: copy().
 class DistributedMatrix {
   public:
     /// rows x columns, local entries zero. Local. @throws Error(study) if a local dimension exceeds 2^31 - 1.
@@ -47,13 +48,15 @@ class DistributedMatrix {
 };
 
 /// The matrix of the given rows and columns, in any order and as often as named: entry (i, j) is
-/// matrix(rows[i], columns[j]). On `grid`, which holds the same ranks in any arrangement. Collective; rows and columns
-/// equal on all ranks. @throws Error(study) on every rank if an index is not in the matrix or the ranks differ
-/// Memory per rank: the local part of the result and buffers of about 64 MiB (pdgemr2d: two more local matrices).
+/// matrix(rows[i], columns[j]). On `grid`, which holds the same ranks in any arrangement. Collective; rows
+/// and columns equal on all ranks. @throws Error(study) on every rank if an index is not in the matrix or the
+/// ranks differ Memory per rank: the local part of the result and buffers of about 64 MiB (pdgemr2d: two more
+/// local matrices).
 DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Index> rows,
                             std::span<const Index> columns, const ProcessGrid& grid, Index block);
 
-/// The same matrix with another block size or on another grid of the same ranks. Collective; memory as submatrix().
+/// The same matrix with another block size or on another grid of the same ranks. Collective; memory as
+/// submatrix().
 DistributedMatrix redistribute(const DistributedMatrix& matrix, const ProcessGrid& grid, Index block);
 
 /// A B, laid out as both (same grid and block). Collective (pdgemm).
@@ -63,19 +66,22 @@ DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& 
 DistributedMatrix transpose(const DistributedMatrix& matrix);
 
 /// The inverse of gather(): a whole column-major matrix on `root` in block-cyclic layout. Collective.
-DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows, Index columns,
-                          Index block, int root);
+DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows,
+                          Index columns, Index block, int root);
 
-/// The principal sub-matrix of the given rows and columns, in the same block and grid. Collective; as submatrix().
+/// The principal sub-matrix of the given rows and columns, in the same block and grid. Collective; as
+/// submatrix().
 DistributedMatrix principal_submatrix(const DistributedMatrix& matrix, std::span<const Index> indices);
 
 /// The whole matrix, column-major, on `root` (empty elsewhere). Collective. For tests and small matrices.
 std::vector<double> gather(const DistributedMatrix& matrix, int root);
 
 /// Transposes what stands below (or above) the diagonal into the entries that the mask says are unset:
-/// for blocks (I, J), I > J, with is_set(I, J) the block is copied, transposed, into (J, I); with !is_set(I, J)
-/// (J, I) is copied into (I, J). Diagonal blocks stay. Bits are copied, never added. Collective over the grid.
-/// @throws Error(study) on every rank if the matrix is not square. Memory: the local part of one block row and column.
+/// for blocks (I, J), I > J, with is_set(I, J) the block is copied, transposed, into (J, I); with !is_set(I,
+/// J) (J, I) is copied into (I, J). Diagonal blocks stay. Bits are copied, never added. Collective over the
+/// grid.
+/// @throws Error(study) on every rank if the matrix is not square. Memory: the local part of one block row
+/// and column.
 void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, Index block_column));
 
 }  // namespace tangram

@@ -12,7 +12,8 @@ namespace tangram {
 enum class Solver { automatic, lapack, scalapack_dc, scalapack_mrrr, elpa1, elpa2 };
 
 /// A solver by the contract's name: "auto", "lapack", "scalapack-dc", "scalapack-mrrr", "elpa1", "elpa2".
-/// @throws Error(study) with the names of this build, for unknown names, for ELPA's where the build has none, and for
+/// @throws Error(study) with the names of this build, for unknown names, for ELPA's where the build has none,
+/// and for
 ///         "lanczos", which is not part of this version
 Solver solver_by_name(std::string_view name);
 std::string name(Solver solver);
@@ -31,28 +32,32 @@ std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors);
 
 /// Eigenvalues and eigenvectors of a symmetric matrix, G = V diag(w) V^T. Collective over G's grid.
 /// @param G  N x N, block-cyclic with square blocks, both triangles set; consumed
-/// @param block  the solver's own block; 0: 64, or less so that every rank owns something (lesson 2). Problems too small
+/// @param block  the solver's own block; 0: 64, or less so that every rank owns something (lesson 2).
+/// Problems too small
 ///         for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and `reason` say so.
-/// @return V's columns have their first component of at least 0.6 of the largest magnitude positive. The same bits on
+/// @return V's columns have their first component of at least 0.6 of the largest magnitude positive. The same
+/// bits on
 ///         the same grid; eigenvalues to 1e-12 w_1 on another.
 /// @throws Error on every rank: input if G is not square, holds a non-finite entry or is not symmetric
-///         (|G_ij - G_ji| > 1e-12 max |G|), naming the first such entry in column order; study if a size exceeds 32 bits
-///         (the message says how many ranks suffice), before anything is allocated; numerical with the solver's info
-///         where it did not converge, its result is not finite, or trace and Frobenius norm are not G's; elpa2's vectors
-///         are checked in full, because its two-stage reduction fails silently on some smooth kernels
-/// Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4, elpa1 4,
-/// elpa2 5;
-/// lapack: four whole matrices on the first rank with vectors, one without.
+///         (|G_ij - G_ji| > 1e-12 max |G|), naming the first such entry in column order; study if a size
+///         exceeds 32 bits (the message says how many ranks suffice), before anything is allocated; numerical
+///         with the solver's info where it did not converge, its result is not finite, or trace and Frobenius
+///         norm are not G's; elpa2's vectors are checked in full, because its two-stage reduction fails
+///         silently on some smooth kernels
+/// Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4,
+/// elpa1 4, elpa2 5; lapack: four whole matrices on the first rank with vectors, one without.
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0);
 
-/// Doubles that pdsyevd takes on a p x q grid, at least: lesson 1's bound, above its own query. 64-bit. Local.
+/// Doubles that pdsyevd takes on a p x q grid, at least: lesson 1's bound, above its own query. 64-bit.
+/// Local.
 Index pdsyevd_workspace(Index n, Index nb, int grid_rows, int grid_columns);
 /// Doubles that pdsyevr takes for all eigenvectors on a p x q grid, by its documentation. 64-bit. Local.
 Index pdsyevr_workspace(Index n, Index nb, int grid_rows, int grid_columns);
 
-/// Throws Error(study) where that workspace does not fit into ScaLAPACK's 32-bit integers (lesson 3), naming the number
-/// of ranks that would do. Allocates nothing. Local.
-void check_scalapack_size(Index n, int grid_rows, int grid_columns, Index (*workspace)(Index, Index, int, int));
+/// Throws Error(study) where that workspace does not fit into ScaLAPACK's 32-bit integers (lesson 3), naming
+/// the number of ranks that would do. Allocates nothing. Local.
+void check_scalapack_size(Index n, int grid_rows, int grid_columns,
+                          Index (*workspace)(Index, Index, int, int));
 /// The same for LAPACK on one rank. Local.
 void check_lapack_size(Index n, bool vectors);
 

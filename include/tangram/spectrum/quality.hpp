@@ -15,13 +15,17 @@ struct Quality {
     Index negative;                           ///< number of eigenvalues below zero, rounding's included
 };
 
-/// Below this an eigenvalue of G says nothing (theory.md, Fitting the decay): the largest of n 2^-52 w_1; in mixed
-/// precision sqrt(n) 2^-24 trace/n; and |w_n| where w_n is negative. In the scale of G. Local.
+/// max_ij |V^T V - I|_ij. Collective over V's grid; memory: a panel of columns.
+double largest_overlap(const DistributedMatrix& V);
+
+/// Below this an eigenvalue of G says nothing (theory.md, Fitting the decay): the largest of n 2^-52 w_1; in
+/// mixed precision sqrt(n) 2^-24 trace/n; and |w_n| where w_n is negative. In the scale of G. Local.
 double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision);
 
-/// Of all eigenvalues of G, and of the vectors where `pairs` has them. Collective over G's grid. Whatever is not a
-/// number comes out as NaN, never as small. @throws Error(input) on every rank if the sizes or blocks of G and the
-/// eigenpairs differ. Memory: beside G and V one panel of N x 256 (or one turn of blocks round the grid, if wider).
+/// Of all eigenvalues of G, and of the vectors where `pairs` has them. Collective over G's grid. Whatever is
+/// not a number comes out as NaN, never as small. @throws Error(input) on every rank if the sizes or blocks
+/// of G and the eigenpairs differ. Memory: beside G and V one panel of N x 256 (or one turn of blocks round
+/// the grid, if wider).
 Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_precision);
 
 }  // namespace tangram

@@ -56,6 +56,9 @@ struct Study {
 ///         outside the contract's and for keys of the contract that this version cannot serve yet.
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings);
 
+/// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as read_study
+Study default_study(const std::vector<std::string>& settings);
+
 /// The whole study as TOML text, defaults included: what the output file keeps.
 std::string to_toml(const Study& study);
 

@@ -16,6 +16,9 @@ struct Session {
     std::string started;  ///< local time, ISO 8601
 };
 
+/// Collective. @throws Error(stopped) on every rank where a stop was requested, saying where that was
+void check_stop(const Session& session, const std::string& where);
+
 /// Local time, ISO 8601 with the offset from UTC.
 std::string now_text();
 /// Largest resident memory of this process so far, bytes (VmHWM).

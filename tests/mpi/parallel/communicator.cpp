@@ -37,7 +37,8 @@ TEST(Narrow, SaysWhatDoesNotFit) {
     EXPECT_THROW(narrow(-(Index{1} << 31) - 1, "rows"), Error);
 }
 
-// Pieces smaller than, equal to and larger than the message, ragged at the end: what a count above INT_MAX takes.
+// Pieces smaller than, equal to and larger than the message, ragged at the end: what a count above INT_MAX
+// takes.
 TEST(Transfers, PiecesCoverTheMessage) {
     for (const Index size : {0, 1, 6, 7, 8, 100})
         for (const Index piece : {1, 3, 7, 100, 1000})
@@ -47,10 +48,12 @@ TEST(Transfers, PiecesCoverTheMessage) {
                     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i + 1);
                 broadcast_bytes(MPI_COMM_WORLD, bytes, root, piece);
                 for (std::size_t i = 0; i < bytes.size(); ++i)
-                    EXPECT_EQ(bytes[i], static_cast<std::byte>(i + 1)) << i << " of " << size << " in " << piece;
+                    EXPECT_EQ(bytes[i], static_cast<std::byte>(i + 1))
+                        << i << " of " << size << " in " << piece;
 
                 std::vector<double> values(static_cast<std::size_t>(size));
-                for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(i) + world_rank();
+                for (std::size_t i = 0; i < values.size(); ++i)
+                    values[i] = static_cast<double>(i) + world_rank();
                 sum_over_ranks(MPI_COMM_WORLD, values, piece);
                 const int ranks = world_size();
                 for (std::size_t i = 0; i < values.size(); ++i)
@@ -60,7 +63,8 @@ TEST(Transfers, PiecesCoverTheMessage) {
 
 TEST(Transfers, SumsHaveTheSameBitsEverywhere) {
     std::vector<double> values(1000);
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<double>(i + 1) * (world_rank() + 1));
+    for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = std::sin(static_cast<double>(i + 1) * (world_rank() + 1));
     sum_over_ranks(MPI_COMM_WORLD, values);
     std::vector<double> first = values;
     broadcast(MPI_COMM_WORLD, first, 0);
@@ -79,9 +83,11 @@ TEST(Transfers, VectorsAndTextsOfAnyLength) {
     broadcast(MPI_COMM_WORLD, text, root);
     EXPECT_EQ(values, (std::vector<int>{1, 2, 3}));
     EXPECT_EQ(text, std::string("with\0zero", 9));
-    const auto texts = gather_to_all(MPI_COMM_WORLD, std::string(static_cast<std::size_t>(world_rank()), 'x'));
+    const auto texts =
+        gather_to_all(MPI_COMM_WORLD, std::string(static_cast<std::size_t>(world_rank()), 'x'));
     ASSERT_EQ(std::ssize(texts), world_size());
-    for (int r = 0; r < world_size(); ++r) EXPECT_EQ(texts[static_cast<std::size_t>(r)], std::string(static_cast<std::size_t>(r), 'x'));
+    for (int r = 0; r < world_size(); ++r)
+        EXPECT_EQ(texts[static_cast<std::size_t>(r)], std::string(static_cast<std::size_t>(r), 'x'));
 }
 
 TEST(Reductions, LargestSumAndAny) {
@@ -110,7 +116,8 @@ TEST(CollectiveErrors, OneRankThrows) {
         testing::expect_error_on_all_ranks(
             [&] {
                 collectively(MPI_COMM_WORLD, [&] {
-                    if (world_rank() == bad) throw Error(ExitStatus::input, "file " + std::to_string(bad) + " is missing");
+                    if (world_rank() == bad)
+                        throw Error(ExitStatus::input, "file " + std::to_string(bad) + " is missing");
                 });
             },
             ExitStatus::input, "file " + std::to_string(bad) + " is missing");
@@ -120,7 +127,8 @@ TEST(CollectiveErrors, LowestOfSeveralSpeaks) {
     testing::expect_error_on_all_ranks(
         [&] {
             collectively(MPI_COMM_WORLD, [&]() -> std::string {
-                if (world_rank() >= lowest) throw Error(ExitStatus::output, "rank " + std::to_string(world_rank()));
+                if (world_rank() >= lowest)
+                    throw Error(ExitStatus::output, "rank " + std::to_string(world_rank()));
                 return "fine";
             });
         },
@@ -137,7 +145,8 @@ TEST(CollectiveErrors, OtherExceptionsBecomeErrors) {
     };
     testing::expect_error_on_all_ranks(on_last(std::bad_alloc()), ExitStatus::study,
                                        "rank " + std::to_string(last) + " is out of memory");
-    testing::expect_error_on_all_ranks(on_last(std::out_of_range("map::at")), ExitStatus::numerical, "map::at");
+    testing::expect_error_on_all_ranks(on_last(std::out_of_range("map::at")), ExitStatus::numerical,
+                                       "map::at");
     testing::expect_error_on_all_ranks(on_last(42), ExitStatus::numerical, "unknown exception");
 }
 

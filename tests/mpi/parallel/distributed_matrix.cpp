@@ -30,7 +30,9 @@ Index wrong(const DistributedMatrix& matrix, Entry&& value) {
     Index count = 0;
     for (Index j = 0; j < matrix.local_columns(); ++j)
         for (Index i = 0; i < matrix.local_rows(); ++i)
-            if (!(matrix.data()[i + j * matrix.lld()] == value(matrix.global_row(i), matrix.global_column(j)))) ++count;
+            if (!(matrix.data()[i + j * matrix.lld()] ==
+                  value(matrix.global_row(i), matrix.global_column(j))))
+                ++count;
     return count;
 }
 
@@ -62,10 +64,13 @@ TEST(DistributedMatrix, LocalPartsMakeUpTheWhole) {
 TEST(DistributedMatrix, SizesThatScalapackCannotCountAreRefusedEverywhere) {
     const ProcessGrid grid(MPI_COMM_WORLD, world_size(), 1);
     // One block of 2^31 rows is more than one rank's 32-bit integers hold, however many ranks there are.
-    testing::expect_error_on_all_ranks([&] { DistributedMatrix(grid, (Index{1} << 31) * world_size(), 0, 64); },
-                                       ExitStatus::study, "use a grid of at least");
-    testing::expect_error_on_all_ranks([&] { DistributedMatrix(grid, 4, 4, 0); }, ExitStatus::study, "not possible");
-    testing::expect_error_on_all_ranks([&] { DistributedMatrix(grid, -1, 4, 1); }, ExitStatus::study, "not possible");
+    testing::expect_error_on_all_ranks(
+        [&] { DistributedMatrix(grid, (Index{1} << 31) * world_size(), 0, 64); }, ExitStatus::study,
+        "use a grid of at least");
+    testing::expect_error_on_all_ranks([&] { DistributedMatrix(grid, 4, 4, 0); }, ExitStatus::study,
+                                       "not possible");
+    testing::expect_error_on_all_ranks([&] { DistributedMatrix(grid, -1, 4, 1); }, ExitStatus::study,
+                                       "not possible");
 }
 
 TEST(DistributedMatrix, CopiesAreIndependent) {
@@ -127,7 +132,8 @@ TEST(Submatrix, AnyRowsAndColumnsInAnyOrder) {
         for (const Index block : blocks) {
             DistributedMatrix matrix(grid, 23, 19, block);
             fill(matrix, entry);
-            const std::vector<std::vector<Index>> choices{{}, {0}, {18}, {5, 5, 5}, {18, 17, 3, 0, 9}, {1, 4, 7, 8, 11, 12, 15}};
+            const std::vector<std::vector<Index>> choices{
+                {}, {0}, {18}, {5, 5, 5}, {18, 17, 3, 0, 9}, {1, 4, 7, 8, 11, 12, 15}};
             for (const auto& rows : choices)
                 for (const auto& columns : choices) {
                     const DistributedMatrix part = submatrix(matrix, rows, columns, grid, 2);
@@ -135,7 +141,8 @@ TEST(Submatrix, AnyRowsAndColumnsInAnyOrder) {
                     ASSERT_EQ(part.columns(), std::ssize(columns));
                     EXPECT_EQ(wrong(part,
                                     [&](Index i, Index j) {
-                                        return entry(rows[static_cast<std::size_t>(i)], columns[static_cast<std::size_t>(j)]);
+                                        return entry(rows[static_cast<std::size_t>(i)],
+                                                     columns[static_cast<std::size_t>(j)]);
                                     }),
                               0);
                 }
@@ -153,7 +160,8 @@ TEST(Submatrix, PrincipalKeepsTheLayout) {
         EXPECT_EQ(part.block(), 3);
         EXPECT_EQ(wrong(part,
                         [&](Index i, Index j) {
-                            return entry(chosen[static_cast<std::size_t>(i)], chosen[static_cast<std::size_t>(j)]);
+                            return entry(chosen[static_cast<std::size_t>(i)],
+                                         chosen[static_cast<std::size_t>(j)]);
                         }),
                   0);
     });
@@ -163,8 +171,10 @@ TEST(Submatrix, IndicesOutsideAreRefused) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const DistributedMatrix matrix(grid, 5, 4, 2);
     const std::vector<Index> fine{0, 3}, high{0, 4}, negative{-1};
-    testing::expect_error_on_all_ranks([&] { submatrix(matrix, fine, high, grid, 2); }, ExitStatus::study, "column 4");
-    testing::expect_error_on_all_ranks([&] { submatrix(matrix, negative, fine, grid, 2); }, ExitStatus::study, "row -1");
+    testing::expect_error_on_all_ranks([&] { submatrix(matrix, fine, high, grid, 2); }, ExitStatus::study,
+                                       "column 4");
+    testing::expect_error_on_all_ranks([&] { submatrix(matrix, negative, fine, grid, 2); }, ExitStatus::study,
+                                       "row -1");
 }
 
 TEST(Gather, ToEveryRootAndBack) {
@@ -188,8 +198,8 @@ TEST(Gather, ToEveryRootAndBack) {
 TEST(Gather, ScatterRefusesWhatIsNoMatrix) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const std::vector<double> seven(7);
-    testing::expect_error_on_all_ranks([&] { scatter(seven, grid, 2, 3, 1, world_size() - 1); }, ExitStatus::study,
-                                       "7 numbers are no matrix of 2 x 3");
+    testing::expect_error_on_all_ranks([&] { scatter(seven, grid, 2, 3, 1, world_size() - 1); },
+                                       ExitStatus::study, "7 numbers are no matrix of 2 x 3");
 }
 
 // Whole numbers, so that the order of summation does not matter.
@@ -213,14 +223,16 @@ TEST(Products, MultiplyAndTransposeAreExactOnIntegers) {
     });
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     testing::expect_error_on_all_ranks(
-        [&] { multiply(DistributedMatrix(grid, 3, 4, 2), DistributedMatrix(grid, 3, 4, 2)); }, ExitStatus::study, "unlike");
+        [&] { multiply(DistributedMatrix(grid, 3, 4, 2), DistributedMatrix(grid, 3, 4, 2)); },
+        ExitStatus::study, "unlike");
 }
 
 // Bits are copied: the values are numbers that an addition or a conversion would change.
 TEST(Mirror, CopiesTheBitsOfWhatIsSet) {
-    bool (*const masks[])(Index, Index) = {
-        [](Index, Index) { return true; }, [](Index, Index) { return false; },
-        [](Index I, Index J) { return (I + J) % 2 == 1; }, [](Index I, Index J) { return (3 * I + J) % 5 < 2; }};
+    bool (*const masks[])(Index, Index) = {[](Index, Index) { return true; },
+                                           [](Index, Index) { return false; },
+                                           [](Index I, Index J) { return (I + J) % 2 == 1; },
+                                           [](Index I, Index J) { return (3 * I + J) % 5 < 2; }};
     const auto value = [](Index i, Index j) {
         const Index low = std::min(i, j), high = std::max(i, j);
         return (low + high) % 3 == 0 ? -0.0 : 1.0 / static_cast<double>(7 * low + high + 1);
@@ -240,14 +252,17 @@ TEST(Mirror, CopiesTheBitsOfWhatIsSet) {
                     for (Index j = 0; j < matrix.local_columns(); ++j)
                         for (Index i = 0; i < matrix.local_rows(); ++i) {
                             const double expected = value(matrix.global_row(i), matrix.global_column(j));
-                            if (std::memcmp(&expected, &matrix.data()[i + j * matrix.lld()], sizeof expected) != 0) ++bad;
+                            if (std::memcmp(&expected, &matrix.data()[i + j * matrix.lld()],
+                                            sizeof expected) != 0)
+                                ++bad;
                         }
                     EXPECT_EQ(bad, 0) << n << " in blocks of " << block;
                 }
     });
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     DistributedMatrix oblong(grid, 3, 4, 2);
-    testing::expect_error_on_all_ranks([&] { mirror_blocks(oblong, masks[0]); }, ExitStatus::study, "no mirror image");
+    testing::expect_error_on_all_ranks([&] { mirror_blocks(oblong, masks[0]); }, ExitStatus::study,
+                                       "no mirror image");
 }
 
 // Lesson 10: buffers of large transfers are given back.

@@ -21,7 +21,8 @@ TEST(ProcessGrid, EveryFactorisation) {
 }
 
 TEST(ProcessGrid, MostSquare) {
-    const std::vector<std::pair<int, int>> expected{{0, 0}, {1, 1}, {1, 2}, {1, 3}, {2, 2}, {1, 5}, {2, 3}, {1, 7}, {2, 4}};
+    const std::vector<std::pair<int, int>> expected{{0, 0}, {1, 1}, {1, 2}, {1, 3}, {2, 2},
+                                                    {1, 5}, {2, 3}, {1, 7}, {2, 4}};
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     if (world_size() < std::ssize(expected)) {
         EXPECT_EQ(grid.rows(), expected[static_cast<std::size_t>(world_size())].first);
@@ -30,9 +31,10 @@ TEST(ProcessGrid, MostSquare) {
 }
 
 TEST(ProcessGrid, WrongShapesAreRefused) {
-    for (const auto& [rows, columns] : std::vector<std::pair<int, int>>{{world_size(), 2}, {0, world_size()}, {-1, -world_size()}})
-        testing::expect_error_on_all_ranks([&] { ProcessGrid(MPI_COMM_WORLD, rows, columns); }, ExitStatus::study,
-                                           std::to_string(world_size()) + " ranks");
+    for (const auto& [rows, columns] :
+         std::vector<std::pair<int, int>>{{world_size(), 2}, {0, world_size()}, {-1, -world_size()}})
+        testing::expect_error_on_all_ranks([&] { ProcessGrid(MPI_COMM_WORLD, rows, columns); },
+                                           ExitStatus::study, std::to_string(world_size()) + " ranks");
 }
 
 // Lesson 5: BLACS_PINFO means the whole world; two halves work at the same time, each with its own numbers.
@@ -45,11 +47,13 @@ TEST(ProcessGrid, SubCommunicators) {
         DistributedMatrix a(grid, 11, 11, 2);
         for (Index j = 0; j < a.local_columns(); ++j)
             for (Index i = 0; i < a.local_rows(); ++i)
-                a.data()[i + j * a.lld()] = static_cast<double>((colour + 2) * a.global_row(i) + a.global_column(j));
+                a.data()[i + j * a.lld()] =
+                    static_cast<double>((colour + 2) * a.global_row(i) + a.global_column(j));
         const DistributedMatrix t = transpose(a);
         for (Index j = 0; j < t.local_columns(); ++j)
             for (Index i = 0; i < t.local_rows(); ++i)
-                EXPECT_EQ(t.data()[i + j * t.lld()], static_cast<double>((colour + 2) * t.global_column(j) + t.global_row(i)));
+                EXPECT_EQ(t.data()[i + j * t.lld()],
+                          static_cast<double>((colour + 2) * t.global_column(j) + t.global_row(i)));
     }
 }
 

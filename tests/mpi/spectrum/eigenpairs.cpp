@@ -34,7 +34,8 @@ double cosine_eigenvalue(Index n, Index k) {
 double min_entry(Index i, Index j) { return static_cast<double>(std::min(i, j) + 1); }
 /// Of min(i, j), i, j = 1..n: 1/(4 sin^2((2j-1) pi/(2(2n+1)))).
 double min_eigenvalue(Index n, Index k) {
-    const double s = std::sin(static_cast<double>(2 * k + 1) * std::numbers::pi / (2 * static_cast<double>(2 * n + 1)));
+    const double s =
+        std::sin(static_cast<double>(2 * k + 1) * std::numbers::pi / (2 * static_cast<double>(2 * n + 1)));
     return 1 / (4 * s * s);
 }
 /// The square of the matrix with rows -1 2 -1: five diagonals.
@@ -56,11 +57,17 @@ const std::vector<Known>& known_matrices() {
     static const std::vector<Known> list{
         {"min", [](Index, Index i, Index j) { return min_entry(i, j); }, min_eigenvalue},
         {"tridiagonal",
-         [](Index, Index i, Index j) { return i == j ? 2.0 : std::abs(i - j) == 1 ? -1.0 : 0.0; }, cosine_eigenvalue},
+         [](Index, Index i, Index j) { return i == j                 ? 2.0
+                                              : std::abs(i - j) == 1 ? -1.0
+                                                                     : 0.0; },
+         cosine_eigenvalue},
         {"banded", banded_entry, [](Index n, Index k) { return std::pow(cosine_eigenvalue(n, k), 2); }},
-        {"identity", [](Index, Index i, Index j) { return i == j ? 1.0 : 0.0; }, [](Index, Index) { return 1.0; }},
+        {"identity", [](Index, Index i, Index j) { return i == j ? 1.0 : 0.0; },
+         [](Index, Index) { return 1.0; }},
         {"diagonal of both signs",
-         [](Index n, Index i, Index j) { return i == j ? static_cast<double>((7 * i) % n) - 0.5 * static_cast<double>(n) : 0.0; },
+         [](Index n, Index i, Index j) {
+             return i == j ? static_cast<double>((7 * i) % n) - 0.5 * static_cast<double>(n) : 0.0;
+         },
          [](Index n, Index k) { return static_cast<double>((7 * k) % n) - 0.5 * static_cast<double>(n); }},
         {"all ones, rank 1", [](Index, Index, Index) { return 1.0; },
          [](Index n, Index k) { return k == 0 ? static_cast<double>(n) : 0.0; }},
@@ -84,7 +91,8 @@ DistributedMatrix matrix_of(const Known& known, const ProcessGrid& grid, Index n
     DistributedMatrix matrix(grid, n, n, block);
     for (Index j = 0; j < matrix.local_columns(); ++j)
         for (Index i = 0; i < matrix.local_rows(); ++i)
-            matrix.data()[i + j * matrix.lld()] = known.entry(n, matrix.global_row(i), matrix.global_column(j));
+            matrix.data()[i + j * matrix.lld()] =
+                known.entry(n, matrix.global_row(i), matrix.global_column(j));
     return matrix;
 }
 
@@ -100,7 +108,8 @@ std::pair<double, double> naive_quality(const Known& known, Index n, const std::
     for (Index k = 0; k < n; ++k) {
         std::fill(product.begin(), product.end(), 0.0);
         for (Index j = 0; j < n; ++j)
-            for (Index i = 0; i < n; ++i) product[static_cast<std::size_t>(i)] += G[static_cast<std::size_t>(i + j * n)] * v(j, k);
+            for (Index i = 0; i < n; ++i)
+                product[static_cast<std::size_t>(i)] += G[static_cast<std::size_t>(i + j * n)] * v(j, k);
         double square = 0;
         for (Index i = 0; i < n; ++i) {
             const double r = product[static_cast<std::size_t>(i)] - w[static_cast<std::size_t>(k)] * v(i, k);
@@ -116,17 +125,20 @@ std::pair<double, double> naive_quality(const Known& known, Index n, const std::
     return {residual, overlap};
 }
 
-void expect_known(const Known& known, const ProcessGrid& grid, Index n, Index block, Solver solver, bool vectors) {
-    SCOPED_TRACE(::testing::Message() << known.name << ", n = " << n << ", block " << block << ", grid " << grid.rows()
-                                      << " x " << grid.columns() << (vectors ? ", vectors" : ", values"));
+void expect_known(const Known& known, const ProcessGrid& grid, Index n, Index block, Solver solver,
+                  bool vectors) {
+    SCOPED_TRACE(::testing::Message()
+                 << known.name << ", n = " << n << ", block " << block << ", grid " << grid.rows() << " x "
+                 << grid.columns() << (vectors ? ", vectors" : ", values"));
     std::optional<Eigenpairs> solved;
-    const testing::Thrown thrown =
-        testing::thrown_by([&] { solved.emplace(eigenpairs(matrix_of(known, grid, n, block), solver, vectors)); });
+    const testing::Thrown thrown = testing::thrown_by(
+        [&] { solved.emplace(eigenpairs(matrix_of(known, grid, n, block), solver, vectors)); });
     if (!solved) {
         // ELPA's two-stage solver cannot do low-rank blocks at n above its band width (check_two_stage in
         // eigenpairs.cpp); it must say so on every rank rather than give wrong numbers.
         const std::string_view text = known.name;
-        const bool low_rank_blocks = text.starts_with("min") || text.starts_with("all ones") || text == "K x I";
+        const bool low_rank_blocks =
+            text.starts_with("min") || text.starts_with("all ones") || text == "K x I";
         EXPECT_TRUE(solver == Solver::elpa2 && n > 64 && low_rank_blocks) << thrown.text;
         EXPECT_EQ(thrown.status, ExitStatus::numerical) << thrown.text;
         EXPECT_EQ(thrown.text.find("elpa2 gave "), 0u) << thrown.text;
@@ -135,11 +147,11 @@ void expect_known(const Known& known, const ProcessGrid& grid, Index n, Index bl
     const Eigenpairs& pairs = *solved;
     const std::vector<double> expected = descending_eigenvalues(known, n);
     const double scale = std::max(std::abs(expected.front()), std::abs(expected.back()));
-    // Every solver is backward stable: errors of p(n) epsilon ||G||, p(n) a modest multiple of n. The constant
-    // is for n = 1 to 7, where n epsilon leaves no room.
-    // elpa2 is refused only from 10 (10 + n) epsilon on, and for values alone by their sums: 1e-11 is what passes those.
-    const double tolerance =
-        solver == Solver::elpa2 && n > 64 ? (vectors ? 1e-12 : 1e-11) : (10 + 4 * static_cast<double>(n)) * epsilon;
+    // Every solver is backward stable: errors of p(n) epsilon ||G||, p(n) a modest multiple of n. The
+    // constant is for n = 1 to 7, where n epsilon leaves no room. elpa2 is refused only from 10 (10 + n)
+    // epsilon on, and for values alone by their sums: 1e-11 is what passes those.
+    const double tolerance = solver == Solver::elpa2 && n > 64 ? (vectors ? 1e-12 : 1e-11)
+                                                               : (10 + 4 * static_cast<double>(n)) * epsilon;
     ASSERT_EQ(std::ssize(pairs.values), n);
     double worst = 0;
     for (std::size_t k = 0; k < expected.size(); ++k) {
@@ -160,21 +172,25 @@ void expect_known(const Known& known, const ProcessGrid& grid, Index n, Index bl
     if (grid.comm().rank() != 0) return;
     const auto [residual, overlap] = naive_quality(known, n, pairs.values, V);
     EXPECT_TRUE(residual <= tolerance * scale) << "residual " << residual << " at scale " << scale;
-    // MRRR computes each vector by itself and promises less: n epsilon over the relative gaps that it accepts (1e-3).
-    EXPECT_TRUE(overlap <= (solver == Solver::scalapack_mrrr ? 30 * tolerance : tolerance)) << "orthogonality " << overlap;
+    // MRRR computes each vector by itself and promises less: n epsilon over the relative gaps that it accepts
+    // (1e-3).
+    EXPECT_TRUE(overlap <= (solver == Solver::scalapack_mrrr ? 30 * tolerance : tolerance))
+        << "orthogonality " << overlap;
     for (Index j = 0; j < n; ++j) {
         const double* const v = V.data() + j * n;
-        const double largest = std::abs(*std::max_element(v, v + n, [](double a, double b) { return std::abs(a) < std::abs(b); }));
-        EXPECT_GT(*std::find_if(v, v + n, [&](double x) { return std::abs(x) >= 0.6 * largest; }), 0) << "sign of column " << j;
+        const double largest = std::abs(
+            *std::max_element(v, v + n, [](double a, double b) { return std::abs(a) < std::abs(b); }));
+        EXPECT_GT(*std::find_if(v, v + n, [&](double x) { return std::abs(x) >= 0.6 * largest; }), 0)
+            << "sign of column " << j;
     }
 }
-
 
 class EverySolver : public ::testing::TestWithParam<Solver> {
   protected:
     template <class Visit>
     void on_every_grid(Visit&& visit) {
-        for (const auto& [rows, columns] : grid_shapes(world_size())) visit(ProcessGrid(MPI_COMM_WORLD, rows, columns));
+        for (const auto& [rows, columns] : grid_shapes(world_size()))
+            visit(ProcessGrid(MPI_COMM_WORLD, rows, columns));
     }
 };
 
@@ -204,7 +220,8 @@ TEST_P(EverySolver, BlocksOfTheInput) {
     });
 }
 
-// The solver's own block, as the study may name it; lesson 1's n = 13, nb = 8 is lowered to what every rank owns.
+// The solver's own block, as the study may name it; lesson 1's n = 13, nb = 8 is lowered to what every rank
+// owns.
 TEST_P(EverySolver, BlocksOfTheSolver) {
     on_every_grid([](const ProcessGrid& grid) {
         for (const Index n : {13, 128})
@@ -213,7 +230,8 @@ TEST_P(EverySolver, BlocksOfTheSolver) {
                 const Eigenpairs pairs = eigenpairs(matrix_of(known, grid, n, 16), GetParam(), true, block);
                 const std::vector<double> expected = descending_eigenvalues(known, n);
                 for (std::size_t k = 0; k < expected.size(); ++k)
-                    EXPECT_TRUE(std::abs(pairs.values[k] - expected[k]) <= (10 + 4 * static_cast<double>(n)) * epsilon * expected[0])
+                    EXPECT_TRUE(std::abs(pairs.values[k] - expected[k]) <=
+                                (10 + 4 * static_cast<double>(n)) * epsilon * expected[0])
                         << n << ", solver's block " << block << ", eigenvalue " << k;
             }
     });
@@ -235,7 +253,8 @@ TEST_P(EverySolver, TheSameBitsTwice) {
     const Eigenpairs first = eigenpairs(matrix_of(known, grid, 90, 16), GetParam(), true);
     const Eigenpairs second = eigenpairs(matrix_of(known, grid, 90, 16), GetParam(), true);
     EXPECT_EQ(first.values, second.values);
-    EXPECT_TRUE(std::equal(first.vectors->local().begin(), first.vectors->local().end(), second.vectors->local().begin()));
+    EXPECT_TRUE(std::equal(first.vectors->local().begin(), first.vectors->local().end(),
+                           second.vectors->local().begin()));
 }
 
 std::vector<Solver> all_solvers() {
@@ -262,29 +281,35 @@ TEST_P(BadInput, TheFirstBadEntryIsNamedOnEveryRank) {
             }
             return G;
         };
-        const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+        const double nan = std::numeric_limits<double>::quiet_NaN(),
+                     infinity = std::numeric_limits<double>::infinity();
         const auto refused = [&](std::vector<std::array<double, 3>> entries, const char* part) {
-            testing::expect_error_on_all_ranks([&] { eigenpairs(with(entries), GetParam(), false); }, ExitStatus::input, part);
+            testing::expect_error_on_all_ranks([&] { eigenpairs(with(entries), GetParam(), false); },
+                                               ExitStatus::input, part);
         };
         refused({{17, 3, nan}}, "not finite at row 17, column 3 ");
         refused({{2, 9, -infinity}, {20, 8, infinity}, {5, 20, nan}}, "not finite at row 20, column 8 ");
         // min(i, j) reaches 21 here, so the tolerance is 2.1e-11.
         refused({{4, 12, 5 + 1e-10}}, "not symmetric at row 12, column 4 ");
         EXPECT_NO_THROW(eigenpairs(with({{4, 12, 5 + 1e-11}}), GetParam(), false));
-        testing::expect_error_on_all_ranks([&] { eigenpairs(DistributedMatrix(grid, 4, 5, 2), GetParam(), false); },
-                                           ExitStatus::input, "4 x 5");
-        testing::expect_error_on_all_ranks([&] { eigenpairs(DistributedMatrix(grid, 0, 0, 2), GetParam(), false); },
-                                           ExitStatus::input, "0 x 0");
+        testing::expect_error_on_all_ranks(
+            [&] { eigenpairs(DistributedMatrix(grid, 4, 5, 2), GetParam(), false); }, ExitStatus::input,
+            "4 x 5");
+        testing::expect_error_on_all_ranks(
+            [&] { eigenpairs(DistributedMatrix(grid, 0, 0, 2), GetParam(), false); }, ExitStatus::input,
+            "0 x 0");
     });
 }
 INSTANTIATE_TEST_SUITE_P(Spectrum, BadInput, ::testing::Values(Solver::lapack, Solver::scalapack_dc));
 
 TEST(Solvers, TheReasonSaysWhenAnotherOneWasTaken) {
     const ProcessGrid grid(MPI_COMM_WORLD, 1, world_size());
-    const Eigenpairs tiny = eigenpairs(matrix_of(known_matrices()[0], grid, 1, 4), Solver::scalapack_dc, true);
+    const Eigenpairs tiny =
+        eigenpairs(matrix_of(known_matrices()[0], grid, 1, 4), Solver::scalapack_dc, true);
     EXPECT_EQ(tiny.solver, Solver::lapack);
     EXPECT_NE(tiny.reason.find("n = 1 is too small for a grid of 1 x"), std::string::npos) << tiny.reason;
-    const Eigenpairs named = eigenpairs(matrix_of(known_matrices()[0], grid, 40, 4), Solver::scalapack_mrrr, true);
+    const Eigenpairs named =
+        eigenpairs(matrix_of(known_matrices()[0], grid, 40, 4), Solver::scalapack_mrrr, true);
     EXPECT_EQ(named.solver, Solver::scalapack_mrrr);
 }
 

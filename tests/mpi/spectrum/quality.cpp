@@ -37,23 +37,29 @@ struct Reflected {
     Eigenpairs pairs(const ProcessGrid& grid, Index block) const {
         std::vector<double> values(static_cast<std::size_t>(n));
         for (Index k = 0; k < n; ++k) values[static_cast<std::size_t>(k)] = w(k);
-        return {values, matrix_of(grid, n, block, [&](Index i, Index j) { return h(i, j); }), Solver::lapack, "by hand"};
+        return {values, matrix_of(grid, n, block, [&](Index i, Index j) { return h(i, j); }), Solver::lapack,
+                "by hand"};
     }
 };
 
 void set(DistributedMatrix& matrix, Index i, Index j, double change) {
-    if (matrix.row_layout().owner(i) == matrix.grid().row() && matrix.column_layout().owner(j) == matrix.grid().column())
-        matrix.data()[matrix.row_layout().to_local(i) + matrix.column_layout().to_local(j) * matrix.lld()] += change;
+    if (matrix.row_layout().owner(i) == matrix.grid().row() &&
+        matrix.column_layout().owner(j) == matrix.grid().column())
+        matrix.data()[matrix.row_layout().to_local(i) + matrix.column_layout().to_local(j) * matrix.lld()] +=
+            change;
 }
 
 // 600 and 300 take several panels of 256 columns; 5 and 9 leave ranks without anything.
 TEST(Quality, ExactPairsAreGoodAndDamageIsMeasured) {
     for (const auto& [rows, columns] : grid_shapes(world_size()))
-        for (const auto& [n, block] : std::vector<std::pair<Index, Index>>{{1, 1}, {5, 4}, {9, 16}, {70, 8}, {300, 7}, {600, 64}}) {
-            SCOPED_TRACE(::testing::Message() << n << " in blocks of " << block << " on " << rows << " x " << columns);
+        for (const auto& [n, block] :
+             std::vector<std::pair<Index, Index>>{{1, 1}, {5, 4}, {9, 16}, {70, 8}, {300, 7}, {600, 64}}) {
+            SCOPED_TRACE(::testing::Message()
+                         << n << " in blocks of " << block << " on " << rows << " x " << columns);
             const ProcessGrid grid(MPI_COMM_WORLD, rows, columns);
             const Reflected known{n};
-            const DistributedMatrix G = matrix_of(grid, n, block, [&](Index i, Index j) { return known.g(i, j); });
+            const DistributedMatrix G =
+                matrix_of(grid, n, block, [&](Index i, Index j) { return known.g(i, j); });
             Eigenpairs pairs = known.pairs(grid, block);
             // Products of n terms of size up to w_1 |h|; the entries of G and H themselves are rounded.
             const double rounding = 10 * static_cast<double>(n) * epsilon;
@@ -65,7 +71,8 @@ TEST(Quality, ExactPairsAreGoodAndDamageIsMeasured) {
             EXPECT_EQ(good.negative, 0);
             if (n < 5) continue;
 
-            // A wrong entry in the last vector: v += d e_i. Its residual is d (G - w I) e_i, the overlaps are d H_ik.
+            // A wrong entry in the last vector: v += d e_i. Its residual is d (G - w I) e_i, the overlaps are
+            // d H_ik.
             const double d = 1e-3;
             const Index at = n / 2;
             set(*pairs.vectors, at, n - 1, d);
@@ -107,15 +114,18 @@ TEST(Quality, NanIsNeverSmall) {
 TEST(Quality, WithoutVectorsAndOfTheZeroMatrix) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const DistributedMatrix zero(grid, 6, 6, 2);
-    const Quality values = quality(zero, {std::vector<double>(6, 0.0), std::nullopt, Solver::lapack, ""}, true);
+    const Quality values =
+        quality(zero, {std::vector<double>(6, 0.0), std::nullopt, Solver::lapack, ""}, true);
     EXPECT_FALSE(values.residual_max.has_value());
     EXPECT_FALSE(values.orthogonality_max.has_value());
     EXPECT_EQ(values.trace_error, 0);
     EXPECT_EQ(values.frobenius_error, 0);
     EXPECT_EQ(values.noise_floor, 0);
-    const Quality all = quality(zero, {std::vector<double>(6, 0.0),
-                                       matrix_of(grid, 6, 2, [](Index i, Index j) { return i == j ? 1.0 : 0.0; }),
-                                       Solver::lapack, ""}, false);
+    const Quality all = quality(
+        zero,
+        {std::vector<double>(6, 0.0),
+         matrix_of(grid, 6, 2, [](Index i, Index j) { return i == j ? 1.0 : 0.0; }), Solver::lapack, ""},
+        false);
     EXPECT_EQ(*all.residual_max, 0);
     EXPECT_EQ(*all.orthogonality_max, 0);
 }
@@ -124,9 +134,14 @@ TEST(Quality, PairsOfAnotherMatrixAreRefused) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const DistributedMatrix G(grid, 6, 6, 2);
     testing::expect_error_on_all_ranks(
-        [&] { quality(G, {std::vector<double>(5), std::nullopt, Solver::lapack, ""}, false); }, ExitStatus::input, "5 eigenvalues");
+        [&] {
+            quality(G, {std::vector<double>(5), std::nullopt, Solver::lapack, ""}, false);
+        },
+        ExitStatus::input, "5 eigenvalues");
     testing::expect_error_on_all_ranks(
-        [&] { quality(G, {std::vector<double>(6), DistributedMatrix(grid, 6, 6, 3), Solver::lapack, ""}, false); },
+        [&] {
+            quality(G, {std::vector<double>(6), DistributedMatrix(grid, 6, 6, 3), Solver::lapack, ""}, false);
+        },
         ExitStatus::input, "not those of a 6 x 6 matrix");
 }
 

@@ -11,18 +11,21 @@ struct Place {
     Index local;
 };
 
-void expect_table(const BlockCyclic& layout, const std::vector<Place>& table, const std::vector<Index>& sizes) {
+void expect_table(const BlockCyclic& layout, const std::vector<Place>& table,
+                  const std::vector<Index>& sizes) {
     for (const Place& place : table) {
         EXPECT_EQ(layout.owner(place.global), place.owner) << place.global;
         EXPECT_EQ(layout.to_local(place.global), place.local) << place.global;
         EXPECT_EQ(layout.to_global(place.local, place.owner), place.global);
     }
-    for (std::size_t p = 0; p < sizes.size(); ++p) EXPECT_EQ(layout.local_size(static_cast<int>(p)), sizes[p]) << p;
+    for (std::size_t p = 0; p < sizes.size(); ++p)
+        EXPECT_EQ(layout.local_size(static_cast<int>(p)), sizes[p]) << p;
 }
 
 // Tables written by hand.
 TEST(BlockCyclic, RaggedLastBlock) {
-    expect_table({7, 2, 2}, {{0, 0, 0}, {1, 0, 1}, {2, 1, 0}, {3, 1, 1}, {4, 0, 2}, {5, 0, 3}, {6, 1, 2}}, {4, 3});
+    expect_table({7, 2, 2}, {{0, 0, 0}, {1, 0, 1}, {2, 1, 0}, {3, 1, 1}, {4, 0, 2}, {5, 0, 3}, {6, 1, 2}},
+                 {4, 3});
     EXPECT_EQ((BlockCyclic{7, 2, 2}.blocks()), 4);
 }
 TEST(BlockCyclic, ProcessesThatOwnNothing) {

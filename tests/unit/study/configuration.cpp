@@ -47,7 +47,7 @@ TEST(Configuration, FillsInTheContractsDefaults) {
 TEST(Configuration, ItsTomlReadsBackAsTheSameStudy) {
     const TemporaryFolder folder;
     const Study s = read_study(folder.write("study.toml", smallest),
-                               {"rates.noise=0.25", "kernel.parameters=[\"a*\", \"b\"]", "rates.sizes=[128, 256]", "data.labels=[\"x\", \"y\"]"});
+                               {"rates.noise=0.25", "kernel.parameters=[\"a*\", \"b\"]", "rates.repeats=3", "data.labels=[\"x\", \"y\"]"});
     const std::string text = to_toml(s);
     EXPECT_EQ(to_toml(read_study(folder.write("again.toml", text), {})), text);
     EXPECT_NE(text.find("noise = 0.25"), std::string::npos);
@@ -85,7 +85,8 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused({"one word per label"}, "data.labels=[\"a\", \"b\", \"c\"]");
     // Keys of the contract that this version does not serve are refused, never ignored.
     for (const char* later : {"model.init=random", "model.head=classifier", "kernel.lora_rank=4", "kernel.sketch=64", "kernel.groups=layer",
-                              "kernel.formula=signgd", "spectrum.count=10", "rates.neighbours=5"})
+                              "kernel.formula=signgd", "spectrum.count=10", "rates.neighbours=5", "rates.sizes=[128, 256]", "kernel.lora_alpha=2",
+                              "model.head_init=least-squares"})
         refused({"this version of tangram"}, later);
 }
 
