@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <sstream>
 #include <vector>
 
 #include "tangram/error.hpp"
@@ -42,12 +43,14 @@ double bias_coefficient(double exponent) {
 
 }  // namespace
 
-DecayWindow decay_window(std::span<const double> l, double floor) {
-    const Index n = std::ssize(l);
+DecayWindow decay_window(std::span<const double> l, double floor, Index n) {
     double left = 0;
-    for (const double value : l) left += std::max(value, 0.0);
-    DecayWindow window{1, n / 20};
-    while (window.first <= 2 && window.first <= n && l[static_cast<std::size_t>(window.first - 1)] > 0.5 * left) {
+    for (const double value : l) {
+        if (!std::isfinite(value)) throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
+        left += std::max(value, 0.0);
+    }
+    DecayWindow window{1, std::min((n > 0 ? n : std::ssize(l)) / 20, std::ssize(l))};
+    while (window.first <= 2 && window.first <= std::ssize(l) && l[static_cast<std::size_t>(window.first - 1)] > 0.5 * left) {
         left -= l[static_cast<std::size_t>(window.first - 1)];
         ++window.first;
     }
@@ -55,6 +58,21 @@ DecayWindow decay_window(std::span<const double> l, double floor) {
                                 l[static_cast<std::size_t>(window.last - 1)] > 0))
         --window.last;
     return window;
+}
+
+std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow window, Index n) {
+    if (window.size() >= smallest_window) return {};
+    const Index rows = n > 0 ? n : std::ssize(l), needed = 20 * (window.first + smallest_window - 1);
+    if (rows < needed)
+        return "the " + std::to_string(rows) + " rows are too few: a fit takes " + std::to_string(smallest_window) +
+               " ranks from rank " + std::to_string(window.first) + " up to n/20, at least " + std::to_string(needed) + " rows";
+    if (window.last >= std::ssize(l))
+        return "only " + std::to_string(std::ssize(l)) + " eigenvalues are known; a fit takes " +
+               std::to_string(smallest_window) + " from rank " + std::to_string(window.first) + " on";
+    std::ostringstream text;
+    text << "only " << window.size() << " eigenvalues from rank " << window.first << " up to n/20 = " << rows / 20
+         << " lie above ten times the noise floor " << floor << "; a fit takes " << smallest_window;
+    return text.str();
 }
 
 PolynomialDecay fit_polynomial(std::span<const double> l, Index n, DecayWindow window) {
@@ -77,6 +95,7 @@ PolynomialDecay fit_polynomial(std::span<const double> l, Index n, DecayWindow w
     const Line plain = fit_line(x, y);
     Line line = plain;
     for (int round = 0; round < 100; ++round) {
+        if (!(-line.slope > 1)) return finished(plain, false);
         const double coefficient = bias_coefficient(-line.slope);
         const double largest = std::abs(coefficient) * static_cast<double>(window.last) / static_cast<double>(n);
         if (!(largest <= 0.5)) return finished(plain, false);

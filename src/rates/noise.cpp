@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "tangram/error.hpp"
+#include "tangram/rates/stopping.hpp"
 
 namespace tangram {
 
@@ -16,20 +17,32 @@ double fitted_part(double l, double ridge) { return l > 0 ? l / (l + ridge) : 0.
 }  // namespace
 
 CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<const double> squares, double floor) {
-    double largest = 0;
+    if (squares.size() != l.size()) throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+    double largest = 0, mean = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
         if (!std::isfinite(l[i]) || !std::isfinite(squares[i]))
             throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient of the residual is not finite");
         largest = std::max(largest, l[i]);
+        mean += squares[i] / static_cast<double>(l.size());
     }
     if (!(largest > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: no noise can be estimated");
     struct Left {
-        double squares, trace;  ///< sum (1-A_i)^2 z_i^2 and sum (1-A_i) over the eigenvalues above the floor
+        double squares, trace;  ///< sum (1-A_i)^2 z_i^2 and sum (1-A_i)
     };
+    // Under the floor nothing is fitted: these directions enter whole, except where they are empty.
     double n = 0;
-    for (const double value : l) n += value > floor ? 1 : 0;
+    Left under{0, 0};
+    for (std::size_t i = 0; i < l.size(); ++i) {
+        if (!(l[i] > floor)) {
+            if (!(squares[i] > 1e-10 * mean)) continue;
+            under.squares += squares[i];
+            under.trace += 1;
+        }
+        n += 1;
+    }
+    if (n == 0) n = under.trace = 1;  // no residual at all: sigma = 0
     const auto left_by = [&](double ridge) {
-        Left left{0, 0};
+        Left left = under;
         for (std::size_t i = 0; i < l.size(); ++i) {
             if (!(l[i] > floor)) continue;
             const double rest = 1 - fitted_part(l[i], ridge);
@@ -66,6 +79,16 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
     return {ridge, std::sqrt(left.squares / left.trace), n - left.trace};
 }
 
+double tail_noise(std::span<const double> squares, Index signal) {
+    const Index n = std::ssize(squares);
+    if (signal < 0 || signal >= n)
+        throw Error(ExitStatus::numerical, "no rank lies past the signal: no noise can be read from the tail");
+    double sum = 0;
+    for (Index i = signal; i < n; ++i) sum += squares[static_cast<std::size_t>(i)];
+    if (!std::isfinite(sum)) throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+    return std::sqrt(sum / static_cast<double>(n - signal));
+}
+
 double target_radius(std::span<const double> l, std::span<const double> squares, double ridge, double floor) {
     double sum = 0;
     for (std::size_t i = 0; i < l.size(); ++i)
@@ -73,7 +96,19 @@ double target_radius(std::span<const double> l, std::span<const double> squares,
             const double a = fitted_part(l[i], ridge);
             sum += a * a * squares[i] / (static_cast<double>(l.size()) * l[i]);
         }
+    if (!std::isfinite(sum)) throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient of the residual is not finite");
     return std::sqrt(sum);
+}
+
+StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius, double alpha, Index n) {
+    const auto stop = [&](double factor) { return stopping_step(l, factor * noise / radius, alpha, n); };
+    const double half = stop(0.5), twice = stop(2.0);
+    return {twice, half, half, twice};
+}
+
+ErrorBound error_bound(double critical_radius, double radius, double residual_mean_square) {
+    const double value = 12 * critical_radius * critical_radius * radius * radius;
+    return {value, !(value <= residual_mean_square)};
 }
 
 }  // namespace tangram

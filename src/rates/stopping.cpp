@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numbers>
-#include <numeric>
+#include <string>
 
 #include "tangram/error.hpp"
 
@@ -18,8 +19,12 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 struct Sorted {
     std::vector<double> l;
     std::vector<double> tail;  ///< tail[k] = sum of l from k on
+    double n;                  ///< rows of the kernel
 
-    explicit Sorted(std::span<const double> values) : l(values.begin(), values.end()), tail(values.size() + 1, 0.0) {
+    Sorted(std::span<const double> values, Index rows)
+        : l(values.begin(), values.end()),
+          tail(values.size() + 1, 0.0),
+          n(static_cast<double>(rows > 0 ? rows : std::ssize(values))) {
         for (double& value : l) {
             if (!std::isfinite(value)) throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
             value = std::max(value, 0.0);
@@ -33,27 +38,40 @@ struct Sorted {
         // The first k values exceed x.
         const auto k = static_cast<std::size_t>(
             std::lower_bound(l.begin(), l.end(), x, [](double value, double bound) { return value > bound; }) - l.begin());
-        return (static_cast<double>(k) * x + tail[k]) / static_cast<double>(l.size());
+        return (static_cast<double>(k) * x + tail[k]) / n;
     }
 
     /// RWY's condition at eta: R(eta^(-1/2)) > 1/(2 e sigma eta)
     bool exceeds(double eta, double sigma) const {
         return std::sqrt(mean_of_minima(1.0 / eta)) > 1.0 / (2.0 * std::numbers::e * sigma * eta);
     }
+
+    /// The rule asks for no radius and no stop: nothing to fit, or no noise.
+    bool unlimited(double sigma) const {
+        if (!(sigma >= 0) || !std::isfinite(sigma))
+            throw Error(ExitStatus::numerical,
+                        "the noise divided by the target's radius must be finite and not negative; with a radius of zero "
+                        "there is nothing to learn");
+        return sigma == 0 || l.empty() || l.front() <= 0;
+    }
 };
+
+void check_step_size(double alpha) {
+    if (!(alpha > 0) || !std::isfinite(alpha)) throw Error(ExitStatus::numerical, "the step size must be positive and finite");
+}
 
 }  // namespace
 
-double rademacher_complexity(std::span<const double> l, double eps) {
-    return std::sqrt(Sorted(l).mean_of_minima(eps * eps));
+double rademacher_complexity(std::span<const double> l, double eps, Index n) {
+    if (!std::isfinite(eps)) throw Error(ExitStatus::numerical, "the radius of a local complexity must be finite");
+    return l.empty() ? 0.0 : std::sqrt(Sorted(l, n).mean_of_minima(eps * eps));
 }
 
-double critical_radius(std::span<const double> l, double sigma) {
-    const Sorted s(l);
-    if (sigma <= 0 || s.l.empty() || s.l.front() <= 0) return 0.0;
-    const auto n = static_cast<double>(s.l.size());
+double critical_radius(std::span<const double> l, double sigma, Index rows) {
+    const Sorted s(l, rows);
+    if (s.unlimited(sigma)) return 0.0;
     // x = eps^2 solves x^2 = 4 e^2 sigma^2 (k x + tail_k)/n on the piece l_{k+1} <= x <= l_k (l_0 = infinity).
-    const double c = 4.0 * std::numbers::e * std::numbers::e * sigma * sigma / n;
+    const double c = 4.0 * std::numbers::e * std::numbers::e * sigma * sigma / s.n;
     for (std::size_t k = 0; k <= s.l.size(); ++k) {
         const double b = c * static_cast<double>(k), q = c * s.tail[k];
         const double x = 0.5 * (b + std::sqrt(b * b + 4.0 * q));
@@ -64,10 +82,10 @@ double critical_radius(std::span<const double> l, double sigma) {
     return 0.0;
 }
 
-double stopping_step(std::span<const double> l, double sigma, double alpha) {
-    const Sorted s(l);
-    if (!(alpha > 0) || !std::isfinite(alpha)) throw Error(ExitStatus::numerical, "the step size must be positive and finite");
-    if (sigma <= 0 || s.l.empty() || s.l.front() <= 0) return infinity;
+double stopping_step(std::span<const double> l, double sigma, double alpha, Index n) {
+    const Sorted s(l, n);
+    check_step_size(alpha);
+    if (s.unlimited(sigma)) return infinity;
     const auto holds = [&](double t) { return s.exceeds(alpha * t, sigma); };
     double high = 1;
     while (!holds(high)) {
@@ -84,9 +102,9 @@ double stopping_step(std::span<const double> l, double sigma, double alpha) {
     return high - 1;
 }
 
-double stopping_step(std::span<const double> l, double sigma, std::span<const double> step_sizes) {
-    const Sorted s(l);
-    if (sigma <= 0 || s.l.empty() || s.l.front() <= 0) return infinity;
+double stopping_step(std::span<const double> l, double sigma, std::span<const double> step_sizes, Index n) {
+    const Sorted s(l, n);
+    if (s.unlimited(sigma)) return infinity;
     double eta = 0, before = infinity;
     for (std::size_t t = 0; t < step_sizes.size(); ++t) {
         const double alpha = step_sizes[t];
@@ -108,12 +126,24 @@ double gradient_descent_filter(double l, double alpha, double t) {
 }
 
 StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares, double noise, double radius,
-                           double alpha, double stop, double floor) {
-    const Sorted sorted(l);
-    const auto n = static_cast<double>(l.size());
+                           double alpha, double stop, double floor, Index rows) {
+    const Sorted sorted(l, rows);
+    check_step_size(alpha);
+    if (!squares.empty() && squares.size() != l.size())
+        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+    for (const double value : squares)
+        if (!std::isfinite(value)) throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+    if (!(noise >= 0) || !std::isfinite(noise) || !(radius >= 0) || !std::isfinite(radius) || !(stop >= 0))
+        throw Error(ExitStatus::numerical, "noise, radius and stopping step must be numbers that are not negative");
+    const double largest = l.empty() ? 0 : sorted.l.front();
+    // One part in 10^9 for an l_1 that was rounded on its way here.
+    if (alpha * largest > 2 * (1 + 1e-9))
+        throw Error(ExitStatus::study, "gradient descent diverges with step size " + std::to_string(alpha) +
+                                           ": the largest eigenvalue of G/n is l_1 = " + std::to_string(largest) +
+                                           "; take 1/l_1 = " + std::to_string(1 / largest) + " or less");
     double last = 10 * stop;
     if (!std::isfinite(stop)) {
-        double smallest = sorted.l.front();
+        double smallest = largest;
         for (const double value : sorted.l)
             if (value > floor) smallest = std::min(smallest, value);
         last = smallest > 0 ? 10 / (alpha * smallest) : 0;
@@ -137,16 +167,20 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
         double bias = 0, fitted = 0, error = 0;
         for (std::size_t i = 0; i < l.size(); ++i) {
             const double q = gradient_descent_filter(l[i], alpha, t), rest = (1 - q) * (1 - q);
+            fitted += q * q;
+            if (squares.empty()) continue;
             bias += rest * (squares[i] - variance);
             error += rest * squares[i];
-            fitted += q * q;
         }
         path.eta.push_back(eta);
-        path.rademacher.push_back(std::sqrt(t == 0 ? sorted.tail[0] / n : sorted.mean_of_minima(1 / eta)));
-        path.bias2.push_back(bias < 0 ? 0.0 : bias / n);  // a NaN stays one
-        path.variance.push_back(variance * fitted / n);
-        path.train_mse.push_back(error / n);
+        path.rademacher.push_back(std::sqrt(t == 0 ? sorted.tail[0] / sorted.n : sorted.mean_of_minima(1 / eta)));
+        path.variance.push_back(variance * fitted / sorted.n);
+        if (!squares.empty()) {
+            path.bias2.push_back(std::max(0.0, bias / sorted.n));
+            path.train_mse.push_back(error / sorted.n);
+        }
         path.bound.push_back(t > stop ? std::numeric_limits<double>::quiet_NaN()
+                             : t == 0 ? infinity
                                       : 4 * radius * radius / (std::numbers::e * eta));
     }
     return path;

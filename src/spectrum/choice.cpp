@@ -15,7 +15,9 @@ namespace {
 ///   1000  2      0.25 / 0.11  0.31 / 0.27  0.42 / -      0.61 / 0.57   (shared)
 ///   2000  1      1.37 / 0.74  1.60 / 1.27  1.94 / -                    (shared)
 ///   2000  2      1.42 / 0.90  1.93 / 1.60  2.38 / -      2.10 / 1.82   (shared)
-///   3000  2                   2.7  / 1.8   3.0  / -      4.1  / 3.5
+///   3000  1      5.05 / 3.60  7.36 / 7.87                             (shared)
+///   3000  2      5.51 / 2.30  5.03 / -                                (shared)
+///   3000  2                   2.7  / 1.8   3.0  / -      4.1  / 3.5   (idle machine)
 /// pdsyevd always computes vectors. elpa2 takes 8.4 s with vectors and 1.5 s without in the last row, and is
 /// never chosen: it is not stable (check_two_stage in eigenpairs.cpp).
 struct Measured {

@@ -10,7 +10,6 @@
 #include "tangram/arithmetic.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
-#include "tangram/rates/noise.hpp"
 #include "tangram/text/drawing.hpp"
 
 namespace tangram {
@@ -192,19 +191,17 @@ RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& 
     if (!(l.front() > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: there is nothing to learn with these parameters");
     const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, result.noise_floor);
     result.noise = study.rates.noise.value_or(ridge.noise);
-    result.noise_source = study.rates.noise ? "given" : "residual at the GCV ridge";
+    result.noise_source = study.rates.noise ? "given" : noise_from_ridge;
     result.radius = study.rates.radius.value_or(target_radius(l, squares, ridge.ridge, result.noise_floor));
-    result.radius_source = study.rates.radius ? "given" : "fitted part at the GCV ridge";
+    result.radius_source = study.rates.radius ? "given" : radius_from_ridge;
     result.step_size = study.rates.step_size.value_or(1 / l.front());
     if (result.step_size * l.front() > 2)
         throw Error(ExitStatus::study, fmt::format("rates.step_size = {} diverges: gradient descent needs at most 2/l_1 = {:.6g}; "
                                                    "\"auto\" takes 1/l_1",
                                                    result.step_size, 2 / l.front()));
-    const auto stop_at = [&](double noise, double radius) { return stopping_step(l, noise / radius, result.step_size); };
     result.critical = critical_radius(l, result.noise / result.radius);
-    result.stop = stop_at(result.noise, result.radius);
-    result.sensitivity = {stop_at(result.noise, result.radius / 2), stop_at(result.noise, 2 * result.radius),
-                          stop_at(result.noise / 2, result.radius), stop_at(2 * result.noise, result.radius)};
+    result.stop = stopping_step(l, result.noise / result.radius, result.step_size);
+    result.sensitivity = stopping_sensitivity(l, result.noise, result.radius, result.step_size);
     result.path = stopping_path(l, squares, result.noise, result.radius, result.step_size, result.stop, result.noise_floor);
 
     if (stored.has_test) {
@@ -229,7 +226,9 @@ RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& 
     }
 
     result.window = decay_window(l, result.noise_floor);
-    if (result.window.size() >= smallest_window) {
+    result.decay_reason = no_decay_reason(l, result.noise_floor, result.window);
+    result.intervals = unknown_polynomial;
+    if (result.decay_reason.empty()) {
         result.decay = fit_polynomial(l, result.rows, result.window);
         std::vector<PolynomialDecay> fits;
         if (gram)
@@ -248,17 +247,16 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
     file.set_attribute(decay, "noise_floor", r.noise_floor);
     file.set_attribute(decay, "first", r.window.first);
     file.set_attribute(decay, "last", r.window.last);
-    // NaN where nothing could be fitted (selected = "none").
-    const double absent = std::numeric_limits<double>::quiet_NaN();
+    file.set_attribute(decay, "reason", r.decay_reason);
     const auto write_interval = [&](const std::string& key, const Interval& interval) {
-        file.set_attribute(polynomial, key, r.decay ? interval.value : absent);
-        file.set_attribute(polynomial, key + "_low", r.decay ? interval.low : absent);
-        file.set_attribute(polynomial, key + "_high", r.decay ? interval.high : absent);
+        file.set_attribute(polynomial, key, interval.value);
+        file.set_attribute(polynomial, key + "_low", interval.low);
+        file.set_attribute(polynomial, key + "_high", interval.high);
     };
     write_interval("exponent", r.intervals.exponent);
     write_interval("constant", r.intervals.constant);
     write_interval("density_exponent", r.intervals.density_exponent);
-    file.set_attribute(polynomial, "criterion", r.decay ? r.decay->criterion : absent);
+    file.set_attribute(polynomial, "criterion", r.decay ? r.decay->criterion : std::numeric_limits<double>::infinity());
     file.set_attribute(polynomial, "corrected", Index{r.decay && r.decay->corrected ? 1 : 0});
 
     file.set_attribute(stopping, "critical_radius", r.critical);
@@ -268,9 +266,10 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
     file.set_attribute(stopping, "noise_source", r.noise_source);
     file.set_attribute(stopping, "radius", r.radius);
     file.set_attribute(stopping, "radius_source", r.radius_source);
-    const char* const sensitivities[] = {"stopping_step_half_radius", "stopping_step_double_radius",
-                                         "stopping_step_half_noise", "stopping_step_double_noise"};
-    for (std::size_t i = 0; i < 4; ++i) file.set_attribute(stopping, sensitivities[i], r.sensitivity[i]);
+    file.set_attribute(stopping, "stopping_step_half_radius", r.sensitivity.half_radius);
+    file.set_attribute(stopping, "stopping_step_double_radius", r.sensitivity.double_radius);
+    file.set_attribute(stopping, "stopping_step_half_noise", r.sensitivity.half_noise);
+    file.set_attribute(stopping, "stopping_step_double_noise", r.sensitivity.double_noise);
     file.set_attribute(stopping, "residual_mean_square", r.residual_square);
     file.set_attribute(stopping, "residual_mean_share", r.mean_share);
     file.write(stopping + "/residual_mean", r.residual_mean);
@@ -300,18 +299,17 @@ std::string rates_summary(const RatesResult& r) {
         else
             line("rate       a <= 1 in the window: no rate in n follows from the decay");
     } else {
-        line(fmt::format("decay      none: fewer than {} eigenvalues lie in the window (ranks {} to {})", smallest_window,
-                         r.window.first, r.window.last));
+        line(fmt::format("decay      none: {}", r.decay_reason));
     }
     line(fmt::format("residual   mean square {:.4g} after taking out its mean ({:.0f} % of the raw mean square)",
                      r.residual_square, 100 * r.mean_share));
     line(fmt::format("noise      sigma = {:.4g} ({}), radius R = {:.4g} ({})", r.noise, r.noise_source, r.radius, r.radius_source));
-    line(fmt::format("stopping   T = {:.0f} steps of size {:.4g} (T = {:.0f} to {:.0f} for half and double sigma), critical "
+    line(fmt::format("stopping   T = {:.0f} steps of size {:.4g} ({:.0f} at half, {:.0f} at double sigma), critical "
                      "radius {:.4g}",
-                     r.stop, r.step_size, r.sensitivity[3], r.sensitivity[2], r.critical));
-    const double bound = 12 * r.critical * r.critical * r.radius * r.radius;
-    line(fmt::format("bound      error at T below {:.4g} with high probability{}", bound,
-                     bound > r.residual_square ? ": vacuous here, it exceeds the mean square of the residual" : ""));
+                     r.stop, r.step_size, r.sensitivity.half_noise, r.sensitivity.double_noise, r.critical));
+    const ErrorBound bound = error_bound(r.critical, r.radius, r.residual_square);
+    line(fmt::format("bound      error at T below {:.4g} with high probability{}", bound.value,
+                     bound.vacuous ? ": vacuous here, it exceeds the mean square of the residual" : ""));
     if (!r.test_mse.empty()) {
         const auto best = std::min_element(r.test_mse.begin(), r.test_mse.end());
         const auto at = std::find(r.path.step.begin(), r.path.step.end(), r.stop);

@@ -6,6 +6,7 @@
 
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/rates/decay.hpp"
+#include "tangram/rates/noise.hpp"
 #include "tangram/rates/stopping.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
 #include "tangram/study/configuration.hpp"
@@ -19,12 +20,13 @@ struct RatesResult {
     // decay
     double noise_floor;  ///< scale of G/n
     DecayWindow window;
-    std::optional<PolynomialDecay> decay;  ///< none: the window is too short
+    std::optional<PolynomialDecay> decay;  ///< none: see decay_reason
+    std::string decay_reason;              ///< why there is none; empty where there is one
     PolynomialIntervals intervals;
     // stopping
     double noise, radius, step_size, critical, stop;
     std::string noise_source, radius_source;
-    std::vector<double> sensitivity;  ///< T at R/2, 2R, sigma/2, 2 sigma
+    StoppingSensitivity sensitivity;
     double residual_square;           ///< mean r^2 after centring
     std::vector<double> residual_mean;
     double mean_share;  ///< of the raw residual's mean square

@@ -44,10 +44,12 @@ void inspect(const std::filesystem::path& file, Log& log) {
     }
     if (h5.exists("/rates")) {
         const std::string at = "/rates/stopping", poly = "/rates/decay/polynomial";
-        line(fmt::format("decay      {}: exponent {:.3f} [{:.3f}, {:.3f}], ranks {:.0f} to {:.0f}",
-                         h5.text_attribute("/rates/decay", "selected"), h5.number_attribute(poly, "exponent"),
-                         h5.number_attribute(poly, "exponent_low"), h5.number_attribute(poly, "exponent_high"),
-                         h5.number_attribute("/rates/decay", "first"), h5.number_attribute("/rates/decay", "last")));
+        const std::string reason = h5.text_attribute("/rates/decay", "reason");
+        line(reason.empty() ? fmt::format("decay      {}: exponent {:.3f} [{:.3f}, {:.3f}], ranks {:.0f} to {:.0f}",
+                                          h5.text_attribute("/rates/decay", "selected"), h5.number_attribute(poly, "exponent"),
+                                          h5.number_attribute(poly, "exponent_low"), h5.number_attribute(poly, "exponent_high"),
+                                          h5.number_attribute("/rates/decay", "first"), h5.number_attribute("/rates/decay", "last"))
+                            : "decay      none: " + reason);
         line(fmt::format("stopping   T = {:.0f} steps of size {:.4g}, critical radius {:.4g}, sigma {:.4g} ({}), R {:.4g} ({})",
                          h5.number_attribute(at, "stopping_step"), h5.number_attribute(at, "step_size"),
                          h5.number_attribute(at, "critical_radius"), h5.number_attribute(at, "noise"),

@@ -65,6 +65,8 @@ TEST(Workspace, LessonOneByHand) {
     EXPECT_EQ(pdsyevd_workspace(128, 70, 2, 2), 512 + (768 + 9800) + 9800 + 9800 + 4900);
     // n = 13, nb = 8 on 3 x 2: np0 = 8, nq0 = 8; the two maxima are 8 * 16 and 128.
     EXPECT_EQ(pdsyevd_workspace(13, 8, 3, 2), 52 + (78 + 128) + 128 + 128 + 64);
+    // n = 20, nb = 2 on 3 x 2, where np0 = 8 and nq0 = 10 differ: the two maxima are 8 * 12 and 18 * 2.
+    EXPECT_EQ(pdsyevd_workspace(20, 2, 3, 2), 80 + (120 + 160) + 96 + 36 + 4);
     // n = 1, nb = 1: max(1, 1 * 2) and max(0, 2).
     EXPECT_EQ(pdsyevd_workspace(1, 1, 1, 1), 4 + (6 + 2) + 2 + 2 + 1);
 }
