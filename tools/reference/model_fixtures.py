@@ -4,7 +4,8 @@
     /usr/bin/python3 tools/reference/model_fixtures.py --reference FOLDER_OF_REFERENCE_PY [--out tests/data/models]
 
 The reference is any module with load(folder) -> model, model.jacobian(ids, vocabulary_ids) -> (outputs,
-{tensor: array [K, *shape]}) in float64 (PyTorch's automatic differentiation; Debian's python3-torch). Tests need
+{tensor: array [K, *shape]}) in float64 (PyTorch's automatic differentiation; Debian's python3-torch), and
+finite_difference_check(model, ids, vocabulary_ids) -> (worst entry, worst direction, entries), relative. Tests need
 neither. Per model: config.json, model.safetensors (float32), fixture.json (token ids, outputs at the last token) and
 gradients.safetensors (float64; example<i>.<tensor> of shape [K, *shape])."""
 import argparse, json, os, struct, sys
@@ -26,9 +27,10 @@ def save(path, tensors):
         for k in sorted(tensors): f.write(np.ascontiguousarray(tensors[k]).tobytes())
 
 def llama(hidden, heads, kv, head_dim, ffn, layers, vocab, theta, tied):
-    config = dict(architectures=['LlamaForCausalLM'], model_type='llama', hidden_act='silu', hidden_size=hidden, intermediate_size=ffn,
-        num_attention_heads=heads, num_key_value_heads=kv, num_hidden_layers=layers, head_dim=head_dim, vocab_size=vocab, max_position_embeddings=64,
-        rms_norm_eps=1e-5, rope_theta=theta, rope_scaling=None, attention_bias=False, mlp_bias=False, tie_word_embeddings=tied)
+    config = dict(architectures=['LlamaForCausalLM'], attention_bias=False, attention_dropout=0.0, bos_token_id=1, eos_token_id=2, head_dim=head_dim,
+        hidden_act='silu', hidden_size=hidden, initializer_range=0.02, intermediate_size=ffn, max_position_embeddings=64, mlp_bias=False, model_type='llama',
+        num_attention_heads=heads, num_hidden_layers=layers, num_key_value_heads=kv, pretraining_tp=1, rms_norm_eps=1e-5, rope_scaling=None,
+        rope_theta=theta, tie_word_embeddings=tied, torch_dtype='float32', use_cache=True, vocab_size=vocab)
     shapes = {'model.embed_tokens.weight': (vocab, hidden), 'model.norm.weight': (hidden,)}
     for l in range(layers):
         n = f'model.layers.{l}.'
@@ -39,9 +41,11 @@ def llama(hidden, heads, kv, head_dim, ffn, layers, vocab, theta, tied):
     return config, shapes
 
 def neo(hidden, heads, layers, window, vocab, positions):
-    config = dict(architectures=['GPTNeoForCausalLM'], model_type='gpt_neo', activation_function='gelu_new', hidden_size=hidden, intermediate_size=None,
-        num_heads=heads, num_layers=layers, attention_types=[[['global', 'local'], 1], [['global'], 1]], window_size=window, vocab_size=vocab,
-        max_position_embeddings=positions, layer_norm_epsilon=1e-5, tie_word_embeddings=True)
+    config = dict(activation_function='gelu_new', architectures=['GPTNeoForCausalLM'], attention_dropout=0.0, attention_layers=['global', 'local', 'global'],
+        attention_types=[[['global', 'local'], 1], [['global'], 1]], bos_token_id=0, classifier_dropout=0.1, embed_dropout=0.0, eos_token_id=0,
+        hidden_size=hidden, initializer_range=0.02, intermediate_size=None, layer_norm_epsilon=1e-5, max_position_embeddings=positions, model_type='gpt_neo',
+        num_heads=heads, num_layers=layers, resid_dropout=0.0, tie_word_embeddings=True, torch_dtype='float32', use_cache=True, vocab_size=vocab,
+        window_size=window)
     shapes = {'transformer.wte.weight': (vocab, hidden), 'transformer.wpe.weight': (positions, hidden), 'transformer.ln_f.weight': (hidden,), 'transformer.ln_f.bias': (hidden,)}
     for l in range(layers):
         n = f'transformer.h.{l}.'
@@ -68,6 +72,11 @@ for seed, (name, (config, shapes)) in enumerate(MODELS.items(), 1):
         outputs, jacobian = model.jacobian(ids, vocabulary)
         examples.append({'ids': ids, 'outputs': [float(x) for x in outputs]})
         for k, g in jacobian.items(): gradients[f'example{i}.{k}'] = g.numpy()
-    if name != 'neo-odd': print(name, 'finite differences', reference.finite_difference_check(model, examples[1]['ids'], vocabulary))
+    # Central differences of outputs of size 3 at h = 1e-5 are good to 1e-16 * 3 / 1e-5 = 3e-11 of a direction's gradient,
+    # and to a thousand times as much of a single entry's.
+    for example in examples:
+        entry, direction, count = reference.finite_difference_check(model, example['ids'], vocabulary)
+        print(f"{name}, {len(example['ids'])} tokens: differences of {count} entries agree to {entry:.1e}, of directions to {direction:.1e}")
+        if not (entry <= 1e-6 and direction <= 1e-8): sys.exit(f'{name}: the gradients disagree with finite differences')
     json.dump({'vocab_ids': vocabulary, 'examples': examples}, open(os.path.join(folder, 'fixture.json'), 'w'))
     save(os.path.join(folder, 'gradients.safetensors'), gradients)
