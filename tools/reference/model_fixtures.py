@@ -41,7 +41,8 @@ def llama(hidden, heads, kv, head_dim, ffn, layers, vocab, theta, tied):
     return config, shapes
 
 def neo(hidden, heads, layers, window, vocab, positions):
-    config = dict(activation_function='gelu_new', architectures=['GPTNeoForCausalLM'], attention_dropout=0.0, attention_layers=['global', 'local', 'global'],
+    # Without attention_layers, which neo-mini has: older files spell the pattern out in attention_types alone.
+    config = dict(activation_function='gelu_new', architectures=['GPTNeoForCausalLM'], attention_dropout=0.0,
         attention_types=[[['global', 'local'], 1], [['global'], 1]], bos_token_id=0, classifier_dropout=0.1, embed_dropout=0.0, eos_token_id=0,
         hidden_size=hidden, initializer_range=0.02, intermediate_size=None, layer_norm_epsilon=1e-5, max_position_embeddings=positions, model_type='gpt_neo',
         num_heads=heads, num_layers=layers, resid_dropout=0.0, tie_word_embeddings=True, torch_dtype='float32', use_cache=True, vocab_size=vocab,
