@@ -12,6 +12,9 @@ namespace tangram {
 
 namespace {
 
+/// Share of the degrees of freedom that the ridge must leave.
+constexpr double least_freedom = 0.1;
+
 double fitted_part(double l, double ridge) { return l > 0 ? l / (l + ridge) : 0.0; }
 
 }  // namespace
@@ -53,7 +56,7 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
     };
     const auto score = [&](double log_ridge) {
         const Left left = left_by(std::exp(log_ridge));
-        if (left.trace < 0.1 * n) return std::numeric_limits<double>::infinity();
+        if (left.trace < least_freedom * n) return std::numeric_limits<double>::infinity();
         return left.squares * n / (left.trace * left.trace);
     };
     const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(10 * largest);
@@ -76,7 +79,9 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
     }
     const double ridge = std::exp(0.5 * (a + b));
     const Left left = left_by(ridge);
-    return {ridge, std::sqrt(left.squares / left.trace), n - left.trace};
+    // Golden section ends within 1e-12 of an end that it runs into; one in a hundred is on the safe side of that.
+    const bool limited = left.trace < 1.01 * least_freedom * n || std::log(ridge) < low + 0.01 || std::log(ridge) > high - 0.01;
+    return {ridge, std::sqrt(left.squares / left.trace), n - left.trace, limited};
 }
 
 double tail_noise(std::span<const double> squares, Index signal) {

@@ -190,6 +190,9 @@ RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& 
     // Noise, radius, stopping.
     if (!(l.front() > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: there is nothing to learn with these parameters");
     const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, result.noise_floor);
+    if (ridge.limited && !(study.rates.noise && study.rates.radius))
+        session.log.warn("cross-validation finds no ridge that tells signal from noise: sigma and R are what the end of its search "
+                         "makes them; give rates.noise and rates.radius where you know them");
     result.noise = study.rates.noise.value_or(ridge.noise);
     result.noise_source = study.rates.noise ? "given" : noise_from_ridge;
     result.radius = study.rates.radius.value_or(target_radius(l, squares, ridge.ridge, result.noise_floor));

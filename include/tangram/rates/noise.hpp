@@ -23,6 +23,8 @@ struct CrossValidatedRidge {
     double ridge;       ///< rho, in the scale of l
     double noise;       ///< sigma = [ sum (1-A_i)^2 z_i^2 / sum (1-A_i) ]^(1/2)
     double complexity;  ///< sum A_i, the effective number of parameters
+    bool limited;       ///< the score is least at an end of the search: no ridge tells signal from noise, and sigma and R
+                        ///< are what the limit makes them (the residual all noise, or a labelling without any)
 };
 /// Searched over rho in [max(floor, 1e-14 l_1), 10 l_1] on a logarithmic grid and refined by golden section.
 /// @throws Error(numerical) where no l is positive

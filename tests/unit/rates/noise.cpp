@@ -102,6 +102,7 @@ TEST(Noise, IsGeneralisedCrossValidationWithMatrices) {
         const Eigen::MatrixXd rest = I - smoother(rho);
         return (rest * r).squaredNorm() / static_cast<double>(n) / std::pow(rest.trace() / static_cast<double>(n), 2);
     };
+    EXPECT_FALSE(ridge.limited);
     const double least = gcv(ridge.ridge);
     for (double rho = 1e-5; rho < 10; rho *= 1.1) {
         const bool allowed = (I - smoother(rho)).trace() >= 0.1 * static_cast<double>(n);
@@ -114,6 +115,25 @@ TEST(Noise, IsGeneralisedCrossValidationWithMatrices) {
     const auto rows = static_cast<double>(n);
     const Eigen::VectorXd c = (rows * K + rows * ridge.ridge * I).ldlt().solve(r);
     EXPECT_NEAR(target_radius(l, squares, ridge.ridge, 1e-15), std::sqrt(c.dot(rows * K * c)), 1e-8);
+}
+
+TEST(Noise, SaysWhereTheSearchEnded) {
+    std::vector<double> l, noise, smooth, mixed;
+    for (int k = 1; k <= 400; ++k) {
+        l.push_back(std::pow(k, -2.0));
+        noise.push_back(1.0);                         // the same in every direction: the score is least at infinity
+        smooth.push_back(std::pow(k, -4.0));          // no noise: it falls with the ridge
+        mixed.push_back(100 * std::pow(k, -4.0) + 0.01);
+    }
+    const CrossValidatedRidge all_noise = cross_validated_ridge(l, noise, 0.0), no_noise = cross_validated_ridge(l, smooth, 0.0);
+    EXPECT_TRUE(all_noise.limited);
+    EXPECT_NEAR(all_noise.noise, 1.0, 0.01);
+    EXPECT_TRUE(no_noise.limited);
+    EXPECT_NEAR(no_noise.complexity, 360, 1);  // nine tenths of the freedom
+    EXPECT_TRUE(cross_validated_ridge(l, smooth, 1e-4).limited);  // a floor above that limit
+    const CrossValidatedRidge both = cross_validated_ridge(l, mixed, 0.0);
+    EXPECT_FALSE(both.limited);
+    EXPECT_NEAR(both.noise, 0.1, 0.005);
 }
 
 TEST(Noise, RadiusRescalesAndKeepsToTheFloor) {
