@@ -20,7 +20,8 @@ struct Line {
 /// Least squares of y on x.
 Line fit_line(const std::vector<double>& x, const std::vector<double>& y) {
     const auto m = static_cast<double>(x.size());
-    const double mean_x = std::accumulate(x.begin(), x.end(), 0.0) / m, mean_y = std::accumulate(y.begin(), y.end(), 0.0) / m;
+    const double mean_x = std::accumulate(x.begin(), x.end(), 0.0) / m,
+                 mean_y = std::accumulate(y.begin(), y.end(), 0.0) / m;
     double xx = 0, xy = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
         xx += (x[i] - mean_x) * (x[i] - mean_x);
@@ -46,11 +47,13 @@ double bias_coefficient(double exponent) {
 DecayWindow decay_window(std::span<const double> l, double floor, Index n) {
     double left = 0;
     for (const double value : l) {
-        if (!std::isfinite(value)) throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
+        if (!std::isfinite(value))
+            throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
         left += std::max(value, 0.0);
     }
     DecayWindow window{1, std::min((n > 0 ? n : std::ssize(l)) / 20, std::ssize(l))};
-    while (window.first <= 2 && window.first <= std::ssize(l) && l[static_cast<std::size_t>(window.first - 1)] > 0.5 * left) {
+    while (window.first <= 2 && window.first <= std::ssize(l) &&
+           l[static_cast<std::size_t>(window.first - 1)] > 0.5 * left) {
         left -= l[static_cast<std::size_t>(window.first - 1)];
         ++window.first;
     }
@@ -64,14 +67,16 @@ std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow
     if (window.size() >= smallest_window) return {};
     const Index rows = n > 0 ? n : std::ssize(l), needed = 20 * (window.first + smallest_window - 1);
     if (rows < needed)
-        return "the " + std::to_string(rows) + " rows are too few: a fit takes " + std::to_string(smallest_window) +
-               " ranks from rank " + std::to_string(window.first) + " up to n/20, at least " + std::to_string(needed) + " rows";
+        return "the " + std::to_string(rows) + " rows are too few: a fit takes " +
+               std::to_string(smallest_window) + " ranks from rank " + std::to_string(window.first) +
+               " up to n/20, at least " + std::to_string(needed) + " rows";
     if (window.last >= std::ssize(l))
         return "only " + std::to_string(std::ssize(l)) + " eigenvalues are known; a fit takes " +
                std::to_string(smallest_window) + " from rank " + std::to_string(window.first) + " on";
     std::ostringstream text;
-    text << "only " << window.size() << " eigenvalues from rank " << window.first << " up to n/20 = " << rows / 20
-         << " lie above ten times the noise floor " << floor << "; a fit takes " << smallest_window;
+    text << "only " << window.size() << " eigenvalues from rank " << window.first
+         << " up to n/20 = " << rows / 20 << " lie above ten times the noise floor " << floor
+         << "; a fit takes " << smallest_window;
     return text.str();
 }
 
@@ -90,14 +95,16 @@ PolynomialDecay fit_polynomial(std::span<const double> l, Index n, DecayWindow w
     const auto finished = [&](const Line& line, bool corrected) {
         // Exact input leaves rounding alone; its logarithm must stay finite.
         const double rest = std::max(line.residual / m, 1e-300);
-        return PolynomialDecay{-line.slope, std::exp(line.intercept), m * std::log(rest) + 2 * std::log(m), corrected};
+        return PolynomialDecay{-line.slope, std::exp(line.intercept), m * std::log(rest) + 2 * std::log(m),
+                               corrected};
     };
     const Line plain = fit_line(x, y);
     Line line = plain;
     for (int round = 0; round < 100; ++round) {
         if (!(-line.slope > 1)) return finished(plain, false);
         const double coefficient = bias_coefficient(-line.slope);
-        const double largest = std::abs(coefficient) * static_cast<double>(window.last) / static_cast<double>(n);
+        const double largest =
+            std::abs(coefficient) * static_cast<double>(window.last) / static_cast<double>(n);
         if (!(largest <= 0.5)) return finished(plain, false);
         std::vector<double> corrected = y;
         for (std::size_t i = 0; i < y.size(); ++i) {
@@ -113,7 +120,8 @@ PolynomialDecay fit_polynomial(std::span<const double> l, Index n, DecayWindow w
 }
 
 PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, DecayWindow window,
-                                         const PolynomialDecay& fit, std::span<const PolynomialDecay> replicas) {
+                                         const PolynomialDecay& fit,
+                                         std::span<const PolynomialDecay> replicas) {
     const auto deviation = [&](auto value_of) {
         if (replicas.size() < 2) return 0.0;
         const auto count = static_cast<double>(replicas.size());
@@ -135,7 +143,8 @@ PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, Dec
     result.constant = {fit.constant, fit.constant * std::exp(-c), fit.constant * std::exp(c)};
     // 1 + 1/a falls with a; an interval of a that reaches zero leaves it open above.
     const auto density = [](double exponent) { return exponent > 0 ? 1 + 1 / exponent : INFINITY; };
-    result.density_exponent = {fit.density_exponent(), density(result.exponent.high), density(result.exponent.low)};
+    result.density_exponent = {fit.density_exponent(), density(result.exponent.high),
+                               density(result.exponent.low)};
     return result;
 }
 

@@ -19,12 +19,15 @@ double fitted_part(double l, double ridge) { return l > 0 ? l / (l + ridge) : 0.
 
 }  // namespace
 
-CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<const double> squares, double floor) {
-    if (squares.size() != l.size()) throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<const double> squares,
+                                          double floor) {
+    if (squares.size() != l.size())
+        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
     double largest = 0, mean = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
         if (!std::isfinite(l[i]) || !std::isfinite(squares[i]))
-            throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient of the residual is not finite");
+            throw Error(ExitStatus::numerical,
+                        "an eigenvalue or a coefficient of the residual is not finite");
         largest = std::max(largest, l[i]);
         mean += squares[i] / static_cast<double>(l.size());
     }
@@ -79,18 +82,22 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
     }
     const double ridge = std::exp(0.5 * (a + b));
     const Left left = left_by(ridge);
-    // Golden section ends within 1e-12 of an end that it runs into; one in a hundred is on the safe side of that.
-    const bool limited = left.trace < 1.01 * least_freedom * n || std::log(ridge) < low + 0.01 || std::log(ridge) > high - 0.01;
+    // Golden section ends within 1e-12 of an end that it runs into; one in a hundred is on the safe side of
+    // that.
+    const bool limited = left.trace < 1.01 * least_freedom * n || std::log(ridge) < low + 0.01 ||
+                         std::log(ridge) > high - 0.01;
     return {ridge, std::sqrt(left.squares / left.trace), n - left.trace, limited};
 }
 
 double tail_noise(std::span<const double> squares, Index signal) {
     const Index n = std::ssize(squares);
     if (signal < 0 || signal >= n)
-        throw Error(ExitStatus::numerical, "no rank lies past the signal: no noise can be read from the tail");
+        throw Error(ExitStatus::numerical,
+                    "no rank lies past the signal: no noise can be read from the tail");
     double sum = 0;
     for (Index i = signal; i < n; ++i) sum += squares[static_cast<std::size_t>(i)];
-    if (!std::isfinite(sum)) throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+    if (!std::isfinite(sum))
+        throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
     return std::sqrt(sum / static_cast<double>(n - signal));
 }
 
@@ -101,11 +108,13 @@ double target_radius(std::span<const double> l, std::span<const double> squares,
             const double a = fitted_part(l[i], ridge);
             sum += a * a * squares[i] / (static_cast<double>(l.size()) * l[i]);
         }
-    if (!std::isfinite(sum)) throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient of the residual is not finite");
+    if (!std::isfinite(sum))
+        throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient of the residual is not finite");
     return std::sqrt(sum);
 }
 
-StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius, double alpha, Index n) {
+StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius, double alpha,
+                                         Index n) {
     const auto stop = [&](double factor) { return stopping_step(l, factor * noise / radius, alpha, n); };
     const double half = stop(0.5), twice = stop(2.0);
     return {twice, half, half, twice};

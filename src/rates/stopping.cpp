@@ -26,7 +26,8 @@ struct Sorted {
           tail(values.size() + 1, 0.0),
           n(static_cast<double>(rows > 0 ? rows : std::ssize(values))) {
         for (double& value : l) {
-            if (!std::isfinite(value)) throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
+            if (!std::isfinite(value))
+                throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
             value = std::max(value, 0.0);
         }
         std::sort(l.begin(), l.end(), std::greater<>());
@@ -37,7 +38,9 @@ struct Sorted {
     double mean_of_minima(double x) const {
         // The first k values exceed x.
         const auto k = static_cast<std::size_t>(
-            std::lower_bound(l.begin(), l.end(), x, [](double value, double bound) { return value > bound; }) - l.begin());
+            std::lower_bound(l.begin(), l.end(), x,
+                             [](double value, double bound) { return value > bound; }) -
+            l.begin());
         return (static_cast<double>(k) * x + tail[k]) / n;
     }
 
@@ -50,33 +53,38 @@ struct Sorted {
     bool unlimited(double sigma) const {
         if (!(sigma >= 0) || !std::isfinite(sigma))
             throw Error(ExitStatus::numerical,
-                        "the noise divided by the target's radius must be finite and not negative; with a radius of zero "
+                        "the noise divided by the target's radius must be finite and not negative; with a "
+                        "radius of zero "
                         "there is nothing to learn");
         return sigma == 0 || l.empty() || l.front() <= 0;
     }
 };
 
 void check_step_size(double alpha) {
-    if (!(alpha > 0) || !std::isfinite(alpha)) throw Error(ExitStatus::numerical, "the step size must be positive and finite");
+    if (!(alpha > 0) || !std::isfinite(alpha))
+        throw Error(ExitStatus::numerical, "the step size must be positive and finite");
 }
 
 }  // namespace
 
 double rademacher_complexity(std::span<const double> l, double eps, Index n) {
-    if (!std::isfinite(eps)) throw Error(ExitStatus::numerical, "the radius of a local complexity must be finite");
+    if (!std::isfinite(eps))
+        throw Error(ExitStatus::numerical, "the radius of a local complexity must be finite");
     return l.empty() ? 0.0 : std::sqrt(Sorted(l, n).mean_of_minima(eps * eps));
 }
 
 double critical_radius(std::span<const double> l, double sigma, Index rows) {
     const Sorted s(l, rows);
     if (s.unlimited(sigma)) return 0.0;
-    // x = eps^2 solves x^2 = 4 e^2 sigma^2 (k x + tail_k)/n on the piece l_{k+1} <= x <= l_k (l_0 = infinity).
+    // x = eps^2 solves x^2 = 4 e^2 sigma^2 (k x + tail_k)/n on the piece l_{k+1} <= x <= l_k (l_0 =
+    // infinity).
     const double c = 4.0 * std::numbers::e * std::numbers::e * sigma * sigma / s.n;
     for (std::size_t k = 0; k <= s.l.size(); ++k) {
         const double b = c * static_cast<double>(k), q = c * s.tail[k];
         const double x = 0.5 * (b + std::sqrt(b * b + 4.0 * q));
         const double low = k < s.l.size() ? s.l[k] : 0.0;
-        // The right side over x^2 falls with x, so the first piece from above whose root lies above its lower end holds it.
+        // The right side over x^2 falls with x, so the first piece from above whose root lies above its lower
+        // end holds it.
         if (x >= low) return std::sqrt(x);
     }
     return 0.0;
@@ -92,7 +100,8 @@ double stopping_step(std::span<const double> l, double sigma, double alpha, Inde
         high *= 2;
         if (!std::isfinite(high)) return infinity;
     }
-    // The condition fails at low and holds at high; beyond 2^53 steps neighbouring doubles are the resolution.
+    // The condition fails at low and holds at high; beyond 2^53 steps neighbouring doubles are the
+    // resolution.
     double low = high == 1 ? 0 : high / 2;
     while (high - low > 1) {
         const double middle = std::floor(low + (high - low) / 2);
@@ -125,22 +134,25 @@ double gradient_descent_filter(double l, double alpha, double t) {
     return 1.0 - std::pow(1.0 - x, t);  // overshooting, 1 < x <= 2; t is a whole number
 }
 
-StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares, double noise, double radius,
-                           double alpha, double stop, double floor, Index rows) {
+StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares, double noise,
+                           double radius, double alpha, double stop, double floor, Index rows) {
     const Sorted sorted(l, rows);
     check_step_size(alpha);
     if (!squares.empty() && squares.size() != l.size())
         throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
     for (const double value : squares)
-        if (!std::isfinite(value)) throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+        if (!std::isfinite(value))
+            throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
     if (!(noise >= 0) || !std::isfinite(noise) || !(radius >= 0) || !std::isfinite(radius) || !(stop >= 0))
-        throw Error(ExitStatus::numerical, "noise, radius and stopping step must be numbers that are not negative");
+        throw Error(ExitStatus::numerical,
+                    "noise, radius and stopping step must be numbers that are not negative");
     const double largest = l.empty() ? 0 : sorted.l.front();
     // One part in 10^9 for an l_1 that was rounded on its way here.
     if (alpha * largest > 2 * (1 + 1e-9))
-        throw Error(ExitStatus::study, "gradient descent diverges with step size " + std::to_string(alpha) +
-                                           ": the largest eigenvalue of G/n is l_1 = " + std::to_string(largest) +
-                                           "; take 1/l_1 = " + std::to_string(1 / largest) + " or less");
+        throw Error(ExitStatus::study,
+                    "gradient descent diverges with step size " + std::to_string(alpha) +
+                        ": the largest eigenvalue of G/n is l_1 = " + std::to_string(largest) +
+                        "; take 1/l_1 = " + std::to_string(1 / largest) + " or less");
     double last = 10 * stop;
     if (!std::isfinite(stop)) {
         double smallest = largest;
@@ -173,7 +185,8 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
             error += rest * squares[i];
         }
         path.eta.push_back(eta);
-        path.rademacher.push_back(std::sqrt(t == 0 ? sorted.tail[0] / sorted.n : sorted.mean_of_minima(1 / eta)));
+        path.rademacher.push_back(
+            std::sqrt(t == 0 ? sorted.tail[0] / sorted.n : sorted.mean_of_minima(1 / eta)));
         path.variance.push_back(variance * fitted / sorted.n);
         if (!squares.empty()) {
             path.bias2.push_back(std::max(0.0, bias / sorted.n));

@@ -65,7 +65,8 @@ TEST(Decay, FitsAnExactPowerLaw) {
 }
 
 TEST(Decay, DividesOutTheFirstOrderBias) {
-    // Eigenvalues made with exactly the bias of theory.md come back; the plain fit is off by more than ten times as much.
+    // Eigenvalues made with exactly the bias of theory.md come back; the plain fit is off by more than ten
+    // times as much.
     for (const double a : {1.5, 3.0}) {
         std::vector<double> l;
         const double x = 3.14159265358979323846 / a;
@@ -78,9 +79,9 @@ TEST(Decay, DividesOutTheFirstOrderBias) {
 }
 
 TEST(Decay, FindsTheExponentOfSampledKernels) {
-    // n = 500 Gaussian examples of 3000 modes, a window that reaches to n/5, where the bias is large: raw fits are off by
-    // 0.03 to 0.05 at 1.5 and 3 [theory.md: 0.04]. One draw's exponent varies by 0.005 to 0.01; the mean of 6 by 0.004,
-    // and the first-order correction leaves 0.02 at 1.5, 0.005 at 2 and 3.
+    // n = 500 Gaussian examples of 3000 modes, a window that reaches to n/5, where the bias is large: raw
+    // fits are off by 0.03 to 0.05 at 1.5 and 3 [theory.md: 0.04]. One draw's exponent varies by 0.005 to
+    // 0.01; the mean of 6 by 0.004, and the first-order correction leaves 0.02 at 1.5, 0.005 at 2 and 3.
     for (const double a : {1.5, 2.0, 3.0}) {
         const DecayWindow window{1, 100};
         double corrected = 0, raw = 0;
@@ -101,9 +102,9 @@ TEST(Decay, FindsTheExponentOfSampledKernels) {
 }
 
 TEST(Decay, SpreadOfHalvesIsTheSpreadOfSamples) {
-    // The interval rests on it: exponents of random halves of one sample vary as exponents of fresh samples do. 600 samples
-    // in numpy gave the ratio 0.98 +- 0.03; 160 give it to 0.06, and the bounds lie three of them away. Scaling once more
-    // by sqrt(m/n) would make it 0.69.
+    // The interval rests on it: exponents of random halves of one sample vary as exponents of fresh samples
+    // do. 600 samples in numpy gave the ratio 0.98 +- 0.03; 160 give it to 0.06, and the bounds lie three of
+    // them away. Scaling once more by sqrt(m/n) would make it 0.69.
     const Index n = 240, half = n / 2;
     const DecayWindow window{1, 12};
     const double a = 2;
@@ -127,7 +128,8 @@ TEST(Decay, SpreadOfHalvesIsTheSpreadOfSamples) {
         }
         double mean = 0;
         for (const PolynomialDecay& replica : replicas) mean += replica.exponent / 5;
-        for (const PolynomialDecay& replica : replicas) pooled += std::pow(replica.exponent - mean, 2) / 4 / samples;
+        for (const PolynomialDecay& replica : replicas)
+            pooled += std::pow(replica.exponent - mean, 2) / 4 / samples;
         const PolynomialIntervals intervals = polynomial_intervals(l, n, window, fit, replicas);
         covered += intervals.exponent.low <= a && a <= intervals.exponent.high ? 1 : 0;
     }
@@ -169,11 +171,15 @@ TEST(Decay, SaysWhyNothingIsFitted) {
     expect_words(reason(std::vector<double>(1000, 0.0), 0.0), {"only 0 eigenvalues"});
     expect_words(reason({1.0, 0.5, 0.2}, 0.0, 1000), {"only 3 eigenvalues are known"});
     expect_words(reason({1.0}, 0.0), {"1 rows are too few"});
-    for (const Interval& unknown : {unknown_polynomial.exponent, unknown_polynomial.constant, unknown_polynomial.density_exponent})
+    for (const Interval& unknown :
+         {unknown_polynomial.exponent, unknown_polynomial.constant, unknown_polynomial.density_exponent})
         EXPECT_TRUE(unknown.low <= unknown.value && unknown.value <= unknown.high);
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] { decay_window(std::vector<double>{1.0, NAN}, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"positive"},
-                          [] { fit_polynomial(std::vector<double>{1.0, 0.5, 0.0, 0.0, 0.0, 0.0}, 100, {1, 5}); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] {
+        decay_window(std::vector<double>{1.0, NAN}, 0.0);
+    });
+    testing::expect_error(ExitStatus::numerical, {"positive"}, [] {
+        fit_polynomial(std::vector<double>{1.0, 0.5, 0.0, 0.0, 0.0, 0.0}, 100, {1, 5});
+    });
 }
 
 TEST(Decay, WindowCountsRowsNotKnownEigenvalues) {
@@ -191,6 +197,11 @@ TEST(Decay, CorrectionIsLeftOutNearOneAndBelow) {
         EXPECT_FALSE(fit.corrected) << a;
         EXPECT_NEAR(fit.exponent, a, 1e-9);
     }
+    // Above one, where the first order would take away more than half: (pi/a) cot(pi/a) = -3.3 at 1.25, times
+    // n/5 of n.
+    const PolynomialDecay wide = fit_polynomial(power_law(1000, 1.25), 1000, {1, 200});
+    EXPECT_FALSE(wide.corrected);
+    EXPECT_NEAR(wide.exponent, 1.25, 1e-9);
     EXPECT_FALSE(rate_exponent(0.99).has_value());
     EXPECT_FALSE(rate_exponent(1.0).has_value());
     EXPECT_FALSE(rate_exponent(NAN).has_value());
@@ -211,7 +222,8 @@ TEST(Decay, IntervalJoinsSpreadAndDrift) {
     EXPECT_NEAR(intervals.density_exponent.low, 1 + 1 / intervals.exponent.high, 1e-12);
     EXPECT_NEAR(intervals.density_exponent.high, 1 + 1 / intervals.exponent.low, 1e-12);
     // The constant's interval is that of its logarithm, whose deviation is 0.3 here.
-    for (PolynomialDecay& replica : replicas) replica.constant = std::exp(0.3 * (replica.exponent - 2.0) / 0.1);
+    for (PolynomialDecay& replica : replicas)
+        replica.constant = std::exp(0.3 * (replica.exponent - 2.0) / 0.1);
     const PolynomialIntervals scaled = polynomial_intervals(l, 1000, window, fit, replicas);
     EXPECT_NEAR(std::log(scaled.constant.high), 1.96 * 0.3, 1e-6);
     EXPECT_NEAR(std::log(scaled.constant.low), -1.96 * 0.3, 1e-6);

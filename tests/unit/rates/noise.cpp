@@ -28,7 +28,8 @@ TEST(Noise, FindsTheSigmaOfASimulation) {
             squares.push_back(std::pow(signal + sigma * normal(), 2));
         }
         const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, 0.0);
-        // The estimate averages about 1500 squares: a relative spread of 1/sqrt(2 * 1500) = 2 %; three of them.
+        // The estimate averages about 1500 squares: a relative spread of 1/sqrt(2 * 1500) = 2 %; three of
+        // them.
         EXPECT_NEAR(ridge.noise / sigma, 1.0, 0.06) << sigma;
         EXPECT_GT(ridge.complexity, 0);
         EXPECT_LT(ridge.complexity, 150);
@@ -53,15 +54,18 @@ TEST(Noise, IsNotFooledByRepeatedTexts) {
     }
     EXPECT_NEAR(cross_validated_ridge(l, squares, 1e-12).noise, 1.0, 0.15);
     // Half of all texts repeated changes nothing: the estimate is that without them.
-    const std::vector<double> distinct(l.begin(), l.begin() + 500), their_squares(squares.begin(), squares.begin() + 500);
+    const std::vector<double> distinct(l.begin(), l.begin() + 500),
+        their_squares(squares.begin(), squares.begin() + 500);
     l.insert(l.end(), 495, 0.0);
     squares.insert(squares.end(), 495, 1e-28);
-    EXPECT_EQ(cross_validated_ridge(l, squares, 1e-12).noise, cross_validated_ridge(distinct, their_squares, 1e-12).noise);
+    EXPECT_EQ(cross_validated_ridge(l, squares, 1e-12).noise,
+              cross_validated_ridge(distinct, their_squares, 1e-12).noise);
 }
 
 TEST(Noise, OfKernelsThatFallUnderTheFloor) {
-    // Most of the noise lies where the kernel cannot reach. Each estimate averages 800 or more squares: a relative
-    // deviation of at most 1/sqrt(2 * 800) = 2.5 %, three of them; the fitted part's remains add less.
+    // Most of the noise lies where the kernel cannot reach. Each estimate averages 800 or more squares: a
+    // relative deviation of at most 1/sqrt(2 * 800) = 2.5 %, three of them; the fitted part's remains add
+    // less.
     const Index n = 1000;
     for (const double sigma : {0.1, 0.5})
         for (const double rank : {7.0, 30.0, 200.0, 0.0}) {
@@ -79,14 +83,17 @@ TEST(Noise, OfKernelsThatFallUnderTheFloor) {
 }
 
 TEST(Noise, IsGeneralisedCrossValidationWithMatrices) {
-    // Rough data on the line: A = K (K + rho)^-1 multiplied out, GCV on a grid, sigma and R^2 = |A r|_H^2 by matrices.
+    // Rough data on the line: A = K (K + rho)^-1 multiplied out, GCV on a grid, sigma and R^2 = |A r|_H^2 by
+    // matrices.
     const Index n = 60;
     Normal normal(8);
     Eigen::MatrixXd K(n, n);
     Eigen::VectorXd r(n);
     for (Index i = 0; i < n; ++i) {
         const double x = (static_cast<double>(i) + 0.5) / static_cast<double>(n);
-        for (Index j = 0; j < n; ++j) K(i, j) = std::exp(-8 * std::abs(static_cast<double>(i - j)) / static_cast<double>(n)) / static_cast<double>(n);
+        for (Index j = 0; j < n; ++j)
+            K(i, j) = std::exp(-8 * std::abs(static_cast<double>(i - j)) / static_cast<double>(n)) /
+                      static_cast<double>(n);
         r(i) = 2 * std::sin(5 * x) + 0.4 * normal();
     }
     const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(K);
@@ -100,7 +107,8 @@ TEST(Noise, IsGeneralisedCrossValidationWithMatrices) {
     const auto smoother = [&](double rho) -> Eigen::MatrixXd { return (K + rho * I).ldlt().solve(K); };
     const auto gcv = [&](double rho) {
         const Eigen::MatrixXd rest = I - smoother(rho);
-        return (rest * r).squaredNorm() / static_cast<double>(n) / std::pow(rest.trace() / static_cast<double>(n), 2);
+        return (rest * r).squaredNorm() / static_cast<double>(n) /
+               std::pow(rest.trace() / static_cast<double>(n), 2);
     };
     EXPECT_FALSE(ridge.limited);
     const double least = gcv(ridge.ridge);
@@ -111,7 +119,8 @@ TEST(Noise, IsGeneralisedCrossValidationWithMatrices) {
     const Eigen::MatrixXd A = smoother(ridge.ridge), rest = I - A;
     EXPECT_NEAR(ridge.noise, std::sqrt((rest * r).squaredNorm() / rest.trace()), 1e-10);
     EXPECT_NEAR(ridge.complexity, A.trace(), 1e-8);
-    // The fitted function has the coefficients c = (G + n rho)^-1 r, and its norm squared is c^T G c, G = n K.
+    // The fitted function has the coefficients c = (G + n rho)^-1 r, and its norm squared is c^T G c, G = n
+    // K.
     const auto rows = static_cast<double>(n);
     const Eigen::VectorXd c = (rows * K + rows * ridge.ridge * I).ldlt().solve(r);
     EXPECT_NEAR(target_radius(l, squares, ridge.ridge, 1e-15), std::sqrt(c.dot(rows * K * c)), 1e-8);
@@ -121,15 +130,16 @@ TEST(Noise, SaysWhereTheSearchEnded) {
     std::vector<double> l, noise, smooth, mixed;
     for (int k = 1; k <= 400; ++k) {
         l.push_back(std::pow(k, -2.0));
-        noise.push_back(1.0);                         // the same in every direction: the score is least at infinity
-        smooth.push_back(std::pow(k, -4.0));          // no noise: it falls with the ridge
+        noise.push_back(1.0);                 // the same in every direction: the score is least at infinity
+        smooth.push_back(std::pow(k, -4.0));  // no noise: it falls with the ridge
         mixed.push_back(100 * std::pow(k, -4.0) + 0.01);
     }
-    const CrossValidatedRidge all_noise = cross_validated_ridge(l, noise, 0.0), no_noise = cross_validated_ridge(l, smooth, 0.0);
+    const CrossValidatedRidge all_noise = cross_validated_ridge(l, noise, 0.0),
+                              no_noise = cross_validated_ridge(l, smooth, 0.0);
     EXPECT_TRUE(all_noise.limited);
     EXPECT_NEAR(all_noise.noise, 1.0, 0.01);
     EXPECT_TRUE(no_noise.limited);
-    EXPECT_NEAR(no_noise.complexity, 360, 1);  // nine tenths of the freedom
+    EXPECT_NEAR(no_noise.complexity, 360, 1);                     // nine tenths of the freedom
     EXPECT_TRUE(cross_validated_ridge(l, smooth, 1e-4).limited);  // a floor above that limit
     const CrossValidatedRidge both = cross_validated_ridge(l, mixed, 0.0);
     EXPECT_FALSE(both.limited);
@@ -147,7 +157,8 @@ TEST(Noise, RadiusRescalesAndKeepsToTheFloor) {
     EXPECT_NEAR(radius, std::sqrt(sum), 1e-14);
     EXPECT_EQ(target_radius(l, squares, 0.1, 2.0), 0.0);
     // GCV picks the same ridge in other units.
-    const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, 1e-12), other = cross_validated_ridge(scaled, squares, 1.6e-11);
+    const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, 1e-12),
+                              other = cross_validated_ridge(scaled, squares, 1.6e-11);
     EXPECT_NEAR(other.ridge / ridge.ridge, 16, 1e-6);
     EXPECT_NEAR(other.noise, ridge.noise, 1e-8);
 }
@@ -161,7 +172,9 @@ TEST(Noise, OfTheTail) {
     EXPECT_GT(tail_noise(squares, 0), 1.0);
     EXPECT_DOUBLE_EQ(tail_noise(std::vector<double>{9.0, 4.0}, 1), 2.0);
     testing::expect_error(ExitStatus::numerical, {"no rank"}, [&] { tail_noise(squares, 2000); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] { tail_noise(std::vector<double>{1.0, INFINITY}, 0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] {
+        tail_noise(std::vector<double>{1.0, INFINITY}, 0);
+    });
 }
 
 TEST(Noise, MovesTheStoppingStep) {
@@ -185,14 +198,20 @@ TEST(Noise, LegalCornersAndRefusals) {
     EXPECT_GE(cross_validated_ridge(one, one, 0.0).noise, 0.0);  // n = 1
     EXPECT_EQ(cross_validated_ridge(one, none, 0.0).noise, 0.0);
     EXPECT_EQ(cross_validated_ridge(one, none, 2.0).noise, 0.0);
-    EXPECT_EQ(cross_validated_ridge(one, one, 2.0).noise, 1.0);  // everything under the floor: all of the residual
+    EXPECT_EQ(cross_validated_ridge(one, one, 2.0).noise,
+              1.0);  // everything under the floor: all of the residual
     const std::vector<double> negative{1.0, -0.5}, zero{1.0, 0.0}, squares{0.0, 4.0};
-    EXPECT_EQ(cross_validated_ridge(negative, squares, 0.6).noise, cross_validated_ridge(zero, squares, 0.6).noise);
+    EXPECT_EQ(cross_validated_ridge(negative, squares, 0.6).noise,
+              cross_validated_ridge(zero, squares, 0.6).noise);
     testing::expect_error(ExitStatus::numerical, {"zero"}, [&] { cross_validated_ridge(none, one, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] { cross_validated_ridge(std::vector<double>{NAN}, one, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] { cross_validated_ridge(one, std::vector<double>{INFINITY}, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"belongs"}, [&] { cross_validated_ridge(one, std::vector<double>{}, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] { target_radius(one, std::vector<double>{NAN}, 0.1, 0.0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"},
+                          [&] { cross_validated_ridge(std::vector<double>{NAN}, one, 0.0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"},
+                          [&] { cross_validated_ridge(one, std::vector<double>{INFINITY}, 0.0); });
+    testing::expect_error(ExitStatus::numerical, {"belongs"},
+                          [&] { cross_validated_ridge(one, std::vector<double>{}, 0.0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"},
+                          [&] { target_radius(one, std::vector<double>{NAN}, 0.1, 0.0); });
 }
 
 }  // namespace

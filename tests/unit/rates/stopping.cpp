@@ -28,7 +28,8 @@ double naive_complexity(const std::vector<double>& l, double eps) {
 double naive_stop(const std::vector<double>& l, double sigma, double alpha) {
     for (Index t = 1;; ++t) {
         const double eta = alpha * static_cast<double>(t);
-        if (naive_complexity(l, std::sqrt(1 / eta)) > 1 / (2 * e * sigma * eta)) return static_cast<double>(t - 1);
+        if (naive_complexity(l, std::sqrt(1 / eta)) > 1 / (2 * e * sigma * eta))
+            return static_cast<double>(t - 1);
     }
 }
 /// eps_n by bisection on the definition.
@@ -68,11 +69,13 @@ TEST(Stopping, AgreesWithTheDefinitionsWalkedThrough) {
         for (const double relative : {0.02, 0.1, 1.0, 10.0}) {
             SCOPED_TRACE(std::string(spectrum.name) + ", sigma " + std::to_string(relative));
             const double sigma = relative * std::sqrt(spectrum.l.front()), alpha = 1 / spectrum.l.front();
-            const double stop = stopping_step(spectrum.l, sigma, alpha), radius = critical_radius(spectrum.l, sigma);
+            const double stop = stopping_step(spectrum.l, sigma, alpha),
+                         radius = critical_radius(spectrum.l, sigma);
             EXPECT_EQ(stop, naive_stop(spectrum.l, sigma, alpha));
             const double expected = naive_radius(spectrum.l, sigma);
             EXPECT_TRUE(std::abs(radius - expected) <= 1e-9 * expected) << radius << " " << expected;
-            EXPECT_TRUE(std::abs(rademacher_complexity(spectrum.l, radius) - naive_complexity(spectrum.l, radius)) <= 1e-12 * radius);
+            EXPECT_TRUE(std::abs(rademacher_complexity(spectrum.l, radius) -
+                                 naive_complexity(spectrum.l, radius)) <= 1e-12 * radius);
             // eta_T eps_n^2 = 1 up to one step [theory.md, derived].
             EXPECT_TRUE(std::abs(stop - 1 / (alpha * radius * radius)) <= 1.0 + 1e-9 * stop) << stop;
             // A schedule of equal steps is the constant step.
@@ -83,17 +86,19 @@ TEST(Stopping, AgreesWithTheDefinitionsWalkedThrough) {
         }
 }
 
-/// The same with the precision of long double and the condition multiplied out: eta R(eta^(-1/2)) > 1/(2 e sigma).
+/// The same with the precision of long double and the condition multiplied out: eta R(eta^(-1/2)) > 1/(2 e
+/// sigma).
 bool naive_condition(const std::vector<double>& l, double sigma, double alpha, long double t) {
     const long double eta = static_cast<long double>(alpha) * t;
     long double sum = 0;
     for (const double value : l) sum += std::min(static_cast<long double>(std::max(value, 0.0)), 1 / eta);
-    return eta * std::sqrt(sum / static_cast<long double>(l.size())) > 1 / (2 * std::numbers::e_v<long double> * sigma);
+    return eta * std::sqrt(sum / static_cast<long double>(l.size())) >
+           1 / (2 * std::numbers::e_v<long double> * sigma);
 }
 
 TEST(Stopping, OfVeryLongPaths) {
-    // T from 10^7 to 10^18: the definition holds at T + 1 and fails at T. The rounding of sums of 300 terms, 1e-14 of T,
-    // is less than a step below 10^13; above, T is asked for to 1e-12 of itself.
+    // T from 10^7 to 10^18: the definition holds at T + 1 and fails at T. The rounding of sums of 300 terms,
+    // 1e-14 of T, is less than a step below 10^13; above, T is asked for to 1e-12 of itself.
     for (const Spectrum& spectrum : spectra())
         for (const double relative : {1e-4, 1e-7, 1e-9}) {
             SCOPED_TRACE(std::string(spectrum.name) + ", sigma " + std::to_string(relative * 1e9) + "e-9");
@@ -110,7 +115,8 @@ TEST(Stopping, OfVeryLongPaths) {
 }
 
 TEST(Stopping, OfGivenStepSizes) {
-    // alpha_t = 1/sqrt(t + 1), literally: the first t >= 1 with R(eta_t^(-1/2)) > 1/(2 e sigma eta_t), less one.
+    // alpha_t = 1/sqrt(t + 1), literally: the first t >= 1 with R(eta_t^(-1/2)) > 1/(2 e sigma eta_t), less
+    // one.
     std::vector<double> sizes;
     for (int t = 0; t < 20000; ++t) sizes.push_back(1 / std::sqrt(t + 1.0));
     for (const Spectrum& spectrum : spectra()) {
@@ -119,13 +125,15 @@ TEST(Stopping, OfGivenStepSizes) {
             double eta = 0, expected = std::numeric_limits<double>::infinity();
             for (std::size_t t = 1; t <= sizes.size() && std::isinf(expected); ++t) {
                 eta += sizes[t - 1];
-                if (naive_complexity(spectrum.l, std::sqrt(1 / eta)) > 1 / (2 * e * sigma * eta)) expected = static_cast<double>(t) - 1;
+                if (naive_complexity(spectrum.l, std::sqrt(1 / eta)) > 1 / (2 * e * sigma * eta))
+                    expected = static_cast<double>(t) - 1;
             }
             EXPECT_TRUE(std::isfinite(expected)) << spectrum.name << sigma;
             EXPECT_EQ(stopping_step(spectrum.l, sigma, sizes), expected) << spectrum.name << sigma;
         }
     }
-    EXPECT_EQ(stopping_step(std::vector<double>{1.0}, 1e-3, std::vector<double>{1.0, 1.0}), std::numeric_limits<double>::infinity());
+    EXPECT_EQ(stopping_step(std::vector<double>{1.0}, 1e-3, std::vector<double>{1.0, 1.0}),
+              std::numeric_limits<double>::infinity());
 }
 
 TEST(Stopping, OfAPopulationAreTheoryTables) {
@@ -137,10 +145,11 @@ TEST(Stopping, OfAPopulationAreTheoryTables) {
         for (const Index n : {1000, 3000, 10000, 30000, 100000}) {
             const auto rows = static_cast<double>(n);
             const double radius = critical_radius(population, sigma, n);
-            // The sum replaced by its integral errs by about one mode of eps^(-2/a) modes and, at a = 1.5, by the tail past
-            // 10^6, 1 % of the sum.
+            // The sum replaced by its integral errs by about one mode of eps^(-2/a) modes and, at a = 1.5, by
+            // the tail past 10^6, 1 % of the sum.
             const double table = std::pow(4 * e * e * sigma * sigma * (a / (a - 1)) / rows, a / (a + 1));
-            EXPECT_TRUE(std::abs(radius * radius / table - 1) <= 0.02 + 2 * std::pow(radius, 2 / a)) << a << " " << n << " " << radius * radius / table;
+            EXPECT_TRUE(std::abs(radius * radius / table - 1) <= 0.02 + 2 * std::pow(radius, 2 / a))
+                << a << " " << n << " " << radius * radius / table;
             const double stop = stopping_step(population, sigma, 1.0, n);
             EXPECT_GE(stop, 100) << "a = " << a << ", n = " << n;
             EXPECT_TRUE(std::abs(stop - 1 / (radius * radius)) <= 1) << stop;
@@ -151,7 +160,8 @@ TEST(Stopping, OfAPopulationAreTheoryTables) {
         const auto slope = [&](const std::vector<double>& v) {
             double mx = 0, mv = 0, xx = 0, xv = 0;
             for (std::size_t i = 0; i < x.size(); ++i) mx += x[i] / 5, mv += v[i] / 5;
-            for (std::size_t i = 0; i < x.size(); ++i) xx += (x[i] - mx) * (x[i] - mx), xv += (x[i] - mx) * (v[i] - mv);
+            for (std::size_t i = 0; i < x.size(); ++i)
+                xx += (x[i] - mx) * (x[i] - mx), xv += (x[i] - mx) * (v[i] - mv);
             return xv / xx;
         };
         EXPECT_NEAR(slope(y), -a / (a + 1), 0.02) << a;
@@ -160,11 +170,12 @@ TEST(Stopping, OfAPopulationAreTheoryTables) {
 }
 
 TEST(Stopping, OfFiniteRankIsInClosedForm) {
-    // m equal eigenvalues above eps^2: eps^2 = 4 e^2 sigma^2 m/n exactly, and T = floor(1/(alpha eps^2)) where that is not
-    // whole. Zeros may be left out where n is given.
+    // m equal eigenvalues above eps^2: eps^2 = 4 e^2 sigma^2 m/n exactly, and T = floor(1/(alpha eps^2))
+    // where that is not whole. Zeros may be left out where n is given.
     for (const Index m : {1, 7, 40}) {
         const Index n = 400;
-        const double sigma = 0.05, expected = 4 * e * e * sigma * sigma * static_cast<double>(m) / static_cast<double>(n);
+        const double sigma = 0.05,
+                     expected = 4 * e * e * sigma * sigma * static_cast<double>(m) / static_cast<double>(n);
         std::vector<double> l(static_cast<std::size_t>(n), 0.0);
         std::fill_n(l.begin(), m, 1.0);
         EXPECT_NEAR(critical_radius(l, sigma), std::sqrt(expected), 1e-14);
@@ -172,7 +183,8 @@ TEST(Stopping, OfFiniteRankIsInClosedForm) {
         const std::vector<double> known(static_cast<std::size_t>(m), 1.0);
         EXPECT_EQ(critical_radius(known, sigma, n), critical_radius(l, sigma));
         EXPECT_EQ(stopping_step(known, sigma, 0x1p-7, n), stopping_step(l, sigma, 0x1p-7));
-        EXPECT_EQ(stopping_step(known, sigma, std::vector<double>(1000000, 0x1p-7), n), std::floor(128 / expected));
+        EXPECT_EQ(stopping_step(known, sigma, std::vector<double>(1000000, 0x1p-7), n),
+                  std::floor(128 / expected));
         EXPECT_EQ(rademacher_complexity(known, 0.3, n), rademacher_complexity(l, 0.3));
     }
 }
@@ -189,7 +201,8 @@ TEST(Stopping, RescalingTheKernelOrTheLabelsChangesNothing) {
         for (double& value : scaled) value *= s;
         const double smaller = radius / std::sqrt(s);
         EXPECT_EQ(stopping_step(scaled, noise / smaller, alpha / s), stop);
-        EXPECT_EQ(critical_radius(scaled, noise / smaller), critical_radius(l, noise / radius) * std::sqrt(s));
+        EXPECT_EQ(critical_radius(scaled, noise / smaller),
+                  critical_radius(l, noise / radius) * std::sqrt(s));
         const StoppingPath other = stopping_path(scaled, squares, noise, smaller, alpha / s, stop, 1e-13 * s);
         ASSERT_EQ(other.step, path.step);
         EXPECT_EQ(other.train_mse, path.train_mse);
@@ -204,7 +217,8 @@ TEST(Stopping, RescalingTheKernelOrTheLabelsChangesNothing) {
     EXPECT_EQ(stopping_step(l, 2 * noise / (2 * radius), alpha), stop);
     for (double& value : squares) value *= 4;
     const StoppingPath doubled = stopping_path(l, squares, 2 * noise, 2 * radius, alpha, stop, 1e-13);
-    for (std::size_t k = 0; k < path.step.size(); ++k) EXPECT_DOUBLE_EQ(doubled.train_mse[k], 4 * path.train_mse[k]);
+    for (std::size_t k = 0; k < path.step.size(); ++k)
+        EXPECT_DOUBLE_EQ(doubled.train_mse[k], 4 * path.train_mse[k]);
     for (std::size_t k = 0; path.step[k] <= stop; ++k) EXPECT_DOUBLE_EQ(doubled.bound[k], 4 * path.bound[k]);
 }
 
@@ -213,18 +227,24 @@ TEST(Stopping, OfTheFirstOrderSobolevKernel) {
     const Index n = 1000;
     Eigen::MatrixXd G(n, n);
     for (Index i = 0; i < n; ++i)
-        for (Index j = 0; j < n; ++j) G(i, j) = static_cast<double>(std::min(i, j) + 1) / static_cast<double>(n);
-    const Eigen::VectorXd w = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues().reverse();
+        for (Index j = 0; j < n; ++j)
+            G(i, j) = static_cast<double>(std::min(i, j) + 1) / static_cast<double>(n);
+    const Eigen::VectorXd w =
+        Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues().reverse();
     std::vector<double> l;
     for (Index i = 0; i < n; ++i) l.push_back(w(i) / static_cast<double>(n));
-    for (int j = 1; j <= 15; ++j) EXPECT_NEAR(l[static_cast<std::size_t>(j - 1)] / std::pow(2 / ((2 * j - 1) * std::numbers::pi), 2), 1, 0.01);
+    for (int j = 1; j <= 15; ++j)
+        EXPECT_NEAR(l[static_cast<std::size_t>(j - 1)] / std::pow(2 / ((2 * j - 1) * std::numbers::pi), 2), 1,
+                    0.01);
     const double alpha = 1 / l.front();
     for (const double sigma : {0.01, 0.1, 1.0}) {
         const double stop = stopping_step(l, sigma, alpha), radius = critical_radius(l, sigma);
         EXPECT_TRUE(std::abs(stop - 1 / (alpha * radius * radius)) <= 1) << stop;
         // l_j = c j^-2 to leading order, c = 1/pi^2 (ranks move by one half): theory.md's table with a = 2.
-        const double table = std::pow(8 * e * e * sigma * sigma / std::numbers::pi / static_cast<double>(n), 2.0 / 3.0);
-        EXPECT_TRUE(std::abs(radius * radius / table - 1) <= 2 * radius * std::numbers::pi) << radius * radius / table;
+        const double table =
+            std::pow(8 * e * e * sigma * sigma / std::numbers::pi / static_cast<double>(n), 2.0 / 3.0);
+        EXPECT_TRUE(std::abs(radius * radius / table - 1) <= 2 * radius * std::numbers::pi)
+            << radius * radius / table;
         EXPECT_EQ(stop, naive_stop(l, sigma, alpha));
     }
 }
@@ -239,26 +259,35 @@ TEST(Stopping, LegalCorners) {
     EXPECT_EQ(stopping_step(l, 100.0, 1.0), 0.0);  // T = 0 is legal
     // Negative eigenvalues count as zero.
     EXPECT_EQ(critical_radius(l, 0.3), critical_radius(std::vector<double>{1.0, 0.5, 0.0}, 0.3));
-    EXPECT_EQ(stopping_step(l, 0.3, 1.0), stopping_step(std::vector<double>{0.0, 1.0, 0.5}, 0.3, 1.0));  // any order
-    const std::vector<double> one{1.0};  // n = 1: R(eps) = min(1, eps)
+    EXPECT_EQ(stopping_step(l, 0.3, 1.0),
+              stopping_step(std::vector<double>{0.0, 1.0, 0.5}, 0.3, 1.0));  // any order
+    const std::vector<double> one{1.0};                                      // n = 1: R(eps) = min(1, eps)
     EXPECT_NEAR(critical_radius(one, 0.1), 0.2 * e, 1e-15);
     EXPECT_NEAR(critical_radius(one, 0.5), std::sqrt(e), 1e-15);
     EXPECT_EQ(stopping_step(one, 0.1, 1.0), naive_stop(one, 0.1, 1.0));
     EXPECT_EQ(critical_radius({}, 1.0), 0.0);
     EXPECT_EQ(stopping_step({}, 1.0, 1.0), infinity);
     EXPECT_EQ(rademacher_complexity({}, 1.0), 0.0);
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] { critical_radius(std::vector<double>{NAN}, 1.0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] { stopping_step(std::vector<double>{infinity}, 1.0, 1.0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"},
+                          [] { critical_radius(std::vector<double>{NAN}, 1.0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"},
+                          [&] { stopping_step(std::vector<double>{infinity}, 1.0, 1.0); });
     testing::expect_error(ExitStatus::numerical, {"finite"}, [&] { rademacher_complexity(l, NAN); });
     for (const double sigma : {double{NAN}, infinity, -1.0}) {
         testing::expect_error(ExitStatus::numerical, {"noise", "radius"}, [&] { critical_radius(l, sigma); });
-        testing::expect_error(ExitStatus::numerical, {"noise", "radius"}, [&] { stopping_step(l, sigma, 1.0); });
-        testing::expect_error(ExitStatus::numerical, {"noise", "radius"}, [&] { stopping_step(l, sigma, std::vector<double>{1.0}); });
+        testing::expect_error(ExitStatus::numerical, {"noise", "radius"},
+                              [&] { stopping_step(l, sigma, 1.0); });
+        testing::expect_error(ExitStatus::numerical, {"noise", "radius"},
+                              [&] { stopping_step(l, sigma, std::vector<double>{1.0}); });
     }
     for (const double alpha : {double{NAN}, infinity, -1.0, 0.0})
         testing::expect_error(ExitStatus::numerical, {"step size"}, [&] { stopping_step(l, 1.0, alpha); });
-    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] { stopping_step(l, 1e-9, std::vector<double>{1.0, NAN}); });
-    testing::expect_error(ExitStatus::numerical, {"grow"}, [&] { stopping_step(l, 1e-9, std::vector<double>{1.0, 2.0}); });
+    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] {
+        stopping_step(l, 1e-9, std::vector<double>{1.0, NAN});
+    });
+    testing::expect_error(ExitStatus::numerical, {"grow"}, [&] {
+        stopping_step(l, 1e-9, std::vector<double>{1.0, 2.0});
+    });
 }
 
 TEST(Stopping, FilterIsStableAtBothEnds) {
@@ -309,8 +338,9 @@ TEST(StoppingPath, IsGradientDescentStepByStep) {
 }
 
 TEST(StoppingPath, IsGradientDescentOfAKernel) {
-    // The outputs of 12 examples under a kernel matrix, every step multiplied out; variance by the matrix that takes
-    // labels to outputs, H_{t+1} = H_t + alpha K (I - H_t), of which sigma^2 |H|_F^2/n is the noise's share.
+    // The outputs of 12 examples under a kernel matrix, every step multiplied out; variance by the matrix
+    // that takes labels to outputs, H_{t+1} = H_t + alpha K (I - H_t), of which sigma^2 |H|_F^2/n is the
+    // noise's share.
     const Index n = 12;
     testing::Normal normal(21);
     Eigen::MatrixXd J(n, 9);  // rank 9: three directions are never learned
@@ -353,9 +383,11 @@ TEST(StoppingPath, IsGradientDescentOfAKernel) {
 TEST(StoppingPath, EndsSensibly) {
     const double infinity = std::numeric_limits<double>::infinity();
     const std::vector<double> l{1.0, 1e-3, 1e-5, 1e-14}, squares{1.0, 1.0, 1.0, 1.0};
-    const auto last = [&](double stop, double floor) { return stopping_path(l, squares, 0.1, 1.0, 1.0, stop, floor).step.back(); };
-    // To ten times T, in steps of 10^(1/12), and at least 1000; where T is infinite to ten times 1/(alpha l) of the
-    // smallest l above the floor; at most 10^12.
+    const auto last = [&](double stop, double floor) {
+        return stopping_path(l, squares, 0.1, 1.0, 1.0, stop, floor).step.back();
+    };
+    // To ten times T, in steps of 10^(1/12), and at least 1000; where T is infinite to ten times 1/(alpha l)
+    // of the smallest l above the floor; at most 10^12.
     EXPECT_TRUE(last(1e6, 1e-12) > 1e7 / 1.3 && last(1e6, 1e-12) <= 1e7);
     EXPECT_EQ(last(0, 1e-12), 1000);
     EXPECT_TRUE(last(infinity, 1e-12) > 1e6 / 1.3 && last(infinity, 1e-12) <= 1e6);
@@ -370,32 +402,48 @@ TEST(StoppingPath, EndsSensibly) {
     EXPECT_EQ(at_once.train_mse[0], 1.0);
     EXPECT_EQ(at_once.variance[0], 0.0);
     EXPECT_NEAR(at_once.rademacher[0], std::sqrt((1.0 + 1e-3 + 1e-5) / 4), 1e-12);
-    EXPECT_TRUE(std::adjacent_find(at_once.step.begin(), at_once.step.end(), std::greater_equal<>()) == at_once.step.end());
+    EXPECT_TRUE(std::adjacent_find(at_once.step.begin(), at_once.step.end(), std::greater_equal<>()) ==
+                at_once.step.end());
     // Zero kernel: nothing moves. One row. Eigenvalues alone: no errors of the residual, the rest is there.
-    const StoppingPath still = stopping_path(std::vector<double>{0.0, -1.0}, std::vector<double>{1.0, 3.0}, 0.0, 1.0, 1.0, infinity, 0.0);
+    const StoppingPath still = stopping_path(std::vector<double>{0.0, -1.0}, std::vector<double>{1.0, 3.0},
+                                             0.0, 1.0, 1.0, infinity, 0.0);
     EXPECT_EQ(still.train_mse.front(), 2.0);
     EXPECT_EQ(still.train_mse.back(), 2.0);
-    EXPECT_EQ(stopping_path(std::vector<double>{1.0}, std::vector<double>{4.0}, 0.0, 1.0, 1.0, infinity, 0.0).train_mse.back(), 0.0);
+    EXPECT_EQ(stopping_path(std::vector<double>{1.0}, std::vector<double>{4.0}, 0.0, 1.0, 1.0, infinity, 0.0)
+                  .train_mse.back(),
+              0.0);
     const StoppingPath alone = stopping_path(l, {}, 0.1, 1.0, 1.0, 40, 1e-12, 8);
-    const StoppingPath padded = stopping_path(std::vector<double>{1.0, 1e-3, 1e-5, 1e-14, 0, 0, 0, 0}, std::vector<double>(8, 1.0), 0.1, 1.0, 1.0, 40, 1e-12);
+    const StoppingPath padded = stopping_path(std::vector<double>{1.0, 1e-3, 1e-5, 1e-14, 0, 0, 0, 0},
+                                              std::vector<double>(8, 1.0), 0.1, 1.0, 1.0, 40, 1e-12);
     EXPECT_TRUE(alone.bias2.empty() && alone.train_mse.empty());
     EXPECT_EQ(alone.step, padded.step);
     EXPECT_EQ(alone.rademacher, padded.rademacher);
     EXPECT_EQ(alone.variance, padded.variance);
-    for (std::size_t k = 0; k < alone.step.size(); ++k) EXPECT_TRUE(std::isfinite(alone.variance[k]) && std::isfinite(alone.rademacher[k]));
+    for (std::size_t k = 0; k < alone.step.size(); ++k)
+        EXPECT_TRUE(std::isfinite(alone.variance[k]) && std::isfinite(alone.rademacher[k]));
 }
 
 TEST(StoppingPath, RefusesWhatCannotBe) {
     const std::vector<double> l{1.0, 0.5}, squares{1.0, 1.0};
-    testing::expect_error(ExitStatus::study, {"diverges", "l_1 = 1.0", "or less"}, [&] { stopping_path(l, squares, 0.1, 1.0, 2.1, 5, 0); });
+    testing::expect_error(ExitStatus::study, {"diverges", "l_1 = 1.0", "or less"},
+                          [&] { stopping_path(l, squares, 0.1, 1.0, 2.1, 5, 0); });
     EXPECT_NO_THROW(stopping_path(l, squares, 0.1, 1.0, 2.0, 5, 0));
-    testing::expect_error(ExitStatus::numerical, {"belongs"}, [&] { stopping_path(l, std::vector<double>{1.0}, 0.1, 1.0, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] { stopping_path(l, std::vector<double>{1.0, NAN}, 0.1, 1.0, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] { stopping_path(std::vector<double>{1.0, NAN}, squares, 0.1, 1.0, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"negative"}, [&] { stopping_path(l, squares, NAN, 1.0, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"negative"}, [&] { stopping_path(l, squares, 0.1, INFINITY, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"negative"}, [&] { stopping_path(l, squares, 0.1, 1.0, 1.0, NAN, 0); });
-    testing::expect_error(ExitStatus::numerical, {"step size"}, [&] { stopping_path(l, squares, 0.1, 1.0, 0.0, 5, 0); });
+    testing::expect_error(ExitStatus::numerical, {"belongs"},
+                          [&] { stopping_path(l, std::vector<double>{1.0}, 0.1, 1.0, 1.0, 5, 0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] {
+        stopping_path(l, std::vector<double>{1.0, NAN}, 0.1, 1.0, 1.0, 5, 0);
+    });
+    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] {
+        stopping_path(std::vector<double>{1.0, NAN}, squares, 0.1, 1.0, 1.0, 5, 0);
+    });
+    testing::expect_error(ExitStatus::numerical, {"negative"},
+                          [&] { stopping_path(l, squares, NAN, 1.0, 1.0, 5, 0); });
+    testing::expect_error(ExitStatus::numerical, {"negative"},
+                          [&] { stopping_path(l, squares, 0.1, INFINITY, 1.0, 5, 0); });
+    testing::expect_error(ExitStatus::numerical, {"negative"},
+                          [&] { stopping_path(l, squares, 0.1, 1.0, 1.0, NAN, 0); });
+    testing::expect_error(ExitStatus::numerical, {"step size"},
+                          [&] { stopping_path(l, squares, 0.1, 1.0, 0.0, 5, 0); });
 }
 
 }  // namespace
