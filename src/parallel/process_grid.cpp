@@ -26,12 +26,17 @@ ProcessGrid::ProcessGrid(MPI_Comm comm, int rows, int columns) : comm_(comm), ro
     }
 }
 
+int ProcessGrid::rows_of_most_square(int ranks) {
+    int rows = 1;
+    for (int p = 1; static_cast<Index>(p) * p <= ranks; ++p)
+        if (ranks % p == 0) rows = p;
+    return rows;
+}
+
 ProcessGrid ProcessGrid::most_square(MPI_Comm comm) {
     int size = 0;
     TANGRAM_MPI(MPI_Comm_size(comm, &size));
-    int rows = 1;
-    for (int p = 1; static_cast<Index>(p) * p <= size; ++p)
-        if (size % p == 0) rows = p;
+    const int rows = rows_of_most_square(size);
     return ProcessGrid(comm, rows, size / rows);
 }
 

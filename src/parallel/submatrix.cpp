@@ -5,6 +5,7 @@
 
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/distributed_matrix.hpp"
+#include "tangram/parallel/rank_groups.hpp"
 
 namespace tangram {
 
@@ -60,30 +61,34 @@ void check_chosen(std::span<const Index> chosen, Index size, const char* what) {
                         fmt::format("{} {} is not in a matrix of {} {}s", what, index, size, what));
 }
 
-}  // namespace
+/// The process grid that a result stands on, told to every rank of the source.
+struct Target {
+    int rows, columns;
+    std::vector<int> ranks;  ///< of the source's communicator, row-major
+    BlockCyclic row_layout, column_layout;
+};
 
-DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Index> rows,
-                            std::span<const Index> columns, const ProcessGrid& grid, Index block) {
-    check_chosen(rows, matrix.rows(), "row");
-    check_chosen(columns, matrix.columns(), "column");
+/// Sends the chosen entries to the target's ranks. Collective over the source's grid.
+/// @param out  nullptr on ranks that are not the target's
+void transfer(const DistributedMatrix& matrix, std::span<const Index> rows, std::span<const Index> columns,
+              const Target& target, DistributedMatrix* out) {
     const ProcessGrid& source = matrix.grid();
     const MPI_Comm comm = source.comm().get();
     const int me = source.comm().rank();
-    const std::vector<int> rank_of_result = ranks_in(comm, grid.comm().get());
     const Index m = std::ssize(rows), n = std::ssize(columns);
-    DistributedMatrix out = collectively(comm, [&] { return DistributedMatrix(grid, m, n, block); });
-
-    const Dimension row(matrix.row_layout(), source.row(), out.row_layout(), grid.row(), rows, 0, m);
+    const int result_row = out != nullptr ? out->grid().row() : -1,
+              result_column = out != nullptr ? out->grid().column() : -1;
+    const Dimension row(matrix.row_layout(), source.row(), target.row_layout, result_row, rows, 0, m);
     // Panels of columns bound the buffers: at most 2^22 numbers to send and as many to receive, where no
     // process row has much more than its share of the chosen rows.
-    const Index thinnest = std::min(source.rows(), grid.rows());
+    const Index thinnest = std::min(source.rows(), target.rows);
     const Index panel = std::max<Index>(1, (thinnest << 22) / std::max<Index>(1, m));
     const auto ranks = at(source.comm().size());
     std::vector<std::vector<double>> outgoing(ranks), incoming(ranks);
     std::vector<MPI_Request> requests;
     const auto post = [&]() -> MPI_Request* { return &requests.emplace_back(MPI_REQUEST_NULL); };
     for (Index first = 0; first < n; first += panel) {
-        const Dimension column(matrix.column_layout(), source.column(), out.column_layout(), grid.column(),
+        const Dimension column(matrix.column_layout(), source.column(), target.column_layout, result_column,
                                columns, first, std::min(n, first + panel));
         for (int p = 0; p < source.rows(); ++p)
             for (int q = 0; q < source.columns(); ++q) {
@@ -94,9 +99,9 @@ DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Ind
                 TANGRAM_MPI(MPI_Irecv(incoming[at(from)].data(), narrow(static_cast<Index>(count), "entries"),
                                       MPI_DOUBLE, from, 1, comm, post()));
             }
-        for (int p = 0; p < grid.rows(); ++p)
-            for (int q = 0; q < grid.columns(); ++q) {
-                const int to = rank_of_result[at(grid.rank_of(p, q))];
+        for (int p = 0; p < target.rows; ++p)
+            for (int q = 0; q < target.columns; ++q) {
+                const int to = target.ranks[at(p * target.columns + q)];
                 const auto& local_rows = row.outgoing[at(p)];
                 const auto& local_columns = column.outgoing[at(q)];
                 const std::size_t count = local_rows.size() * local_columns.size();
@@ -115,6 +120,7 @@ DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Ind
         TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages"), requests.data(),
                                 MPI_STATUSES_IGNORE));
         requests.clear();
+        if (out == nullptr) continue;
         for (int p = 0; p < source.rows(); ++p)
             for (int q = 0; q < source.columns(); ++q) {
                 const int from = source.rank_of(p, q);
@@ -122,11 +128,44 @@ DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Ind
                 const auto& local_columns = column.incoming[at(q)];
                 const double* packed = (from == me ? outgoing : incoming)[at(from)].data();
                 for (const Index j : local_columns) {
-                    double* const entries = out.data() + j * out.lld();
+                    double* const entries = out->data() + j * out->lld();
                     for (const Index i : local_rows) entries[i] = *packed++;
                 }
             }
     }
+}
+
+}  // namespace
+
+DistributedMatrix submatrix(const DistributedMatrix& matrix, std::span<const Index> rows,
+                            std::span<const Index> columns, const ProcessGrid& grid, Index block) {
+    check_chosen(rows, matrix.rows(), "row");
+    check_chosen(columns, matrix.columns(), "column");
+    const MPI_Comm comm = matrix.grid().comm().get();
+    const std::vector<int> ranks = ranks_in(comm, grid.comm().get());
+    DistributedMatrix out = collectively(
+        comm, [&] { return DistributedMatrix(grid, std::ssize(rows), std::ssize(columns), block); });
+    transfer(matrix, rows, columns,
+             {grid.rows(), grid.columns(), ranks, out.row_layout(), out.column_layout()}, &out);
+    return out;
+}
+
+std::optional<DistributedMatrix> submatrix(const DistributedMatrix& matrix, std::span<const Index> rows,
+                                           std::span<const Index> columns, const RankGroups& groups,
+                                           int group, Index block) {
+    check_chosen(rows, matrix.rows(), "row");
+    check_chosen(columns, matrix.columns(), "column");
+    const Index m = std::ssize(rows), n = std::ssize(columns);
+    std::optional<DistributedMatrix> out;
+    collectively(matrix.grid().comm().get(), [&] {
+        if (groups.mine() == group) out.emplace(groups.grid(), m, n, block);
+    });
+    std::vector<int> ranks(at(groups.size()));
+    std::iota(ranks.begin(), ranks.end(), group * groups.size());
+    transfer(matrix, rows, columns,
+             {groups.grid_rows(), groups.grid_columns(), ranks, BlockCyclic{m, block, groups.grid_rows()},
+              BlockCyclic{n, block, groups.grid_columns()}},
+             out ? &*out : nullptr);
     return out;
 }
 

@@ -13,6 +13,8 @@ class ProcessGrid {
     ProcessGrid(MPI_Comm comm, int rows, int columns);
     /// The most square grid of all ranks of comm, rows <= columns (a prime gives 1 x size). Collective.
     static ProcessGrid most_square(MPI_Comm comm);
+    /// Rows of that grid for `ranks` ranks. Local.
+    static int rows_of_most_square(int ranks);
     ProcessGrid(ProcessGrid&&) noexcept;
     ProcessGrid& operator=(ProcessGrid&&) noexcept;
     ProcessGrid(const ProcessGrid&) = delete;
