@@ -32,11 +32,25 @@ std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow
 struct PolynomialDecay {
     double exponent;
     double constant;   ///< in the scale of l
-    double criterion;  ///< BIC of the log-eigenvalues: m log(RSS/m) + 2 log m over the m of the window
+    double criterion;  ///< BIC of the log-eigenvalues, see fit_decay; here over the m ranks of the window
     bool corrected;    ///< the finite-sample correction was applied
 
     /// Exponent of the spectral density, 1 + 1/exponent, which other tools also call alpha.
     double density_exponent() const { return 1 + 1 / exponent; }
+};
+
+/// l_k = constant * exp(-rate * k^power), power from 1/2 (a smaller one takes polynomial data for
+/// exponential) to 4 (a larger one cannot be told from a drop at a finite rank).
+struct ExponentialDecay {
+    double constant;  ///< in the scale of l
+    double rate, power;
+    double criterion;  ///< BIC of the log-eigenvalues, as PolynomialDecay's
+};
+
+/// `rank` eigenvalues, of any size, stand above ten times the noise floor, the rest below.
+struct FiniteRankDecay {
+    Index rank;
+    double criterion;
 };
 
 /// Least squares of log l on log rank in the window. Empirical eigenvalues are biased, to first order in k/n,
@@ -49,6 +63,45 @@ struct PolynomialDecay {
 /// @throws Error(numerical) where the window is shorter than smallest_window or holds an l that is not
 /// positive
 PolynomialDecay fit_polynomial(std::span<const double> l, Index n, DecayWindow window);
+
+/// Least squares of log l on rank^power in the window, the power chosen for the smallest residual. The
+/// first-order bias of empirical eigenvalues, l_k = lam_k (1 + (1/n) sum over j != k of
+/// lam_j/(lam_k - lam_j)), of which fit_polynomial's is the integral [derived], is summed for the fitted law
+/// and divided out to convergence; where it is not small (above 1/2) the plain fit stands.
+/// @param n  rows of the kernel that l came from
+/// @throws Error(numerical) as fit_polynomial
+ExponentialDecay fit_exponential(std::span<const double> l, Index n, DecayWindow window);
+
+enum class DecayFamily { none, polynomial, exponential, finite_rank };
+
+/// "none", "polynomial", "exponential", "finite_rank": the words of contract.md, /rates/decay.
+const char* name(DecayFamily family);
+
+struct DecayFit {
+    DecayFamily selected;
+    std::string reason;  ///< why `selected` is none, a sentence for the reader; empty otherwise
+    DecayWindow window;  ///< the parameters of the two laws are those of this window
+    std::optional<PolynomialDecay> polynomial;
+    std::optional<ExponentialDecay> exponential;
+    std::optional<FiniteRankDecay> finite_rank;
+};
+
+/// Fits every family and selects the one with the smallest BIC, N log(RSS/N) + p log N, all over the same N
+/// ranks. Where the floor is reached within n/2 ranks, after rank m say, these are `first` .. m + 1, else the
+/// window's: a rank past n/20 shows no exponent, but it shows a drop. The laws (p = 2, 3) are fitted anew to
+/// ranks first .. m; rank m + 1 is known to lie below ten times the floor, and a law that leads more than ten
+/// times higher is charged the logarithm of what is left, squared. A finite rank is the better of the two
+/// laws, cut after rank m (p one more), so that it is chosen for its drop and not for its sizes: charged
+/// nothing at m + 1. An RSS/N below 1e-20 is rounding and counts as 1e-20.
+/// Where the window is too short for a law, a finite rank is still selected if the drop is clear, l_m^2/l_1
+/// above a hundred floors: the whole descent from l_1 to l_m, once more, would not reach the floor.
+/// Absent: laws in a window too short, finite_rank where the floor is not reached. A sketched kernel's rank
+/// is the sketch's (theory.md, Sketches).
+/// @param floor   noise floor in the scale of l; at least 2^-52 l_1 is taken
+/// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); ranks at
+/// its end that are not above ten times the floor are left out
+DecayFit fit_decay(std::span<const double> l, double floor, Index n = 0,
+                   std::optional<DecayWindow> window = {});
 
 /// A value with its 95 % interval.
 struct Interval {
@@ -76,6 +129,22 @@ inline constexpr PolynomialIntervals unknown_polynomial{
 PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, DecayWindow window,
                                          const PolynomialDecay& fit,
                                          std::span<const PolynomialDecay> replicas);
+
+/// As PolynomialIntervals where a family was fitted, {0, 0, infinity} where it was not.
+struct DecayIntervals {
+    PolynomialIntervals polynomial;
+    Interval exponential_constant, exponential_rate, exponential_power;
+    Interval rank;
+};
+
+/// 95 % intervals, made as polynomial_intervals makes them: those of the exponential's constant and rate for
+/// their logarithms, that of its power not below 1/2. The rank's drift is what a hundred floors would leave
+/// of it in place of ten.
+/// @param floor, n  as given to fit_decay
+/// @param replicas  fit_decay of principal sub-matrices of half the examples in fit.window; of each family
+/// those count that were fitted
+DecayIntervals decay_intervals(std::span<const double> l, double floor, Index n, const DecayFit& fit,
+                               std::span<const DecayFit> replicas);
 
 /// Exponent x of the rate n^-x that a polynomial decay gives, a/(a+1); none where a <= 1 (theory.md, Rates in
 /// n).
