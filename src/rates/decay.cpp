@@ -204,7 +204,9 @@ FittedExponential fitted_exponential(std::span<const double> l, Index n, DecayWi
     return finished(plain);
 }
 
-/// What a law is charged at the first rank below ten times the floor, see fit_decay.
+/// What a law adds to its sum of squares at the first rank below ten times the floor. The eigenvalue there is
+/// noise, so that only its bound is known; a law that leads within a decade of the bound does not contradict
+/// it, else the logarithm of the excess is its residual.
 template <class Fitted>
 double charge(const Fitted& fitted, Index rank, double floor) {
     const double excess = std::max(0.0, fitted.at(rank) - std::log(100 * floor));
@@ -320,6 +322,7 @@ DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::option
     fit.polynomial = fit_polynomial(l, n, fit.window);
     fit.exponential = fit_exponential(l, n, fit.window);
     if (floor_reached) {
+        // Parameters stay those of the window; extrapolated to rank m they would miss it by their own error.
         const DecayWindow all{fit.window.first, rank};
         const FittedPolynomial polynomial = fitted_polynomial(l, n, all);
         const FittedExponential exponential = fitted_exponential(l, n, all);

@@ -86,17 +86,14 @@ struct DecayFit {
     std::optional<FiniteRankDecay> finite_rank;
 };
 
-/// Fits every family and selects the one with the smallest BIC, N log(RSS/N) + p log N, all over the same N
-/// ranks. Where the floor is reached within n/2 ranks, after rank m say, these are `first` .. m + 1, else the
-/// window's: a rank past n/20 shows no exponent, but it shows a drop. The laws (p = 2, 3) are fitted anew to
-/// ranks first .. m; rank m + 1 is known to lie below ten times the floor, and a law that leads more than ten
-/// times higher is charged the logarithm of what is left, squared. A finite rank is the better of the two
-/// laws, cut after rank m (p one more), so that it is chosen for its drop and not for its sizes: charged
-/// nothing at m + 1. An RSS/N below 1e-20 is rounding and counts as 1e-20.
-/// Where the window is too short for a law, a finite rank is still selected if the drop is clear, l_m^2/l_1
-/// above a hundred floors: the whole descent from l_1 to l_m, once more, would not reach the floor.
-/// Absent: laws in a window too short, finite_rank where the floor is not reached. A sketched kernel's rank
-/// is the sketch's (theory.md, Sketches).
+/// Fits every family and selects the smallest BIC, N log(RSS/N) + p log N, over the same N ranks for all:
+/// the window's or, where the floor is reached within n/2 ranks, after rank m, `first` .. m + 1 (past n/20 a
+/// rank shows no exponent, but it shows a drop). A finite rank is the better law cut after rank m, p one
+/// more: chosen for the drop, whatever its sizes. With too few ranks for a law it is still selected if the
+/// drop is clear, l_m^2/l_1 above a hundred floors: the descent from l_1 to l_m, once more, would not reach
+/// the floor. Absent: laws in a window too short, finite_rank where the floor is not reached. A sketched
+/// kernel's rank is the sketch's (theory.md, Sketches). Throws as decay_window; a window given must start at
+/// 1 or later.
 /// @param floor   noise floor in the scale of l; at least 2^-52 l_1 is taken
 /// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); ranks at
 /// its end that are not above ten times the floor are left out
