@@ -113,9 +113,9 @@ double target_radius(std::span<const double> l, std::span<const double> squares,
     return std::sqrt(sum);
 }
 
-StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius, double alpha,
-                                         Index n) {
-    const auto stop = [&](double factor) { return stopping_step(l, factor * noise / radius, alpha, n); };
+StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius,
+                                         const StepSizes& steps, Index n) {
+    const auto stop = [&](double factor) { return stopping_step(l, factor * noise / radius, steps, n); };
     const double half = stop(0.5), twice = stop(2.0);
     return {twice, half, half, twice};
 }

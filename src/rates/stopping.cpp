@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tangram/error.hpp"
+#include "tangram/rates/stopping_rules.hpp"
 
 namespace tangram {
 
@@ -60,11 +61,6 @@ struct Sorted {
     }
 };
 
-void check_step_size(double alpha) {
-    if (!(alpha > 0) || !std::isfinite(alpha))
-        throw Error(ExitStatus::numerical, "the step size must be positive and finite");
-}
-
 }  // namespace
 
 double rademacher_complexity(std::span<const double> l, double eps, Index n) {
@@ -90,11 +86,10 @@ double critical_radius(std::span<const double> l, double sigma, Index rows) {
     return 0.0;
 }
 
-double stopping_step(std::span<const double> l, double sigma, double alpha, Index n) {
+double stopping_step(std::span<const double> l, double sigma, const StepSizes& steps, Index n) {
     const Sorted s(l, n);
-    check_step_size(alpha);
     if (s.unlimited(sigma)) return infinity;
-    const auto holds = [&](double t) { return s.exceeds(alpha * t, sigma); };
+    const auto holds = [&](double t) { return s.exceeds(steps.eta(t), sigma); };
     double high = 1;
     while (!holds(high)) {
         high *= 2;
@@ -111,33 +106,9 @@ double stopping_step(std::span<const double> l, double sigma, double alpha, Inde
     return high - 1;
 }
 
-double stopping_step(std::span<const double> l, double sigma, std::span<const double> step_sizes, Index n) {
-    const Sorted s(l, n);
-    if (s.unlimited(sigma)) return infinity;
-    double eta = 0, before = infinity;
-    for (std::size_t t = 0; t < step_sizes.size(); ++t) {
-        const double alpha = step_sizes[t];
-        if (!(alpha > 0) || !(alpha <= before))
-            throw Error(ExitStatus::numerical, "step sizes must be positive and must not grow");
-        before = alpha;
-        eta += alpha;
-        if (s.exceeds(eta, sigma)) return static_cast<double>(t);  // step t + 1 is the first, less one
-    }
-    return infinity;
-}
-
-double gradient_descent_filter(double l, double alpha, double t) {
-    const double x = alpha * std::max(l, 0.0);
-    if (t == 0 || x == 0) return 0.0;
-    if (x < 1) return -std::expm1(t * std::log1p(-x));
-    if (x == 1) return 1.0;
-    return 1.0 - std::pow(1.0 - x, t);  // overshooting, 1 < x <= 2; t is a whole number
-}
-
 StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares, double noise,
-                           double radius, double alpha, double stop, double floor, Index rows) {
+                           double radius, const StepSizes& steps, double stop, double floor, Index rows) {
     const Sorted sorted(l, rows);
-    check_step_size(alpha);
     if (!squares.empty() && squares.size() != l.size())
         throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
     for (const double value : squares)
@@ -148,9 +119,9 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
                     "noise, radius and stopping step must be numbers that are not negative");
     const double largest = l.empty() ? 0 : sorted.l.front();
     // One part in 10^9 for an l_1 that was rounded on its way here.
-    if (alpha * largest > 2 * (1 + 1e-9))
+    if (steps.first() * largest > 2 * (1 + 1e-9))
         throw Error(ExitStatus::study,
-                    "gradient descent diverges with step size " + std::to_string(alpha) +
+                    "gradient descent diverges with step size " + std::to_string(steps.first()) +
                         ": the largest eigenvalue of G/n is l_1 = " + std::to_string(largest) +
                         "; take 1/l_1 = " + std::to_string(1 / largest) + " or less");
     double last = 10 * stop;
@@ -158,7 +129,7 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
         double smallest = largest;
         for (const double value : sorted.l)
             if (value > floor) smallest = std::min(smallest, value);
-        last = smallest > 0 ? 10 / (alpha * smallest) : 0;
+        last = smallest > 0 ? 10 / (steps.rates().back() * smallest) : 0;
     }
     last = std::clamp(last, 1e3, 1e12);
 
@@ -175,14 +146,16 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
 
     const double variance = noise * noise;
     for (const double t : path.step) {
-        const double eta = alpha * t;
-        double bias = 0, fitted = 0, error = 0;
+        const double eta = steps.eta(t);
+        double bias = 0, fitted = 0, error = 0, twin = 0;
         for (std::size_t i = 0; i < l.size(); ++i) {
-            const double q = gradient_descent_filter(l[i], alpha, t), rest = (1 - q) * (1 - q);
+            const double q = steps.filter(l[i], t), rest = (1 - q) * (1 - q);
             fitted += q * q;
             if (squares.empty()) continue;
             bias += rest * (squares[i] - variance);
             error += rest * squares[i];
+            const double missed = 1 / (1 + eta * std::max(l[i], 0.0));  // 1 - l/(l + 1/eta)
+            twin += missed * missed * squares[i];
         }
         path.eta.push_back(eta);
         path.rademacher.push_back(
@@ -191,6 +164,8 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
         if (!squares.empty()) {
             path.bias2.push_back(std::max(0.0, bias / sorted.n));
             path.train_mse.push_back(error / sorted.n);
+            path.ridge_train_mse.push_back(twin / sorted.n);
+            path.gcv.push_back(cross_validation_score(l, squares, floor, steps, t));
         }
         path.bound.push_back(t > stop ? std::numeric_limits<double>::quiet_NaN()
                              : t == 0 ? infinity

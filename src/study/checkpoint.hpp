@@ -6,8 +6,8 @@
 
 namespace tangram {
 
-/// `<output>.checkpoint`: the matrices of an unfinished assembly with the units that were added, written aside and
-/// renamed. It holds the matrices in their global layout, so any number of ranks can go on from it.
+/// `<output>.checkpoint`: the matrices of an unfinished assembly with the units that were added, written
+/// aside and renamed. It holds the matrices in their global layout, so any number of ranks can go on from it.
 class GramCheckpoint {
   public:
     /// @param inputs  what the assembly is made from (a hash); a checkpoint of other inputs is not used

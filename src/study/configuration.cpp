@@ -2,11 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
@@ -23,8 +24,13 @@ struct StringOrList {
 struct NumberOrAuto {
     std::optional<double>& value;
 };
+/// A number, a list of them, or "auto" (empty).
+struct NumbersOrAuto {
+    std::vector<double>& values;
+};
 
-/// Every key of the contract with the place where its value stands: reading, writing and suggesting go through here.
+/// Every key of the contract with the place where its value stands: reading, writing and suggesting go
+/// through here.
 template <class Visit>
 void for_each_key(Study& s, Visit&& visit) {
     visit("model.path", s.model.path);
@@ -58,7 +64,7 @@ void for_each_key(Study& s, Visit&& visit) {
     visit("spectrum.block", s.spectrum.block);
     visit("rates.noise", NumberOrAuto{s.rates.noise});
     visit("rates.radius", NumberOrAuto{s.rates.radius});
-    visit("rates.step_size", NumberOrAuto{s.rates.step_size});
+    visit("rates.step_size", NumbersOrAuto{s.rates.step_size});
     visit("rates.center", s.rates.center);
     visit("rates.sizes", s.rates.sizes);
     visit("rates.repeats", s.rates.repeats);
@@ -120,6 +126,18 @@ void take(const std::string& key, const toml::node& node, NumberOrAuto target) {
     }
 }
 
+void take(const std::string& key, const toml::node& node, NumbersOrAuto target) {
+    if (node.is_array()) {
+        take(key, node, target.values);
+        if (target.values.empty()) wrong_type(key, "a number, a list of at least one, or \"auto\"");
+        return;
+    }
+    std::optional<double> single;
+    take(key, node, NumberOrAuto{single});
+    target.values.clear();
+    if (single) target.values.push_back(*single);
+}
+
 toml::table parse(std::string_view text, const std::string& name) {
     try {
         return toml::parse(text, name);
@@ -142,7 +160,8 @@ void apply_setting(toml::table& table, const std::string& setting) {
     }
     if (value.size() != 1) value = toml::table{{"value", text}};
     const auto dot = key.find('.');
-    if (dot == std::string::npos) refuse(fmt::format("--set {}: the key needs its section, as in data.samples", setting));
+    if (dot == std::string::npos)
+        refuse(fmt::format("--set {}: the key needs its section, as in data.samples", setting));
     const std::string section = key.substr(0, dot);
     if (!table.contains(section)) table.insert(section, toml::table{});
     if (!table[section].is_table()) refuse(fmt::format("--set {}: [{}] is not a section", setting, section));
@@ -156,7 +175,8 @@ void check_known(const toml::table& table, Study& study, const std::string& file
         const std::string section_name(section.str());
         for (const char* later : {"tasks", "finetune"})
             if (section_name == later)
-                refuse(fmt::format("{}: [{}] is not available in this version of tangram; remove it", file, later));
+                refuse(fmt::format("{}: [{}] is not available in this version of tangram; remove it", file,
+                                   later));
         if (!node.is_table()) {
             refuse(fmt::format("{}: unknown key {}; did you mean {}?", file, section_name,
                                nearest(section_name, known)));
@@ -185,10 +205,12 @@ void at_least(const std::string& key, double value, double bound) {
 /// Values of the contract that this version does not serve: refused by name, never ignored.
 void only(const std::string& key, const std::string& value, const char* served) {
     if (value != served)
-        refuse(fmt::format("{} = \"{}\" is not available in this version of tangram; use \"{}\"", key, value, served));
+        refuse(fmt::format("{} = \"{}\" is not available in this version of tangram; use \"{}\"", key, value,
+                           served));
 }
 void only_zero(const std::string& key, double value) {
-    if (value != 0) refuse(fmt::format("{} = {} is not available in this version of tangram; leave it 0", key, value));
+    if (value != 0)
+        refuse(fmt::format("{} = {} is not available in this version of tangram; leave it 0", key, value));
 }
 
 void check_values(const Study& s) {
@@ -204,9 +226,11 @@ void check_values(const Study& s) {
     at_least("data.max_length", static_cast<double>(s.data.max_length), 1);
     at_least("data.samples", static_cast<double>(s.data.samples), 0);
     at_least("data.test_samples", static_cast<double>(s.data.test_samples), 0);
-    if (!s.data.labels.empty() && !s.data.label_words.empty() && s.data.labels.size() != s.data.label_words.size())
-        refuse(fmt::format("data.labels names {} labels, data.label_words gives {} words; give one word per label",
-                           s.data.labels.size(), s.data.label_words.size()));
+    if (!s.data.labels.empty() && !s.data.label_words.empty() &&
+        s.data.labels.size() != s.data.label_words.size())
+        refuse(fmt::format(
+            "data.labels names {} labels, data.label_words gives {} words; give one word per label",
+            s.data.labels.size(), s.data.label_words.size()));
     if (!s.kernel.output.empty())
         one_of("kernel.output", s.kernel.output, {"margin", "logits", "trace", "sum", "loss"});
     if (s.kernel.formula.size() != 1 || s.kernel.formula[0] != "sgd") {
@@ -222,13 +246,21 @@ void check_values(const Study& s) {
     only_zero("spectrum.count", static_cast<double>(s.spectrum.count));
     at_least("spectrum.block", static_cast<double>(s.spectrum.block), 0);
     if (s.rates.noise) at_least("rates.noise", *s.rates.noise, 0);
-    for (const auto& [key, value] :
-         {std::pair{"rates.radius", s.rates.radius}, std::pair{"rates.step_size", s.rates.step_size}})
-        if (value && !(*value > 0)) refuse(fmt::format("{} = {} must be positive", key, *value));
-    only_zero("rates.neighbours", static_cast<double>(s.rates.neighbours));
+    if (s.rates.radius && !(*s.rates.radius > 0))
+        refuse(fmt::format("rates.radius = {} must be positive", *s.rates.radius));
+    double before = std::numeric_limits<double>::infinity();
+    for (const double alpha : s.rates.step_size) {
+        if (!(alpha > 0)) refuse(fmt::format("rates.step_size = {} must be positive", alpha));
+        if (alpha > before)
+            refuse(fmt::format("rates.step_size: {} follows {}; step sizes must not grow", alpha, before));
+        before = alpha;
+    }
+    at_least("rates.neighbours", static_cast<double>(s.rates.neighbours), 0);
+    if (s.rates.neighbours > 0 && s.data.test.empty())
+        refuse("rates.neighbours needs data.test: the neighbours are those of the test examples");
+    for (const Index size : s.rates.sizes) at_least("rates.sizes", static_cast<double>(size), 2);
     only_zero("kernel.lora_alpha", s.kernel.lora_alpha);
     only("model.head_init", s.model.head_init, "random");
-    if (!s.rates.sizes.empty()) refuse("rates.sizes is not available in this version of tangram; leave it out");
     at_least("rates.repeats", static_cast<double>(s.rates.repeats), 1);
     at_least("output.checkpoint_minutes", s.output.checkpoint_minutes, 0);
 }
@@ -261,8 +293,9 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     Study study = with_settings(parse(text.str(), file.string()), settings, file.string());
 
     const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
-    const std::pair<const char*, std::string*> required[] = {
-        {"model.path", &study.model.path}, {"data.train", &study.data.train}, {"output.path", &study.output.path}};
+    const std::pair<const char*, std::string*> required[] = {{"model.path", &study.model.path},
+                                                             {"data.train", &study.data.train},
+                                                             {"output.path", &study.output.path}};
     for (const auto& [key, path] : required)
         if (path->empty()) refuse(fmt::format("{}: {} is missing; it has no default", file.string(), key));
     for (std::string* path : {&study.model.path, &study.data.train, &study.data.test, &study.output.path})
@@ -287,12 +320,20 @@ std::string to_toml(const Study& study) {
         };
         if constexpr (std::is_same_v<T, StringOrList>) {
             insert_list(value.values);
+        } else if constexpr (std::is_same_v<T, NumbersOrAuto>) {
+            if (value.values.empty())
+                target.insert(name, "auto");
+            else if (value.values.size() == 1)
+                target.insert(name, value.values.front());
+            else
+                insert_list(value.values);
         } else if constexpr (std::is_same_v<T, NumberOrAuto>) {
             if (value.value)
                 target.insert(name, *value.value);
             else
                 target.insert(name, "auto");
-        } else if constexpr (std::is_same_v<T, std::vector<std::string>> || std::is_same_v<T, std::vector<Index>>) {
+        } else if constexpr (std::is_same_v<T, std::vector<std::string>> ||
+                             std::is_same_v<T, std::vector<Index>>) {
             insert_list(value);
         } else {
             target.insert(name, value);

@@ -1,47 +1,121 @@
 #pragma once
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "nested_subsets.hpp"
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/rates/decay.hpp"
+#include "tangram/rates/exponents.hpp"
 #include "tangram/rates/noise.hpp"
 #include "tangram/rates/stopping.hpp"
-#include "tangram/spectrum/eigenpairs.hpp"
 #include "tangram/study/configuration.hpp"
 #include "tangram/study/session.hpp"
 
 namespace tangram {
 
-/// Everything under /rates; equal on every rank. N rows, o outputs per row (theory.md; errors are means over both).
-struct RatesResult {
-    Index rows, outputs;
-    // decay
-    double noise_floor;  ///< scale of G/n
-    DecayWindow window;
-    std::optional<PolynomialDecay> decay;  ///< none: see decay_reason
-    std::string decay_reason;              ///< why there is none; empty where there is one
-    PolynomialIntervals intervals;
-    // stopping
-    double noise, radius, step_size, critical, stop;
-    std::string noise_source, radius_source;
-    StoppingSensitivity sensitivity;
-    double residual_square;           ///< mean r^2 after centring
-    std::vector<double> residual_mean;
-    double mean_share;  ///< of the raw residual's mean square
-    StoppingPath path;
-    std::vector<double> test_mse;  ///< by step; empty without a test set
-    // alignment, N x outputs, row-major
-    std::vector<double> labels, residual, cumulative;
+/// A kernel with what its rows are to predict: a study's, or somebody else's. What is absent leaves its part
+/// of the rates out. All matrices stand on one grid in one block.
+struct RatesInput {
+    std::vector<double> eigenvalues;  ///< of G, descending
+    double noise_floor = 0;           ///< scale of G
+    bool mixed_precision = false;
+    Index rows = 0;  ///< of the kernel; more than eigenvalues where only some are known
+    const DistributedMatrix* vectors = nullptr;          ///< N x N; with it `train` is set
+    const DistributedMatrix* gram = nullptr;             ///< N x N
+    const DistributedMatrix* cross = nullptr;            ///< M x N; with it `test` is set
+    const std::vector<double>* test_diagonal = nullptr;  ///< M, k(x, x)
+    std::optional<Targets> train, test;
 };
 
-/// Collective over the grid. gram and eigen are read from the file where the caller does not have them.
-RatesResult compute_rates(const std::filesystem::path& file, const ProcessGrid& grid,
-                          std::optional<DistributedMatrix>& gram, std::optional<Eigenpairs>& eigen, const Study& study,
-                          const Session& session);
+/// The [rates] of a study, and where its random numbers start.
+struct RatesOptions {
+    std::optional<double> noise, radius;
+    std::vector<double> step_sizes;  ///< empty: 1/l_1
+    bool center = true;
+    std::vector<Index> sizes;  ///< empty: powers of two from 128, and n
+    Index repeats = 5, neighbours = 0;
+    std::uint64_t seed = 1;
+};
+RatesOptions rates_options(const Study& study);
+
+/// The learning curve: sizes x repeats. At the whole sample all repeats are equal.
+struct LearningCurve {
+    std::vector<Index> sizes;
+    std::vector<std::vector<SubsetResult>> results;
+    /// Eigenlearning's test error, NaN where there is none: of ridge regression at each subset's GCV ridge,
+    /// and of gradient descent's ridge twin at each subset's T.
+    std::vector<std::vector<double>> predicted_ridge, predicted_descent;
+    double base_rate = 0;
+    Index test_examples = 0;
+    std::string observed_on;  ///< "test set", "the other half of the examples"
+};
+
+struct Functionals {
+    double effective_rank, stable_rank, participation_ratio;
+    double alignment_labels, alignment_residual, alignment_slope;  ///< NaN from eigenvalues alone
+    double effective_dimension_at_stop, information_gain_at_noise;
+    std::vector<double> t, effective_dimension, information_gain;
+};
+
+/// Local kernel regression on the nearest training examples (test-time training); means over test examples.
+struct Neighbours {
+    std::vector<Index> sizes;  ///< k
+    std::vector<double> accuracy, mse, effective_dimension;
+    double global_accuracy, global_mse;
+    std::vector<std::int32_t>
+        nearest;  ///< M examples x largest k: training examples by falling angle's cosine
+    std::vector<double> cosines;
+    Index test_examples;
+};
+
+/// Everything under /rates and /neighbours; equal on every rank. N rows, o outputs per row (theory.md; errors
+/// are means over both).
+struct RatesResult {
+    Index rows = 0, outputs = 1, examples = 0;
+    double noise_floor = 0;  ///< scale of G/n
+    DecayFit decay;
+    DecayIntervals intervals;
+    // stopping
+    double noise = 0, radius = 0, critical = 0, stop = 0;
+    std::vector<double> step_sizes;
+    std::string noise_source, radius_source;
+    StoppingSensitivity sensitivity{};
+    StoppingPath path;
+    ErrorBound bound{};
+    // from here on only with eigenvectors and targets
+    std::optional<double> discrepancy_step, cross_validated_step, holdout_step, best_step;
+    double residual_square = 0;         ///< mean r^2 after centring
+    std::vector<double> residual_mean;  ///< by group
+    double mean_share = 0;              ///< of the raw residual's mean square
+    std::vector<double> test_mse, test_accuracy, ridge_test_mse, ridge_test_accuracy;  ///< by step
+    std::vector<double> labels, residual, cumulative;  ///< N x outputs, row-major
+    LearningCurve curve;
+    std::vector<RateExponent> exponents;
+    std::string sentence;
+    Functionals functionals{};
+    std::optional<Neighbours> neighbours;
+};
+
+/// Collective over the grid of the matrices (over the session's ranks where there is none).
+/// @throws Error(stopped) between subsets; study, numerical for what the input does not allow
+RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, const Session& session);
+
 /// Local; the first rank.
 void write_rates(Hdf5File& file, const RatesResult& result);
+/// The rates table and everything else that a user came for, as text for the console.
 std::string rates_summary(const RatesResult& result);
+
+/// The rows of the table of rates and the sentence that sums them up, from everything else in the result.
+/// Local.
+/// @param l, squares  of the whole sample; squares empty where only eigenvalues are known
+/// @param halves  subsets of half the examples with their spectra
+void tabulate_exponents(RatesResult& result, const std::vector<double>& l, const std::vector<double>& squares,
+                        const std::vector<SubsetResult>& halves);
+
+/// Local regression on the `largest` nearest training examples of every test example. Collective over the
+/// grid.
+Neighbours nearest_examples(const RatesInput& input, const KernelRegression& regression, Index largest,
+                            double ridge, const Session& session);
 
 }  // namespace tangram

@@ -29,7 +29,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// Bytes of the parts, each with its length, hashed: what a stage's result is made from.
 class Fingerprint {
@@ -57,8 +59,8 @@ void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
 }
 
 /// /spectrum and its attributes; the eigenvectors' space is made, they follow.
-void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& quality, const std::string& inputs,
-                    double seconds) {
+void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& quality,
+                    const std::string& inputs, double seconds) {
     const Index n = std::ssize(pairs.values);
     file.remove("/spectrum");
     file.write("/spectrum/eigenvalues", pairs.values);
@@ -78,13 +80,27 @@ void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& qual
     file.set_attribute("/spectrum", "inputs", inputs);
 }
 
+/// What of the options the rates depend on.
+std::string text_of(const RatesOptions& options) {
+    const auto number = [](const std::optional<double>& value) {
+        return value ? fmt::format("{:.17g}", *value) : "auto";
+    };
+    std::string text = fmt::format("{} {} {} {} {} {}", number(options.noise), number(options.radius),
+                                   options.center, options.repeats, options.neighbours, options.seed);
+    for (const double alpha : options.step_sizes) text += fmt::format(" {:.17g}", alpha);
+    for (const Index size : options.sizes) text += fmt::format(" n{}", size);
+    return text;
+}
+
 std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds) {
-    std::string text = fmt::format("spectrum: {} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "
-                                   "{} negative; trace error {:.1e}",
-                                   pairs.values.size(), name(pairs.solver), duration_text(seconds), pairs.values.front(),
-                                   pairs.values.back(), quality.noise_floor, quality.negative, quality.trace_error);
+    std::string text = fmt::format(
+        "spectrum: {} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "
+        "{} negative; trace error {:.1e}",
+        pairs.values.size(), name(pairs.solver), duration_text(seconds), pairs.values.front(),
+        pairs.values.back(), quality.noise_floor, quality.negative, quality.trace_error);
     if (quality.residual_max)
-        text += fmt::format(", residual {:.1e}, orthogonality {:.1e}", *quality.residual_max, *quality.orthogonality_max);
+        text += fmt::format(", residual {:.1e}, orthogonality {:.1e}", *quality.residual_max,
+                            *quality.orthogonality_max);
     return text;
 }
 
@@ -129,17 +145,21 @@ struct StudyRun::State {
     /// A text attribute of a group of the finished file; `stage` makes the group. Collective.
     std::string attribute(const std::string& group, const std::string& key, const char* stage) {
         if (!exists())
-            throw Error(ExitStatus::output, fmt::format("{}: no such file; run `tangram {}` first", output.string(), stage));
+            throw Error(ExitStatus::output,
+                        fmt::format("{}: no such file; run `tangram {}` first", output.string(), stage));
         return InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
             if (!file.has_attribute(group, key))
-                throw Error(ExitStatus::output, fmt::format("{}: {} is missing; run `tangram {}` first", output.string(), group, stage));
+                throw Error(ExitStatus::output, fmt::format("{}: {} is missing; run `tangram {}` first",
+                                                            output.string(), group, stage));
             return file.text_attribute(group, key);
         });
     }
 
     /// Whether the finished file has a group or data set. Collective.
     bool holds(const std::string& path) {
-        return exists() && InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) { return file.exists(path); });
+        return exists() && InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
+            return file.exists(path);
+        });
     }
     std::string spectrum_inputs() const {
         return Fingerprint()
@@ -150,18 +170,69 @@ struct StudyRun::State {
     }
     /// What stands at the output's name is replaced only if it is tangram's. Collective.
     void check_output() {
-        const bool ours = !exists() || InputFile(comm, output, ExitStatus::output).read([](const Hdf5File& file) {
-            return file.has_attribute("/", "schema_version");
-        });
+        const bool ours =
+            !exists() || InputFile(comm, output, ExitStatus::output).read([](const Hdf5File& file) {
+                return file.has_attribute("/", "schema_version");
+            });
         if (!ours)
-            throw Error(ExitStatus::output, fmt::format("{}: is an HDF5 file that tangram did not write; change output.path", output.string()));
+            throw Error(ExitStatus::output,
+                        fmt::format("{}: is an HDF5 file that tangram did not write; change output.path",
+                                    output.string()));
     }
 
     template <class Real>
     void gram(const Program& program, const Weights& weights, const std::string& model_sha256);
+    /// What the rates need, from memory and the output file, for the time of `use`. Collective.
+    template <class Use>
+    auto with_rates_input(Use&& use);
 };
 
-StudyRun::StudyRun(Study study, const Session& session) : state_(std::make_unique<State>(std::move(study), session)) {}
+template <class Use>
+auto StudyRun::State::with_rates_input(Use&& use) {
+    const InputFile file(comm, output, ExitStatus::output);
+    const auto doubles = [&](const char* path) {
+        return file.read([&](const Hdf5File& h5) { return h5.read_doubles(path); });
+    };
+    const auto integers = [&](const char* path) {
+        return file.read([&](const Hdf5File& h5) { return h5.read_int32(path); });
+    };
+    const auto exists = [&](const char* path) {
+        return file.read([&](const Hdf5File& h5) { return h5.exists(path) ? 1 : 0; }) == 1;
+    };
+    const std::string kind =
+        file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "output"); });
+    RatesInput input;
+    input.eigenvalues = doubles("/spectrum/eigenvalues");
+    input.rows = std::ssize(input.eigenvalues);
+    input.noise_floor =
+        file.read([](const Hdf5File& h5) { return h5.number_attribute("/spectrum/quality", "noise_floor"); });
+    input.mixed_precision =
+        file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "precision"); }) == "mixed";
+    input.train = targets(kind, integers("/data/train/labels"), doubles("/kernel/outputs_train"));
+    const Index block = arithmetic::tile_rows;
+    if (!eigen || !eigen->vectors)
+        eigen.emplace(
+            Eigenpairs{input.eigenvalues,
+                       file.read_matrix("/spectrum/eigenvectors", grid, block, Orientation::transposed),
+                       Solver::automatic, ""});
+    input.vectors = &*eigen->vectors;
+    if (!gram_matrix && exists("/kernel/gram"))
+        gram_matrix.emplace(file.read_matrix("/kernel/gram", grid, block, Orientation::transposed));
+    if (gram_matrix) input.gram = &*gram_matrix;
+    std::optional<DistributedMatrix> cross;
+    std::vector<double> diagonal;
+    if (exists("/kernel/cross")) {
+        cross.emplace(file.read_matrix("/kernel/cross", grid, block, Orientation::as_is));
+        input.cross = &*cross;
+        input.test = targets(kind, integers("/data/test/labels"), doubles("/kernel/outputs_test"));
+        diagonal = doubles("/kernel/test_diagonal");
+        input.test_diagonal = &diagonal;
+    }
+    return use(input);
+}
+
+StudyRun::StudyRun(Study study, const Session& session)
+    : state_(std::make_unique<State>(std::move(study), session)) {}
 StudyRun::~StudyRun() = default;
 
 template <class Real>
@@ -173,21 +244,29 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     const std::vector<ParameterId> parameters = select_parameters(program, study.kernel.parameters);
 
     Fingerprint fingerprint;
-    fingerprint.add(std::to_string(schema_version)).add(model_sha256).add(study.kernel.output).add(study.kernel.precision);
-    fingerprint.add(fmt::format("{} {} {}", arithmetic::linear_rows, arithmetic::tile_rows, arithmetic::product_depth));
+    fingerprint.add(std::to_string(schema_version))
+        .add(model_sha256)
+        .add(study.kernel.output)
+        .add(study.kernel.precision);
+    fingerprint.add(
+        fmt::format("{} {} {}", arithmetic::linear_rows, arithmetic::tile_rows, arithmetic::product_depth));
     for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
     for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
         if (set != nullptr) fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows);
     fingerprint.add(read_text(std::filesystem::path(study.model.path) / "config.json"));
     kernel_inputs = fingerprint.add(data.label_ids).hexadecimal();
-    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum is there too.
-    if (is_done("/kernel", kernel_inputs) && (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
-        session.log.say(fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
+    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
+    // is there too.
+    if (is_done("/kernel", kernel_inputs) &&
+        (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
+        session.log.say(
+            fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
         return;
     }
 
     // The model's weights are the same on every rank; a bad one is one message.
-    Network<Real> network = collectively(comm, [&] { return Network<Real>(program, weights, data.label_ids); });
+    Network<Real> network =
+        collectively(comm, [&] { return Network<Real>(program, weights, data.label_ids); });
     std::vector<std::pair<Index, Index>> shapes;
     for (const ParameterId p : parameters)
         if (const Parameter& parameter = program.parameters()[p];
@@ -199,20 +278,24 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
 
     const auto start = Clock::now();
     const Index per_example = shape(output_kind, labels).rows_per_example;
-    const Index n = data.train.examples() * per_example, m = data.test ? data.test->examples() * per_example : 0;
+    const Index n = data.train.examples() * per_example,
+                m = data.test ? data.test->examples() * per_example : 0;
     Index size = 0;
     for (const ParameterId p : parameters) size += program.parameters()[p].size();
-    session.log.say(fmt::format("gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
-                                "{} precision",
-                                data.train.examples(), data.train.token_ids.size(), n, size, parameters.size(),
-                                session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(), grid.columns(),
-                                study.kernel.precision));
-    KernelMatrices matrices = collectively(comm, [&] { return empty_matrices(grid, n, m, parameters.size()); });
+    session.log.say(fmt::format(
+        "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
+        "{} precision",
+        data.train.examples(), data.train.token_ids.size(), n, size, parameters.size(), session.world.size(),
+        session.world.size() == 1 ? "" : "s", grid.rows(), grid.columns(), study.kernel.precision));
+    KernelMatrices matrices =
+        collectively(comm, [&] { return empty_matrices(grid, n, m, parameters.size()); });
     const GramCheckpoint checkpoint(output, kernel_inputs);
     if (checkpoint.read(matrices))
-        session.log.say(fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
+        session.log.say(
+            fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
 
-    const KernelInputs<Real> inputs{network, data.train, data.test ? &*data.test : nullptr, output_kind, parameters};
+    const KernelInputs<Real> inputs{network, data.train, data.test ? &*data.test : nullptr, output_kind,
+                                    parameters};
     auto last_checkpoint = Clock::now();
     const double interval = 60 * study.output.checkpoint_minutes;
     bool stopped = false, announced = false;
@@ -229,13 +312,15 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     });
     session.log.finish();
     if (stopped)
-        throw Error(ExitStatus::stopped, fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
-                                                     output.string()));
+        throw Error(ExitStatus::stopped,
+                    fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
+                                output.string()));
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Provenance provenance = Provenance::gather(grid);
 
     const auto write_start = Clock::now();
-    StagedFile file(comm, output, false, 8.0 * static_cast<double>(n) * static_cast<double>(study.output.save_gram ? n + m : m));
+    StagedFile file(comm, output, false,
+                    8.0 * static_cast<double>(n) * static_cast<double>(study.output.save_gram ? n + m : m));
     file.write_small([&](Hdf5File& h5) {
         write_data(h5, "train", data.train);
         if (data.test) write_data(h5, "test", *data.test);
@@ -245,8 +330,8 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         if (m > 0) h5.write("/kernel/test_diagonal", matrices.test_diagonal);
         h5.write("/kernel/outputs_train", outputs.train, {data.train.examples(), labels});
         if (data.test) h5.write("/kernel/outputs_test", outputs.test, {data.test->examples(), labels});
-        TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, contractions{"contraction", {}, {}, {}},
-            shares{"trace_share", {}, {}, {}};
+        TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}},
+            contractions{"contraction", {}, {}, {}}, shares{"trace_share", {}, {}, {}};
         double before = 0;
         for (std::size_t p = 0; p < parameters.size(); ++p) {
             names.texts.push_back(program.parameters()[parameters[p]].name);
@@ -262,7 +347,8 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         provenance.write(h5, to_toml(study), model_sha256, matrices.gram.block(), session);
         h5.set_attribute("/provenance", "seconds_gram", seconds);
     });
-    if (study.output.save_gram) write_matrix(file.partial(), "/kernel/gram", matrices.gram, Orientation::transposed);
+    if (study.output.save_gram)
+        write_matrix(file.partial(), "/kernel/gram", matrices.gram, Orientation::transposed);
     if (m > 0) write_matrix(file.partial(), "/kernel/cross", *matrices.cross, Orientation::as_is);
     const double writing = max_over_ranks(comm, seconds_since(write_start));
     file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
@@ -270,8 +356,9 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     remove_checkpoint(output, comm);
     gram_matrix.emplace(std::move(matrices.gram));
     const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
-    session.log.say(fmt::format("gram: done in {}, {} resident on the largest rank; written in {}", duration_text(seconds),
-                                bytes_text(static_cast<double>(peak)), duration_text(writing)));
+    session.log.say(fmt::format("gram: done in {}, {} resident on the largest rank; written in {}",
+                                duration_text(seconds), bytes_text(static_cast<double>(peak)),
+                                duration_text(writing)));
 }
 
 void StudyRun::gram() {
@@ -284,10 +371,13 @@ void StudyRun::gram() {
         const std::filesystem::path folder = s.study.model.path;
         std::error_code code;
         if (!std::filesystem::is_directory(folder, code))
-            throw Error(ExitStatus::input, fmt::format("{}: no such folder; model.path must be a Hugging Face folder", folder.string()));
+            throw Error(
+                ExitStatus::input,
+                fmt::format("{}: no such folder; model.path must be a Hugging Face folder", folder.string()));
         return Opened{program_of(Config(folder / "config.json")), Weights(folder)};
     });
-    std::string sha256 = collectively(s.comm, [&] { return s.first_rank ? sha256_of_files(model.weights.files()) : std::string(); });
+    std::string sha256 = collectively(
+        s.comm, [&] { return s.first_rank ? sha256_of_files(model.weights.files()) : std::string(); });
     broadcast(s.comm, sha256, 0);
     for (const std::string& tensor : unused_tensors(model.program, model.weights))
         s.session.log.warn(fmt::format("{}: nothing uses tensor {}", model.weights.name(), tensor));
@@ -307,18 +397,24 @@ void StudyRun::spectrum() {
         return;
     }
     if (!s.gram_matrix)
-        s.gram_matrix.emplace(read_matrix(s.output, "/kernel/gram", s.grid, arithmetic::tile_rows, Orientation::transposed,
-                                          ExitStatus::output));
-    check_stop(s.session, s.study.output.save_gram ? "before the spectrum; the Gram matrix is in the output file"
-                                                   : "before the spectrum; with save_gram = false the Gram matrix will be computed again");
+        s.gram_matrix.emplace(read_matrix(s.output, "/kernel/gram", s.grid, arithmetic::tile_rows,
+                                          Orientation::transposed, ExitStatus::output));
+    check_stop(s.session,
+               s.study.output.save_gram
+                   ? "before the spectrum; the Gram matrix is in the output file"
+                   : "before the spectrum; with save_gram = false the Gram matrix will be computed again");
     const Index n = s.gram_matrix->rows();
-    s.session.log.say(fmt::format("spectrum: n = {}, {}", n, s.study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
+    s.session.log.say(fmt::format("spectrum: n = {}, {}", n,
+                                  s.study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
-    s.eigen.emplace(eigenpairs(s.gram_matrix->copy(), solver, s.study.spectrum.vectors, s.study.spectrum.block));
+    s.eigen.emplace(
+        eigenpairs(s.gram_matrix->copy(), solver, s.study.spectrum.vectors, s.study.spectrum.block));
     const double seconds = max_over_ranks(s.comm, seconds_since(start));
-    const Quality checks = quality(*s.gram_matrix, *s.eigen, s.attribute("/kernel", "precision", "gram") == "mixed");
+    const Quality checks =
+        quality(*s.gram_matrix, *s.eigen, s.attribute("/kernel", "precision", "gram") == "mixed");
     const Provenance provenance = Provenance::gather(s.grid);
-    StagedFile file(s.comm, s.output, true, s.eigen->vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
+    StagedFile file(s.comm, s.output, true,
+                    s.eigen->vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
     file.write_small([&](Hdf5File& h5) {
         h5.remove("/rates");
         write_spectrum(h5, *s.eigen, checks, inputs, seconds);
@@ -326,7 +422,8 @@ void StudyRun::spectrum() {
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
     });
-    if (s.eigen->vectors) write_matrix(file.partial(), "/spectrum/eigenvectors", *s.eigen->vectors, Orientation::transposed);
+    if (s.eigen->vectors)
+        write_matrix(file.partial(), "/spectrum/eigenvectors", *s.eigen->vectors, Orientation::transposed);
     file.commit();
     s.session.log.say(spectrum_summary(*s.eigen, checks, seconds));
 }
@@ -334,25 +431,23 @@ void StudyRun::spectrum() {
 void StudyRun::rates() {
     State& s = *state_;
     const std::string spectrum_inputs = s.attribute("/spectrum", "inputs", "spectrum");
-    const auto text = [](const std::optional<double>& value) { return value ? fmt::format("{:.17g}", *value) : "auto"; };
-    const std::string inputs = Fingerprint()
-                                   .add(spectrum_inputs)
-                                   .add(text(s.study.rates.noise))
-                                   .add(text(s.study.rates.radius))
-                                   .add(text(s.study.rates.step_size))
-                                   .add(fmt::format("{} {}", s.study.rates.center, s.study.rates.repeats))
-                                   .hexadecimal();
+    const RatesOptions options = rates_options(s.study);
+    const std::string inputs = Fingerprint().add(spectrum_inputs).add(text_of(options)).hexadecimal();
     if (s.is_done("/rates", inputs)) {
         s.session.log.say("rates: made from the same inputs already; skipped");
         return;
     }
+    if (!s.study.spectrum.vectors)
+        throw Error(ExitStatus::study, "rates need eigenvectors; set spectrum.vectors = true");
     const auto start = Clock::now();
-    const RatesResult result = compute_rates(s.output, s.grid, s.gram_matrix, s.eigen, s.study, s.session);
+    const RatesResult result =
+        s.with_rates_input([&](const RatesInput& input) { return compute_rates(input, options, s.session); });
     const double seconds = max_over_ranks(s.comm, seconds_since(start));
     const Provenance provenance = Provenance::gather(s.grid);
     StagedFile file(s.comm, s.output, true, 0.0);
     file.write_small([&](Hdf5File& h5) {
         h5.remove("/rates");
+        h5.remove("/neighbours");
         write_rates(h5, result);
         h5.set_attribute("/rates", "inputs", inputs);
         h5.set_attribute("/provenance", "seconds_rates", seconds);
@@ -371,9 +466,12 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const OutputLock lock(comm, output);
     std::error_code code;
     if (any_rank(comm, std::filesystem::equivalent(source, output, code)))
-        throw Error(ExitStatus::study, fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
+        throw Error(
+            ExitStatus::study,
+            fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
     const ProcessGrid grid = ProcessGrid::most_square(comm);
-    const DistributedMatrix G = read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
+    const DistributedMatrix G =
+        read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
     const auto start = Clock::now();
     const Eigenpairs pairs = eigenpairs(G.copy(), solver, study.spectrum.vectors, study.spectrum.block);
     const double seconds = max_over_ranks(comm, seconds_since(start));
@@ -385,7 +483,8 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
         provenance.write(h5, "# spectrum of " + matrix + "\n", "", G.block(), session);
         h5.set_attribute("/provenance", "seconds_spectrum", seconds);
     });
-    if (pairs.vectors) write_matrix(file.partial(), "/spectrum/eigenvectors", *pairs.vectors, Orientation::transposed);
+    if (pairs.vectors)
+        write_matrix(file.partial(), "/spectrum/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
     session.log.result(spectrum_summary(pairs, checks, seconds));
 }

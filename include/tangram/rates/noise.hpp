@@ -2,6 +2,7 @@
 #include <span>
 
 #include "tangram/index.hpp"
+#include "tangram/rates/step_sizes.hpp"
 
 /// Estimates of the noise and of the target's size from the residual's eigenvector coefficients. l: n
 /// eigenvalues of K = G/n, descending; squares: n, z_i^2 = (u_i^T r)^2, mean over outputs, in the labels'
@@ -18,14 +19,14 @@ inline constexpr const char* radius_from_ridge = "fitted part at the GCV ridge";
 /// noise floor, over ridges that leave at least a tenth of the degrees of freedom. Directions under the floor
 /// that hold none of the residual (z_i^2 below 1e-10 of the mean) are left out of n and of every sum: equal
 /// texts with equal labels make them, and the score would vanish on them. Where such repeats share the space
-/// under the floor with directions of an exactly singular kernel, eigenvectors may mix the two, and sigma come
-/// out too small by up to the repeats' share of n.
+/// under the floor with directions of an exactly singular kernel, eigenvectors may mix the two, and sigma
+/// come out too small by up to the repeats' share of n.
 struct CrossValidatedRidge {
     double ridge;       ///< rho, in the scale of l
     double noise;       ///< sigma = [ sum (1-A_i)^2 z_i^2 / sum (1-A_i) ]^(1/2)
     double complexity;  ///< sum A_i, the effective number of parameters
-    /// The score is least at an end of the search: no ridge tells signal from noise (the residual is all noise,
-    /// or the labels have none), and sigma and R are what the limit makes them.
+    /// The score is least at an end of the search: no ridge tells signal from noise (the residual is all
+    /// noise, or the labels have none), and sigma and R are what the limit makes them.
     bool limited;
 };
 /// Searched over rho in [max(floor, 1e-14 l_1), 10 l_1] on a logarithmic grid and refined by golden section.
@@ -48,8 +49,8 @@ double target_radius(std::span<const double> l, std::span<const double> squares,
 struct StoppingSensitivity {
     double half_radius, double_radius, half_noise, double_noise;
 };
-StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius, double alpha,
-                                         Index n = 0);
+StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius,
+                                         const StepSizes& steps, Index n = 0);
 
 /// RWY's bound on the error at T, 12 eps_n^2 R^2 in the labels' units squared [RWY, Theorem 1].
 struct ErrorBound {

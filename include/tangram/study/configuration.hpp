@@ -39,7 +39,8 @@ struct Study {
         Index count = 0, block = 0;
     } spectrum;
     struct {
-        std::optional<double> noise, radius, step_size;
+        std::optional<double> noise, radius;
+        std::vector<double> step_size;  ///< empty: auto; several: one per step, the last goes on
         bool center = true;
         std::vector<Index> sizes;
         Index repeats = 5, neighbours = 0;

@@ -81,7 +81,8 @@ TEST(Stopping, AgreesWithTheDefinitionsWalkedThrough) {
             // A schedule of equal steps is the constant step.
             if (stop < 1e5) {
                 const std::vector<double> schedule(static_cast<std::size_t>(stop) + 2, alpha);
-                EXPECT_NEAR(stopping_step(spectrum.l, sigma, schedule), stop, 1.0);  // eta as a sum rounds
+                EXPECT_NEAR(stopping_step(spectrum.l, sigma, StepSizes(schedule)), stop,
+                            1.0);  // eta as a sum rounds
             }
         }
 }
@@ -129,11 +130,12 @@ TEST(Stopping, OfGivenStepSizes) {
                     expected = static_cast<double>(t) - 1;
             }
             EXPECT_TRUE(std::isfinite(expected)) << spectrum.name << sigma;
-            EXPECT_EQ(stopping_step(spectrum.l, sigma, sizes), expected) << spectrum.name << sigma;
+            EXPECT_EQ(stopping_step(spectrum.l, sigma, StepSizes(sizes)), expected) << spectrum.name << sigma;
         }
     }
-    EXPECT_EQ(stopping_step(std::vector<double>{1.0}, 1e-3, std::vector<double>{1.0, 1.0}),
-              std::numeric_limits<double>::infinity());
+    // A list that ends before the stopping step goes on with its last size.
+    EXPECT_EQ(stopping_step(std::vector<double>{1.0}, 1e-3, StepSizes({0.5, 0.5, 0.5})),
+              stopping_step(std::vector<double>{1.0}, 1e-3, 0.5));
 }
 
 TEST(Stopping, OfAPopulationAreTheoryTables) {
@@ -183,7 +185,7 @@ TEST(Stopping, OfFiniteRankIsInClosedForm) {
         const std::vector<double> known(static_cast<std::size_t>(m), 1.0);
         EXPECT_EQ(critical_radius(known, sigma, n), critical_radius(l, sigma));
         EXPECT_EQ(stopping_step(known, sigma, 0x1p-7, n), stopping_step(l, sigma, 0x1p-7));
-        EXPECT_EQ(stopping_step(known, sigma, std::vector<double>(1000000, 0x1p-7), n),
+        EXPECT_EQ(stopping_step(known, sigma, StepSizes(std::vector<double>(1000000, 0x1p-7)), n),
                   std::floor(128 / expected));
         EXPECT_EQ(rademacher_complexity(known, 0.3, n), rademacher_complexity(l, 0.3));
     }
@@ -277,26 +279,27 @@ TEST(Stopping, LegalCorners) {
         testing::expect_error(ExitStatus::numerical, {"noise", "radius"}, [&] { critical_radius(l, sigma); });
         testing::expect_error(ExitStatus::numerical, {"noise", "radius"},
                               [&] { stopping_step(l, sigma, 1.0); });
-        testing::expect_error(ExitStatus::numerical, {"noise", "radius"},
-                              [&] { stopping_step(l, sigma, std::vector<double>{1.0}); });
+        testing::expect_error(ExitStatus::numerical, {"noise", "radius"}, [&] {
+            stopping_step(l, sigma, StepSizes({1.0, 0.5}));
+        });
     }
     for (const double alpha : {double{NAN}, infinity, -1.0, 0.0})
-        testing::expect_error(ExitStatus::numerical, {"step size"}, [&] { stopping_step(l, 1.0, alpha); });
-    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] {
-        stopping_step(l, 1e-9, std::vector<double>{1.0, NAN});
+        testing::expect_error(ExitStatus::study, {"step size"}, [&] { stopping_step(l, 1.0, alpha); });
+    testing::expect_error(ExitStatus::study, {"positive"}, [&] {
+        stopping_step(l, 1e-9, StepSizes({1.0, NAN}));
     });
-    testing::expect_error(ExitStatus::numerical, {"grow"}, [&] {
-        stopping_step(l, 1e-9, std::vector<double>{1.0, 2.0});
+    testing::expect_error(ExitStatus::study, {"grow"}, [&] {
+        stopping_step(l, 1e-9, StepSizes({1.0, 2.0}));
     });
 }
 
 TEST(Stopping, FilterIsStableAtBothEnds) {
-    EXPECT_EQ(gradient_descent_filter(0.0, 1.0, 10), 0.0);
-    EXPECT_EQ(gradient_descent_filter(1.0, 1.0, 1), 1.0);
-    EXPECT_EQ(gradient_descent_filter(-1.0, 1.0, 5), 0.0);
-    EXPECT_NEAR(gradient_descent_filter(1e-15, 1.0, 10) / 1e-14, 1.0, 1e-12);  // 1 - (1 - x)^t would lose it
-    EXPECT_NEAR(gradient_descent_filter(0.3, 1.0, 7), 1 - std::pow(0.7, 7), 1e-15);
-    EXPECT_NEAR(gradient_descent_filter(1.5, 1.0, 3), 1 - std::pow(-0.5, 3), 1e-15);
+    EXPECT_EQ(StepSizes(1.0).filter(0.0, 10), 0.0);
+    EXPECT_EQ(StepSizes(1.0).filter(1.0, 1), 1.0);
+    EXPECT_EQ(StepSizes(1.0).filter(-1.0, 5), 0.0);
+    EXPECT_NEAR(StepSizes(1.0).filter(1e-15, 10) / 1e-14, 1.0, 1e-12);  // 1 - (1 - x)^t would lose it
+    EXPECT_NEAR(StepSizes(1.0).filter(0.3, 7), 1 - std::pow(0.7, 7), 1e-15);
+    EXPECT_NEAR(StepSizes(1.0).filter(1.5, 3), 1 - std::pow(-0.5, 3), 1e-15);
 }
 
 TEST(StoppingPath, IsGradientDescentStepByStep) {
@@ -442,7 +445,7 @@ TEST(StoppingPath, RefusesWhatCannotBe) {
                           [&] { stopping_path(l, squares, 0.1, INFINITY, 1.0, 5, 0); });
     testing::expect_error(ExitStatus::numerical, {"negative"},
                           [&] { stopping_path(l, squares, 0.1, 1.0, 1.0, NAN, 0); });
-    testing::expect_error(ExitStatus::numerical, {"step size"},
+    testing::expect_error(ExitStatus::study, {"step size"},
                           [&] { stopping_path(l, squares, 0.1, 1.0, 0.0, 5, 0); });
 }
 

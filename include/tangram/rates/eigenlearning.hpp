@@ -1,0 +1,45 @@
+#pragma once
+#include <optional>
+#include <span>
+
+#include "tangram/index.hpp"
+
+/// Learning curves of kernel ridge regression predicted from a spectrum [EL: Simon, Dickens, Karkada,
+/// DeWeese, arXiv 2110.03922]. l: eigenvalues of the kernel operator, which those of G/N over a sample of N
+/// rows estimate, in any order, negative ones counted as zero; power: one per l, the target's squared
+/// coefficient v_i^2 in the labels' units squared (from a sample: (u_i^T r)^2 / N, mean over outputs).
+/// Everything here is local; an input that is not finite throws Error(numerical).
+///
+/// Coefficients that come from labels hold the labels' noise already: then noise = 0, and the predicted error
+/// is that of predicting labels. Only for a known noiseless target is noise > 0 (theory.md: counting it twice
+/// doubled the error).
+namespace tangram {
+
+struct LearningPrediction {
+    double kappa;        ///< scale of l: modes above it are learned
+    double overfitting;  ///< E0 = n / (n - sum L_i^2)
+    double learned;      ///< sum L_i, L_i = l_i / (l_i + kappa); learned + ridge/kappa = n
+    double test_mse;     ///< E0 (sum (1 - L_i)^2 v_i^2 + noise^2)
+    double train_mse;    ///< (ridge / (n kappa))^2 test_mse
+};
+
+/// @param samples  n > 0, not necessarily whole
+/// @param ridge    delta >= 0 on G (undivided): the predictor is k(x, X) (G + delta I)^-1 y
+/// @return nothing where kappa has no root: ridge = 0 and n >= the number of positive l, where the sample
+///         determines every mode
+/// kappa is bracketed and solved for in its logarithm, so that scales from 1e-12 to 1e12 lose no digit.
+std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::span<const double> power,
+                                                double samples, double ridge, double noise = 0);
+
+struct PredictedRidge {
+    double ridge;  ///< delta on G
+    LearningPrediction prediction;
+};
+/// The ridge with the least predicted test error, searched on a logarithmic grid over delta/n in
+/// [max(floor, 1e-14 l_1), 100 l_1] and refined by golden section.
+/// @param floor  noise floor in the scale of l
+/// @throws Error(numerical) where no l is positive
+PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const double> power, double samples,
+                                    double floor, double noise = 0);
+
+}  // namespace tangram

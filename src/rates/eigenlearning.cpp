@@ -1,0 +1,109 @@
+#include "tangram/rates/eigenlearning.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include "tangram/error.hpp"
+
+namespace tangram {
+
+std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::span<const double> power,
+                                                double samples, double ridge, double noise) {
+    if (power.size() != l.size())
+        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+    if (!(samples > 0) || !std::isfinite(samples) || !(ridge >= 0) || !std::isfinite(ridge))
+        throw Error(ExitStatus::numerical,
+                    "a prediction needs a positive number of samples and a ridge not below zero");
+    double largest = 0, sum = 0;
+    Index modes = 0;
+    for (std::size_t i = 0; i < l.size(); ++i) {
+        if (!std::isfinite(l[i]) || !std::isfinite(power[i]))
+            throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient is not finite");
+        largest = std::max(largest, l[i]);
+        sum += std::max(l[i], 0.0);
+        modes += l[i] > 0 ? 1 : 0;
+    }
+    if (ridge == 0 && (samples >= static_cast<double>(modes))) return std::nullopt;
+    if (largest == 0 && ridge == 0) return std::nullopt;
+    // sum l/(l + kappa) + ridge/kappa falls with kappa; (sum l + ridge)/kappa lies above it. Newton's method
+    // in log kappa, kept inside the bracket by bisection, from there.
+    const auto learned = [&](double kappa) {
+        double total = 0;
+        for (const double value : l)
+            if (value > 0) total += value / (value + kappa);
+        return total;
+    };
+    const auto excess = [&](double log_kappa) {
+        const double kappa = std::exp(log_kappa);
+        return learned(kappa) + ridge / kappa - samples;
+    };
+    double high = std::log((sum + ridge) / samples), low = high;
+    for (double step = 1; excess(low) < 0; step *= 2) low -= step;
+    while (excess(high) > 0) high += 1e-12 + 1e-15 * std::abs(high);  // rounding at the upper end
+    double x = 0.5 * (low + high);
+    for (int round = 0; round < 200; ++round) {
+        const double kappa = std::exp(x);
+        double value = ridge / kappa - samples, slope = -ridge / kappa;
+        for (const double entry : l)
+            if (entry > 0) {
+                const double share = entry / (entry + kappa);
+                value += share;
+                slope -= share * (1 - share);
+            }
+        (value > 0 ? low : high) = x;
+        double next = slope < 0 ? x - value / slope : low;
+        if (!(next > low && next < high)) next = 0.5 * (low + high);
+        const bool still = std::abs(next - x) <= 1e-16 * std::max(1.0, std::abs(x));
+        x = next;
+        if (still) break;
+    }
+    LearningPrediction result{};
+    result.kappa = std::exp(x);
+    double squares = 0, missed = 0;
+    for (std::size_t i = 0; i < l.size(); ++i) {
+        const double value = std::max(l[i], 0.0), share = value / (value + result.kappa);
+        const double rest = result.kappa / (value + result.kappa);
+        result.learned += share;
+        squares += share * share;
+        missed += rest * rest * power[i];
+    }
+    result.overfitting = samples / (samples - squares);
+    result.test_mse = result.overfitting * (missed + noise * noise);
+    const double kept = ridge / (samples * result.kappa);
+    result.train_mse = kept * kept * result.test_mse;
+    return result;
+}
+
+PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const double> power, double samples,
+                                    double floor, double noise) {
+    double largest = 0;
+    for (const double value : l) largest = std::max(largest, value);
+    if (!(largest > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: no ridge can be chosen");
+    const auto error = [&](double log_ridge) {
+        return predict_ridge(l, power, samples, samples * std::exp(log_ridge), noise)->test_mse;
+    };
+    const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(100 * largest);
+    constexpr int grid = 80;
+    const double step = (high - low) / grid;
+    int best = 0;
+    double least = error(low);
+    for (int k = 1; k <= grid; ++k)
+        if (const double e = error(low + k * step); e < least) {
+            best = k;
+            least = e;
+        }
+    double a = low + std::max(0, best - 1) * step, b = low + std::min(grid, best + 1) * step;
+    for (int k = 0; k < 40; ++k) {
+        const double width = (b - a) / std::numbers::phi;
+        if (error(b - width) < error(a + width))
+            b = a + width;
+        else
+            a = b - width;
+    }
+    const double ridge = samples * std::exp(0.5 * (a + b));
+    return {ridge, *predict_ridge(l, power, samples, ridge, noise)};
+}
+
+}  // namespace tangram
