@@ -1,0 +1,587 @@
+"""The report: one HTML page that needs nothing but itself, readable on a phone. Every text from the file is
+escaped."""
+import contextlib
+import html
+import math
+import os
+import re
+
+import numpy as np
+
+from .drawing import inline_svg
+from .pictures import arithmetic_rows, by_size, sizes_of, source_name, task_names
+from .results import mean_and_spread, plain_text, readable, readable_interval
+
+STYLE = """
+:root { color-scheme: light dark;
+  --ink: #222222; --paper: #ffffff; --grey: #6b6b6b; --faint: #dddddd; --panel: #f4f5f7; --blue: #0072b2;
+  --sky: #56b4e9; --green: #009e73; --orange: #e69f00; --vermillion: #d55e00; --purple: #cc79a7; }
+@media (prefers-color-scheme: dark) { :root {
+  --ink: #e8e8e8; --paper: #16181b; --grey: #a0a0a0; --faint: #3a3d42; --panel: #202328; --blue: #4aa8e8;
+  --sky: #8fd0f5; --green: #2fc79c; --orange: #f0b840; --vermillion: #ff8a3d; --purple: #e59cc6; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 70rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: .3rem 0; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--faint); }
+h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
+p { margin: .5rem 0; max-width: 46rem; }
+.about { color: var(--grey); }
+.sentence { font-size: 1.1rem; border-left: .25rem solid var(--blue); padding: .2rem 0 .2rem .8rem; }
+.warning { border-left: .25rem solid var(--vermillion); padding: .2rem 0 .2rem .8rem; }
+.table { overflow-x: auto; max-width: 100%; width: fit-content; margin: .6rem 0;
+  border: 1px solid var(--faint); border-radius: .4rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem;
+  overflow-wrap: normal; }
+th, td { padding: .35rem .7rem; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--faint); }
+tr:last-child > td, tr:last-child > th { border-bottom: 0; }
+thead th { background: var(--panel); font-weight: 600; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+.whole { white-space: nowrap; }
+td.words { min-width: 8rem; max-width: 34rem; overflow-wrap: anywhere; }
+tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 7.6rem; max-width: 18rem; }
+@media (max-width: 30rem) { th, td { padding: .3rem .45rem; } table { font-size: .88rem; }
+  td.words { min-width: 6.6rem; } tbody th { min-width: 7.2rem; } }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
+  gap: 0 1.5rem; align-items: start; }
+.beside > * { min-width: 0; }
+figure { margin: .6rem 0; max-width: 36rem; min-width: 0; }
+figure svg { display: block; width: 100%; height: auto; }
+figcaption { color: var(--grey); font-size: .9rem; }
+details { margin: .6rem 0; } summary { cursor: pointer; }
+pre { overflow-x: auto; background: var(--panel); padding: .8rem; border-radius: .4rem; font-size: .85rem;
+  overflow-wrap: normal; }
+@media print { .table { overflow: visible; } }
+"""
+
+
+def escaped(text):
+    return html.escape(plain_text(text))
+
+
+def broken(cell):
+    """A cell's text; of a tuple, parts that stay whole and stand below each other where room is short."""
+    parts = cell if isinstance(cell, tuple) else (cell,)
+    return (
+        ' '.join(f'<span class="whole">{escaped(part)}</span>' for part in parts)
+        if len(parts) > 1
+        else escaped(parts[0])
+    )
+
+
+class Page:
+    """Collects the parts of the page in order."""
+
+    def __init__(self, pictures):
+        self.pictures, self.parts, self.open = pictures, [], False
+
+    def section(self, title):
+        self.parts.append(f'<h2>{html.escape(title)}</h2>')
+
+    def paragraph(self, text, kind=None):
+        self.parts.append(f'<p class="{kind}">{escaped(text)}</p>' if kind else f'<p>{escaped(text)}</p>')
+
+    def show(self, *names):
+        """The pictures of these names that exist, beside each other where there is room."""
+        figures = []
+        for name in names:
+            picture = self.pictures.get(name)
+            if picture is not None:
+                figures.append(
+                    '<figure'
+                    f' id="picture-{name}">{inline_svg(picture.svg(), name, html.escape(picture.title))}'
+                    f'<figcaption>{html.escape(picture.caption)}</figcaption></figure>'
+                )
+        if figures:
+            self.parts += figures if self.open else ['<div class="beside">', *figures, '</div>']
+
+    @contextlib.contextmanager
+    def beside(self):
+        """What is added inside stands beside each other where there is room."""
+        self.parts.append('<div class="beside">')
+        self.open = True
+        yield
+        self.open = False
+        self.parts.append('</div>')
+
+    @contextlib.contextmanager
+    def together(self, title=''):
+        """One of the things that stand beside each other, under a title of its own."""
+        self.parts.append('<div>' + (f'<h3>{html.escape(title)}</h3>' if title else ''))
+        yield
+        self.parts.append('</div>')
+
+    def table(self, head, rows, words=()):
+        """head: titles; rows: lists of text, the first the row's name; columns in `words` hold text, the
+        others numbers. A tuple is a cell that may be broken between its parts. No rows, no table."""
+        if not rows:
+            return
+
+        def kind(k):
+            return ' class="words"' if k in words else ' class="number"' if k else ''
+
+        title = ''.join(
+            f'<th scope="col"{kind(k) if k not in words else ""}>{html.escape(t)}</th>'
+            for k, t in enumerate(head)
+        )
+        body = ''.join(
+            '<tr>'
+            + ''.join(
+                f'<th scope="row">{escaped(cell)}</th>' if k == 0 else f'<td{kind(k)}>{broken(cell)}</td>'
+                for k, cell in enumerate(row)
+            )
+            + '</tr>\n'
+            for row in rows
+        )
+        self.parts.append(
+            '<div class="table" tabindex="0"><table>'
+            + (f'<thead><tr>{title}</tr></thead>' if head else '')
+            + f'<tbody>\n{body}</tbody></table></div>'
+        )
+
+    def facts(self, rows, words=False):
+        """A table of names and values; rows without a value are left out."""
+        self.table((), [row for row in rows if row[1] not in ('', '–', None)], words=(1,) if words else (2,))
+
+
+def short_path(path):
+    parts = [p for p in str(path).split('/') if p]
+    return '/'.join(parts[-2:]) if parts else ''
+
+
+def model_name(results):
+    path = results.study('model', 'path')
+    return os.path.basename(str(path).rstrip('/')) if path else ''
+
+
+def data_name(results):
+    names = results.texts('/tasks', 'names')
+    if names:
+        return ', '.join(names)
+    return short_path(results.study('data', 'train') or '')
+
+
+def title_of(results):
+    parts = [plain_text(p) for p in (model_name(results), data_name(results)) if p]
+    return ' on '.join(parts) if parts else os.path.basename(results.path)
+
+
+def headline(results, page):
+    n, rows, tests = results.examples(), results.rows(), results.examples('test')
+    about = [
+        f'n = {readable(n)} examples' if n else '',
+        f'N = {readable(rows)} rows of the kernel' if rows and rows != n else '',
+        f'm = {readable(tests)} test examples' if tests else '',
+    ]
+    for section, key, name in (
+        ('kernel', 'output', 'output'),
+        ('kernel', 'formula', 'formula'),
+        ('kernel', 'parameters', 'parameters'),
+    ):
+        value = results.study(section, key)
+        if value:
+            about.append(f'{name} ' + (', '.join(map(str, value)) if isinstance(value, list) else str(value)))
+    page.parts.append(f'<h1>{escaped(title_of(results))}</h1>')
+    page.paragraph(' · '.join(a for a in about if a), 'about')
+    if results.sketched():
+        page.paragraph(
+            'This kernel is sketched: exponents of its tail are the sketch’s, not the model’s.', 'warning'
+        )
+    if not results.has('/spectrum') and not results.has('/rates'):
+        page.paragraph(
+            'The file holds neither a spectrum nor rates: run tangram spectrum and tangram rates.', 'warning'
+        )
+
+
+def value_and_interval(value, low, high, digits=4):
+    """A cell: the value, and its interval where there is one."""
+    value = readable(value, digits, True)
+    interval = readable_interval(low, high) if isinstance(low, float) and isinstance(high, float) else '–'
+    return (value, interval) if value != '–' and interval != '–' else value
+
+
+def conclusions(results, page):
+    sentence = results.text('/rates', 'sentence')
+    rows = [
+        [
+            source_name(str(row.get('source', ''))),
+            value_and_interval(*(row.get(key, math.nan) for key in ('value', 'low', 'high')), 3),
+            str(row.get('note', '')),
+        ]
+        for row in results.table('/rates/exponents')
+        if isinstance(row.get('value', math.nan), float)
+    ]
+    if not sentence and not rows:
+        return
+    page.section('How the error falls')
+    if sentence:
+        raised = re.sub(r'\^(-?[0-9.]*[0-9])', r'<sup>\1</sup>', escaped(sentence))
+        page.parts.append(f'<p class="sentence">{raised}</p>')
+    page.table(('error ∝ n⁻ˣ from', 'x [95 % interval]', 'note'), rows, words=(1, 2))
+    page.show('exponents')
+
+
+FAMILIES = (
+    ('polynomial', 'exponent', 'exponent a of l ∝ k⁻ᵃ'),
+    ('polynomial', 'constant', 'constant'),
+    ('polynomial', 'density_exponent', 'density exponent 1 + 1/a'),
+    ('exponential', 'rate', 'rate b of l ∝ exp(−b kᵍ)'),
+    ('exponential', 'power', 'power g'),
+    ('exponential', 'constant', 'constant'),
+    ('finite_rank', 'rank', 'rank'),
+)
+
+
+def decay(results, page):
+    if 'spectrum' not in page.pictures and not results.has('/rates/decay'):
+        return
+    page.section('Spectrum and decay')
+    page.show('spectrum', 'decay_by_size')
+    group = '/rates/decay'
+    selected, why_none = results.text(group, 'selected'), results.text(group, 'reason')
+    first, last = results.number(group, 'first'), results.number(group, 'last')
+    quality = '/spectrum/quality'
+    solver, why = results.text(quality, 'solver'), results.text(quality, 'solver_reason')
+    with page.beside():
+        with page.together('Spectrum'):
+            page.facts(
+                [
+                    ['decay', selected.replace('_', ' ') + (f': {why_none}' if why_none else '')],
+                    ['fit window', f'ranks {readable(first)} to {readable(last)}' if last >= 1 else ''],
+                    ['noise floor (scale of G/n)', readable(results.noise_floor(), 3)],
+                    ['negative eigenvalues', readable(results.number(quality, 'negative'))],
+                    ['solver', solver + (f' ({why})' if why else '')],
+                    ['largest residual', readable(results.number(quality, 'residual_max'), 2)],
+                    ['orthogonality error', readable(results.number(quality, 'orthogonality_max'), 2)],
+                    ['trace error', readable(results.number(quality, 'trace_error'), 2)],
+                ],
+                words=True,
+            )
+        rows = []
+        for family, name, meaning in FAMILIES:
+            value, low, high = results.interval(f'{group}/{family}', name)
+            if not math.isnan(value):
+                rows.append(
+                    [
+                        family.replace('_', ' ') + (' (selected)' if family == selected else ''),
+                        meaning,
+                        value_and_interval(value, low, high),
+                        readable(results.number(f'{group}/{family}', 'criterion')),
+                    ]
+                )
+        if rows:
+            with page.together('Fits of the decay'):
+                page.table(('family', 'parameter', 'value [95 % interval]', 'BIC'), rows, words=(1, 2))
+
+
+def stopping(results, page):
+    group = '/rates/stopping'
+    if not results.has(group):
+        return
+    number = lambda name, digits=4: readable(results.number(group, name), digits)
+    page.section('When to stop')
+    if results.number(group, 'error_bound_vacuous') > 0:
+        page.paragraph(
+            'The bound on the error at T exceeds the mean square of the residual: it is vacuous here.',
+            'warning',
+        )
+    stop = results.number(group, 'stopping_step')
+    if stop == 0:
+        page.paragraph('T = 0: the noise is so large against what the kernel can learn that no step pays.')
+    elif math.isinf(stop):
+        page.paragraph('T = ∞: without noise the rule never stops.')
+    page.show('stopping', 'alignment')
+    source = lambda name: f' ({results.text(group, name)})' if results.text(group, name) else ''
+    share = results.number(group, 'residual_mean_share')
+    with page.beside():
+        with page.together('Stopping step'):
+            page.facts(
+                [
+                    ['stopping step T', number('stopping_step')],
+                    ['learning rate', number('step_size')],
+                    ['critical radius εₙ', number('critical_radius')],
+                    ['ridge twin of T (ridge on G/n)', number('ridge_twin')],
+                    [
+                        'noise σ (label units)',
+                        number('noise') + source('noise_source') if number('noise') != '–' else '',
+                    ],
+                    [
+                        'radius R',
+                        number('radius') + source('radius_source') if number('radius') != '–' else '',
+                    ],
+                    ['bound on the error at T', number('error_bound')],
+                    ['mean square of the residual', number('residual_mean_square')],
+                    [
+                        'share of its mean, taken out',
+                        f'{readable(100 * share, 3)} %' if math.isfinite(share) else '',
+                    ],
+                ],
+                words=True,
+            )
+        stopping_tables(results, page)
+
+
+RULES = (
+    ('stopping_step', 'T', 'critical radius of the kernel'),
+    ('discrepancy_step', 'discrepancy', 'training error falls to σ²'),
+    ('gcv_step', 'GCV', 'generalised cross-validation is least'),
+    ('holdout_step', 'hold-out', 'error on a held-out part is least'),
+    ('best_step', 'best on test', 'test error is least'),
+)
+
+
+def stopping_tables(results, page):
+    """The steps of the other rules, T at half and double noise and radius, T in epochs."""
+    group = '/rates/stopping'
+    steps = {
+        name: readable(results.number(group, name)) for name in results.attributes(group) if 'step' in name
+    }
+    rules = [
+        [name, steps[attribute], meaning]
+        for attribute, name, meaning in RULES
+        if steps.get(attribute, '–') != '–'
+    ]
+    if rules:
+        with page.together('Stopping rules'):
+            page.table(('rule', 'step', 'stops where'), rules, words=(2,))
+    changed = [
+        [
+            name,
+            steps.get(f'stopping_step_half_{key}', '–'),
+            steps.get('stopping_step', '–'),
+            steps.get(f'stopping_step_double_{key}', '–'),
+        ]
+        for name, key in (('noise σ', 'noise'), ('radius R', 'radius'))
+        if steps.get(f'stopping_step_half_{key}', '–') != '–'
+    ]
+    if changed:
+        with page.together('Sensitivity of T'):
+            page.table(('changed', 'at half', 'as it is', 'at double'), changed)
+    epochs = [
+        [readable(row['batch']), readable(row['epochs'])]
+        for row in results.table(f'{group}/epochs')
+        if isinstance(row.get('batch'), float) and isinstance(row.get('epochs'), float)
+    ]
+    if epochs:
+        with page.together('T in epochs'):
+            page.table(('batch (examples)', 'epochs'), epochs)
+
+
+FUNCTIONALS = (
+    ('effective_rank', 'effective rank (exponential of the entropy)'),
+    ('stable_rank', 'stable rank'),
+    ('participation_ratio', 'participation ratio'),
+    ('effective_dimension_at_stop', 'effective dimension at T'),
+    ('information_gain_at_noise', 'information gain at σ (nats)'),
+    ('alignment_labels', 'alignment with the labels'),
+    ('alignment_residual', 'alignment with the residual'),
+    ('alignment_slope', 'slope of log power against log eigenvalue'),
+)
+
+
+def functionals(results, page):
+    rows = [[name, readable(results.number('/rates/functionals', key))] for key, name in FUNCTIONALS]
+    if all(row[1] == '–' for row in rows) and 'functionals' not in page.pictures:
+        return
+    page.section('Functionals of the spectrum')
+    with page.beside():
+        page.show('functionals')
+        page.facts(rows)
+
+
+CURVES = (
+    ('mse_stop', 'MSE, descent at T'),
+    ('mse_best', 'MSE, best step'),
+    ('mse_ridge', 'MSE, ridge'),
+    ('predicted_gradient_descent', 'predicted, descent'),
+    ('predicted_ridge', 'predicted, ridge'),
+    ('gcv', 'GCV'),
+    ('accuracy_stop', 'accuracy at T'),
+    ('accuracy_best', 'accuracy, best step'),
+    ('accuracy_ridge', 'accuracy, ridge'),
+    ('stopping_step', 'T'),
+    ('critical_radius', 'critical radius'),
+    ('noise', 'σ'),
+    ('radius', 'R'),
+)
+
+
+def learning_curves(results, page):
+    sizes = sizes_of(results)
+    if sizes is None:
+        return
+    page.section('Learning curves')
+    page.show('learning_curve', 'learning_curve_accuracy')
+    columns = []
+    for name, title in CURVES:
+        values = by_size(results, name, sizes)
+        if values is not None and not np.isnan(values).all():
+            columns.append((name, title, *mean_and_spread(values)))
+    limit = results.number('/rates/learning_curve', 'flagged_above')
+    rows = []
+    for k in np.argsort(sizes):
+        row = [readable(float(sizes[k]))]
+        for name, _, mean, spread in columns:
+            text = readable(float(mean[k]), 3, True)
+            if spread[k] > 0:
+                text += f' ± {readable(float(spread[k]), 2, True)}'
+            if name.startswith('predicted') and sizes[k] > limit and text != '–':
+                text += ' *'
+            row.append(text)
+        rows.append(row)
+    base = results.number('/rates/learning_curve', 'base_rate')
+    tests = results.examples('test')
+    page.paragraph(
+        'Means and standard deviations over nested random subsets'
+        + (f', on {readable(tests)} test examples' if tests else '')
+        + '.'
+        + (f' The most frequent label alone has accuracy {readable(base, 3)}.' if math.isfinite(base) else '')
+        + (
+            f' * n′ above {readable(limit)}, a quarter of the sample: the prediction is unreliable.'
+            if any(c[0].startswith('predicted') for c in columns) and (sizes > limit).any()
+            else ''
+        )
+    )
+    page.table(['n′', *(title for _, title, _, _ in columns)], rows)
+
+
+def tasks(results, page):
+    if not results.has('/tasks'):
+        return
+    page.section('Tasks')
+    page.show('task_cosines', 'task_arithmetic')
+    joint = results.number('/tasks', 'joint_stopping_step')
+    norms, stops = results.array('/tasks/norms', 1), results.array('/tasks/stopping_step', 1)
+    count = max((len(v) for v in (norms, stops) if v is not None), default=0)
+    at = lambda values, k: readable(float(values[k])) if values is not None and k < len(values) else '–'
+    page.table(
+        ('task', 'norm of the change', 'T'),
+        [
+            [f'{k + 1} {name}', at(norms, k), at(stops, k)]
+            for k, name in enumerate(task_names(results, count))
+        ],
+    )
+    if not math.isnan(joint):
+        page.paragraph(f'Joint stopping step: {readable(joint)}.')
+    rows = arithmetic_rows(results)
+    if rows:
+        page.parts.append(
+            f'<details{" open" if len(rows) <= 12 else ""}><summary>Task arithmetic:'
+            f' {len(rows)} rows</summary>'
+        )
+        page.table(
+            ('task', 'weights', 'accuracy', 'at the start', 'MSE'),
+            [
+                [
+                    row.get('task', ''),
+                    row.get('weights', ''),
+                    readable(row['accuracy'], 3),
+                    readable(row.get('base_accuracy'), 3),
+                    readable(row.get('mse')),
+                ]
+                for row in rows
+            ],
+            words=(1,),
+        )
+        page.parts.append('</details>')
+
+
+def neighbours(results, page):
+    sizes = results.array('/neighbours/sizes', 1)
+    if sizes is None:
+        return
+    page.section('Neighbourhoods')
+    names = [
+        (name, title, results.array(f'/neighbours/{name}', 1, len(sizes)))
+        for name, title in (
+            ('accuracy', 'accuracy'),
+            ('mse', 'MSE'),
+            ('effective_dimension', 'effective dimension'),
+        )
+    ]
+    names = [entry for entry in names if entry[2] is not None]
+    rows = [
+        [readable(float(sizes[k]))] + [readable(float(values[k])) for _, _, values in names]
+        for k in np.argsort(sizes)
+    ]
+    whole = [results.number('/neighbours', f'global_{name}') for name, _, _ in names]
+    if any(math.isfinite(v) for v in whole):
+        rows.append(['global'] + [readable(v) for v in whole])
+    with page.beside():
+        page.show('neighbours')
+        page.table(['neighbours k', *(title for _, title, _ in names)], rows)
+
+
+def provenance(results, page):
+    group = '/provenance'
+    if not results.has(group):
+        return
+    page.section('Provenance')
+    peak = results.attributes(group).get('peak_bytes_per_rank')
+    try:
+        largest = float(np.max(np.asarray(peak, dtype=float)))
+    except (TypeError, ValueError):
+        largest = math.nan
+    seconds = [
+        (name, results.number(group, f'seconds_{name}')) for name in ('gram', 'spectrum', 'rates', 'output')
+    ]
+    hosts = results.texts(group, 'hosts')
+    revision = results.text(group, 'git_revision')
+    page.facts(
+        [
+            [
+                'versions',
+                ', '.join(results.texts(group, 'versions')) + (f', commit {revision}' if revision else ''),
+            ],
+            [
+                'ranks',
+                results.text(group, 'ranks')
+                + (
+                    f' as {" × ".join(results.texts(group, "grid"))}, blocks of'
+                    f' {results.text(group, "block")}'
+                    if results.texts(group, 'grid')
+                    else ''
+                ),
+            ],
+            ['hosts', ', '.join(hosts[:8]) + (f' and {len(hosts) - 8} more' if len(hosts) > 8 else '')],
+            ['started', results.text(group, 'started')],
+            ['ended', results.text(group, 'ended')],
+            ['seconds', ', '.join(f'{name} {readable(s, 3)}' for name, s in seconds if not math.isnan(s))],
+            ['peak memory of a rank', f'{readable(largest / 2 ** 20)} MiB' if math.isfinite(largest) else ''],
+            ['model (SHA-256)', results.text(group, 'model_sha256')],
+            ['file', os.path.basename(results.path)],
+            ['schema version', results.text('/', 'schema_version')],
+        ],
+        words=True,
+    )
+    study = results.study_text()
+    if study:
+        clean = ''.join(c if c.isprintable() or c in '\n\t' else ' ' for c in study)
+        page.parts.append(f'<details><summary>The study</summary><pre>{html.escape(clean)}</pre></details>')
+
+
+def make_report(results, pictures):
+    """The whole page as text."""
+    page = Page(pictures)
+    for part in (
+        headline,
+        conclusions,
+        decay,
+        stopping,
+        functionals,
+        learning_curves,
+        tasks,
+        neighbours,
+        provenance,
+    ):
+        part(results, page)
+    if 'stopping' not in pictures and 'alignment' in pictures and not results.has('/rates/stopping'):
+        page.section('Alignment')
+        page.show('alignment')
+    body = '\n'.join(page.parts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport"'
+        f' content="width=device-width, initial-scale=1">\n<title>{escaped(title_of(results))} –'
+        f' tangram</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+    )
