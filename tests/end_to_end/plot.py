@@ -1,0 +1,392 @@
+#!/usr/bin/env python3
+"""tools/plot on files of every kind: every picture and the report are there, none is blank, the page needs
+nothing but itself and holds the file's numbers; a bad file gives the right status and one message and leaves
+nothing.
+usage: plot.py PROGRAM MPIEXEC RANKS TEST_DATA"""
+import html.parser, os, re, subprocess, sys
+import xml.etree.ElementTree as tree
+from support import Folder, check, finish, run
+
+try:
+    import h5py, matplotlib, matplotlib.image, numpy as np
+except ImportError as error:
+    print(f'skipped: {error.name} is missing')
+    sys.exit(77)
+
+PLOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'tools', 'plot')
+TEXT = h5py.string_dtype()
+INF, NAN = float('inf'), float('nan')
+
+
+def plot(*arguments):
+    p = subprocess.run(
+        [sys.executable, PLOT, *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+    return p.returncode, p.stdout, p.stderr
+
+
+def table(rows, **columns):
+    result = np.zeros(
+        len(rows), dtype=[(name, TEXT if kind is str else 'f8') for name, kind in columns.items()]
+    )
+    for k, row in enumerate(rows):
+        result[k] = row
+    return result
+
+
+def attributes(file, path, **values):
+    group = file.require_group(path)
+    for name, value in values.items():
+        group.attrs[name] = value
+
+
+def write(path, n=96, decay='polynomial', stop=40.0, test=True, tasks=True, title='neo-mini'):
+    """An output file with every group, its numbers made up."""
+    rank, rng = np.arange(1, n + 1.0), np.random.default_rng(5)
+    l = np.sort(50 * rank**-1.5)[::-1]
+    l[-3:] = 2e-7, 1e-7, -1e-7
+    with h5py.File(path, 'w') as f:
+        f.attrs['schema_version'] = 1
+        attributes(
+            f,
+            '/provenance',
+            study=(
+                f"[model]\npath = 'models/{title}'\n[data]\ntrain = 'reviews/train.tsv'\n#"
+                " </pre><b>http://x.org"
+            ),
+            ranks=4,
+            versions=np.array(['tangram 0.1.0', 'HDF5 1.10.8'], dtype=object),
+            seconds_gram=12.5,
+            peak_bytes_per_rank=np.array([3 << 20, 5 << 20]),
+        )
+        f['/data/train/offsets'] = np.arange(n + 1)
+        f['/spectrum/eigenvalues'] = l * n
+        attributes(f, '/spectrum/quality', solver='lapack', noise_floor=1e-6 * n, negative=1)
+        attributes(f, '/rates', sentence='the error falls like n^-0.61: predicted 0.61, observed 0.4321')
+        attributes(
+            f,
+            '/rates/decay',
+            selected=decay,
+            noise_floor=1e-6,
+            first=2,
+            last=20,
+            reason='' if decay != 'none' else 'the spectrum is <flat>',
+        )
+        attributes(
+            f,
+            '/rates/decay/polynomial',
+            exponent=1.5123,
+            exponent_low=1.4012,
+            exponent_high=1.6234,
+            constant=50.0,
+            criterion=-3.0,
+        )
+        attributes(
+            f,
+            '/rates/decay/exponential',
+            constant=50.0,
+            rate=0.5,
+            rate_low=0.4,
+            rate_high=0.6,
+            power=0.7,
+            criterion=-2.0,
+        )
+        attributes(f, '/rates/decay/finite_rank', rank=12.0, rank_low=10.0, rank_high=NAN, criterion=9.0)
+        sizes = np.array([24, 48, n])
+        f['/rates/decay/sizes'] = sizes
+        a = rng.normal(1.5, 0.1, (3, 5))
+        a[0] = NAN
+        f['/rates/decay/exponent_by_size'] = a
+        step = np.array([0, 1, 3, 10, 30, 40, 100, 300.0])
+        falling = 1 / (1 + 0.1 * step)
+        for name, values in dict(
+            step=step,
+            eta=step,
+            bias2=falling**2,
+            variance=step / 400,
+            train_mse=falling,
+            gcv=falling + 0.2,
+            bound=np.where(step <= stop, 4 / np.maximum(step, 1e-300), NAN),
+            ridge_train_mse=falling * 1.1,
+        ).items():
+            f['/rates/stopping/' + name] = values
+        attributes(
+            f,
+            '/rates/stopping',
+            stopping_step=stop,
+            stopping_step_half_noise=stop * 2,
+            stopping_step_double_noise=stop / 2,
+            critical_radius=0.7,
+            noise=0.5,
+            noise_source='given',
+            discrepancy_step=17.0,
+            gcv_step=INF,
+            holdout_step=NAN,
+            error_bound=5.0,
+            error_bound_vacuous=1,
+            ridge_twin=1 / stop if stop else INF,
+        )
+        f['/rates/stopping/epochs'] = table([(1, stop / n), (n, stop)], batch=float, epochs=float)
+        f['/rates/alignment/residual'] = rng.normal(size=(n, 1))
+        f['/rates/alignment/labels'] = rng.normal(size=(n, 1))
+        f['/rates/learning_curve/sizes'] = sizes
+        attributes(f, '/rates/learning_curve', flagged_above=n / 4, base_rate=0.55)
+        names = ['predicted_ridge', 'predicted_gradient_descent', 'gcv']
+        if test:
+            f['/data/test/offsets'] = np.arange(33)
+            f['/rates/stopping/test_mse'] = falling + 0.3
+            names += ['mse_stop', 'mse_best', 'mse_ridge', 'accuracy_stop', 'accuracy_best', 'accuracy_ridge']
+            attributes(f, '/rates/stopping', best_step=100.0)
+        for name in names:
+            f['/rates/learning_curve/' + name] = rng.uniform(0.4, 0.9, (3, 5))
+        said = decay != 'none'
+        f['/rates/exponents'] = table(
+            [
+                ('decay', 0.6123 if said else NAN, 0.5912, 0.6347, 'a/(a+1)'),
+                ('observed', 0.4321, 0.3987, 0.4655, '<script>alert(1)</script>'),
+            ],
+            source=str,
+            value=float,
+            low=float,
+            high=float,
+            note=str,
+        )
+        f['/rates/functionals/t'] = l[:20]
+        f['/rates/functionals/effective_dimension'] = rank[:20]
+        f['/rates/functionals/information_gain'] = rank[:20]
+        attributes(f, '/rates/functionals', effective_rank=7.25, stable_rank=NAN)
+        if tasks:
+            attributes(
+                f,
+                '/tasks',
+                names=np.array(['sst2', 'a task of a name that $is$ too long for a picture'], dtype=object),
+            )
+            f['/tasks/cosines'] = np.array([[1, NAN], [NAN, 1]])
+            f['/tasks/norms'] = np.array([2.0, 3.0])
+            f['/tasks/arithmetic'] = table(
+                [('sst2:+1', 'sst2', 0.8, 0.5, 0.7), ('sst2:-1', 'sst2', NAN, 0.5, NAN)],
+                weights=str,
+                task=str,
+                accuracy=float,
+                base_accuracy=float,
+                mse=float,
+            )
+            f['/neighbours/sizes'] = np.array([8, 16, 32])
+            f['/neighbours/accuracy'] = np.array([0.6, 0.65, NAN])
+            attributes(f, '/neighbours', global_accuracy=0.7)
+
+
+class Reader(html.parser.HTMLParser):
+    """Checks that elements close in order and collects the text and what a browser would fetch."""
+
+    VOID = {'meta', 'br', 'img', 'link', 'hr', 'input'}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.wrong, self.fetched, self.text, self.names, self.tags = [], [], [], [], [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == 'id':
+                self.names.append(value)
+            if name in (
+                'src',
+                'srcset',
+                'href',
+                'xlink:href',
+                'data',
+                'poster',
+                'action',
+            ) and not value.startswith(('#', 'data:')):
+                self.fetched.append(value)
+            if name == 'style' and re.search(r'url\((?!#)', value):
+                self.fetched.append(value)
+            if name.startswith('on'):
+                self.fetched.append(name)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if 'style' not in self.open:
+            self.text.append(data)
+        elif '@import' in data or re.search(r'url\(|//', data):
+            self.fetched.append('style')
+
+
+def look(name, folder, expected, words=(), absent=()):
+    """The folder holds exactly the expected pictures, none blank, and a page as it should be."""
+    there = sorted(os.listdir(folder))
+    check(
+        f'{name}: the pictures',
+        there == sorted([f'{p}.{e}' for p in expected for e in ('png', 'svg')] + ['report.html']),
+        there,
+    )
+    for file in there:
+        path = os.path.join(folder, file)
+        if file.endswith('.png'):
+            pixels = matplotlib.image.imread(path)[:, :, :3]
+            check(
+                f'{name}: {file} is not blank',
+                pixels.shape[1] >= 600
+                and pixels.std() > 0.02
+                and len(np.unique(pixels @ [1, 300, 90000])) > 20,
+                pixels.shape,
+            )
+            edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+            check(f'{name}: {file} has nothing cut at its edge', (edge > 0.99).all())
+        if file.endswith('.svg'):
+            check(f'{name}: {file} is XML', tree.parse(path).getroot().tag.endswith('svg'))
+    page = open(os.path.join(folder, 'report.html'), encoding='utf-8').read()
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    text = ' '.join(''.join(reader.text).split())
+    check(
+        f'{name}: the page closes what it opens',
+        not reader.wrong and not reader.open,
+        (reader.wrong, reader.open),
+    )
+    check(f'{name}: the page fetches nothing', not reader.fetched, reader.fetched)
+    check(
+        f'{name}: no name twice',
+        len(set(reader.names)) == len(reader.names),
+        [x for x in reader.names if reader.names.count(x) > 1][:5],
+    )
+    check(
+        f'{name}: no script, no element of the file',
+        not reader.tags & {'script', 'b', 'link', 'iframe', 'flat', 'img'},
+        reader.tags,
+    )
+    check(f'{name}: made for phones', 'name="viewport"' in page)
+    check(f'{name}: one picture in the page for each file', page.count('<svg') == len(expected))
+    for word in words:
+        check(f'{name}: says {word}', word in text, text[:2000])
+    for word in absent:
+        check(f'{name}: does not say {word}', not re.search(rf'\b{word}\b', text), text[:2000])
+
+
+f = Folder()
+spectrum = ['spectrum']
+rates = spectrum + ['exponents', 'decay_by_size', 'stopping', 'alignment', 'functionals', 'learning_curve']
+full = rates + ['learning_curve_accuracy', 'task_cosines', 'task_arithmetic', 'neighbours']
+
+write(f.at('full.h5'))
+code, out, err = plot(f.at('full.h5'))
+check('full: status 0 and silence', code == 0 and err == '', f'{code} {err}')
+numbers = [
+    '0.612',
+    '[0.591, 0.635]',
+    '0.432',
+    '[0.399, 0.466]',
+    '1.512',
+    '[1.40, 1.62]',
+    'neo-mini',
+    'n = 96',
+    '<script>alert(1)</script>',
+    '7.25',
+    'vacuous',
+    '5 MiB',
+]
+look('full', f.at('full-plots'), full, numbers, absent=('nan', 'None'))
+check(
+    'full: nothing beside the folder',
+    not [x for x in os.listdir(f.path) if x.startswith('.')],
+    os.listdir(f.path),
+)
+before = {x: open(f.at('full-plots/' + x), 'rb').read() for x in os.listdir(f.at('full-plots'))}
+code, out, err = plot(f.at('full.h5'), '--output', f.at('new/again'))
+check(
+    'the same file gives the same bytes',
+    code == 0 and all(open(f.at('new/again/' + x), 'rb').read() == data for x, data in before.items()),
+    err,
+)
+
+with h5py.File(f.at('minimal.h5'), 'w') as h:
+    h.attrs['schema_version'] = 1
+    h['/kernel/gram'] = np.eye(5)
+    h['/spectrum/eigenvalues'] = np.ones(5)
+open(f.at('full-plots/mine.txt'), 'w').close()
+code, out, err = plot(f.at('minimal.h5'), '--output', f.at('full-plots'))
+check(
+    'into a folder that is there: a file of the user stays',
+    code == 0 and os.path.exists(f.at('full-plots/mine.txt')),
+    err,
+)
+os.remove(f.at('full-plots/mine.txt'))
+look(
+    'minimal: no picture of an earlier file is left',
+    f.at('full-plots'),
+    spectrum,
+    ['n = 5'],
+    absent=('When to stop', 'Learning', 'Tasks'),
+)
+
+for name, options, expected, words in (
+    ('no decay', dict(decay='none'), full, ['the spectrum is <flat>']),
+    ('exponential', dict(decay='exponential'), full, ['exponential (selected)']),
+    ('finite rank', dict(decay='finite_rank'), full, ['finite rank (selected)']),
+    ('T = 0', dict(stop=0.0), full, ['T = 0']),
+    ('T = inf', dict(stop=INF), full, ['T = ∞']),
+    ('no test set', dict(test=False), [p for p in full if p != 'learning_curve_accuracy'], []),
+    ('no tasks', dict(tasks=False), rates + ['learning_curve_accuracy'], []),
+    ('long names', dict(title='a-model-with-a-long-name-' * 8 + '$x$'), full, []),
+    ('n = 20000', dict(n=20000), full, ['n = 20 000']),
+):
+    write(f.at('case.h5'), **options)
+    code, out, err = plot(f.at('case.h5'), '--output', f.at(name))
+    check(f'{name}: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
+    if code == 0:
+        look(name, f.at(name), expected, words)
+
+# What the program itself writes.
+code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=64')
+check('run: status 0', code == 0, err)
+code, out, err = plot(f.at('out.h5'), '--output', f.at('real'))
+check('of the program: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
+check(
+    'of the program: spectrum, stopping and report',
+    {'spectrum.png', 'stopping.png', 'report.html'} <= set(os.listdir(f.at('real'))),
+)
+
+# Bad files and arguments.
+write(f.at('torn.h5'))
+size = os.path.getsize(f.at('torn.h5'))
+os.truncate(f.at('torn.h5'), size // 2)
+f.write('text.h5', 'not HDF5')
+f.write('empty.h5', '')
+with h5py.File(f.at('foreign.h5'), 'w') as h:
+    h['a'] = np.ones(3)
+f.write('file', '')
+os.mkdir(f.at('a-folder'))
+for name, arguments, status, word in (
+    ('missing', [f.at('none.h5')], 3, 'none.h5'),
+    ('torn', [f.at('torn.h5')], 3, 'torn.h5'),
+    ('no HDF5', [f.at('text.h5')], 3, 'text.h5'),
+    ('empty', [f.at('empty.h5')], 3, 'empty.h5'),
+    ('not tangram\'s', [f.at('foreign.h5')], 3, 'not an output file of tangram'),
+    ('a folder', [f.at('a-folder')], 3, 'a-folder'),
+    ('no argument', [], 2, 'FILE.h5'),
+    ('unknown option', [f.at('full.h5'), '--ouptut', 'x'], 2, '--ouptut'),
+    ('output is a file', [f.at('full.h5'), '--output', f.at('file')], 5, 'file'),
+):
+    listing = sorted(os.listdir(f.path))
+    code, out, err = plot(*arguments)
+    check(f'{name}: status {status}', code == status, f'{code} {err[-500:]}')
+    check(
+        f'{name}: one message that names it',
+        err.count('\n') == 1 and err.startswith('plot: error: ') and word in err,
+        err[-500:],
+    )
+    check(f'{name}: leaves nothing', sorted(os.listdir(f.path)) == listing, os.listdir(f.path))
+f.remove()
+finish()
