@@ -163,6 +163,12 @@ std::vector<Index> Hdf5File::shape(const std::string& path) const {
     return {dimensions.begin(), dimensions.end()};
 }
 
+bool Hdf5File::is_integer(const std::string& path) const {
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
+    return H5Tget_class(type) == H5T_INTEGER;
+}
+
 Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
                                      bool allocate) {
     remove(path);

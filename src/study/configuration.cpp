@@ -213,6 +213,22 @@ void only_zero(const std::string& key, double value) {
         refuse(fmt::format("{} = {} is not available in this version of tangram; leave it 0", key, value));
 }
 
+void check_rates(const Study& s) {
+    if (s.rates.noise) at_least("rates.noise", *s.rates.noise, 0);
+    if (s.rates.radius && !(*s.rates.radius > 0))
+        refuse(fmt::format("rates.radius = {} must be positive", *s.rates.radius));
+    double before = std::numeric_limits<double>::infinity();
+    for (const double alpha : s.rates.step_size) {
+        if (!(alpha > 0)) refuse(fmt::format("rates.step_size = {} must be positive", alpha));
+        if (alpha > before)
+            refuse(fmt::format("rates.step_size: {} follows {}; step sizes must not grow", alpha, before));
+        before = alpha;
+    }
+    at_least("rates.neighbours", static_cast<double>(s.rates.neighbours), 0);
+    for (const Index size : s.rates.sizes) at_least("rates.sizes", static_cast<double>(size), 2);
+    at_least("rates.repeats", static_cast<double>(s.rates.repeats), 1);
+}
+
 void check_values(const Study& s) {
     one_of("model.init", s.model.init, {"pretrained", "random", "mixed"});
     only("model.init", s.model.init, "pretrained");
@@ -245,23 +261,11 @@ void check_values(const Study& s) {
     only("kernel.groups", s.kernel.groups, "none");
     only_zero("spectrum.count", static_cast<double>(s.spectrum.count));
     at_least("spectrum.block", static_cast<double>(s.spectrum.block), 0);
-    if (s.rates.noise) at_least("rates.noise", *s.rates.noise, 0);
-    if (s.rates.radius && !(*s.rates.radius > 0))
-        refuse(fmt::format("rates.radius = {} must be positive", *s.rates.radius));
-    double before = std::numeric_limits<double>::infinity();
-    for (const double alpha : s.rates.step_size) {
-        if (!(alpha > 0)) refuse(fmt::format("rates.step_size = {} must be positive", alpha));
-        if (alpha > before)
-            refuse(fmt::format("rates.step_size: {} follows {}; step sizes must not grow", alpha, before));
-        before = alpha;
-    }
-    at_least("rates.neighbours", static_cast<double>(s.rates.neighbours), 0);
+    check_rates(s);
     if (s.rates.neighbours > 0 && s.data.test.empty())
         refuse("rates.neighbours needs data.test: the neighbours are those of the test examples");
-    for (const Index size : s.rates.sizes) at_least("rates.sizes", static_cast<double>(size), 2);
     only_zero("kernel.lora_alpha", s.kernel.lora_alpha);
     only("model.head_init", s.model.head_init, "random");
-    at_least("rates.repeats", static_cast<double>(s.rates.repeats), 1);
     at_least("output.checkpoint_minutes", s.output.checkpoint_minutes, 0);
 }
 
@@ -280,7 +284,11 @@ Study with_settings(toml::table table, const std::vector<std::string>& settings,
 
 }  // namespace
 
-Study default_study(const std::vector<std::string>& settings) { return with_settings({}, settings, "--set"); }
+Study default_study(const std::vector<std::string>& settings) {
+    const Study study = with_settings({}, settings, "--set");
+    check_rates(study);
+    return study;
+}
 
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings) {
     std::error_code code;

@@ -1,7 +1,7 @@
 #include "tangram/study/program.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <regex>
 
@@ -13,7 +13,10 @@ namespace tangram {
 namespace {
 
 struct Arguments {
-    std::string study, matrix, output, file, log_json, time_limit;
+    std::string study, output, file, log_json, time_limit;
+    ForeignKernel kernel;
+    std::optional<double> noise, radius;
+    std::string step_size;
     std::vector<std::string> settings;
     bool quiet = false;
 };
@@ -23,16 +26,19 @@ std::chrono::seconds parse_duration(const std::string& text) {
     static const std::regex form(R"((?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?)");
     std::smatch match;
     if (text.empty() || !std::regex_match(text, match, form))
-        throw Error(ExitStatus::study, fmt::format("--time-limit {}: write for example 1h50m, 45m or 90s", text));
+        throw Error(ExitStatus::study,
+                    fmt::format("--time-limit {}: write for example 1h50m, 45m or 90s", text));
     const auto part = [&](std::size_t i) { return match[i].matched ? std::stol(match[i]) : 0L; };
     return std::chrono::seconds(3600 * part(1) + 60 * part(2) + part(3));
 }
 
 void add_common_options(CLI::App& app, Arguments& arguments) {
-    app.add_option("--set", arguments.settings, "key=value: change a key of the study (repeatable)")->allow_extra_args(false);
+    app.add_option("--set", arguments.settings, "key=value: change a key of the study (repeatable)")
+        ->allow_extra_args(false);
     app.add_flag("--quiet", arguments.quiet, "say nothing but warnings and errors");
     app.add_option("--log-json", arguments.log_json, "also write every message as a JSON object per line");
-    app.add_option("--time-limit", arguments.time_limit, "stop after this long with a checkpoint, for example 1h50m");
+    app.add_option("--time-limit", arguments.time_limit,
+                   "stop after this long with a checkpoint, for example 1h50m");
 }
 
 }  // namespace
@@ -42,25 +48,48 @@ int run_program(int argc, char** argv) {
     const bool speaks = world.rank() == 0;
 
     Arguments arguments;
-    CLI::App app("tangram: the empirical neural tangent kernel of a pretrained transformer, its spectrum, and what it says "
-                 "about fine-tuning",
-                 "tangram");
+    CLI::App app(
+        "tangram: the empirical neural tangent kernel of a pretrained transformer, its spectrum, and what it "
+        "says "
+        "about fine-tuning",
+        "tangram");
     app.require_subcommand(0, 1);
     app.fallthrough();
-    app.set_version_flag("--version", [] { return library_versions().front() + " (" + git_revision() + ")"; });
+    app.set_version_flag("--version",
+                         [] { return library_versions().front() + " (" + git_revision() + ")"; });
     add_common_options(app, arguments);
     const auto study_command = [&](const char* command, const char* what) {
         CLI::App* const sub = app.add_subcommand(command, what);
         sub->add_option("STUDY", arguments.study, "study file (TOML)");
         return sub;
     };
-    CLI::App* const run = study_command("run", "gram, spectrum and rates in order; finished stages are skipped");
+    CLI::App* const run =
+        study_command("run", "gram, spectrum and rates in order; finished stages are skipped");
     CLI::App* const gram = study_command("gram", "data -> Jacobian blocks -> Gram matrix");
     CLI::App* const spectrum = study_command("spectrum", "eigenvalues, eigenvectors and their quality");
-    spectrum->add_option("--matrix", arguments.matrix, "FILE.h5:/path of any symmetric matrix, instead of a study");
+    spectrum->add_option("--matrix", arguments.kernel.matrix,
+                         "FILE.h5:/path of any symmetric matrix, instead of a study");
     spectrum->add_option("--output", arguments.output, "output file, with --matrix");
     CLI::App* const rates = study_command("rates", "decay, stopping step and error path");
-    for (CLI::App* const sub : {run, gram, rates}) sub->get_option("STUDY")->required();
+    rates->add_option("--eigenvalues", arguments.kernel.eigenvalues,
+                      "FILE.h5:/path of the eigenvalues of any Gram matrix, instead of a study");
+    rates->add_option("--samples", arguments.kernel.samples, "rows of that Gram matrix")
+        ->check(CLI::PositiveNumber);
+    rates->add_option("--matrix", arguments.kernel.matrix, "FILE.h5:/path of any Gram matrix, with --labels");
+    rates->add_option("--labels", arguments.kernel.labels,
+                      "FILE.h5:/path: integers are classes, other numbers targets");
+    rates->add_option("--outputs", arguments.kernel.outputs,
+                      "FILE.h5:/path of the initial outputs (default: zero)");
+    rates->add_option("--cross", arguments.kernel.cross, "FILE.h5:/path of the test x train Gram matrix");
+    rates->add_option("--test-labels", arguments.kernel.test_labels, "FILE.h5:/path, with --cross");
+    rates->add_option("--test-outputs", arguments.kernel.test_outputs,
+                      "FILE.h5:/path of the initial outputs, with --cross");
+    rates->add_option("--noise", arguments.noise, "sigma (default with --matrix: estimated)");
+    rates->add_option("--radius", arguments.radius,
+                      "RKHS norm bound (default: 1 with --eigenvalues, else estimated)");
+    rates->add_option("--step-size", arguments.step_size, "learning rate, or auto: 1/l_1");
+    rates->add_option("--output", arguments.output, "output file, with --eigenvalues or --matrix");
+    for (CLI::App* const sub : {run, gram}) sub->get_option("STUDY")->required();
     CLI::App* const inspect_command = app.add_subcommand("inspect", "one-screen summary of an output file");
     CLI::App* const verify_command = app.add_subcommand("verify", "recompute the checks of an output file");
     for (CLI::App* const sub : {inspect_command, verify_command})
@@ -69,7 +98,8 @@ int run_program(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
         if (e.get_exit_code() == 0) return speaks ? app.exit(e) : 0;
-        throw Error(ExitStatus::study, fmt::format("{}; `tangram --help` lists commands and options", e.what()));
+        throw Error(ExitStatus::study,
+                    fmt::format("{}; `tangram --help` lists commands and options", e.what()));
     }
 
     if (app.get_subcommands().empty())
@@ -77,7 +107,8 @@ int run_program(int argc, char** argv) {
 
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     std::optional<std::chrono::steady_clock::time_point> deadline;
-    if (!arguments.time_limit.empty()) deadline = std::chrono::steady_clock::now() + parse_duration(arguments.time_limit);
+    if (!arguments.time_limit.empty())
+        deadline = std::chrono::steady_clock::now() + parse_duration(arguments.time_limit);
     const StopFlag stop(deadline);
     const Session session{world, log, stop, now_text()};
 
@@ -91,24 +122,44 @@ int run_program(int argc, char** argv) {
         verify(arguments.file, session);
         return 0;
     }
-    if (app.got_subcommand(spectrum) && !arguments.matrix.empty()) {
+    if (app.got_subcommand(spectrum) && !arguments.kernel.matrix.empty()) {
         if (arguments.output.empty() || !arguments.study.empty())
             throw Error(ExitStatus::study, "spectrum --matrix needs --output OUT.h5 and no study");
         const Study study = collectively(world.get(), [&] { return default_study(arguments.settings); });
-        spectrum_of_matrix(arguments.matrix, arguments.output, study, session);
+        spectrum_of_matrix(arguments.kernel.matrix, arguments.output, study, session);
         return 0;
     }
+    if (app.got_subcommand(rates) &&
+        !(arguments.kernel.matrix.empty() && arguments.kernel.eigenvalues.empty())) {
+        if (arguments.output.empty() || !arguments.study.empty())
+            throw Error(ExitStatus::study,
+                        "rates --matrix and rates --eigenvalues need --output OUT.h5 and no study");
+        std::vector<std::string> settings = arguments.settings;
+        if (arguments.noise) settings.push_back(fmt::format("rates.noise={:.17g}", *arguments.noise));
+        if (arguments.radius) settings.push_back(fmt::format("rates.radius={:.17g}", *arguments.radius));
+        if (!arguments.step_size.empty()) settings.push_back("rates.step_size=" + arguments.step_size);
+        const Study study = collectively(world.get(), [&] { return default_study(settings); });
+        rates_of_kernel(arguments.kernel, arguments.output, study, session);
+        return 0;
+    }
+    if (arguments.study.empty() && app.got_subcommand(rates))
+        throw Error(ExitStatus::study,
+                    "rates needs a study file, --matrix with --labels, or --eigenvalues with --samples");
     if (arguments.study.empty())
-        throw Error(ExitStatus::study, "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
-    StudyRun study(collectively(world.get(),
-                                [&] {
-                                    Study read = read_study(arguments.study, arguments.settings);
-                                    if (app.got_subcommand(run) && !read.spectrum.vectors)
-                                        throw Error(ExitStatus::study, "`tangram run` ends with the rates, which need eigenvectors; set "
-                                                                       "spectrum.vectors = true or run `tangram gram` and `tangram spectrum`");
-                                    return read;
-                                }),
-                   session);
+        throw Error(ExitStatus::study,
+                    "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
+    StudyRun study(
+        collectively(world.get(),
+                     [&] {
+                         Study read = read_study(arguments.study, arguments.settings);
+                         if (app.got_subcommand(run) && !read.spectrum.vectors)
+                             throw Error(
+                                 ExitStatus::study,
+                                 "`tangram run` ends with the rates, which need eigenvectors; set "
+                                 "spectrum.vectors = true or run `tangram gram` and `tangram spectrum`");
+                         return read;
+                     }),
+        session);
     if (app.got_subcommand(run) || app.got_subcommand(gram)) study.gram();
     if (app.got_subcommand(run) || app.got_subcommand(spectrum)) study.spectrum();
     if (app.got_subcommand(run) || app.got_subcommand(rates)) study.rates();

@@ -164,52 +164,66 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     }
     r.exponents.push_back(from_source(r, squares, halves));
 
+    // Rates are those of the error above the labels' noise, which no learner gets under. How well its level
+    // sigma^2 is known: an estimate from N rows errs by sigma^2 sqrt(2/N), the noise of M test rows by
+    // sigma^2 sqrt(2/M).
     const double variance = r.noise * r.noise;
-    const std::string below =
-        fmt::format("not above sigma^2 = {:.4g} ({}) at every size", variance, r.noise_source);
-    const std::string excess =
-        fmt::format("of the error above sigma^2 = {:.4g} ({})", variance, r.noise_source);
-    const auto trusted = [&](Index size) { return 4 * size <= r.examples; };
-    const auto predicted = [&](double subtract) {
-        return curve_of(
-            curve,
-            [&, subtract](std::size_t s, std::size_t k) { return curve.predicted_ridge[s][k] - subtract; },
-            trusted);
+    const double estimated = r.noise_source == "given" ? 0 : 2 / static_cast<double>(r.rows);
+    const auto row = [&](const char* source, const Curve& errors, double relative_variance,
+                         const std::string& note, const std::optional<std::string>& flat) {
+        if (squares.empty()) return unknown_rate(source, "needs labels");
+        if (errors.sizes.size() < 3)
+            return unknown_rate(source, fmt::format("{} sizes are too few for a slope", errors.sizes.size()));
+        if (std::any_of(errors.values.begin(), errors.values.end(),
+                        [](double v) { return !std::isfinite(v); }))
+            return unknown_rate(source, "no error was found at every size");
+        if (flat) return unknown_rate(source, *flat);
+        const double doubt = 1.96 * variance * std::sqrt(relative_variance);
+        std::optional<Interval> result;
+        for (const double level : {variance, variance - doubt, variance + doubt}) {
+            Curve above = errors;
+            for (double& value : above.values) value -= level;
+            if (!std::all_of(above.values.begin(), above.values.end(), [](double v) { return v > 0; }))
+                return unknown_rate(
+                    source,
+                    fmt::format("the error is not above sigma^2 = {:.4g} +- {:.2g} ({}) at every size",
+                                variance, doubt, r.noise_source));
+            const Interval slope = power_law(above.sizes, above.values, static_cast<Index>(repeats));
+            if (!result) result = slope;
+            result->low = std::min(result->low, slope.low);
+            result->high = std::max(result->high, slope.high);
+        }
+        return RateExponent{
+            source, *result,
+            fmt::format("of the error above sigma^2 = {:.4g} +- {:.2g}, {}", variance, doubt, note)};
     };
-    const auto row = [&](const char* source, const Curve& values, const char* no_error,
-                         const std::string& too_low, const std::string& note,
-                         const std::optional<std::string>& flat) {
+    const auto whole_row = [&](const char* source, const Curve& errors,
+                               const std::optional<std::string>& flat) {
         if (squares.empty()) return unknown_rate(source, "needs labels");
         if (flat) return unknown_rate(source, *flat);
-        const bool measured =
-            std::none_of(values.values.begin(), values.values.end(), [](double v) { return std::isnan(v); });
-        return slope_of(source, values, repeats, measured ? too_low : no_error, note);
+        return slope_of(source, errors, repeats, "no error was found at every size",
+                        "of the whole error, noise included");
     };
-    const char* const unobserved = "no error was observed at every size";
-    r.exponents.push_back(row("eigenlearning", predicted(variance), unobserved, below,
-                              excess + ", ridge at its GCV choice, n up to N/4", std::nullopt));
 
-    const auto observable = [&](Index size) {
-        return curve.observed_on == "test set" || size <= r.examples / 2;
-    };
-    const auto observed = [&](double subtract, auto score) {
+    const Curve predicted = curve_of(
+        curve, [&](std::size_t s, std::size_t k) { return curve.predicted_ridge[s][k]; },
+        [&](Index size) { return 4 * size <= r.examples; });
+    const auto observed = [&](auto score) {
         return curve_of(
-            curve,
-            [&, subtract](std::size_t s, std::size_t k) { return score(curve.results[s][k]).mse - subtract; },
-            observable);
+            curve, [&](std::size_t s, std::size_t k) { return score(curve.results[s][k]).mse; },
+            [&](Index size) { return curve.observed_on == on_test_set || size <= r.examples / 2; });
     };
-    const auto at_stop = [](const SubsetResult& s) { return s.at_stop; };
-    const auto at_best = [](const SubsetResult& s) { return s.at_best; };
-    const Curve raw = observed(0, at_stop), raw_best = observed(0, at_best);
-    const auto flat = does_not_fall(raw, repeats), flat_best = does_not_fall(raw_best, repeats);
-    r.exponents.push_back(row("observed", observed(variance, at_stop), unobserved, below,
-                              excess + ", gradient descent at T", flat));
-    r.exponents.push_back(row("observed_best", observed(variance, at_best), unobserved, below,
-                              excess + ", gradient descent at its best step", flat_best));
-    r.exponents.push_back(row("eigenlearning_mse", predicted(0), unobserved, below,
-                              "of the whole error, noise included", std::nullopt));
+    const Curve at_stop = observed([](const SubsetResult& s) { return s.at_stop; });
+    const Curve at_best = observed([](const SubsetResult& s) { return s.at_best; });
+    const auto flat = does_not_fall(at_stop, repeats), flat_best = does_not_fall(at_best, repeats);
+    const double on_test = estimated + 2.0 / static_cast<double>(std::max<Index>(1, curve.test_examples));
     r.exponents.push_back(
-        row("observed_mse", raw, unobserved, below, "of the whole error, noise included", flat));
+        row("eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/4", std::nullopt));
+    r.exponents.push_back(row("observed", at_stop, on_test, "gradient descent at T", flat));
+    r.exponents.push_back(
+        row("observed_best", at_best, on_test, "gradient descent at its best step", flat_best));
+    r.exponents.push_back(whole_row("eigenlearning_mse", predicted, std::nullopt));
+    r.exponents.push_back(whole_row("observed_mse", at_stop, flat));
 
     std::string words;
     RateExponent seen = unknown_rate("observed", "");

@@ -202,7 +202,7 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
         }
         const Targets& judged = input.test ? *input.test : *input.train;
         curve.base_rate = base_rate(judged);
-        curve.observed_on = input.test ? "test set" : "the other half of the examples";
+        curve.observed_on = input.test ? on_test_set : on_other_half;
         curve.test_examples = input.test ? input.test->examples() : r.examples - half;
         const std::vector<double> power = power_of(*regression);
         for (std::size_t s = 0; s < curve.sizes.size(); ++s) {

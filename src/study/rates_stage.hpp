@@ -39,6 +39,9 @@ struct RatesOptions {
 };
 RatesOptions rates_options(const Study& study);
 
+inline constexpr const char* on_test_set = "the test set";
+inline constexpr const char* on_other_half = "the other half of the examples";
+
 /// The learning curve: sizes x repeats. At the whole sample all repeats are equal.
 struct LearningCurve {
     std::vector<Index> sizes;
@@ -48,7 +51,7 @@ struct LearningCurve {
     std::vector<std::vector<double>> predicted_ridge, predicted_descent;
     double base_rate = 0;
     Index test_examples = 0;
-    std::string observed_on;  ///< "test set", "the other half of the examples"
+    std::string observed_on;  ///< on_test_set or on_other_half
 };
 
 struct Functionals {

@@ -10,6 +10,7 @@
 #include "checkpoint.hpp"
 #include "provenance.hpp"
 #include "rates_stage.hpp"
+#include "spectrum_file.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/files/hash.hpp"
 #include "tangram/files/json.hpp"
@@ -58,28 +59,6 @@ void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
     file.write(at + "rows", data.rows);
 }
 
-/// /spectrum and its attributes; the eigenvectors' space is made, they follow.
-void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& quality,
-                    const std::string& inputs, double seconds) {
-    const Index n = std::ssize(pairs.values);
-    file.remove("/spectrum");
-    file.write("/spectrum/eigenvalues", pairs.values);
-    if (pairs.vectors) file.create_matrix("/spectrum/eigenvectors", n, n);
-    const std::string at = "/spectrum/quality";
-    file.set_attribute(at, "solver", name(pairs.solver));
-    file.set_attribute(at, "solver_reason", pairs.reason);
-    file.set_attribute(at, "noise_floor", quality.noise_floor);
-    // Without eigenvectors there is no residual to speak of: NaN says "not computed".
-    const double absent = std::numeric_limits<double>::quiet_NaN();
-    file.set_attribute(at, "residual_max", quality.residual_max.value_or(absent));
-    file.set_attribute(at, "orthogonality_max", quality.orthogonality_max.value_or(absent));
-    file.set_attribute(at, "trace_error", quality.trace_error);
-    file.set_attribute(at, "frobenius_error", quality.frobenius_error);
-    file.set_attribute(at, "negative", quality.negative);
-    file.set_attribute(at, "seconds", seconds);
-    file.set_attribute("/spectrum", "inputs", inputs);
-}
-
 /// What of the options the rates depend on.
 std::string text_of(const RatesOptions& options) {
     const auto number = [](const std::optional<double>& value) {
@@ -89,18 +68,6 @@ std::string text_of(const RatesOptions& options) {
                                    options.center, options.repeats, options.neighbours, options.seed);
     for (const double alpha : options.step_sizes) text += fmt::format(" {:.17g}", alpha);
     for (const Index size : options.sizes) text += fmt::format(" n{}", size);
-    return text;
-}
-
-std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds) {
-    std::string text = fmt::format(
-        "spectrum: {} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "
-        "{} negative; trace error {:.1e}",
-        pairs.values.size(), name(pairs.solver), duration_text(seconds), pairs.values.front(),
-        pairs.values.back(), quality.noise_floor, quality.negative, quality.trace_error);
-    if (quality.residual_max)
-        text += fmt::format(", residual {:.1e}, orthogonality {:.1e}", *quality.residual_max,
-                            *quality.orthogonality_max);
     return text;
 }
 

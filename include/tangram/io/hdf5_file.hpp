@@ -44,6 +44,8 @@ class Hdf5File {
     /// written before close(), never later: remove and write in one go.
     void remove(const std::string& path);
     std::vector<Index> shape(const std::string& path) const;
+    /// Whether a data set holds integers.
+    bool is_integer(const std::string& path) const;
 
     /// Contiguous data sets in place of what is there. An empty shape means one dimension; else its product must be the
     /// number of values, row-major.

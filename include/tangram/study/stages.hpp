@@ -12,9 +12,9 @@ namespace tangram {
 
 inline constexpr Index schema_version = 1;
 
-/// The stages of a study, in order: each reads what the one before it left in memory or in the output file, skips what
-/// is already there and made from the same inputs, and adds its groups to the file (written aside and renamed). All
-/// members are collective over the session's ranks and throw Error on every rank or none.
+/// The stages of a study, in order: each reads what the one before it left in memory or in the output file,
+/// skips what is already there and made from the same inputs, and adds its groups to the file (written aside
+/// and renamed). All members are collective over the session's ranks and throw Error on every rank or none.
 class StudyRun {
   public:
     /// Takes the output's lock.
@@ -37,11 +37,27 @@ class StudyRun {
 void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& output, const Study& study,
                         const Session& session);
 
+/// Where somebody else's numbers stand, each "F.h5:/path"; empty: not given.
+struct ForeignKernel {
+    std::string eigenvalues;  ///< of G, any order; alone, with `samples` and rates.noise
+    std::string matrix;       ///< N x N Gram matrix; with labels
+    std::string labels;       ///< N or N x o numbers: targets; integers in one dimension: classes 0 .. C-1
+    std::string outputs;      ///< f_0, shaped as the targets; zero where not given
+    std::string cross, test_labels, test_outputs;  ///< M x N, and as labels and outputs
+    Index samples = 0;                             ///< rows of the kernel that the eigenvalues are of
+};
+
+/// Rates of somebody else's eigenvalues or Gram matrix into a new output file; the study gives [rates] and
+/// [spectrum]. Collective. @throws Error on every rank: study for what is missing or does not fit together,
+/// input for files
+void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& output, const Study& study,
+                     const Session& session);
+
 /// A one-screen summary of an output file on standard output. Local; the first rank.
 void inspect(const std::filesystem::path& file, Log& log);
 
-/// Recomputes the checks of an output file: symmetry, finiteness, trace, residual, orthogonality, order, provenance.
-/// Collective. @throws Error(numerical) that names every check that failed
+/// Recomputes the checks of an output file: symmetry, finiteness, trace, residual, orthogonality, order,
+/// provenance. Collective. @throws Error(numerical) that names every check that failed
 void verify(const std::filesystem::path& file, const Session& session);
 
 }  // namespace tangram

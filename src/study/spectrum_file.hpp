@@ -1,0 +1,15 @@
+#pragma once
+#include <string>
+
+#include "tangram/io/hdf5_file.hpp"
+#include "tangram/spectrum/quality.hpp"
+
+namespace tangram {
+
+/// /spectrum and its attributes; the eigenvectors' space is made, they follow. Local; the first rank.
+/// @param inputs  fingerprint of what it is made from
+void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& quality,
+                    const std::string& inputs, double seconds);
+std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds);
+
+}  // namespace tangram
