@@ -36,15 +36,16 @@ void tile_product(const Real* left, const Real* right, Index depth, Real* produc
     gemm('T', 'N', n, n, k, left, k, right, k, product, n);
 }
 
-/// The slices that are added one after the other: [first, last) of the storage of one selected parameter, and one
-/// component of the kernel's output.
+/// The slices that are added one after the other: [first, last) of the storage of one selected parameter, and
+/// one component of the kernel's output.
 struct Unit {
     std::size_t selected;
     Index component, first, last;
     bool ends_parameter;
 };
 
-std::vector<Unit> units_of(const Program& program, const std::vector<ParameterId>& parameters, Index components) {
+std::vector<Unit> units_of(const Program& program, const std::vector<ParameterId>& parameters,
+                           Index components) {
     std::vector<Unit> units;
     for (std::size_t s = 0; s < parameters.size(); ++s) {
         const Index size = program.parameters()[parameters[s]].size();
@@ -64,8 +65,9 @@ class Rows {
     /// @param first_owner  the round-robin over ranks goes on from here
     Rows(const KernelInputs<Real>& inputs, const DataSet& data, Index first_owner, const ProcessGrid& grid,
          bool columns_too)
-        : output_(shape(inputs.output, inputs.network.labels())),
-          layout_{data.examples() * output_.rows_per_example, tile_rows, 1},
+        : row_offsets_(kernel_rows(data, inputs.outputs)),
+          components_(inputs.outputs.components()),
+          layout_{row_offsets_.back(), tile_rows, 1},
           first_owner_(first_owner),
           grid_(&grid),
           columns_too_(columns_too) {
@@ -75,8 +77,8 @@ class Rows {
                 for (Index row = t * tile_rows; row < end_of(t); ++row) examples.insert(example_of(row));
         Index position = 0;
         for (const Index example : examples) position_[example] = position++;
-        factors_.emplace(inputs.network, data, std::vector<Index>(examples.begin(), examples.end()), inputs.output,
-                         inputs.parameters);
+        factors_.emplace(inputs.network, data, std::vector<Index>(examples.begin(), examples.end()),
+                         inputs.outputs, inputs.parameters);
         tile_at_.assign(static_cast<std::size_t>(tiles()), nullptr);
         for (Index t = 0; t < tiles(); ++t)
             if (owner(t) == grid.comm().rank() || needs(t, grid.row(), grid.column())) ++kept_;
@@ -126,7 +128,8 @@ class Rows {
             for (Index row = t * tile_rows; row < end_of(t); ++row) {
                 const Real* const g = tile(t) + (row - t * tile_rows) * depth;
                 double sum = 0;
-                for (Index i = 0; i < depth; ++i) sum += static_cast<double>(g[i]) * static_cast<double>(g[i]);
+                for (Index i = 0; i < depth; ++i)
+                    sum += static_cast<double>(g[i]) * static_cast<double>(g[i]);
                 diagonal[static_cast<std::size_t>(row)] += sum;
             }
         }
@@ -134,10 +137,10 @@ class Rows {
 
     /// examples x C on every rank, from the ranks that hold them. Collective.
     std::vector<double> outputs(Index labels) const {
-        std::vector<double> all(static_cast<std::size_t>(count() / output_.rows_per_example * labels), 0.0);
+        std::vector<double> all((row_offsets_.size() - 1) * static_cast<std::size_t>(labels), 0.0);
         const int me = grid_->comm().rank();
         for (const auto& [example, position] : position_)
-            if (owner(example * output_.rows_per_example / tile_rows) == me)
+            if (owner(row_offsets_[static_cast<std::size_t>(example)] / tile_rows) == me)
                 std::copy_n(factors_->logits().begin() + position * labels, labels,
                             all.begin() + example * labels);
         sum_over_ranks(grid_->comm().get(), all);
@@ -145,20 +148,25 @@ class Rows {
     }
 
   private:
-    Index example_of(Index row) const { return row / output_.rows_per_example; }
+    Index example_of(Index row) const {
+        return std::upper_bound(row_offsets_.begin(), row_offsets_.end(), row) - row_offsets_.begin() - 1;
+    }
     bool needs(Index tile, int grid_row, int grid_column) const {
         return tile % grid_->rows() == grid_row || (columns_too_ && tile % grid_->columns() == grid_column);
     }
     void multiply_out(Index t, ParameterId parameter, const Unit& unit, Real* out) const {
         const Index depth = unit.last - unit.first;
         for (Index row = t * tile_rows; row < end_of(t); ++row, out += depth) {
-            const Index pass = row % output_.rows_per_example * output_.components + unit.component;
-            factors_->multiply_out(parameter, unit.first, unit.last, position_.at(example_of(row)), pass, out);
+            const Index example = example_of(row);
+            const Index pass =
+                (row - row_offsets_[static_cast<std::size_t>(example)]) * components_ + unit.component;
+            factors_->multiply_out(parameter, unit.first, unit.last, position_.at(example), pass, out);
         }
         std::fill(out, out + ((t + 1) * tile_rows - end_of(t)) * depth, Real(0));
     }
 
-    OutputShape output_;
+    std::vector<Index> row_offsets_;
+    Index components_;
     BlockCyclic layout_;
     Index first_owner_;
     const ProcessGrid* grid_;
@@ -172,8 +180,8 @@ class Rows {
 
 /// matrix(I, J) += left tile I times right tile J, for the tiles of this rank that `computed` names.
 template <class Real>
-void add_products(const Rows<Real>& left, const Rows<Real>& right, bool (*computed)(Index, Index), Index depth,
-                  DistributedMatrix& matrix, std::vector<Real>& product) {
+void add_products(const Rows<Real>& left, const Rows<Real>& right, bool (*computed)(Index, Index),
+                  Index depth, DistributedMatrix& matrix, std::vector<Real>& product) {
     product.resize(static_cast<std::size_t>(tile_rows * tile_rows));
     const ProcessGrid& grid = matrix.grid();
     for (Index J = grid.column(); J < right.tiles(); J += grid.columns())
@@ -214,7 +222,8 @@ void complete(DistributedMatrix& gram) {
         if (gram.row_layout().owner(column) != gram.grid().row()) continue;
         const Index end = std::min(gram.rows(), (tile + 1) * tile_rows);
         for (Index row = column + 1; row < end; ++row)
-            gram.data()[gram.row_layout().to_local(column) + gram.column_layout().to_local(row) * gram.lld()] =
+            gram.data()[gram.row_layout().to_local(column) +
+                        gram.column_layout().to_local(row) * gram.lld()] =
                 gram.data()[gram.row_layout().to_local(row) + j * gram.lld()];
     }
 }
@@ -225,7 +234,15 @@ bool is_computed(Index tile_row, Index tile_column) {
     return tile_row >= tile_column ? (tile_row + tile_column) % 2 == 0 : (tile_row + tile_column) % 2 == 1;
 }
 
-KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows, std::size_t parameters) {
+std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs) {
+    std::vector<Index> offsets{0};
+    for (Index e = 0; e < data.examples(); ++e)
+        offsets.push_back(offsets.back() + outputs.shape(data.task(e)).rows_per_example);
+    return offsets;
+}
+
+KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows,
+                              std::size_t parameters) {
     KernelMatrices matrices{DistributedMatrix(grid, train_rows, train_rows, tile_rows), std::nullopt,
                             std::vector<double>(static_cast<std::size_t>(test_rows), 0.0),
                             std::vector<double>(parameters, 0.0)};
@@ -239,14 +256,14 @@ NetworkOutputs assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     const ProcessGrid& grid = matrices.gram.grid();
     const MPI_Comm comm = grid.comm().get();
     const Program& program = inputs.network.program();
-    const Index components = shape(inputs.output, inputs.network.labels()).components;
+    const Index components = inputs.outputs.components();
     const std::vector<Unit> units = units_of(program, inputs.parameters, components);
 
     Rows<Real> train = collectively(comm, [&] { return Rows<Real>(inputs, inputs.train, 0, grid, true); });
     std::optional<Rows<Real>> test;
     if (inputs.test != nullptr)
-        test.emplace(collectively(
-            comm, [&] { return Rows<Real>(inputs, *inputs.test, train.tiles(), grid, false); }));
+        test.emplace(
+            collectively(comm, [&] { return Rows<Real>(inputs, *inputs.test, train.tiles(), grid, false); }));
     NetworkOutputs outputs{train.outputs(inputs.network.labels()), {}};
     if (test) outputs.test = test->outputs(inputs.network.labels());
 
@@ -264,8 +281,8 @@ NetworkOutputs assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         requests.clear();
         train.exchange(parameter, unit, 0, requests);
         if (test) test->exchange(parameter, unit, 1, requests);
-        TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages of a slice"), requests.data(),
-                                MPI_STATUSES_IGNORE));
+        TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(requests), "number of messages of a slice"),
+                                requests.data(), MPI_STATUSES_IGNORE));
 
         add_products(train, train, is_computed, depth, matrices.gram, product);
         if (test) {
@@ -285,10 +302,11 @@ NetworkOutputs assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         const std::vector<double> squares = diagonal(matrices.gram);
         for (std::size_t row = 0; row < squares.size(); ++row)
             if (!std::isfinite(squares[row]))
-                throw Error(ExitStatus::numerical,
-                            fmt::format("row {} of the Gram matrix is not finite: the squared gradient exceeds the "
-                                        "range of float32; use precision = \"double\"",
-                                        row));
+                throw Error(
+                    ExitStatus::numerical,
+                    fmt::format("row {} of the Gram matrix is not finite: the squared gradient exceeds the "
+                                "range of float32; use precision = \"double\"",
+                                row));
     }
     sum_over_ranks(comm, matrices.test_diagonal);
     return outputs;
@@ -302,7 +320,9 @@ template NetworkOutputs assemble<double>(const KernelInputs<double>&, KernelMatr
 template <class Real>
 bool tile_product_is_position_independent() {
     constexpr Index depth = arithmetic::product_depth;
-    const auto entry = [](Index i) { return static_cast<Real>(std::sin(1.0 + 0.37 * static_cast<double>(i))); };
+    const auto entry = [](Index i) {
+        return static_cast<Real>(std::sin(1.0 + 0.37 * static_cast<double>(i)));
+    };
     std::vector<Real> equal(static_cast<std::size_t>(tile_rows * depth)), mixed(equal.size()),
         product(static_cast<std::size_t>(tile_rows * tile_rows));
     for (Index i = 0; i < std::ssize(equal); ++i) {

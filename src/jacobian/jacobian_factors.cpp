@@ -12,10 +12,11 @@ namespace tangram {
 
 namespace {
 
-/// out[0 .. width) of R consecutive gradient rows o: sum_t delta[t][o] input[t][c .. c + width), t ascending. R rows
-/// and a fixed width keep the running sums in registers.
+/// out[0 .. width) of R consecutive gradient rows o: sum_t delta[t][o] input[t][c .. c + width), t ascending.
+/// R rows and a fixed width keep the running sums in registers.
 template <int R, Index width, class Real>
-void outer_block(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Real* out, Index stride) {
+void outer_block(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Real* out,
+                 Index stride) {
     Real sums[R][width] = {};
     for (Index t = 0; t < tokens; ++t)
         for (int r = 0; r < R; ++r)
@@ -26,8 +27,8 @@ void outer_block(const Real* delta, Index d_out, const Real* input, Index d_in, 
 
 /// The same for columns [c, end) of R rows, block by block.
 template <int R, class Real>
-void outer_rows(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index c, Index end,
-                Real* out, Index stride) {
+void outer_rows(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index c,
+                Index end, Real* out, Index stride) {
     constexpr Index wide = 32, narrow = 4;
     for (; c + wide <= end; c += wide, out += wide)
         outer_block<R, wide>(delta, d_out, input + c, d_in, tokens, out, stride);
@@ -36,10 +37,11 @@ void outer_rows(const Real* delta, Index d_out, const Real* input, Index d_in, I
     for (; c < end; ++c, ++out) outer_block<R, 1>(delta, d_out, input + c, d_in, tokens, out, stride);
 }
 
-/// Adds nothing, overwrites: entries [first, last) of the d_out x d_in matrix sum_t delta_t input_t^T, row-major.
+/// Adds nothing, overwrites: entries [first, last) of the d_out x d_in matrix sum_t delta_t input_t^T,
+/// row-major.
 template <class Real>
-void outer_slice(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index first, Index last,
-                 Real* out) {
+void outer_slice(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index first,
+                 Index last, Real* out) {
     constexpr int rows = 4;
     Index at = first;
     while (at < last) {
@@ -65,21 +67,21 @@ void add_row(const Real* row, Index at, Index width, Real coefficient, Index fir
 }  // namespace
 
 template <class Real>
-JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& data, std::vector<Index> examples,
-                                       KernelOutput output, std::vector<ParameterId> selected)
+JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& data,
+                                       std::vector<Index> examples, KernelOutputs outputs,
+                                       std::vector<ParameterId> selected)
     : data_(&data),
       program_(&network.program()),
       label_ids_(network.label_ids().begin(), network.label_ids().end()),
       examples_(std::move(examples)),
       selected_(std::move(selected)),
       factors_(factors_of(network.program())),
-      output_(output),
-      shape_(shape(output, network.labels())) {
+      outputs_(std::move(outputs)) {
     token_offsets_.push_back(0);
     for (const Index example : examples_)
         token_offsets_.push_back(token_offsets_.back() + std::ssize(data.tokens(example)));
     const auto count = std::ssize(examples_);
-    const auto passes = static_cast<std::size_t>(shape_.passes());
+    const auto passes = static_cast<std::size_t>(outputs_.passes());
 
     const auto make = [&](Stored& stored, Value value) {
         if (stored.kept) return;
@@ -129,11 +131,12 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
                                         example, data.rows[static_cast<std::size_t>(example)]));
             }
         }
-        for (Index pass = 0; pass < shape_.passes(); ++pass) {
+        for (Index pass = 0; pass < outputs_.passes(); ++pass) {
             seeds.resize(logits.size());
             for (std::size_t i = 0; i < seeds.size(); ++i)
                 seeds[i] = static_cast<Real>(
-                    seed(output_, network.labels(), pass, static_cast<Index>(i % labels)));
+                    outputs_.seed(data.task(examples_[static_cast<std::size_t>(first) + i / labels]), pass,
+                                  static_cast<Index>(i % labels)));
             network.backward(seeds);
             for (Index i = first; i < last; ++i) append(network, i - first, pass);
             for (const ParameterId p : selected_)
@@ -161,14 +164,16 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
 }
 
 template <class Real>
-void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index example, ParameterId parameter) const {
+void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index example,
+                                         ParameterId parameter) const {
     if (std::all_of(entries.begin(), entries.end(), [](Real x) { return std::isfinite(x); })) return;
     const Index in_data = examples_[static_cast<std::size_t>(example)];
-    throw Error(ExitStatus::numerical,
-                fmt::format("the gradient of {} for example {} (source row {}) is not finite; try precision = "
-                            "\"double\" or leave the tensor out with kernel.parameters",
-                            program_->parameters()[parameter].name, in_data,
-                            data_->rows[static_cast<std::size_t>(in_data)]));
+    throw Error(
+        ExitStatus::numerical,
+        fmt::format("the gradient of {} for example {} (source row {}) is not finite; try precision = "
+                    "\"double\" or leave the tensor out with kernel.parameters",
+                    program_->parameters()[parameter].name, in_data,
+                    data_->rows[static_cast<std::size_t>(in_data)]));
 }
 
 /// Copies the rows of one example of the block that went through last behind those stored.
@@ -187,7 +192,8 @@ void JacobianFactors<Real>::append(Network<Real>& network, Index in_block, Index
 }
 
 template <class Real>
-typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const Stored& stored, Index example) const {
+typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const Stored& stored,
+                                                                          Index example) const {
     const auto e = static_cast<std::size_t>(example);
     const bool tokens = stored.rows == RowSet::tokens;
     const Index first = tokens ? token_offsets_[e] : example;
@@ -196,8 +202,8 @@ typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const 
 }
 
 template <class Real>
-void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Index last, Index example, Index pass,
-                                         Real* out) const {
+void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Index last, Index example,
+                                         Index pass, Real* out) const {
     const auto p = static_cast<std::size_t>(pass);
     bool written = false;
     const auto start_from_zero = [&] {
@@ -228,10 +234,10 @@ void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Ind
                 const Stored& delta = deltas_[p][factor.delta.id];
                 const StoredRows rows = rows_of(delta, example);
                 for (Index t = 0; t < rows.count; ++t) {
-                    const Index row = factor.kind == Factor::Kind::token_rows
-                                          ? tokens[static_cast<std::size_t>(t)]
-                                          : t;
-                    add_row(rows.first + t * delta.width, row * delta.width, delta.width, Real(1), first, last, out);
+                    const Index row =
+                        factor.kind == Factor::Kind::token_rows ? tokens[static_cast<std::size_t>(t)] : t;
+                    add_row(rows.first + t * delta.width, row * delta.width, delta.width, Real(1), first,
+                            last, out);
                 }
                 break;
             }
@@ -240,7 +246,9 @@ void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Ind
                 const Stored& input = inputs_[factor.input.id];
                 const StoredRows rows = rows_of(input, example);
                 for (std::size_t c = 0; c < label_ids_.size(); ++c) {
-                    const double coefficient = seed(output_, std::ssize(label_ids_), pass, static_cast<Index>(c));
+                    const double coefficient =
+                        outputs_.seed(data_->task(examples_[static_cast<std::size_t>(example)]), pass,
+                                      static_cast<Index>(c));
                     if (coefficient != 0.0)
                         add_row(rows.first, label_ids_[c] * input.width, input.width,
                                 static_cast<Real>(coefficient), first, last, out);

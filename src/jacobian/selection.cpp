@@ -21,15 +21,17 @@ std::vector<ParameterId> select_parameters(const Program& program, const std::ve
         if (!any) {
             std::vector<std::string> names{"all", "attention", "mlp", "norm", "embedding", "head"};
             for (const Parameter& parameter : parameters) names.push_back(parameter.name);
-            throw Error(ExitStatus::study,
-                        fmt::format("kernel.parameters: \"{}\" selects no tensor of this model; nearest is \"{}\"",
-                                    pattern, nearest(pattern, names)));
+            throw Error(
+                ExitStatus::study,
+                fmt::format("kernel.parameters: \"{}\" selects no tensor of this model; nearest is \"{}\"",
+                            pattern, nearest(pattern, names)));
         }
     }
     std::vector<ParameterId> ids;
     for (ParameterId p = 0; p < parameters.size(); ++p)
         if (selected[p]) ids.push_back(p);
-    if (ids.empty()) throw Error(ExitStatus::study, "kernel.parameters is empty; name at least one pattern or \"all\"");
+    if (ids.empty())
+        throw Error(ExitStatus::study, "kernel.parameters is empty; name at least one pattern or \"all\"");
     return ids;
 }
 

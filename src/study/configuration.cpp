@@ -29,6 +29,22 @@ struct NumbersOrAuto {
     std::vector<double>& values;
 };
 
+/// The keys of [data], which those of a task are too.
+template <class Visit>
+void for_each_data_key(const std::string& prefix, Study::Data& data, Visit&& visit) {
+    visit(prefix + "train", data.train);
+    visit(prefix + "test", data.test);
+    visit(prefix + "text", data.text);
+    visit(prefix + "label", data.label);
+    visit(prefix + "labels", data.labels);
+    visit(prefix + "template", data.tmpl);
+    visit(prefix + "label_words", data.label_words);
+    visit(prefix + "max_length", data.max_length);
+    visit(prefix + "samples", data.samples);
+    visit(prefix + "test_samples", data.test_samples);
+    visit(prefix + "seed", data.seed);
+}
+
 /// Every key of the contract with the place where its value stands: reading, writing and suggesting go
 /// through here.
 template <class Visit>
@@ -38,17 +54,7 @@ void for_each_key(Study& s, Visit&& visit) {
     visit("model.head", s.model.head);
     visit("model.head_init", s.model.head_init);
     visit("model.seed", s.model.seed);
-    visit("data.train", s.data.train);
-    visit("data.test", s.data.test);
-    visit("data.text", s.data.text);
-    visit("data.label", s.data.label);
-    visit("data.labels", s.data.labels);
-    visit("data.template", s.data.tmpl);
-    visit("data.label_words", s.data.label_words);
-    visit("data.max_length", s.data.max_length);
-    visit("data.samples", s.data.samples);
-    visit("data.test_samples", s.data.test_samples);
-    visit("data.seed", s.data.seed);
+    for_each_data_key("data.", s.data, visit);
     visit("kernel.parameters", StringOrList{s.kernel.parameters});
     visit("kernel.lora_rank", s.kernel.lora_rank);
     visit("kernel.lora_alpha", s.kernel.lora_alpha);
@@ -168,15 +174,32 @@ void apply_setting(toml::table& table, const std::string& setting) {
     table[section].as_table()->insert_or_assign(key.substr(dot + 1), *value.get("value"));
 }
 
+void check_known_tasks(const toml::node& node, const std::string& file) {
+    if (!node.is_array_of_tables())
+        refuse(fmt::format("{}: write every task as [[tasks]] with a name", file));
+    Study::Data data;
+    std::vector<std::string> known{"tasks.name"};
+    for_each_data_key("tasks.", data, [&](const std::string& key, auto&&) { known.push_back(key); });
+    for (const toml::node& task : *node.as_array())
+        for (const auto& [key, value] : *task.as_table()) {
+            const std::string full = "tasks." + std::string(key.str());
+            if (std::find(known.begin(), known.end(), full) == known.end())
+                refuse(fmt::format("{}: unknown key {}; did you mean {}?", file, full, nearest(full, known)));
+        }
+}
+
 void check_known(const toml::table& table, Study& study, const std::string& file) {
     std::vector<std::string> known;
-    for_each_key(study, [&](const char* key, auto&&) { known.emplace_back(key); });
+    for_each_key(study, [&](const std::string& key, auto&&) { known.emplace_back(key); });
     for (const auto& [section, node] : table) {
         const std::string section_name(section.str());
-        for (const char* later : {"tasks", "finetune"})
-            if (section_name == later)
-                refuse(fmt::format("{}: [{}] is not available in this version of tangram; remove it", file,
-                                   later));
+        if (section_name == "finetune")
+            refuse(
+                fmt::format("{}: [finetune] is not available in this version of tangram; remove it", file));
+        if (section_name == "tasks") {
+            check_known_tasks(node, file);
+            continue;
+        }
         if (!node.is_table()) {
             refuse(fmt::format("{}: unknown key {}; did you mean {}?", file, section_name,
                                nearest(section_name, known)));
@@ -229,24 +252,42 @@ void check_rates(const Study& s) {
     at_least("rates.repeats", static_cast<double>(s.rates.repeats), 1);
 }
 
+void check_data(const std::string& prefix, const Study::Data& data) {
+    if (data.tmpl.empty() && !data.train.ends_with(".h5"))
+        refuse(prefix +
+               "template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
+    if (data.label_words.size() < 2 && !data.train.ends_with(".h5"))
+        refuse(prefix +
+               "label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
+    at_least(prefix + "max_length", static_cast<double>(data.max_length), 1);
+    at_least(prefix + "samples", static_cast<double>(data.samples), 0);
+    at_least(prefix + "test_samples", static_cast<double>(data.test_samples), 0);
+    if (!data.labels.empty() && !data.label_words.empty() && data.labels.size() != data.label_words.size())
+        refuse(
+            fmt::format("{0}labels names {1} labels, {0}label_words gives {2} words; give one word per label",
+                        prefix, data.labels.size(), data.label_words.size()));
+}
+
 void check_values(const Study& s) {
     one_of("model.init", s.model.init, {"pretrained", "random", "mixed"});
     only("model.init", s.model.init, "pretrained");
     one_of("model.head", s.model.head, {"lm", "classifier"});
     only("model.head", s.model.head, "lm");
     one_of("model.head_init", s.model.head_init, {"random", "least-squares"});
-    if (s.data.tmpl.empty() && !s.data.train.ends_with(".h5"))
-        refuse("data.template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
-    if (s.data.label_words.size() < 2 && !s.data.train.ends_with(".h5"))
-        refuse("data.label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
-    at_least("data.max_length", static_cast<double>(s.data.max_length), 1);
-    at_least("data.samples", static_cast<double>(s.data.samples), 0);
-    at_least("data.test_samples", static_cast<double>(s.data.test_samples), 0);
-    if (!s.data.labels.empty() && !s.data.label_words.empty() &&
-        s.data.labels.size() != s.data.label_words.size())
-        refuse(fmt::format(
-            "data.labels names {} labels, data.label_words gives {} words; give one word per label",
-            s.data.labels.size(), s.data.label_words.size()));
+    if (s.tasks.empty()) check_data("data.", s.data);
+    for (std::size_t t = 0; t < s.tasks.size(); ++t) {
+        const Study::Task& task = s.tasks[t];
+        const std::string at = fmt::format("tasks[{}].", t);
+        if (task.name.empty()) refuse(at + "name is missing; every task needs a name");
+        if (task.name.find_first_of("/:+ ") != std::string::npos || task.name == ".")
+            refuse(fmt::format("{}name = \"{}\" must hold no blank and none of / : +", at, task.name));
+        for (std::size_t other = 0; other < t; ++other)
+            if (s.tasks[other].name == task.name)
+                refuse(fmt::format("{}name = \"{}\" stands twice", at, task.name));
+        if (task.data.train.empty()) refuse(at + "train is missing; it has no default");
+        check_data(at, task.data);
+    }
+    if (!s.tasks.empty() && !s.data.train.empty()) refuse("give [data] or [[tasks]], not both");
     if (!s.kernel.output.empty())
         one_of("kernel.output", s.kernel.output, {"margin", "logits", "trace", "sum", "loss"});
     if (s.kernel.formula.size() != 1 || s.kernel.formula[0] != "sgd") {
@@ -262,7 +303,8 @@ void check_values(const Study& s) {
     only_zero("spectrum.count", static_cast<double>(s.spectrum.count));
     at_least("spectrum.block", static_cast<double>(s.spectrum.block), 0);
     check_rates(s);
-    if (s.rates.neighbours > 0 && s.data.test.empty())
+    const auto tested = [](const Study::Task& task) { return !task.data.test.empty(); };
+    if (s.rates.neighbours > 0 && s.data.test.empty() && std::none_of(s.tasks.begin(), s.tasks.end(), tested))
         refuse("rates.neighbours needs data.test: the neighbours are those of the test examples");
     only_zero("kernel.lora_alpha", s.kernel.lora_alpha);
     only("model.head_init", s.model.head_init, "random");
@@ -279,7 +321,48 @@ Study with_settings(toml::table table, const std::vector<std::string>& settings,
         const toml::node* const node = table[key.substr(0, dot)][key.substr(dot + 1)].node();
         if (node != nullptr) take(key, *node, target);
     });
+    if (const toml::array* const tasks = table["tasks"].as_array())
+        for (const toml::node& entry : *tasks) {
+            Study::Task& task = study.tasks.emplace_back();
+            const std::string at = fmt::format("tasks[{}].", study.tasks.size() - 1);
+            const auto read = [&](const std::string& key, auto&& target) {
+                const toml::node* const node = entry.as_table()->get(key.substr(at.size()));
+                if (node != nullptr) take(key, *node, target);
+            };
+            read(at + "name", task.name);
+            for_each_data_key(at, task.data, read);
+        }
     return study;
+}
+
+/// Writes a key's value as TOML.
+template <class T>
+void put(toml::table& target, const std::string& name, const T& value) {
+    const auto put_list = [&](const auto& values) {
+        toml::array list;
+        for (const auto& entry : values) list.push_back(entry);
+        target.insert(name, list);
+    };
+    if constexpr (std::is_same_v<T, StringOrList>) {
+        put_list(value.values);
+    } else if constexpr (std::is_same_v<T, NumbersOrAuto>) {
+        if (value.values.empty())
+            target.insert(name, "auto");
+        else if (value.values.size() == 1)
+            target.insert(name, value.values.front());
+        else
+            put_list(value.values);
+    } else if constexpr (std::is_same_v<T, NumberOrAuto>) {
+        if (value.value)
+            target.insert(name, *value.value);
+        else
+            target.insert(name, "auto");
+    } else if constexpr (std::is_same_v<T, std::vector<std::string>> ||
+                         std::is_same_v<T, std::vector<Index>>) {
+        put_list(value);
+    } else {
+        target.insert(name, value);
+    }
 }
 
 }  // namespace
@@ -301,12 +384,15 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     Study study = with_settings(parse(text.str(), file.string()), settings, file.string());
 
     const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
-    const std::pair<const char*, std::string*> required[] = {{"model.path", &study.model.path},
-                                                             {"data.train", &study.data.train},
-                                                             {"output.path", &study.output.path}};
+    std::vector<std::pair<const char*, std::string*>> required{{"model.path", &study.model.path},
+                                                               {"output.path", &study.output.path}};
+    if (study.tasks.empty()) required.emplace_back("data.train", &study.data.train);
     for (const auto& [key, path] : required)
         if (path->empty()) refuse(fmt::format("{}: {} is missing; it has no default", file.string(), key));
-    for (std::string* path : {&study.model.path, &study.data.train, &study.data.test, &study.output.path})
+    std::vector<std::string*> paths{&study.model.path, &study.output.path, &study.data.train,
+                                    &study.data.test};
+    for (Study::Task& task : study.tasks) paths.insert(paths.end(), {&task.data.train, &task.data.test});
+    for (std::string* path : paths)
         if (!path->empty()) *path = (folder / *path).lexically_normal().string();
     check_values(study);
     return study;
@@ -317,36 +403,19 @@ std::string to_toml(const Study& study) {
     toml::table table;
     for_each_key(copy, [&](const std::string& key, auto&& value) {
         const auto dot = key.find('.');
-        const std::string section = key.substr(0, dot), name = key.substr(dot + 1);
+        const std::string section = key.substr(0, dot);
+        if (section == "data" && !copy.tasks.empty()) return;
         if (!table.contains(section)) table.insert(section, toml::table{});
-        toml::table& target = *table[section].as_table();
-        using T = std::remove_cvref_t<decltype(value)>;
-        const auto insert_list = [&](const auto& values) {
-            toml::array list;
-            for (const auto& entry : values) list.push_back(entry);
-            target.insert(name, list);
-        };
-        if constexpr (std::is_same_v<T, StringOrList>) {
-            insert_list(value.values);
-        } else if constexpr (std::is_same_v<T, NumbersOrAuto>) {
-            if (value.values.empty())
-                target.insert(name, "auto");
-            else if (value.values.size() == 1)
-                target.insert(name, value.values.front());
-            else
-                insert_list(value.values);
-        } else if constexpr (std::is_same_v<T, NumberOrAuto>) {
-            if (value.value)
-                target.insert(name, *value.value);
-            else
-                target.insert(name, "auto");
-        } else if constexpr (std::is_same_v<T, std::vector<std::string>> ||
-                             std::is_same_v<T, std::vector<Index>>) {
-            insert_list(value);
-        } else {
-            target.insert(name, value);
-        }
+        put(*table[section].as_table(), key.substr(dot + 1), value);
     });
+    toml::array tasks;
+    for (Study::Task& task : copy.tasks) {
+        toml::table entry{{"name", task.name}};
+        for_each_data_key("", task.data,
+                          [&](const std::string& key, auto&& value) { put(entry, key, value); });
+        tasks.push_back(entry);
+    }
+    if (!tasks.empty()) table.insert("tasks", tasks);
     std::ostringstream text;
     text << table << "\n";
     return text.str();

@@ -18,17 +18,22 @@ namespace {
 }
 
 /// Already tokenised examples. @param part  "train" or "test": where a file of tangram's own has them
-LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples, const Study& study) {
+LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
+                                const Study& study) {
     const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
-    const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/" : h5.exists("/data/train") ? "/data/train/" : "/";
+    const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/"
+                           : h5.exists("/data/train") ? "/data/train/"
+                                                      : "/";
     DataSet all;
     all.token_ids = h5.read_int32(at + "token_ids");
     all.offsets = h5.read_int64(at + "offsets");
     all.labels = h5.read_int32(at + "labels");
     LabelledExamples result;
-    result.label_ids = h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
+    result.label_ids =
+        h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
     if (all.offsets.size() < 2 || all.offsets.front() != 0 || all.offsets.back() != std::ssize(all.token_ids))
-        refuse(file, fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at, all.token_ids.size()));
+        refuse(file, fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at,
+                                 all.token_ids.size()));
     for (std::size_t e = 1; e < all.offsets.size(); ++e)
         if (all.offsets[e] <= all.offsets[e - 1])
             refuse(file, fmt::format("example {} is empty: offsets must grow", e - 1));
@@ -36,21 +41,23 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
         refuse(file, fmt::format("{} labels for {} examples", all.labels.size(), all.examples()));
     for (std::size_t e = 0; e < all.labels.size(); ++e)
         if (all.labels[e] < 0 || all.labels[e] >= std::ssize(result.label_ids))
-            refuse(file, fmt::format("example {}: label {} has no word; label_token_ids gives words for 0 to {}", e,
-                                     all.labels[e], std::ssize(result.label_ids) - 1));
+            refuse(file,
+                   fmt::format("example {}: label {} has no word; label_token_ids gives words for 0 to {}", e,
+                               all.labels[e], std::ssize(result.label_ids) - 1));
     const auto rows = draw_rows(all.examples(), samples, static_cast<std::uint64_t>(study.data.seed), file);
     for (const Index row : rows) {
         const auto tokens = all.tokens(row);
         if (std::ssize(tokens) > study.data.max_length)
-            refuse(file, fmt::format("example {} has {} tokens, data.max_length is {}; raise it or cut the example", row,
-                                     tokens.size(), study.data.max_length));
+            refuse(file,
+                   fmt::format("example {} has {} tokens, data.max_length is {}; raise it or cut the example",
+                               row, tokens.size(), study.data.max_length));
         result.data.append(tokens, all.labels[static_cast<std::size_t>(row)], row);
     }
     return result;
 }
 
-LabelledExamples read_examples(const Study& study, const std::string& file, const std::string& part, Index samples,
-                               const std::optional<Tokenizer>& tokenizer) {
+LabelledExamples read_examples(const Study& study, const std::string& file, const std::string& part,
+                               Index samples, const std::optional<Tokenizer>& tokenizer) {
     if (file.ends_with(".h5")) return read_tokenised(file, part, samples, study);
     LabelledText options;
     options.file = file;
@@ -69,9 +76,12 @@ void check_range(const DataSet& data, const std::string& file, Index vocabulary)
     for (Index e = 0; e < data.examples(); ++e)
         for (const std::int32_t token : data.tokens(e))
             if (token < 0 || token >= vocabulary)
-                refuse(file, fmt::format("example {} (source row {}) holds token id {}, the model has 0 to {}; tokenise with "
-                                         "the model's own tokenizer",
-                                         e, data.rows[static_cast<std::size_t>(e)], token, vocabulary - 1));
+                refuse(
+                    file,
+                    fmt::format(
+                        "example {} (source row {}) holds token id {}, the model has 0 to {}; tokenise with "
+                        "the model's own tokenizer",
+                        e, data.rows[static_cast<std::size_t>(e)], token, vocabulary - 1));
 }
 
 void share(MPI_Comm comm, DataSet& data) {
@@ -81,12 +91,11 @@ void share(MPI_Comm comm, DataSet& data) {
     broadcast(comm, data.rows, 0);
 }
 
-}  // namespace
-
-StudyData load_data(const Study& given, Index vocabulary, Index longest, const Session& session) {
-    Study study = given;
+/// One task's examples; the study's [data] is that task's.
+StudyData load_one(Study study, Index vocabulary, Index longest, const Session& session) {
     if (study.data.max_length > longest) {
-        session.log.say(fmt::format("data.max_length = {} is lowered to the model's {} positions", study.data.max_length, longest));
+        session.log.say(fmt::format("data.max_length = {} is lowered to the model's {} positions",
+                                    study.data.max_length, longest));
         study.data.max_length = longest;
     }
     const MPI_Comm comm = session.world.get();
@@ -98,16 +107,20 @@ StudyData load_data(const Study& given, Index vocabulary, Index longest, const S
         std::optional<Tokenizer> tokenizer;
         if (!study.data.train.ends_with(".h5") || (has_test && !study.data.test.ends_with(".h5")))
             tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json");
-        LabelledExamples train = read_examples(study, study.data.train, "train", study.data.samples, tokenizer);
+        LabelledExamples train =
+            read_examples(study, study.data.train, "train", study.data.samples, tokenizer);
         check_range(train.data, study.data.train, vocabulary);
         for (const std::int32_t id : train.label_ids)
             if (id < 0 || id >= vocabulary)
-                refuse(study.data.train, fmt::format("label word id {} is not in the model's vocabulary of {}", id, vocabulary));
+                refuse(
+                    study.data.train,
+                    fmt::format("label word id {} is not in the model's vocabulary of {}", id, vocabulary));
         Index cut = train.cut;
         data.train = std::move(train.data);
         data.label_ids = std::move(train.label_ids);
         if (has_test) {
-            LabelledExamples test = read_examples(study, study.data.test, "test", study.data.test_samples, tokenizer);
+            LabelledExamples test =
+                read_examples(study, study.data.test, "test", study.data.test_samples, tokenizer);
             check_range(test.data, study.data.test, vocabulary);
             if (test.label_ids != data.label_ids)
                 refuse(study.data.test, "its label words are not those of the training examples");
@@ -116,11 +129,41 @@ StudyData load_data(const Study& given, Index vocabulary, Index longest, const S
         }
         if (cut > 0)
             session.log.say(fmt::format("{} of {} examples were cut to {} tokens", cut,
-                                        data.train.examples() + (has_test ? data.test->examples() : 0), study.data.max_length));
+                                        data.train.examples() + (has_test ? data.test->examples() : 0),
+                                        study.data.max_length));
     });
     share(comm, data.train);
     if (has_test) share(comm, *data.test);
     broadcast(comm, data.label_ids, 0);
+    data.task_labels = {std::ssize(data.label_ids)};
+    return data;
+}
+
+void append(DataSet& all, const DataSet& more, std::int32_t task) {
+    for (Index e = 0; e < more.examples(); ++e) {
+        all.append(more.tokens(e), more.labels[static_cast<std::size_t>(e)],
+                   more.rows[static_cast<std::size_t>(e)]);
+        all.tasks.push_back(task);
+    }
+}
+
+}  // namespace
+
+StudyData load_data(const Study& study, Index vocabulary, Index longest, const Session& session) {
+    if (study.tasks.empty()) return load_one(study, vocabulary, longest, session);
+    StudyData data;
+    for (std::size_t t = 0; t < study.tasks.size(); ++t) {
+        Study single = study;
+        single.data = study.tasks[t].data;
+        const StudyData more = load_one(single, vocabulary, longest, session);
+        append(data.train, more.train, static_cast<std::int32_t>(t));
+        if (more.test) {
+            if (!data.test) data.test.emplace();
+            append(*data.test, *more.test, static_cast<std::int32_t>(t));
+        }
+        data.label_ids.insert(data.label_ids.end(), more.label_ids.begin(), more.label_ids.end());
+        data.task_labels.push_back(std::ssize(more.label_ids));
+    }
     return data;
 }
 

@@ -165,6 +165,62 @@ void write_neighbours(Hdf5File& file, const Neighbours& neighbours) {
     file.write(at + "/nearest", nearest, {neighbours.test_examples, largest});
 }
 
+void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
+    const std::string at = "/tasks";
+    const Index count = std::ssize(tasks.names);
+    file.set_attribute(at, "names", tasks.names);
+    file.set_attribute(at, "joint_stopping_step", joint_stop);
+    const auto flat = [](const Eigen::MatrixXd& matrix) {  // symmetric: either order
+        return std::vector<double>(matrix.data(), matrix.data() + matrix.size());
+    };
+    const Eigen::VectorXd norms = tasks.vectors.norms();
+    file.write(at + "/norms", std::vector<double>(norms.data(), norms.data() + norms.size()));
+    file.write(at + "/cosines", flat(tasks.vectors.cosines()), {count, count});
+    file.write(at + "/inner", flat(tasks.vectors.inner), {count, count});
+    file.write(at + "/stopping_step", tasks.stop);
+    file.write(at + "/critical_radius", tasks.critical);
+    file.write(at + "/noise", tasks.noise);
+    file.write(at + "/radius", tasks.radius);
+    file.write(at + "/examples", tasks.examples);
+    if (tasks.judged.empty()) return;
+    TableColumn weights{"weights", {}, {}, {}}, task{"task", {}, {}, {}}, accuracies{"accuracy", {}, {}, {}},
+        base{"base_accuracy", {}, {}, {}}, mse{"mse", {}, {}, {}}, examples{"test_examples", {}, {}, {}};
+    for (const TasksResult::Judged& judged : tasks.judged) {
+        weights.texts.push_back(judged.weights);
+        task.texts.push_back(judged.task);
+        accuracies.numbers.push_back(judged.score.accuracy);
+        mse.numbers.push_back(judged.score.mse);
+        examples.integers.push_back(judged.test_examples);
+        // The start's rows, with no vector added, come first.
+        for (const TasksResult::Judged& start : tasks.judged)
+            if (start.task == judged.task) {
+                base.numbers.push_back(start.score.accuracy);
+                break;
+            }
+    }
+    file.write_table(at + "/arithmetic", {weights, task, accuracies, base, mse, examples});
+}
+
+std::string tasks_text(const TasksResult& tasks, double joint_stop) {
+    std::string text = fmt::format("\ntasks      joint T = {:.0f}\n", joint_stop);
+    const Eigen::VectorXd norms = tasks.vectors.norms();
+    const Eigen::MatrixXd cosines = tasks.vectors.cosines();
+    for (std::size_t a = 0; a < tasks.names.size(); ++a) {
+        const auto row = static_cast<Eigen::Index>(a);
+        text += fmt::format(
+            "  {:<12} {} examples, T = {:.0f}, sigma = {:.4g}, R = {:.4g}, norm of its vector {:.4g}, "
+            "cosines",
+            tasks.names[a], tasks.examples[a], tasks.stop[a], tasks.noise[a], tasks.radius[a], norms(row));
+        for (Eigen::Index b = 0; b < cosines.cols(); ++b) text += fmt::format(" {:.3f}", cosines(row, b));
+        text += "\n";
+    }
+    for (const TasksResult::Judged& judged : tasks.judged)
+        text += fmt::format("  with {:<24} {:<12} accuracy {:.3f}, mean squared error {:.4g} ({} examples)\n",
+                            judged.weights, judged.task, judged.score.accuracy, judged.score.mse,
+                            judged.test_examples);
+    return text;
+}
+
 /// Mean over repeats with the spread, "0.512 +- 0.010"; a dash where nothing was observed.
 template <class Value>
 std::string mean_text(const std::vector<SubsetResult>& results, Value&& value) {
@@ -172,7 +228,8 @@ std::string mean_text(const std::vector<SubsetResult>& results, Value&& value) {
     for (const SubsetResult& result : results) mean += value(result) / static_cast<double>(results.size());
     for (const SubsetResult& result : results) squares += std::pow(value(result) - mean, 2);
     if (!std::isfinite(mean)) return "-";
-    if (results.size() < 2 || squares == 0) return fmt::format("{:.4g}", mean);
+    // Equal values leave rounding alone.
+    if (results.size() < 2 || !(squares > 1e-24 * mean * mean)) return fmt::format("{:.4g}", mean);
     return fmt::format("{:.4g} +- {:.2g}", mean,
                        std::sqrt(squares / static_cast<double>(results.size() - 1)));
 }
@@ -230,6 +287,7 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
     }
     if (!r.curve.sizes.empty()) write_curve(file, r.curve, r);
     if (r.neighbours) write_neighbours(file, *r.neighbours);
+    if (r.tasks) write_tasks(file, *r.tasks, r.stop);
 }
 
 std::string rates_summary(const RatesResult& r) {
@@ -325,6 +383,7 @@ std::string rates_summary(const RatesResult& r) {
                 "  k = {:>5}  mean squared error {:.4g}, accuracy {:.4g}, effective dimension {:.4g}",
                 near.sizes[s], near.mse[s], near.accuracy[s], near.effective_dimension[s]));
     }
+    if (r.tasks) text += tasks_text(*r.tasks, r.stop);
     line("\nexponents x of n^-x");
     for (const RateExponent& row : r.exponents)
         line(row.known() ? fmt::format("  {:<18} {:>7.3f} [{:.3f}, {:.3f}]  {}", row.source,

@@ -236,6 +236,11 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
     r.functionals = functionals(r, l, regression ? &*regression : nullptr, steps);
     tabulate_exponents(r, l, squares, halves);
 
+    if (!input.task_names.empty()) {
+        if (input.gram == nullptr)
+            throw Error(ExitStatus::study, "[[tasks]] need output.save_gram = true for their rates");
+        r.tasks = task_arithmetic(input, options, session);
+    }
     if (options.neighbours > 0) {
         if (input.gram == nullptr || input.cross == nullptr || input.test_diagonal == nullptr)
             throw Error(ExitStatus::study, "rates.neighbours needs a test set and output.save_gram = true");

@@ -9,6 +9,7 @@
 #include "tangram/rates/exponents.hpp"
 #include "tangram/rates/noise.hpp"
 #include "tangram/rates/stopping.hpp"
+#include "tangram/rates/tasks.hpp"
 #include "tangram/study/configuration.hpp"
 #include "tangram/study/session.hpp"
 
@@ -26,6 +27,9 @@ struct RatesInput {
     const DistributedMatrix* cross = nullptr;            ///< M x N; with it `test` is set
     const std::vector<double>* test_diagonal = nullptr;  ///< M, k(x, x)
     std::optional<Targets> train, test;
+    /// Several tasks: their names, and the task of every example; empty where there is one.
+    std::vector<std::string> task_names;
+    std::vector<std::int32_t> train_tasks, test_tasks;
 };
 
 /// The [rates] of a study, and where its random numbers start.
@@ -72,8 +76,23 @@ struct Neighbours {
     Index test_examples;
 };
 
-/// Everything under /rates and /neighbours; equal on every rank. N rows, o outputs per row (theory.md; errors
-/// are means over both).
+/// Task arithmetic on the linearised model (rates/tasks.hpp).
+struct TasksResult {
+    std::vector<std::string> names;
+    std::vector<double> stop, noise, radius, critical;  ///< of each task alone
+    std::vector<Index> examples;
+    TaskVectors vectors;
+    /// One task's test set judged after adding every task's vector times its weight to the model.
+    struct Judged {
+        std::string weights, task;
+        TestScore score;
+        Index test_examples;
+    };
+    std::vector<Judged> judged;
+};
+
+/// Everything under /rates, /neighbours and /tasks; equal on every rank. N rows, o outputs per row
+/// (theory.md; errors are means over both).
 struct RatesResult {
     Index rows = 0, outputs = 1, examples = 0;
     double noise_floor = 0;  ///< scale of G/n
@@ -98,6 +117,7 @@ struct RatesResult {
     std::string sentence;
     Functionals functionals{};
     std::optional<Neighbours> neighbours;
+    std::optional<TasksResult> tasks;
 };
 
 /// Collective over the grid of the matrices (over the session's ranks where there is none).
@@ -115,6 +135,10 @@ std::string rates_summary(const RatesResult& result);
 /// @param halves  subsets of half the examples with their spectra
 void tabulate_exponents(RatesResult& result, const std::vector<double>& l, const std::vector<double>& squares,
                         const std::vector<SubsetResult>& halves);
+
+/// Every task's solution at its own stopping step, their inner products, and what adding or negating them
+/// predicts. Collective over the grid; solves each task's part of the Gram matrix.
+TasksResult task_arithmetic(const RatesInput& input, const RatesOptions& options, const Session& session);
 
 /// Local regression on the `largest` nearest training examples of every test example. Collective over the
 /// grid.

@@ -57,6 +57,7 @@ void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
     file.write(at + "offsets", data.offsets);
     file.write(at + "labels", data.labels);
     file.write(at + "rows", data.rows);
+    if (!data.tasks.empty()) file.write(at + "tasks", data.tasks);
 }
 
 /// What of the options the rates depend on.
@@ -166,8 +167,6 @@ auto StudyRun::State::with_rates_input(Use&& use) {
     const auto exists = [&](const char* path) {
         return file.read([&](const Hdf5File& h5) { return h5.exists(path) ? 1 : 0; }) == 1;
     };
-    const std::string kind =
-        file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "output"); });
     RatesInput input;
     input.eigenvalues = doubles("/spectrum/eigenvalues");
     input.rows = std::ssize(input.eigenvalues);
@@ -175,7 +174,25 @@ auto StudyRun::State::with_rates_input(Use&& use) {
         file.read([](const Hdf5File& h5) { return h5.number_attribute("/spectrum/quality", "noise_floor"); });
     input.mixed_precision =
         file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "precision"); }) == "mixed";
-    input.train = targets(kind, integers("/data/train/labels"), doubles("/kernel/outputs_train"));
+    TaskNames tasks;
+    if (exists("/data/task_names")) {
+        tasks.names = file.read([](const Hdf5File& h5) { return h5.read_texts("/data/task_names"); });
+        tasks.labels = file.read([](const Hdf5File& h5) { return h5.read_int64("/data/task_labels"); });
+        tasks.outputs = file.read([](const Hdf5File& h5) { return h5.read_texts("/kernel/task_outputs"); });
+    } else {
+        tasks.outputs = {
+            file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "output"); })};
+    }
+    const auto targets_of = [&](const std::string& part) {
+        const std::string at = "/data/" + part;
+        std::vector<std::int32_t> task_of;
+        if (!tasks.names.empty()) task_of = integers((at + "/tasks").c_str());
+        return task_targets(tasks, task_of, integers((at + "/labels").c_str()),
+                            doubles(("/kernel/outputs_" + part).c_str()));
+    };
+    input.train = targets_of("train");
+    input.task_names = tasks.names;
+    if (!tasks.names.empty()) input.train_tasks = integers("/data/train/tasks");
     const Index block = arithmetic::tile_rows;
     if (!eigen || !eigen->vectors)
         eigen.emplace(
@@ -191,7 +208,8 @@ auto StudyRun::State::with_rates_input(Use&& use) {
     if (exists("/kernel/cross")) {
         cross.emplace(file.read_matrix("/kernel/cross", grid, block, Orientation::as_is));
         input.cross = &*cross;
-        input.test = targets(kind, integers("/data/test/labels"), doubles("/kernel/outputs_test"));
+        input.test = targets_of("test");
+        if (!tasks.names.empty()) input.test_tasks = integers("/data/test/tasks");
         diagonal = doubles("/kernel/test_diagonal");
         input.test_diagonal = &diagonal;
     }
@@ -206,8 +224,15 @@ template <class Real>
 void StudyRun::State::gram(const Program& program, const Weights& weights, const std::string& model_sha256) {
     const StudyData data = load_data(study, program.vocabulary_size, program.maximum_length, session);
     const Index labels = std::ssize(data.label_ids);
-    if (study.kernel.output.empty()) study.kernel.output = labels == 2 ? "margin" : "logits";
-    const KernelOutput output_kind = kernel_output(study.kernel.output, labels);
+    KernelOutputs outputs_of_tasks;
+    std::vector<std::string> output_names;
+    for (const Index count : data.task_labels) {
+        output_names.push_back(!study.kernel.output.empty() ? study.kernel.output
+                               : count == 2                 ? "margin"
+                                                            : "logits");
+        outputs_of_tasks.add(kernel_output(output_names.back(), count), count);
+    }
+    if (study.tasks.empty()) study.kernel.output = output_names.front();
     const std::vector<ParameterId> parameters = select_parameters(program, study.kernel.parameters);
 
     Fingerprint fingerprint;
@@ -221,6 +246,8 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
         if (set != nullptr) fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows);
     fingerprint.add(read_text(std::filesystem::path(study.model.path) / "config.json"));
+    for (std::size_t t = 0; t < study.tasks.size(); ++t)
+        fingerprint.add(study.tasks[t].name).add(output_names[t]).add(std::to_string(data.task_labels[t]));
     kernel_inputs = fingerprint.add(data.label_ids).hexadecimal();
     // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
     // is there too.
@@ -244,9 +271,8 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     check_products<Real>(shapes, session.log);
 
     const auto start = Clock::now();
-    const Index per_example = shape(output_kind, labels).rows_per_example;
-    const Index n = data.train.examples() * per_example,
-                m = data.test ? data.test->examples() * per_example : 0;
+    const Index n = kernel_rows(data.train, outputs_of_tasks).back(),
+                m = data.test ? kernel_rows(*data.test, outputs_of_tasks).back() : 0;
     Index size = 0;
     for (const ParameterId p : parameters) size += program.parameters()[p].size();
     session.log.say(fmt::format(
@@ -261,7 +287,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         session.log.say(
             fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
 
-    const KernelInputs<Real> inputs{network, data.train, data.test ? &*data.test : nullptr, output_kind,
+    const KernelInputs<Real> inputs{network, data.train, data.test ? &*data.test : nullptr, outputs_of_tasks,
                                     parameters};
     auto last_checkpoint = Clock::now();
     const double interval = 60 * study.output.checkpoint_minutes;
@@ -292,6 +318,13 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         write_data(h5, "train", data.train);
         if (data.test) write_data(h5, "test", *data.test);
         h5.write("/data/label_token_ids", data.label_ids);
+        if (!study.tasks.empty()) {
+            std::vector<std::string> task_names;
+            for (const Study::Task& task : study.tasks) task_names.push_back(task.name);
+            h5.write("/data/task_names", task_names);
+            h5.write("/data/task_labels", data.task_labels);
+            h5.write("/kernel/task_outputs", output_names);
+        }
         if (study.output.save_gram) h5.create_matrix("/kernel/gram", n, n);
         if (m > 0) h5.create_matrix("/kernel/cross", m, n);
         if (m > 0) h5.write("/kernel/test_diagonal", matrices.test_diagonal);
@@ -309,7 +342,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         }
         h5.write_table("/kernel/tensors", {names, sizes, contractions, shares});
         h5.set_attribute("/kernel", "inputs", kernel_inputs);
-        h5.set_attribute("/kernel", "output", study.kernel.output);
+        h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
         h5.set_attribute("/kernel", "precision", study.kernel.precision);
         provenance.write(h5, to_toml(study), model_sha256, matrices.gram.block(), session);
         h5.set_attribute("/provenance", "seconds_gram", seconds);
@@ -415,6 +448,7 @@ void StudyRun::rates() {
     file.write_small([&](Hdf5File& h5) {
         h5.remove("/rates");
         h5.remove("/neighbours");
+        h5.remove("/tasks");
         write_rates(h5, result);
         h5.set_attribute("/rates", "inputs", inputs);
         h5.set_attribute("/provenance", "seconds_rates", seconds);

@@ -46,8 +46,7 @@ Targets Targets::of(std::span<const Index> examples) const {
     return part;
 }
 
-void Targets::append(const Targets& other) {
-    const std::int32_t first_group = groups.empty() ? 0 : *std::max_element(groups.begin(), groups.end()) + 1;
+void Targets::append(const Targets& other, std::int32_t first_group) {
     const Index first = offsets.back();
     labels.insert(labels.end(), other.labels.begin(), other.labels.end());
     initial.insert(initial.end(), other.initial.begin(), other.initial.end());
@@ -78,6 +77,30 @@ Targets targets(const std::string& output, const std::vector<std::int32_t>& labe
     return result;
 }
 
+Targets task_targets(const TaskNames& tasks, const std::vector<std::int32_t>& task_of,
+                     const std::vector<std::int32_t>& labels, const std::vector<double>& logits) {
+    if (tasks.names.empty()) return targets(tasks.outputs.front(), labels, logits);
+    Targets all;
+    const std::size_t columns = logits.size() / std::max<std::size_t>(1, labels.size());
+    std::size_t first_label = 0;
+    std::int32_t first_group = 0;
+    for (std::size_t t = 0; t < tasks.names.size(); ++t) {
+        const auto count = static_cast<std::size_t>(tasks.labels[t]);
+        std::vector<std::int32_t> own_labels;
+        std::vector<double> own_logits;
+        for (std::size_t e = 0; e < labels.size(); ++e) {
+            if (task_of[e] != static_cast<std::int32_t>(t)) continue;
+            own_labels.push_back(labels[e]);
+            for (std::size_t c = 0; c < count; ++c)
+                own_logits.push_back(logits[e * columns + first_label + c]);
+        }
+        all.append(targets(tasks.outputs[t], own_labels, own_logits), first_group);
+        first_label += count;
+        first_group += tasks.outputs[t] == "margin" ? 1 : static_cast<std::int32_t>(count);
+    }
+    return all;
+}
+
 double accuracy(const Targets& targets, std::span<const double> predictions) {
     Index right = 0;
     for (std::size_t e = 0; e + 1 < targets.offsets.size(); ++e)
@@ -89,11 +112,18 @@ double accuracy(const Targets& targets, std::span<const double> predictions) {
 
 double base_rate(const Targets& targets) {
     if (!targets.classes) return 0;
-    std::map<Index, Index> counts;
-    Index most = 0;
+    // Examples of different tasks have different groups, and each task has a most frequent label of its own.
+    std::map<std::int32_t, std::map<Index, Index>> counts;
     for (std::size_t e = 0; e + 1 < targets.offsets.size(); ++e)
-        most = std::max(most, ++counts[named_label(entries_of(targets, targets.labels, e))]);
-    return static_cast<double>(most) / static_cast<double>(targets.examples());
+        ++counts[targets.groups[static_cast<std::size_t>(targets.offsets[e])]]
+                [named_label(entries_of(targets, targets.labels, e))];
+    Index right = 0;
+    for (const auto& [task, labels] : counts) {
+        Index most = 0;
+        for (const auto& [label, count] : labels) most = std::max(most, count);
+        right += most;
+    }
+    return static_cast<double>(right) / static_cast<double>(targets.examples());
 }
 
 std::pair<double, double> share_interval(double share, Index count) {

@@ -26,8 +26,8 @@ struct Targets {
     std::vector<Index> rows_of(std::span<const Index> examples) const;
     /// The targets of some examples, in their order.
     Targets of(std::span<const Index> examples) const;
-    /// Adds the examples of another task behind these; its groups become new ones.
-    void append(const Targets& other);
+    /// Adds the examples of another task behind these. @param first_group  what its group 0 becomes
+    void append(const Targets& other, std::int32_t first_group);
 };
 
 /// Targets by the kernel's output (contract: Targets): margin -1 and +1, the others one-hot.
@@ -36,10 +36,20 @@ struct Targets {
 Targets targets(const std::string& output, const std::vector<std::int32_t>& labels,
                 const std::vector<double>& logits);
 
+/// Several tasks in one kernel: their names (none: a single task without one), outputs and numbers of labels.
+struct TaskNames {
+    std::vector<std::string> names, outputs;
+    std::vector<Index> labels;
+};
+/// The targets of examples that stand task after task. @param task_of  one per example; empty: a single task
+/// @param logits  n x C, C the labels of all tasks together
+Targets task_targets(const TaskNames& tasks, const std::vector<std::int32_t>& task_of,
+                     const std::vector<std::int32_t>& labels, const std::vector<double>& logits);
+
 /// Share of examples whose prediction names the label: by sign where an example has one entry, else by the
 /// largest entry. @param predictions  one per entry
 double accuracy(const Targets& targets, std::span<const double> predictions);
-/// Accuracy of naming the most frequent label always; 0 where labels are no classes.
+/// Accuracy of always naming the most frequent label, of each task its own; 0 where labels are no classes.
 double base_rate(const Targets& targets);
 /// Wilson's 95 % interval of a share observed on `count` independent examples.
 std::pair<double, double> share_interval(double share, Index count);

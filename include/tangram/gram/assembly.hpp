@@ -15,25 +15,29 @@ struct KernelInputs {
     Network<Real>& network;
     const DataSet& train;
     const DataSet* test;  ///< nullptr: no cross Gram
-    KernelOutput output;
+    KernelOutputs outputs;
     std::vector<ParameterId> parameters;
 };
 
-/// The matrices while they are added up and when they are finished; what a checkpoint holds. N and M are the rows of
-/// the kernel on the training and test examples. Blocks of arithmetic::tile_rows.
+/// The matrices while they are added up and when they are finished; what a checkpoint holds. N and M are the
+/// rows of the kernel on the training and test examples. Blocks of arithmetic::tile_rows.
 struct KernelMatrices {
     DistributedMatrix gram;                  ///< N x N; finished: both triangles. Before: see is_computed
     std::optional<DistributedMatrix> cross;  ///< M x N, test x train
-    std::vector<double> test_diagonal;       ///< M, k(x, x); inside go_on a row stands on one rank, zero elsewhere
-    std::vector<double> traces;              ///< per selected parameter: trace(G) once it was added
-    Index units_done = 0;                    ///< slices added
+    std::vector<double> test_diagonal;  ///< M, k(x, x); inside go_on a row stands on one rank, zero elsewhere
+    std::vector<double> traces;         ///< per selected parameter: trace(G) once it was added
+    Index units_done = 0;               ///< slices added
 };
 
-/// Zero matrices on the grid. Local.
-KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows, std::size_t parameters);
+/// Row offsets of the kernel: example e has rows [offsets[e], offsets[e+1]); n + 1 of them. Local.
+std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs);
 
-/// Which of the tiles (I, J) and (J, I) is computed; the other is copied from it at the end. A checkerboard: every
-/// rank computes about half of its tiles on every grid, and the choice does not depend on the grid.
+/// Zero matrices on the grid. Local.
+KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows,
+                              std::size_t parameters);
+
+/// Which of the tiles (I, J) and (J, I) is computed; the other is copied from it at the end. A checkerboard:
+/// every rank computes about half of its tiles on every grid, and the choice does not depend on the grid.
 bool is_computed(Index tile_row, Index tile_column);
 
 /// Logits of the label words at the initial weights, examples x C, equal on every rank.
@@ -41,11 +45,12 @@ struct NetworkOutputs {
     std::vector<double> train, test;
 };
 
-/// Adds slice after slice of the multiplied-out Jacobian to the matrices: G = J J^T, cross = J_test J^T. Collective
-/// over the matrices' grid. The bits are those that arithmetic.hpp fixes, on any grid.
-/// Every rank holds the factors of its share of the row tiles; a slice of all rows that a rank's tiles need is
+/// Adds slice after slice of the multiplied-out Jacobian to the matrices: G = J J^T, cross = J_test J^T.
+/// Collective over the matrices' grid. The bits are those that arithmetic.hpp fixes, on any grid. Every rank
+/// holds the factors of its share of the row tiles; a slice of all rows that a rank's tiles need is
 /// exchanged, multiplied and added before the next.
-/// @param go_on  collective; called after every unit with (units done, units in all); false stops. The matrices may
+/// @param go_on  collective; called after every unit with (units done, units in all); false stops. The
+/// matrices may
 ///               then be stored and handed to a later call, on any grid, which goes on after units_done.
 /// @return the outputs; matrices.units_done == units means finished, and both triangles are set
 /// @throws Error(numerical) on every rank, naming example and tensor of a non-finite gradient
@@ -59,8 +64,8 @@ extern template NetworkOutputs assemble<float>(const KernelInputs<float>&, Kerne
 extern template NetworkOutputs assemble<double>(const KernelInputs<double>&, KernelMatrices&,
                                                 const std::function<bool(Index, Index)>&);
 
-/// True if this BLAS gives equal rows equal bits wherever they stand in a tile product, and a tile times itself a
-/// symmetric result (arithmetic.hpp, 3.). Local.
+/// True if this BLAS gives equal rows equal bits wherever they stand in a tile product, and a tile times
+/// itself a symmetric result (arithmetic.hpp, 3.). Local.
 template <class Real>
 bool tile_product_is_position_independent();
 

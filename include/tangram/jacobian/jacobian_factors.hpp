@@ -8,25 +8,28 @@
 
 namespace tangram {
 
-/// The factors of a list of examples: what one forward pass and `passes` backward passes per example leave, kept so
-/// that any slice of any gradient can be multiplied out later. Local; every example is treated alone, so its bits do
-/// not depend on the list.
+/// The factors of a list of examples: what one forward pass and `passes` backward passes per example leave,
+/// kept so that any slice of any gradient can be multiplied out later. Local; every example is treated alone,
+/// so its bits do not depend on the list.
 template <class Real>
 class JacobianFactors {
   public:
     /// @param selected  parameters whose factors are kept
     /// @throws Error(numerical) naming example and tensor where an activation or gradient is not finite
-    /// Memory: per example and row set, (inputs + passes * deltas) of the selected layers.
-    JacobianFactors(Network<Real>& network, const DataSet& data, std::vector<Index> examples, KernelOutput output,
-                    std::vector<ParameterId> selected);
+    /// Memory: per example and row set, (inputs + passes * deltas) of the selected layers, passes the most of
+    /// any task.
+    JacobianFactors(Network<Real>& network, const DataSet& data, std::vector<Index> examples,
+                    KernelOutputs outputs, std::vector<ParameterId> selected);
 
     const std::vector<Index>& examples() const noexcept { return examples_; }
     /// examples x C logits at the initial weights, in the order of `examples`.
     const std::vector<double>& logits() const noexcept { return logits_; }
 
-    /// Entries [first, last) of the gradient of one parameter, in storage order, for one example of the list and one
-    /// backward pass: sums over tokens in token order (arithmetic.hpp, 2.). `out` (last - first) is overwritten.
-    void multiply_out(ParameterId parameter, Index first, Index last, Index example, Index pass, Real* out) const;
+    /// Entries [first, last) of the gradient of one parameter, in storage order, for one example of the list
+    /// and one backward pass: sums over tokens in token order (arithmetic.hpp, 2.). `out` (last - first) is
+    /// overwritten.
+    void multiply_out(ParameterId parameter, Index first, Index last, Index example, Index pass,
+                      Real* out) const;
 
     /// Bytes held.
     Index bytes() const;
@@ -51,13 +54,12 @@ class JacobianFactors {
     const Program* program_;
     std::vector<std::int32_t> label_ids_;
     std::vector<Index> examples_;
-    std::vector<Index> token_offsets_;           // examples + 1, in this list
+    std::vector<Index> token_offsets_;  // examples + 1, in this list
     std::vector<ParameterId> selected_;
-    std::vector<std::vector<Factor>> factors_;   // by parameter
-    KernelOutput output_;
-    OutputShape shape_;
-    std::vector<Stored> inputs_;                 // by value
-    std::vector<std::vector<Stored>> deltas_;    // by pass, by value
+    std::vector<std::vector<Factor>> factors_;  // by parameter
+    KernelOutputs outputs_;
+    std::vector<Stored> inputs_;                           // by value
+    std::vector<std::vector<Stored>> deltas_;              // by pass, by value
     std::vector<std::vector<std::vector<Real>>> vectors_;  // by pass, by parameter: examples x d
     std::vector<double> logits_;
 };

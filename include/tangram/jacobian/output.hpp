@@ -1,6 +1,7 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tangram/index.hpp"
 
@@ -30,5 +31,38 @@ OutputShape shape(KernelOutput output, Index labels);
 
 /// Coefficient of logit c in backward pass p (row p / components, component p % components). Dimensionless.
 double seed(KernelOutput output, Index labels, Index pass, Index c);
+
+/// The outputs of every task: its labels are some of the network's, one after the other. Examples of
+/// different tasks may have different numbers of rows.
+class KernelOutputs {
+  public:
+    /// One task with all of the network's labels.
+    KernelOutputs(KernelOutput output, Index labels) { add(output, labels); }
+    KernelOutputs() = default;
+    /// @throws Error(study) where a mean over labels (trace) stands beside another task: between different
+    /// labels it
+    ///         has no meaning
+    void add(KernelOutput output, Index labels);
+
+    Index tasks() const { return static_cast<Index>(tasks_.size()); }
+    Index labels() const { return labels_; }  ///< of all tasks: the network's
+    KernelOutput output(Index task) const { return tasks_[static_cast<std::size_t>(task)].output; }
+    Index first_label(Index task) const { return tasks_[static_cast<std::size_t>(task)].first_label; }
+    Index labels(Index task) const { return tasks_[static_cast<std::size_t>(task)].labels; }
+    OutputShape shape(Index task) const { return tangram::shape(output(task), labels(task)); }
+    Index components() const { return shape(0).components; }
+    Index passes() const;  ///< the largest over tasks
+    /// Coefficient of the network's logit c in a backward pass for an example of the task; 0 in passes it
+    /// lacks.
+    double seed(Index task, Index pass, Index c) const;
+
+  private:
+    struct Task {
+        KernelOutput output;
+        Index first_label, labels;
+    };
+    std::vector<Task> tasks_;
+    Index labels_ = 0;
+};
 
 }  // namespace tangram

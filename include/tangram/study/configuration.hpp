@@ -8,20 +8,26 @@
 
 namespace tangram {
 
-/// A study file (TOML) with every default filled in; names and meanings are the contract's. Paths are absolute after
-/// reading. std::nullopt stands for "auto".
+/// A study file (TOML) with every default filled in; names and meanings are the contract's. Paths are
+/// absolute after reading. std::nullopt stands for "auto".
 struct Study {
-    struct {
-        std::string path, init = "pretrained", head = "lm", head_init = "random";
-        Index seed = 1;
-    } model;
-    struct {
+    struct Data {
         std::string train, test, text = "text", label = "label";
         std::vector<std::string> labels;
         std::string tmpl;  ///< the key `template`
         std::vector<std::string> label_words;
         Index max_length = 64, samples = 0, test_samples = 0, seed = 1;
-    } data;
+    };
+    struct Task {
+        std::string name;
+        Data data;
+    };
+    struct {
+        std::string path, init = "pretrained", head = "lm", head_init = "random";
+        Index seed = 1;
+    } model;
+    Data data;                ///< empty where there are tasks
+    std::vector<Task> tasks;  ///< [[tasks]]: several data sets in one study
     struct {
         std::vector<std::string> parameters{"all"};
         Index lora_rank = 0;
@@ -52,12 +58,15 @@ struct Study {
     } output;
 };
 
-/// Reads a study file and applies `--set key=value` in order (the value in TOML, or bare text as a string). Local.
-/// @throws Error(study) naming the file, the key in full and, for an unknown key, the nearest one; also for values
+/// Reads a study file and applies `--set key=value` in order (the value in TOML, or bare text as a string).
+/// Local.
+/// @throws Error(study) naming the file, the key in full and, for an unknown key, the nearest one; also for
+/// values
 ///         outside the contract's and for keys of the contract that this version cannot serve yet.
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings);
 
-/// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as read_study
+/// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as
+/// read_study
 Study default_study(const std::vector<std::string>& settings);
 
 /// The whole study as TOML text, defaults included: what the output file keeps.

@@ -9,15 +9,17 @@
 
 namespace tangram {
 
-/// The study's examples, equal on every rank.
+/// The study's examples, equal on every rank; those of several tasks one after the other.
 struct StudyData {
     DataSet train;
     std::optional<DataSet> test;
-    std::vector<std::int32_t> label_ids;  ///< C vocabulary ids
+    std::vector<std::int32_t> label_ids;  ///< C vocabulary ids, task after task
+    std::vector<Index> task_labels;       ///< labels of each task; one entry where there are no tasks
 };
 
-/// Reads on the first rank and hands to all: tables through the model's tokenizer, .h5 files as they are (token_ids,
-/// offsets, labels at the root or in /data/train, /data/test; label_token_ids). Collective over the world.
+/// Reads on the first rank and hands to all: tables through the model's tokenizer, .h5 files as they are
+/// (token_ids, offsets, labels at the root or in /data/train, /data/test; label_token_ids). Collective over
+/// the world.
 /// @param vocabulary  token ids must lie below
 /// @param longest     tokens that the model has positions for; max_length is lowered to it with a note
 /// @throws Error on every rank, as read_labelled_text; input for ids, offsets or labels out of range (named)

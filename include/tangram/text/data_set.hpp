@@ -13,12 +13,14 @@ struct DataSet {
     std::vector<Index> offsets{0};     ///< n + 1: example e owns token_ids[offsets[e] .. offsets[e+1])
     std::vector<std::int32_t> labels;  ///< n, 0 .. C-1
     std::vector<Index> rows;           ///< n, source row of each example, 0-based, header not counted
+    std::vector<std::int32_t> tasks;   ///< n, the task each example belongs to; empty: there is one
 
     Index examples() const { return static_cast<Index>(offsets.size()) - 1; }
     std::span<const std::int32_t> tokens(Index example) const {
         const auto e = static_cast<std::size_t>(example);
         return {token_ids.data() + offsets[e], static_cast<std::size_t>(offsets[e + 1] - offsets[e])};
     }
+    Index task(Index example) const { return tasks.empty() ? 0 : tasks[static_cast<std::size_t>(example)]; }
     void append(std::span<const std::int32_t> tokens, std::int32_t label, Index row) {
         token_ids.insert(token_ids.end(), tokens.begin(), tokens.end());
         offsets.push_back(static_cast<Index>(token_ids.size()));

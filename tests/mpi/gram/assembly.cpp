@@ -25,7 +25,8 @@ DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary
     DataSet data;
     for (Index e = 0; e < examples; ++e) {
         std::vector<std::int32_t> tokens(1 + draw(18));
-        for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary)));
+        for (std::int32_t& token : tokens)
+            token = static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary)));
         data.append(tokens, 0, e);
     }
     return data;
@@ -34,7 +35,8 @@ DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary
 DataSet reordered(const DataSet& data, const std::vector<Index>& order) {
     DataSet out;
     for (const Index e : order)
-        out.append(data.tokens(e), data.labels[static_cast<std::size_t>(e)], data.rows[static_cast<std::size_t>(e)]);
+        out.append(data.tokens(e), data.labels[static_cast<std::size_t>(e)],
+                   data.rows[static_cast<std::size_t>(e)]);
     return out;
 }
 
@@ -50,7 +52,8 @@ std::vector<double> gathered(const DistributedMatrix& matrix) {
     return all;
 }
 
-/// The matrix in another place: as a checkpoint would carry it. Collective over the new grid; `all` on every rank.
+/// The matrix in another place: as a checkpoint would carry it. Collective over the new grid; `all` on every
+/// rank.
 void fill(DistributedMatrix& matrix, const std::vector<double>& all) {
     for (Index j = 0; j < matrix.local_columns(); ++j)
         for (Index i = 0; i < matrix.local_rows(); ++i)
@@ -72,10 +75,12 @@ Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& tr
     const auto folder = test_data() / "models" / problem.model;
     Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
     const auto parameters = select_parameters(network.program(), problem.parameters);
-    const KernelInputs<Real> inputs{network, train, &test, problem.output, parameters};
+    const KernelInputs<Real> inputs{network, train, &test, KernelOutputs(problem.output, network.labels()),
+                                    parameters};
     const Index per_example = shape(problem.output, network.labels()).rows_per_example;
     const auto empty = [&](const ProcessGrid& on) {
-        return empty_matrices(on, train.examples() * per_example, test.examples() * per_example, parameters.size());
+        return empty_matrices(on, train.examples() * per_example, test.examples() * per_example,
+                              parameters.size());
     };
     KernelMatrices matrices = empty(grid);
     Index calls = 0;
@@ -137,7 +142,8 @@ std::string text(const ProcessGrid& grid) {
     return std::to_string(grid.rows()) + " x " + std::to_string(grid.columns());
 }
 
-/// G and the cross Gram from gradients multiplied out whole and products in long double: no tiles, no slices, no BLAS.
+/// G and the cross Gram from gradients multiplied out whole and products in long double: no tiles, no slices,
+/// no BLAS.
 Whole naive(const Problem& problem) {
     const auto folder = test_data() / "models" / problem.model;
     Network<double> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
@@ -147,7 +153,8 @@ Whole naive(const Problem& problem) {
     const auto jacobian = [&](const DataSet& data) {
         std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
         std::iota(examples.begin(), examples.end(), Index{0});
-        const JacobianFactors<double> factors(network, data, examples, problem.output, parameters);
+        const JacobianFactors<double> factors(network, data, examples,
+                                              KernelOutputs(problem.output, network.labels()), parameters);
         std::vector<std::vector<double>> J;
         for (Index e = 0; e < data.examples(); ++e)
             for (Index r = 0; r < rows.rows_per_example; ++r) {
@@ -169,7 +176,8 @@ Whole naive(const Problem& problem) {
         for (std::size_t j = 0; j < B.size(); ++j)
             for (std::size_t i = 0; i < A.size(); ++i) {
                 long double sum = 0;
-                for (std::size_t k = 0; k < A[i].size(); ++k) sum += static_cast<long double>(A[i][k]) * B[j][k];
+                for (std::size_t k = 0; k < A[i].size(); ++k)
+                    sum += static_cast<long double>(A[i][k]) * B[j][k];
                 out[i + j * A.size()] = static_cast<double>(sum);
             }
         return out;
@@ -183,8 +191,8 @@ Whole naive(const Problem& problem) {
 }
 
 /// max |a_ij - b_ij| / sqrt(G_ii G_jj); a NaN counts as infinite.
-double scaled_error(const std::vector<double>& a, const std::vector<double>& b, const std::vector<double>& row_squares,
-                    const std::vector<double>& column_squares) {
+double scaled_error(const std::vector<double>& a, const std::vector<double>& b,
+                    const std::vector<double>& row_squares, const std::vector<double>& column_squares) {
     double worst = 0;
     const std::size_t m = row_squares.size();
     for (std::size_t j = 0; j < column_squares.size(); ++j)
@@ -231,6 +239,61 @@ TEST(Assembly, SameBitsInDoubleAndForSeveralRowsPerExample) {
     });
 }
 
+/// Two tasks in one kernel: the margin of labels 3 and 8, and the logits of 3, 8 and 20.
+Whole two_tasks(const ProcessGrid& grid, Index first_examples, Index second_examples) {
+    const auto folder = test_data() / "models" / "neo-odd";
+    Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8, 3, 8, 20});
+    KernelOutputs outputs;
+    outputs.add(KernelOutput::margin, 2);
+    outputs.add(KernelOutput::logits, 3);
+    DataSet train, test;
+    for (auto [data, n, m] :
+         {std::tuple{&train, first_examples, second_examples}, std::tuple{&test, Index{5}, Index{7}}}) {
+        const DataSet first = made_up_data(n, data == &train ? 1 : 3, 50),
+                      second = made_up_data(m, data == &train ? 2 : 4, 50);
+        for (const DataSet* part : {&first, &second})
+            for (Index e = 0; e < part->examples(); ++e) {
+                data->append(part->tokens(e), 0, e);
+                data->tasks.push_back(part == &second ? 1 : 0);
+            }
+    }
+    const auto parameters = select_parameters(network.program(), {"all"});
+    EXPECT_EQ(kernel_rows(train, outputs).back(), first_examples + 3 * second_examples);
+    KernelMatrices matrices = empty_matrices(grid, kernel_rows(train, outputs).back(),
+                                             kernel_rows(test, outputs).back(), parameters.size());
+    const NetworkOutputs found = assemble<float>({network, train, &test, outputs, parameters}, matrices,
+                                                 [](Index, Index) { return true; });
+    return {gathered(matrices.gram), gathered(*matrices.cross), matrices.test_diagonal, matrices.traces,
+            found.train};
+}
+
+TEST(Assembly, TasksOfDifferentRowsStandInOneKernel) {
+    const Whole expected = two_tasks(ProcessGrid(MPI_COMM_SELF, 1, 1), 100, 70);
+    for_each_grid(
+        [&](const ProcessGrid& grid) { expect_same_bits(two_tasks(grid, 100, 70), expected, text(grid)); });
+    // Each task's block is what the task alone gives, to the last bit.
+    const Index rows = 100 + 3 * 70;
+    for (const bool second : {false, true}) {
+        Problem problem{.output = second ? KernelOutput::logits : KernelOutput::margin};
+        if (second) problem.labels = {3, 8, 20};
+        const Index first = second ? 100 : 0, count = second ? 210 : 100;
+        const Whole single =
+            compute<float>(problem, ProcessGrid(MPI_COMM_SELF, 1, 1),
+                           made_up_data(second ? 70 : 100, second ? 2 : 1, 50), made_up_data(4, 5, 50));
+        Index wrong = 0;
+        for (Index i = 0; i < count; ++i)
+            for (Index j = 0; j < count; ++j)
+                if (!(expected.gram[static_cast<std::size_t>(first + i + (first + j) * rows)] ==
+                      single.gram[static_cast<std::size_t>(i + j * count)]))
+                    ++wrong;
+        EXPECT_EQ(wrong, 0) << (second ? "logits" : "margin");
+    }
+    testing::expect_error(ExitStatus::study, {"trace", "margin"}, [] {
+        KernelOutputs outputs(KernelOutput::margin, 2);
+        outputs.add(KernelOutput::trace, 4);
+    });
+}
+
 TEST(Assembly, AgreesWithTheJacobianMultipliedOutNaively) {
     Problem problem;
     problem.examples = 60;
@@ -268,13 +331,15 @@ TEST(Assembly, IsExactlySymmetricAndPositiveOnTheDiagonal) {
     for (Index j = 0; j < n; ++j) {
         EXPECT_GT(whole.gram[static_cast<std::size_t>(j + j * n)], 0);
         for (Index i = 0; i < j; ++i)
-            ASSERT_EQ(whole.gram[static_cast<std::size_t>(i + j * n)], whole.gram[static_cast<std::size_t>(j + i * n)]);
+            ASSERT_EQ(whole.gram[static_cast<std::size_t>(i + j * n)],
+                      whole.gram[static_cast<std::size_t>(j + i * n)]);
     }
 }
 
 TEST(Assembly, ReorderedExamplesReorderTheBits) {
     const Problem problem;
-    const DataSet train = made_up_data(problem.examples, 1, 50), test = made_up_data(problem.test_examples, 2, 50);
+    const DataSet train = made_up_data(problem.examples, 1, 50),
+                  test = made_up_data(problem.test_examples, 2, 50);
     std::vector<Index> order(static_cast<std::size_t>(problem.examples));
     for (std::size_t i = 0; i < order.size(); ++i)
         order[i] = static_cast<Index>((i * 77 + 5) % order.size());  // 77 and 300 have no common divisor
@@ -284,8 +349,9 @@ TEST(Assembly, ReorderedExamplesReorderTheBits) {
     const std::size_t n = order.size();
     for (std::size_t j = 0; j < n; ++j)
         for (std::size_t i = 0; i < n; ++i)
-            ASSERT_EQ(moved.gram[i + j * n],
-                      plain.gram[static_cast<std::size_t>(order[i]) + static_cast<std::size_t>(order[j]) * n]);
+            ASSERT_EQ(
+                moved.gram[i + j * n],
+                plain.gram[static_cast<std::size_t>(order[i]) + static_cast<std::size_t>(order[j]) * n]);
 }
 
 TEST(Assembly, FewerExamplesAreTheLeadingBlock) {
@@ -295,18 +361,19 @@ TEST(Assembly, FewerExamplesAreTheLeadingBlock) {
     problem.examples = 123;
     const Whole smaller = compute<float>(problem, grid);
     for (std::size_t j = 0; j < 123; ++j)
-        for (std::size_t i = 0; i < 123; ++i)
-            ASSERT_EQ(smaller.gram[i + j * 123], larger.gram[i + j * 300]);
+        for (std::size_t i = 0; i < 123; ++i) ASSERT_EQ(smaller.gram[i + j * 123], larger.gram[i + j * 300]);
 }
 
 TEST(Assembly, StoppedAndResumedOnAnotherGridGivesTheSameBits) {
     const Problem problem;
-    const DataSet train = made_up_data(problem.examples, 1, 50), test = made_up_data(problem.test_examples, 2, 50);
+    const DataSet train = made_up_data(problem.examples, 1, 50),
+                  test = made_up_data(problem.test_examples, 2, 50);
     const Whole expected = alone<float>(problem);
     const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
     for_each_grid([&](const ProcessGrid& grid) {
         for (const Index stop_after : {Index{1}, Index{7}})
-            expect_same_bits(compute<float>(problem, grid, train, test, stop_after, &last), expected, text(grid));
+            expect_same_bits(compute<float>(problem, grid, train, test, stop_after, &last), expected,
+                             text(grid));
     });
 }
 
@@ -323,8 +390,9 @@ TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
     KernelMatrices matrices = empty_matrices(grid, 30, 0, parameters.size());
     bool thrown = false;
     try {
-        assemble<float>({network, train, nullptr, KernelOutput::margin, parameters}, matrices,
-                        [](Index, Index) { return true; });
+        assemble<float>(
+            {network, train, nullptr, KernelOutputs(KernelOutput::margin, network.labels()), parameters},
+            matrices, [](Index, Index) { return true; });
     } catch (const Error& e) {
         thrown = true;
         EXPECT_EQ(e.status(), ExitStatus::numerical);

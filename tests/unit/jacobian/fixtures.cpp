@@ -33,22 +33,25 @@ ModelFixture small_model(const std::string& name) {
 
 /// One gradient, multiplied out in slices of an odd depth into a buffer poisoned with NaN.
 template <class Real>
-std::vector<Real> gradient(const JacobianFactors<Real>& factors, Index size, ParameterId p, Index example, Index pass) {
+std::vector<Real> gradient(const JacobianFactors<Real>& factors, Index size, ParameterId p, Index example,
+                           Index pass) {
     std::vector<Real> out(static_cast<std::size_t>(size), static_cast<Real>(NAN));
     for (Index first = 0; first < size; first += 97)
         factors.multiply_out(p, first, std::min(size, first + 97), example, pass, out.data() + first);
     return out;
 }
 
-/// Largest relative Frobenius error over examples and outputs, of the whole gradient, and of single tensors against
-/// the larger of their norm and 1e-6 of the whole (some true gradients are exactly zero).
+/// Largest relative Frobenius error over examples and outputs, of the whole gradient, and of single tensors
+/// against the larger of their norm and 1e-6 of the whole (some true gradients are exactly zero).
 template <class Real>
 std::pair<double, double> errors_against_fixture(const std::string& name) {
     const ModelFixture fixture = small_model(name);
     const DataSet data = fixture.data();
     Network<Real> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
     const Program program = network.program();
-    const JacobianFactors<Real> factors(network, data, every_example(data), KernelOutput::logits, all_of(program));
+    const JacobianFactors<Real> factors(network, data, every_example(data),
+                                        KernelOutputs(KernelOutput::logits, network.labels()),
+                                        all_of(program));
     const Weights reference(fixture.folder / "gradients.safetensors");
     const Index outputs = network.labels();
     double worst_whole = 0, worst_tensor = 0;
@@ -77,7 +80,8 @@ std::pair<double, double> errors_against_fixture(const std::string& name) {
             worst_whole =
                 std::max(worst_whole, std::sqrt(std::reduce(differences.begin(), differences.end()) / whole));
             for (std::size_t p = 0; p < norms.size(); ++p)
-                worst_tensor = std::max(worst_tensor, std::sqrt(differences[p] / std::max(norms[p], 1e-12 * whole)));
+                worst_tensor =
+                    std::max(worst_tensor, std::sqrt(differences[p] / std::max(norms[p], 1e-12 * whole)));
             // NaN must not hide in std::max.
             for (const double difference : differences) EXPECT_TRUE(difference >= 0);
             const double output = factors.logits()[static_cast<std::size_t>(e * outputs + c)];
@@ -116,7 +120,8 @@ void check_trained_model(const ModelFixture& fixture) {
     const DataSet data = fixture.data();
     Network<double> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
     const Program program = network.program();
-    const JacobianFactors<double> factors(network, data, every_example(data), KernelOutput::logits,
+    const JacobianFactors<double> factors(network, data, every_example(data),
+                                          KernelOutputs(KernelOutput::logits, network.labels()),
                                           all_of(program));
     const Index outputs = network.labels(), rows = data.examples() * outputs;
     std::vector<std::vector<double>> jacobian(static_cast<std::size_t>(rows));
@@ -124,7 +129,8 @@ void check_trained_model(const ModelFixture& fixture) {
         const auto& example = fixture.reference["examples"][static_cast<std::size_t>(row / outputs)];
         const auto c = static_cast<std::size_t>(row % outputs);
         const double whole = example["grad_norm_per_output"][c];
-        EXPECT_NEAR(factors.logits()[static_cast<std::size_t>(row)], example["outputs"][c].get<double>(), 1e-11);
+        EXPECT_NEAR(factors.logits()[static_cast<std::size_t>(row)], example["outputs"][c].get<double>(),
+                    1e-11);
         for (ParameterId p = 0; p < program.parameters().size(); ++p) {
             const Parameter& parameter = program.parameters()[p];
             const auto g = gradient(factors, parameter.size(), p, row / outputs, row % outputs);
@@ -151,7 +157,8 @@ void check_trained_model(const ModelFixture& fixture) {
 }
 
 TEST(TrainedModels, NeoMiniAgreesWithItsReference) {
-    check_trained_model({test_data() / "neo-mini", read_json(test_data() / "models" / "neo-mini-fixture.json")});
+    check_trained_model(
+        {test_data() / "neo-mini", read_json(test_data() / "models" / "neo-mini-fixture.json")});
 }
 
 TEST(TrainedModels, Stories260kAgreesWithItsReference) {
@@ -167,10 +174,14 @@ TEST(Output, MarginAndSumAndTraceAreCombinationsOfTheLogits) {
     Network<double> network(fixture.program(), Weights(fixture.folder), labels);
     const Program program = network.program();
     const auto ids = all_of(program);
-    const JacobianFactors<double> logits(network, data, every_example(data), KernelOutput::logits, ids);
-    const JacobianFactors<double> margin(network, data, every_example(data), KernelOutput::margin, ids);
-    const JacobianFactors<double> sum(network, data, every_example(data), KernelOutput::sum, ids);
-    const JacobianFactors<double> trace(network, data, every_example(data), KernelOutput::trace, ids);
+    const JacobianFactors<double> logits(network, data, every_example(data),
+                                         KernelOutputs(KernelOutput::logits, network.labels()), ids);
+    const JacobianFactors<double> margin(network, data, every_example(data),
+                                         KernelOutputs(KernelOutput::margin, network.labels()), ids);
+    const JacobianFactors<double> sum(network, data, every_example(data),
+                                      KernelOutputs(KernelOutput::sum, network.labels()), ids);
+    const JacobianFactors<double> trace(network, data, every_example(data),
+                                        KernelOutputs(KernelOutput::trace, network.labels()), ids);
     for (const ParameterId p : ids)
         for (Index e = 0; e < data.examples(); ++e) {
             const Index size = program.parameters()[p].size();
