@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/jacobian/selection.hpp"

@@ -1,0 +1,189 @@
+#include "tangram/rates/eigenlearning.hpp"
+
+#include <gtest/gtest.h>
+
+#include <Eigen/Cholesky>
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <vector>
+
+#include "support/expect_error.hpp"
+#include "unit/rates/normal.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::Normal;
+
+/// A population: eigenvalues k^-a, target coefficients of power v_k^2.
+struct Population {
+    std::vector<double> l, power;
+    double noise;
+    Population(Index modes, double a, double b, double sigma) : noise(sigma) {
+        for (Index k = 1; k <= modes; ++k) {
+            l.push_back(std::pow(static_cast<double>(k), -a));
+            power.push_back(std::pow(static_cast<double>(k), -b));
+        }
+    }
+};
+
+/// Gaussian features with the population's covariance, the target and its noisy labels.
+struct Sample {
+    Eigen::MatrixXd features;  ///< unit variance
+    Eigen::VectorXd truth, labels;
+    Sample(const Population& p, Index n, Normal& normal) {
+        const auto modes = static_cast<Index>(p.l.size());
+        features.resize(n, modes);
+        for (Index k = 0; k < modes; ++k)
+            for (Index i = 0; i < n; ++i) features(i, k) = normal();
+        const Eigen::Map<const Eigen::VectorXd> power(p.power.data(), modes);
+        truth = features * power.cwiseSqrt();
+        labels = truth;
+        for (Index i = 0; i < n; ++i) labels(i) += p.noise * normal();
+    }
+    Eigen::MatrixXd kernel(const Population& p, const Sample& other) const {
+        const Eigen::Map<const Eigen::VectorXd> l(p.l.data(), static_cast<Index>(p.l.size()));
+        return features * l.asDiagonal() * other.features.transpose();
+    }
+};
+
+TEST(Eigenlearning, PredictsSimulatedRegression) {
+    // The prediction's own error is of order 1/n; means over draws are known to about 1 % here.
+    const Population p(600, 1.5, 2.0, 0.3);
+    Normal normal(11);
+    double furthest = 0;
+    for (const double ridge : {0.05, 1.0}) {
+        for (const Index n : {20, 40, 80, 160, 320}) {
+            const int draws = static_cast<int>(std::clamp<Index>(12000 / n, 40, 400));
+            double test = 0, train = 0;
+            for (int draw = 0; draw < draws; ++draw) {
+                const Sample in(p, n, normal), out(p, 200, normal);
+                const Eigen::MatrixXd G = in.kernel(p, in);
+                const Eigen::VectorXd c =
+                    (G + ridge * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(in.labels);
+                // The error on noisy labels, its noise taken as known: the truth's error plus sigma^2.
+                test += ((out.kernel(p, in) * c - out.truth).squaredNorm() / 200 + p.noise * p.noise) / draws;
+                train += (G * c - in.labels).squaredNorm() / static_cast<double>(n) / draws;
+            }
+            const auto predicted = predict_ridge(p.l, p.power, static_cast<double>(n), ridge, p.noise);
+            furthest = std::max(furthest, std::abs(predicted->test_mse / test - 1));
+            EXPECT_LE(std::abs(predicted->test_mse / test - 1), 0.05) << n << " " << ridge;
+            EXPECT_LE(std::abs(predicted->train_mse / train - 1), 0.08) << n << " " << ridge << " " << train;
+        }
+    }
+    std::cout << "eigenlearning against simulation, five sizes, two ridges: within " << furthest << "\n";
+}
+
+TEST(Eigenlearning, ConservesAtEveryScale) {
+    for (const double scale : {1e-12, 1e-9, 1e-6, 1.0, 1e6, 1e12})
+        for (const double ridge : {0.0, 1e-3, 1.0, 1e3})
+            for (const double n : {1.0, 17.0, 300.0}) {
+                Population p(1000, 2.0, 2.0, 0.0);
+                const auto plain = predict_ridge(p.l, p.power, n, ridge);
+                for (double& value : p.l) value *= scale;
+                const auto scaled = predict_ridge(p.l, p.power, n, ridge * scale);
+                EXPECT_LE(std::abs(scaled->learned + ridge * scale / scaled->kappa - n), 1e-12 * n)
+                    << scale << " " << n;
+                EXPECT_LE(std::abs(scaled->kappa / scale / plain->kappa - 1), 1e-11) << scale;
+                EXPECT_LE(std::abs(scaled->test_mse / plain->test_mse - 1), 1e-11) << scale;
+            }
+}
+
+TEST(Eigenlearning, KnowsItsClosedForms) {
+    // M equal modes l without noise: M l/(l + kappa) + ridge/kappa = n is a quadratic equation.
+    const std::vector<double> l(50, 2.0), power(50, 0.1);
+    const double n = 20, ridge = 3;
+    const double b = n * 2.0 - 50 * 2.0 - ridge,
+                 kappa = (-b + std::sqrt(b * b + 4 * n * ridge * 2.0)) / (2 * n);
+    const auto found = predict_ridge(l, power, n, ridge);
+    EXPECT_NEAR(found->kappa, kappa, 1e-12 * kappa);
+    const double share = 2 / (2 + kappa), overfitting = n / (n - 50 * share * share);
+    EXPECT_NEAR(found->overfitting, overfitting, 1e-12 * overfitting);
+    EXPECT_NEAR(found->test_mse, overfitting * 50 * (1 - share) * (1 - share) * 0.1, 1e-12);
+    EXPECT_NEAR(found->train_mse, std::pow(ridge / (n * kappa), 2) * found->test_mse, 1e-12);
+    // Without a ridge, 50 samples determine 50 modes.
+    EXPECT_FALSE(predict_ridge(l, power, 50, 0).has_value());
+    EXPECT_FALSE(predict_ridge(l, power, 80, 0).has_value());
+    EXPECT_TRUE(predict_ridge(l, power, 49, 0).has_value());
+    EXPECT_TRUE(predict_ridge(l, power, 80, 1e-6).has_value());
+    // Zero and negative eigenvalues are modes that are never learned.
+    std::vector<double> more = l, more_power = power;
+    more.insert(more.end(), {0.0, -1e-9});
+    more_power.insert(more_power.end(), {0.5, 0.25});
+    EXPECT_NEAR(predict_ridge(more, more_power, n, ridge)->test_mse, found->test_mse + overfitting * 0.75,
+                1e-9);
+}
+
+TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
+    // Coefficients from the labels of N rows: with noise = 0 they predict the error on labels; adding sigma^2
+    // counts it twice (theory.md). N = 800, n' up to N/4; one draw of the sample varies by a few per cent.
+    const Population p(800, 1.5, 2.2, 0.5);
+    Normal normal(5);
+    const Index N = 800;
+    const Sample whole(p, N, normal);
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(whole.kernel(p, whole) /
+                                                               static_cast<double>(N));
+    const Eigen::VectorXd v =
+        eigen.eigenvectors().transpose() * whole.labels / std::sqrt(static_cast<double>(N));
+    const Eigen::VectorXd squares = v.cwiseAbs2();
+    const std::vector<double> l(eigen.eigenvalues().data(), eigen.eigenvalues().data() + N),
+        power(squares.data(), squares.data() + N);
+    for (const Index n : {50, 100, 200}) {
+        const double ridge = 0.05 * static_cast<double>(n);
+        double observed = 0;
+        for (int draw = 0; draw < 20; ++draw) {
+            const Sample in(p, n, normal), out(p, 400, normal);
+            const Eigen::VectorXd c =
+                (in.kernel(p, in) + ridge * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(in.labels);
+            observed += (out.kernel(p, in) * c - out.labels).squaredNorm() / 400 / 20;
+        }
+        const double once = predict_ridge(l, power, static_cast<double>(n), ridge)->test_mse;
+        const double twice = predict_ridge(l, power, static_cast<double>(n), ridge, p.noise)->test_mse;
+        EXPECT_LE(std::abs(once / observed - 1), 0.1) << n;
+        EXPECT_GE(twice / observed - 1, 0.3) << n;
+    }
+}
+
+TEST(Eigenlearning, BestRidgeIsTheBest) {
+    const Population p(500, 1.5, 2.0, 0.3);
+    for (const double n : {30.0, 200.0}) {
+        const PredictedRidge best = best_predicted_ridge(p.l, p.power, n, 0.0, p.noise);
+        for (double ridge = 1e-6; ridge < 1e3; ridge *= 1.3)
+            EXPECT_LE(best.prediction.test_mse,
+                      predict_ridge(p.l, p.power, n, ridge, p.noise)->test_mse * (1 + 1e-9));
+    }
+}
+
+TEST(Eigenlearning, FallsAsSourceAndCapacitySay) {
+    // a = 2, v_k^2 = k^-(2as + 1): with s = 1/2 the excess falls like n^-2as/(1+2as) where the noise
+    // dominates and like n^-2as where it does not, at the best ridge. A population of 20 000 modes bends the
+    // slopes by less than 0.05.
+    const double a = 2, s = 0.5, tail = 2 * a * s;
+    for (const double sigma : {0.0, 1.0}) {
+        const Population p(20000, a, tail + 1, sigma);
+        std::vector<double> x, y;
+        for (const double n : {100.0, 200.0, 400.0, 800.0}) {
+            x.push_back(std::log(n));
+            y.push_back(std::log(best_predicted_ridge(p.l, p.power, n, 1e-13, sigma).prediction.test_mse -
+                                 sigma * sigma));
+        }
+        const double slope = -(y.back() - y.front()) / (x.back() - x.front());
+        EXPECT_NEAR(slope, sigma > 0 ? tail / (1 + tail) : tail, 0.08) << sigma;
+    }
+}
+
+TEST(Eigenlearning, RefusesWhatCannotBe) {
+    const std::vector<double> one{1.0}, nothing{0.0};
+    testing::expect_error(ExitStatus::numerical, {"belongs"}, [&] { predict_ridge(one, {}, 1, 1); });
+    testing::expect_error(ExitStatus::numerical, {"samples"}, [&] { predict_ridge(one, one, 0, 1); });
+    testing::expect_error(ExitStatus::numerical, {"ridge"}, [&] { predict_ridge(one, one, 1, -1); });
+    testing::expect_error(ExitStatus::numerical, {"finite"},
+                          [&] { predict_ridge(std::vector<double>{NAN}, one, 1, 1); });
+    testing::expect_error(ExitStatus::numerical, {"zero"}, [&] { best_predicted_ridge(nothing, one, 1, 0); });
+    EXPECT_NEAR(predict_ridge(nothing, one, 4, 1)->test_mse, 1.0, 1e-15);
+}
+
+}  // namespace
+}  // namespace tangram

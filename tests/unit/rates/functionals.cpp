@@ -1,0 +1,82 @@
+#include "tangram/rates/functionals.hpp"
+
+#include <gtest/gtest.h>
+
+#include <Eigen/Eigenvalues>
+#include <Eigen/LU>
+#include <cmath>
+#include <vector>
+
+#include "support/expect_error.hpp"
+#include "unit/rates/normal.hpp"
+
+namespace tangram {
+namespace {
+
+TEST(Functionals, AreThoseOfTheMatrix) {
+    const Index n = 40;
+    testing::Normal normal(3);
+    Eigen::MatrixXd J(n, 25);
+    Eigen::VectorXd y(n);
+    for (Index i = 0; i < n; ++i) {
+        y(i) = normal();
+        for (Index k = 0; k < 25; ++k) J(i, k) = normal();
+    }
+    const Eigen::MatrixXd G = J * J.transpose(), K = G / static_cast<double>(n),
+                          I = Eigen::MatrixXd::Identity(n, n);
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(K);
+    const Eigen::VectorXd squares_of = (eigen.eigenvectors().transpose() * y).cwiseAbs2();
+    const std::vector<double> l(eigen.eigenvalues().data(), eigen.eigenvalues().data() + n),
+        squares(squares_of.data(), squares_of.data() + n);
+    EXPECT_NEAR(effective_dimension(l, 0.3), (K * (K + 0.3 * I).inverse()).trace(), 1e-10);
+    EXPECT_NEAR(information_gain(l, 0.7, n), 0.5 * std::log((I + G / 0.49).determinant()), 1e-9);
+    EXPECT_NEAR(kernel_target_alignment(l, squares), y.dot(G * y) / G.norm() / y.squaredNorm(), 1e-12);
+    EXPECT_NEAR(stable_rank(l), G.trace() / eigen.eigenvalues().maxCoeff() / static_cast<double>(n), 1e-10);
+    EXPECT_NEAR(participation_ratio(l), G.trace() * G.trace() / G.squaredNorm(), 1e-10);
+}
+
+TEST(Functionals, ClosedForms) {
+    for (const double scale : {1e-200, 1.0, 1e200}) {
+        std::vector<double> l(10, 0.0);
+        for (int i = 0; i < 4; ++i) l[static_cast<std::size_t>(i)] = scale;
+        l[9] = -1e-3 * scale;  // rounding's: counted as zero
+        EXPECT_NEAR(effective_rank(l), 4, 1e-12);
+        EXPECT_NEAR(stable_rank(l), 4, 1e-12);
+        EXPECT_NEAR(participation_ratio(l), 4, 1e-12);
+        EXPECT_NEAR(effective_dimension(l, scale), 2, 1e-12);
+        std::vector<double> squares(10, 0.0);
+        squares[2] = 7;
+        EXPECT_NEAR(kernel_target_alignment(l, squares), 0.5, 1e-12);
+    }
+    const std::vector<double> nothing(3, 0.0);
+    EXPECT_EQ(effective_rank(nothing), 0);
+    EXPECT_EQ(stable_rank(nothing), 0);
+    EXPECT_EQ(participation_ratio(nothing), 0);
+    EXPECT_EQ(kernel_target_alignment(nothing, nothing), 0);
+    EXPECT_EQ(cumulative_power(std::vector<double>{1, 3, 0, 4}), (std::vector<double>{0.125, 0.5, 0.5, 1.0}));
+    EXPECT_EQ(cumulative_power(nothing), std::vector<double>(3, 1.0));
+    // The entropy of halving shares 1/2, 1/4, ... is 2 log 2.
+    std::vector<double> halves;
+    for (int k = 1; k < 60; ++k) halves.push_back(std::pow(0.5, k));
+    EXPECT_NEAR(effective_rank(halves), 4, 1e-12);
+}
+
+TEST(Functionals, SlopeOfTheResidualAgainstTheSpectrum) {
+    std::vector<double> l, squares;
+    for (int k = 1; k <= 50; ++k) {
+        l.push_back(std::pow(k, -1.5));
+        squares.push_back(3 * std::pow(l.back(), 0.7));
+    }
+    EXPECT_NEAR(alignment_slope(l, squares, 1, 50), 0.7, 1e-10);
+    squares[10] = 0;  // left out
+    squares[45] = 1e9;
+    EXPECT_NEAR(alignment_slope(l, squares, 1, 40), 0.7, 1e-10);
+    EXPECT_TRUE(std::isnan(alignment_slope(l, squares, 1, 4)));
+    testing::expect_error(ExitStatus::numerical, {"finite"},
+                          [] { effective_rank(std::vector<double>{NAN}); });
+    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] { effective_dimension(l, 0); });
+    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] { information_gain(l, 0, 50); });
+}
+
+}  // namespace
+}  // namespace tangram
