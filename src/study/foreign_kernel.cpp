@@ -133,6 +133,9 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
         const Index block = arithmetic::tile_rows;
         gram.emplace(read_matrix(file, path, grid, block, Orientation::transposed, ExitStatus::input));
         input.rows = gram->rows();
+        if (gram->columns() != input.rows)
+            throw Error(ExitStatus::input, fmt::format("{}: is {} x {}; a Gram matrix is square",
+                                                       kernel.matrix, input.rows, gram->columns()));
         Index classes = 0;
         input.train = read_targets(kernel.labels, kernel.outputs, input.rows, classes, comm);
         if (!kernel.cross.empty()) {

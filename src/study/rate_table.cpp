@@ -79,10 +79,13 @@ RateExponent from_decay(const RatesResult& r) {
                         : "bound a/(a+1) over the unit ball"};
         }
         case DecayFamily::exponential:
-            return {source,
-                    {1, 1, 1},
-                    fmt::format("bound over the unit ball, times (log n)^{:.3g}",
-                                1 / r.intervals.exponential_power.value)};
+            // The logarithm bends the rate: its local slope at this n is the lower end.
+            return {
+                source,
+                {1, 1 - 1 / (r.intervals.exponential_power.value * std::log(static_cast<double>(r.rows))), 1},
+                fmt::format("bound over the unit ball, n^-1 times (log n)^{:.3g}, whose slope at this n is "
+                            "the lower end",
+                            1 / r.intervals.exponential_power.value)};
         case DecayFamily::finite_rank:
             return {source, {1, 1, 1}, "bound over the unit ball, for n well above the rank"};
     }
@@ -93,7 +96,7 @@ RateExponent from_source(const RatesResult& r, const std::vector<double>& square
                          const std::vector<SubsetResult>& halves) {
     const std::string source = "source_capacity";
     if (squares.empty()) return unknown_rate(source, "needs labels");
-    if (r.decay.selected != DecayFamily::polynomial) return unknown_rate(source, "needs a polynomial decay");
+    if (!r.decay.polynomial) return unknown_rate(source, "needs a polynomial fit of the decay");
     std::string why;
     const double a = r.decay.polynomial->exponent;
     const auto whole = fit_source(squares, r.noise, a, r.decay.window, why);

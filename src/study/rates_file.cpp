@@ -319,6 +319,18 @@ std::string rates_summary(const RatesResult& r) {
                              r.intervals.rank.low, r.intervals.rank.high));
             break;
     }
+    if (r.decay.selected != DecayFamily::polynomial && r.decay.selected != DecayFamily::none &&
+        r.decay.polynomial) {
+        const Interval& a = r.intervals.polynomial.exponent;
+        const bool exponential = r.decay.selected == DecayFamily::exponential;
+        line(fmt::format(
+            "           beside it: polynomial, rank^-{:.3f} [{:.3f}, {:.3f}], BIC {:.1f} against {:.1f}{}",
+            a.value, a.low, a.high, r.decay.polynomial->criterion,
+            exponential ? r.decay.exponential->criterion : r.decay.finite_rank->criterion,
+            exponential && r.decay.exponential->power < 0.501
+                ? "; the power stands at its limit 1/2: the decay bends, and may be neither"
+                : ""));
+    }
     if (!r.residual.empty())
         line(fmt::format(
             "residual   mean square {:.4g} after taking out its mean ({:.0f} % of the raw mean square)",

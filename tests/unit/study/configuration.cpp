@@ -81,13 +81,46 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused({"data.label_words[1]", "string"}, "data.label_words=[\"a\", 2]");
     refused({"rates.noise", "number or \"auto\""}, "rates.noise=loud");
     refused({"rates.radius", "positive"}, "rates.radius=0");
+    refused({"rates.step_size", "grow"}, "rates.step_size=[0.1, 0.2]");
+    refused({"rates.step_size", "positive"}, "rates.step_size=-1");
+    refused({"rates.step_size", "at least one"}, "rates.step_size=[]");
+    refused({"rates.neighbours", "data.test"}, "rates.neighbours=5");
+    refused({"rates.sizes", "at least 2"}, "rates.sizes=[1, 256]");
     refused({"kernel.output", "margins", "\"margin\""}, "kernel.output=margins");
     refused({"one word per label"}, "data.labels=[\"a\", \"b\", \"c\"]");
     // Keys of the contract that this version does not serve are refused, never ignored.
     for (const char* later : {"model.init=random", "model.head=classifier", "kernel.lora_rank=4", "kernel.sketch=64", "kernel.groups=layer",
-                              "kernel.formula=signgd", "spectrum.count=10", "rates.neighbours=5", "rates.sizes=[128, 256]", "kernel.lora_alpha=2",
+                              "kernel.formula=signgd", "spectrum.count=10", "kernel.lora_alpha=2",
                               "model.head_init=least-squares"})
         refused({"this version of tangram"}, later);
+}
+
+TEST(Configuration, ReadsTasks) {
+    const TemporaryFolder folder;
+    const std::string head = "[model]\npath = \"m\"\n[output]\npath = \"o.h5\"\n";
+    const auto task = [](const std::string& name, const std::string& more = "") {
+        return "[[tasks]]\nname = \"" + name + "\"\ntrain = \"a.tsv\"\ntemplate = \"{text}\"\nlabel_words = [\"x\", \"y\"]\n" + more;
+    };
+    const auto read = [&](const std::string& text) { return read_study(folder.write("study.toml", text), {}); };
+    const Study study = read(head + task("one", "samples = 7\n") + task("two"));
+    ASSERT_EQ(study.tasks.size(), 2);
+    EXPECT_EQ(study.tasks[0].name, "one");
+    EXPECT_EQ(study.tasks[0].data.samples, 7);
+    EXPECT_EQ(study.tasks[1].data.train, (folder / "a.tsv").string());
+    // What the output file keeps reads as the same study.
+    const Study again = read(to_toml(study));
+    ASSERT_EQ(again.tasks.size(), 2);
+    EXPECT_EQ(to_toml(again), to_toml(study));
+    const auto refused = [&](std::initializer_list<std::string> words, const std::string& text) {
+        expect_error(ExitStatus::study, words, [&] { read(text); });
+    };
+    refused({"tasks.sample", "tasks.samples"}, head + task("one", "sample = 7\n"));
+    refused({"tasks[1].name", "stands twice"}, head + task("one") + task("one"));
+    refused({"tasks[0].name", "missing"}, head + task(""));
+    refused({"tasks[0].name", "blank"}, head + task("a b"));
+    refused({"not both"}, head + "[data]\ntrain = \"b.tsv\"\n" + task("one"));
+    refused({"[[tasks]]"}, head + "[tasks]\nname = \"one\"\n");
+    refused({"tasks[0].samples", "integer"}, head + task("one", "samples = \"7\"\n"));
 }
 
 TEST(Configuration, SaysWhatIsMissing) {

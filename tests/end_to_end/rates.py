@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""What the rates say, recomputed by numpy from the file: learning curves, eigenlearning, exponents, functionals,
+neighbourhoods, tasks, somebody else's kernel, schedules. usage: rates.py PROGRAM MPIEXEC RANKS TEST_DATA"""
+import sys
+from support import Folder, check, finish, run
+try:
+    import h5py, numpy as np
+except ImportError:
+    print('skipped: python3-h5py is missing'); sys.exit(77)
+
+def close(a, b, tolerance): return np.abs(np.asarray(a) - np.asarray(b)).max() <= tolerance
+
+def kappa(l, n, ridge):
+    """Bisection of sum l/(l + kappa) + ridge/kappa = n in log kappa."""
+    low, high = np.log(1e-30), np.log(1e30)
+    for _ in range(300):
+        middle = 0.5 * (low + high); k = np.exp(middle)
+        low, high = (middle, high) if (l / (l + k)).sum() + ridge / k > n else (low, middle)
+    return np.exp(low)
+
+def predicted(l, power, n, ridge):
+    L = l / (l + kappa(l, n, ridge))
+    return n / (n - (L ** 2).sum()) * ((1 - L) ** 2 * power).sum()
+
+f = Folder()
+n, m = 240, 60
+f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples=str(m), data__samples=str(n), rates__neighbours='5', rates__sizes='[30, 60, 120, 240, 9999]', rates__repeats='3'))
+code, out, err = run('run', f.at('study.toml'))
+check('run: status 0', code == 0, err)
+check('sizes beyond the sample are dropped with a note', '9999' in err and 'dropped' in err, err)
+check('the sentence is printed', 'the error falls like n^-x' in out, out)
+with h5py.File(f.at('out.h5')) as h:
+    G, C, V = h['/kernel/gram'][:], h['/kernel/cross'][:], h['/spectrum/eigenvectors'][:]
+    l = np.maximum(h['/spectrum/eigenvalues'][:] / n, 0); s = h['/rates/stopping']; a = dict(s.attrs)
+    margin = lambda part: h[f'/kernel/outputs_{part}'][:, 1] - h[f'/kernel/outputs_{part}'][:, 0]
+    sign = lambda part: np.where(h[f'/data/{part}/labels'][:] == 1, 1.0, -1.0)
+    y, yt = sign('train'), sign('test'); r = y - margin('train'); mean = r.mean(); r = r - mean; z = V @ r
+    step, T = s['step'][:], a['stopping_step']; at = int(np.searchsorted(step, T))
+    f0t = margin('test') + mean
+    def test(weights): return f0t + C @ (V.T @ (weights * z))
+    def descent(t): return np.where(l > 0, (1 - (1 - a['step_size'] * l) ** t) / np.where(l > 0, n * l, 1), a['step_size'] * t / n)
+    for k in (0, at, len(step) - 1):
+        check(f'path: test error at step {step[k]:.0f}', close(((yt - test(descent(step[k]))) ** 2).mean(), s['test_mse'][k], 1e-8 * s['test_mse'][k]))
+        check(f'path: test accuracy at step {step[k]:.0f}', close(((test(descent(step[k])) > 0) == (yt > 0)).mean(), s['test_accuracy'][k], 1e-12))
+    eta = s['eta'][at]
+    check('path: ridge twin', close(((yt - test(1 / (n * (l + 1 / eta)))) ** 2).mean(), s['ridge_test_mse'][at], 1e-9))
+    check('path: ridge twin on the training set', close((z ** 2 / (1 + eta * l) ** 2).mean(), s['ridge_train_mse'][at], 1e-9))
+    check('ridge twin', close(a['ridge_twin'] * eta, 1, 1e-12))
+    check('epochs of minibatches', all(close(e['epochs'], T * e['batch'] / n, 1e-9) for e in s['epochs'][:]))
+    t = int(a['discrepancy_step']) if np.isfinite(a['discrepancy_step']) else None
+    if t is not None:
+        error = lambda t: ((1 - a['step_size'] * l) ** (2 * t) * z ** 2).mean()
+        check('discrepancy step', error(t) <= a['noise'] ** 2 and (t == 0 or error(t - 1) > a['noise'] ** 2), t)
+    check('gcv step is the least of the path', step[np.argmin(s['gcv'][:])] == a['gcv_step'])
+    # Learning curve: the whole sample's column, and eigenlearning at every size.
+    c = h['/rates/learning_curve']
+    check('curve: sizes', list(c['sizes'][:]) == [30, 60, 120, 240])
+    check('curve: shape', c['mse_stop'].shape == (4, 3))
+    check('curve: the whole sample at T', close(c['mse_stop'][3], s['test_mse'][at], 1e-9) and close(c['accuracy_stop'][3], s['test_accuracy'][at], 1e-12))
+    check('curve: subsets differ', len(set(c['mse_stop'][0])) == 3)
+    check('curve: every number is there', all(np.isfinite(c[x][:]).all() for x in ('mse_stop', 'mse_best', 'mse_ridge', 'gcv', 'predicted_ridge', 'predicted_gradient_descent')))
+    check('curve: best is best', (c['mse_best'][:] <= c['mse_stop'][:] + 1e-12).all())
+    check('curve: base rate', close(c.attrs['base_rate'], max((yt > 0).mean(), (yt < 0).mean()), 1e-12))
+    power = z ** 2 / n
+    for i, size in enumerate((30, 60, 120, 240)):
+        check(f'eigenlearning at n = {size}', close(predicted(l, power, size, size * c['ridge'][i, 0]), c['predicted_ridge'][i, 0], 1e-8))
+    eps = c['critical_radius'][:]; x = np.log(c['sizes'][:])
+    e = {row['source'].decode(): row for row in h['/rates/exponents'][:]}
+    check('exponents: rows', list(e)[:5] == ['decay', 'critical_radius', 'source_capacity', 'eigenlearning', 'observed'], list(e))
+    check('exponents: critical radius', close(e['critical_radius']['value'], -np.polyfit(x, np.log(eps ** 2).mean(1), 1)[0], 1e-9))
+    check('exponents: intervals', all(np.isnan(q['value']) or q['low'] <= q['value'] <= q['high'] for q in e.values()))
+    check('exponents: notes where there is no number', all(q['note'] for q in e.values() if np.isnan(q['value'])))
+    # Functionals.
+    u = h['/rates/functionals']; p = l / l.sum()
+    check('functionals: effective rank', close(u.attrs['effective_rank'], np.exp(-(p[p > 0] * np.log(p[p > 0])).sum()), 1e-9))
+    check('functionals: alignment', close(u.attrs['alignment_labels'], y @ G @ y / np.linalg.norm(G) / (y @ y), 1e-10))
+    check('functionals: effective dimension', close(u['effective_dimension'][3], (l / (l + u['t'][3])).sum(), 1e-9))
+    check('functionals: information gain', close(u['information_gain'][3], 0.5 * np.linalg.slogdet(np.eye(n) + G / (n * u['t'][3]))[1], 1e-7))
+    # Neighbours, by brute force.
+    b = h['/neighbours']; diagonal = h['/kernel/test_diagonal'][:]
+    cosine = C / np.sqrt(np.outer(diagonal, np.diag(G))); order = np.argsort(-cosine, axis=1, kind='stable')[:, :5]
+    check('neighbours: the nearest', np.array_equal(order, b['nearest'][:].astype(int)))
+    check('neighbours: cosines', close(np.take_along_axis(cosine, order, 1), b['cosines'][:], 1e-12))
+    ridge = n * a['ridge_twin']
+    for i, k in enumerate(b['sizes'][:]):
+        found, dimension = [], []
+        for t in range(m):
+            S = order[t, :k]; A = G[np.ix_(S, S)]; inverse = np.linalg.inv(A + ridge * np.eye(k))
+            found.append(f0t[t] + C[t, S] @ inverse @ r[S]); dimension.append(np.trace(A @ inverse))
+        check(f'neighbours: k = {k}', close(((yt - found) ** 2).mean(), b['mse'][i], 1e-9) and close(((np.array(found) > 0) == (yt > 0)).mean(), b['accuracy'][i], 1e-12) and close(np.mean(dimension), b['effective_dimension'][i], 1e-9))
+    check('neighbours: all of them', close(b.attrs['global_mse'], s['ridge_test_mse'][at], 1e-9))
+    half = {x: c[x][:] for x in c}
+
+# The same rates on another number of ranks, to what eigenvectors of another solver leave.
+code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.radius=0.5', '--set', 'rates.noise=0.4', ranks=1)
+with h5py.File(f.at('out.h5')) as h: one = {x: h['/rates/learning_curve'][x][:] for x in half}
+code2, out, err = run('rates', f.at('study.toml'), '--set', 'rates.radius=0.5', '--set', 'rates.noise=0.40000000000000002', '--set', 'rates.neighbours=4')
+with h5py.File(f.at('out.h5')) as h: other = {x: h['/rates/learning_curve'][x][:] for x in half}
+check('rates: given sigma and R', code == 0 and code2 == 0, err)
+check('rates: ranks agree', all(np.allclose(one[x], other[x], rtol=1e-6, equal_nan=True) for x in ('mse_stop', 'critical_radius', 'predicted_ridge', 'sizes')))
+
+# Given schedules.
+code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.step_size=[1e-4, 5e-5, 1e-5]')
+with h5py.File(f.at('out.h5')) as h:
+    s = h['/rates/stopping']
+    check('schedule: eta', code == 0 and close(s['eta'][:3], [0, 1e-4, 1.5e-4], 1e-12) and list(s['step_sizes'][:]) == [1e-4, 5e-5, 1e-5], err)
+code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.step_size=[1e-4, 5e-4]')
+check('schedule: a growing one is refused', code == 2 and 'rates.step_size' in err, f'{code} {err}')
+
+# Without a test set the other half judges.
+code, out, err = run('run', f.at('study.toml'), '--set', 'data.test=""', '--set', 'rates.neighbours=0', '--set', 'rates.sizes=[30, 60, 120, 240]', '--set', 'output.path=' + f.at('half.h5'))
+check('no test set: status 0', code == 0, err)
+with h5py.File(f.at('half.h5')) as h:
+    c = h['/rates/learning_curve']
+    check('no test set: observed up to half', np.isfinite(c['mse_stop'][:3]).all() and np.isnan(c['mse_stop'][3]).all() and c.attrs['test_examples'] == 120)
+
+# Two tasks of different numbers of labels in one kernel.
+words = 'label_words = [" bad", " great"]\ntemplate = "{text} It was"\n'
+f.write('tasks.toml', f'''[model]\npath = "model"\n[kernel]\nparameters = ["transformer.h.3.*"]\n[output]\npath = "tasks.h5"
+[[tasks]]\nname = "a"\ntrain = "train.tsv"\ntest = "test.tsv"\nsamples = 60\ntest_samples = 20\n{words}
+[[tasks]]\nname = "b"\ntrain = "three.tsv"\ntest = "three.tsv"\nsamples = 40\ntest_samples = 15\nlabel_words = [" bad", " great", " good"]\ntemplate = "{{text}} It was"\n''')
+lines = open(f.at('train.tsv')).read().splitlines()[1:61]
+f.write('three.tsv', 'text\tlabel\n' + ''.join(f'{line.split(chr(9))[0]}\t{i % 3}\n' for i, line in enumerate(lines)))
+code, out, err = run('run', f.at('tasks.toml'), '--set', 'rates.noise=0.3', '--set', 'rates.radius=1')
+check('tasks: status 0', code == 0, err)
+if code == 0:
+    with h5py.File(f.at('tasks.h5')) as h:
+        check('tasks: both learn', (h['/tasks/stopping_step'][:] > 0).all())
+        G, C = h['/kernel/gram'][:], h['/kernel/cross'][:]; t = h['/tasks']
+        check('tasks: rows', G.shape == (60 + 120, 180) and C.shape == (20 + 45, 180))
+        check('tasks: names', list(t.attrs['names']) == ['a', 'b'])
+        labels, logits = h['/data/train/labels'][:], h['/kernel/outputs_train'][:]
+        tasks = [slice(0, 60), slice(60, 180)]
+        rs = [np.where(labels[:60] == 1, 1.0, -1.0) - (logits[:60, 1] - logits[:60, 0]), (np.eye(3)[labels[60:]] - logits[60:, 2:]).ravel()]
+        means = [np.full(60, rs[0].mean()), np.tile(rs[1].reshape(40, 3).mean(0), 40)]
+        c = []
+        for k in range(2):
+            K = G[tasks[k], tasks[k]] / len(rs[k]); alpha = 1 / np.linalg.eigvalsh(K)[-1]; g = rs[k] - means[k]; f_t = np.zeros_like(g); theta = np.zeros_like(g)
+            for _ in range(int(t['stopping_step'][k])): theta += alpha / len(g) * (g - f_t); f_t = K * len(g) @ theta
+            full = np.zeros(180); full[tasks[k]] = theta; c.append(full)
+        inner = np.array([[x @ G @ y for y in c] for x in c])
+        check('tasks: inner products by literal descent', close(t['inner'][:], inner, 1e-8 * np.abs(inner).max()))
+        check('tasks: norms and cosines', close(t['norms'][:], np.sqrt(np.diag(inner)), 1e-8) and close(t['cosines'][0, 1], inner[0, 1] / np.sqrt(inner[0, 0] * inner[1, 1]), 1e-7))
+        row = [q for q in t['arithmetic'][:] if q['weights'].decode() == 'a:-1' and q['task'].decode() == 'a'][0]
+        out_t = h['/kernel/outputs_test'][:]; fa = out_t[:20, 1] - out_t[:20, 0] - means[0][0] - (C @ c[0])[:20]
+        ya = np.where(h['/data/test/labels'][:20] == 1, 1.0, -1.0)
+        check('tasks: forgetting', close(row['accuracy'], ((fa > 0) == (ya > 0)).mean(), 1e-12) and close(row['mse'], ((ya - fa) ** 2).mean(), 1e-8), row)
+        row = [q for q in t['arithmetic'][:] if q['weights'].decode() == 'a:+1 b:+1' and q['task'].decode() == 'b'][0]
+        fb = out_t[20:, 2:].ravel() + means[1][:45] + (C @ (c[0] + c[1]))[20:]; yb = np.eye(3)[h['/data/test/labels'][20:]].ravel()
+        check('tasks: adding', close(row['mse'], ((yb - fb) ** 2).mean(), 1e-8), row)
+code, out, err = run('gram', f.at('tasks.toml'), '--set', 'kernel.output=trace', '--set', 'output.path=' + f.at('no.h5'))
+check('tasks: trace has no meaning between tasks', code == 2 and 'trace' in err, f'{code} {err}')
+
+# Somebody else's kernel: min(x, x'), a known target and noise.
+rng = np.random.default_rng(0); x = (np.arange(200) + 1) / 200; xt = rng.uniform(size=50); target = lambda x: np.abs(x - 0.5) - 0.5
+with h5py.File(f.at('kernel.h5'), 'w') as h:
+    h['G'] = np.minimum.outer(x, x); h['y'] = target(x) + 0.1 * rng.normal(size=200); h['C'] = np.minimum.outer(xt, x); h['yt'] = target(xt) + 0.1 * rng.normal(size=50)
+    h['w'] = np.linalg.eigvalsh(h['G'][:])[::-1][rng.permutation(200)]; h['classes'] = (h['y'][:] > -0.25).astype('i8'); h['short'] = np.zeros(7)
+place = lambda name: f.at('kernel.h5') + ':/' + name
+code, out, err = run('rates', '--eigenvalues', place('w'), '--samples', '200', '--noise', '0.1', '--output', f.at('e.h5'))
+check('eigenvalues: status 0', code == 0, err)
+code2, out2, err2 = run('rates', '--matrix', place('G'), '--labels', place('y'), '--cross', place('C'), '--test-labels', place('yt'), '--noise', '0.1', '--radius', '1', '--set', 'rates.center=false', '--output', f.at('m.h5'))
+check('matrix: status 0', code2 == 0, err2)
+if code == 0 and code2 == 0:
+    with h5py.File(f.at('e.h5')) as e, h5py.File(f.at('m.h5')) as h:
+        check('eigenvalues and matrix: the same T', e['/rates/stopping'].attrs['stopping_step'] == h['/rates/stopping'].attrs['stopping_step'] > 0)
+        s = h['/rates/stopping']; K = np.minimum.outer(x, x) / 200; alpha = s.attrs['step_size']; y = h5py.File(f.at('kernel.h5'))['y'][:]; theta = np.zeros(200)
+        for _ in range(int(s.attrs['stopping_step'])): theta += alpha / 200 * (y - 200 * K @ theta)
+        yt = h5py.File(f.at('kernel.h5'))['yt'][:]; at = int(np.searchsorted(s['step'][:], s.attrs['stopping_step']))
+        check('matrix: test error at T by literal descent', close(((yt - np.minimum.outer(xt, x) @ theta) ** 2).mean(), s['test_mse'][at], 1e-9))
+code, out, err = run('rates', '--matrix', place('G'), '--labels', place('classes'), '--output', f.at('c.h5'))
+check('classes: status 0', code == 0, err)
+for name, arguments, word in (('labels of another length', ['--matrix', place('G'), '--labels', place('short')], '7 rows'), ('no labels', ['--matrix', place('G')], '--labels'),
+        ('no noise', ['--eigenvalues', place('w'), '--samples', '200'], '--noise'), ('too few samples', ['--eigenvalues', place('w'), '--samples', '20', '--noise', '1'], '--samples 20'),
+        ('cross alone', ['--matrix', place('G'), '--labels', place('y'), '--cross', place('C')], '--test-labels'), ('a transposed cross', ['--matrix', place('C'), '--labels', place('y')], 'kernel.h5:/C')):
+    code, out, err = run('rates', *arguments, '--output', f.at('bad.h5'))
+    check(f'somebody else: {name}', code in (2, 3) and word in err, f'{code} {err}')
+code, out, err = run('rates', '--matrix', place('G'), '--labels', place('y'), '--output', f.at('kernel.h5'))
+check('somebody else: the input is never the output', code == 2 and 'kernel.h5' in err, f'{code} {err}')
+f.remove()
+finish()
