@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <vector>
 
+#include "least.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -85,24 +85,7 @@ PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const d
         return predict_ridge(l, power, samples, samples * std::exp(log_ridge), noise)->test_mse;
     };
     const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(100 * largest);
-    constexpr int grid = 80;
-    const double step = (high - low) / grid;
-    int best = 0;
-    double least = error(low);
-    for (int k = 1; k <= grid; ++k)
-        if (const double e = error(low + k * step); e < least) {
-            best = k;
-            least = e;
-        }
-    double a = low + std::max(0, best - 1) * step, b = low + std::min(grid, best + 1) * step;
-    for (int k = 0; k < 40; ++k) {
-        const double width = (b - a) / std::numbers::phi;
-        if (error(b - width) < error(a + width))
-            b = a + width;
-        else
-            a = b - width;
-    }
-    const double ridge = samples * std::exp(0.5 * (a + b));
+    const double ridge = samples * std::exp(argument_of_least(low, high, 80, 40, error));
     return {ridge, *predict_ridge(l, power, samples, ridge, noise)};
 }
 

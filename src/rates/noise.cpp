@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
+#include "least.hpp"
 #include "tangram/error.hpp"
 #include "tangram/rates/stopping.hpp"
 
@@ -63,24 +63,7 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
         return left.squares * n / (left.trace * left.trace);
     };
     const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(10 * largest);
-    constexpr int grid = 200;
-    const double step = (high - low) / grid;
-    int best = 0;
-    double best_score = score(low);
-    for (int k = 1; k <= grid; ++k)
-        if (const double s = score(low + k * step); s < best_score) {
-            best = k;
-            best_score = s;
-        }
-    double a = low + std::max(0, best - 1) * step, b = low + std::min(grid, best + 1) * step;
-    for (int k = 0; k < 60; ++k) {
-        const double width = (b - a) / std::numbers::phi;
-        if (score(b - width) < score(a + width))
-            b = a + width;
-        else
-            a = b - width;
-    }
-    const double ridge = std::exp(0.5 * (a + b));
+    const double ridge = std::exp(argument_of_least(low, high, 200, 60, score));
     const Left left = left_by(ridge);
     // Golden section ends within 1e-12 of an end that it runs into; one in a hundred is on the safe side of
     // that.

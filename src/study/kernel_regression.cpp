@@ -7,6 +7,7 @@
 
 #include "tangram/blas.hpp"
 #include "tangram/rates/tasks.hpp"
+#include "tangram/spectrum/quality.hpp"
 
 namespace tangram {
 
@@ -18,6 +19,11 @@ double mean_square(const std::vector<double>& values) {
 }
 
 }  // namespace
+
+double noise_floor_of_operator(const std::vector<double>& w, bool mixed_precision) {
+    const double trace = std::accumulate(w.begin(), w.end(), 0.0);
+    return noise_floor(w, trace, mixed_precision) / static_cast<double>(w.size());
+}
 
 std::vector<double> coefficients(const DistributedMatrix& V, const std::vector<double>& B, Index outputs) {
     std::vector<double> z(static_cast<std::size_t>(V.columns() * outputs), 0.0);

@@ -60,6 +60,9 @@ class KernelRegression {
     Targets test_;
 };
 
+/// Noise floor of a sample's eigenvalues of K = G/N, from those of G (spectrum/quality.hpp). Local.
+double noise_floor_of_operator(const std::vector<double>& w, bool mixed_precision);
+
 /// V^T B for B rows x outputs, row-major, on every rank; on every rank. Collective.
 std::vector<double> coefficients(const DistributedMatrix& V, const std::vector<double>& B, Index outputs);
 /// A x for x columns x outputs, row-major, on every rank; on every rank. Collective.

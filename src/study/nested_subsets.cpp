@@ -14,7 +14,6 @@
 #include "tangram/rates/noise.hpp"
 #include "tangram/rates/stopping.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
-#include "tangram/spectrum/quality.hpp"
 #include "tangram/text/drawing.hpp"
 
 namespace tangram {
@@ -162,11 +161,8 @@ std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs
             // A group's ranks fail together; the others hear of it behind their own work.
             try {
                 if (mine >= 0) {
-                    double trace = 0;
                     const Eigenpairs pairs = eigenpairs(std::move(*gram), Solver::automatic, true);
-                    for (const double value : pairs.values) trace += value;
-                    const double floor = noise_floor(pairs.values, trace, inputs.mixed_precision) /
-                                         static_cast<double>(pairs.values.size());
+                    const double floor = noise_floor_of_operator(pairs.values, inputs.mixed_precision);
                     KernelRegression regression(pairs.values, *pairs.vectors, train, inputs.center);
                     SubsetResult& result = found[static_cast<std::size_t>(mine - first)];
                     double holdout_step = unknown;

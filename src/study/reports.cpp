@@ -43,18 +43,27 @@ void inspect(const std::filesystem::path& file, Log& log) {
                          seconds("seconds_spectrum")));
     }
     if (h5.exists("/rates")) {
-        const std::string at = "/rates/stopping", poly = "/rates/decay/polynomial";
+        const std::string at = "/rates/stopping";
         const std::string reason = h5.text_attribute("/rates/decay", "reason");
-        line(reason.empty() ? fmt::format("decay      {}: exponent {:.3f} [{:.3f}, {:.3f}], ranks {:.0f} to {:.0f}",
-                                          h5.text_attribute("/rates/decay", "selected"), h5.number_attribute(poly, "exponent"),
-                                          h5.number_attribute(poly, "exponent_low"), h5.number_attribute(poly, "exponent_high"),
-                                          h5.number_attribute("/rates/decay", "first"), h5.number_attribute("/rates/decay", "last"))
+        const std::string family = h5.text_attribute("/rates/decay", "selected");
+        const auto interval = [&](const std::string& of, const std::string& key) {
+            const std::string group = "/rates/decay/" + of;
+            return fmt::format("{} {:.3f} [{:.3f}, {:.3f}]", key, h5.number_attribute(group, key),
+                               h5.number_attribute(group, key + "_low"), h5.number_attribute(group, key + "_high"));
+        };
+        const std::string what = family == "exponential"   ? interval(family, "rate") + ", " + interval(family, "power")
+                                 : family == "finite_rank" ? interval(family, "rank")
+                                                           : interval("polynomial", "exponent");
+        line(reason.empty() ? fmt::format("decay      {}: {}, ranks {:.0f} to {:.0f}", family, what,
+                                          h5.number_attribute("/rates/decay", "first"),
+                                          h5.number_attribute("/rates/decay", "last"))
                             : "decay      none: " + reason);
         line(fmt::format("stopping   T = {:.0f} steps of size {:.4g}, critical radius {:.4g}, sigma {:.4g} ({}), R {:.4g} ({})",
                          h5.number_attribute(at, "stopping_step"), h5.number_attribute(at, "step_size"),
                          h5.number_attribute(at, "critical_radius"), h5.number_attribute(at, "noise"),
                          h5.text_attribute(at, "noise_source"), h5.number_attribute(at, "radius"),
                          h5.text_attribute(at, "radius_source")));
+        line("rates      " + h5.text_attribute("/rates", "sentence"));
     }
     text.pop_back();
     log.result(text);

@@ -5,7 +5,7 @@
 
 #include "rates_stage.hpp"
 #include "tangram/rates/noise.hpp"
-#include "tangram/spectrum/quality.hpp"
+#include "tangram/spectrum/eigenpairs.hpp"
 
 namespace tangram {
 
@@ -40,10 +40,7 @@ TasksResult task_arithmetic(const RatesInput& input, const RatesOptions& options
         examples[t] = examples_of(input.train_tasks, t);
         const std::vector<Index> rows = input.train->rows_of(examples[t]);
         const Eigenpairs pairs = eigenpairs(principal_submatrix(*input.gram, rows), Solver::automatic, true);
-        double trace = 0;
-        for (const double value : pairs.values) trace += value;
-        const double floor = noise_floor(pairs.values, trace, input.mixed_precision) /
-                             static_cast<double>(pairs.values.size());
+        const double floor = noise_floor_of_operator(pairs.values, input.mixed_precision);
         const KernelRegression regression(pairs.values, *pairs.vectors, input.train->of(examples[t]),
                                           options.center);
         const std::vector<double>& l = regression.l();
