@@ -24,7 +24,7 @@ def predicted(l, power, n, ridge):
 
 f = Folder()
 n, m = 240, 60
-f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples=str(m), data__samples=str(n), rates__neighbours='5', rates__sizes='[30, 60, 120, 240, 9999]', rates__repeats='3'))
+f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples=str(m), data__samples=str(n), rates__neighbours='5', rates__sizes='[30, 60, 120, 180, 240, 9999]', rates__repeats='3'))
 code, out, err = run('run', f.at('study.toml'))
 check('run: status 0', code == 0, err)
 check('sizes beyond the sample are dropped with a note', '9999' in err and 'dropped' in err, err)
@@ -54,15 +54,15 @@ with h5py.File(f.at('out.h5')) as h:
     check('gcv step is the least of the path', step[np.argmin(s['gcv'][:])] == a['gcv_step'])
     # Learning curve: the whole sample's column, and eigenlearning at every size.
     c = h['/rates/learning_curve']
-    check('curve: sizes', list(c['sizes'][:]) == [30, 60, 120, 240])
-    check('curve: shape', c['mse_stop'].shape == (4, 3))
-    check('curve: the whole sample at T', close(c['mse_stop'][3], s['test_mse'][at], 1e-9) and close(c['accuracy_stop'][3], s['test_accuracy'][at], 1e-12))
+    check('curve: sizes', list(c['sizes'][:]) == [30, 60, 120, 180, 240])
+    check('curve: shape', c['mse_stop'].shape == (5, 3))
+    check('curve: the whole sample at T', close(c['mse_stop'][4], s['test_mse'][at], 1e-9) and close(c['accuracy_stop'][4], s['test_accuracy'][at], 1e-12))
     check('curve: subsets differ', len(set(c['mse_stop'][0])) == 3)
     check('curve: every number is there', all(np.isfinite(c[x][:]).all() for x in ('mse_stop', 'mse_best', 'mse_ridge', 'gcv', 'predicted_ridge', 'predicted_gradient_descent')))
     check('curve: best is best', (c['mse_best'][:] <= c['mse_stop'][:] + 1e-12).all())
     check('curve: base rate', close(c.attrs['base_rate'], max((yt > 0).mean(), (yt < 0).mean()), 1e-12))
     power = z ** 2 / n
-    for i, size in enumerate((30, 60, 120, 240)):
+    for i, size in enumerate((30, 60, 120, 180, 240)):
         check(f'eigenlearning at n = {size}', close(predicted(l, power, size, size * c['ridge'][i, 0]), c['predicted_ridge'][i, 0], 1e-8))
     eps = c['critical_radius'][:]; x = np.log(c['sizes'][:])
     e = {row['source'].decode(): row for row in h['/rates/exponents'][:]}
