@@ -202,8 +202,9 @@ void Hdf5File::write(const std::string& path, const std::vector<std::int32_t>& v
     write_values(path, H5T_NATIVE_INT32, values.data(), std::ssize(values), {std::ssize(values)});
 }
 
-void Hdf5File::write(const std::string& path, const std::vector<Index>& values) {
-    write_values(path, H5T_NATIVE_INT64, values.data(), std::ssize(values), {std::ssize(values)});
+void Hdf5File::write(const std::string& path, const std::vector<Index>& values, std::vector<Index> shape) {
+    if (shape.empty()) shape = {std::ssize(values)};
+    write_values(path, H5T_NATIVE_INT64, values.data(), std::ssize(values), shape);
 }
 
 void Hdf5File::write(const std::string& path, const std::vector<std::string>& values) {

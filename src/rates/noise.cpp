@@ -69,7 +69,8 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
     // that.
     const bool limited = left.trace < 1.01 * least_freedom * n || std::log(ridge) < low + 0.01 ||
                          std::log(ridge) > high - 0.01;
-    return {ridge, std::sqrt(left.squares / left.trace), n - left.trace, limited};
+    return {ridge, std::sqrt(left.squares / left.trace), n - left.trace,
+            left.squares * n / (left.trace * left.trace), limited};
 }
 
 double tail_noise(std::span<const double> squares, Index signal) {

@@ -13,7 +13,9 @@ void GramCheckpoint::write(const KernelMatrices& matrices) const {
     sum_over_ranks(matrices.gram.grid().comm().get(), diagonal);
     std::map<std::string, const DistributedMatrix*> named{{"gram", &matrices.gram}};
     if (matrices.cross) named["cross"] = &*matrices.cross;
-    write_checkpoint(output_, {inputs_, matrices.units_done, {{"traces", matrices.traces}, {"test_diagonal", diagonal}}}, named);
+    write_checkpoint(
+        output_, {inputs_, matrices.units_done, {{"traces", matrices.traces}, {"test_diagonal", diagonal}}},
+        named);
 }
 
 bool GramCheckpoint::read(KernelMatrices& matrices) const {

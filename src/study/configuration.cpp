@@ -238,6 +238,8 @@ void only_zero(const std::string& key, double value) {
 
 void check_rates(const Study& s) {
     if (s.rates.noise) at_least("rates.noise", *s.rates.noise, 0);
+    if (s.rates.noise && *s.rates.noise > 1e100)
+        refuse(fmt::format("rates.noise = {} is no standard deviation of labels", *s.rates.noise));
     if (s.rates.radius && !(*s.rates.radius > 0))
         refuse(fmt::format("rates.radius = {} must be positive", *s.rates.radius));
     double before = std::numeric_limits<double>::infinity();
@@ -287,7 +289,6 @@ void check_values(const Study& s) {
         if (task.data.train.empty()) refuse(at + "train is missing; it has no default");
         check_data(at, task.data);
     }
-    if (!s.tasks.empty() && !s.data.train.empty()) refuse("give [data] or [[tasks]], not both");
     if (!s.kernel.output.empty())
         one_of("kernel.output", s.kernel.output, {"margin", "logits", "trace", "sum", "loss"});
     if (s.kernel.formula.size() != 1 || s.kernel.formula[0] != "sgd") {
@@ -321,6 +322,9 @@ Study with_settings(toml::table table, const std::vector<std::string>& settings,
         const toml::node* const node = table[key.substr(0, dot)][key.substr(dot + 1)].node();
         if (node != nullptr) take(key, *node, target);
     });
+    if (table.contains("tasks") && table.contains("data"))
+        refuse(fmt::format("{}: give [data] or [[tasks]], not both; each task has the keys of [data] itself",
+                           name));
     if (const toml::array* const tasks = table["tasks"].as_array())
         for (const toml::node& entry : *tasks) {
             Study::Task& task = study.tasks.emplace_back();
@@ -398,7 +402,9 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     return study;
 }
 
-std::string to_toml(const Study& study) {
+namespace {
+
+toml::table table_of(const Study& study) {
     Study copy = study;
     toml::table table;
     for_each_key(copy, [&](const std::string& key, auto&& value) {
@@ -416,8 +422,48 @@ std::string to_toml(const Study& study) {
         tasks.push_back(entry);
     }
     if (!tasks.empty()) table.insert("tasks", tasks);
+    return table;
+}
+
+}  // namespace
+
+std::optional<std::string> kernel_difference(const Study& study, const std::string& stored_toml) {
+    const toml::table now = table_of(study), then = parse(stored_toml, "/provenance@study");
+    const auto text_of = [](toml::node_view<const toml::node> node) {
+        std::ostringstream text;
+        text << toml::default_formatter(*node.node());
+        return text.str();
+    };
+    const auto difference = [&](const std::string& at, const toml::table& a,
+                                const toml::table& b) -> std::optional<std::string> {
+        for (const auto& [key, node] : a) {
+            const std::string name(key.str());
+            const auto other = b[name];
+            if (!other.node()) continue;  // a key that an older version did not have
+            const std::string here = text_of(toml::node_view<const toml::node>(node)), there = text_of(other);
+            if (here != there)
+                return fmt::format("{}{} is {} in the file and {} in the study", at, name, there, here);
+        }
+        return std::nullopt;
+    };
+    for (const char* section : {"model", "data", "kernel"}) {
+        const toml::table *const a = now[section].as_table(), *const b = then[section].as_table();
+        if ((a == nullptr) != (b == nullptr)) return fmt::format("one has [{}], the other has not", section);
+        if (a != nullptr)
+            if (auto found = difference(fmt::format("{}.", section), *a, *b)) return found;
+    }
+    const toml::array *const a = now["tasks"].as_array(), *const b = then["tasks"].as_array();
+    const std::size_t mine = a != nullptr ? a->size() : 0, theirs = b != nullptr ? b->size() : 0;
+    if (mine != theirs) return fmt::format("{} tasks in the file and {} in the study", theirs, mine);
+    for (std::size_t t = 0; t < mine; ++t)
+        if (auto found = difference(fmt::format("tasks[{}].", t), *(*a)[t].as_table(), *(*b)[t].as_table()))
+            return found;
+    return std::nullopt;
+}
+
+std::string to_toml(const Study& study) {
     std::ostringstream text;
-    text << table << "\n";
+    text << table_of(study) << "\n";
     return text.str();
 }
 

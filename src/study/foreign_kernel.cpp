@@ -53,8 +53,16 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
     result.classes =
         y.whole && y.shape.size() == 1 && *std::min_element(y.values.begin(), y.values.end()) >= 0;
     if (result.classes) {
-        if (classes == 0)
+        if (classes == 0) {
             classes = static_cast<Index>(*std::max_element(y.values.begin(), y.values.end())) + 1;
+            for (Index label = 0; label < classes; ++label)
+                if (std::find(y.values.begin(), y.values.end(), static_cast<double>(label)) == y.values.end())
+                    refuse(
+                        fmt::format("{}: integer labels are classes 0 to {}, but {} does not occur; number "
+                                    "them without gaps, or "
+                                    "store targets as floating-point numbers",
+                                    labels, classes - 1, label));
+        }
         if (classes < 2) refuse(fmt::format("{}: every label is 0; there is nothing to tell apart", labels));
         for (const double label : y.values)
             if (label >= static_cast<double>(classes))
@@ -90,6 +98,12 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
     const MPI_Comm comm = session.world.get();
     const bool alone = !kernel.eigenvalues.empty();
     if (alone && !kernel.matrix.empty()) refuse("give --eigenvalues or --matrix, not both");
+    for (const std::string* given :
+         {&kernel.labels, &kernel.outputs, &kernel.cross, &kernel.test_labels, &kernel.test_outputs})
+        if (alone && !given->empty())
+            refuse(fmt::format(
+                "{}: labels, outputs and a cross Gram matrix go with --matrix, not with --eigenvalues",
+                *given));
     if (alone && kernel.samples == 0)
         refuse("rates --eigenvalues needs --samples n, the rows of the Gram matrix");
     if (alone && !study.rates.noise)
@@ -146,6 +160,11 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
                 refuse(fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train",
                                    kernel.cross, cross->columns(), input.rows));
             input.test = read_targets(kernel.test_labels, kernel.test_outputs, cross->rows(), classes, comm);
+            if (input.test->classes != input.train->classes)
+                refuse(
+                    fmt::format("{}: integers are classes, other numbers targets; training and test labels "
+                                "must be of one kind",
+                                kernel.test_labels));
             if (input.test->outputs != input.train->outputs)
                 refuse(fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
                                    input.test->outputs, input.train->outputs));

@@ -43,12 +43,14 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
     state_->speaks = speaks;
     state_->quiet = quiet;
     state_->terminal = isatty(STDERR_FILENO) != 0;
-    state_->logger = std::make_shared<spdlog::logger>("tangram", std::make_shared<spdlog::sinks::stderr_color_sink_st>());
+    state_->logger =
+        std::make_shared<spdlog::logger>("tangram", std::make_shared<spdlog::sinks::stderr_color_sink_st>());
     state_->logger->set_pattern("%^tangram: %v%$");
     if (speaks && !json.empty()) {
         state_->json.open(json);
         if (!state_->json)
-            throw Error(ExitStatus::output, fmt::format("--log-json {}: cannot be written; check the folder", json.string()));
+            throw Error(ExitStatus::output,
+                        fmt::format("--log-json {}: cannot be written; check the folder", json.string()));
     }
 }
 
@@ -95,19 +97,21 @@ void Log::progress(Index done) {
     const double elapsed = s.since(s.stage_begin);
     const double fraction = static_cast<double>(done) / static_cast<double>(s.units);
     const Index here = done - s.first;
-    const double left = here > 0 ? elapsed * static_cast<double>(s.units - done) / static_cast<double>(here) : 0.0;
+    const double left =
+        here > 0 ? elapsed * static_cast<double>(s.units - done) / static_cast<double>(here) : 0.0;
     s.write_json({{"level", "progress"}, {"stage", s.stage}, {"done", done}, {"units", s.units}});
     if (s.quiet) return;
     if (s.terminal) {
         const int width = 30, filled = static_cast<int>(fraction * width);
-        std::fputs(fmt::format("\r{} [{:#<{}}{:.<{}}] {:3.0f} %, {} left   ", s.stage, "", filled, "", width - filled,
-                               100 * fraction, duration_text(left))
+        std::fputs(fmt::format("\r{} [{:#<{}}{:.<{}}] {:3.0f} %, {} left   ", s.stage, "", filled, "",
+                               width - filled, 100 * fraction, duration_text(left))
                        .c_str(),
                    stderr);
         std::fflush(stderr);
         s.bar_open = true;
     } else {
-        s.logger->info("{}: {:.0f} %, {} of {}, {} left", s.stage, 100 * fraction, done, s.units, duration_text(left));
+        s.logger->info("{}: {:.0f} %, {} of {}, {} left", s.stage, 100 * fraction, done, s.units,
+                       duration_text(left));
     }
 }
 

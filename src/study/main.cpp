@@ -10,8 +10,8 @@
 
 namespace {
 
-/// Whether every rank comes here within a few seconds. An error that all ranks share ends the program in good order; one
-/// that a single rank met must not leave the others waiting for it.
+/// Whether every rank comes here within a few seconds. An error that all ranks share ends the program in good
+/// order; one that a single rank met must not leave the others waiting for it.
 bool all_ranks_arrive() {
     using Clock = std::chrono::steady_clock;
     MPI_Request request = MPI_REQUEST_NULL;

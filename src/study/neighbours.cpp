@@ -64,7 +64,7 @@ Neighbours nearest_examples(const RatesInput& input, const KernelRegression& reg
     session.log.start("neighbours", m);
     for (Index first = 0; first < m; first += ranks) {
         if (first % (64 * ranks) == 0)
-            check_stop(session, "during the rates; the spectrum is in the output file");
+            check_stop(session, "during the rates; the same command begins them again");
         const Index last = std::min(m, first + ranks);
         std::vector<double> own_cross;
         for (Index x = first; x < last; ++x) {

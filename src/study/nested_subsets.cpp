@@ -46,10 +46,28 @@ void set_row(SubsetResult& r, const Row& row) {
     r.ridge = row[14];
 }
 
-/// Fewest ranks of a group so that none holds more of the subset's matrices than it holds of the whole's.
-int group_size(Index subset, Index whole, int ranks) {
-    const double share = static_cast<double>(subset) / static_cast<double>(whole);
-    return std::clamp(static_cast<int>(std::ceil(ranks * share * share)), 1, ranks);
+/// Fewest ranks of a group so that none holds more of the subset's matrices, its kernel and what carries it
+/// to the rows that judge it, than it holds of the whole's.
+int group_size(double rows, double whole_rows, double judging_rows, int ranks) {
+    const double needed = rows * (rows + 2 * judging_rows),
+                 whole = whole_rows * (whole_rows + 2 * judging_rows);
+    return std::clamp(static_cast<int>(std::ceil(ranks * needed / whole)), 1, ranks);
+}
+
+}  // namespace
+
+namespace {
+
+bool less_error(const TestScore& a, const TestScore& b) { return a.mse < b.mse; }
+
+/// Of ridges from nothing to all learned, six per factor of ten.
+TestScore best_ridge_score(const KernelRegression& regression, double noise_floor) {
+    const double largest = regression.l().front(), lowest = std::max(noise_floor, 1e-10 * largest);
+    std::vector<std::vector<double>> weights{regression.ridge(10 * largest)};
+    for (double rho = 5 * largest; rho >= lowest; rho /= std::pow(10, 1.0 / 6))
+        weights.push_back(regression.ridge(rho));
+    const std::vector<TestScore> scores = regression.scores(weights);
+    return *std::min_element(scores.begin(), scores.end(), less_error);
 }
 
 }  // namespace
@@ -72,8 +90,8 @@ SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inp
     const StepSizes steps = inputs.step_sizes.value_or(StepSizes(1 / l.front()));
     const CrossValidatedRidge ridge = cross_validated_ridge(l, regression.squares(), noise_floor);
     result.ridge = ridge.ridge;
-    const auto n = static_cast<double>(l.size());
-    result.cross_validation = ridge.noise * ridge.noise * n / std::max(1.0, n - ridge.complexity);
+    result.cross_validation = ridge.score;
+    if (regression.has_test()) result.at_ridge = best_ridge_score(regression, noise_floor);
     if (steps.first() * l.front() > 2) return result;
     result.stopping_step = stopping_step(l, sigma, steps);
     result.eta = steps.eta(result.stopping_step);
@@ -84,20 +102,12 @@ SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inp
     std::vector<std::vector<double>> weights;
     for (const double t : path.step) weights.push_back(regression.descent(steps, t));
     const std::vector<TestScore> descent = regression.scores(weights);
-    const auto less = [](const TestScore& a, const TestScore& b) { return a.mse < b.mse; };
-    const auto best = std::min_element(descent.begin(), descent.end(), less);
+    const auto best = std::min_element(descent.begin(), descent.end(), less_error);
     result.at_best = *best;
     result.best_step = path.step[static_cast<std::size_t>(best - descent.begin())];
     const auto stop = std::find(path.step.begin(), path.step.end(), result.stopping_step);
     if (stop != path.step.end()) result.at_stop = descent[static_cast<std::size_t>(stop - path.step.begin())];
 
-    // Ridges from all to nothing learned, six per factor of ten.
-    const double lowest = std::max(noise_floor, 1e-10 * l.front());
-    weights.clear();
-    for (double rho = 10 * l.front(); rho >= lowest; rho /= std::pow(10, 1.0 / 6))
-        weights.push_back(regression.ridge(rho));
-    const std::vector<TestScore> ridges = regression.scores(weights);
-    result.at_ridge = *std::min_element(ridges.begin(), ridges.end(), less);
     return result;
 }
 
@@ -120,9 +130,14 @@ std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs
     Index done = 0;
     for (std::size_t s = 0; s < sizes.size(); ++s) {
         const Index size = sizes[s];
-        const RankGroups groups(comm, group_size(size, examples, world.comm().size()));
+        const double share = static_cast<double>(size) / static_cast<double>(examples);
+        const auto rows_in_all = static_cast<double>(gram_matrix.rows());
+        const double judging =
+            inputs.cross != nullptr ? static_cast<double>(inputs.cross->rows()) : 0.5 * rows_in_all;
+        const RankGroups groups(comm,
+                                group_size(share * rows_in_all, rows_in_all, judging, world.comm().size()));
         for (Index first = 0; first < repeats; first += groups.count()) {
-            check_stop(session, "during the rates; the spectrum is in the output file");
+            check_stop(session, "during the rates; the same command begins them again");
             std::optional<DistributedMatrix> gram, cross, held;
             Targets train, held_targets;
             Index mine = -1;
@@ -158,7 +173,7 @@ std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs
                                            0.0);
             std::vector<SubsetResult> found(static_cast<std::size_t>(last - first));
             std::exception_ptr failure;
-            // A group's ranks fail together; the others hear of it behind their own work.
+            // A group's ranks fail together (but for memory); the others hear of it behind their own work.
             try {
                 if (mine >= 0) {
                     const Eigenpairs pairs = eigenpairs(std::move(*gram), Solver::automatic, true);

@@ -105,6 +105,12 @@ int run_program(int argc, char** argv) {
     if (app.get_subcommands().empty())
         throw Error(ExitStatus::study, "no command; `tangram --help` lists commands and options");
 
+    // Short forms of [rates], for a study as for somebody else's kernel.
+    if (arguments.noise) arguments.settings.push_back(fmt::format("rates.noise={:.17g}", *arguments.noise));
+    if (arguments.radius)
+        arguments.settings.push_back(fmt::format("rates.radius={:.17g}", *arguments.radius));
+    if (!arguments.step_size.empty()) arguments.settings.push_back("rates.step_size=" + arguments.step_size);
+
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     std::optional<std::chrono::steady_clock::time_point> deadline;
     if (!arguments.time_limit.empty())
@@ -134,14 +140,20 @@ int run_program(int argc, char** argv) {
         if (arguments.output.empty() || !arguments.study.empty())
             throw Error(ExitStatus::study,
                         "rates --matrix and rates --eigenvalues need --output OUT.h5 and no study");
-        std::vector<std::string> settings = arguments.settings;
-        if (arguments.noise) settings.push_back(fmt::format("rates.noise={:.17g}", *arguments.noise));
-        if (arguments.radius) settings.push_back(fmt::format("rates.radius={:.17g}", *arguments.radius));
-        if (!arguments.step_size.empty()) settings.push_back("rates.step_size=" + arguments.step_size);
-        const Study study = collectively(world.get(), [&] { return default_study(settings); });
+        const Study study = collectively(world.get(), [&] { return default_study(arguments.settings); });
         rates_of_kernel(arguments.kernel, arguments.output, study, session);
         return 0;
     }
+    if (app.got_subcommand(rates))
+        for (const auto& [option, value] : {std::pair{"--labels", &arguments.kernel.labels},
+                                            std::pair{"--outputs", &arguments.kernel.outputs},
+                                            std::pair{"--cross", &arguments.kernel.cross},
+                                            std::pair{"--test-labels", &arguments.kernel.test_labels},
+                                            std::pair{"--test-outputs", &arguments.kernel.test_outputs},
+                                            std::pair{"--output", &arguments.output}})
+            if (!value->empty())
+                throw Error(ExitStatus::study,
+                            fmt::format("{} goes with --matrix, not with a study", option));
     if (arguments.study.empty() && app.got_subcommand(rates))
         throw Error(ExitStatus::study,
                     "rates needs a study file, --matrix with --labels, or --eigenvalues with --samples");

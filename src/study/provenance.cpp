@@ -12,15 +12,17 @@ Provenance Provenance::gather(const ProcessGrid& grid) {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
     const MPI_Comm comm = grid.comm().get();
-    Provenance result{gather_to_all(comm, std::string(host)), gather_to_all(comm, peak_bytes()), grid.comm().size(),
+    Provenance result{gather_to_all(comm, std::string(host)),
+                      gather_to_all(comm, peak_bytes()),
+                      grid.comm().size(),
                       {grid.rows(), grid.columns()}};
     std::sort(result.hosts.begin(), result.hosts.end());
     result.hosts.erase(std::unique(result.hosts.begin(), result.hosts.end()), result.hosts.end());
     return result;
 }
 
-void Provenance::write(Hdf5File& file, const std::string& study_toml, const std::string& model_sha256, Index block,
-                       const Session& session) const {
+void Provenance::write(Hdf5File& file, const std::string& study_toml, const std::string& model_sha256,
+                       Index block, const Session& session) const {
     const std::string at = "/provenance";
     file.set_attribute("/", "schema_version", schema_version);
     file.set_attribute(at, "study", study_toml);

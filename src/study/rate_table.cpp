@@ -50,6 +50,7 @@ std::pair<double, double> mean_and_deviation(const Curve& curve, std::size_t siz
 /// An observed curve has a rate only where it falls by more than its spread (theory.md, Learning curves).
 std::optional<std::string> does_not_fall(const Curve& curve, std::size_t repeats) {
     if (curve.sizes.size() < 2) return std::nullopt;
+    if (repeats < 2) return "one repeat shows no spread to judge a fall by; take more rates.repeats";
     const auto [first, first_spread] = mean_and_deviation(curve, 0, repeats);
     const auto [last, last_spread] = mean_and_deviation(curve, curve.sizes.size() - 1, repeats);
     const double spread = 1.96 * std::hypot(first_spread, last_spread);
@@ -172,14 +173,19 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     // sigma^2 sqrt(2/M).
     const double variance = r.noise * r.noise;
     const double estimated = r.noise_source == "given" ? 0 : 2 / static_cast<double>(r.rows);
+    const auto found = [](const Curve& errors) {
+        return std::all_of(errors.values.begin(), errors.values.end(),
+                           [](double v) { return std::isfinite(v); });
+    };
+    const char* const not_found =
+        "no error was found at every size: T is infinite, or a given rates.step_size diverges on the smaller "
+        "subsets";
     const auto row = [&](const char* source, const Curve& errors, double relative_variance,
                          const std::string& note, const std::optional<std::string>& flat) {
         if (squares.empty()) return unknown_rate(source, "needs labels");
         if (errors.sizes.size() < 3)
             return unknown_rate(source, fmt::format("{} sizes are too few for a slope", errors.sizes.size()));
-        if (std::any_of(errors.values.begin(), errors.values.end(),
-                        [](double v) { return !std::isfinite(v); }))
-            return unknown_rate(source, "no error was found at every size");
+        if (!found(errors)) return unknown_rate(source, not_found);
         if (flat) return unknown_rate(source, *flat);
         const double doubt = 1.96 * variance * std::sqrt(relative_variance);
         std::optional<Interval> result;
@@ -203,9 +209,9 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     const auto whole_row = [&](const char* source, const Curve& errors,
                                const std::optional<std::string>& flat) {
         if (squares.empty()) return unknown_rate(source, "needs labels");
+        if (!found(errors)) return unknown_rate(source, not_found);
         if (flat) return unknown_rate(source, *flat);
-        return slope_of(source, errors, repeats, "no error was found at every size",
-                        "of the whole error, noise included");
+        return slope_of(source, errors, repeats, not_found, "of the whole error, noise included");
     };
 
     const Curve predicted = curve_of(
@@ -237,7 +243,8 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
         }
         if (exponent.known())
             words += fmt::format("{}{} ({})", words.empty() ? "" : ", ", text_of(exponent.exponent),
-                                 exponent.source == "critical_radius"   ? "critical radius"
+                                 exponent.source == "decay"             ? "decay, a bound"
+                                 : exponent.source == "critical_radius" ? "critical radius, a bound"
                                  : exponent.source == "source_capacity" ? "source and capacity"
                                                                         : exponent.source);
     }

@@ -161,7 +161,8 @@ void write_neighbours(Hdf5File& file, const Neighbours& neighbours) {
     file.write(at + "/mse", neighbours.mse);
     file.write(at + "/effective_dimension", neighbours.effective_dimension);
     file.write(at + "/cosines", neighbours.cosines, {neighbours.test_examples, largest});
-    const std::vector<double> nearest(neighbours.nearest.begin(), neighbours.nearest.end());
+    std::vector<Index> nearest(neighbours.nearest.begin(), neighbours.nearest.end());
+    for (Index& example : nearest) ++example;  // the file counts from 1
     file.write(at + "/nearest", nearest, {neighbours.test_examples, largest});
 }
 
@@ -332,9 +333,10 @@ std::string rates_summary(const RatesResult& r) {
                 : ""));
     }
     if (!r.residual.empty())
-        line(fmt::format(
-            "residual   mean square {:.4g} after taking out its mean ({:.0f} % of the raw mean square)",
-            r.residual_square, 100 * r.mean_share));
+        line(r.mean_share != 0 ? fmt::format("residual   mean square {:.4g} after taking out its mean "
+                                             "({:.0f} % of the raw mean square)",
+                                             r.residual_square, 100 * r.mean_share)
+                               : fmt::format("residual   mean square {:.4g}", r.residual_square));
     line(fmt::format("noise      sigma = {:.4g} ({}), radius R = {:.4g} ({})", r.noise, r.noise_source,
                      r.radius, r.radius_source));
     line(fmt::format(
@@ -376,10 +378,11 @@ std::string rates_summary(const RatesResult& r) {
     }
     const Functionals& f = r.functionals;
     line(fmt::format(
-        "spectrum   effective rank {:.4g}, stable rank {:.4g}, effective dimension at T {:.4g}, information "
-        "gain {:.4g} "
-        "nats{}",
-        f.effective_rank, f.stable_rank, f.effective_dimension_at_stop, f.information_gain_at_noise,
+        "spectrum   effective rank {:.4g}, stable rank {:.4g}, effective dimension at T {:.4g}{}{}",
+        f.effective_rank, f.stable_rank, f.effective_dimension_at_stop,
+        std::isnan(f.information_gain_at_noise)
+            ? ""
+            : fmt::format(", information gain {:.4g} nats", f.information_gain_at_noise),
         std::isnan(f.alignment_residual)
             ? ""
             : fmt::format(", alignment of the residual {:.3g}", f.alignment_residual)));

@@ -36,6 +36,7 @@ std::vector<Index> curve_sizes(const RatesOptions& options, Index examples, Log&
         log.say(fmt::format("rates.sizes: {} is dropped, there are {} examples", sizes.back(), examples));
         sizes.pop_back();
     }
+    if (sizes.empty()) sizes.push_back(examples);
     return sizes;
 }
 
@@ -61,7 +62,7 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
                                     : r.stop > 0                     ? static_cast<double>(l.size())
                                                                      : 0;
     f.information_gain_at_noise = r.noise > 0 ? information_gain(l, r.noise, r.rows) : unknown;
-    const double lowest = std::max(r.noise_floor, 1e-14 * l.front());
+    const double lowest = std::max(r.noise_floor, 1e-14 * l.front());  // below l_1, as was checked
     for (double t = l.front(); t >= lowest; t /= std::pow(10, 0.2)) {
         f.t.push_back(t);
         f.effective_dimension.push_back(effective_dimension(l, t));
@@ -100,7 +101,7 @@ RatesOptions rates_options(const Study& study) {
 }
 
 RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, const Session& session) {
-    check_stop(session, "before the rates; the spectrum is in the output file");
+    check_stop(session, "before the rates; the same command begins them");
     RatesResult r;
     r.rows = input.rows;
     const auto n = static_cast<double>(r.rows);
@@ -110,6 +111,22 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
     if (!(l.front() > 0))
         throw Error(ExitStatus::numerical,
                     "the kernel is zero: there is nothing to learn with these parameters");
+    if (!(l.front() > r.noise_floor))
+        throw Error(ExitStatus::numerical,
+                    fmt::format("the matrix is not positive semidefinite: its largest eigenvalue {:.4g} does "
+                                "not stand above its "
+                                "noise floor {:.4g}, the smallest is {:.4g}; a Gram matrix J J^T is needed",
+                                input.eigenvalues.front(), input.noise_floor, input.eigenvalues.back()));
+    if (input.gram == nullptr && options.neighbours > 0)
+        throw Error(ExitStatus::study, "rates.neighbours needs the Gram matrix; set output.save_gram = true");
+    if (input.gram == nullptr && !input.task_names.empty())
+        throw Error(ExitStatus::study,
+                    "the rates of [[tasks]] need the Gram matrix; set output.save_gram = true");
+    if (input.gram == nullptr && input.vectors != nullptr)
+        session.log.warn(
+            "the Gram matrix was not kept: no learning curve and no intervals by resampling; set "
+            "output.save_gram = "
+            "true for them");
 
     std::optional<KernelRegression> regression;
     std::optional<CrossValidatedRidge> ridge;
@@ -182,7 +199,7 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
                                      input.mixed_precision, r.noise, r.radius, given, options.seed});
         LearningCurve& curve = r.curve;
         curve.sizes = curve_sizes(options, r.examples, session.log);
-        if (input.gram == nullptr) std::erase_if(curve.sizes, [&](Index size) { return size < r.examples; });
+        if (input.gram == nullptr) curve.sizes = {r.examples};
         std::vector<Index> sizes = curve.sizes;
         const Index half = r.examples / 2;
         if (input.gram != nullptr && half > 0) sizes.push_back(half);
@@ -211,8 +228,11 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
             curve.predicted_descent.emplace_back();
             for (const SubsetResult& subset : curve.results[s]) {
                 const auto at_ridge = [&](double on_K) {
-                    if (!(on_K > 0) || !std::isfinite(on_K)) return unknown;
-                    return predict_ridge(l, power, rows, rows * on_K)->test_mse;
+                    if (std::isinf(on_K))
+                        return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
+                    const auto prediction =
+                        on_K >= 0 ? predict_ridge(l, power, rows, rows * on_K) : std::nullopt;
+                    return prediction ? prediction->test_mse : unknown;
                 };
                 curve.predicted_ridge.back().push_back(at_ridge(subset.ridge));
                 curve.predicted_descent.back().push_back(at_ridge(1 / subset.eta));
@@ -236,14 +256,10 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
     r.functionals = functionals(r, l, regression ? &*regression : nullptr, steps);
     tabulate_exponents(r, l, squares, halves);
 
-    if (!input.task_names.empty()) {
-        if (input.gram == nullptr)
-            throw Error(ExitStatus::study, "[[tasks]] need output.save_gram = true for their rates");
-        r.tasks = task_arithmetic(input, options, session);
-    }
+    if (!input.task_names.empty()) r.tasks = task_arithmetic(input, options, session);
     if (options.neighbours > 0) {
-        if (input.gram == nullptr || input.cross == nullptr || input.test_diagonal == nullptr)
-            throw Error(ExitStatus::study, "rates.neighbours needs a test set and output.save_gram = true");
+        if (input.cross == nullptr || input.test_diagonal == nullptr)
+            throw Error(ExitStatus::study, "rates.neighbours needs a test set");
         const double twin = r.stop > 0 && std::isfinite(r.stop) ? 1 / steps.eta(r.stop) : ridge->ridge;
         r.neighbours =
             nearest_examples(input, *regression, std::min(options.neighbours, r.examples), twin, session);

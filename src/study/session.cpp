@@ -21,7 +21,8 @@ char* openblas_get_corename() __attribute__((weak));
 namespace tangram {
 
 void check_stop(const Session& session, const std::string& where) {
-    if (session.stop.requested(session.world.get())) throw Error(ExitStatus::stopped, "stopped on request " + where);
+    if (session.stop.requested(session.world.get()))
+        throw Error(ExitStatus::stopped, "stopped on request " + where);
 }
 
 std::string now_text() {
@@ -48,7 +49,8 @@ std::vector<std::string> library_versions() {
     const std::string text(mpi, static_cast<std::size_t>(length));
     unsigned major = 0, minor = 0, release = 0;
     H5get_libversion(&major, &minor, &release);
-    std::vector<std::string> versions{fmt::format("tangram {}", build::version), text.substr(0, text.find(',')),
+    std::vector<std::string> versions{fmt::format("tangram {}", build::version),
+                                      text.substr(0, text.find(',')),
                                       fmt::format("HDF5 {}.{}.{}", major, minor, release)};
     if (openblas_get_config != nullptr) versions.emplace_back(openblas_get_config());
     return versions;
@@ -62,20 +64,24 @@ void check_products(const std::vector<std::pair<Index, Index>>& linear_shapes, L
     const std::string core = openblas_get_corename != nullptr ? openblas_get_corename() : "";
     __builtin_cpu_init();
     if ((core == "Prescott" || core == "Core2" || core == "Nehalem") && __builtin_cpu_supports("avx2"))
-        log.warn(fmt::format("OpenBLAS does not know this processor and took its {} kernels, several times slower than "
-                             "it could be; set OPENBLAS_CORETYPE={}",
-                             core, __builtin_cpu_supports("avx512f") ? "SKYLAKEX" : "HASWELL"));
+        log.warn(fmt::format(
+            "OpenBLAS does not know this processor and took its {} kernels, several times slower than "
+            "it could be; set OPENBLAS_CORETYPE={}",
+            core, __builtin_cpu_supports("avx512f") ? "SKYLAKEX" : "HASWELL"));
 #endif
     for (const auto& [d_out, d_in] : linear_shapes)
         if (!rows_are_position_independent<Real>(d_out, d_in)) {
-            log.warn(fmt::format("this BLAS gives a row of a {} x {} layer other bits at other places: G may differ in the "
-                                 "last bits when examples are reordered or added",
-                                 d_out, d_in));
+            log.warn(fmt::format(
+                "this BLAS gives a row of a {} x {} layer other bits at other places: G may differ in the "
+                "last bits when examples are reordered or added",
+                d_out, d_in));
             break;
         }
     if (!tile_product_is_position_independent<Real>())
-        log.warn("this BLAS gives equal rows of a tile other bits: G may differ in the last bits when examples are "
-                 "reordered or added");
+        log.warn(
+            "this BLAS gives equal rows of a tile other bits: G may differ in the last bits when examples "
+            "are "
+            "reordered or added");
 }
 
 template void check_products<float>(const std::vector<std::pair<Index, Index>>&, Log&);

@@ -148,6 +148,23 @@ struct StudyRun::State {
                                     output.string()));
     }
 
+    /// Where the gram stage has not run in this process: refuses a file whose kernel another study made, and
+    /// takes what that study had left to be chosen. Collective.
+    void check_study(const char* stage) {
+        if (!kernel_inputs.empty() || !exists()) return;
+        attribute("/kernel", "inputs", "gram");
+        const std::string stored = attribute("/provenance", "study", "gram");
+        if (study.tasks.empty() && study.kernel.output.empty())
+            study.kernel.output = attribute("/kernel", "output", "gram");
+        if (const auto difference = kernel_difference(study, stored))
+            throw Error(
+                ExitStatus::study,
+                fmt::format(
+                    "{}: its kernel was made by another study: {}; `tangram run` makes it again, or change "
+                    "output.path ({} reads the file)",
+                    output.string(), *difference, stage));
+    }
+
     template <class Real>
     void gram(const Program& program, const Weights& weights, const std::string& model_sha256);
     /// What the rates need, from memory and the output file, for the time of `use`. Collective.
@@ -390,6 +407,7 @@ void StudyRun::gram() {
 void StudyRun::spectrum() {
     State& s = *state_;
     const Solver solver = solver_by_name(s.study.spectrum.solver);
+    s.check_study("spectrum");
     if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
     const std::string inputs = s.spectrum_inputs();
     if (s.is_done("/spectrum", inputs)) {
@@ -416,9 +434,10 @@ void StudyRun::spectrum() {
     StagedFile file(s.comm, s.output, true,
                     s.eigen->vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
     file.write_small([&](Hdf5File& h5) {
-        h5.remove("/rates");
+        for (const char* made_of_it : {"/rates", "/neighbours", "/tasks"}) h5.remove(made_of_it);
         write_spectrum(h5, *s.eigen, checks, inputs, seconds);
         h5.set_attribute("/provenance", "seconds_spectrum", seconds);
+        h5.set_attribute("/provenance", "study", to_toml(s.study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
     });
@@ -431,6 +450,7 @@ void StudyRun::spectrum() {
 void StudyRun::rates() {
     State& s = *state_;
     const std::string spectrum_inputs = s.attribute("/spectrum", "inputs", "spectrum");
+    s.check_study("rates");
     const RatesOptions options = rates_options(s.study);
     const std::string inputs = Fingerprint().add(spectrum_inputs).add(text_of(options)).hexadecimal();
     if (s.is_done("/rates", inputs)) {
@@ -452,6 +472,7 @@ void StudyRun::rates() {
         write_rates(h5, result);
         h5.set_attribute("/rates", "inputs", inputs);
         h5.set_attribute("/provenance", "seconds_rates", seconds);
+        h5.set_attribute("/provenance", "study", to_toml(s.study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
     });

@@ -36,7 +36,7 @@ TasksResult task_arithmetic(const RatesInput& input, const RatesOptions& options
         means(count);  // c_a, N entries each, zero outside its task
     std::vector<std::vector<Index>> examples(count);
     for (std::size_t t = 0; t < count; ++t) {
-        check_stop(session, "during the rates; the spectrum is in the output file");
+        check_stop(session, "during the rates; the same command begins them again");
         examples[t] = examples_of(input.train_tasks, t);
         const std::vector<Index> rows = input.train->rows_of(examples[t]);
         const Eigenpairs pairs = eigenpairs(principal_submatrix(*input.gram, rows), Solver::automatic, true);
@@ -63,9 +63,10 @@ TasksResult task_arithmetic(const RatesInput& input, const RatesOptions& options
         result.critical.push_back(critical_radius(l, sigma));
         result.stop.push_back(stopping_step(l, sigma, steps));
         result.examples.push_back(std::ssize(examples[t]));
-        // A task without noise never stops; its solution is then the one after 10^15 steps.
+        // Steps that would fit what stands at the noise floor are not taken: there rounding decides.
+        const double most = floor > 0 ? std::floor(1 / (steps.rates().back() * floor)) : 1e15;
         const std::vector<double> c =
-            regression.solution(regression.descent(steps, std::min(result.stop.back(), 1e15)));
+            regression.solution(regression.descent(steps, std::min(result.stop.back(), most)));
         solutions[t].assign(static_cast<std::size_t>(input.rows), 0.0);
         for (std::size_t i = 0; i < rows.size(); ++i) solutions[t][static_cast<std::size_t>(rows[i])] = c[i];
         means[t] = regression.residual_mean();

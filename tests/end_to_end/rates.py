@@ -79,7 +79,7 @@ with h5py.File(f.at('out.h5')) as h:
     # Neighbours, by brute force.
     b = h['/neighbours']; diagonal = h['/kernel/test_diagonal'][:]
     cosine = C / np.sqrt(np.outer(diagonal, np.diag(G))); order = np.argsort(-cosine, axis=1, kind='stable')[:, :5]
-    check('neighbours: the nearest', np.array_equal(order, b['nearest'][:].astype(int)))
+    check('neighbours: the nearest', np.array_equal(order + 1, b['nearest'][:]))
     check('neighbours: cosines', close(np.take_along_axis(cosine, order, 1), b['cosines'][:], 1e-12))
     ridge = n * a['ridge_twin']
     for i, k in enumerate(b['sizes'][:]):
@@ -106,6 +106,21 @@ with h5py.File(f.at('out.h5')) as h:
     check('schedule: eta', code == 0 and close(s['eta'][:3], [0, 1e-4, 1.5e-4], 1e-12) and list(s['step_sizes'][:]) == [1e-4, 5e-5, 1e-5], err)
 code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.step_size=[1e-4, 5e-4]')
 check('schedule: a growing one is refused', code == 2 and 'rates.step_size' in err, f'{code} {err}')
+
+code, out, err = run('rates', f.at('study.toml'), '--noise', '0.123', '--step-size', '1e-5')
+with h5py.File(f.at('out.h5')) as h:
+    s = h['/rates/stopping'].attrs
+    check('short forms of [rates] hold for a study too', code == 0 and s['noise'] == 0.123 and s['step_size'] == 1e-5, err)
+    check('provenance: the study as the last stage had it', '0.123' in h['/provenance'].attrs['study'])
+code, out, err = run('rates', f.at('study.toml'), '--set', 'data.samples=20')
+check('rates of another study than the kernel are refused', code == 2 and 'data.samples' in err and '240' in err and '20' in err, f'{code} {err}')
+code, out, err = run('rates', f.at('study.toml'), '--labels', f.at('x.h5') + ':/y')
+check('--labels beside a study is refused', code == 2 and '--labels' in err, f'{code} {err}')
+code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.sizes=[9999]', '--set', 'rates.repeats=1')
+with h5py.File(f.at('out.h5')) as h:
+    check('sizes that are all too large leave n', code == 0 and list(h['/rates/learning_curve/sizes'][:]) == [240], err)
+code, out, err = run('spectrum', f.at('study.toml'), '--set', 'spectrum.solver=scalapack-dc')
+with h5py.File(f.at('out.h5')) as h: check('a new spectrum takes away what was made of the old', code == 0 and not {'rates', 'neighbours', 'tasks'} & set(h), err)
 
 # Without a test set the other half judges.
 code, out, err = run('run', f.at('study.toml'), '--set', 'data.test=""', '--set', 'rates.neighbours=0', '--set', 'rates.sizes=[30, 60, 120, 240]', '--set', 'output.path=' + f.at('half.h5'))
@@ -155,7 +170,7 @@ check('tasks: trace has no meaning between tasks', code == 2 and 'trace' in err,
 rng = np.random.default_rng(0); x = (np.arange(200) + 1) / 200; xt = rng.uniform(size=50); target = lambda x: np.abs(x - 0.5) - 0.5
 with h5py.File(f.at('kernel.h5'), 'w') as h:
     h['G'] = np.minimum.outer(x, x); h['y'] = target(x) + 0.1 * rng.normal(size=200); h['C'] = np.minimum.outer(xt, x); h['yt'] = target(xt) + 0.1 * rng.normal(size=50)
-    h['w'] = np.linalg.eigvalsh(h['G'][:])[::-1][rng.permutation(200)]; h['classes'] = (h['y'][:] > -0.25).astype('i8'); h['short'] = np.zeros(7)
+    h['w'] = np.linalg.eigvalsh(h['G'][:])[::-1][rng.permutation(200)]; h['classes'] = (h['y'][:] > -0.25).astype('i8'); h['short'] = np.zeros(7); h['gap'] = 1 + h['classes'][:]; h['I'] = np.diag(np.r_[np.linspace(1, 0.1, 199), -20])
 place = lambda name: f.at('kernel.h5') + ':/' + name
 code, out, err = run('rates', '--eigenvalues', place('w'), '--samples', '200', '--noise', '0.1', '--output', f.at('e.h5'))
 check('eigenvalues: status 0', code == 0, err)
@@ -172,9 +187,11 @@ code, out, err = run('rates', '--matrix', place('G'), '--labels', place('classes
 check('classes: status 0', code == 0, err)
 for name, arguments, word in (('labels of another length', ['--matrix', place('G'), '--labels', place('short')], '7 rows'), ('no labels', ['--matrix', place('G')], '--labels'),
         ('no noise', ['--eigenvalues', place('w'), '--samples', '200'], '--noise'), ('too few samples', ['--eigenvalues', place('w'), '--samples', '20', '--noise', '1'], '--samples 20'),
-        ('cross alone', ['--matrix', place('G'), '--labels', place('y'), '--cross', place('C')], '--test-labels'), ('a transposed cross', ['--matrix', place('C'), '--labels', place('y')], 'kernel.h5:/C')):
+        ('cross alone', ['--matrix', place('G'), '--labels', place('y'), '--cross', place('C')], '--test-labels'), ('targets of two kinds', ['--matrix', place('G'), '--labels', place('classes'), '--cross', place('C'), '--test-labels', place('yt')], 'one kind'),
+        ('classes with a gap', ['--matrix', place('G'), '--labels', place('gap')], '0 does not occur'), ('an indefinite matrix', ['--matrix', place('I'), '--labels', place('y')], 'positive semidefinite'),
+        ('labels beside eigenvalues', ['--eigenvalues', place('w'), '--samples', '200', '--noise', '1', '--labels', place('y')], '--matrix'), ('a transposed cross', ['--matrix', place('C'), '--labels', place('y')], 'kernel.h5:/C')):
     code, out, err = run('rates', *arguments, '--output', f.at('bad.h5'))
-    check(f'somebody else: {name}', code in (2, 3) and word in err, f'{code} {err}')
+    check(f'somebody else: {name}', code in (2, 3, 4) and word in err, f'{code} {err}')
 code, out, err = run('rates', '--matrix', place('G'), '--labels', place('y'), '--output', f.at('kernel.h5'))
 check('somebody else: the input is never the output', code == 2 and 'kernel.h5' in err, f'{code} {err}')
 f.remove()

@@ -51,7 +51,7 @@ class Hdf5File {
     /// number of values, row-major.
     void write(const std::string& path, const std::vector<double>& values, std::vector<Index> shape = {});
     void write(const std::string& path, const std::vector<std::int32_t>& values);
-    void write(const std::string& path, const std::vector<Index>& values);
+    void write(const std::string& path, const std::vector<Index>& values, std::vector<Index> shape = {});
     void write(const std::string& path, const std::vector<std::string>& values);  ///< variable-length UTF-8
     /// A compound data set; texts are variable-length UTF-8.
     void write_table(const std::string& path, const std::vector<TableColumn>& columns);

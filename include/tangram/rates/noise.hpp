@@ -25,6 +25,7 @@ struct CrossValidatedRidge {
     double ridge;       ///< rho, in the scale of l
     double noise;       ///< sigma = [ sum (1-A_i)^2 z_i^2 / sum (1-A_i) ]^(1/2)
     double complexity;  ///< sum A_i, the effective number of parameters
+    double score;  ///< what rho minimises: GCV's estimate of the test error, in the labels' units squared
     /// The score is least at an end of the search: no ridge tells signal from noise (the residual is all
     /// noise, or the labels have none), and sigma and R are what the limit makes them.
     bool limited;

@@ -69,6 +69,10 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
 /// read_study
 Study default_study(const std::vector<std::string>& settings);
 
+/// The first key of [model], [data], [[tasks]] or [kernel] in which the study differs from one that an output
+/// file keeps, with both values; nothing where they agree. Local.
+std::optional<std::string> kernel_difference(const Study& study, const std::string& stored_toml);
+
 /// The whole study as TOML text, defaults included: what the output file keeps.
 std::string to_toml(const Study& study);
 

@@ -119,6 +119,7 @@ TEST(Noise, IsGeneralisedCrossValidationWithMatrices) {
     const Eigen::MatrixXd A = smoother(ridge.ridge), rest = I - A;
     EXPECT_NEAR(ridge.noise, std::sqrt((rest * r).squaredNorm() / rest.trace()), 1e-10);
     EXPECT_NEAR(ridge.complexity, A.trace(), 1e-8);
+    EXPECT_NEAR(ridge.score, gcv(ridge.ridge), 1e-10);
     // The fitted function has the coefficients c = (G + n rho)^-1 r, and its norm squared is c^T G c, G = n
     // K.
     const auto rows = static_cast<double>(n);

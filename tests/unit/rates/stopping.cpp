@@ -5,6 +5,7 @@
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <limits>
 #include <numbers>
 #include <string>
@@ -166,6 +167,7 @@ TEST(Stopping, OfAPopulationAreTheoryTables) {
                 xx += (x[i] - mx) * (x[i] - mx), xv += (x[i] - mx) * (v[i] - mv);
             return xv / xx;
         };
+        std::cout << "decay " << a << ": slope of eps_n^2 " << slope(y) << " (theory " << -a / (a + 1) << ")\n";
         EXPECT_NEAR(slope(y), -a / (a + 1), 0.02) << a;
         EXPECT_NEAR(slope(z), a / (a + 1), 0.02) << a;
     }
