@@ -1,0 +1,92 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+#include "tangram/index.hpp"
+
+/// The one product that every bit of the Gram matrix comes from: blocks of sums over k of x_k y_k, each entry
+/// one chain of fused multiply-adds in ascending k. How entries share registers, and how wide the processor's
+/// vectors are, changes the speed and no bit.
+namespace tangram::products {
+
+#if defined(__AVX512F__)
+inline constexpr Index vector_bytes = 64, block_columns = 8;
+#elif defined(__AVX__)
+inline constexpr Index vector_bytes = 32, block_columns = 4;
+#else
+inline constexpr Index vector_bytes = 16, block_columns = 4;
+#endif
+
+/// Rows of a block and of a packed panel. Two AVX-512 registers of float32 (four of float64).
+inline constexpr Index panel_rows = 32;
+
+template <class Real>
+struct Vector {
+    typedef Real type __attribute__((vector_size(vector_bytes)));
+    static constexpr Index lanes = vector_bytes / static_cast<Index>(sizeof(Real));
+};
+
+/// x y + sum, entry by entry, rounded once.
+template <class Real, class V = typename Vector<Real>::type>
+inline V fused(Real y, V x, V sum) {
+    const V factor = y - V{};  // y in every lane; y - 0 is y, -0 too
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<Real, float>)
+        return (V)_mm512_fmadd_ps((__m512)factor, (__m512)x, (__m512)sum);
+    else
+        return (V)_mm512_fmadd_pd((__m512d)factor, (__m512d)x, (__m512d)sum);
+#elif defined(__AVX__) && defined(__FMA__)
+    if constexpr (std::is_same_v<Real, float>)
+        return (V)_mm256_fmadd_ps((__m256)factor, (__m256)x, (__m256)sum);
+    else
+        return (V)_mm256_fmadd_pd((__m256d)factor, (__m256d)x, (__m256d)sum);
+#else
+    for (Index lane = 0; lane < Vector<Real>::lanes; ++lane)
+        sum[lane] = std::fma(factor[lane], x[lane], sum[lane]);
+    return sum;
+#endif
+}
+
+/// sums[c * rows + r] (+)= sum_k x[k * x_stride + r] y[k * y_stride + c * y_step], r < rows, c < columns.
+/// Local. `rows` is a multiple of the vector's lanes. Prefetches from `ahead` on, 64 bytes for every eight k,
+/// where it is not nullptr.
+template <Index rows, Index columns, bool accumulate, class Real>
+inline void block_sums(const Real* x, Index x_stride, const Real* y, Index y_stride, Index y_step,
+                       Index depth, Real* sums, const char* ahead = nullptr) {
+    using V = typename Vector<Real>::type;
+    constexpr Index lanes = Vector<Real>::lanes, vectors = rows / lanes;
+    static_assert(rows % lanes == 0);
+    V running[columns][vectors];
+    for (Index c = 0; c < columns; ++c)
+        for (Index v = 0; v < vectors; ++v) {
+            if constexpr (accumulate)
+                std::memcpy(&running[c][v], sums + c * rows + v * lanes, sizeof(V));
+            else
+                running[c][v] = V{};
+        }
+    constexpr Index unrolled = 8;
+    for (Index k = 0; k < depth; k += unrolled) {
+        if (ahead != nullptr) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += 64;
+        }
+        const Index end = std::min(unrolled, depth - k);
+        for (Index u = 0; u < end; ++u, x += x_stride, y += y_stride) {
+            V at[vectors];
+            for (Index v = 0; v < vectors; ++v) std::memcpy(&at[v], x + v * lanes, sizeof(V));
+            for (Index c = 0; c < columns; ++c)
+                for (Index v = 0; v < vectors; ++v)
+                    running[c][v] = fused<Real>(y[c * y_step], at[v], running[c][v]);
+        }
+    }
+    for (Index c = 0; c < columns; ++c)
+        for (Index v = 0; v < vectors; ++v)
+            std::memcpy(sums + c * rows + v * lanes, &running[c][v], sizeof(V));
+}
+
+}  // namespace tangram::products
