@@ -8,26 +8,40 @@
 ///    so that BLAS takes the same path for every row (OpenBLAS gives a row other bits in a small product). All
 ///    other operations treat a row, or an example, alone and in a fixed order.
 /// 2. Gradients. An example's gradient of a linear weight is the sum over its tokens, in token order, of
-///    delta x^T, product and sum rounded separately (-ffp-contract=off); biases, norms and embedding rows likewise.
-/// 3. Products. The parameters of each tensor, in storage order, are cut into slices of `product_depth`; a slice of
-///    `tile_rows` rows times another is one BLAS product of exactly tile_rows x tile_rows x (slice depth), the last
-///    tile padded with zero rows. For a pair of tiles the one with the larger index stands on the left.
-/// 4. Sums. The product of a slice is added to the float64 tile in the order of tensors (Program::parameters), components
-///    and slices. The two triangles are then made equal by copying.
+///    delta x^T, one chain of fused multiply-adds; biases, norms and table rows likewise, product and sum rounded
+///    separately (-ffp-contract=off).
+/// 3. Products. How a tensor is contracted follows from its shape and the data alone (jacobian/contraction.hpp).
+///    Multiplied out: its parameters, in storage order, are cut into pieces of `product_depth`; an entry of a piece's
+///    product is one chain of fused multiply-adds in ascending order. In factors: for every pair of tokens two
+///    such chains of whole depth, their product and the sums over tokens in float64. Matching rows: one chain over
+///    `matching_columns` columns for every pair of equal row ids, ascending.
+/// 4. Sums. Each of these is added to the float64 entry as it comes, in the order of tensors
+///    (Program::parameters), components, and pieces or columns and ids. The two triangles are then made equal by
+///    copying.
+///
+/// Every step treats an entry alone (products.hpp), and a pair of rows alike in either order: no bit depends on the
+/// ranks, the grid, the memory, the tile that an entry stands in or the order of examples.
 namespace tangram::arithmetic {
 
 /// Rows of one product of a linear layer. Large enough that OpenBLAS's small-matrix path (seen up to 17 rows at
 /// 64 x 64) is not taken and the weight's packing is amortised; small enough that the last, padded chunk is cheap.
 inline constexpr Index linear_rows = 128;
 
-/// Rows and columns of a compute tile, which is also the block of the Gram matrix's layout while it is assembled.
-/// Measured on one AVX-512 core: 128 reaches 0.70 of the large-product sgemm rate, 256 reaches 0.83.
+/// Rows and columns of a compute tile, which is also the block of the Gram matrix's layout while it is assembled:
+/// a tile of float64 and two of float32, product_depth deep, fill half of a 2 MiB second-level cache. No bit
+/// depends on it.
 inline constexpr Index tile_rows = 256;
 
-/// Depth (parameters) of one product, that is of one float32 accumulation in "mixed" precision. Deep enough that
-/// adding the product to the float64 tile costs about 5 %; shallow enough that rounding stays near
-/// sqrt(depth) 2^-24 of the rows' norms and that two slices of all rows are small.
-inline constexpr Index product_depth = 1024;
+/// Depth (parameters) of one float32 chain in "mixed" precision: 32 rows of it fill a first-level cache; adding the
+/// chain's end to the float64 entry costs 3 %; rounding stays near sqrt(depth) 2^-24 of the rows' norms.
+inline constexpr Index product_depth = 256;
+
+/// Columns of a table's rows in one float32 chain where rows are matched.
+inline constexpr Index matching_columns = 64;
+
+/// Parameters of one slice of the Jacobian: what is exchanged at once, and added to a tile while it stays in the
+/// cache. A multiple of product_depth; no bit depends on it, checkpoints do.
+inline constexpr Index slice_depth = 4096;
 
 /// Examples that go through the model together. No bit depends on it: 1. holds for every composition of a block.
 inline constexpr Index examples_per_block = 32;

@@ -15,41 +15,48 @@
 namespace tangram::products {
 
 #if defined(__AVX512F__)
-inline constexpr Index vector_bytes = 64, block_columns = 8;
+inline constexpr Index vector_bytes = 64;
 #elif defined(__AVX__)
-inline constexpr Index vector_bytes = 32, block_columns = 4;
+inline constexpr Index vector_bytes = 32;
 #else
-inline constexpr Index vector_bytes = 16, block_columns = 4;
+inline constexpr Index vector_bytes = 16;
 #endif
 
 /// Rows of a block and of a packed panel. Two AVX-512 registers of float32 (four of float64).
 inline constexpr Index panel_rows = 32;
+/// Columns of a block of panel_rows rows: the registers busy, none spilled. Divides panel_rows.
+inline constexpr Index block_columns = vector_bytes == 64 ? 8 : 2;
 
-template <class Real>
+/// A vector of `lanes` entries that the processor works on at once.
+template <class Real, Index lanes>
 struct Vector {
-    typedef Real type __attribute__((vector_size(vector_bytes)));
-    static constexpr Index lanes = vector_bytes / static_cast<Index>(sizeof(Real));
+    typedef Real type __attribute__((vector_size(lanes * static_cast<Index>(sizeof(Real)))));
 };
 
 /// x y + sum, entry by entry, rounded once.
-template <class Real, class V = typename Vector<Real>::type>
+template <class Real, Index lanes, class V = typename Vector<Real, lanes>::type>
 inline V fused(Real y, V x, V sum) {
     const V factor = y - V{};  // y in every lane; y - 0 is y, -0 too
+    constexpr bool single = std::is_same_v<Real, float>;
+    (void)single;
 #if defined(__AVX512F__)
-    if constexpr (std::is_same_v<Real, float>)
+    if constexpr (single && sizeof(V) == 64)
         return (V)_mm512_fmadd_ps((__m512)factor, (__m512)x, (__m512)sum);
-    else
+    else if constexpr (sizeof(V) == 64)
         return (V)_mm512_fmadd_pd((__m512d)factor, (__m512d)x, (__m512d)sum);
-#elif defined(__AVX__) && defined(__FMA__)
-    if constexpr (std::is_same_v<Real, float>)
-        return (V)_mm256_fmadd_ps((__m256)factor, (__m256)x, (__m256)sum);
     else
-        return (V)_mm256_fmadd_pd((__m256d)factor, (__m256d)x, (__m256d)sum);
-#else
-    for (Index lane = 0; lane < Vector<Real>::lanes; ++lane)
-        sum[lane] = std::fma(factor[lane], x[lane], sum[lane]);
-    return sum;
 #endif
+#if defined(__AVX__) && defined(__FMA__)
+        if constexpr (single && sizeof(V) == 32)
+        return (V)_mm256_fmadd_ps((__m256)factor, (__m256)x, (__m256)sum);
+    else if constexpr (sizeof(V) == 32)
+        return (V)_mm256_fmadd_pd((__m256d)factor, (__m256d)x, (__m256d)sum);
+    else
+#endif
+    {
+        for (Index lane = 0; lane < lanes; ++lane) sum[lane] = std::fma(factor[lane], x[lane], sum[lane]);
+        return sum;
+    }
 }
 
 /// sums[c * rows + r] (+)= sum_k x[k * x_stride + r] y[k * y_stride + c * y_step], r < rows, c < columns.
@@ -58,9 +65,10 @@ inline V fused(Real y, V x, V sum) {
 template <Index rows, Index columns, bool accumulate, class Real>
 inline void block_sums(const Real* x, Index x_stride, const Real* y, Index y_stride, Index y_step,
                        Index depth, Real* sums, const char* ahead = nullptr) {
-    using V = typename Vector<Real>::type;
-    constexpr Index lanes = Vector<Real>::lanes, vectors = rows / lanes;
+    constexpr Index lanes = std::min(rows, vector_bytes / static_cast<Index>(sizeof(Real))),
+                    vectors = rows / lanes;
     static_assert(rows % lanes == 0);
+    using V = typename Vector<Real, lanes>::type;
     V running[columns][vectors];
     for (Index c = 0; c < columns; ++c)
         for (Index v = 0; v < vectors; ++v) {
@@ -81,7 +89,7 @@ inline void block_sums(const Real* x, Index x_stride, const Real* y, Index y_str
             for (Index v = 0; v < vectors; ++v) std::memcpy(&at[v], x + v * lanes, sizeof(V));
             for (Index c = 0; c < columns; ++c)
                 for (Index v = 0; v < vectors; ++v)
-                    running[c][v] = fused<Real>(y[c * y_step], at[v], running[c][v]);
+                    running[c][v] = fused<Real, lanes>(y[c * y_step], at[v], running[c][v]);
         }
     }
     for (Index c = 0; c < columns; ++c)

@@ -4,57 +4,36 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "tangram/arithmetic.hpp"
 #include "tangram/error.hpp"
+#include "tangram/products.hpp"
 
 namespace tangram {
 
 namespace {
 
-/// out[0 .. width) of R consecutive gradient rows o: sum_t delta[t][o] input[t][c .. c + width), t ascending.
-/// R rows and a fixed width keep the running sums in registers.
-template <int R, Index width, class Real>
-void outer_block(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Real* out,
-                 Index stride) {
-    Real sums[R][width] = {};
-    for (Index t = 0; t < tokens; ++t)
-        for (int r = 0; r < R; ++r)
-            for (Index c = 0; c < width; ++c) sums[r][c] += delta[t * d_out + r] * input[t * d_in + c];
-    for (int r = 0; r < R; ++r)
-        for (Index c = 0; c < width; ++c) out[r * stride + c] = sums[r][c];
-}
+/// Entries that blocks may read behind the last row; what they compute from them is dropped.
+constexpr Index overhang = products::panel_rows;
 
-/// The same for columns [c, end) of R rows, block by block.
-template <int R, class Real>
-void outer_rows(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index c,
-                Index end, Real* out, Index stride) {
-    constexpr Index wide = 32, narrow = 4;
-    for (; c + wide <= end; c += wide, out += wide)
-        outer_block<R, wide>(delta, d_out, input + c, d_in, tokens, out, stride);
-    for (; c + narrow <= end; c += narrow, out += narrow)
-        outer_block<R, narrow>(delta, d_out, input + c, d_in, tokens, out, stride);
-    for (; c < end; ++c, ++out) outer_block<R, 1>(delta, d_out, input + c, d_in, tokens, out, stride);
-}
-
-/// Adds nothing, overwrites: entries [first, last) of the d_out x d_in matrix sum_t delta_t input_t^T,
-/// row-major.
+/// Overwrites out with entries [first, last) of the d_out x d_in matrix sum_t delta_t input_t^T, row-major.
 template <class Real>
 void outer_slice(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index first,
                  Index last, Real* out) {
-    constexpr int rows = 4;
-    Index at = first;
-    while (at < last) {
-        const Index row = at / d_in, column = at % d_in;
-        if (column == 0 && last - at >= rows * d_in) {
-            outer_rows<rows>(delta + row, d_out, input, d_in, tokens, 0, d_in, out + (at - first), d_in);
-            at += rows * d_in;
-        } else {
-            const Index end = std::min(d_in, column + last - at);
-            outer_rows<1>(delta + row, d_out, input, d_in, tokens, column, end, out + (at - first), d_in);
-            at += end - column;
+    constexpr Index wide = products::panel_rows, rows = products::block_columns;
+    alignas(64) Real sums[rows * wide];
+    for (Index row = first / d_in; row * d_in < last; row += rows)
+        for (Index column = 0; column < d_in; column += wide) {
+            products::block_sums<wide, rows, false>(input + column, d_in, delta + row, d_out, 1, tokens,
+                                                    sums);
+            for (Index r = row; r < std::min(row + rows, d_out); ++r) {
+                const Index begin = std::max(first, r * d_in + column),
+                            end = std::min({last, r * d_in + column + wide, (r + 1) * d_in});
+                const Real* const from = sums + (r - row) * wide;
+                for (Index i = begin; i < end; ++i) out[i - first] = from[i - r * d_in - column];
+            }
         }
-    }
 }
 
 /// Adds `row` (width entries, standing at [at, at + width) of the tensor) to the slice [first, last).
@@ -88,7 +67,7 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
         const ValueShape& value_shape = program_->shape(value);
         stored = {{}, value_shape.rows, value_shape.width, true};
         const Index rows = stored.rows == RowSet::tokens ? token_offsets_.back() : count;
-        stored.entries.reserve(static_cast<std::size_t>(rows * stored.width));
+        stored.entries.reserve(static_cast<std::size_t>(rows * stored.width + overhang));
     };
     inputs_.resize(program_->values().size());
     deltas_.assign(passes, std::vector<Stored>(program_->values().size()));
@@ -131,7 +110,7 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
                                         example, data.rows[static_cast<std::size_t>(example)]));
             }
         }
-        for (Index pass = 0; pass < outputs_.passes(); ++pass) {
+        for (Index pass = 0; pass < outputs_.passes() && !selected_.empty(); ++pass) {
             seeds.resize(logits.size());
             for (std::size_t i = 0; i < seeds.size(); ++i)
                 seeds[i] = static_cast<Real>(
@@ -151,6 +130,12 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
                         }
         }
     }
+    const auto add_overhang = [](Stored& stored) {
+        if (stored.kept) stored.entries.resize(stored.entries.size() + static_cast<std::size_t>(overhang));
+    };
+    for (Stored& stored : inputs_) add_overhang(stored);
+    for (auto& pass : deltas_)
+        for (Stored& stored : pass) add_overhang(stored);
     for (const ParameterId p : selected_)
         for (const Factor& factor : factors_[p])
             for (std::size_t pass = 0; pass < passes; ++pass) {
@@ -204,70 +189,120 @@ typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const 
 template <class Real>
 void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Index last, Index example,
                                          Index pass, Real* out) const {
-    const auto p = static_cast<std::size_t>(pass);
-    bool written = false;
-    const auto start_from_zero = [&] {
-        if (!written) std::fill(out, out + (last - first), Real(0));
-        written = true;
+    using Kind = Factor::Kind;
+    const Index width = program_->parameters()[parameter].shape.back();
+    switch (factors_[parameter].front().kind) {
+        case Kind::outer: {
+            const OuterRows rows = outer_rows(parameter, example, pass);
+            outer_slice(rows.delta, rows.delta_width, rows.input, rows.input_width, rows.count, first, last,
+                        out);
+            return;
+        }
+        case Kind::sum:
+        case Kind::normalised: {
+            const Real* const vector =
+                vectors_[static_cast<std::size_t>(pass)][parameter].data() + example * width;
+            std::copy(vector + first, vector + last, out);
+            return;
+        }
+        case Kind::token_rows:
+        case Kind::position_rows:
+        case Kind::label_rows:
+            std::fill(out, out + (last - first), Real(0));
+            for_table_rows(parameter, example, pass, [&](Index id, const Real* row, Real coefficient) {
+                add_row(row, id * width, width, coefficient, first, last, out);
+            });
+            return;
+    }
+}
+
+template <class Real>
+typename JacobianFactors<Real>::OuterRows JacobianFactors<Real>::outer_rows(ParameterId parameter,
+                                                                            Index example, Index pass) const {
+    const Factor& factor = factors_[parameter].front();
+    const Stored &delta = deltas_[static_cast<std::size_t>(pass)][factor.delta.id],
+                 &input = inputs_[factor.input.id];
+    const StoredRows d = rows_of(delta, example), x = rows_of(input, example);
+    return {d.first, x.first, delta.width, input.width, d.count};
+}
+
+template <class Real>
+void JacobianFactors<Real>::add_table_rows(ParameterId parameter, std::span<const Index> ids, Index first,
+                                           Index last, Index example, Index pass, Real* out,
+                                           Index stride) const {
+    const auto add = [&](Index id, const Real* row, Real coefficient) {
+        const auto place = std::lower_bound(ids.begin(), ids.end(), id) - ids.begin();
+        Real* const to = out + place * stride;
+        for (Index i = first; i < last; ++i) to[i - first] += coefficient * row[i];
     };
+    for_table_rows(parameter, example, pass, add);
+}
+
+template <class Real>
+template <class Visit>
+void JacobianFactors<Real>::for_table_rows(ParameterId parameter, Index example, Index pass,
+                                           Visit visit) const {
     const auto tokens = data_->tokens(examples_[static_cast<std::size_t>(example)]);
     for (const Factor& factor : factors_[parameter]) {
-        switch (factor.kind) {
-            case Factor::Kind::outer: {
-                const Stored &delta = deltas_[p][factor.delta.id], &input = inputs_[factor.input.id];
-                const StoredRows d = rows_of(delta, example), x = rows_of(input, example);
-                outer_slice(d.first, delta.width, x.first, input.width, d.count, first, last, out);
-                written = true;
-                break;
+        if (factor.kind == Factor::Kind::label_rows) {
+            const Real* const input = rows_of(inputs_[factor.input.id], example).first;
+            const Index task = data_->task(examples_[static_cast<std::size_t>(example)]);
+            for (std::size_t c = 0; c < label_ids_.size(); ++c) {
+                const double coefficient = outputs_.seed(task, pass, static_cast<Index>(c));
+                if (coefficient != 0.0) visit(label_ids_[c], input, static_cast<Real>(coefficient));
             }
-            case Factor::Kind::sum:
-            case Factor::Kind::normalised: {
-                const Real* const vector =
-                    vectors_[p][parameter].data() + example * program_->parameters()[parameter].size();
-                std::copy(vector + first, vector + last, out);
-                written = true;
-                break;
-            }
-            case Factor::Kind::token_rows:
-            case Factor::Kind::position_rows: {
-                start_from_zero();
-                const Stored& delta = deltas_[p][factor.delta.id];
-                const StoredRows rows = rows_of(delta, example);
-                for (Index t = 0; t < rows.count; ++t) {
-                    const Index row =
-                        factor.kind == Factor::Kind::token_rows ? tokens[static_cast<std::size_t>(t)] : t;
-                    add_row(rows.first + t * delta.width, row * delta.width, delta.width, Real(1), first,
-                            last, out);
-                }
-                break;
-            }
-            case Factor::Kind::label_rows: {
-                start_from_zero();
-                const Stored& input = inputs_[factor.input.id];
-                const StoredRows rows = rows_of(input, example);
-                for (std::size_t c = 0; c < label_ids_.size(); ++c) {
-                    const double coefficient =
-                        outputs_.seed(data_->task(examples_[static_cast<std::size_t>(example)]), pass,
-                                      static_cast<Index>(c));
-                    if (coefficient != 0.0)
-                        add_row(rows.first, label_ids_[c] * input.width, input.width,
-                                static_cast<Real>(coefficient), first, last, out);
-                }
-                break;
-            }
+        } else {
+            const Stored& delta = deltas_[static_cast<std::size_t>(pass)][factor.delta.id];
+            const StoredRows rows = rows_of(delta, example);
+            for (Index t = 0; t < rows.count; ++t)
+                visit(factor.kind == Factor::Kind::token_rows ? tokens[static_cast<std::size_t>(t)] : t,
+                      rows.first + t * delta.width, Real(1));
         }
     }
 }
 
 template <class Real>
-Index JacobianFactors<Real>::bytes() const {
-    std::size_t count = 0;
-    for (const Stored& stored : inputs_) count += stored.entries.capacity();
-    for (const auto& pass : deltas_)
-        for (const Stored& stored : pass) count += stored.entries.capacity();
-    for (const auto& pass : vectors_)
-        for (const auto& vector : pass) count += vector.capacity();
-    return static_cast<Index>(count * sizeof(Real));
+Index JacobianFactors<Real>::bytes(const Program& program, const std::vector<ParameterId>& selected,
+                                   Index tokens, Index examples, Index passes) {
+    const auto factors = factors_of(program);
+    std::set<std::size_t> inputs, deltas;
+    Index entries = 0;
+    for (const ParameterId p : selected)
+        for (const Factor& factor : factors[p]) {
+            using Kind = Factor::Kind;
+            if (factor.kind == Kind::outer || factor.kind == Kind::label_rows) inputs.insert(factor.input.id);
+            if (factor.kind == Kind::sum || factor.kind == Kind::normalised)
+                entries += passes * examples * program.parameters()[p].size();
+            else if (factor.kind != Kind::label_rows)
+                deltas.insert(factor.delta.id);
+        }
+    const auto rows_times_width = [&](std::size_t value) {
+        const ValueShape& shape = program.values()[value];
+        return (shape.rows == RowSet::tokens ? tokens : examples) * shape.width;
+    };
+    for (const std::size_t value : inputs) entries += rows_times_width(value);
+    for (const std::size_t value : deltas) entries += passes * rows_times_width(value);
+    return entries * static_cast<Index>(sizeof(Real));
+}
+
+std::vector<Index> row_ids(const std::vector<Factor>& factors, const DataSet& data, Index example,
+                           std::span<const std::int32_t> label_ids, const KernelOutputs& outputs) {
+    std::vector<Index> ids;
+    const auto tokens = data.tokens(example);
+    for (const Factor& factor : factors) {
+        if (factor.kind == Factor::Kind::token_rows) {
+            ids.insert(ids.end(), tokens.begin(), tokens.end());
+        } else if (factor.kind == Factor::Kind::position_rows) {
+            for (Index t = 0; t < std::ssize(tokens); ++t) ids.push_back(t);
+        } else {
+            const Index task = data.task(example), label = outputs.first_label(task);
+            for (Index c = label; c < label + outputs.labels(task); ++c)
+                ids.push_back(label_ids[static_cast<std::size_t>(c)]);
+        }
+    }
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    return ids;
 }
 
 template class JacobianFactors<float>;

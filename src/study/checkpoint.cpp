@@ -8,14 +8,14 @@ GramCheckpoint::GramCheckpoint(const std::filesystem::path& output, std::string 
     : output_(output), inputs_(std::move(inputs)) {}
 
 void GramCheckpoint::write(const KernelMatrices& matrices) const {
-    // Between units a row of the diagonal stands on one rank, zero elsewhere: the sum is exact.
-    std::vector<double> diagonal = matrices.test_diagonal;
+    // Between units each of these numbers stands on one rank, zero elsewhere: the sum is exact.
+    std::vector<double> diagonal = matrices.test_diagonal, traces = matrices.tile_traces;
     sum_over_ranks(matrices.gram.grid().comm().get(), diagonal);
+    sum_over_ranks(matrices.gram.grid().comm().get(), traces);
     std::map<std::string, const DistributedMatrix*> named{{"gram", &matrices.gram}};
     if (matrices.cross) named["cross"] = &*matrices.cross;
     write_checkpoint(
-        output_, {inputs_, matrices.units_done, {{"traces", matrices.traces}, {"test_diagonal", diagonal}}},
-        named);
+        output_, {inputs_, matrices.units_done, {{"traces", traces}, {"test_diagonal", diagonal}}}, named);
 }
 
 bool GramCheckpoint::read(KernelMatrices& matrices) const {
@@ -27,7 +27,7 @@ bool GramCheckpoint::read(KernelMatrices& matrices) const {
     };
     restore("gram", matrices.gram);
     if (matrices.cross) restore("cross", *matrices.cross);
-    matrices.traces = state->vectors.at("traces");
+    matrices.tile_traces = state->vectors.at("traces");
     matrices.test_diagonal = state->vectors.at("test_diagonal");
     matrices.units_done = state->units_done;
     return true;

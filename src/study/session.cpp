@@ -77,11 +77,6 @@ void check_products(const std::vector<std::pair<Index, Index>>& linear_shapes, L
                 d_out, d_in));
             break;
         }
-    if (!tile_product_is_position_independent<Real>())
-        log.warn(
-            "this BLAS gives equal rows of a tile other bits: G may differ in the last bits when examples "
-            "are "
-            "reordered or added");
 }
 
 template void check_products<float>(const std::vector<std::pair<Index, Index>>&, Log&);

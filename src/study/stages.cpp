@@ -257,8 +257,8 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         .add(model_sha256)
         .add(study.kernel.output)
         .add(study.kernel.precision);
-    fingerprint.add(
-        fmt::format("{} {} {}", arithmetic::linear_rows, arithmetic::tile_rows, arithmetic::product_depth));
+    fingerprint.add(fmt::format("{} {} {}", arithmetic::product_depth, arithmetic::matching_columns,
+                                arithmetic::slice_depth));
     for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
     for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
         if (set != nullptr) fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows);
@@ -304,12 +304,16 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         session.log.say(
             fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
 
-    const KernelInputs<Real> inputs{network, data.train, data.test ? &*data.test : nullptr, outputs_of_tasks,
-                                    parameters};
+    const std::vector<ContractionChoice> choices =
+        choose_contractions(program, parameters, mean_tokens(data.train));
+    std::vector<Contraction> contractions;
+    for (const ContractionChoice& choice : choices) contractions.push_back(choice.chosen);
+    const KernelInputs<Real> inputs{network,          data.train, data.test ? &*data.test : nullptr,
+                                    outputs_of_tasks, parameters, contractions};
     auto last_checkpoint = Clock::now();
     const double interval = 60 * study.output.checkpoint_minutes;
     bool stopped = false, announced = false;
-    const NetworkOutputs outputs = assemble<Real>(inputs, matrices, [&](Index done, Index units) {
+    const AssemblyResult assembled = assemble<Real>(inputs, matrices, [&](Index done, Index units) {
         if (!std::exchange(announced, true)) session.log.start("gram", units, done);
         session.log.progress(done);
         if (done == units) return true;
@@ -345,19 +349,21 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         if (study.output.save_gram) h5.create_matrix("/kernel/gram", n, n);
         if (m > 0) h5.create_matrix("/kernel/cross", m, n);
         if (m > 0) h5.write("/kernel/test_diagonal", matrices.test_diagonal);
-        h5.write("/kernel/outputs_train", outputs.train, {data.train.examples(), labels});
-        if (data.test) h5.write("/kernel/outputs_test", outputs.test, {data.test->examples(), labels});
-        TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}},
-            contractions{"contraction", {}, {}, {}}, shares{"trace_share", {}, {}, {}};
+        h5.write("/kernel/outputs_train", assembled.train_outputs, {data.train.examples(), labels});
+        if (data.test)
+            h5.write("/kernel/outputs_test", assembled.test_outputs, {data.test->examples(), labels});
+        TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, ways{"contraction", {}, {}, {}},
+            shares{"trace_share", {}, {}, {}};
         double before = 0;
         for (std::size_t p = 0; p < parameters.size(); ++p) {
             names.texts.push_back(program.parameters()[parameters[p]].name);
             sizes.integers.push_back(program.parameters()[parameters[p]].size());
-            contractions.texts.emplace_back("multiply-out");
-            shares.numbers.push_back((matrices.traces[p] - before) / matrices.traces.back());
-            before = matrices.traces[p];
+            ways.texts.push_back(name(contractions[p]));
+            const double trace = matrices.trace(p);
+            shares.numbers.push_back((trace - before) / matrices.trace(parameters.size() - 1));
+            before = trace;
         }
-        h5.write_table("/kernel/tensors", {names, sizes, contractions, shares});
+        h5.write_table("/kernel/tensors", {names, sizes, ways, shares});
         h5.set_attribute("/kernel", "inputs", kernel_inputs);
         h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
         h5.set_attribute("/kernel", "precision", study.kernel.precision);

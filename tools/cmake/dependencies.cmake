@@ -1,6 +1,7 @@
 # What tangram stands on. Used by the build and, installed, by find_package(tangram).
 find_package(MPI REQUIRED COMPONENTS C CXX)
 find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(BLAS REQUIRED)
 find_package(LAPACK REQUIRED)
 find_package(ScaLAPACK REQUIRED)

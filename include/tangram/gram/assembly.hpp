@@ -1,9 +1,11 @@
 #pragma once
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tangram/jacobian/contraction.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
 #include "tangram/parallel/distributed_matrix.hpp"
 
@@ -17,6 +19,10 @@ struct KernelInputs {
     const DataSet* test;  ///< nullptr: no cross Gram
     KernelOutputs outputs;
     std::vector<ParameterId> parameters;
+    std::vector<Contraction> contractions;  ///< of each parameter
+    /// Bytes that the factors on a rank may take; where those of all parameters take more, forward and
+    /// backward passes are repeated for groups of parameters. No bit depends on it.
+    double factor_bytes = std::numeric_limits<double>::infinity();
 };
 
 /// The matrices while they are added up and when they are finished; what a checkpoint holds. N and M are the
@@ -25,8 +31,13 @@ struct KernelMatrices {
     DistributedMatrix gram;                  ///< N x N; finished: both triangles. Before: see is_computed
     std::optional<DistributedMatrix> cross;  ///< M x N, test x train
     std::vector<double> test_diagonal;  ///< M, k(x, x); inside go_on a row stands on one rank, zero elsewhere
-    std::vector<double> traces;         ///< per selected parameter: trace(G) once it was added
-    Index units_done = 0;               ///< slices added
+    /// Per selected parameter and row tile: the trace of the tile's part of G once the parameter was added;
+    /// inside go_on each stands on one rank, zero elsewhere.
+    std::vector<double> tile_traces;
+    Index units_done = 0;  ///< slices added
+
+    /// trace(G) once a selected parameter was added.
+    double trace(std::size_t selected) const;
 };
 
 /// Row offsets of the kernel: example e has rows [offsets[e], offsets[e+1]); n + 1 of them. Local.
@@ -40,33 +51,35 @@ KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index t
 /// every rank computes about half of its tiles on every grid, and the choice does not depend on the grid.
 bool is_computed(Index tile_row, Index tile_column);
 
-/// Logits of the label words at the initial weights, examples x C, equal on every rank.
-struct NetworkOutputs {
-    std::vector<double> train, test;
+/// What the assembly leaves beside the matrices.
+struct AssemblyResult {
+    /// Logits of the label words at the initial weights, examples x C, equal on every rank.
+    std::vector<double> train_outputs, test_outputs;
+    /// Seconds of this rank: forward and backward passes; packing slices; waiting for slices; products.
+    double jacobian_seconds = 0, packing_seconds = 0, waiting_seconds = 0, product_seconds = 0;
+    double bytes_received = 0;  ///< slices of other ranks, this rank
+    double jacobian_flops = 0;  ///< of the linear layers, this rank
+    Index passes = 0;           ///< groups of parameters, each with its forward and backward passes
 };
 
-/// Adds slice after slice of the multiplied-out Jacobian to the matrices: G = J J^T, cross = J_test J^T.
-/// Collective over the matrices' grid. The bits are those that arithmetic.hpp fixes, on any grid. Every rank
-/// holds the factors of its share of the row tiles; a slice of all rows that a rank's tiles need is
-/// exchanged, multiplied and added before the next.
+/// Adds slice after slice of the Jacobian to the matrices: G = J J^T, cross = J_test J^T. Collective over the
+/// matrices' grid. The bits are those that arithmetic.hpp fixes, on any grid. Every rank holds the factors of
+/// its share of the row tiles; a slice of all rows that a rank's tiles need travels while the one before
+/// it is multiplied and added. Tiles are spread over the rank's OpenMP threads.
 /// @param go_on  collective; called after every unit with (units done, units in all); false stops. The
 /// matrices may
 ///               then be stored and handed to a later call, on any grid, which goes on after units_done.
-/// @return the outputs; matrices.units_done == units means finished, and both triangles are set
+/// @return matrices.units_done == units means finished, and both triangles are set
 /// @throws Error(numerical) on every rank, naming example and tensor of a non-finite gradient
-/// Memory per rank beside the matrices: factors of its rows, one slice of (N/p + N/q + M/p) rows, one tile.
+/// Memory per rank beside the matrices: factors of its rows, two slices of (N/p + N/q + M/p) rows, one tile
+/// per thread.
 template <class Real>
-NetworkOutputs assemble(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
+AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
                         const std::function<bool(Index done, Index units)>& go_on);
 
-extern template NetworkOutputs assemble<float>(const KernelInputs<float>&, KernelMatrices&,
+extern template AssemblyResult assemble<float>(const KernelInputs<float>&, KernelMatrices&,
                                                const std::function<bool(Index, Index)>&);
-extern template NetworkOutputs assemble<double>(const KernelInputs<double>&, KernelMatrices&,
+extern template AssemblyResult assemble<double>(const KernelInputs<double>&, KernelMatrices&,
                                                 const std::function<bool(Index, Index)>&);
-
-/// True if this BLAS gives equal rows equal bits wherever they stand in a tile product, and a tile times
-/// itself a symmetric result (arithmetic.hpp, 3.). Local.
-template <class Real>
-bool tile_product_is_position_independent();
 
 }  // namespace tangram

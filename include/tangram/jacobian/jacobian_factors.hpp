@@ -31,8 +31,24 @@ class JacobianFactors {
     void multiply_out(ParameterId parameter, Index first, Index last, Index example, Index pass,
                       Real* out) const;
 
-    /// Bytes held.
-    Index bytes() const;
+    /// Rows of delta and of the input of a linear weight's gradient, sum_t delta_t input_t^T, one after the
+    /// other.
+    struct OuterRows {
+        const Real *delta, *input;
+        Index delta_width, input_width;  ///< d_out, d_in
+        Index count;                     ///< tokens, or one where only the token that is read counts
+    };
+    OuterRows outer_rows(ParameterId parameter, Index example, Index pass) const;
+
+    /// Adds entries [first, last) of the rows `ids` of a table's gradient to out[i * stride ..], i the place
+    /// in ids (ascending, from row_ids()): tokens in order, then labels. For one example of the list and one
+    /// pass.
+    void add_table_rows(ParameterId parameter, std::span<const Index> ids, Index first, Index last,
+                        Index example, Index pass, Real* out, Index stride) const;
+
+    /// Bytes that the factors of `examples` examples with `tokens` tokens in all would hold.
+    static Index bytes(const Program& program, const std::vector<ParameterId>& selected, Index tokens,
+                       Index examples, Index passes);
 
   private:
     /// Rows of one activation or of one pass's gradient for all examples, one after the other.
@@ -47,6 +63,9 @@ class JacobianFactors {
         Index count;
     };
     StoredRows rows_of(const Stored& stored, Index example) const;
+    /// visit(row id, row, coefficient) for everything that is added to a row of a table.
+    template <class Visit>
+    void for_table_rows(ParameterId parameter, Index example, Index pass, Visit visit) const;
     void append(Network<Real>& network, Index in_block, Index pass);
     void check_finite(std::span<const Real> entries, Index example, ParameterId parameter) const;
 
@@ -63,6 +82,11 @@ class JacobianFactors {
     std::vector<std::vector<std::vector<Real>>> vectors_;  // by pass, by parameter: examples x d
     std::vector<double> logits_;
 };
+
+/// The rows of a table that the gradient of one example may be non-zero in, ascending: its token ids,
+/// positions and the label ids of its task. Local; any rank can say what another holds.
+std::vector<Index> row_ids(const std::vector<Factor>& factors, const DataSet& data, Index example,
+                           std::span<const std::int32_t> label_ids, const KernelOutputs& outputs);
 
 extern template class JacobianFactors<float>;
 extern template class JacobianFactors<double>;

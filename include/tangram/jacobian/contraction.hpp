@@ -1,0 +1,42 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "tangram/model/network.hpp"
+#include "tangram/text/data_set.hpp"
+
+namespace tangram {
+
+/// The exact ways to get a tensor's share of the Gram matrix, sum over its parameters of J_ik J_jk.
+enum class Contraction {
+    multiply_out,   ///< gradients multiplied out, then a product of matrices
+    factors,        ///< sum over tokens t of i, t' of j of (delta_t . delta_t') (x_t . x_t')
+    matching_rows,  ///< tables: sum over rows that both gradients reach of their scalar product
+};
+
+/// "multiply-out", "factors" or "matching-rows".
+std::string name(Contraction contraction);
+
+/// The choice for one tensor, with what it was chosen from: flops per pair of rows of the kernel and
+/// component; infinite where a way does not exist for this kind of tensor.
+struct ContractionChoice {
+    Contraction chosen;
+    double multiplied_out, in_factors, matching;
+};
+
+/// The cheapest contraction of every selected parameter, from its shape and the mean number of tokens alone,
+/// so that neither ranks nor memory nor timing decide a bit. Local.
+/// @param mean_tokens  tokens of an example; a linear layer behind the last attention layer sees one
+std::vector<ContractionChoice> choose_contractions(const Program& program,
+                                                   const std::vector<ParameterId>& parameters,
+                                                   double mean_tokens);
+
+/// Mean number of tokens of the first 256 examples as drawn (a larger sample with the same seed has the
+/// same).
+double mean_tokens(const DataSet& data);
+
+/// Flops of one forward pass through the linear layers; a backward pass to the activations takes as many.
+/// Local.
+double forward_flops(const Program& program, Index tokens, Index examples);
+
+}  // namespace tangram

@@ -1,0 +1,44 @@
+#include "slices.hpp"
+
+#include <algorithm>
+
+#include "tangram/arithmetic.hpp"
+
+namespace tangram {
+
+std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
+                             const std::vector<Contraction>& contractions, Index components) {
+    std::vector<Slice> slices;
+    Index room = 0;  // parameters that the last slice can still take
+    for (std::size_t s = 0; s < parameters.size(); ++s) {
+        const Parameter& parameter = program.parameters()[parameters[s]];
+        const Contraction contraction = contractions[s];
+        const Index size = contraction == Contraction::matching_rows ? parameter.shape[1] : parameter.size();
+        for (Index component = 0; component < components; ++component)
+            for (Index first = 0; first < size;) {
+                Index most = size;
+                if (contraction == Contraction::matching_rows) most = arithmetic::matching_columns;
+                if (contraction == Contraction::multiply_out) {
+                    // A piece that is cut short by the slice's end is a whole number of products deep.
+                    if (room < std::min(size - first, arithmetic::product_depth) || slices.empty() ||
+                        slices.back().contraction != contraction) {
+                        slices.push_back({contraction, {}});
+                        room = arithmetic::slice_depth;
+                    }
+                    most = size - first <= room
+                               ? size - first
+                               : room / arithmetic::product_depth * arithmetic::product_depth;
+                    room -= most;
+                } else {
+                    slices.push_back({contraction, {}});
+                }
+                const Index last = std::min(size, first + most);
+                slices.back().segments.push_back(
+                    {s, parameters[s], component, first, last, component == components - 1 && last == size});
+                first = last;
+            }
+    }
+    return slices;
+}
+
+}  // namespace tangram

@@ -1,0 +1,29 @@
+#pragma once
+#include <vector>
+
+#include "tangram/jacobian/contraction.hpp"
+
+namespace tangram {
+
+/// Some parameters of one tensor in one component of the kernel's output. Multiplied out: [first, last) of
+/// the tensor's storage; matching rows: columns of the table; factors: the whole.
+struct Segment {
+    std::size_t selected;  ///< place among the selected parameters
+    ParameterId parameter;
+    Index component, first, last;
+    bool ends_parameter;  ///< nothing of this tensor comes after it
+
+    Index depth() const { return last - first; }
+};
+
+/// What is exchanged at once and then added: segments that are contracted alike, in the order in which they
+/// are added. Follows from the program and the contractions alone.
+struct Slice {
+    Contraction contraction;
+    std::vector<Segment> segments;
+};
+
+std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
+                             const std::vector<Contraction>& contractions, Index components);
+
+}  // namespace tangram

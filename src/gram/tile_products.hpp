@@ -1,0 +1,54 @@
+#pragma once
+#include <vector>
+
+#include "slices.hpp"
+#include "tangram/arithmetic.hpp"
+
+namespace tangram {
+
+/// Consecutive rows of a tile whose tokens are packed together in panels (factors).
+struct TokenChunk {
+    Index first_row, last_row;  ///< in the tile
+    Index tokens;               ///< of all its rows
+};
+
+/// The rows of a tile whose gradients reach one row of a table (matching rows).
+struct MatchingRows {
+    Index id;            ///< row of the table
+    Index first, count;  ///< places in TileForm::matching_rows
+    Index first_octet;   ///< they are packed in groups of eight, the last one padded
+};
+
+/// What stands where in a packed tile. P = products::panel_rows entries of a panel lie side by side:
+/// multiplied out:  [segment][piece of product_depth][panel of rows][parameter][P]
+/// factors:         [chunk][panel of tokens][entries of delta, then of the input][P]
+/// matching rows:   [octet][column][8]
+/// Padded with zeros. Every rank can derive the form of every tile.
+struct TileForm {
+    Index rows = 0;
+    std::vector<Index> row_tokens;  ///< factors: token rows of each row
+    std::vector<TokenChunk> chunks;
+    std::vector<MatchingRows> matches;  ///< ascending ids
+    std::vector<Index> matching_rows;
+    Index octets = 0;
+};
+
+/// Rows rounded up to whole panels.
+Index padded_rows(Index rows);
+
+/// to[r + c tile_rows] += the segment's share of the kernel of row r of the left tile and row c of the right
+/// one, as arithmetic.hpp, 3. and 4. have it. Local.
+/// @param left, right  where the segment stands in the packed tiles
+/// @param lower_only   entries with r < c may be left out (a tile with itself)
+/// @param shape        d_out and d_in of the tensor (factors)
+template <class Real>
+void add_tile_product(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
+                      const Real* left, const TileForm& left_form, const Real* right,
+                      const TileForm& right_form, bool lower_only, double* to);
+
+/// squares[r] += the segment's share of the kernel of row r with itself, sums in float64. Local.
+template <class Real>
+void add_squares(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
+                 const Real* tile, const TileForm& form, double* squares);
+
+}  // namespace tangram
