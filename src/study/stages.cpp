@@ -332,6 +332,22 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Provenance provenance = Provenance::gather(grid);
 
+    const double jacobian_seconds = max_over_ranks(comm, assembled.jacobian_seconds),
+                 packing_seconds = max_over_ranks(comm, assembled.packing_seconds),
+                 waiting_seconds = max_over_ranks(comm, assembled.waiting_seconds),
+                 product_seconds = max_over_ranks(comm, assembled.product_seconds);
+    const double jacobian_flops =
+        static_cast<double>(sum_over_ranks(comm, static_cast<Index>(std::llround(assembled.jacobian_flops))));
+    double product_flops = 0;  // useful ones: a symmetric product and a general one
+    for (std::size_t p = 0; p < parameters.size(); ++p)
+        if (contractions[p] == Contraction::multiply_out)
+            product_flops += static_cast<double>(program.parameters()[parameters[p]].size()) *
+                             static_cast<double>(outputs_of_tasks.components()) * static_cast<double>(n) *
+                             static_cast<double>(n + 1 + 2 * m);
+    std::vector<Index> bytes_received(static_cast<std::size_t>(session.world.size()), 0);
+    bytes_received[static_cast<std::size_t>(session.world.rank())] = std::llround(assembled.bytes_received);
+    for (Index& bytes : bytes_received) bytes = sum_over_ranks(comm, bytes);
+
     const auto write_start = Clock::now();
     StagedFile file(comm, output, false,
                     8.0 * static_cast<double>(n) * static_cast<double>(study.output.save_gram ? n + m : m));
@@ -369,6 +385,13 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         h5.set_attribute("/kernel", "precision", study.kernel.precision);
         provenance.write(h5, to_toml(study), model_sha256, matrices.gram.block(), session);
         h5.set_attribute("/provenance", "seconds_gram", seconds);
+        h5.set_attribute("/provenance", "seconds_jacobian", jacobian_seconds);
+        h5.set_attribute("/provenance", "seconds_multiply_out", packing_seconds);
+        h5.set_attribute("/provenance", "seconds_exchange", waiting_seconds);
+        h5.set_attribute("/provenance", "seconds_products", product_seconds);
+        h5.set_attribute("/provenance", "flops_jacobian", jacobian_flops);
+        h5.set_attribute("/provenance", "flops_products", product_flops);
+        h5.set_attribute("/provenance", "bytes_received_per_rank", bytes_received);
     });
     if (study.output.save_gram)
         write_matrix(file.partial(), "/kernel/gram", matrices.gram, Orientation::transposed);
@@ -379,9 +402,12 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     remove_checkpoint(output, comm);
     gram_matrix.emplace(std::move(matrices.gram));
     const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
-    session.log.say(fmt::format("gram: done in {}, {} resident on the largest rank; written in {}",
-                                duration_text(seconds), bytes_text(static_cast<double>(peak)),
-                                duration_text(writing)));
+    session.log.say(fmt::format(
+        "gram: done in {} (passes {}, slices {}, waiting {}, products {}), {} resident on the largest rank; "
+        "written in {}",
+        duration_text(seconds), duration_text(jacobian_seconds), duration_text(packing_seconds),
+        duration_text(waiting_seconds), duration_text(product_seconds), bytes_text(static_cast<double>(peak)),
+        duration_text(writing)));
 }
 
 void StudyRun::gram() {
