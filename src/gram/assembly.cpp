@@ -89,8 +89,8 @@ void add_products(const Slice& slice, const Program& program, const PackedTiles<
             for (const Segment& segment : slice.segments) {
                 add_tile_product(slice.contraction, segment, program.parameters()[segment.parameter].shape,
                                  left_at, a, right_at, b, diagonal, tile.data());
-                left_at += left.segment_entries(slice, segment, a);
-                right_at += right.segment_entries(slice, segment, b);
+                left_at += left.layout().entries(slice.contraction, segment, a);
+                right_at += right.layout().entries(slice.contraction, segment, b);
                 if (diagonal && segment.ends_parameter) traced(segment.selected, I, a.rows, tile.data());
             }
             for (Index c = 0; c < b.rows; ++c)
@@ -172,7 +172,7 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
 
     PackedTiles<Real> train(inputs, inputs.train, 0, grid, true);
     std::optional<PackedTiles<Real>> test;
-    if (inputs.test != nullptr) test.emplace(inputs, *inputs.test, train.tiles(), grid, false);
+    if (inputs.test != nullptr) test.emplace(inputs, *inputs.test, train.layout().tiles(), grid, false);
     const Index own_tokens = train.own_tokens() + (test ? test->own_tokens() : 0);
     const Index own_examples = train.own_examples() + (test ? test->own_examples() : 0);
 
@@ -181,8 +181,8 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         return tile % grid.rows() == grid.row() && tile % grid.columns() == grid.column();
     };
     for (std::size_t i = 0; i < matrices.tile_traces.size(); ++i)
-        if (!computed_here(static_cast<Index>(i) % train.tiles())) matrices.tile_traces[i] = 0.0;
-    for (Index row = 0; test && row < test->count(); ++row)
+        if (!computed_here(static_cast<Index>(i) % train.layout().tiles())) matrices.tile_traces[i] = 0.0;
+    for (Index row = 0; test && row < test->layout().count(); ++row)
         if (test->owner(row / tile_rows) != grid.comm().rank())
             matrices.test_diagonal[static_cast<std::size_t>(row)] = 0.0;
 
@@ -208,16 +208,16 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     };
 
     std::vector<TilePlace> gram_places, cross_places;
-    for (Index J = grid.column(); J < train.tiles(); J += grid.columns()) {
-        for (Index I = grid.row(); I < train.tiles(); I += grid.rows())
+    for (Index J = grid.column(); J < train.layout().tiles(); J += grid.columns()) {
+        for (Index I = grid.row(); I < train.layout().tiles(); I += grid.rows())
             if (is_computed(I, J)) gram_places.push_back({I, J});
-        for (Index I = grid.row(); test && I < test->tiles(); I += grid.rows())
+        for (Index I = grid.row(); test && I < test->layout().tiles(); I += grid.rows())
             cross_places.push_back({I, J});
     }
     const auto traced = [&](std::size_t selected, Index tile, Index rows, const double* entries) {
         double trace = 0;
         for (Index r = 0; r < rows; ++r) trace += entries[r + r * tile_rows];
-        matrices.tile_traces[selected * static_cast<std::size_t>(train.tiles()) +
+        matrices.tile_traces[selected * static_cast<std::size_t>(train.layout().tiles()) +
                              static_cast<std::size_t>(tile)] = trace;
     };
 
@@ -264,14 +264,14 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
                 if (test)
                     add_products(slice, program, *test, train, buffer, cross_places, false, *matrices.cross,
                                  traced, progress);
-                for (Index t = 0; test && t < test->tiles(); ++t) {
+                for (Index t = 0; test && t < test->layout().tiles(); ++t) {
                     if (test->owner(t) != grid.comm().rank()) continue;
                     const Real* at = test->tile(buffer, t);
                     for (const Segment& segment : slice.segments) {
                         add_squares(slice.contraction, segment, program.parameters()[segment.parameter].shape,
                                     at, test->form(buffer, t),
-                                    matrices.test_diagonal.data() + test->first_row(t));
-                        at += test->segment_entries(slice, segment, test->form(buffer, t));
+                                    matrices.test_diagonal.data() + test->layout().first_row(t));
+                        at += test->layout().entries(slice.contraction, segment, test->form(buffer, t));
                     }
                 }
             }

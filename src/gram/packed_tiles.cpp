@@ -35,19 +35,15 @@ template <class Real>
 PackedTiles<Real>::PackedTiles(const KernelInputs<Real>& inputs, const DataSet& data, Index first_owner,
                                const ProcessGrid& grid, bool columns_too)
     : inputs_(&inputs),
-      data_(&data),
+      layout_(inputs.network.program(), data, inputs.outputs, inputs.network.label_ids()),
       grid_(&grid),
-      factors_of_(factors_of(inputs.network.program())),
-      offsets_(kernel_rows(data, inputs.outputs)),
       first_owner_(first_owner),
       columns_too_(columns_too) {
-    for (Index e = 0; e < data.examples(); ++e)
-        example_of_.resize(static_cast<std::size_t>(offsets_[static_cast<std::size_t>(e) + 1]), e);
     std::set<Index> examples;
-    for (Index t = 0; t < tiles(); ++t)
+    for (Index t = 0; t < layout_.tiles(); ++t)
         if (owner(t) == grid.comm().rank())
-            for (Index row = first_row(t); row < first_row(t) + rows(t); ++row)
-                examples.insert(example_of(row));
+            for (Index r = 0; r < layout_.rows(t); ++r)
+                examples.insert(layout_.example_of(layout_.first_row(t) + r));
     Index place = 0;
     for (const Index example : examples) place_[example] = place++;
 }
@@ -55,7 +51,7 @@ PackedTiles<Real>::PackedTiles(const KernelInputs<Real>& inputs, const DataSet& 
 template <class Real>
 Index PackedTiles<Real>::own_tokens() const {
     Index tokens = 0;
-    for (const auto& [example, place] : place_) tokens += std::ssize(data_->tokens(example));
+    for (const auto& [example, place] : place_) tokens += std::ssize(layout_.data().tokens(example));
     return tokens;
 }
 
@@ -64,15 +60,15 @@ void PackedTiles<Real>::load(const std::vector<ParameterId>& parameters) {
     factors_.reset();  // before the next ones are allocated
     std::vector<Index> examples;
     for (const auto& [example, place] : place_) examples.push_back(example);
-    factors_.emplace(inputs_->network, *data_, std::move(examples), inputs_->outputs, parameters);
+    factors_.emplace(inputs_->network, layout_.data(), std::move(examples), inputs_->outputs, parameters);
 }
 
 template <class Real>
 std::vector<double> PackedTiles<Real>::outputs() const {
     const Index labels = inputs_->network.labels();
-    std::vector<double> all(static_cast<std::size_t>(data_->examples() * labels), 0.0);
+    std::vector<double> all(static_cast<std::size_t>(layout_.data().examples() * labels), 0.0);
     for (const auto& [example, place] : place_)
-        if (owner(offsets_[static_cast<std::size_t>(example)] / tile_rows) == grid_->comm().rank())
+        if (owner(layout_.first_row_of(example) / tile_rows) == grid_->comm().rank())
             std::copy_n(factors_->logits().begin() + place * labels, labels, all.begin() + example * labels);
     sum_over_ranks(grid_->comm().get(), all);
     return all;
@@ -85,73 +81,17 @@ const Real* PackedTiles<Real>::tile(int buffer, Index t) const {
 }
 
 template <class Real>
-Index PackedTiles<Real>::segment_entries(const Slice& slice, const Segment& segment,
-                                         const TileForm& form) const {
-    switch (slice.contraction) {
-        case Contraction::multiply_out:
-            return padded_rows(form.rows) * segment.depth();
-        case Contraction::factors: {
-            const auto& shape = inputs_->network.program().parameters()[segment.parameter].shape;
-            Index tokens = 0;
-            for (const TokenChunk& chunk : form.chunks) tokens += padded_rows(chunk.tokens);
-            return tokens * (shape[0] + shape[1]);
-        }
-        case Contraction::matching_rows:
-            return form.octets * octet * segment.depth();
-    }
-    return 0;
-}
-
-template <class Real>
-TileForm PackedTiles<Real>::form_of(Index tile, const Slice& slice) const {
-    TileForm form;
-    form.rows = rows(tile);
-    const Segment& segment = slice.segments.front();
-    const std::vector<Factor>& factors = factors_of_[segment.parameter];
-    if (slice.contraction == Contraction::factors) {
-        constexpr Index tokens_at_once = 128;  // two blocks of products of 128 x 128 stay in the cache
-        const bool whole = inputs_->network.program().shape(factors.front().delta).rows == RowSet::tokens;
-        for (Index r = 0; r < form.rows; ++r) {
-            const Index tokens = whole ? std::ssize(data_->tokens(example_of(first_row(tile) + r))) : 1;
-            form.row_tokens.push_back(tokens);
-            if (form.chunks.empty() || form.chunks.back().tokens + tokens > tokens_at_once)
-                form.chunks.push_back({r, r, 0});
-            form.chunks.back().last_row = r + 1;
-            form.chunks.back().tokens += tokens;
-        }
-    }
-    if (slice.contraction == Contraction::matching_rows) {
-        std::vector<std::pair<Index, Index>> reached;  // id, row of the tile
-        for (Index r = 0; r < form.rows; ++r)
-            for (const Index id : row_ids(factors, *data_, example_of(first_row(tile) + r),
-                                          inputs_->network.label_ids(), inputs_->outputs))
-                reached.emplace_back(id, r);
-        std::sort(reached.begin(), reached.end());
-        for (const auto& [id, row] : reached) {
-            if (form.matches.empty() || form.matches.back().id != id)
-                form.matches.push_back({id, std::ssize(form.matching_rows), 0, 0});
-            ++form.matches.back().count;
-            form.matching_rows.push_back(row);
-        }
-        for (MatchingRows& match : form.matches) {
-            match.first_octet = form.octets;
-            form.octets += (match.count + octet - 1) / octet;
-        }
-    }
-    return form;
-}
-
-template <class Real>
 void PackedTiles<Real>::pack_products(Index tile, const Segment& segment, Real* out) const {
-    const Index padded = padded_rows(rows(tile));
+    const Index padded = padded_rows(layout_.rows(tile));
 #pragma omp parallel for schedule(dynamic)
     for (Index first = 0; first < padded; first += panel) {
         static thread_local std::vector<Real> gradients;
         gradients.assign(static_cast<std::size_t>(panel * segment.depth()), Real(0));
-        for (Index r = 0; r < std::min(panel, rows(tile) - first); ++r) {
-            const Index row = first_row(tile) + first + r;
-            factors_->multiply_out(segment.parameter, segment.first, segment.last, place_.at(example_of(row)),
-                                   pass_of(row, segment.component), gradients.data() + r * segment.depth());
+        for (Index r = 0; r < std::min(panel, layout_.rows(tile) - first); ++r) {
+            const Index row = layout_.first_row(tile) + first + r;
+            factors_->multiply_out(
+                segment.parameter, segment.first, segment.last, place_.at(layout_.example_of(row)),
+                layout_.pass_of(row, segment.component), gradients.data() + r * segment.depth());
         }
         for (Index k = 0; k < segment.depth(); k += arithmetic::product_depth) {
             const Index depth = std::min(arithmetic::product_depth, segment.depth() - k);
@@ -169,9 +109,9 @@ void PackedTiles<Real>::pack_factors(Index tile, const Segment& segment, const T
         std::fill_n(out, padded_rows(chunk.tokens) * stride, Real(0));
         Index token = 0;
         for (Index r = chunk.first_row; r < chunk.last_row; ++r) {
-            const Index row = first_row(tile) + r;
-            const auto outer = factors_->outer_rows(segment.parameter, place_.at(example_of(row)),
-                                                    pass_of(row, segment.component));
+            const Index row = layout_.first_row(tile) + r;
+            const auto outer = factors_->outer_rows(segment.parameter, place_.at(layout_.example_of(row)),
+                                                    layout_.pass_of(row, segment.component));
             for (Index t = 0; t < outer.count; ++t, ++token) {
                 Real* const to = out + token / panel * panel * stride + token % panel;
                 for (Index k = 0; k < shape[0]; ++k) to[k * panel] = outer.delta[t * shape[0] + k];
@@ -191,12 +131,11 @@ void PackedTiles<Real>::pack_matching(Index tile, const Segment& segment, const 
     std::vector<Index> next(form.matches.size(), 0);  // entries of each match that are filled
     std::vector<Real> table_rows;
     for (Index r = 0; r < form.rows; ++r) {
-        const Index row = first_row(tile) + r, example = example_of(row);
-        const std::vector<Index> ids = row_ids(factors_of_[segment.parameter], *data_, example,
-                                               inputs_->network.label_ids(), inputs_->outputs);
+        const Index row = layout_.first_row(tile) + r, example = layout_.example_of(row);
+        const std::vector<Index> ids = layout_.table_rows(segment.parameter, example);
         table_rows.assign(ids.size() * static_cast<std::size_t>(columns), Real(0));
         factors_->add_table_rows(segment.parameter, ids, segment.first, segment.last, place_.at(example),
-                                 pass_of(row, segment.component), table_rows.data(), columns);
+                                 layout_.pass_of(row, segment.component), table_rows.data(), columns);
         auto match = form.matches.begin();
         for (std::size_t i = 0; i < ids.size(); ++i) {
             match = std::lower_bound(match, form.matches.end(), ids[i],
@@ -225,7 +164,7 @@ void PackedTiles<Real>::pack(Index tile, const Slice& slice, const TileForm& for
                 pack_matching(tile, segment, form, out);
                 break;
         }
-        out += segment_entries(slice, segment, form);
+        out += layout_.entries(slice.contraction, segment, form);
     }
 }
 
@@ -236,11 +175,12 @@ Index PackedTiles<Real>::post(const Slice& slice, int buffer, int tag, std::vect
     to.forms.clear();
     Index entries = 0;
     std::map<Index, Index> sizes;
-    for (Index t = 0; t < tiles(); ++t) {
+    for (Index t = 0; t < layout_.tiles(); ++t) {
         if (!kept(t)) continue;
-        const TileForm& form = to.forms[t] = form_of(t, slice);
+        const TileForm& form = to.forms[t] =
+            layout_.form(t, slice.contraction, slice.segments.front().parameter);
         to.offsets[t] = entries;
-        for (const Segment& segment : slice.segments) sizes[t] += segment_entries(slice, segment, form);
+        sizes[t] = layout_.entries(slice, form);
         entries += sizes[t];
     }
     if (std::ssize(to.entries) < entries) {

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "row_tiles.hpp"
 #include "tangram/gram/assembly.hpp"
-#include "tile_products.hpp"
 
 namespace tangram {
 
@@ -21,10 +21,7 @@ class PackedTiles {
     PackedTiles(const KernelInputs<Real>& inputs, const DataSet& data, Index first_owner,
                 const ProcessGrid& grid, bool columns_too);
 
-    Index count() const { return offsets_.back(); }
-    Index tiles() const { return (count() + arithmetic::tile_rows - 1) / arithmetic::tile_rows; }
-    Index first_row(Index tile) const { return tile * arithmetic::tile_rows; }
-    Index rows(Index tile) const { return std::min(arithmetic::tile_rows, count() - first_row(tile)); }
+    const RowTiles& layout() const { return layout_; }
     int owner(Index tile) const { return static_cast<int>((first_owner_ + tile) % grid_->comm().size()); }
 
     /// Tokens and examples of this rank's share.
@@ -43,8 +40,6 @@ class PackedTiles {
     /// A packed tile of the slice that was posted into the buffer, from its given entry on.
     const Real* tile(int buffer, Index t) const;
     const TileForm& form(int buffer, Index t) const { return buffers_[at(buffer)].forms.at(t); }
-    /// Entries of one segment of a packed tile.
-    Index segment_entries(const Slice& slice, const Segment& segment, const TileForm& form) const;
 
   private:
     struct Buffer {
@@ -59,22 +54,14 @@ class PackedTiles {
     bool kept(Index tile) const {
         return owner(tile) == grid_->comm().rank() || needs(tile, grid_->row(), grid_->column());
     }
-    Index example_of(Index row) const { return example_of_[static_cast<std::size_t>(row)]; }
-    Index pass_of(Index row, Index component) const {
-        return (row - offsets_[static_cast<std::size_t>(example_of(row))]) * inputs_->outputs.components() +
-               component;
-    }
-    TileForm form_of(Index tile, const Slice& slice) const;
     void pack(Index tile, const Slice& slice, const TileForm& form, Real* out) const;
     void pack_products(Index tile, const Segment& segment, Real* out) const;
     void pack_factors(Index tile, const Segment& segment, const TileForm& form, Real* out) const;
     void pack_matching(Index tile, const Segment& segment, const TileForm& form, Real* out) const;
 
     const KernelInputs<Real>* inputs_;
-    const DataSet* data_;
+    RowTiles layout_;
     const ProcessGrid* grid_;
-    std::vector<std::vector<Factor>> factors_of_;  // by parameter
-    std::vector<Index> offsets_, example_of_;
     Index first_owner_;
     bool columns_too_;
     std::map<Index, Index> place_;  // example -> place in factors_
