@@ -32,35 +32,6 @@ class Stopwatch {
     Clock::time_point start_;
 };
 
-/// Slices [first, last), whose factors a rank holds at the same time, and their parameters.
-struct SliceGroup {
-    Index first, last;
-    std::vector<ParameterId> parameters;
-};
-
-std::vector<ParameterId> with_parameters_of(const Slice& slice, std::vector<ParameterId> parameters) {
-    for (const Segment& segment : slice.segments) parameters.push_back(segment.parameter);
-    std::sort(parameters.begin(), parameters.end());
-    parameters.erase(std::unique(parameters.begin(), parameters.end()), parameters.end());
-    return parameters;
-}
-
-/// As many slices in each group as `fits` allows, at least one.
-template <class Fits>
-std::vector<SliceGroup> groups_of(const std::vector<Slice>& slices, Fits fits) {
-    std::vector<SliceGroup> groups;
-    for (Index u = 0; u < std::ssize(slices); ++u) {
-        const Slice& slice = slices[static_cast<std::size_t>(u)];
-        std::vector<ParameterId> together;
-        if (!groups.empty()) together = with_parameters_of(slice, groups.back().parameters);
-        if (groups.empty() || !fits(together))
-            groups.push_back({u, u + 1, with_parameters_of(slice, {})});
-        else
-            groups.back() = {groups.back().first, u + 1, std::move(together)};
-    }
-    return groups;
-}
-
 /// A tile of a matrix that this rank holds.
 struct TilePlace {
     Index row, column;

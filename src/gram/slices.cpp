@@ -6,6 +6,17 @@
 
 namespace tangram {
 
+namespace {
+
+std::vector<ParameterId> with_parameters_of(const Slice& slice, std::vector<ParameterId> parameters) {
+    for (const Segment& segment : slice.segments) parameters.push_back(segment.parameter);
+    std::sort(parameters.begin(), parameters.end());
+    parameters.erase(std::unique(parameters.begin(), parameters.end()), parameters.end());
+    return parameters;
+}
+
+}  // namespace
+
 std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
                              const std::vector<Contraction>& contractions, Index components) {
     std::vector<Slice> slices;
@@ -39,6 +50,21 @@ std::vector<Slice> slices_of(const Program& program, const std::vector<Parameter
             }
     }
     return slices;
+}
+
+std::vector<SliceGroup> groups_of(const std::vector<Slice>& slices,
+                                  const std::function<bool(const std::vector<ParameterId>&)>& fits) {
+    std::vector<SliceGroup> groups;
+    for (Index u = 0; u < std::ssize(slices); ++u) {
+        const Slice& slice = slices[static_cast<std::size_t>(u)];
+        std::vector<ParameterId> together;
+        if (!groups.empty()) together = with_parameters_of(slice, groups.back().parameters);
+        if (groups.empty() || !fits(together))
+            groups.push_back({u, u + 1, with_parameters_of(slice, {})});
+        else
+            groups.back() = {groups.back().first, u + 1, std::move(together)};
+    }
+    return groups;
 }
 
 }  // namespace tangram

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "tangram/jacobian/contraction.hpp"
@@ -25,5 +26,15 @@ struct Slice {
 
 std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
                              const std::vector<Contraction>& contractions, Index components);
+
+/// Slices [first, last), whose factors a rank holds at the same time, and their parameters.
+struct SliceGroup {
+    Index first, last;
+    std::vector<ParameterId> parameters;
+};
+
+/// As many consecutive slices in each group as `fits` (of their parameters' factors) allows, at least one.
+std::vector<SliceGroup> groups_of(const std::vector<Slice>& slices,
+                                  const std::function<bool(const std::vector<ParameterId>&)>& fits);
 
 }  // namespace tangram

@@ -1,7 +1,10 @@
+#include <omp.h>
+
 #include <mpi.h>
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <thread>
 
@@ -43,6 +46,8 @@ int leave(int status, const char* message) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // One thread per rank unless the user says otherwise: the default is one rank per core.
+    if (std::getenv("OMP_NUM_THREADS") == nullptr) omp_set_num_threads(1);
     int provided = 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);

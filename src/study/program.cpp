@@ -5,6 +5,7 @@
 
 #include <regex>
 
+#include "forecast.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/study/stages.hpp"
 
@@ -13,7 +14,8 @@ namespace tangram {
 namespace {
 
 struct Arguments {
-    std::string study, output, file, log_json, time_limit;
+    std::string study, output, file, log_json, time_limit, memory_per_rank;
+    std::optional<int> ranks;
     ForeignKernel kernel;
     std::optional<double> noise, radius;
     std::string step_size;
@@ -39,6 +41,9 @@ void add_common_options(CLI::App& app, Arguments& arguments) {
     app.add_option("--log-json", arguments.log_json, "also write every message as a JSON object per line");
     app.add_option("--time-limit", arguments.time_limit,
                    "stop after this long with a checkpoint, for example 1h50m");
+    app.add_option(
+        "--memory-per-rank", arguments.memory_per_rank,
+        "memory that a rank may take, for example 4GiB (default: what SLURM or the cgroup allows)");
 }
 
 }  // namespace
@@ -66,6 +71,10 @@ int run_program(int argc, char** argv) {
     CLI::App* const run =
         study_command("run", "gram, spectrum and rates in order; finished stages are skipped");
     CLI::App* const gram = study_command("gram", "data -> Jacobian blocks -> Gram matrix");
+    CLI::App* const plan = study_command(
+        "plan", "memory, work and time of every stage, and how many ranks fit; computes nothing");
+    plan->add_option("--ranks", arguments.ranks, "ranks to plan for (default: those of this run)")
+        ->check(CLI::Range(1, 65536));
     CLI::App* const spectrum = study_command("spectrum", "eigenvalues, eigenvectors and their quality");
     spectrum->add_option("--matrix", arguments.kernel.matrix,
                          "FILE.h5:/path of any symmetric matrix, instead of a study");
@@ -89,7 +98,7 @@ int run_program(int argc, char** argv) {
                       "RKHS norm bound (default: 1 with --eigenvalues, else estimated)");
     rates->add_option("--step-size", arguments.step_size, "learning rate, or auto: 1/l_1");
     rates->add_option("--output", arguments.output, "output file, with --eigenvalues or --matrix");
-    for (CLI::App* const sub : {run, gram}) sub->get_option("STUDY")->required();
+    for (CLI::App* const sub : {run, gram, plan}) sub->get_option("STUDY")->required();
     CLI::App* const inspect_command = app.add_subcommand("inspect", "one-screen summary of an output file");
     CLI::App* const verify_command = app.add_subcommand("verify", "recompute the checks of an output file");
     for (CLI::App* const sub : {inspect_command, verify_command})
@@ -116,7 +125,10 @@ int run_program(int argc, char** argv) {
     if (!arguments.time_limit.empty())
         deadline = std::chrono::steady_clock::now() + parse_duration(arguments.time_limit);
     const StopFlag stop(deadline);
-    const Session session{world, log, stop, now_text()};
+    std::optional<double> memory;
+    if (!arguments.memory_per_rank.empty())
+        memory = parse_bytes(arguments.memory_per_rank, "--memory-per-rank");
+    const Session session{world, log, stop, now_text(), memory_limit_per_rank(world, memory)};
 
     if (app.got_subcommand(inspect_command)) {
         collectively(world.get(), [&] {
@@ -171,8 +183,9 @@ int run_program(int argc, char** argv) {
                                  "spectrum.vectors = true or run `tangram gram` and `tangram spectrum`");
                          return read;
                      }),
-        session);
-    if (app.got_subcommand(run) || app.got_subcommand(gram)) study.gram();
+        session, !app.got_subcommand(plan));
+    if (app.got_subcommand(plan)) study.plan(arguments.ranks);
+    if (app.got_subcommand(run) || app.got_subcommand(gram)) study.gram(app.got_subcommand(run));
     if (app.got_subcommand(run) || app.got_subcommand(spectrum)) study.spectrum();
     if (app.got_subcommand(run) || app.got_subcommand(rates)) study.rates();
     return 0;

@@ -9,8 +9,6 @@
 #include <fstream>
 
 #include "revision.hpp"
-#include "tangram/gram/assembly.hpp"
-#include "tangram/model/network.hpp"
 
 // OpenBLAS tells what it is; other BLAS libraries have no such functions.
 extern "C" {
@@ -58,8 +56,7 @@ std::vector<std::string> library_versions() {
 
 std::string git_revision() { return build::revision; }
 
-template <class Real>
-void check_products(const std::vector<std::pair<Index, Index>>& linear_shapes, Log& log) {
+void check_blas([[maybe_unused]] Log& log) {
 #if defined(__x86_64__)
     const std::string core = openblas_get_corename != nullptr ? openblas_get_corename() : "";
     __builtin_cpu_init();
@@ -69,17 +66,6 @@ void check_products(const std::vector<std::pair<Index, Index>>& linear_shapes, L
             "it could be; set OPENBLAS_CORETYPE={}",
             core, __builtin_cpu_supports("avx512f") ? "SKYLAKEX" : "HASWELL"));
 #endif
-    for (const auto& [d_out, d_in] : linear_shapes)
-        if (!rows_are_position_independent<Real>(d_out, d_in)) {
-            log.warn(fmt::format(
-                "this BLAS gives a row of a {} x {} layer other bits at other places: G may differ in the "
-                "last bits when examples are reordered or added",
-                d_out, d_in));
-            break;
-        }
 }
-
-template void check_products<float>(const std::vector<std::pair<Index, Index>>&, Log&);
-template void check_products<double>(const std::vector<std::pair<Index, Index>>&, Log&);
 
 }  // namespace tangram

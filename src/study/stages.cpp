@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "checkpoint.hpp"
+#include "forecast.hpp"
 #include "provenance.hpp"
 #include "rates_stage.hpp"
 #include "spectrum_file.hpp"
@@ -81,20 +82,22 @@ struct StudyRun::State {
     MPI_Comm comm;
     bool first_rank;
     std::filesystem::path output;
-    OutputLock lock;
+    std::optional<OutputLock> lock;
     ProcessGrid grid;
     std::string kernel_inputs;  // fingerprint, once known
+    bool whole_run = false;     // spectrum and rates follow
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
 
-    State(Study s, const Session& in)
+    State(Study s, const Session& in, bool writes)
         : study(std::move(s)),
           session(in),
           comm(in.world.get()),
           first_rank(in.world.rank() == 0),
           output(study.output.path),
-          lock(comm, output),
           grid(ProcessGrid::most_square(comm)) {
+        if (!writes) return;
+        lock.emplace(comm, output);
         check_output();
     }
 
@@ -165,8 +168,18 @@ struct StudyRun::State {
                     output.string(), *difference, stage));
     }
 
+    GramJob gram_job(const Program& program);
+    /// @throws Error(study) on every rank, with the numbers and how many ranks would do
+    template <class Real>
+    void refuse_what_does_not_fit(const Program& program, const GramJob& job, const Forecast& planned,
+                                  double resident);
     template <class Real>
     void gram(const Program& program, const Weights& weights, const std::string& model_sha256);
+    template <class Real>
+    void plan(const Program& program, const Weights& weights, const std::string& model_sha256, int ranks);
+    /// visit(program, weights, sha256) with the study's model. Collective.
+    template <class Visit>
+    void with_model(Visit visit);
     /// What the rates need, from memory and the output file, for the time of `use`. Collective.
     template <class Use>
     auto with_rates_input(Use&& use);
@@ -233,24 +246,73 @@ auto StudyRun::State::with_rates_input(Use&& use) {
     return use(input);
 }
 
-StudyRun::StudyRun(Study study, const Session& session)
-    : state_(std::make_unique<State>(std::move(study), session)) {}
+StudyRun::StudyRun(Study study, const Session& session, bool writes)
+    : state_(std::make_unique<State>(std::move(study), session, writes)) {}
 StudyRun::~StudyRun() = default;
+
+GramJob StudyRun::State::gram_job(const Program& program) {
+    GramJob job;
+    job.data = load_data(study, program.vocabulary_size, program.maximum_length, session);
+    for (const Index count : job.data.task_labels) {
+        job.output_names.push_back(!study.kernel.output.empty() ? study.kernel.output
+                                   : count == 2                 ? "margin"
+                                                                : "logits");
+        job.outputs.add(kernel_output(job.output_names.back(), count), count);
+    }
+    job.parameters = select_parameters(program, study.kernel.parameters);
+    job.choices = choose_contractions(program, job.parameters, mean_tokens(job.data.train));
+    for (const ParameterId p : job.parameters) job.parameter_count += program.parameters()[p].size();
+    job.train_rows = kernel_rows(job.data.train, job.outputs).back();
+    if (job.data.test) job.test_rows = kernel_rows(*job.data.test, job.outputs).back();
+    return job;
+}
+
+template <class Real>
+void StudyRun::State::refuse_what_does_not_fit(const Program& program, const GramJob& job,
+                                               const Forecast& planned, double resident) {
+    const double limit = session.memory_per_rank;
+    for (const StageForecast& stage : planned.stages) {
+        if (stage.bytes <= limit || (stage.stage != "gram" && !whole_run)) continue;
+        const auto fewest = fewest_ranks<Real>(program, job, study, resident, limit);
+        throw Error(
+            ExitStatus::study,
+            fmt::format("{} needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); {}; "
+                        "`tangram plan` shows what takes how much",
+                        stage.stage, bytes_text(stage.bytes), session.world.size(),
+                        session.world.size() == 1 ? "" : "s", bytes_text(limit),
+                        fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
+                               : "no number of ranks would do, use fewer samples"));
+    }
+}
+
+template <class Real>
+void StudyRun::State::plan(const Program& program, const Weights& weights, const std::string& model_sha256,
+                           int ranks) {
+    const GramJob job = gram_job(program);
+    Network<Real> network =
+        collectively(comm, [&] { return Network<Real>(program, weights, job.data.label_ids); });
+    const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
+    const Calibration calibration = calibrated(network, job, model_sha256, session);
+    const double limit = session.memory_per_rank;
+    const Forecast planned = forecast<Real>(program, job, study, calibration, resident, limit, ranks);
+    session.log.result(
+        plan_text(program, job, planned, limit, fewest_ranks<Real>(program, job, study, resident, limit)));
+    if (planned.bytes() > limit)
+        throw Error(
+            ExitStatus::study,
+            fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
+                        "allowed; use more ranks, fewer samples or --memory-per-rank",
+                        bytes_text(planned.bytes()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
+}
 
 template <class Real>
 void StudyRun::State::gram(const Program& program, const Weights& weights, const std::string& model_sha256) {
-    const StudyData data = load_data(study, program.vocabulary_size, program.maximum_length, session);
+    const GramJob job = gram_job(program);
+    const StudyData& data = job.data;
     const Index labels = std::ssize(data.label_ids);
-    KernelOutputs outputs_of_tasks;
-    std::vector<std::string> output_names;
-    for (const Index count : data.task_labels) {
-        output_names.push_back(!study.kernel.output.empty() ? study.kernel.output
-                               : count == 2                 ? "margin"
-                                                            : "logits");
-        outputs_of_tasks.add(kernel_output(output_names.back(), count), count);
-    }
+    const std::vector<std::string>& output_names = job.output_names;
+    const std::vector<ParameterId>& parameters = job.parameters;
     if (study.tasks.empty()) study.kernel.output = output_names.front();
-    const std::vector<ParameterId> parameters = select_parameters(program, study.kernel.parameters);
 
     Fingerprint fingerprint;
     fingerprint.add(std::to_string(schema_version))
@@ -278,25 +340,23 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     // The model's weights are the same on every rank; a bad one is one message.
     Network<Real> network =
         collectively(comm, [&] { return Network<Real>(program, weights, data.label_ids); });
-    std::vector<std::pair<Index, Index>> shapes;
-    for (const ParameterId p : parameters)
-        if (const Parameter& parameter = program.parameters()[p];
-            parameter.shape.size() == 2 && parameter.kind != ParameterKind::embedding)
-            shapes.emplace_back(parameter.shape[0], parameter.shape[1]);
-    std::sort(shapes.begin(), shapes.end());
-    shapes.erase(std::unique(shapes.begin(), shapes.end()), shapes.end());
-    check_products<Real>(shapes, session.log);
+    check_blas(session.log);
+    const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
+    const Forecast planned = forecast<Real>(program, job, study, Calibration{}, resident,
+                                            session.memory_per_rank, session.world.size());
+    refuse_what_does_not_fit<Real>(program, job, planned, resident);
 
     const auto start = Clock::now();
-    const Index n = kernel_rows(data.train, outputs_of_tasks).back(),
-                m = data.test ? kernel_rows(*data.test, outputs_of_tasks).back() : 0;
-    Index size = 0;
-    for (const ParameterId p : parameters) size += program.parameters()[p].size();
+    const Index n = job.train_rows, m = job.test_rows;
     session.log.say(fmt::format(
         "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
-        "{} precision",
-        data.train.examples(), data.train.token_ids.size(), n, size, parameters.size(), session.world.size(),
-        session.world.size() == 1 ? "" : "s", grid.rows(), grid.columns(), study.kernel.precision));
+        "{} precision; {} planned on the largest rank{}",
+        data.train.examples(), data.train.token_ids.size(), n, job.parameter_count, parameters.size(),
+        session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(), grid.columns(),
+        study.kernel.precision, bytes_text(planned.stages.front().bytes),
+        planned.assembly.passes > 1
+            ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
+            : ""));
     KernelMatrices matrices =
         collectively(comm, [&] { return empty_matrices(grid, n, m, parameters.size()); });
     const GramCheckpoint checkpoint(output, kernel_inputs);
@@ -304,12 +364,13 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         session.log.say(
             fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
 
-    const std::vector<ContractionChoice> choices =
-        choose_contractions(program, parameters, mean_tokens(data.train));
-    std::vector<Contraction> contractions;
-    for (const ContractionChoice& choice : choices) contractions.push_back(choice.chosen);
-    const KernelInputs<Real> inputs{network,          data.train, data.test ? &*data.test : nullptr,
-                                    outputs_of_tasks, parameters, contractions};
+    const KernelInputs<Real> inputs{network,
+                                    data.train,
+                                    data.test ? &*data.test : nullptr,
+                                    job.outputs,
+                                    parameters,
+                                    job.contractions(),
+                                    planned.factor_limit};
     auto last_checkpoint = Clock::now();
     const double interval = 60 * study.output.checkpoint_minutes;
     bool stopped = false, announced = false;
@@ -340,9 +401,9 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         static_cast<double>(sum_over_ranks(comm, static_cast<Index>(std::llround(assembled.jacobian_flops))));
     double product_flops = 0;  // useful ones: a symmetric product and a general one
     for (std::size_t p = 0; p < parameters.size(); ++p)
-        if (contractions[p] == Contraction::multiply_out)
+        if (job.choices[p].chosen == Contraction::multiply_out)
             product_flops += static_cast<double>(program.parameters()[parameters[p]].size()) *
-                             static_cast<double>(outputs_of_tasks.components()) * static_cast<double>(n) *
+                             static_cast<double>(job.outputs.components()) * static_cast<double>(n) *
                              static_cast<double>(n + 1 + 2 * m);
     std::vector<Index> bytes_received(static_cast<std::size_t>(session.world.size()), 0);
     bytes_received[static_cast<std::size_t>(session.world.rank())] = std::llround(assembled.bytes_received);
@@ -374,7 +435,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         for (std::size_t p = 0; p < parameters.size(); ++p) {
             names.texts.push_back(program.parameters()[parameters[p]].name);
             sizes.integers.push_back(program.parameters()[parameters[p]].size());
-            ways.texts.push_back(name(contractions[p]));
+            ways.texts.push_back(name(job.choices[p].chosen));
             const double trace = matrices.trace(p);
             shares.numbers.push_back((trace - before) / matrices.trace(parameters.size() - 1));
             before = trace;
@@ -392,6 +453,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         h5.set_attribute("/provenance", "flops_jacobian", jacobian_flops);
         h5.set_attribute("/provenance", "flops_products", product_flops);
         h5.set_attribute("/provenance", "bytes_received_per_rank", bytes_received);
+        h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
     });
     if (study.output.save_gram)
         write_matrix(file.partial(), "/kernel/gram", matrices.gram, Orientation::transposed);
@@ -410,14 +472,14 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         duration_text(writing)));
 }
 
-void StudyRun::gram() {
-    State& s = *state_;
+template <class Visit>
+void StudyRun::State::with_model(Visit visit) {
     struct Opened {
         Program program;
         Weights weights;
     };
-    const Opened model = collectively(s.comm, [&] {
-        const std::filesystem::path folder = s.study.model.path;
+    const Opened model = collectively(comm, [&] {
+        const std::filesystem::path folder = study.model.path;
         std::error_code code;
         if (!std::filesystem::is_directory(folder, code))
             throw Error(
@@ -426,14 +488,33 @@ void StudyRun::gram() {
         return Opened{program_of(Config(folder / "config.json")), Weights(folder)};
     });
     std::string sha256 = collectively(
-        s.comm, [&] { return s.first_rank ? sha256_of_files(model.weights.files()) : std::string(); });
-    broadcast(s.comm, sha256, 0);
+        comm, [&] { return first_rank ? sha256_of_files(model.weights.files()) : std::string(); });
+    broadcast(comm, sha256, 0);
     for (const std::string& tensor : unused_tensors(model.program, model.weights))
-        s.session.log.warn(fmt::format("{}: nothing uses tensor {}", model.weights.name(), tensor));
-    if (s.study.kernel.precision == "double")
-        s.gram<double>(model.program, model.weights, sha256);
-    else
-        s.gram<float>(model.program, model.weights, sha256);
+        session.log.warn(fmt::format("{}: nothing uses tensor {}", model.weights.name(), tensor));
+    visit(model.program, model.weights, sha256);
+}
+
+void StudyRun::gram(bool whole_run) {
+    State& s = *state_;
+    s.whole_run = whole_run;
+    s.with_model([&](const Program& program, const Weights& weights, const std::string& sha256) {
+        if (s.study.kernel.precision == "double")
+            s.gram<double>(program, weights, sha256);
+        else
+            s.gram<float>(program, weights, sha256);
+    });
+}
+
+void StudyRun::plan(std::optional<int> ranks) {
+    State& s = *state_;
+    const int on = ranks.value_or(s.session.world.size());
+    s.with_model([&](const Program& program, const Weights& weights, const std::string& sha256) {
+        if (s.study.kernel.precision == "double")
+            s.plan<double>(program, weights, sha256, on);
+        else
+            s.plan<float>(program, weights, sha256, on);
+    });
 }
 
 void StudyRun::spectrum() {

@@ -1,4 +1,5 @@
 #pragma once
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ struct Session {
     Log& log;
     const StopFlag& stop;
     std::string started;  ///< local time, ISO 8601
+    /// Bytes of resident memory that a rank may take.
+    double memory_per_rank = std::numeric_limits<double>::infinity();
 };
 
 /// Collective. @throws Error(stopped) on every rank where a stop was requested, saying where that was
@@ -28,9 +31,7 @@ std::vector<std::string> library_versions();
 /// The commit that this program was built from.
 std::string git_revision();
 
-/// Start-up self-test: says where the BLAS in use is slow for this processor or does not give a row the same bits
-/// everywhere (arithmetic.hpp), so that results could depend on the order of examples. Local; rank 0 speaks.
-template <class Real>
-void check_products(const std::vector<std::pair<Index, Index>>& linear_shapes, Log& log);
+/// Says where the BLAS in use is slow for this processor. Local; rank 0 speaks.
+void check_blas(Log& log);
 
 }  // namespace tangram

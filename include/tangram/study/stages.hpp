@@ -17,12 +17,16 @@ inline constexpr Index schema_version = 1;
 /// and renamed). All members are collective over the session's ranks and throw Error on every rank or none.
 class StudyRun {
   public:
-    /// Takes the output's lock.
-    StudyRun(Study study, const Session& session);
+    /// Takes the output's lock where it `writes`.
+    StudyRun(Study study, const Session& session, bool writes = true);
     ~StudyRun();
 
-    /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint
-    void gram();
+    /// Prints memory, work and time of every stage on `ranks` ranks (nothing: those of the session).
+    /// @throws Error(study) where the study does not fit
+    void plan(std::optional<int> ranks);
+    /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint,
+    /// Error(study) where this stage, or in a whole run one after it, does not fit into memory
+    void gram(bool whole_run);
     /// /kernel/gram -> /spectrum
     void spectrum();
     /// /spectrum, /data, /kernel -> /rates

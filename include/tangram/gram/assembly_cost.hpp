@@ -1,0 +1,35 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "tangram/gram/assembly.hpp"
+
+namespace tangram {
+
+/// What an assembly needs, known before anything is allocated. Bytes are those of the rank that needs most.
+struct AssemblyCost {
+    double matrix_bytes = 0;    ///< its tiles of the Gram and the cross Gram matrix
+    double slice_bytes = 0;     ///< two packed slices
+    double factor_bytes = 0;    ///< factors held at the same time
+    double received_bytes = 0;  ///< slices of other ranks, over the whole assembly
+    Index passes = 1;           ///< groups of parameters, each with its forward and backward passes
+    double pass_flops = 0;      ///< linear layers, all ranks, all passes
+    double packed_entries = 0;  ///< entries that all ranks pack
+    double product_flops = 0;   ///< contractions as ContractionChoice counts them, all ranks
+    double imbalance = 1;       ///< product work of the busiest rank over the mean
+};
+
+/// Of any number of ranks on a grid of that shape. Local; from tokens and shapes alone.
+/// @param factor_limit  bytes that factors may take on a rank (KernelInputs::factor_bytes)
+template <class Real>
+AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
+                           const DataSet& train, const DataSet* test, const KernelOutputs& outputs,
+                           const std::vector<ParameterId>& parameters,
+                           const std::vector<ContractionChoice>& choices, int grid_rows, int grid_columns,
+                           double factor_limit);
+
+/// Seconds of a flop in products of whole tiles, one thread, measured for about a tenth of a second. Local.
+template <class Real>
+double product_seconds_per_flop();
+
+}  // namespace tangram

@@ -1,0 +1,423 @@
+#include "forecast.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "tangram/arithmetic.hpp"
+#include "tangram/blas.hpp"
+#include "tangram/error.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel/communicator.hpp"
+#include "tangram/spectrum/eigenpairs.hpp"
+
+namespace tangram {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// A line of /proc/self/status or /proc/meminfo, in bytes; 0 where there is none.
+double proc_bytes(const char* file, const std::string& key) {
+    std::ifstream in(file);
+    std::string word;
+    while (in >> word)
+        if (word == key) {
+            double kilobytes = 0;
+            in >> kilobytes;
+            return 1024 * kilobytes;
+        }
+    return 0;
+}
+
+/// The least memory limit of this process's cgroup and those above it, version 2 or 1; infinite where there
+/// is none.
+double cgroup_bytes() {
+    double least = std::numeric_limits<double>::infinity();
+    const auto take = [&](const std::filesystem::path& file) {
+        std::ifstream in(file);
+        double bytes = 0;
+        if (in >> bytes && bytes > 0) least = std::min(least, bytes);  // "max" is no number
+    };
+    std::ifstream in("/proc/self/cgroup");
+    for (std::string line; std::getline(in, line);) {
+        const auto colon = line.rfind(':');
+        const bool second = line.starts_with("0::"), first = line.find(":memory:") != std::string::npos;
+        if (!second && !first) continue;
+        const std::filesystem::path root = second ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+        std::filesystem::path at = root / std::filesystem::path(line.substr(colon + 1)).relative_path();
+        for (;; at = at.parent_path()) {
+            take(at / (second ? "memory.max" : "memory.limit_in_bytes"));
+            if (at == root || !at.has_relative_path()) break;
+        }
+    }
+    return least;
+}
+
+/// SLURM's limit of this node in bytes: SLURM_MEM_PER_NODE, or _CPU times the CPUs; megabytes. Infinite
+/// without.
+double slurm_bytes() {
+    const auto number = [](const char* name) {
+        const char* const text = std::getenv(name);
+        return text == nullptr ? 0.0 : std::atof(text);
+    };
+    constexpr double megabyte = 1024.0 * 1024.0;
+    if (number("SLURM_MEM_PER_NODE") > 0) return megabyte * number("SLURM_MEM_PER_NODE");
+    if (number("SLURM_MEM_PER_CPU") > 0 && number("SLURM_CPUS_ON_NODE") > 0)
+        return megabyte * number("SLURM_MEM_PER_CPU") * number("SLURM_CPUS_ON_NODE");
+    return std::numeric_limits<double>::infinity();
+}
+
+/// The examples that make the largest block.
+std::vector<Index> longest_examples(const DataSet& data) {
+    std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
+    std::iota(examples.begin(), examples.end(), Index{0});
+    std::stable_sort(examples.begin(), examples.end(),
+                     [&](Index a, Index b) { return data.tokens(a).size() > data.tokens(b).size(); });
+    examples.resize(std::min<std::size_t>(examples.size(), arithmetic::examples_per_block));
+    return examples;
+}
+
+std::string host_name() {
+    char name[256] = "";
+    gethostname(name, sizeof name - 1);
+    return name;
+}
+
+/// $XDG_CACHE_HOME/tangram/calibration.json, or ~/.cache/...; empty where neither is set.
+std::filesystem::path cache_file() {
+    if (const char* const cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0')
+        return std::filesystem::path(cache) / "tangram" / "calibration.json";
+    if (const char* const home = std::getenv("HOME"); home != nullptr && *home != '\0')
+        return std::filesystem::path(home) / ".cache" / "tangram" / "calibration.json";
+    return {};
+}
+
+/// A cache is never worth an error: what cannot be read or written is measured again.
+nlohmann::json all_calibrations(const std::filesystem::path& file) {
+    std::ifstream in(file);
+    const nlohmann::json all = nlohmann::json::parse(in, nullptr, false);
+    return all.is_object() ? all : nlohmann::json::object();
+}
+
+std::string read_calibration(const std::filesystem::path& file, const std::string& key) {
+    const nlohmann::json all = all_calibrations(file);
+    const auto found = all.find(key);
+    if (found == all.end() || !found->is_array() || found->size() != 4) return "";
+    for (const auto& number : *found)
+        if (!number.is_number() || !(number.get<double>() >= 0)) return "";
+    return found->dump();
+}
+
+void write_calibration(const std::filesystem::path& file, const std::string& key,
+                       const std::vector<double>& numbers) {
+    if (file.empty()) return;
+    nlohmann::json all = all_calibrations(file);
+    all[key] = numbers;
+    std::error_code code;
+    std::filesystem::create_directories(file.parent_path(), code);
+    const std::filesystem::path partial = file.string() + fmt::format(".{}", getpid());
+    std::ofstream(partial) << all.dump(1) << "\n";
+    std::filesystem::rename(partial, file, code);
+}
+
+double local_elements(Index rows, Index columns, int grid_rows, int grid_columns) {
+    const BlockCyclic r{rows, arithmetic::tile_rows, grid_rows},
+        c{columns, arithmetic::tile_rows, grid_columns};
+    return static_cast<double>(r.local_size(0)) * static_cast<double>(c.local_size(0));
+}
+
+/// Measured (Debian 12's ScaLAPACK and ELPA, n from 1500 to 16 384): resident memory of a stage over that of
+/// the local matrices of n x n, and seconds over n^3 float64 flops at the speed of dgemm on all ranks.
+/// Reduction to tridiagonal form runs at the memory's speed.
+struct SolverCost {
+    double matrices, flops_per_cube;
+};
+SolverCost solver_cost(Solver solver, bool vectors) {
+    switch (solver) {
+        case Solver::lapack:
+            return {vectors ? 4.0 : 3.0, vectors ? 9.0 : 5.0};
+        case Solver::elpa1:
+        case Solver::elpa2:
+            return {vectors ? 5.0 : 4.0, vectors ? 12.0 : 8.0};
+        default:
+            return {vectors ? 6.0 : 4.0, vectors ? 14.0 : 10.0};
+    }
+}
+
+}  // namespace
+
+std::vector<Contraction> GramJob::contractions() const {
+    std::vector<Contraction> chosen;
+    for (const ContractionChoice& choice : choices) chosen.push_back(choice.chosen);
+    return chosen;
+}
+
+double Forecast::bytes() const {
+    double most = 0;
+    for (const StageForecast& stage : stages) most = std::max(most, stage.bytes);
+    return most;
+}
+
+double Forecast::seconds() const {
+    double sum = 0;
+    for (const StageForecast& stage : stages) sum += stage.seconds;
+    return sum;
+}
+
+double resident_bytes() { return proc_bytes("/proc/self/status", "VmRSS:"); }
+
+double parse_bytes(const std::string& text, const std::string& option) {
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    std::string unit;
+    for (const char* c = end; *c != '\0'; ++c)
+        if (*c != ' ') unit += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
+    static constexpr std::pair<const char*, double> units[] = {
+        {"", 1},       {"B", 1},        {"K", 1024.0},   {"KIB", 1024.0}, {"KB", 1e3},
+        {"M", 0x1p20}, {"MIB", 0x1p20}, {"MB", 1e6},     {"G", 0x1p30},   {"GIB", 0x1p30},
+        {"GB", 1e9},   {"T", 0x1p40},   {"TIB", 0x1p40}, {"TB", 1e12}};
+    for (const auto& [name, factor] : units)
+        if (end != text.c_str() && unit == name && number > 0 && std::isfinite(number))
+            return number * factor;
+    throw Error(ExitStatus::study, fmt::format("{} {}: write for example 4GiB or 512MiB", option, text));
+}
+
+double memory_limit_per_rank(const Communicator& world, std::optional<double> asked) {
+    MPI_Comm node = MPI_COMM_NULL;
+    TANGRAM_MPI(MPI_Comm_split_type(world.get(), MPI_COMM_TYPE_SHARED, world.rank(), MPI_INFO_NULL, &node));
+    int ranks = 1;
+    TANGRAM_MPI(MPI_Comm_size(node, &ranks));
+    TANGRAM_MPI(MPI_Comm_free(&node));
+    const double allowed =
+        std::min({cgroup_bytes(), slurm_bytes(), proc_bytes("/proc/meminfo", "MemTotal:")}) / ranks;
+    return -max_over_ranks(world.get(), -asked.value_or(allowed));
+}
+
+template <class Real>
+double trial_memory(Network<Real>& network, const GramJob& job, MPI_Comm comm) {
+    collectively(comm, [&] {
+        const JacobianFactors<Real> factors(network, job.data.train, longest_examples(job.data.train),
+                                            job.outputs, job.parameters);
+    });
+    return resident_bytes();
+}
+
+template <class Real>
+Calibration calibrated(Network<Real>& network, const GramJob& job, const std::string& model_sha256,
+                       const Session& session) {
+    const MPI_Comm comm = session.world.get();
+    const std::filesystem::path file = cache_file();
+    const std::string key = fmt::format("{} {} {} {} {} {}", host_name(), git_revision(), model_sha256,
+                                        sizeof(Real), session.world.size(), job.parameter_count);
+    std::string stored;
+    if (session.world.rank() == 0) stored = read_calibration(file, key);
+    broadcast(comm, stored, 0);
+    if (!stored.empty()) {
+        const auto numbers = nlohmann::json::parse(stored).get<std::vector<double>>();
+        return {numbers.at(0), numbers.at(1), numbers.at(2), numbers.at(3)};
+    }
+
+    Calibration result;
+    const std::vector<Index> examples = longest_examples(job.data.train);
+    Index tokens = 0;
+    for (const Index example : examples) tokens += std::ssize(job.data.train.tokens(example));
+    const Program& program = network.program();
+    auto start = Clock::now();
+    const JacobianFactors<Real> factors(network, job.data.train, examples, job.outputs, job.parameters);
+    result.per_pass_flop = seconds_since(start) / (forward_flops(program, tokens, std::ssize(examples)) *
+                                                   static_cast<double>(1 + job.outputs.passes()));
+
+    start = Clock::now();
+    std::vector<Real> gradient;
+    double entries = 0;
+    for (std::size_t s = 0; s < job.parameters.size() && seconds_since(start) < 0.2; ++s) {
+        if (job.choices[s].chosen != Contraction::multiply_out) continue;
+        const Index size = program.parameters()[job.parameters[s]].size();
+        gradient.resize(static_cast<std::size_t>(size));
+        for (Index e = 0; e < std::ssize(examples); ++e) {
+            factors.multiply_out(job.parameters[s], 0, size, e, 0, gradient.data());
+            entries += static_cast<double>(size);
+        }
+    }
+    // These examples are the longest; laying rows side by side takes what multiplying out mean ones saves.
+    if (entries > 0) result.per_packed_entry = seconds_since(start) / entries;
+
+    result.per_product_flop = product_seconds_per_flop<Real>();
+    constexpr int n = 512;
+    const std::vector<double> a(n * n, 0.5);
+    std::vector<double> c(a.size());
+    start = Clock::now();
+    int repeats = 0;
+    for (; repeats < 3 || seconds_since(start) < 0.05; ++repeats)
+        gemm('N', 'N', n, n, n, a.data(), n, a.data(), n, c.data(), n);
+    result.per_float64_flop = seconds_since(start) / (2.0 * n * n * n * repeats);
+    for (double* const value : {&result.per_pass_flop, &result.per_packed_entry, &result.per_product_flop,
+                                &result.per_float64_flop})
+        *value = max_over_ranks(comm, *value);
+    if (session.world.rank() == 0)
+        write_calibration(file, key,
+                          {result.per_pass_flop, result.per_packed_entry, result.per_product_flop,
+                           result.per_float64_flop});
+    return result;
+}
+
+template <class Real>
+Forecast forecast(const Program& program, const GramJob& job, const Study& study,
+                  const Calibration& calibration, double resident, double limit, int ranks) {
+    Forecast result;
+    result.grid_rows = ProcessGrid::rows_of_most_square(ranks);
+    result.grid_columns = ranks / result.grid_rows;
+    const auto cost = [&](double factor_limit) {
+        return assembly_cost<Real>(program, job.data.label_ids, job.data.train,
+                                   job.data.test ? &*job.data.test : nullptr, job.outputs, job.parameters,
+                                   job.choices, result.grid_rows, result.grid_columns, factor_limit);
+    };
+    result.factor_limit = std::numeric_limits<double>::infinity();
+    AssemblyCost assembly = cost(result.factor_limit);
+    const double held = resident + assembly.matrix_bytes + assembly.slice_bytes;
+    if (held + assembly.factor_bytes > limit) {
+        constexpr double used = 0.97;  // the rest is the allocator's
+        result.factor_limit = std::max(0.0, used * limit - held);
+        assembly = cost(result.factor_limit);
+    }
+    result.assembly = assembly;
+    const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows);
+    const double p = ranks;
+    StageForecast gram{"gram",
+                       held + assembly.factor_bytes,
+                       assembly.pass_flops + assembly.product_flops,
+                       assembly.received_bytes,
+                       study.output.save_gram ? 8 * n * (n + m) : 8 * n * m,
+                       0};
+    gram.seconds = (assembly.pass_flops * calibration.per_pass_flop +
+                    assembly.packed_entries * calibration.per_packed_entry) /
+                       p +
+                   assembly.product_flops * calibration.per_product_flop * assembly.imbalance / p;
+
+    const Solver named = solver_by_name(study.spectrum.solver);
+    const Solver solver = named == Solver::automatic
+                              ? choose_solver(job.train_rows, ranks, study.spectrum.vectors).first
+                              : named;
+    const SolverCost cost_of_solver = solver_cost(solver, study.spectrum.vectors);
+    const double local =
+        8 * local_elements(job.train_rows, job.train_rows, result.grid_rows, result.grid_columns);
+    const double local_cross =
+        8 * local_elements(job.test_rows, job.train_rows, result.grid_rows, result.grid_columns);
+    // LAPACK works on one rank: its three matrices are whole.
+    const double working = solver == Solver::lapack ? local + (cost_of_solver.matrices - 1) * 8 * n * n
+                                                    : cost_of_solver.matrices * local;
+    const double solver_ranks = solver == Solver::lapack ? 1 : p;
+    StageForecast spectrum{"spectrum",
+                           resident + working,
+                           cost_of_solver.flops_per_cube * n * n * n,
+                           ranks > 1 ? 8 * n * n / p : 0,
+                           study.spectrum.vectors ? 8 * n * n : 8 * n,
+                           0};
+    spectrum.seconds = spectrum.flops * calibration.per_float64_flop / solver_ranks;
+    result.stages = {gram, spectrum};
+    if (study.spectrum.vectors) {
+        // The Gram matrix, its vectors, a subset's Gram matrix with its vectors, and the cross matrices.
+        StageForecast rates{"rates",
+                            resident + 5 * local + 3 * local_cross,
+                            (6.0 + 2.0 * static_cast<double>(study.rates.repeats)) * n * n * n,
+                            0,
+                            8 * n * 10,
+                            0};
+        rates.seconds = rates.flops * calibration.per_float64_flop / p;
+        result.stages.push_back(rates);
+    }
+    return result;
+}
+
+template <class Real>
+std::optional<int> fewest_ranks(const Program& program, const GramJob& job, const Study& study,
+                                double resident, double limit) {
+    const auto fits = [&](int ranks) {
+        return forecast<Real>(program, job, study, Calibration{}, resident, limit, ranks).bytes() <= limit;
+    };
+    if (resident > limit) return std::nullopt;
+    int most = 1;
+    while (!fits(most)) {
+        if (most >= 1024) return std::nullopt;
+        most *= 2;
+    }
+    int least = most / 2;  // does not fit
+    while (most - least > 1) {
+        const int middle = least + (most - least) / 2;
+        (fits(middle) ? most : least) = middle;
+    }
+    return most;
+}
+
+std::string plan_text(const Program& program, const GramJob& job, const Forecast& forecast, double limit,
+                      std::optional<int> fewest) {
+    const int ranks = forecast.grid_rows * forecast.grid_columns;
+    std::string text = fmt::format(
+        "{} rows, {} test rows, {} parameters in {} tensors; {} rank{} as {} x {}, {} allowed on each\n\n"
+        "{:<9} {:>12} {:>10} {:>12} {:>12} {:>14}\n",
+        job.train_rows, job.test_rows, job.parameter_count, job.parameters.size(), ranks,
+        ranks == 1 ? "" : "s", forecast.grid_rows, forecast.grid_columns, bytes_text(limit), "stage",
+        "memory/rank", "flops", "received/rank", "written", "time");
+    for (const StageForecast& stage : forecast.stages)
+        text += fmt::format("{:<9} {:>12} {:>10.2e} {:>12} {:>12} {:>14}\n", stage.stage,
+                            bytes_text(stage.bytes), stage.flops, bytes_text(stage.received_bytes),
+                            bytes_text(stage.written_bytes), duration_text(stage.seconds));
+    const AssemblyCost& assembly = forecast.assembly;
+    text += fmt::format(
+        "\nGram stage on the largest rank: matrices {}, two slices {}, factors {} in {} group{} of tensors "
+        "({} forward "
+        "and backward pass{} per example)\n",
+        bytes_text(assembly.matrix_bytes), bytes_text(assembly.slice_bytes),
+        bytes_text(assembly.factor_bytes), assembly.passes, assembly.passes == 1 ? "" : "s", assembly.passes,
+        assembly.passes == 1 ? "" : "es");
+    text += fmt::format("\n{:<52} {:>10}  {:<14} {}\n", "tensor", "size", "contraction",
+                        "flops per pair of rows: multiplied out | in factors | matching rows");
+    const auto number = [](double flops) {
+        return std::isfinite(flops) ? fmt::format("{:.3g}", flops) : "-";
+    };
+    for (std::size_t s = 0; s < job.parameters.size(); ++s) {
+        const Parameter& parameter = program.parameters()[job.parameters[s]];
+        const ContractionChoice& choice = job.choices[s];
+        text += fmt::format("{:<52} {:>10}  {:<14} {} | {} | {}\n", parameter.name, parameter.size(),
+                            name(choice.chosen), number(choice.multiplied_out), number(choice.in_factors),
+                            number(choice.matching));
+    }
+    text += forecast.bytes() <= limit
+                ? fmt::format("\nfits: {} of {} per rank\n", bytes_text(forecast.bytes()), bytes_text(limit))
+                : fmt::format("\ndoes not fit: {} of {} per rank\n", bytes_text(forecast.bytes()),
+                              bytes_text(limit));
+    if (fewest)
+        text += fmt::format("fewest ranks that fit with {} on each: {}\n", bytes_text(limit), *fewest);
+    else
+        text += fmt::format("no number of ranks up to 1024 fits with {} on each\n", bytes_text(limit));
+    return text;
+}
+
+template double trial_memory(Network<float>&, const GramJob&, MPI_Comm);
+template double trial_memory(Network<double>&, const GramJob&, MPI_Comm);
+template Calibration calibrated(Network<float>&, const GramJob&, const std::string&, const Session&);
+template Calibration calibrated(Network<double>&, const GramJob&, const std::string&, const Session&);
+template Forecast forecast<float>(const Program&, const GramJob&, const Study&, const Calibration&, double,
+                                  double, int);
+template Forecast forecast<double>(const Program&, const GramJob&, const Study&, const Calibration&, double,
+                                   double, int);
+template std::optional<int> fewest_ranks<float>(const Program&, const GramJob&, const Study&, double, double);
+template std::optional<int> fewest_ranks<double>(const Program&, const GramJob&, const Study&, double,
+                                                 double);
+
+}  // namespace tangram

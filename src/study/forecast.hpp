@@ -1,0 +1,86 @@
+#pragma once
+#include <mpi.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tangram/gram/assembly_cost.hpp"
+#include "tangram/study/configuration.hpp"
+#include "tangram/study/data_loading.hpp"
+#include "tangram/study/session.hpp"
+
+namespace tangram {
+
+/// What a study asks of the Gram stage, equal on every rank.
+struct GramJob {
+    StudyData data;
+    KernelOutputs outputs;
+    std::vector<std::string> output_names;  ///< of each task
+    std::vector<ParameterId> parameters;
+    std::vector<ContractionChoice> choices;
+    Index train_rows = 0, test_rows = 0;
+    Index parameter_count = 0;
+
+    std::vector<Contraction> contractions() const;
+};
+
+/// Seconds that this machine takes for units of work of one rank, all ranks busy.
+struct Calibration {
+    double per_pass_flop = 0, per_packed_entry = 0, per_product_flop = 0, per_float64_flop = 0;
+};
+
+struct StageForecast {
+    std::string stage;
+    double bytes = 0;  ///< resident on the largest rank
+    double flops = 0;  ///< of all ranks
+    double received_bytes = 0, written_bytes = 0, seconds = 0;
+};
+
+struct Forecast {
+    int grid_rows = 1, grid_columns = 1;
+    AssemblyCost assembly;
+    double factor_limit = 0;  ///< bytes that factors may take on a rank
+    std::vector<StageForecast> stages;
+
+    double bytes() const;  ///< of the stage that needs most
+    double seconds() const;
+};
+
+/// Resident memory of this process now, bytes.
+double resident_bytes();
+/// "4GiB", "512 MB", "1.5G": bytes. @throws Error(study) naming the option
+double parse_bytes(const std::string& text, const std::string& option);
+/// Bytes that one rank may take: what was asked for; else what SLURM or the cgroup allows the ranks of this
+/// node, or its memory, divided among them. Collective; the smallest over ranks.
+double memory_limit_per_rank(const Communicator& world, std::optional<double> asked);
+
+/// Resident bytes of this rank once a block of the longest examples went forward and backward: what it holds
+/// before matrices, slices and factors. @throws Error(numerical) on every rank
+template <class Real>
+double trial_memory(Network<Real>& network, const GramJob& job, MPI_Comm comm);
+
+/// Times a forward and backward pass over the longest examples and small pieces of the rest of the work, some
+/// tenths of a second in all, on all ranks at once; the slowest counts. Kept in the user's cache folder for
+/// the same program, machine, model and precision. Collective.
+template <class Real>
+Calibration calibrated(Network<Real>& network, const GramJob& job, const std::string& model_sha256,
+                       const Session& session);
+
+/// Memory, work and time of every stage on a number of ranks, from shapes and tokens. Local.
+/// @param resident  bytes that a rank holds before matrices, slices and factors
+template <class Real>
+Forecast forecast(const Program& program, const GramJob& job, const Study& study,
+                  const Calibration& calibration, double resident, double limit, int ranks);
+
+/// The fewest ranks on which every stage fits into `limit` bytes per rank; nothing where up to 65 536 do not
+/// do. Local.
+template <class Real>
+std::optional<int> fewest_ranks(const Program& program, const GramJob& job, const Study& study,
+                                double resident, double limit);
+
+/// What `tangram plan` prints.
+std::string plan_text(const Program& program, const GramJob& job, const Forecast& forecast, double limit,
+                      std::optional<int> fewest);
+
+}  // namespace tangram
