@@ -1,0 +1,174 @@
+"""Worker: the Gram matrix by PyTorch (vmap of grad in chunks into one preallocated n x P Jacobian, then one
+product), on the tokens of an output file of tangram.
+    pytorch.py MODEL OUTPUT.h5 tune     {seconds, chunk}: the fastest chunk size on a sample, per example
+    pytorch.py MODEL OUTPUT.h5 CHUNK    {seconds, disagreement}: relative Frobenius distance from /kernel/gram
+The forward passes are made to be fast under vmap: nothing but the token that is read goes through the head,
+and only for the two label words. Attention is causal: tokens padded behind the one that is read change nothing."""
+import json
+import math
+import os
+import sys
+import time
+
+import h5py
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+try:
+    from torch.func import grad, vmap
+except ImportError:  # before PyTorch 2
+    from functorch import grad, vmap
+
+
+def heads(x, count):
+    return x.view(x.shape[0], count, -1).transpose(0, 1)
+
+
+def attend(q, k, v, allowed, scale):
+    scores = (q @ k.transpose(-1, -2) * scale).masked_fill(~allowed, -math.inf)
+    mixed = torch.softmax(scores, -1) @ v
+    return mixed.transpose(0, 1).reshape(mixed.shape[1], -1)
+
+
+def gpt_neo(P, c, tokens, read):
+    """The last hidden state at token `read`, and the head's table."""
+    table, position = P['transformer.wte.weight'], torch.arange(tokens.shape[0])
+    causal = position <= position[:, None]
+    local = causal & (position > position[:, None] - c['window_size'])
+    linear = lambda x, name: F.linear(x, P[name + '.weight'], P.get(name + '.bias'))
+    norm = lambda x, name: F.layer_norm(
+        x, x.shape[-1:], P[name + '.weight'], P[name + '.bias'], c['layer_norm_epsilon']
+    )
+    x = F.embedding(tokens, table) + P['transformer.wpe.weight'][: tokens.shape[0]]
+    for layer, kind in enumerate(c['attention_layers']):
+        at = f'transformer.h.{layer}.'
+        h = norm(x, at + 'ln_1')
+        q, k, v = (heads(linear(h, f'{at}attn.attention.{s}_proj'), c['num_heads']) for s in 'qkv')
+        mixed = attend(q, k, v, local if kind == 'local' else causal, 1.0)
+        x = x + linear(mixed, at + 'attn.attention.out_proj')
+        h = linear(norm(x, at + 'ln_2'), at + 'mlp.c_fc')
+        h = 0.5 * h * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h * h * h)))
+        x = x + linear(h, at + 'mlp.c_proj')
+    return norm(x.index_select(0, read), 'transformer.ln_f'), P.get('lm_head.weight', table)
+
+
+def llama(P, c, tokens, read):
+    table, length = P['model.embed_tokens.weight'], tokens.shape[0]
+    count, groups = c['num_attention_heads'], c['num_attention_heads'] // c['num_key_value_heads']
+    size = c.get('head_dim') or c['hidden_size'] // count
+    angle = torch.arange(length)[:, None] / c['rope_theta'] ** (torch.arange(0, size, 2) / size)
+    cosine, sine = torch.cat([angle.cos()] * 2, -1), torch.cat([angle.sin()] * 2, -1)
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    linear = lambda x, name: F.linear(x, P[name + '.weight'])
+    norm = lambda x, name: P[name + '.weight'] * (
+        x * torch.rsqrt(x.pow(2).mean(-1, True) + c['rms_norm_eps'])
+    )
+    turn = lambda x: x * cosine + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sine
+    x = F.embedding(tokens, table)
+    for layer in range(c['num_hidden_layers']):
+        at = f'model.layers.{layer}.'
+        h = norm(x, at + 'input_layernorm')
+        q = turn(heads(linear(h, at + 'self_attn.q_proj'), count))
+        k = turn(heads(linear(h, at + 'self_attn.k_proj'), count // groups)).repeat_interleave(groups, 0)
+        v = heads(linear(h, at + 'self_attn.v_proj'), count // groups).repeat_interleave(groups, 0)
+        x = x + linear(attend(q, k, v, causal, 1 / math.sqrt(size)), at + 'self_attn.o_proj')
+        h = norm(x, at + 'post_attention_layernorm')
+        x = x + linear(
+            F.silu(linear(h, at + 'mlp.gate_proj')) * linear(h, at + 'mlp.up_proj'), at + 'mlp.down_proj'
+        )
+    return norm(x.index_select(0, read), 'model.norm'), P.get('lm_head.weight', table)
+
+
+FORWARD = {'gpt_neo': gpt_neo, 'llama': llama}
+
+
+def load_weights(folder):
+    with open(os.path.join(folder, 'model.safetensors'), 'rb') as file:
+        size = int.from_bytes(file.read(8), 'little')
+        header, data = json.loads(file.read(size)), file.read()
+    tensors = {}
+    for name, value in header.items():
+        if name != '__metadata__':
+            first, last = value['data_offsets']
+            entries = np.frombuffer(data[first:last], '<f4').reshape(value['shape'])
+            tensors[name] = torch.from_numpy(entries.copy())
+    return tensors
+
+
+class Task:
+    """The examples, sorted by length, and the gradient of the margin with respect to the selected tensors."""
+
+    def __init__(self, folder, output):
+        with open(os.path.join(folder, 'config.json')) as file:
+            config = json.load(file)
+        with h5py.File(output, 'r') as file:
+            tokens, offsets = file['/data/train/token_ids'][:], file['/data/train/offsets'][:]
+            labels = torch.from_numpy(file['/data/label_token_ids'][:].astype(np.int64))
+            names = [bytes(name).decode() for name in file['/kernel/tensors']['name']]
+        self.order = np.argsort(np.diff(offsets), kind='stable')
+        self.examples = [tokens[offsets[e] : offsets[e + 1]] for e in self.order]
+        weights = load_weights(folder)
+        self.selected = {name: weights.pop(name) for name in names}
+        self.parameters = sum(tensor.numel() for tensor in self.selected.values())
+
+        def margin(selected, tokens, read):
+            state, table = FORWARD[config['model_type']]({**weights, **selected}, config, tokens, read)
+            words = F.embedding(labels, table)
+            return (state[0] * (words[1] - words[0])).sum()
+
+        self.gradients = vmap(grad(margin), in_dims=(None, 0, 0))
+
+    def fill(self, examples, chunk, jacobian):
+        """The rows of the examples, in chunks padded to their longest."""
+        for first in range(0, len(examples), chunk):
+            block = examples[first : first + chunk]
+            tokens = torch.zeros(len(block), max(map(len, block)), dtype=torch.long)
+            for row, example in enumerate(block):
+                tokens[row, : len(example)] = torch.from_numpy(example)
+            read = torch.tensor([[len(example) - 1] for example in block])
+            gradients, column = self.gradients(self.selected, tokens, read), 0
+            for name, tensor in self.selected.items():
+                end = column + tensor.numel()
+                jacobian[first : first + len(block), column:end] = gradients[name].flatten(1)
+                column = end
+
+    def tune(self):
+        middle = len(self.examples) // 2
+        sample = self.examples[max(0, middle - 128) : middle + 128]
+        jacobian, best = torch.zeros(len(sample), self.parameters), None
+        for chunk in (16, 64, 128, 256):
+            if best and 12 * chunk * self.parameters > 6e9:
+                break  # a chunk's gradients and what they come from: the Jacobian needs memory too
+            self.fill(sample[:chunk], chunk, jacobian)
+            start = time.perf_counter()
+            self.fill(sample, chunk, jacobian)
+            seconds = (time.perf_counter() - start) / len(sample)
+            if best is None or seconds < best['seconds']:
+                best = {'seconds': seconds, 'chunk': chunk}
+        return best
+
+    def gram(self, chunk):
+        jacobian = torch.zeros(len(self.examples), self.parameters)
+        self.fill(self.examples[-chunk:], chunk, jacobian)  # everything is loaded and the memory is there
+        start = time.perf_counter()
+        self.fill(self.examples, chunk, jacobian)
+        with torch.no_grad():
+            gram = jacobian @ jacobian.T
+        return time.perf_counter() - start, gram.numpy().astype(np.float64)
+
+
+def main():
+    torch.set_num_threads(2)
+    task = Task(sys.argv[1], sys.argv[2])
+    if sys.argv[3] == 'tune':
+        print(json.dumps(task.tune()))
+        return
+    seconds, gram = task.gram(int(sys.argv[3]))
+    with h5py.File(sys.argv[2], 'r') as file:
+        theirs = file['/kernel/gram'][:][np.ix_(task.order, task.order)]
+    disagreement = float(np.linalg.norm(gram - theirs) / np.linalg.norm(theirs))
+    print(json.dumps({'seconds': seconds, 'disagreement': disagreement}))
+
+
+main()

@@ -1,0 +1,208 @@
+"""The benchmarks: each a function of the setting and of the report that it adds its figures to."""
+import importlib.util
+import math
+import os
+import time
+
+import h5py
+import numpy as np
+
+from figures import at_least, at_most, within
+from programs import linear_parameters
+
+GIGA = 1e-9
+
+
+def quotient(a, b):
+    return None if a is None or not b else a / b
+
+
+def peak(setting, report):
+    """This machine's rate of matrix products, of one core and of both at once; the other figures' ruler."""
+    for _ in setting.each_repeat():
+        both = {}
+        for real, name in (('float32', 'sgemm'), ('float64', 'dgemm')):
+            alone = setting.rate(1, real)
+            both[real] = setting.rate(2, real)
+            report.add(f'{name}: two processes / twice one', both[real], 2 * alone, 'GFLOP/s')
+            flat = setting.rate(2, real, depth=1024)
+            report.add(f'{name}: 4096 x 4096 x 1024 / 4096^3', flat, both[real], 'GFLOP/s')
+        report.add('dgemm / sgemm', both['float64'], both['float32'], 'GFLOP/s')
+        threads = {'OPENBLAS_NUM_THREADS': '2', 'OMP_NUM_THREADS': '2'}
+        two = setting.rate(1, 'float32', **threads)
+        report.add('sgemm: one process, two threads / two processes', two, both['float32'], 'GFLOP/s')
+        if has_torch():
+            torch = setting.rate(1, library='torch', **threads)
+            report.add('torch.mm, two threads / sgemm', torch, both['float32'], 'GFLOP/s')
+            plain = setting.rate(1, library='torch', OPENBLAS_CORETYPE=None, **threads)
+            report.add('torch.mm without OPENBLAS_CORETYPE / sgemm', plain, both['float32'], 'GFLOP/s')
+
+
+def gram(setting, report):
+    """Useful flops of the Gram stage per second over sgemm's rate: of the products alone (gradients that are
+    multiplied out), and of the whole stage if all gradients had been."""
+    sizes = setting.sizes(512, 2048, 4096)
+    cases = [('stories260k', 'all', n) for n in setting.sizes(512, 2048, 4096, large=(16384,))]
+    cases += [('neo-mini', 'all', n) for n in sizes]
+    cases += [('neo-mini', 'mlp', sizes[-1]), ('neo-mini', 'attention', sizes[-1])]
+    for model, parameters, n in cases:
+        target = at_least(0.85) if n >= 16384 else at_least(0.75) if n >= 4096 else None
+        for _ in setting.each_repeat():
+            rate = setting.rate()
+            run = setting.gram(model, n, parameters=parameters)
+            pairs = run.rows * (run.rows + 1) * GIGA
+            name = f'{model} {parameters}, n = {n}: '
+            products = quotient(pairs * run.multiplied, run.number('seconds_products'))
+            report.add(name + 'products', products, rate, 'GFLOP/s', target)
+            counted = quotient(run.number('flops_products'), run.number('seconds_products'))
+            counted = None if counted is None else counted * GIGA
+            report.add(name + 'products, in factors too', counted, rate, 'GFLOP/s')
+            effective = quotient(pairs * run.parameters, run.number('seconds_gram'))
+            report.add(name + 'effective', effective, rate, 'GFLOP/s')
+
+
+def jacobian(setting, report):
+    """Forward and backward flops per second over sgemm's rate, by hidden size."""
+    cases = (
+        ('stories260k', 'all', 2048, 64),
+        ('neo-mini', 'all', 2048, 128),
+        ('wide', 'attention', 512, 768),
+    )
+    for model, parameters, n, hidden in cases:
+        target = {64: at_least(0.15), 768: at_least(0.4)}.get(hidden)
+        for _ in setting.each_repeat():
+            rate = setting.rate()
+            run = setting.gram(model, *setting.sizes(n), parameters=parameters)
+            flops = run.number('flops_jacobian')
+            if flops is None:
+                report.remark(
+                    'flops: 6 x (entries of linear weights) x tokens, since the output file has none'
+                )
+                flops = 6.0 * linear_parameters(setting.model(model)) * run.tokens
+            speed = quotient(flops * GIGA, run.number('seconds_jacobian'))
+            report.add(f'{model} {parameters}, hidden size {hidden}', speed, rate, 'GFLOP/s', target)
+
+
+def stages(setting, report):
+    """Where the time of `tangram run` goes: parts of the whole."""
+    for model in ('stories260k', 'neo-mini'):
+        for n in setting.sizes(2048):
+            for _ in setting.each_repeat():
+                path, output = setting.study(model, n, save_gram=True, test_samples=256)
+                if os.path.exists(output):
+                    os.remove(output)
+                start = time.perf_counter()
+                setting.tangram(['run', path])
+                wall = time.perf_counter() - start
+                with h5py.File(output, 'r') as file:
+                    said = dict(file['/provenance'].attrs)
+                for stage in ('gram', 'spectrum', 'rates', 'output'):
+                    report.add(f'{model}, n = {n}: {stage}', said.get(f'seconds_{stage}'), wall, 's')
+                for part in ('jacobian', 'multiply_out', 'exchange', 'products'):
+                    whole = said.get('seconds_gram')
+                    report.add(f'{model}, n = {n}: {part} of gram', said.get(f'seconds_{part}'), whole, 's')
+
+
+def communication(setting, report):
+    """Bytes that the largest rank receives for the Gram matrix over 2 n P 4 / sqrt(ranks)."""
+    for model, parameters in (('stories260k', 'all'), ('neo-mini', 'all'), ('neo-mini', 'mlp')):
+        for n in setting.sizes(2048):
+            for ranks in (2, 4):
+                run = setting.gram(model, n, ranks, parameters=parameters)
+                received = run.largest('bytes_received_per_rank')
+                name = f'{model} {parameters}, n = {n}, {ranks} ranks: P '
+                for which, count in (('all', run.parameters), ('multiplied out', run.multiplied)):
+                    bound = 2 * run.rows * count * 4 / math.sqrt(ranks)
+                    megabytes = None if received is None else received * 1e-6
+                    report.add(name + which, megabytes, bound * 1e-6, 'MB', at_most(1.1))
+
+
+def memory(setting, report):
+    """Memory of the largest rank over what `plan` said."""
+    for model, parameters, n in (
+        ('stories260k', 'all', 4096),
+        ('neo-mini', 'all', 2048),
+        ('wide', 'attention', 512),
+    ):
+        for _ in setting.each_repeat():
+            run = setting.gram(model, *setting.sizes(n), parameters=parameters)
+            used, planned = run.largest('peak_bytes_per_rank'), run.largest('planned_bytes_per_rank')
+            megabytes = [None if value is None else value * 1e-6 for value in (used, planned)]
+            report.add(f'{model} {parameters}, n = {run.rows}', *megabytes, 'MB', within(0.1))
+
+
+def has_torch():
+    return importlib.util.find_spec('torch') is not None
+
+
+# PyTorch gets the fastest of these, each with the fastest of several chunk sizes.
+TORCH_SETTINGS = (
+    {'OPENBLAS_NUM_THREADS': '2', 'OMP_NUM_THREADS': '2'},
+    {'OPENBLAS_NUM_THREADS': '2', 'OMP_NUM_THREADS': '2', 'OMP_WAIT_POLICY': 'passive'},
+    {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '2'},
+)
+
+
+def pytorch(setting, report):
+    """PyTorch's time for the same Gram matrix (vmap of grad in chunks into one Jacobian, one product) over
+    tangram's, both without loading the model and the texts."""
+    if not has_torch():
+        report.remark('skipped: this Python has no torch (Debian: python3-torch)')
+        return
+    cases = [('stories260k', 'all', n) for n in setting.sizes(512, 4096)]
+    cases += [('neo-mini', 'all', n) for n in setting.sizes(512, 2048)]
+    cases += [('wide', 'attention', n) for n in setting.sizes(512)]
+    for model, parameters, n in cases:
+        target = at_least(10) if n == 512 else at_least(3) if n == 4096 else None
+        name = f'{model} {parameters}, n = {n}: '
+        best = None
+        for _ in setting.each_repeat():
+            run = setting.gram(model, n, parameters=parameters, save_gram=True)
+            task = (setting.model(model), run.path)
+            if best is None:
+                tuned = [
+                    (setting.worker('pytorch.py', *task, 'tune', **changed), changed)
+                    for changed in TORCH_SETTINGS
+                ]
+                best, environment = min(tuned, key=lambda entry: entry[0]['seconds'])
+                words = ' '.join(f'{key}={value}' for key, value in environment.items())
+                report.remark(f'{name}PyTorch in chunks of {best["chunk"]}, {words}')
+            theirs = setting.worker('pytorch.py', *task, best['chunk'], **environment)
+            report.add(name + 'PyTorch / tangram', theirs['seconds'], run.number('seconds_gram'), 's', target)
+            report.add(name + 'disagreement / 1e-3', theirs['disagreement'], 1e-3, 'relative', at_most(1))
+
+
+def scaling(setting, report):
+    """Time of the Gram stage on one rank over two."""
+    for n in setting.sizes(8192):
+        for _ in setting.each_repeat():
+            one, two = (setting.gram('stories260k', n, ranks).number('seconds_gram') for ranks in (1, 2))
+            report.add(f'stories260k all, n = {n}: 1 rank / 2 ranks', one, two, 's', at_least(1.9))
+
+
+def spectrum(setting, report):
+    """Time of the eigenproblem on two ranks over numpy's with two threads; the median of five."""
+    threads = {'OPENBLAS_NUM_THREADS': '2', 'OMP_NUM_THREADS': '2'}
+    output, matrix_file = (os.path.join(setting.folder, name) for name in ('spectrum.h5', 'matrix.h5'))
+    for n in setting.sizes(1000, 2000, 4000, large=(8000,)):
+        half = np.random.default_rng(1).standard_normal((n, n))
+        with h5py.File(matrix_file, 'w') as file:
+            file['matrix'] = half @ half.T / n
+        del half
+        for _ in range(max(setting.repeats, 1 if setting.quick else 5)):
+            for solve, vectors in (('eigh', 'true'), ('eigvalsh', 'false')):
+                command = ['spectrum', '--matrix', f'{matrix_file}:/matrix', '--output', output]
+                setting.tangram([*command, '--set', f'spectrum.vectors={vectors}'])
+                with h5py.File(output, 'r') as file:
+                    quality = file['/spectrum/quality'].attrs
+                    seconds, solver = quality['seconds'], quality['solver']
+                os.remove(output)
+                theirs = setting.worker('eigen.py', matrix_file, solve, **threads)
+                name = f'n = {n}: {solver} / numpy.linalg.{solve}'
+                report.add(name, seconds, theirs, 's', at_most(1.1))
+
+
+BENCHMARKS = {
+    function.__name__: function
+    for function in (peak, gram, jacobian, stages, communication, memory, pytorch, scaling, spectrum)
+}
