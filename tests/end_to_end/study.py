@@ -102,7 +102,7 @@ for name, setting, word in (('a step size that diverges', 'rates.step_size=1e9',
     check(f'{name}: status 2', code == 2 and word in err, f'{code} {err}')
 
 # Stopping and going on: by a time limit that has passed, then by SIGUSR1 to mpirun.
-stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='300', output__path='"stopped.h5"', kernel__parameters='"all"')
+stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='1000', output__path='"stopped.h5"', kernel__parameters='"all"', kernel__precision='"double"')
 f.write('stop.toml', stop)
 code, out, err = run('gram', f.at('stop.toml'), '--time-limit', '0s')
 check('time limit: status 75', code == 75, f'{code} {err}')

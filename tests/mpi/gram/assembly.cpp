@@ -9,6 +9,7 @@
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/assembly_cost.hpp"
 #include "tangram/jacobian/selection.hpp"
 
 namespace tangram {
@@ -316,6 +317,45 @@ TEST(Assembly, LittleMemoryRepeatsPassesAndChangesNoBit) {
         problem.factor_bytes = bytes;
         expect_same_bits(compute<float>(problem, ProcessGrid::most_square(MPI_COMM_WORLD)), expected,
                          std::to_string(bytes));
+    }
+}
+
+TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
+    for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits, KernelOutput::trace}) {
+        const Problem problem{.model = "llama-tied", .output = output, .test_examples = 300};
+        const auto folder = test_data() / "models" / problem.model;
+        Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
+        const auto parameters = select_parameters(network.program(), problem.parameters);
+        const DataSet train = made_up_data(problem.examples, 1, 50),
+                      test = made_up_data(problem.test_examples, 2, 50);
+        const KernelOutputs outputs(output, 2);
+        const auto choices = choose_contractions(network.program(), parameters, mean_tokens(train));
+        for_each_grid([&](const ProcessGrid& grid) {
+            for (const double limit : {1e9, 1e5}) {
+                const KernelInputs<float> inputs{
+                    network, train,      &test,
+                    outputs, parameters, contractions_of(network.program(), parameters, train),
+                    limit};
+                KernelMatrices matrices =
+                    empty_matrices(grid, kernel_rows(train, outputs).back(),
+                                   kernel_rows(test, outputs).back(), parameters.size());
+                const AssemblyResult found =
+                    assemble<float>(inputs, matrices, [](Index, Index) { return true; });
+                const AssemblyCost cost =
+                    assembly_cost<float>(network.program(), network.label_ids(), train, &test, outputs,
+                                         parameters, choices, grid.rows(), grid.columns(), limit);
+                const MPI_Comm comm = grid.comm().get();
+                EXPECT_EQ(cost.received_bytes, max_over_ranks(comm, found.bytes_received)) << text(grid);
+                EXPECT_EQ(cost.passes, found.passes) << text(grid);
+                double flops = found.jacobian_flops;
+                sum_over_ranks(comm, std::span(&flops, 1));
+                EXPECT_DOUBLE_EQ(cost.pass_flops, flops) << text(grid);
+                const double local =
+                    static_cast<double>(matrices.gram.local().size() + matrices.cross->local().size());
+                EXPECT_EQ(cost.matrix_bytes, 8 * max_over_ranks(comm, local)) << text(grid);
+                EXPECT_TRUE(limit < 1e6 ? cost.passes > 1 : cost.passes == 1);
+            }
+        });
     }
 }
 
