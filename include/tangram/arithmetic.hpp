@@ -4,9 +4,9 @@
 /// The constants that decide the bits of the Gram matrix. Everything else (ranks, grid, memory, order of arrival)
 /// must not: an entry G_ij is the same sequence of floating-point operations on every layout.
 ///
-/// 1. Forward and backward passes. Linear layers multiply chunks of exactly `linear_rows` rows, the last one padded,
-///    so that BLAS takes the same path for every row (OpenBLAS gives a row other bits in a small product). All
-///    other operations treat a row, or an example, alone and in a fixed order.
+/// 1. Forward and backward passes. Every operation treats a row, or an example, alone and in a fixed order. An entry
+///    of a product (linear layers, attention) is one chain of fused multiply-adds in ascending order of the summed
+///    index, started by the bias or by the sum so far, whatever rows go along with it (products.hpp).
 /// 2. Gradients. An example's gradient of a linear weight is the sum over its tokens, in token order, of
 ///    delta x^T, one chain of fused multiply-adds; biases, norms and table rows likewise, product and sum rounded
 ///    separately (-ffp-contract=off).
@@ -22,10 +22,6 @@
 /// Every step treats an entry alone (products.hpp), and a pair of rows alike in either order: no bit depends on the
 /// ranks, the grid, the memory, the tile that an entry stands in or the order of examples.
 namespace tangram::arithmetic {
-
-/// Rows of one product of a linear layer. Large enough that OpenBLAS's small-matrix path (seen up to 17 rows at
-/// 64 x 64) is not taken and the weight's packing is amortised; small enough that the last, padded chunk is cheap.
-inline constexpr Index linear_rows = 128;
 
 /// Rows and columns of a compute tile, which is also the block of the Gram matrix's layout while it is assembled:
 /// a tile of float64 and two of float32, product_depth deep, fill half of a 2 MiB second-level cache. No bit

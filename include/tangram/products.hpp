@@ -27,10 +27,11 @@ inline constexpr Index panel_rows = 32;
 /// Columns of a block of panel_rows rows: the registers busy, none spilled. Divides panel_rows.
 inline constexpr Index block_columns = vector_bytes == 64 ? 8 : 2;
 
-/// A vector of `lanes` entries that the processor works on at once.
-template <class Real, Index lanes>
+/// A vector of entries that the processor works on at once; as many as it can unless said otherwise.
+template <class Real, Index width = vector_bytes / static_cast<Index>(sizeof(Real))>
 struct Vector {
-    typedef Real type __attribute__((vector_size(lanes * static_cast<Index>(sizeof(Real)))));
+    static constexpr Index lanes = width;
+    typedef Real type __attribute__((vector_size(width * static_cast<Index>(sizeof(Real)))));
 };
 
 /// x y + sum, entry by entry, rounded once.
@@ -65,8 +66,7 @@ inline V fused(Real y, V x, V sum) {
 template <Index rows, Index columns, bool accumulate, class Real>
 inline void block_sums(const Real* x, Index x_stride, const Real* y, Index y_stride, Index y_step,
                        Index depth, Real* sums, const char* ahead = nullptr) {
-    constexpr Index lanes = std::min(rows, vector_bytes / static_cast<Index>(sizeof(Real))),
-                    vectors = rows / lanes;
+    constexpr Index lanes = std::min(rows, Vector<Real>::lanes), vectors = rows / lanes;
     static_assert(rows % lanes == 0);
     using V = typename Vector<Real, lanes>::type;
     V running[columns][vectors];

@@ -116,7 +116,7 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
                 seeds[i] = static_cast<Real>(
                     outputs_.seed(data.task(examples_[static_cast<std::size_t>(first) + i / labels]), pass,
                                   static_cast<Index>(i % labels)));
-            network.backward(seeds);
+            network.backward(seeds, selected_);
             for (Index i = first; i < last; ++i) append(network, i - first, pass);
             for (const ParameterId p : selected_)
                 for (const Factor& factor : factors_[p])

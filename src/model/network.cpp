@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <set>
+#include <utility>
 
 #include "operations.hpp"
 #include "tangram/error.hpp"
@@ -17,16 +19,13 @@ struct Overloaded : Functions... {
     using Functions::operator()...;
 };
 
-/// A row-major buffer whose rows are rounded up to whole chunks; it only ever grows.
+/// A row-major buffer that only ever grows.
 template <class Real>
 struct Rows {
-    std::vector<Real> entries;
+    operations::Buffer<Real> entries;
     Index width = 0;
 
-    void reserve(Index rows) {
-        const auto needed = static_cast<std::size_t>(operations::padded(rows) * width);
-        if (entries.size() < needed) entries.resize(needed);
-    }
+    void reserve(Index rows) { entries.reserve(rows * width); }
     Real* row(Index r) { return entries.data() + r * width; }
     const Real* row(Index r) const { return entries.data() + r * width; }
 };
@@ -47,41 +46,66 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
         const auto add = [&](ParameterId parameter, Kind kind, Value delta, Value input) {
             factors[parameter].push_back({kind, delta, input, o});
         };
-        std::visit(Overloaded{
-                       [&](const operation::Embedding& op) { add(op.table, Kind::token_rows, op.out, op.out); },
-                       [&](const operation::Positions& op) { add(op.table, Kind::position_rows, op.out, op.in); },
-                       [&](const operation::Linear& op) {
-                           add(op.weight, Kind::outer, op.out, op.in);
-                           if (op.bias) add(*op.bias, Kind::sum, op.out, op.in);
-                       },
-                       [&](const operation::LayerNorm& op) {
-                           add(op.weight, Kind::normalised, op.out, op.in);
-                           add(op.bias, Kind::sum, op.out, op.in);
-                       },
-                       [&](const operation::RmsNorm& op) { add(op.weight, Kind::normalised, op.out, op.in); },
-                       [&](const operation::LabelLogits& op) { add(op.table, Kind::label_rows, op.in, op.in); },
-                       [](const auto&) {},
-                   },
-                   program.operations()[o]);
+        std::visit(
+            Overloaded{
+                [&](const operation::Embedding& op) { add(op.table, Kind::token_rows, op.out, op.out); },
+                [&](const operation::Positions& op) { add(op.table, Kind::position_rows, op.out, op.in); },
+                [&](const operation::Linear& op) {
+                    add(op.weight, Kind::outer, op.out, op.in);
+                    if (op.bias) add(*op.bias, Kind::sum, op.out, op.in);
+                },
+                [&](const operation::LayerNorm& op) {
+                    add(op.weight, Kind::normalised, op.out, op.in);
+                    add(op.bias, Kind::sum, op.out, op.in);
+                },
+                [&](const operation::RmsNorm& op) { add(op.weight, Kind::normalised, op.out, op.in); },
+                [&](const operation::LabelLogits& op) { add(op.table, Kind::label_rows, op.in, op.in); },
+                [](const auto&) {},
+            },
+            program.operations()[o]);
     }
     return factors;
 }
 
+/// What networks share that run the same model.
 template <class Real>
-struct Network<Real>::State {
+struct Network<Real>::Model {
     Program program;
     std::vector<std::int32_t> label_ids;
     std::vector<std::vector<Real>> weights;  // by parameter
+    std::vector<std::vector<Factor>> factors;
+};
+
+template <class Real>
+struct Network<Real>::State {
+    using Mode = operations::Mode;
+
+    std::shared_ptr<Model> model;
+    const Program& program;
+    const std::vector<std::int32_t>& label_ids;
 
     // Of the block that went through last.
     TokenBlock block;
-    std::vector<Rows<Real>> values, gradients;                                    // by value
-    std::vector<std::vector<operations::NormStatistics<Real>>> statistics;       // by operation: norms, per row
-    std::vector<Rows<Real>> slopes;                                               // by operation: activations
-    std::vector<Real> logits, seeds;                                              // examples x C
-    std::vector<std::vector<Real>> cosines, sines;                                // by operation: rotary tables
-    std::vector<Real> chunk, scratch;
+    std::vector<Rows<Real>> values, gradients;                              // by value
+    std::vector<char> needed, written;                                      // by value: its gradient
+    std::vector<std::vector<operations::NormStatistics<Real>>> statistics;  // by operation: norms, per row
+    std::vector<Rows<Real>> slopes;                                         // by operation: activations
+    std::vector<Real> logits, seeds;                                        // examples x C
+    std::vector<std::vector<Real>> cosines, sines;                          // by operation: rotary tables
+    operations::Buffer<Real> scratch;
     operations::HeadScratch<Real> head_scratch;
+
+    explicit State(std::shared_ptr<Model> shared)
+        : model(std::move(shared)), program(model->program), label_ids(model->label_ids) {
+        values.resize(program.values().size());
+        for (std::size_t v = 0; v < values.size(); ++v) values[v].width = program.values()[v].width;
+        gradients = values;
+        const std::size_t operations = program.operations().size();
+        statistics.resize(operations);
+        slopes.resize(operations);
+        cosines.resize(operations);
+        sines.resize(operations);
+    }
 
     Index row_count(RowSet set) const {
         return set == RowSet::tokens ? block.offsets.back() : block.examples();
@@ -106,15 +130,17 @@ struct Network<Real>::State {
     }
     Index width(Value value) const { return program.shape(value).width; }
     Index count(Value value) const { return row_count(program.shape(value).rows); }
+    Index entries(Value value) const { return count(value) * width(value); }
     Real* row(Value value, Index r) { return values[value.id].row(r); }
     Real* slope(Value value, Index r) { return gradients[value.id].row(r); }
-    const Real* weight(ParameterId parameter) const { return weights[parameter].data(); }
+    const Real* weight(ParameterId parameter) const { return model->weights[parameter].data(); }
     const Real* table_row(ParameterId table, Index r) const {
-        return weights[table].data() + r * program.parameters()[table].shape[1];
+        return weight(table) + r * program.parameters()[table].shape[1];
     }
     const Real* label_row(ParameterId table, std::size_t c) const { return table_row(table, label_ids[c]); }
 
-    /// visit(head, offset of queries, offset of keys, first query row, first key row) for each example and head.
+    /// visit(head, offset of queries, offset of keys, first query row, first key row) for each example and
+    /// head.
     template <class Visit>
     void for_heads(const operation::Attention& op, Visit visit) {
         const RowSet query_rows = program.shape(op.query).rows;
@@ -127,9 +153,8 @@ struct Network<Real>::State {
             const RowRange tokens = rows_of(RowSet::tokens, e), queries = rows_of(query_rows, e);
             head.queries = queries.size();
             head.keys = tokens.size();
-            head.first_position = query_rows == RowSet::tokens
-                                      ? 0
-                                      : block.reads[static_cast<std::size_t>(e)] - tokens.first;
+            head.first_position =
+                query_rows == RowSet::tokens ? 0 : block.reads[static_cast<std::size_t>(e)] - tokens.first;
             head.window = op.window.value_or(head.keys);
             for (Index h = 0; h < op.heads; ++h) {
                 const Index group = h / (op.heads / op.key_value_heads);
@@ -151,14 +176,16 @@ struct Network<Real>::State {
                 const double frequency =
                     std::pow(op.theta, -2.0 * static_cast<double>(i) / static_cast<double>(op.head_size));
                 const double angle = static_cast<double>(position) * frequency;
-                cosines[o][static_cast<std::size_t>(position * half + i)] = static_cast<Real>(std::cos(angle));
+                cosines[o][static_cast<std::size_t>(position * half + i)] =
+                    static_cast<Real>(std::cos(angle));
                 sines[o][static_cast<std::size_t>(position * half + i)] = static_cast<Real>(std::sin(angle));
             }
     }
 
-    /// out += (or =) the rotation of in by `direction` (1 forward, -1 backward: its transpose) times the angle.
-    template <bool accumulate>
-    void rotate(std::size_t o, const operation::Rotary& op, const Rows<Real>& in, Rows<Real>& out, Real direction) {
+    /// out = or += the rotation of in by `direction` (1 forward, -1 backward: its transpose) times the angle.
+    template <bool add>
+    void rotate(std::size_t o, const operation::Rotary& op, const Rows<Real>& in, Rows<Real>& out,
+                Real direction) {
         const Index half = op.head_size / 2;
         const Index head_count = width(op.in) / op.head_size;
         for_positions(program.shape(op.in).rows, [&](Index r, Index position) {
@@ -171,8 +198,8 @@ struct Network<Real>::State {
                     const Real sine = direction * s[i];
                     const Real first = a[i] * c[i] - a[i + half] * sine;
                     const Real second = a[i + half] * c[i] + a[i] * sine;
-                    b[i] = accumulate ? b[i] + first : first;
-                    b[i + half] = accumulate ? b[i + half] + second : second;
+                    b[i] = add ? b[i] + first : first;
+                    b[i + half] = add ? b[i + half] + second : second;
                 }
             }
         });
@@ -185,17 +212,15 @@ struct Network<Real>::State {
     }
     void forward(std::size_t, const operation::Positions& op) {
         for_positions(program.shape(op.in).rows, [&](Index r, Index position) {
-            std::copy_n(row(op.in, r), width(op.in), row(op.out, r));
-            operations::add_scaled(width(op.in), Real(1), table_row(op.table, position), row(op.out, r));
+            const Real *const x = row(op.in, r), *const table = table_row(op.table, position);
+            operations::put(Mode::assign, width(op.in), row(op.out, r),
+                            [=](Index i) { return x[i] + table[i]; });
         });
     }
     void forward(std::size_t, const operation::Linear& op) {
-        const Index d_in = width(op.in), d_out = width(op.out), rows = count(op.out);
-        for (Index r = 0; r < rows; r += arithmetic::linear_rows)
-            operations::linear_chunk(row(op.in, r), weight(op.weight), d_out, d_in, row(op.out, r));
-        if (op.bias)
-            for (Index r = 0; r < rows; ++r)
-                operations::add_scaled(d_out, Real(1), weight(*op.bias), row(op.out, r));
+        const Index d_in = width(op.in), d_out = width(op.out);
+        operations::linear(row(op.in, 0), count(op.out), weight(op.weight), d_out, d_in, d_in, Index{1},
+                           {op.bias ? weight(*op.bias) : nullptr, 0}, row(op.out, 0), scratch);
     }
     void forward(std::size_t o, const operation::LayerNorm& op) {
         const Index n = width(op.in), rows = count(op.in);
@@ -226,28 +251,27 @@ struct Network<Real>::State {
         rotate<false>(o, op, values[op.in.id], values[op.out.id], Real(1));
     }
     void forward(std::size_t, const operation::Attention& op) {
-        for_heads(op, [&](const operations::Head<Real>& head, Index q, Index k, Index query_row, Index key_row) {
-            operations::attention_forward(head, row(op.query, query_row) + q, row(op.key, key_row) + k,
-                                          row(op.value, key_row) + k, row(op.out, query_row) + q, head_scratch);
-        });
+        for_heads(op,
+                  [&](const operations::Head<Real>& head, Index q, Index k, Index query_row, Index key_row) {
+                      operations::attention_forward(head, row(op.query, query_row) + q,
+                                                    row(op.key, key_row) + k, row(op.value, key_row) + k,
+                                                    row(op.out, query_row) + q, head_scratch);
+                  });
     }
     void forward(std::size_t o, const operation::Activate& op) {
-        const Index n = count(op.in) * width(op.in);
         slopes[o].width = width(op.in);
         slopes[o].reserve(count(op.in));
-        const Real* const x = row(op.in, 0);
-        Real *const y = row(op.out, 0), *const slope_out = slopes[o].row(0);
-        for (Index i = 0; i < n; ++i) operations::activate(op.function, x[i], y[i], slope_out[i]);
+        operations::activate(op.function, entries(op.in), row(op.in, 0), row(op.out, 0), slopes[o].row(0));
     }
     void forward(std::size_t, const operation::Multiply& op) {
         const Real *const a = row(op.a, 0), *const b = row(op.b, 0);
         Real* const y = row(op.out, 0);
-        for (Index i = 0; i < count(op.out) * width(op.out); ++i) y[i] = a[i] * b[i];
+        operations::put(Mode::assign, entries(op.out), y, [=](Index i) { return a[i] * b[i]; });
     }
     void forward(std::size_t, const operation::Add& op) {
         const Real *const a = row(op.a, 0), *const b = row(op.b, 0);
         Real* const y = row(op.out, 0);
-        for (Index i = 0; i < count(op.out) * width(op.out); ++i) y[i] = a[i] + b[i];
+        operations::put(Mode::assign, entries(op.out), y, [=](Index i) { return a[i] + b[i]; });
     }
     void forward(std::size_t, const operation::AtReads& op) {
         for (Index e = 0; e < block.examples(); ++e)
@@ -261,23 +285,73 @@ struct Network<Real>::State {
                     operations::dot(row(op.in, e), label_row(op.table, c), width(op.in));
     }
 
-    void backward(std::size_t, const operation::Embedding&) {}
+    /// Finds the values whose gradients the factors of the wanted parameters take, directly or through later
+    /// values.
+    void find_needed(const std::vector<char>& wanted) {
+        needed.assign(values.size(), 0);
+        written.assign(values.size(), 0);
+        for (std::size_t p = 0; p < wanted.size(); ++p)
+            if (wanted[p])
+                for (const Factor& factor : model->factors[p])
+                    if (factor.kind != Factor::Kind::label_rows) needed[factor.delta.id] = 1;
+        const auto passes = [&](Value in, Value out) { needed[out.id] |= needed[in.id]; };
+        for (const Operation& operation : program.operations())
+            std::visit(Overloaded{
+                           [](const operation::Embedding&) {},
+                           [](const operation::LabelLogits&) {},
+                           [&](const operation::Attention& op) {
+                               for (const Value in : {op.query, op.key, op.value}) passes(in, op.out);
+                           },
+                           [&](const operation::Multiply& op) {
+                               for (const Value in : {op.a, op.b}) passes(in, op.out);
+                           },
+                           [&](const operation::Add& op) {
+                               for (const Value in : {op.a, op.b}) passes(in, op.out);
+                           },
+                           [&](const auto& op) { passes(op.in, op.out); },
+                       },
+                       operation);
+    }
+    /// How the next operation, in backward order, writes the gradient of a value.
+    Mode mode(Value value) {
+        if (!needed[value.id]) return Mode::skip;
+        return std::exchange(written[value.id], char{1}) ? Mode::add : Mode::assign;
+    }
+    /// The same where the operation writes only some rows: the others are set to zero first.
+    Mode mode_of_some_rows(Value value) {
+        const Mode all = mode(value);
+        if (all != Mode::assign) return all;
+        std::fill_n(slope(value, 0), entries(value), Real(0));
+        return Mode::add;
+    }
+    /// Whether the gradient behind an operation is needed; zero if no operation wrote it.
+    bool reached(Value out) {
+        if (needed[out.id] && !written[out.id]) std::fill_n(slope(out, 0), entries(out), Real(0));
+        return needed[out.id];
+    }
+
+    void backward(std::size_t, const operation::Embedding& op) { reached(op.out); }
     void backward(std::size_t, const operation::Positions& op) {
-        operations::add_scaled(count(op.in) * width(op.in), Real(1), slope(op.out, 0), slope(op.in, 0));
+        if (!reached(op.out)) return;
+        const Real* const dy = slope(op.out, 0);
+        operations::put(mode(op.in), entries(op.in), slope(op.in, 0), [=](Index i) { return dy[i]; });
     }
     void backward(std::size_t, const operation::Linear& op) {
-        const Index d_in = width(op.in), d_out = width(op.out), rows = count(op.out);
-        chunk.resize(static_cast<std::size_t>(arithmetic::linear_rows * d_in));
-        for (Index r = 0; r < rows; r += arithmetic::linear_rows) {
-            operations::linear_chunk_backward(slope(op.out, r), weight(op.weight), d_out, d_in, chunk.data());
-            const Index valid = std::min(arithmetic::linear_rows, rows - r);
-            operations::add_scaled(valid * d_in, Real(1), chunk.data(), slope(op.in, r));
-        }
+        if (!reached(op.out)) return;
+        const Index d_in = width(op.in), d_out = width(op.out);
+        const Mode how = mode(op.in);
+        if (how == Mode::skip) return;
+        Real* const dx = slope(op.in, 0);
+        operations::linear(slope(op.out, 0), count(op.out), weight(op.weight), d_in, Index{1}, d_out, d_in,
+                           {how == Mode::add ? dx : nullptr, d_in}, dx, scratch);
     }
     void norm_backward(std::size_t o, Value in, Value out, ParameterId w, bool centred) {
+        if (!reached(out)) return;
+        const Mode how = mode(in);
+        if (how == Mode::skip) return;
         for (Index r = 0; r < count(in); ++r)
             operations::norm_backward(row(in, r), weight(w), slope(out, r),
-                                      statistics[o][static_cast<std::size_t>(r)], centred, width(in),
+                                      statistics[o][static_cast<std::size_t>(r)], centred, width(in), how,
                                       slope(in, r), scratch);
     }
     void backward(std::size_t o, const operation::LayerNorm& op) {
@@ -287,55 +361,71 @@ struct Network<Real>::State {
         norm_backward(o, op.in, op.out, op.weight, false);
     }
     void backward(std::size_t o, const operation::Rotary& op) {
-        rotate<true>(o, op, gradients[op.out.id], gradients[op.in.id], Real(-1));
+        if (!reached(op.out)) return;
+        const Mode how = mode(op.in);
+        if (how == Mode::assign) rotate<false>(o, op, gradients[op.out.id], gradients[op.in.id], Real(-1));
+        if (how == Mode::add) rotate<true>(o, op, gradients[op.out.id], gradients[op.in.id], Real(-1));
     }
     void backward(std::size_t, const operation::Attention& op) {
-        for_heads(op, [&](const operations::Head<Real>& head, Index q, Index k, Index query_row, Index key_row) {
+        if (!reached(op.out)) return;
+        const operations::AttentionModes modes{mode(op.query), mode(op.key), mode(op.value)};
+        const Index sharing = op.heads / op.key_value_heads;
+        for_heads(op, [&](const operations::Head<Real>& head, Index q, Index k, Index query_row,
+                          Index key_row) {
+            operations::AttentionModes how = modes;
+            if (q / op.head_size % sharing > 0)  // an earlier head of the group has written keys and values
+                for (Mode* const later : {&how.key, &how.value})
+                    if (*later == Mode::assign) *later = Mode::add;
             operations::attention_backward(head, row(op.query, query_row) + q, row(op.key, key_row) + k,
-                                           row(op.value, key_row) + k, slope(op.out, query_row) + q,
+                                           row(op.value, key_row) + k, slope(op.out, query_row) + q, how,
                                            slope(op.query, query_row) + q, slope(op.key, key_row) + k,
                                            slope(op.value, key_row) + k, head_scratch);
         });
     }
     void backward(std::size_t o, const operation::Activate& op) {
-        const Real *const dy = slope(op.out, 0), *const slope_out = slopes[o].row(0);
-        Real* const dx = slope(op.in, 0);
-        for (Index i = 0; i < count(op.in) * width(op.in); ++i) dx[i] += dy[i] * slope_out[i];
+        if (!reached(op.out)) return;
+        const Real *const dy = slope(op.out, 0), *const derivative = slopes[o].row(0);
+        operations::put(mode(op.in), entries(op.in), slope(op.in, 0),
+                        [=](Index i) { return dy[i] * derivative[i]; });
     }
     void backward(std::size_t, const operation::Multiply& op) {
-        const Index n = count(op.out) * width(op.out);
+        if (!reached(op.out)) return;
         const Real *const a = row(op.a, 0), *const b = row(op.b, 0), *const dy = slope(op.out, 0);
-        Real *const da = slope(op.a, 0), *const db = slope(op.b, 0);
-        for (Index i = 0; i < n; ++i) {
-            da[i] += dy[i] * b[i];
-            db[i] += dy[i] * a[i];
-        }
+        operations::put(mode(op.a), entries(op.a), slope(op.a, 0), [=](Index i) { return dy[i] * b[i]; });
+        operations::put(mode(op.b), entries(op.b), slope(op.b, 0), [=](Index i) { return dy[i] * a[i]; });
     }
     void backward(std::size_t, const operation::Add& op) {
-        const Index n = count(op.out) * width(op.out);
-        operations::add_scaled(n, Real(1), slope(op.out, 0), slope(op.a, 0));
-        operations::add_scaled(n, Real(1), slope(op.out, 0), slope(op.b, 0));
+        if (!reached(op.out)) return;
+        const Real* const dy = slope(op.out, 0);
+        for (const Value in : {op.a, op.b})
+            operations::put(mode(in), entries(in), slope(in, 0), [=](Index i) { return dy[i]; });
     }
     void backward(std::size_t, const operation::AtReads& op) {
-        for (Index e = 0; e < block.examples(); ++e)
-            operations::add_scaled(width(op.in), Real(1), slope(op.out, e),
-                                   slope(op.in, block.reads[static_cast<std::size_t>(e)]));
+        if (!reached(op.out)) return;
+        const Mode how = mode_of_some_rows(op.in);
+        if (how == Mode::skip) return;
+        for (Index e = 0; e < block.examples(); ++e) {
+            const Real* const dy = slope(op.out, e);
+            operations::put(how, width(op.in), slope(op.in, block.reads[static_cast<std::size_t>(e)]),
+                            [=](Index i) { return dy[i]; });
+        }
     }
     void backward(std::size_t, const operation::LabelLogits& op) {
+        const Mode how = mode_of_some_rows(op.in);
+        if (how == Mode::skip) return;
         for (Index e = 0; e < block.examples(); ++e)
             for (std::size_t c = 0; c < label_ids.size(); ++c)
-                operations::add_scaled(width(op.in), seeds[static_cast<std::size_t>(e) * label_ids.size() + c],
+                operations::add_scaled(width(op.in),
+                                       seeds[static_cast<std::size_t>(e) * label_ids.size() + c],
                                        label_row(op.table, c), slope(op.in, e));
     }
 };
 
 template <class Real>
-Network<Real>::Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids)
-    : state_(std::make_unique<State>()) {
-    State& s = *state_;
-    s.program = std::move(program);
-    s.label_ids = std::move(label_ids);
-    for (const Parameter& parameter : s.program.parameters()) {
+Network<Real>::Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids) {
+    Model model{std::move(program), std::move(label_ids), {}, {}};
+    model.factors = factors_of(model.program);
+    for (const Parameter& parameter : model.program.parameters()) {
         const TensorView* const tensor = weights.find(parameter.name);
         if (tensor == nullptr)
             throw Error(ExitStatus::input,
@@ -345,16 +435,17 @@ Network<Real>::Network(Program program, const Weights& weights, std::vector<std:
             throw Error(ExitStatus::input,
                         fmt::format("{}: tensor {} has shape {}, config.json asks for {}", weights.name(),
                                     parameter.name, text_of(tensor->shape), text_of(parameter.shape)));
-        s.weights.push_back(weights.template read<Real>(*tensor));
+        model.weights.push_back(weights.template read<Real>(*tensor));
     }
-    s.values.resize(s.program.values().size());
-    for (std::size_t v = 0; v < s.values.size(); ++v) s.values[v].width = s.program.values()[v].width;
-    s.gradients = s.values;
-    const std::size_t operations = s.program.operations().size();
-    s.statistics.resize(operations);
-    s.slopes.resize(operations);
-    s.cosines.resize(operations);
-    s.sines.resize(operations);
+    state_ = std::make_unique<State>(std::make_shared<Model>(std::move(model)));
+}
+
+template <class Real>
+Network<Real>::Network(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+template <class Real>
+Network<Real> Network<Real>::twin() const {
+    return Network(std::make_unique<State>(state_->model));
 }
 
 template <class Real>
@@ -381,7 +472,8 @@ template <class Real>
 void Network<Real>::forward(const TokenBlock& block) {
     State& s = *state_;
     s.block = block;
-    for (std::size_t v = 0; v < s.values.size(); ++v) s.values[v].reserve(s.row_count(s.program.values()[v].rows));
+    for (std::size_t v = 0; v < s.values.size(); ++v)
+        s.values[v].reserve(s.row_count(s.program.values()[v].rows));
     for (std::size_t o = 0; o < s.program.operations().size(); ++o)
         std::visit([&](const auto& op) { s.forward(o, op); }, s.program.operations()[o]);
 }
@@ -392,16 +484,23 @@ std::span<const Real> Network<Real>::logits() const {
 }
 
 template <class Real>
-void Network<Real>::backward(std::span<const Real> seeds) {
+void Network<Real>::backward(std::span<const Real> seeds, std::span<const ParameterId> wanted) {
     State& s = *state_;
     s.seeds.assign(seeds.begin(), seeds.end());
-    for (std::size_t v = 0; v < s.gradients.size(); ++v) {
-        const Index rows = s.row_count(s.program.values()[v].rows);
-        s.gradients[v].reserve(rows);
-        std::fill_n(s.gradients[v].entries.begin(), rows * s.gradients[v].width, Real(0));
-    }
+    std::vector<char> is_wanted(s.program.parameters().size(), 0);
+    for (const ParameterId p : wanted) is_wanted[p] = 1;
+    s.find_needed(is_wanted);
+    for (std::size_t v = 0; v < s.gradients.size(); ++v)
+        if (s.needed[v]) s.gradients[v].reserve(s.row_count(s.program.values()[v].rows));
     for (std::size_t o = s.program.operations().size(); o-- > 0;)
         std::visit([&](const auto& op) { s.backward(o, op); }, s.program.operations()[o]);
+}
+
+template <class Real>
+void Network<Real>::backward(std::span<const Real> seeds) {
+    std::vector<ParameterId> all(program().parameters().size());
+    std::iota(all.begin(), all.end(), ParameterId{0});
+    backward(seeds, all);
 }
 
 template <class Real>
@@ -431,46 +530,19 @@ void Network<Real>::add_vector(const Factor& factor, Index example, Real* out) c
         } else {
             const Real* const x = s.values[factor.input.id].row(r);
             const auto statistics = s.statistics[factor.operation][static_cast<std::size_t>(r)];
-            for (Index i = 0; i < n; ++i) out[i] += delta[i] * ((x[i] - statistics.mean) * statistics.inverse);
+            for (Index i = 0; i < n; ++i)
+                out[i] += delta[i] * ((x[i] - statistics.mean) * statistics.inverse);
         }
     }
 }
 
 template <class Real>
 std::span<Real> Network<Real>::weights(ParameterId parameter) {
-    return state_->weights[parameter];
+    return state_->model->weights[parameter];
 }
 
 template class Network<float>;
 template class Network<double>;
-
-template <class Real>
-bool rows_are_position_independent(Index d_out, Index d_in) {
-    constexpr Index rows = arithmetic::linear_rows;
-    // Rows that are all equal must give rows that are all equal; entries with full mantissas, so that another
-    // order of summation shows.
-    std::vector<Real> weight(static_cast<std::size_t>(d_out * d_in));
-    for (std::size_t i = 0; i < weight.size(); ++i)
-        weight[i] = static_cast<Real>(std::sin(1.0 + static_cast<double>(i)));
-    const auto equal_rows = [&](Index width) {
-        std::vector<Real> x(static_cast<std::size_t>(rows * width));
-        for (Index i = 0; i < rows * width; ++i)
-            x[static_cast<std::size_t>(i)] = static_cast<Real>(std::cos(0.7 * static_cast<double>(i % width)));
-        return x;
-    };
-    const auto all_equal = [&](const std::vector<Real>& y, Index width) {
-        for (Index r = 1; r < rows; ++r)
-            if (!std::equal(y.begin(), y.begin() + width, y.begin() + r * width)) return false;
-        return true;
-    };
-    std::vector<Real> y(static_cast<std::size_t>(rows * d_out)), x(static_cast<std::size_t>(rows * d_in));
-    operations::linear_chunk(equal_rows(d_in).data(), weight.data(), d_out, d_in, y.data());
-    operations::linear_chunk_backward(equal_rows(d_out).data(), weight.data(), d_out, d_in, x.data());
-    return all_equal(y, d_out) && all_equal(x, d_in);
-}
-
-template bool rows_are_position_independent<float>(Index, Index);
-template bool rows_are_position_independent<double>(Index, Index);
 
 std::vector<std::string> unused_tensors(const Program& program, const Weights& weights) {
     std::set<std::string> used;

@@ -1,66 +1,256 @@
 #pragma once
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
 #include <vector>
 
-#include "tangram/arithmetic.hpp"
-#include "tangram/blas.hpp"
+#include "elementary.hpp"
 #include "tangram/model/program.hpp"
+#include "tangram/products.hpp"
 
-/// The arithmetic of single operations on rows. Every function treats a row or an example alone and sums in one fixed
-/// order. The two linear products are the only ones that go through BLAS, in chunks of linear_rows.
+/// The arithmetic of single operations on rows. Every function treats a row or an example alone and sums in
+/// one fixed order; every matrix product is made of products::block_sums, so that each of its entries is one
+/// chain of fused multiply-adds in ascending k wherever the row stands and whatever stands beside it.
 namespace tangram::operations {
 
-/// rows rounded up to whole chunks of linear_rows.
-inline Index padded(Index rows) {
-    return (rows + arithmetic::linear_rows - 1) / arithmetic::linear_rows * arithmetic::linear_rows;
+/// Memory on cache lines, not initialised.
+template <class Real>
+struct LineAllocator {
+    using value_type = Real;
+    static constexpr std::align_val_t line{64};
+
+    LineAllocator() = default;
+    template <class Other>
+    explicit LineAllocator(const LineAllocator<Other>&) {}
+    Real* allocate(std::size_t n) { return static_cast<Real*>(::operator new(n * sizeof(Real), line)); }
+    void deallocate(Real* p, std::size_t) { ::operator delete(p, line); }
+    template <class Entry>
+    void construct(Entry* entry) {
+        ::new (static_cast<void*>(entry)) Entry;
+    }
+    bool operator==(const LineAllocator&) const = default;
+};
+
+/// A buffer that only ever grows; what it held is lost when it does.
+template <class Real>
+struct Buffer {
+    std::vector<Real, LineAllocator<Real>> entries;
+
+    Real* reserve(Index count) {
+        if (std::ssize(entries) < count) {
+            entries.clear();
+            entries.resize(static_cast<std::size_t>(count));
+        }
+        return entries.data();
+    }
+    Real* data() { return entries.data(); }
+    const Real* data() const { return entries.data(); }
+};
+
+template <class Real>
+inline typename products::Vector<Real>::type load(const Real* from) {
+    typename products::Vector<Real>::type entries;
+    std::memcpy(&entries, from, sizeof(entries));
+    return entries;
 }
 
-/// Sum of a_i b_i: sixteen running sums, added pairwise at the end, so that the loop vectorises in a fixed order.
+template <class Real, class V>
+inline void store(Real* to, V entries) {
+    std::memcpy(to, &entries, sizeof(entries));
+}
+
+constexpr Index rounded_up(Index n, Index step) { return (n + step - 1) / step * step; }
+
+/// What becomes of the entries that an operation writes.
+enum class Mode { skip, assign, add };
+
+/// out_i = or += entry(i)
+template <class Real, class Entry>
+void put(Mode mode, Index n, Real* out, Entry entry) {
+    if (mode == Mode::assign)
+        for (Index i = 0; i < n; ++i) out[i] = entry(i);
+    if (mode == Mode::add)
+        for (Index i = 0; i < n; ++i) out[i] += entry(i);
+}
+
+/// The rows that the sums of a product start from: zero, the same row for all (step 0), or one each.
+template <class Real>
+struct Start {
+    const Real* rows = nullptr;
+    Index step = 0;
+};
+
+/// Of a packed operand: the rows of two vectors.
+template <class Real>
+inline constexpr Index panel_width = 2 * products::Vector<Real>::lanes;
+
+/// Copies count < 2 limit entries, limit a power of two, without a call.
+template <Index limit, class Real>
+[[gnu::always_inline]] inline void copy_some(const Real* from, Index count, Real* to) {
+    if constexpr (limit > 0) {
+        if ((count & limit) != 0) {
+            std::memcpy(to, from, limit * sizeof(Real));
+            from += limit;
+            to += limit;
+        }
+        copy_some<limit / 2>(from, count, to);
+    }
+}
+
+/// product() for `columns` columns and at most `vectors` vectors of entries.
+template <Index vectors, Index columns, class Real>
+inline void product_block(const Real* x, Index x_stride, Index width, const Real* y, Index y_stride,
+                          Index y_step, Index depth, Start<Real> start, Real* out, Index out_step) {
+    constexpr Index rows = vectors * products::Vector<Real>::lanes;
+    constexpr auto bytes = static_cast<std::size_t>(rows) * sizeof(Real);
+    alignas(64) Real sums[rows * columns];
+    const bool whole = width == rows;
+    if (start.rows != nullptr) {
+        for (Index c = 0; c < columns; ++c)
+            if (whole) {
+                std::memcpy(sums + c * rows, start.rows + c * start.step, bytes);
+            } else {
+                alignas(64) Real some[rows] = {};
+                copy_some<rows / 2>(start.rows + c * start.step, width, some);
+                std::memcpy(sums + c * rows, some, bytes);
+            }
+        products::block_sums<rows, columns, true>(x, x_stride, y, y_stride, y_step, depth, sums);
+    } else {
+        products::block_sums<rows, columns, false>(x, x_stride, y, y_stride, y_step, depth, sums);
+    }
+    for (Index c = 0; c < columns; ++c)
+        if (whole)
+            std::memcpy(out + c * out_step, sums + c * rows, bytes);
+        else
+            copy_some<rows / 2>(sums + c * rows, width, out + c * out_step);
+}
+
+/// The last columns, fewer than 2 limit.
+template <Index vectors, Index limit, class Real>
+inline void product_rest(const Real* x, Index x_stride, Index width, const Real* y, Index y_stride,
+                         Index y_step, Index columns, Index depth, Start<Real> start, Real* out,
+                         Index out_step) {
+    if constexpr (limit > 0) {
+        if ((columns & limit) != 0) {
+            product_block<vectors, limit>(x, x_stride, width, y, y_stride, y_step, depth, start, out,
+                                          out_step);
+            y += limit * y_step;
+            start.rows += limit * start.step;
+            out += limit * out_step;
+        }
+        product_rest<vectors, limit / 2>(x, x_stride, width, y, y_stride, y_step, columns, depth, start, out,
+                                         out_step);
+    }
+}
+
+template <Index vectors, class Real>
+void product_panel(const Real* x, Index x_stride, Index width, const Real* y, Index y_stride, Index y_step,
+                   Index columns, Index depth, Start<Real> start, Real* out, Index out_step) {
+    constexpr Index block = products::block_columns;
+    Index c = 0;
+    for (; c + block <= columns; c += block) {
+        const Start<Real> from{start.rows == nullptr ? nullptr : start.rows + c * start.step, start.step};
+        product_block<vectors, block>(x, x_stride, width, y + c * y_step, y_stride, y_step, depth, from,
+                                      out + c * out_step, out_step);
+    }
+    const Start<Real> from{start.rows == nullptr ? nullptr : start.rows + c * start.step,
+                           start.rows == nullptr ? 0 : start.step};
+    product_rest<vectors, block / 2>(x, x_stride, width, y + c * y_step, y_stride, y_step, columns - c, depth,
+                                     from, out + c * out_step, out_step);
+}
+
+/// out[c * out_step + r] = start[c * step + r] + sum_k x[k * x_stride + r] y[k * y_stride + c * y_step], r <
+/// width, c < columns, k < depth. Rows of x must be readable up to a whole number of vectors. `start` may be
+/// `out`.
+template <class Real>
+void product(const Real* x, Index x_stride, Index width, const Real* y, Index y_stride, Index y_step,
+             Index columns, Index depth, Start<Real> start, Real* out, Index out_step) {
+    constexpr Index panel = panel_width<Real>;
+    for (Index r = 0; r < width; r += panel) {
+        const Index w = std::min(panel, width - r);
+        const Start<Real> from{start.rows == nullptr ? nullptr : start.rows + r, start.step};
+        if (w > panel / 2)
+            product_panel<2>(x + r, x_stride, w, y, y_stride, y_step, columns, depth, from, out + r,
+                             out_step);
+        else
+            product_panel<1>(x + r, x_stride, w, y, y_stride, y_step, columns, depth, from, out + r,
+                             out_step);
+    }
+}
+
+/// Rows of a weight matrix that stay in the nearest cache while all tokens pass by.
+inline constexpr Index panel_depth = 256;
+
+/// y_t = start_t + W x_t, t < rows, where entry (o, k) of W stands at weight[o * o_stride + k * k_stride]; o
+/// < d_out, k < d_in; one of the strides is 1. Panels of W are copied to where the product reads them in
+/// order.
+template <class Real>
+void linear(const Real* x, Index rows, const Real* weight, Index d_out, Index o_stride, Index d_in,
+            Index k_stride, Start<Real> start, Real* y, Buffer<Real>& scratch) {
+    constexpr Index width = panel_width<Real>;
+    Real* const panel = scratch.reserve(panel_depth * width);
+    for (Index k = 0; k < d_in; k += panel_depth) {
+        const Index depth = std::min(panel_depth, d_in - k);
+        for (Index o = 0; o < d_out; o += width) {
+            const Index w = std::min(width, d_out - o);
+            const Real* const from = weight + o * o_stride + k * k_stride;
+            if (w < width) std::fill_n(panel, depth * width, Real(0));
+            if (o_stride == 1)
+                for (Index i = 0; i < depth; ++i) std::copy_n(from + i * k_stride, w, panel + i * width);
+            else
+                for (Index i = 0; i < depth; ++i)
+                    for (Index j = 0; j < w; ++j) panel[i * width + j] = from[j * o_stride + i];
+            const Start<Real> here = k > 0 ? Start<Real>{y + o, d_out}
+                                           : Start<Real>{start.rows ? start.rows + o : nullptr, start.step};
+            product(panel, width, w, x + k, Index{1}, d_in, rows, depth, here, y + o, d_out);
+        }
+    }
+}
+
+/// Sixteen running sums, of the entries i, i + 16, ... each, added pairwise at the end, so that the loop
+/// vectorises in one order whatever the width of vectors. summand(i, read) is an entry or a vector of them,
+/// as read(pointer) is.
+template <class Real>
+class RunningSums {
+  public:
+    using V = typename products::Vector<Real>::type;
+    static constexpr Index count = 16, lanes = products::Vector<Real>::lanes;
+
+    template <class Summand>
+    static Real over(Index n, Summand summand) {
+        V running[count / lanes] = {};
+        Index i = 0;
+        for (; i + count <= n; i += count)
+            for (Index v = 0; v < count / lanes; ++v)
+                running[v] += summand(i + v * lanes, [](const Real* p) { return load(p); });
+        Real sums[count];
+        std::memcpy(sums, running, sizeof(sums));
+        for (Index lane = 0; i + lane < n; ++lane)
+            sums[lane] += summand(i + lane, [](const Real* p) { return *p; });
+        for (Index half = count / 2; half > 0; half /= 2)
+            for (Index lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+        return sums[0];
+    }
+};
+
+/// Sum of a_i b_i, product and sum rounded separately.
 template <class Real>
 Real dot(const Real* a, const Real* b, Index n) {
-    constexpr Index lanes = 16;
-    Real sums[lanes] = {};
-    Index i = 0;
-    for (; i + lanes <= n; i += lanes)
-        for (Index lane = 0; lane < lanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
-    for (Index lane = 0; i + lane < n; ++lane) sums[lane] += a[i + lane] * b[i + lane];
-    for (Index half = lanes / 2; half > 0; half /= 2)
-        for (Index lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-    return sums[0];
+    return RunningSums<Real>::over(n, [=](Index i, auto read) { return read(a + i) * read(b + i); });
 }
 
 /// Sum of a_i, in the order of dot().
 template <class Real>
 Real sum(const Real* a, Index n) {
-    constexpr Index lanes = 16;
-    Real sums[lanes] = {};
-    Index i = 0;
-    for (; i + lanes <= n; i += lanes)
-        for (Index lane = 0; lane < lanes; ++lane) sums[lane] += a[i + lane];
-    for (Index lane = 0; i + lane < n; ++lane) sums[lane] += a[i + lane];
-    for (Index half = lanes / 2; half > 0; half /= 2)
-        for (Index lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-    return sums[0];
+    return RunningSums<Real>::over(n, [=](Index i, auto read) { return read(a + i); });
 }
 
 /// y += c x
 template <class Real>
 void add_scaled(Index n, Real c, const Real* x, Real* y) {
     for (Index i = 0; i < n; ++i) y[i] += c * x[i];
-}
-
-/// One chunk of y = x W^T: x linear_rows x d_in, W d_out x d_in, y linear_rows x d_out, all row-major.
-template <class Real>
-void linear_chunk(const Real* x, const Real* weight, Index d_out, Index d_in, Real* y) {
-    gemm('T', 'N', static_cast<int>(d_out), static_cast<int>(arithmetic::linear_rows), static_cast<int>(d_in),
-         weight, static_cast<int>(d_in), x, static_cast<int>(d_in), y, static_cast<int>(d_out));
-}
-
-/// One chunk of x' = y' W (the gradient with respect to x): y' linear_rows x d_out, x' linear_rows x d_in.
-template <class Real>
-void linear_chunk_backward(const Real* dy, const Real* weight, Index d_out, Index d_in, Real* dx) {
-    gemm('N', 'N', static_cast<int>(d_in), static_cast<int>(arithmetic::linear_rows), static_cast<int>(d_out),
-         weight, static_cast<int>(d_in), dy, static_cast<int>(d_out), dx, static_cast<int>(d_in));
 }
 
 /// Mean (zero for RMS norm) and 1/sqrt(variance + epsilon) of one row.
@@ -70,11 +260,11 @@ struct NormStatistics {
 };
 
 template <class Real>
-NormStatistics<Real> layer_norm_statistics(const Real* x, Index n, double epsilon, std::vector<Real>& scratch) {
-    scratch.resize(static_cast<std::size_t>(n));
+NormStatistics<Real> layer_norm_statistics(const Real* x, Index n, double epsilon, Buffer<Real>& scratch) {
+    Real* const centred = scratch.reserve(n);
     const Real mean = sum(x, n) / static_cast<Real>(n);
-    for (Index i = 0; i < n; ++i) scratch[static_cast<std::size_t>(i)] = x[i] - mean;
-    const Real variance = dot(scratch.data(), scratch.data(), n) / static_cast<Real>(n);
+    for (Index i = 0; i < n; ++i) centred[i] = x[i] - mean;
+    const Real variance = dot(centred, centred, n) / static_cast<Real>(n);
     return {mean, Real(1) / std::sqrt(variance + static_cast<Real>(epsilon))};
 }
 
@@ -83,13 +273,12 @@ NormStatistics<Real> rms_norm_statistics(const Real* x, Index n, double epsilon)
     return {Real(0), Real(1) / std::sqrt(dot(x, x, n) / static_cast<Real>(n) + static_cast<Real>(epsilon))};
 }
 
-/// Adds to dx the gradient through x -> w (x - mean) inverse for one row; with h = w dy and n the normalised row:
+/// The gradient through x -> w (x - mean) inverse for one row; with h = w dy and n the normalised row:
 /// dx = inverse (h - mean(h) - n mean(h n)), the mean(h) term only where a mean was subtracted.
 template <class Real>
-void norm_backward(const Real* x, const Real* w, const Real* dy, NormStatistics<Real> s, bool centred, Index n,
-                   Real* dx, std::vector<Real>& scratch) {
-    scratch.resize(static_cast<std::size_t>(2 * n));
-    Real* const h = scratch.data();
+void norm_backward(const Real* x, const Real* w, const Real* dy, NormStatistics<Real> s, bool centred,
+                   Index n, Mode mode, Real* dx, Buffer<Real>& scratch) {
+    Real* const h = scratch.reserve(2 * n);
     Real* const normalised = h + n;
     for (Index i = 0; i < n; ++i) {
         h[i] = w[i] * dy[i];
@@ -97,26 +286,30 @@ void norm_backward(const Real* x, const Real* w, const Real* dy, NormStatistics<
     }
     const Real mean_h = centred ? sum(h, n) / static_cast<Real>(n) : Real(0);
     const Real mean_hn = dot(h, normalised, n) / static_cast<Real>(n);
-    for (Index i = 0; i < n; ++i) dx[i] += s.inverse * (h[i] - mean_h - normalised[i] * mean_hn);
+    put(mode, n, dx, [=](Index i) { return s.inverse * (h[i] - mean_h - normalised[i] * mean_hn); });
 }
 
-/// y = f(x) and slope = f'(x).
+/// y_i = f(x_i) and slope_i = f'(x_i).
 template <class Real>
-void activate(Activation function, Real x, Real& y, Real& slope) {
+void activate(Activation function, Index n, const Real* x, Real* y, Real* slope) {
     switch (function) {
-        case Activation::silu: {
-            const Real s = Real(1) / (Real(1) + std::exp(-x));
-            y = x * s;
-            slope = s * (Real(1) + x * (Real(1) - s));
+        case Activation::silu:
+            for (Index i = 0; i < n; ++i) {
+                const Real s = Real(1) / (Real(1) + elementary::exp(-x[i]));
+                y[i] = x[i] * s;
+                slope[i] = s * (Real(1) + x[i] * (Real(1) - s));
+            }
             return;
-        }
         case Activation::gelu_new: {  // Hendrycks, Gimpel 2016, the tanh form
             constexpr Real c = static_cast<Real>(0.79788456080286535588L);  // sqrt(2/pi)
             constexpr Real a = static_cast<Real>(0.044715L);
-            const Real t = std::tanh(c * (x + a * x * x * x));
-            y = Real(0.5) * x * (Real(1) + t);
-            slope = Real(0.5) * (Real(1) + t) +
-                    Real(0.5) * x * (Real(1) - t * t) * c * (Real(1) + Real(3) * a * x * x);
+            for (Index i = 0; i < n; ++i) {
+                const Real square = x[i] * x[i];
+                const Real t = elementary::tanh(c * (x[i] + a * square * x[i]));
+                const Real half = Real(0.5) * (Real(1) + t);
+                y[i] = x[i] * half;
+                slope[i] = half + Real(0.5) * x[i] * (Real(1) - t * t) * c * (Real(1) + Real(3) * a * square);
+            }
             return;
         }
     }
@@ -133,81 +326,183 @@ struct Head {
 
     Index first_key(Index query) const { return std::max(Index{0}, first_position + query + 1 - window); }
     Index end_key(Index query) const { return first_position + query + 1; }
+    /// Queries that see any of the keys [key, end).
+    Index first_query(Index key) const { return std::min(queries, std::max(Index{0}, key - first_position)); }
+    Index end_query(Index end) const {
+        return std::max(Index{0}, std::min(queries, end - 1 + window - first_position));
+    }
+    /// Queries rounded up to vectors.
+    Index row_width() const { return rounded_up(queries, products::Vector<Real>::lanes); }
+    /// Entries of a packed row of one head.
+    Index packed_size() const { return rounded_up(size, products::Vector<Real>::lanes); }
 };
 
 /// Scratch of attention, reused from head to head.
 template <class Real>
 struct HeadScratch {
-    std::vector<Real> keys_transposed, values_transposed, weights, slopes;
+    Buffer<Real> transposed, packed, weights, slopes;
 };
 
+/// Rows of queries as [size][row_width], zero behind the last query.
 template <class Real>
-void transpose_rows(const Real* rows, Index count, Index stride, Index size, std::vector<Real>& out) {
-    out.resize(static_cast<std::size_t>(count * size));
-    for (Index r = 0; r < count; ++r)
-        for (Index d = 0; d < size; ++d) out[static_cast<std::size_t>(d * count + r)] = rows[r * stride + d];
+const Real* transposed_queries(const Head<Real>& head, const Real* rows, Buffer<Real>& out) {
+    const Index width = head.row_width();
+    Real* const to = out.reserve(head.size * width);
+    for (Index d = 0; d < head.size; ++d) {
+        for (Index r = 0; r < head.queries; ++r) to[d * width + r] = rows[r * head.query_stride + d];
+        std::fill(to + d * width + head.queries, to + (d + 1) * width, Real(0));
+    }
+    return to;
 }
 
-/// softmax(scale q k^T) of one query over its keys, into weights[first .. end).
+/// [count][packed_size], zero behind the head's entries
 template <class Real>
-void attention_weights(const Head<Real>& head, const Real* q, const std::vector<Real>& keys_transposed, Index first,
-                       Index end, Real* weights) {
-    for (Index j = first; j < end; ++j) weights[j] = 0;
-    for (Index d = 0; d < head.size; ++d)
-        add_scaled(end - first, q[d], keys_transposed.data() + d * head.keys + first, weights + first);
-    Real largest = weights[first] * head.scale;
-    for (Index j = first; j < end; ++j) {
-        weights[j] *= head.scale;
-        largest = std::max(largest, weights[j]);
+const Real* packed_rows(const Head<Real>& head, const Real* rows, Index count, Index stride,
+                        Buffer<Real>& out) {
+    const Index width = head.packed_size();
+    Real* const to = out.reserve(count * width);
+    for (Index r = 0; r < count; ++r) {
+        std::copy_n(rows + r * stride, head.size, to + r * width);
+        std::fill(to + r * width + head.size, to + (r + 1) * width, Real(0));
     }
-    for (Index j = first; j < end; ++j) weights[j] = std::exp(weights[j] - largest);
-    const Real inverse = Real(1) / sum(weights + first, end - first);
-    for (Index j = first; j < end; ++j) weights[j] *= inverse;
+    return to;
+}
+
+/// Products of each query with the keys (or values, as `rows`) that it may see, keys x row_width: queries
+/// stand side by side in vectors. Then finish(first query, begin, end) for each vector of queries, whose
+/// products with the keys [begin, end) are set; those with other keys become zero.
+template <class Real, class Finish>
+void products_with_keys(const Head<Real>& head, const Real* transposed, const Real* rows, Real* out,
+                        Finish finish) {
+    constexpr Index lanes = products::Vector<Real>::lanes, panel = panel_width<Real>;
+    const Index width = head.row_width();
+    for (Index r = 0; r < width; r += panel) {
+        const Index last = std::min(width, r + panel);
+        const Index begin = std::min(head.keys, head.first_key(r)),
+                    end = std::min(head.keys, head.end_key(last - 1));
+        product(transposed + r, width, last - r, rows + begin * head.key_stride, Index{1}, head.key_stride,
+                end - begin, head.size, {}, out + begin * width + r, width);
+        for (Index first = r; first < last; first += lanes) {
+            const Index from = std::min(head.keys, head.first_key(first));
+            const Index to = std::min(head.keys, head.end_key(first + lanes - 1));
+            finish(first, from, to);
+            for (Index j = 0; j < from; ++j) std::fill_n(out + j * width + first, lanes, Real(0));
+            for (Index j = to; j < head.keys; ++j) std::fill_n(out + j * width + first, lanes, Real(0));
+        }
+    }
+}
+
+/// softmax(scale scores) of one vector of queries over the keys [begin, end), in place; zero for keys not
+/// seen.
+template <class Real>
+void softmax(const Head<Real>& head, Index first, Index begin, Index end, Real* scores) {
+    constexpr Index lanes = products::Vector<Real>::lanes;
+    constexpr Real unseen = -std::numeric_limits<Real>::infinity();
+    const Index width = head.row_width();
+    Real* const column = scores + first;
+    auto largest = typename products::Vector<Real>::type{} + unseen;
+    for (Index j = begin; j < end; ++j) {
+        Real* const s = column + j * width;
+        store(s, load(s) * head.scale);
+        for (Index lane = 0; lane < lanes && j >= head.end_key(first + lane); ++lane) s[lane] = unseen;
+        for (Index lane = lanes; lane > 0 && j < head.first_key(first + lane - 1); --lane)
+            s[lane - 1] = unseen;
+        const auto here = load(s);
+        largest = here > largest ? here : largest;
+    }
+    auto total = typename products::Vector<Real>::type{};
+    for (Index j = begin; j < end; ++j) {
+        Real* const s = column + j * width;
+        store(s, load(s) - largest);
+        for (Index lane = 0; lane < lanes; ++lane) s[lane] = elementary::exp(s[lane]);
+        total += load(s);
+    }
+    const auto inverse = Real(1) / total;
+    for (Index j = begin; j < end; ++j) store(column + j * width, load(column + j * width) * inverse);
+}
+
+/// softmax(scale k q^T), keys x row_width
+template <class Real>
+const Real* attention_weights(const Head<Real>& head, const Real* q, const Real* k,
+                              HeadScratch<Real>& scratch) {
+    Real* const weights = scratch.weights.reserve(head.keys * head.row_width());
+    products_with_keys(
+        head, transposed_queries(head, q, scratch.transposed), k, weights,
+        [&](Index first, Index begin, Index end) { softmax(head, first, begin, end, weights); });
+    return weights;
+}
+
+/// The gradient with respect to scores k q^T, in place of `slopes`, the gradient with respect to the weights.
+template <class Real>
+void softmax_backward(const Head<Real>& head, Index first, Index begin, Index end, const Real* weights,
+                      Real* slopes) {
+    const Index width = head.row_width();
+    auto mean = typename products::Vector<Real>::type{};
+    for (Index j = begin; j < end; ++j)
+        mean += load(weights + j * width + first) * load(slopes + j * width + first);
+    for (Index j = begin; j < end; ++j) {
+        Real* const s = slopes + j * width + first;
+        store(s, load(weights + j * width + first) * (load(s) - mean) * head.scale);
+    }
+}
+
+/// Rows of queries (stride query_stride) = or += sum over keys of coefficients times rows of k or v.
+template <class Real>
+void sum_over_keys(const Head<Real>& head, const Real* coefficients, const Real* rows, Mode mode, Real* out,
+                   HeadScratch<Real>& scratch) {
+    const Index width = head.row_width(), size = head.packed_size();
+    const Real* const packed = packed_rows(head, rows, head.keys, head.key_stride, scratch.packed);
+    for (Index r = 0; r < head.queries; r += products::block_columns) {
+        const Index count = std::min(products::block_columns, head.queries - r);
+        const Index begin = head.first_key(r), depth = head.end_key(r + count - 1) - begin;
+        Real* const to = out + r * head.query_stride;
+        product(packed + begin * size, size, head.size, coefficients + begin * width + r, width, Index{1},
+                count, depth, {mode == Mode::add ? to : nullptr, head.query_stride}, to, head.query_stride);
+    }
+}
+
+/// Rows of keys (stride key_stride) = or += sum over queries of coefficients times rows of q or of its kind.
+template <class Real>
+void sum_over_queries(const Head<Real>& head, const Real* coefficients, const Real* rows, Mode mode,
+                      Real* out, HeadScratch<Real>& scratch) {
+    const Index width = head.row_width(), size = head.packed_size();
+    const Real* const packed = packed_rows(head, rows, head.queries, head.query_stride, scratch.packed);
+    for (Index j = 0; j < head.keys; j += products::block_columns) {
+        const Index count = std::min(products::block_columns, head.keys - j);
+        const Index first = head.first_query(j),
+                    depth = std::max(Index{0}, head.end_query(j + count) - first);
+        Real* const to = out + j * head.key_stride;
+        product(packed + first * size, size, head.size, coefficients + j * width + first, Index{1}, width,
+                count, depth, {mode == Mode::add ? to : nullptr, head.key_stride}, to, head.key_stride);
+    }
 }
 
 /// out (stride query_stride) = attention of one head; out is overwritten.
 template <class Real>
 void attention_forward(const Head<Real>& head, const Real* q, const Real* k, const Real* v, Real* out,
                        HeadScratch<Real>& scratch) {
-    transpose_rows(k, head.keys, head.key_stride, head.size, scratch.keys_transposed);
-    scratch.weights.resize(static_cast<std::size_t>(head.keys));
-    Real* const weights = scratch.weights.data();
-    for (Index r = 0; r < head.queries; ++r) {
-        const Index first = head.first_key(r), end = head.end_key(r);
-        attention_weights(head, q + r * head.query_stride, scratch.keys_transposed, first, end, weights);
-        Real* const o = out + r * head.query_stride;
-        for (Index d = 0; d < head.size; ++d) o[d] = 0;
-        for (Index j = first; j < end; ++j) add_scaled(head.size, weights[j], v + j * head.key_stride, o);
-    }
+    sum_over_keys(head, attention_weights(head, q, k, scratch), v, Mode::assign, out, scratch);
 }
 
-/// Adds the gradients of one head to dq, dk, dv; the weights are computed again rather than kept.
+/// Which gradients of an attention are wanted, and how they are written.
+struct AttentionModes {
+    Mode query, key, value;
+};
+
+/// The gradients of one head; the weights are computed again rather than kept.
 template <class Real>
 void attention_backward(const Head<Real>& head, const Real* q, const Real* k, const Real* v, const Real* dout,
-                        Real* dq, Real* dk, Real* dv, HeadScratch<Real>& scratch) {
-    transpose_rows(k, head.keys, head.key_stride, head.size, scratch.keys_transposed);
-    transpose_rows(v, head.keys, head.key_stride, head.size, scratch.values_transposed);
-    scratch.weights.resize(static_cast<std::size_t>(head.keys));
-    scratch.slopes.resize(static_cast<std::size_t>(head.keys));
-    Real* const weights = scratch.weights.data();
-    Real* const slopes = scratch.slopes.data();
-    for (Index r = 0; r < head.queries; ++r) {
-        const Index first = head.first_key(r), end = head.end_key(r);
-        const Real* const query = q + r * head.query_stride;
-        const Real* const dy = dout + r * head.query_stride;
-        attention_weights(head, query, scratch.keys_transposed, first, end, weights);
-        for (Index j = first; j < end; ++j) slopes[j] = 0;
-        for (Index d = 0; d < head.size; ++d)
-            add_scaled(end - first, dy[d], scratch.values_transposed.data() + d * head.keys + first,
-                       slopes + first);
-        const Real mean = dot(weights + first, slopes + first, end - first);
-        for (Index j = first; j < end; ++j) slopes[j] = weights[j] * (slopes[j] - mean) * head.scale;
-        for (Index j = first; j < end; ++j) {
-            add_scaled(head.size, slopes[j], k + j * head.key_stride, dq + r * head.query_stride);
-            add_scaled(head.size, slopes[j], query, dk + j * head.key_stride);
-            add_scaled(head.size, weights[j], dy, dv + j * head.key_stride);
-        }
-    }
+                        AttentionModes modes, Real* dq, Real* dk, Real* dv, HeadScratch<Real>& scratch) {
+    const Real* const weights = attention_weights(head, q, k, scratch);
+    if (modes.value != Mode::skip) sum_over_queries(head, weights, dout, modes.value, dv, scratch);
+    if (modes.query == Mode::skip && modes.key == Mode::skip) return;
+    Real* const slopes = scratch.slopes.reserve(head.keys * head.row_width());
+    products_with_keys(head, transposed_queries(head, dout, scratch.transposed), v, slopes,
+                       [&](Index first, Index begin, Index end) {
+                           softmax_backward(head, first, begin, end, weights, slopes);
+                       });
+    if (modes.query != Mode::skip) sum_over_keys(head, slopes, k, modes.query, dq, scratch);
+    if (modes.key != Mode::skip) sum_over_queries(head, slopes, q, modes.key, dk, scratch);
 }
 
 }  // namespace tangram::operations

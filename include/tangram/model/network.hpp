@@ -44,8 +44,8 @@ struct Factor {
 std::vector<std::vector<Factor>> factors_of(const Program& program);
 
 /// A program with its weights in one precision: forward and backward passes over blocks of examples. Serial.
-/// Linear layers multiply fixed chunks of rows (arithmetic.hpp); everything else treats rows or examples alone,
-/// so that a row's bits depend on its own example only. Buffers grow to the largest block and are reused.
+/// Every operation treats rows or examples alone (arithmetic.hpp, 1.), so that a row's bits depend on its own
+/// example only. Buffers grow to the largest block and are reused.
 template <class Real>
 class Network {
   public:
@@ -55,6 +55,8 @@ class Network {
     Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids);
     ~Network();
     Network(Network&&) noexcept;
+    /// The same weights, not copied, with activations and gradients of its own: for another thread.
+    Network twin() const;
 
     const Program& program() const;
     Index labels() const;  ///< C
@@ -68,6 +70,9 @@ class Network {
     /// Gradients of sum_c seeds[e][c] logit_c of each example e with respect to every activation.
     /// @param seeds  examples x C, row-major
     void backward(std::span<const Real> seeds);
+    /// The same for the activations that the factors of `wanted` parameters take, directly or on the way; the
+    /// other gradients are left as they were.
+    void backward(std::span<const Real> seeds, std::span<const ParameterId> wanted);
 
     RowRange rows(RowSet set, Index example) const;
     /// Rows of a value, row-major with the value's width, after forward(); of its gradient after backward().
@@ -75,24 +80,22 @@ class Network {
     const Real* gradient(Value value) const;
     /// A factor of kind sum or normalised, for one example, added to out[0 .. d). After backward().
     void add_vector(const Factor& factor, Index example, Real* out) const;
-    /// The weights of a parameter, as stored; tests perturb them.
+    /// The weights of a parameter, as stored, of all twins; tests perturb them.
     std::span<Real> weights(ParameterId parameter);
 
   private:
+    struct Model;
     struct State;
+    explicit Network(std::unique_ptr<State> state);
+
     std::unique_ptr<State> state_;
 };
 
 extern template class Network<float>;
 extern template class Network<double>;
 
-/// True if this BLAS gives a row of a linear layer of the given shape the same bits wherever it stands in a chunk
-/// (arithmetic.hpp, 1.), forward and backward. Local; what the start-up self-test asks of every shape in use.
-template <class Real>
-bool rows_are_position_independent(Index d_out, Index d_in);
-
-/// Names of tensors in the file that the program does not use (buffers that Hugging Face stores beside weights
-/// excepted): for a warning. Local.
+/// Names of tensors in the file that the program does not use (buffers that Hugging Face stores beside
+/// weights excepted): for a warning. Local.
 std::vector<std::string> unused_tensors(const Program& program, const Weights& weights);
 
 }  // namespace tangram

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "support/model_fixture.hpp"
-#include "tangram/arithmetic.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -31,10 +30,10 @@ class Gradients : public ::testing::TestWithParam<Case> {
     std::filesystem::path folder() const { return test_data() / "models" / GetParam().folder; }
 };
 
-/// Entry of the whole gradient of one output with respect to one parameter, for one example, from the factors as
-/// design.md defines them, spelled out naively.
-double naive_entry(const Network<double>& network, const TokenBlock& block, ParameterId parameter, Index entry,
-                   Index example, const std::vector<double>& seeds) {
+/// Entry of the whole gradient of one output with respect to one parameter, for one example, from the factors
+/// as design.md defines them, spelled out naively.
+double naive_entry(const Network<double>& network, const TokenBlock& block, ParameterId parameter,
+                   Index entry, Index example, const std::vector<double>& seeds) {
     const Program& program = network.program();
     const Parameter& tensor = program.parameters()[parameter];
     const Index width = tensor.shape.back(), row = entry / width, column = entry % width;
@@ -60,7 +59,8 @@ double naive_entry(const Network<double>& network, const TokenBlock& block, Para
             const double* const delta = network.gradient(factor.delta) + t * d;
             if (factor.kind == Factor::Kind::outer)
                 sum += delta[row] * network.value(factor.input)[t * width + column];
-            if (factor.kind == Factor::Kind::token_rows && block.token_ids[static_cast<std::size_t>(t)] == row)
+            if (factor.kind == Factor::Kind::token_rows &&
+                block.token_ids[static_cast<std::size_t>(t)] == row)
                 sum += delta[column];
             if (factor.kind == Factor::Kind::position_rows && t - range.first == row) sum += delta[column];
         }
@@ -95,8 +95,8 @@ TEST_P(Gradients, AgreeWithCentralDifferences) {
             const Index width = program.parameters()[p].shape.back();
             const Index rows[] = {7, 5, 4, 9, 12};
             const bool table = program.parameters()[p].kind == ParameterKind::embedding;
-            const Index entry = table ? std::min(rows[k] * width + k * 3 % width, size - 1)
-                                      : (k * 7919 + 3) % size;
+            const Index entry =
+                table ? std::min(rows[k] * width + k * 3 % width, size - 1) : (k * 7919 + 3) % size;
             Checked c{p, entry, {}};
             for (Index e = 0; e < block.examples(); ++e) {
                 c.gradient.push_back(naive_entry(network, block, p, entry, e, seeds));
@@ -117,7 +117,8 @@ TEST_P(Gradients, AgreeWithCentralDifferences) {
         }
         return values;
     };
-    // MODELS.md's measure: |difference| / (|gradient| + 1e-3 of the largest), there up to 6.9e-8 with h = 1e-5.
+    // MODELS.md's measure: |difference| / (|gradient| + 1e-3 of the largest), there up to 6.9e-8 with h =
+    // 1e-5.
     const double h = 1e-5;
     double worst = 0;
     for (const Checked& c : checked) {
@@ -132,54 +133,115 @@ TEST_P(Gradients, AgreeWithCentralDifferences) {
             const double difference = (above[e] - below[e]) / (2 * h);
             const double error =
                 std::abs(difference - c.gradient[e]) / (std::abs(c.gradient[e]) + 1e-3 * largest);
-            EXPECT_TRUE(error <= 1e-7) << program.parameters()[c.parameter].name << " entry " << c.entry
-                                       << " example " << e << ": " << difference << " against " << c.gradient[e];
+            EXPECT_TRUE(error <= 1e-7)
+                << program.parameters()[c.parameter].name << " entry " << c.entry << " example " << e << ": "
+                << difference << " against " << c.gradient[e];
             worst = std::max(worst, error);
         }
     }
     RecordProperty("largest_error", std::to_string(worst));
 }
 
-TEST_P(Gradients, BitsOfAnExampleDoNotDependOnItsBlock) {
-    Network<float> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9});
+std::vector<std::vector<std::int32_t>> examples_of_many_lengths() {
     std::vector<std::vector<std::int32_t>> examples;
     for (std::int32_t e = 0; e < 40; ++e) {
         std::vector<std::int32_t> tokens;
         for (std::int32_t t = 0; t <= e % 17; ++t) tokens.push_back((e * 31 + t * 7) % 50);
         examples.push_back(tokens);
     }
-    const std::vector<float> seeds(2 * examples.size(), 1.0F);
+    return examples;
+}
+
+/// Values, then gradients, then logits of one example of the block that went through last.
+template <class Real>
+std::vector<std::vector<Real>> all_of_example(const Network<Real>& network, Index example) {
+    std::vector<std::vector<Real>> all;
+    for (const bool gradients : {false, true})
+        for (std::size_t v = 0; v < network.program().values().size(); ++v) {
+            const auto [set, width] = network.program().values()[v];
+            const RowRange range = network.rows(set, example);
+            const Real* const rows = gradients ? network.gradient(Value{v}) : network.value(Value{v});
+            all.emplace_back(rows + range.first * width, rows + range.last * width);
+        }
+    const Real* const logits = network.logits().data() + example * network.labels();
+    all.emplace_back(logits, logits + network.labels());
+    return all;
+}
+
+template <class Real>
+void check_bits_in_any_block(const std::filesystem::path& folder) {
+    Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), {5, 9});
+    const auto examples = examples_of_many_lengths();
+    const std::vector<Real> seeds(2 * examples.size(), Real(1));
+    const auto run = [&](const std::vector<std::vector<std::int32_t>>& block) {
+        network.forward(block_of(block));
+        network.backward({seeds.data(), 2 * block.size()});
+    };
+    for (const std::size_t e : {0UL, 33UL, 39UL}) {
+        run({examples[e]});
+        const auto alone = all_of_example(network, 0);
+        run(examples);
+        EXPECT_EQ(alone, all_of_example(network, static_cast<Index>(e))) << "example " << e << " among all";
+        run({examples.rbegin(), examples.rend()});
+        EXPECT_EQ(alone, all_of_example(network, static_cast<Index>(39 - e)))
+            << "example " << e << " in reverse";
+        run({examples[7], examples[e], examples[16]});
+        EXPECT_EQ(alone, all_of_example(network, 1)) << "example " << e << " of three";
+    }
+}
+
+TEST_P(Gradients, BitsOfAnExampleDoNotDependOnItsBlock) {
+    check_bits_in_any_block<float>(folder());
+    check_bits_in_any_block<double>(folder());
+}
+
+TEST_P(Gradients, OfWantedParametersAreThoseOfAll) {
+    Network<float> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9});
+    Network<float> other = network.twin();
+    const Program& program = network.program();
+    const auto examples = examples_of_many_lengths();
+    const std::vector<float> seeds(2 * examples.size(), 0.5F);
     network.forward(block_of(examples));
     network.backward(seeds);
-    const Program program = network.program();
-    std::vector<std::vector<float>> together;
-    for (std::size_t v = 0; v < program.values().size(); ++v) {
-        const RowRange range = network.rows(program.values()[v].rows, 33);
-        const Index width = program.values()[v].width;
-        const float* const rows = network.gradient(Value{v});
-        together.emplace_back(rows + range.first * width, rows + range.last * width);
+    const auto factors = factors_of(program);
+    for (ParameterId p = 0; p < program.parameters().size(); ++p) {
+        // A twin alone, and one whose gradients hold those of another parameter.
+        Network<float> fresh = network.twin();
+        const std::vector<ParameterId> wanted{p};
+        for (Network<float>* const twin : {&fresh, &other}) {
+            twin->forward(block_of(examples));
+            twin->backward(seeds, wanted);
+            for (const Factor& factor : factors[p]) {
+                if (factor.kind == Factor::Kind::label_rows) continue;
+                const auto [set, width] = program.shape(factor.delta);
+                const Index rows = network.rows(set, std::ssize(examples) - 1).last;
+                EXPECT_TRUE(std::equal(network.gradient(factor.delta),
+                                       network.gradient(factor.delta) + rows * width,
+                                       twin->gradient(factor.delta)))
+                    << program.parameters()[p].name;
+            }
+        }
     }
-    network.forward(block_of({examples[33]}));
-    network.backward({seeds.data(), 2});
-    for (std::size_t v = 0; v < program.values().size(); ++v) {
-        const float* const rows = network.gradient(Value{v});
-        EXPECT_TRUE(std::equal(together[v].begin(), together[v].end(), rows)) << "value " << v;
-    }
+}
+
+TEST_P(Gradients, TwinsShareWeightsAndNothingElse) {
+    Network<double> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9});
+    Network<double> twin = network.twin();
+    network.forward(block_of({{1, 2, 3}}));
+    twin.forward(block_of({{4, 5}, {6}}));
+    EXPECT_EQ(network.logits().size(), 2U);
+    EXPECT_EQ(twin.logits().size(), 4U);
+    const std::vector<double> before(network.logits().begin(), network.logits().end());
+    EXPECT_EQ(&network.program(), &twin.program());
+    EXPECT_EQ(network.weights(0).data(), twin.weights(0).data());
+    twin.forward(block_of({{1, 2, 3}}));
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), twin.logits().begin()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Gradients,
                          ::testing::Values(Case{"llama_odd", "llama-odd"}, Case{"llama_tied", "llama-tied"},
                                            Case{"neo_odd", "neo-odd"}),
                          [](const auto& parameters) { return std::string(parameters.param.name); });
-
-TEST(Products, GiveARowTheSameBitsEverywhere) {
-    // Shapes of the two small models and of GPT-2; both directions.
-    for (const auto& [d_out, d_in] : {std::pair<Index, Index>{64, 64}, {32, 64}, {172, 64}, {64, 172}, {128, 128},
-                                      {512, 128}, {128, 512}, {768, 768}, {24, 24}, {40, 24}}) {
-        EXPECT_TRUE(rows_are_position_independent<float>(d_out, d_in)) << d_out << " x " << d_in;
-        EXPECT_TRUE(rows_are_position_independent<double>(d_out, d_in)) << d_out << " x " << d_in;
-    }
-}
 
 TEST(Network, NamesTheTensorOfTheWrongShape) {
     const auto folder = test_data() / "models" / "llama-odd";
