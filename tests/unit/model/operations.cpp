@@ -98,6 +98,9 @@ TYPED_TEST(Operations, AHeadHasTheSameBitsAmongAnyNeighbours) {
                                                           window,  stride, stride, Real(0.37)};
                         const auto wide_q = spread(q, 1), wide_k = spread(k, 1), wide_v = spread(v, 1),
                                    wide_dy = spread(dy, 1);
+                        for (auto* const buffer :
+                             {&scratch.transposed, &scratch.packed, &scratch.weights, &scratch.slopes})
+                            std::fill(buffer->entries.begin(), buffer->entries.end(), this->nan);
                         std::vector<Real> results[] = {spread(q, this->nan), spread(q, 0), spread(k, 0),
                                                        spread(v, 0)};
                         Real* const at[] = {results[0].data() + place, results[1].data() + place,
