@@ -1,9 +1,13 @@
 #include "tangram/jacobian/jacobian_factors.hpp"
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <exception>
+#include <optional>
 #include <set>
 
 #include "tangram/arithmetic.hpp"
@@ -63,14 +67,15 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
     const auto passes = static_cast<std::size_t>(outputs_.passes());
 
     const auto make = [&](Stored& stored, Value value) {
-        if (stored.kept) return;
-        const ValueShape& value_shape = program_->shape(value);
-        stored = {{}, value_shape.rows, value_shape.width, true};
-        const Index rows = stored.rows == RowSet::tokens ? token_offsets_.back() : count;
-        stored.entries.reserve(static_cast<std::size_t>(rows * stored.width + overhang));
+        if (stored.entries != nullptr) return;
+        const ValueShape& shape = program_->shape(value);
+        const Index size = (shape.rows == RowSet::tokens ? token_offsets_.back() : count) * shape.width;
+        stored = {std::make_unique_for_overwrite<Real[]>(static_cast<std::size_t>(size + overhang)),
+                  shape.rows, shape.width};
+        std::fill_n(stored.entries.get() + size, overhang, Real(0));
     };
     inputs_.resize(program_->values().size());
-    deltas_.assign(passes, std::vector<Stored>(program_->values().size()));
+    for (std::size_t pass = 0; pass < passes; ++pass) deltas_.emplace_back(program_->values().size());
     vectors_.assign(passes, std::vector<std::vector<Real>>(program_->parameters().size()));
     for (const ParameterId p : selected_)
         for (const Factor& factor : factors_[p]) {
@@ -86,72 +91,104 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
             }
         }
 
-    const auto labels = static_cast<std::size_t>(network.labels());
-    std::vector<Real> seeds;
-    for (Index first = 0; first < count; first += arithmetic::examples_per_block) {
-        const Index last = std::min(count, first + arithmetic::examples_per_block);
-        TokenBlock block;
-        block.offsets.push_back(0);
-        for (Index i = first; i < last; ++i) {
-            const auto tokens = data.tokens(examples_[static_cast<std::size_t>(i)]);
-            block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
-            block.offsets.push_back(std::ssize(block.token_ids));
-            block.reads.push_back(block.offsets.back() - 1);
-        }
-        network.forward(block);
-        const auto logits = network.logits();
-        for (std::size_t i = 0; i < logits.size(); ++i) {
-            logits_.push_back(static_cast<double>(logits[i]));
-            if (!std::isfinite(logits[i])) {
-                const Index example = examples_[static_cast<std::size_t>(first) + i / labels];
-                throw Error(ExitStatus::numerical,
-                            fmt::format("the model's output for example {} (source row {}) is not finite; "
-                                        "try precision = \"double\" or look at this text",
-                                        example, data.rows[static_cast<std::size_t>(example)]));
-            }
-        }
-        for (Index pass = 0; pass < outputs_.passes() && !selected_.empty(); ++pass) {
-            seeds.resize(logits.size());
-            for (std::size_t i = 0; i < seeds.size(); ++i)
-                seeds[i] = static_cast<Real>(
-                    outputs_.seed(data.task(examples_[static_cast<std::size_t>(first) + i / labels]), pass,
-                                  static_cast<Index>(i % labels)));
-            network.backward(seeds, selected_);
-            for (Index i = first; i < last; ++i) append(network, i - first, pass);
-            for (const ParameterId p : selected_)
-                for (const Factor& factor : factors_[p])
-                    if (factor.kind == Factor::Kind::sum || factor.kind == Factor::Kind::normalised)
-                        for (Index i = first; i < last; ++i) {
-                            auto& vector = vectors_[static_cast<std::size_t>(pass)][p];
-                            const Index size = program_->parameters()[p].size();
-                            Real* const out = vector.data() + i * size;
-                            network.add_vector(factor, i - first, out);
-                            check_finite({out, static_cast<std::size_t>(size)}, i, p);
-                        }
-        }
-    }
-    const auto add_overhang = [](Stored& stored) {
-        if (stored.kept) stored.entries.resize(stored.entries.size() + static_cast<std::size_t>(overhang));
-    };
-    for (Stored& stored : inputs_) add_overhang(stored);
-    for (auto& pass : deltas_)
-        for (Stored& stored : pass) add_overhang(stored);
-    for (const ParameterId p : selected_)
-        for (const Factor& factor : factors_[p])
-            for (std::size_t pass = 0; pass < passes; ++pass) {
-                const Stored& delta = deltas_[pass][factor.delta.id];
-                if (!delta.kept || factor.kind == Factor::Kind::label_rows) continue;
-                for (Index i = 0; i < count; ++i) {
-                    const StoredRows rows = rows_of(delta, i);
-                    check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
+    logits_.resize(static_cast<std::size_t>(count * network.labels()));
+
+    // Blocks go through the network on all threads; of several errors the first example's counts.
+    std::exception_ptr failure;
+    Index failed_at = count;
+#pragma omp parallel
+    {
+        std::optional<Network<Real>> twin;
+        if (omp_get_thread_num() != 0) twin.emplace(network.twin());
+#pragma omp for schedule(dynamic)
+        for (Index first = 0; first < count; first += arithmetic::examples_per_block) {
+            try {
+                pass_through(twin ? *twin : network, first,
+                             std::min(count, first + arithmetic::examples_per_block));
+            } catch (...) {
+#pragma omp critical
+                if (first < failed_at) {
+                    failed_at = first;
+                    failure = std::current_exception();
                 }
             }
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
+}
+
+/// Forward and backward passes of the examples [first, last) of the list; what they leave is stored and
+/// checked.
+template <class Real>
+void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, Index last) {
+    TokenBlock block;
+    block.offsets.push_back(0);
+    for (Index i = first; i < last; ++i) {
+        const auto tokens = data_->tokens(examples_[static_cast<std::size_t>(i)]);
+        block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
+        block.offsets.push_back(std::ssize(block.token_ids));
+        block.reads.push_back(block.offsets.back() - 1);
+    }
+    network.forward(block);
+    const auto logits = network.logits();
+    const auto labels = static_cast<std::size_t>(network.labels());
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+        logits_[static_cast<std::size_t>(first) * labels + i] = static_cast<double>(logits[i]);
+        if (!std::isfinite(logits[i])) {
+            const Index example = examples_[static_cast<std::size_t>(first) + i / labels];
+            throw Error(ExitStatus::numerical,
+                        fmt::format("the model's output for example {} (source row {}) is not finite; "
+                                    "try precision = \"double\" or look at this text",
+                                    example, data_->rows[static_cast<std::size_t>(example)]));
+        }
+    }
+    const auto store = [&](Stored& stored, const Real* values) {
+        if (stored.entries == nullptr) return;
+        const bool tokens = stored.rows == RowSet::tokens;
+        const Index at = tokens ? token_offsets_[static_cast<std::size_t>(first)] : first;
+        std::copy_n(values, (tokens ? block.offsets.back() : last - first) * stored.width,
+                    stored.entries.get() + at * stored.width);
+    };
+    std::vector<Real> seeds(logits.size());
+    for (Index pass = 0; pass < outputs_.passes() && !selected_.empty(); ++pass) {
+        for (std::size_t i = 0; i < seeds.size(); ++i)
+            seeds[i] = static_cast<Real>(
+                outputs_.seed(data_->task(examples_[static_cast<std::size_t>(first) + i / labels]), pass,
+                              static_cast<Index>(i % labels)));
+        network.backward(seeds, selected_);
+        auto& deltas = deltas_[static_cast<std::size_t>(pass)];
+        for (std::size_t v = 0; v < inputs_.size(); ++v) {
+            if (pass == 0) store(inputs_[v], network.value(Value{v}));
+            store(deltas[v], network.gradient(Value{v}));
+        }
+        for (const ParameterId p : selected_)
+            for (const Factor& factor : factors_[p])
+                for (Index i = first; i < last; ++i) {
+                    if (factor.kind == Factor::Kind::sum || factor.kind == Factor::Kind::normalised) {
+                        const Index size = program_->parameters()[p].size();
+                        Real* const out = vectors_[static_cast<std::size_t>(pass)][p].data() + i * size;
+                        network.add_vector(factor, i - first, out);
+                        check_finite({out, static_cast<std::size_t>(size)}, i, p);
+                    } else if (factor.kind != Factor::Kind::label_rows) {
+                        const Stored& delta = deltas[factor.delta.id];
+                        const StoredRows rows = rows_of(delta, i);
+                        check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
+                    }
+                }
+    }
 }
 
 template <class Real>
 void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index example,
                                          ParameterId parameter) const {
-    if (std::all_of(entries.begin(), entries.end(), [](Real x) { return std::isfinite(x); })) return;
+    // x - x is 0 where x is finite and NaN where it is not: sums without branches.
+    std::array<Real, 16> sums{};
+    std::size_t i = 0;
+    for (; i + sums.size() <= entries.size(); i += sums.size())
+        for (std::size_t lane = 0; lane < sums.size(); ++lane)
+            sums[lane] += entries[i + lane] - entries[i + lane];
+    for (; i < entries.size(); ++i) sums[0] += entries[i] - entries[i];
+    if (std::all_of(sums.begin(), sums.end(), [](Real sum) { return sum == Real(0); })) return;
     const Index in_data = examples_[static_cast<std::size_t>(example)];
     throw Error(
         ExitStatus::numerical,
@@ -161,21 +198,6 @@ void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index ex
                     data_->rows[static_cast<std::size_t>(in_data)]));
 }
 
-/// Copies the rows of one example of the block that went through last behind those stored.
-template <class Real>
-void JacobianFactors<Real>::append(Network<Real>& network, Index in_block, Index pass) {
-    const auto copy = [&](Stored& stored, const Real* values) {
-        if (!stored.kept) return;
-        const RowRange range = network.rows(stored.rows, in_block);
-        stored.entries.insert(stored.entries.end(), values + range.first * stored.width,
-                              values + range.last * stored.width);
-    };
-    for (std::size_t v = 0; v < inputs_.size(); ++v) {
-        if (pass == 0) copy(inputs_[v], network.value(Value{v}));
-        copy(deltas_[static_cast<std::size_t>(pass)][v], network.gradient(Value{v}));
-    }
-}
-
 template <class Real>
 typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const Stored& stored,
                                                                           Index example) const {
@@ -183,7 +205,7 @@ typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const 
     const bool tokens = stored.rows == RowSet::tokens;
     const Index first = tokens ? token_offsets_[e] : example;
     const Index count = tokens ? token_offsets_[e + 1] - first : 1;
-    return {stored.entries.data() + first * stored.width, count};
+    return {stored.entries.get() + first * stored.width, count};
 }
 
 template <class Real>

@@ -1,6 +1,7 @@
 #include "forecast.hpp"
 
 #include <fmt/format.h>
+#include <omp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -82,13 +83,14 @@ double slurm_bytes() {
     return std::numeric_limits<double>::infinity();
 }
 
-/// The examples that make the largest block.
+/// The examples that make the largest blocks, one for every thread.
 std::vector<Index> longest_examples(const DataSet& data) {
     std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
     std::iota(examples.begin(), examples.end(), Index{0});
     std::stable_sort(examples.begin(), examples.end(),
                      [&](Index a, Index b) { return data.tokens(a).size() > data.tokens(b).size(); });
-    examples.resize(std::min<std::size_t>(examples.size(), arithmetic::examples_per_block));
+    examples.resize(std::min(
+        examples.size(), static_cast<std::size_t>(arithmetic::examples_per_block * omp_get_max_threads())));
     return examples;
 }
 
@@ -255,9 +257,9 @@ Calibration calibrated(Network<Real>& network, const GramJob& job, const std::st
         }
     }
     // These examples are the longest; laying rows side by side takes what multiplying out mean ones saves.
-    if (entries > 0) result.per_packed_entry = seconds_since(start) / entries;
+    if (entries > 0) result.per_packed_entry = seconds_since(start) / entries / omp_get_max_threads();
 
-    result.per_product_flop = product_seconds_per_flop<Real>();
+    result.per_product_flop = product_seconds_per_flop<Real>() / omp_get_max_threads();
     constexpr int n = 512;
     const std::vector<double> a(n * n, 0.5);
     std::vector<double> c(a.size());

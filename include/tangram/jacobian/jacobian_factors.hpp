@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -9,8 +10,8 @@
 namespace tangram {
 
 /// The factors of a list of examples: what one forward pass and `passes` backward passes per example leave,
-/// kept so that any slice of any gradient can be multiplied out later. Local; every example is treated alone,
-/// so its bits do not depend on the list.
+/// kept so that any slice of any gradient can be multiplied out later. Local, on the rank's OpenMP threads;
+/// every example is treated alone, so its bits do not depend on the list.
 template <class Real>
 class JacobianFactors {
   public:
@@ -53,10 +54,9 @@ class JacobianFactors {
   private:
     /// Rows of one activation or of one pass's gradient for all examples, one after the other.
     struct Stored {
-        std::vector<Real> entries;
+        std::unique_ptr<Real[]> entries;  // nullptr: not kept
         RowSet rows = RowSet::tokens;
         Index width = 0;
-        bool kept = false;
     };
     struct StoredRows {
         const Real* first;
@@ -66,7 +66,7 @@ class JacobianFactors {
     /// visit(row id, row, coefficient) for everything that is added to a row of a table.
     template <class Visit>
     void for_table_rows(ParameterId parameter, Index example, Index pass, Visit visit) const;
-    void append(Network<Real>& network, Index in_block, Index pass);
+    void pass_through(Network<Real>& network, Index first, Index last);
     void check_finite(std::span<const Real> entries, Index example, ParameterId parameter) const;
 
     const DataSet* data_;
