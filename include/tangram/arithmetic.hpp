@@ -9,7 +9,8 @@
 ///    index, started by the bias or by the sum so far, whatever rows go along with it (products.hpp).
 /// 2. Gradients. An example's gradient of a linear weight is the sum over its tokens, in token order, of
 ///    delta x^T, one chain of fused multiply-adds; biases, norms and table rows likewise, product and sum rounded
-///    separately (-ffp-contract=off).
+///    separately (-ffp-contract=off). A sketched weight's delta and x are projected first, each entry one chain
+///    over d_out or d_in, ascending (jacobian/sketch.hpp).
 /// 3. Products. How a tensor is contracted follows from its shape and the data alone (jacobian/contraction.hpp).
 ///    Multiplied out: its parameters, in storage order, are cut into pieces of `product_depth`; an entry of a piece's
 ///    product is one chain of fused multiply-adds in ascending order. In factors: for every pair of tokens two

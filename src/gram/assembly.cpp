@@ -122,6 +122,26 @@ KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index t
     return matrices;
 }
 
+template <class Real>
+Sketch KernelInputs<Real>::sketch() const {
+    Sketch sketch{sketch_dimension, sketch_seed};
+    for (std::size_t p = 0; p < parameters.size(); ++p)
+        if (contractions[p] == Contraction::sketched) sketch.parameters.push_back(parameters[p]);
+    std::sort(sketch.parameters.begin(), sketch.parameters.end());
+    return sketch;
+}
+
+template <class Real>
+Index KernelInputs<Real>::columns(std::size_t i) const {
+    const Parameter& parameter = network.program().parameters()[parameters[i]];
+    return contractions[i] == Contraction::sketched
+               ? sketch_shape(parameter.shape[0], parameter.shape[1], sketch_dimension).size()
+               : parameter.size();
+}
+
+template struct KernelInputs<float>;
+template struct KernelInputs<double>;
+
 double KernelMatrices::trace(std::size_t selected) const {
     const Index tiles = gram.row_layout().blocks();
     double sum = 0;
@@ -136,8 +156,8 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     const ProcessGrid& grid = matrices.gram.grid();
     const MPI_Comm comm = grid.comm().get();
     const Program& program = inputs.network.program();
-    const std::vector<Slice> slices =
-        slices_of(program, inputs.parameters, inputs.contractions, inputs.outputs.components());
+    const std::vector<Slice> slices = slices_of(program, inputs.parameters, inputs.contractions,
+                                                inputs.outputs.components(), inputs.sketch_dimension);
     const Index units = std::ssize(slices);
     AssemblyResult result;
 
@@ -160,9 +180,10 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     // Groups are the same on every rank: the largest share decides.
     const Index most_tokens = max_over_ranks(comm, own_tokens),
                 most_examples = max_over_ranks(comm, own_examples);
+    const Sketch sketch = inputs.sketch();
     const std::vector<SliceGroup> groups = groups_of(slices, [&](const std::vector<ParameterId>& parameters) {
-        return static_cast<double>(JacobianFactors<Real>::bytes(program, parameters, most_tokens,
-                                                                most_examples, inputs.outputs.passes())) <=
+        return static_cast<double>(JacobianFactors<Real>::bytes(
+                   program, parameters, most_tokens, most_examples, inputs.outputs.passes(), sketch)) <=
                inputs.factor_bytes;
     });
     const auto load = [&](const std::vector<ParameterId>& parameters) {

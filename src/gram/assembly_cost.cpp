@@ -49,12 +49,13 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
                            const DataSet& train, const DataSet* test, const KernelOutputs& outputs,
                            const std::vector<ParameterId>& parameters,
                            const std::vector<ContractionChoice>& choices, int grid_rows, int grid_columns,
-                           double factor_limit) {
+                           double factor_limit, Index sketch_dimension) {
     AssemblyCost cost;
     const int ranks = grid_rows * grid_columns;
     std::vector<Contraction> contractions;
     for (const ContractionChoice& choice : choices) contractions.push_back(choice.chosen);
-    const std::vector<Slice> slices = slices_of(program, parameters, contractions, outputs.components());
+    const std::vector<Slice> slices =
+        slices_of(program, parameters, contractions, outputs.components(), sketch_dimension);
 
     const RowTiles train_tiles(program, train, outputs, label_ids);
     std::vector<RowTiles> sets{train_tiles};
@@ -126,9 +127,13 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
     cost.imbalance = *std::max_element(work.begin(), work.end()) * ranks / all_work;
     for (std::size_t s = 0; s < parameters.size(); ++s) {
         const ContractionChoice& choice = choices[s];
-        const double flops = choice.chosen == Contraction::multiply_out ? choice.multiplied_out
-                             : choice.chosen == Contraction::factors    ? choice.in_factors
-                                                                        : choice.matching;
+        const auto& shape = program.parameters()[parameters[s]].shape;
+        const double flops =
+            choice.chosen == Contraction::sketched
+                ? 2.0 * static_cast<double>(sketch_shape(shape[0], shape[1], sketch_dimension).size())
+            : choice.chosen == Contraction::multiply_out ? choice.multiplied_out
+            : choice.chosen == Contraction::factors      ? choice.in_factors
+                                                         : choice.matching;
         cost.product_flops += flops * static_cast<double>(outputs.components()) * (n * (n + 1) / 2 + m * n);
     }
 
@@ -151,9 +156,13 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
         tokens += own_tokens;
         examples += own_examples;
     }
+    Sketch sketch{sketch_dimension};
+    for (std::size_t s = 0; s < parameters.size(); ++s)
+        if (choices[s].chosen == Contraction::sketched) sketch.parameters.push_back(parameters[s]);
+    std::sort(sketch.parameters.begin(), sketch.parameters.end());
     const auto bytes = [&](const std::vector<ParameterId>& of) {
         return static_cast<double>(
-            JacobianFactors<Real>::bytes(program, of, most_tokens, most_examples, outputs.passes()));
+            JacobianFactors<Real>::bytes(program, of, most_tokens, most_examples, outputs.passes(), sketch));
     };
     const auto groups = groups_of(
         slices, [&](const std::vector<ParameterId>& together) { return bytes(together) <= factor_limit; });
@@ -190,10 +199,10 @@ template double product_seconds_per_flop<double>();
 template AssemblyCost assembly_cost<float>(const Program&, std::span<const std::int32_t>, const DataSet&,
                                            const DataSet*, const KernelOutputs&,
                                            const std::vector<ParameterId>&,
-                                           const std::vector<ContractionChoice>&, int, int, double);
+                                           const std::vector<ContractionChoice>&, int, int, double, Index);
 template AssemblyCost assembly_cost<double>(const Program&, std::span<const std::int32_t>, const DataSet&,
                                             const DataSet*, const KernelOutputs&,
                                             const std::vector<ParameterId>&,
-                                            const std::vector<ContractionChoice>&, int, int, double);
+                                            const std::vector<ContractionChoice>&, int, int, double, Index);
 
 }  // namespace tangram

@@ -60,7 +60,8 @@ void PackedTiles<Real>::load(const std::vector<ParameterId>& parameters) {
     factors_.reset();  // before the next ones are allocated
     std::vector<Index> examples;
     for (const auto& [example, place] : place_) examples.push_back(example);
-    factors_.emplace(inputs_->network, layout_.data(), std::move(examples), inputs_->outputs, parameters);
+    factors_.emplace(inputs_->network, layout_.data(), std::move(examples), inputs_->outputs, parameters,
+                     inputs_->sketch());
 }
 
 template <class Real>
@@ -155,6 +156,7 @@ void PackedTiles<Real>::pack(Index tile, const Slice& slice, const TileForm& for
     for (const Segment& segment : slice.segments) {
         switch (slice.contraction) {
             case Contraction::multiply_out:
+            case Contraction::sketched:
                 pack_products(tile, segment, out);
                 break;
             case Contraction::factors:

@@ -64,6 +64,7 @@ TileForm RowTiles::form(Index tile, Contraction contraction, ParameterId paramet
 Index RowTiles::entries(Contraction contraction, const Segment& segment, const TileForm& form) const {
     switch (contraction) {
         case Contraction::multiply_out:
+        case Contraction::sketched:
             return padded_rows(form.rows) * segment.depth();
         case Contraction::factors: {
             const auto& shape = program_->parameters()[segment.parameter].shape;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/jacobian/sketch.hpp"
 
 namespace tangram {
 
@@ -18,13 +19,18 @@ std::vector<ParameterId> with_parameters_of(const Slice& slice, std::vector<Para
 }  // namespace
 
 std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
-                             const std::vector<Contraction>& contractions, Index components) {
+                             const std::vector<Contraction>& contractions, Index components,
+                             Index sketch_dimension) {
     std::vector<Slice> slices;
     Index room = 0;  // parameters that the last slice can still take
     for (std::size_t s = 0; s < parameters.size(); ++s) {
         const Parameter& parameter = program.parameters()[parameters[s]];
-        const Contraction contraction = contractions[s];
-        const Index size = contraction == Contraction::matching_rows ? parameter.shape[1] : parameter.size();
+        const bool sketched = contractions[s] == Contraction::sketched;
+        const Contraction contraction = sketched ? Contraction::multiply_out : contractions[s];
+        const Index size = sketched
+                               ? sketch_shape(parameter.shape[0], parameter.shape[1], sketch_dimension).size()
+                           : contraction == Contraction::matching_rows ? parameter.shape[1]
+                                                                       : parameter.size();
         for (Index component = 0; component < components; ++component)
             for (Index first = 0; first < size;) {
                 Index most = size;

@@ -18,14 +18,16 @@ struct Segment {
 };
 
 /// What is exchanged at once and then added: segments that are contracted alike, in the order in which they
-/// are added. Follows from the program and the contractions alone.
+/// are added. Follows from the program and the contractions alone. Sketched tensors, projected, are
+/// multiplied out like all others.
 struct Slice {
     Contraction contraction;
     std::vector<Segment> segments;
 };
 
 std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
-                             const std::vector<Contraction>& contractions, Index components);
+                             const std::vector<Contraction>& contractions, Index components,
+                             Index sketch_dimension);
 
 /// Slices [first, last), whose factors a rank holds at the same time, and their parameters.
 struct SliceGroup {

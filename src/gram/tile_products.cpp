@@ -165,7 +165,8 @@ void add_tile_product(Contraction contraction, const Segment& segment, const std
                       const Real* left, const TileForm& left_form, const Real* right,
                       const TileForm& right_form, bool lower_only, double* to) {
     switch (contraction) {
-        case Contraction::multiply_out: {
+        case Contraction::multiply_out:
+        case Contraction::sketched: {
             const Index left_padded = padded_rows(left_form.rows),
                         right_padded = padded_rows(right_form.rows);
             for (Index k = 0; k < segment.depth(); k += arithmetic::product_depth) {
@@ -190,7 +191,8 @@ template <class Real>
 void add_squares(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
                  const Real* tile, const TileForm& form, double* squares) {
     switch (contraction) {
-        case Contraction::multiply_out: {
+        case Contraction::multiply_out:
+        case Contraction::sketched: {
             const Index padded = padded_rows(form.rows);
             for (Index k = 0; k < segment.depth(); k += arithmetic::product_depth) {
                 const Index depth = std::min(arithmetic::product_depth, segment.depth() - k);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "tangram/jacobian/sketch.hpp"
+
 namespace tangram {
 
 std::string name(Contraction contraction) {
@@ -13,13 +15,15 @@ std::string name(Contraction contraction) {
             return "factors";
         case Contraction::matching_rows:
             return "matching-rows";
+        case Contraction::sketched:
+            return "sketch";
     }
     return "";
 }
 
 std::vector<ContractionChoice> choose_contractions(const Program& program,
                                                    const std::vector<ParameterId>& parameters,
-                                                   double mean_tokens) {
+                                                   double mean_tokens, Index sketch) {
     using Kind = Factor::Kind;
     const auto all = factors_of(program);
     std::vector<ContractionChoice> choices;
@@ -33,7 +37,8 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
             return factor.kind == Kind::token_rows || factor.kind == Kind::position_rows ||
                    factor.kind == Kind::label_rows;
         };
-        if (factors.size() == 1 && factors[0].kind == Kind::outer) {
+        const bool is_linear = factors.size() == 1 && factors[0].kind == Kind::outer;
+        if (is_linear) {
             const double tokens = program.shape(factors[0].delta).rows == RowSet::tokens ? mean_tokens : 1.0;
             // Beside the two products: their product and the sums over tokens in float64, as measured.
             constexpr double per_pair_of_tokens = 24;
@@ -49,6 +54,9 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
         if (choice.in_factors < choice.multiplied_out) choice.chosen = Contraction::factors;
         if (choice.matching < std::min(choice.multiplied_out, choice.in_factors))
             choice.chosen = Contraction::matching_rows;
+        if (sketch > 0 && is_linear && choice.chosen == Contraction::multiply_out &&
+            sketch_shape(parameter.shape[0], parameter.shape[1], sketch).size() < parameter.size())
+            choice.chosen = Contraction::sketched;
         choices.push_back(choice);
     }
     return choices;

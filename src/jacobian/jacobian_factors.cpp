@@ -47,19 +47,52 @@ void add_row(const Real* row, Index at, Index width, Real coefficient, Index fir
     for (Index i = begin; i < end; ++i) out[i - first] += coefficient * row[i - at];
 }
 
+/// out = rows S for `count` rows of width d: each entry one chain over d. S: d x stride, k of it.
+template <class Real>
+void project_rows(const Real* rows, Index count, Index d, const std::vector<Real>& S, Index stride, Index k,
+                  Real* out) {
+    constexpr Index wide = products::panel_rows, together = products::block_columns;
+    alignas(64) Real sums[together * wide];
+    for (Index t = 0; t < count;) {
+        const Index at_once = count - t >= together ? together : 1;
+        for (Index column = 0; column < k; column += wide) {
+            const Real* const row = rows + t * d;
+            if (at_once == together)
+                products::block_sums<wide, together, false>(S.data() + column, stride, row, 1, d, d, sums);
+            else
+                products::block_sums<wide, 1, false>(S.data() + column, stride, row, 1, d, d, sums);
+            for (Index r = 0; r < at_once; ++r)
+                std::copy_n(sums + r * wide, std::min(wide, k - column), out + (t + r) * k + column);
+        }
+        t += at_once;
+    }
+}
+
+/// Entries of a row of S: whole panels.
+Index padded_columns(Index k) {
+    return (k + products::panel_rows - 1) / products::panel_rows * products::panel_rows;
+}
+
+/// The shape of a sketched tensor.
+SketchShape shape_of(const Program& program, ParameterId parameter, const Sketch& sketch) {
+    const std::vector<Index>& shape = program.parameters()[parameter].shape;
+    return sketch_shape(shape[0], shape[1], sketch.dimension);
+}
+
 }  // namespace
 
 template <class Real>
 JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& data,
                                        std::vector<Index> examples, KernelOutputs outputs,
-                                       std::vector<ParameterId> selected)
+                                       std::vector<ParameterId> selected, Sketch sketch)
     : data_(&data),
       program_(&network.program()),
       label_ids_(network.label_ids().begin(), network.label_ids().end()),
       examples_(std::move(examples)),
       selected_(std::move(selected)),
       factors_(factors_of(network.program())),
-      outputs_(std::move(outputs)) {
+      outputs_(std::move(outputs)),
+      sketch_(std::move(sketch)) {
     token_offsets_.push_back(0);
     for (const Index example : examples_)
         token_offsets_.push_back(token_offsets_.back() + std::ssize(data.tokens(example)));
@@ -67,26 +100,25 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
     const auto passes = static_cast<std::size_t>(outputs_.passes());
 
     const auto make = [&](Stored& stored, Value value) {
-        if (stored.entries != nullptr) return;
-        const ValueShape& shape = program_->shape(value);
-        const Index size = (shape.rows == RowSet::tokens ? token_offsets_.back() : count) * shape.width;
-        stored = {std::make_unique_for_overwrite<Real[]>(static_cast<std::size_t>(size + overhang)),
-                  shape.rows, shape.width};
-        std::fill_n(stored.entries.get() + size, overhang, Real(0));
+        if (stored.entries == nullptr)
+            stored = room_for(program_->shape(value).rows, program_->shape(value).width);
     };
     inputs_.resize(program_->values().size());
     for (std::size_t pass = 0; pass < passes; ++pass) deltas_.emplace_back(program_->values().size());
     vectors_.assign(passes, std::vector<std::vector<Real>>(program_->parameters().size()));
     for (const ParameterId p : selected_)
+        if (sketch_.holds(p)) add_sketch(p);
+    for (const ParameterId p : selected_)
         for (const Factor& factor : factors_[p]) {
             using Kind = Factor::Kind;
             const Kind kind = factor.kind;
-            if (kind == Kind::outer || kind == Kind::label_rows) make(inputs_[factor.input.id], factor.input);
+            if ((kind == Kind::outer || kind == Kind::label_rows) && !projected_inputs_.contains(p))
+                make(inputs_[factor.input.id], factor.input);
             for (std::size_t pass = 0; pass < passes; ++pass) {
                 if (kind == Kind::sum || kind == Kind::normalised)
                     vectors_[pass][p].assign(
                         static_cast<std::size_t>(count * program_->parameters()[p].size()), Real(0));
-                else if (kind != Kind::label_rows)
+                else if (kind != Kind::label_rows && !projected_deltas_.contains(p))
                     make(deltas_[pass][factor.delta.id], factor.delta);
             }
         }
@@ -115,6 +147,18 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
         }
     }
     if (failure) std::rethrow_exception(failure);
+    for (auto* const sides : {&projected_inputs_, &projected_deltas_})
+        for (auto& [p, side] : *sides) side.matrix = {};
+}
+
+/// Room for the rows of all examples, not set but for what blocks may read behind them.
+template <class Real>
+typename JacobianFactors<Real>::Stored JacobianFactors<Real>::room_for(RowSet rows, Index width) const {
+    const Index size = (rows == RowSet::tokens ? token_offsets_.back() : std::ssize(examples_)) * width;
+    Stored stored{std::make_unique_for_overwrite<Real[]>(static_cast<std::size_t>(size + overhang)), rows,
+                  width};
+    std::fill_n(stored.entries.get() + size, overhang, Real(0));
+    return stored;
 }
 
 /// Forward and backward passes of the examples [first, last) of the list; what they leave is stored and
@@ -142,12 +186,21 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
                                     example, data_->rows[static_cast<std::size_t>(example)]));
         }
     }
+    const auto count_of = [&](const Stored& stored) {
+        return stored.rows == RowSet::tokens ? block.offsets.back() : last - first;
+    };
+    const auto place_of = [&](const Stored& stored) {
+        const Index row =
+            stored.rows == RowSet::tokens ? token_offsets_[static_cast<std::size_t>(first)] : first;
+        return stored.entries.get() + row * stored.width;
+    };
     const auto store = [&](Stored& stored, const Real* values) {
-        if (stored.entries == nullptr) return;
-        const bool tokens = stored.rows == RowSet::tokens;
-        const Index at = tokens ? token_offsets_[static_cast<std::size_t>(first)] : first;
-        std::copy_n(values, (tokens ? block.offsets.back() : last - first) * stored.width,
-                    stored.entries.get() + at * stored.width);
+        if (stored.entries != nullptr) std::copy_n(values, count_of(stored) * stored.width, place_of(stored));
+    };
+    const auto project = [&](ProjectedSide& side, Index pass, const Real* values) {
+        Stored& stored = side.rows[static_cast<std::size_t>(pass)];
+        project_rows(values, count_of(stored), program_->shape(side.value).width, side.matrix, side.stride,
+                     stored.width, place_of(stored));
     };
     std::vector<Real> seeds(logits.size());
     for (Index pass = 0; pass < outputs_.passes() && !selected_.empty(); ++pass) {
@@ -161,6 +214,9 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
             if (pass == 0) store(inputs_[v], network.value(Value{v}));
             store(deltas[v], network.gradient(Value{v}));
         }
+        for (auto& [p, side] : projected_inputs_)
+            if (pass == 0) project(side, 0, network.value(side.value));
+        for (auto& [p, side] : projected_deltas_) project(side, pass, network.gradient(side.value));
         for (const ParameterId p : selected_)
             for (const Factor& factor : factors_[p])
                 for (Index i = first; i < last; ++i) {
@@ -170,7 +226,7 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
                         network.add_vector(factor, i - first, out);
                         check_finite({out, static_cast<std::size_t>(size)}, i, p);
                     } else if (factor.kind != Factor::Kind::label_rows) {
-                        const Stored& delta = deltas[factor.delta.id];
+                        const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
                         const StoredRows rows = rows_of(delta, i);
                         check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
                     }
@@ -196,6 +252,42 @@ void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index ex
                     "\"double\" or leave the tensor out with kernel.parameters",
                     program_->parameters()[parameter].name, in_data,
                     data_->rows[static_cast<std::size_t>(in_data)]));
+}
+
+/// Makes room for the sides of a tensor that the sketch makes smaller.
+template <class Real>
+void JacobianFactors<Real>::add_sketch(ParameterId parameter) {
+    const Factor& factor = factors_[parameter].front();
+    const SketchShape shape = shape_of(*program_, parameter, sketch_);
+    const std::string& tensor = program_->parameters()[parameter].name;
+    const auto add = [&](auto& sides, Value value, SketchSide side, Index k, std::size_t passes) {
+        const ValueShape& whole = program_->shape(value);
+        if (k >= whole.width) return;
+        const Index stride = padded_columns(k);
+        ProjectedSide& added = sides[parameter];
+        added.value = value;
+        added.matrix = sketch_matrix<Real>(sketch_.seed, tensor, side, whole.width, k, stride);
+        added.stride = stride;
+        for (std::size_t pass = 0; pass < passes; ++pass) added.rows.push_back(room_for(whole.rows, k));
+    };
+    add(projected_inputs_, factor.input, SketchSide::in, shape.in, 1);
+    add(projected_deltas_, factor.delta, SketchSide::out, shape.out, deltas_.size());
+}
+
+template <class Real>
+const typename JacobianFactors<Real>::Stored& JacobianFactors<Real>::input_of(ParameterId parameter) const {
+    const auto projected = projected_inputs_.find(parameter);
+    return projected != projected_inputs_.end() ? projected->second.rows.front()
+                                                : inputs_[factors_[parameter].front().input.id];
+}
+
+template <class Real>
+const typename JacobianFactors<Real>::Stored& JacobianFactors<Real>::delta_of(ParameterId parameter,
+                                                                              const Factor& factor,
+                                                                              std::size_t pass) const {
+    const auto projected = projected_deltas_.find(parameter);
+    return projected != projected_deltas_.end() ? projected->second.rows[pass]
+                                                : deltas_[pass][factor.delta.id];
 }
 
 template <class Real>
@@ -242,8 +334,8 @@ template <class Real>
 typename JacobianFactors<Real>::OuterRows JacobianFactors<Real>::outer_rows(ParameterId parameter,
                                                                             Index example, Index pass) const {
     const Factor& factor = factors_[parameter].front();
-    const Stored &delta = deltas_[static_cast<std::size_t>(pass)][factor.delta.id],
-                 &input = inputs_[factor.input.id];
+    const Stored &delta = delta_of(parameter, factor, static_cast<std::size_t>(pass)),
+                 &input = input_of(parameter);
     const StoredRows d = rows_of(delta, example), x = rows_of(input, example);
     return {d.first, x.first, delta.width, input.width, d.count};
 }
@@ -285,13 +377,31 @@ void JacobianFactors<Real>::for_table_rows(ParameterId parameter, Index example,
 
 template <class Real>
 Index JacobianFactors<Real>::bytes(const Program& program, const std::vector<ParameterId>& selected,
-                                   Index tokens, Index examples, Index passes) {
+                                   Index tokens, Index examples, Index passes, const Sketch& sketch) {
     const auto factors = factors_of(program);
     std::set<std::size_t> inputs, deltas;
     Index entries = 0;
+    const auto add_sketched = [&](ParameterId p) {
+        const SketchShape shape = shape_of(program, p, sketch);
+        const Factor& factor = factors[p].front();
+        const auto add = [&](Value value, Index k, Index times, std::set<std::size_t>& whole) {
+            const ValueShape& rows = program.shape(value);
+            if (k >= rows.width)
+                whole.insert(value.id);
+            else
+                entries += rows.width * padded_columns(k) +
+                           times * k * (rows.rows == RowSet::tokens ? tokens : examples);
+        };
+        add(factor.input, shape.in, 1, inputs);
+        add(factor.delta, shape.out, passes, deltas);
+    };
     for (const ParameterId p : selected)
         for (const Factor& factor : factors[p]) {
             using Kind = Factor::Kind;
+            if (sketch.holds(p)) {
+                add_sketched(p);
+                continue;
+            }
             if (factor.kind == Kind::outer || factor.kind == Kind::label_rows) inputs.insert(factor.input.id);
             if (factor.kind == Kind::sum || factor.kind == Kind::normalised)
                 entries += passes * examples * program.parameters()[p].size();

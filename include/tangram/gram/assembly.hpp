@@ -23,6 +23,14 @@ struct KernelInputs {
     /// Bytes that the factors on a rank may take; where those of all parameters take more, forward and
     /// backward passes are repeated for groups of parameters. No bit depends on it.
     double factor_bytes = std::numeric_limits<double>::infinity();
+    /// Of the parameters whose contraction is `sketched`.
+    Index sketch_dimension = 0;
+    std::uint64_t sketch_seed = 1;
+
+    /// The sketch with the parameters that it projects.
+    Sketch sketch() const;
+    /// Numbers that a gradient of the i-th parameter has where it is multiplied out, projected or not.
+    Index columns(std::size_t i) const;
 };
 
 /// The matrices while they are added up and when they are finished; what a checkpoint holds. N and M are the

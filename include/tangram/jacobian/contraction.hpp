@@ -7,14 +7,16 @@
 
 namespace tangram {
 
-/// The exact ways to get a tensor's share of the Gram matrix, sum over its parameters of J_ik J_jk.
+/// The ways to get a tensor's share of the Gram matrix, sum over its parameters of J_ik J_jk. All are exact
+/// but the sketch.
 enum class Contraction {
     multiply_out,   ///< gradients multiplied out, then a product of matrices
     factors,        ///< sum over tokens t of i, t' of j of (delta_t . delta_t') (x_t . x_t')
     matching_rows,  ///< tables: sum over rows that both gradients reach of their scalar product
+    sketched,       ///< gradients projected (sketch.hpp), then as multiplied out; on average exact
 };
 
-/// "multiply-out", "factors" or "matching-rows".
+/// "multiply-out", "factors", "matching-rows" or "sketch".
 std::string name(Contraction contraction);
 
 /// The choice for one tensor, with what it was chosen from: flops per pair of rows of the kernel and
@@ -27,9 +29,11 @@ struct ContractionChoice {
 /// The cheapest contraction of every selected parameter, from its shape and the mean number of tokens alone,
 /// so that neither ranks nor memory nor timing decide a bit. Local.
 /// @param mean_tokens  tokens of an example; a linear layer behind the last attention layer sees one
+/// @param sketch  > 0: linear weights that would be multiplied out and hold more than so many numbers are
+/// sketched
 std::vector<ContractionChoice> choose_contractions(const Program& program,
                                                    const std::vector<ParameterId>& parameters,
-                                                   double mean_tokens);
+                                                   double mean_tokens, Index sketch = 0);
 
 /// Mean number of tokens of the first 256 examples as drawn (a larger sample with the same seed has the
 /// same).

@@ -1,9 +1,11 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "tangram/jacobian/output.hpp"
+#include "tangram/jacobian/sketch.hpp"
 #include "tangram/model/network.hpp"
 #include "tangram/text/data_set.hpp"
 
@@ -16,27 +18,28 @@ template <class Real>
 class JacobianFactors {
   public:
     /// @param selected  parameters whose factors are kept
+    /// @param sketch    those of them whose factors are kept projected, in place of the whole ones
     /// @throws Error(numerical) naming example and tensor where an activation or gradient is not finite
     /// Memory: per example and row set, (inputs + passes * deltas) of the selected layers, passes the most of
     /// any task.
     JacobianFactors(Network<Real>& network, const DataSet& data, std::vector<Index> examples,
-                    KernelOutputs outputs, std::vector<ParameterId> selected);
+                    KernelOutputs outputs, std::vector<ParameterId> selected, Sketch sketch = {});
 
     const std::vector<Index>& examples() const noexcept { return examples_; }
     /// examples x C logits at the initial weights, in the order of `examples`.
     const std::vector<double>& logits() const noexcept { return logits_; }
 
     /// Entries [first, last) of the gradient of one parameter, in storage order, for one example of the list
-    /// and one backward pass: sums over tokens in token order (arithmetic.hpp, 2.). `out` (last - first) is
-    /// overwritten.
+    /// and one backward pass: sums over tokens in token order (arithmetic.hpp, 2.). Of a sketched one, of the
+    /// k_out x k_in matrix. `out` (last - first) is overwritten.
     void multiply_out(ParameterId parameter, Index first, Index last, Index example, Index pass,
                       Real* out) const;
 
     /// Rows of delta and of the input of a linear weight's gradient, sum_t delta_t input_t^T, one after the
-    /// other.
+    /// other; projected where the tensor is sketched.
     struct OuterRows {
         const Real *delta, *input;
-        Index delta_width, input_width;  ///< d_out, d_in
+        Index delta_width, input_width;  ///< d_out, d_in, or k_out, k_in
         Index count;                     ///< tokens, or one where only the token that is read counts
     };
     OuterRows outer_rows(ParameterId parameter, Index example, Index pass) const;
@@ -47,9 +50,10 @@ class JacobianFactors {
     void add_table_rows(ParameterId parameter, std::span<const Index> ids, Index first, Index last,
                         Index example, Index pass, Real* out, Index stride) const;
 
-    /// Bytes that the factors of `examples` examples with `tokens` tokens in all would hold.
+    /// Bytes that the factors of `examples` examples with `tokens` tokens in all would hold, with the
+    /// sketch's random matrices.
     static Index bytes(const Program& program, const std::vector<ParameterId>& selected, Index tokens,
-                       Index examples, Index passes);
+                       Index examples, Index passes, const Sketch& sketch = {});
 
   private:
     /// Rows of one activation or of one pass's gradient for all examples, one after the other.
@@ -57,6 +61,13 @@ class JacobianFactors {
         std::unique_ptr<Real[]> entries;  // nullptr: not kept
         RowSet rows = RowSet::tokens;
         Index width = 0;
+    };
+    /// One side of a sketched tensor, where it is projected: rows of S^T x in place of x.
+    struct ProjectedSide {
+        Value value;               ///< the inputs, or the value whose gradient is delta
+        std::vector<Real> matrix;  ///< S, while rows are added
+        Index stride;
+        std::vector<Stored> rows;  ///< by pass; of inputs one
     };
     struct StoredRows {
         const Real* first;
@@ -67,6 +78,8 @@ class JacobianFactors {
     template <class Visit>
     void for_table_rows(ParameterId parameter, Index example, Index pass, Visit visit) const;
     void pass_through(Network<Real>& network, Index first, Index last);
+    void add_sketch(ParameterId parameter);
+    Stored room_for(RowSet rows, Index width) const;
     void check_finite(std::span<const Real> entries, Index example, ParameterId parameter) const;
 
     const DataSet* data_;
@@ -77,10 +90,15 @@ class JacobianFactors {
     std::vector<ParameterId> selected_;
     std::vector<std::vector<Factor>> factors_;  // by parameter
     KernelOutputs outputs_;
+    Sketch sketch_;
+    std::map<ParameterId, ProjectedSide> projected_inputs_, projected_deltas_;
     std::vector<Stored> inputs_;                           // by value
     std::vector<std::vector<Stored>> deltas_;              // by pass, by value
     std::vector<std::vector<std::vector<Real>>> vectors_;  // by pass, by parameter: examples x d
     std::vector<double> logits_;
+
+    const Stored& input_of(ParameterId parameter) const;
+    const Stored& delta_of(ParameterId parameter, const Factor& factor, std::size_t pass) const;
 };
 
 /// The rows of a table that the gradient of one example may be non-zero in, ascending: its token ids,
