@@ -235,14 +235,14 @@ DecayWindow first_half(DecayWindow window) {
 
 }  // namespace
 
-DecayWindow decay_window(std::span<const double> l, double floor, Index n) {
+DecayWindow decay_window(std::span<const double> l, double floor, Index n, Index trusted) {
     double left = 0;
     for (const double value : l) {
         if (!std::isfinite(value))
             throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
         left += std::max(value, 0.0);
     }
-    DecayWindow window{1, std::min((n > 0 ? n : std::ssize(l)) / 20, std::ssize(l))};
+    DecayWindow window{1, std::min({(n > 0 ? n : std::ssize(l)) / 20, std::ssize(l), trusted})};
     while (window.first <= 2 && window.first <= std::ssize(l) &&
            l[static_cast<std::size_t>(window.first - 1)] > 0.5 * left) {
         left -= l[static_cast<std::size_t>(window.first - 1)];
@@ -254,8 +254,13 @@ DecayWindow decay_window(std::span<const double> l, double floor, Index n) {
     return window;
 }
 
-std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow window, Index n) {
+std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow window, Index n,
+                            Index trusted) {
     if (window.size() >= smallest_window) return {};
+    if (const Index first_fitted = window.first + smallest_window - 1; trusted < first_fitted)
+        return "the sketch is too small: it shows ranks up to a tenth of its dimension, " +
+               std::to_string(trusted) + ", and a fit takes " + std::to_string(smallest_window) +
+               " from rank " + std::to_string(window.first) + " on; take a larger kernel.sketch";
     const Index rows = n > 0 ? n : std::ssize(l), needed = 20 * (window.first + smallest_window - 1);
     if (rows < needed)
         return "the " + std::to_string(rows) + " rows are too few: a fit takes " +
@@ -293,15 +298,16 @@ const char* name(DecayFamily family) {
     return "none";
 }
 
-DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::optional<DecayWindow> window) {
+DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::optional<DecayWindow> window,
+                   Index trusted) {
     if (n <= 0) n = std::ssize(l);
     floor = resolved_floor(l, floor);
-    const DecayWindow own = decay_window(l, floor, n);  // throws where an eigenvalue is not finite
+    const DecayWindow own = decay_window(l, floor, n, trusted);  // throws where an eigenvalue is not finite
     const auto above = std::find_if(l.begin(), l.end(), [&](double v) { return !(v > 10 * floor && v > 0); });
     const auto rank = static_cast<Index>(above - l.begin());
     DecayFit fit{DecayFamily::none, {}, window.value_or(own), {}, {}, {}};
-    fit.window.last = std::min(fit.window.last, rank);
-    const bool floor_reached = rank >= 1 && rank < std::min(std::ssize(l), n / 2);
+    fit.window.last = std::min({fit.window.last, rank, trusted});
+    const bool floor_reached = rank >= 1 && rank < std::min(std::ssize(l), n / 2) && rank <= trusted;
 
     if (fit.window.size() < smallest_window) {
         if (floor_reached) {
@@ -315,7 +321,7 @@ DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::option
             const double last = l[static_cast<std::size_t>(rank - 1)];
             if (last / l.front() * last > 100 * floor) fit.selected = DecayFamily::finite_rank;
         }
-        if (fit.selected == DecayFamily::none) fit.reason = no_decay_reason(l, floor, fit.window, n);
+        if (fit.selected == DecayFamily::none) fit.reason = no_decay_reason(l, floor, fit.window, n, trusted);
         return fit;
     }
 

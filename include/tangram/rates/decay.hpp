@@ -19,14 +19,20 @@ struct DecayWindow {
 /// Fewest eigenvalues that a fit takes; with fewer the decay is "none".
 inline constexpr Index smallest_window = 5;
 
+/// No limit to the ranks that are trusted.
+inline constexpr Index every_rank = std::numeric_limits<Index>::max();
+
 /// theory.md, Fitting the decay: above ten times the noise floor, past the leading eigenvalue or two that
 /// each hold more than half of the trace that is left, last <= n/20.
-/// @param floor  noise floor in the scale of l
-DecayWindow decay_window(std::span<const double> l, double floor, Index n = 0);
+/// @param floor    noise floor in the scale of l
+/// @param trusted  the last rank that may be fitted: of a kernel sketched to k dimensions k/10 (theory.md,
+/// Sketches)
+DecayWindow decay_window(std::span<const double> l, double floor, Index n = 0, Index trusted = every_rank);
 
 /// Why this window allows no fit (selected = "none"), as a sentence for the reader; empty where it allows
 /// one.
-std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow window, Index n = 0);
+std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow window, Index n = 0,
+                            Index trusted = every_rank);
 
 /// l_k = constant * k^(-exponent).
 struct PolynomialDecay {
@@ -91,14 +97,15 @@ struct DecayFit {
 /// rank shows no exponent, but it shows a drop). A finite rank is the better law cut after rank m, p one
 /// more: chosen for the drop, whatever its sizes. With too few ranks for a law it is still selected if the
 /// drop is clear, l_m^2/l_1 above a hundred floors: the descent from l_1 to l_m, once more, would not reach
-/// the floor. Absent: laws in a window too short, finite_rank where the floor is not reached. A sketched
-/// kernel's rank is the sketch's (theory.md, Sketches). Throws as decay_window; a window given must start at
-/// 1 or later.
+/// the floor. Absent: laws in a window too short, finite_rank where the floor is not reached or the rank is
+/// past `trusted`: a sketched kernel's rank is the sketch's (theory.md, Sketches). Throws as decay_window; a
+/// window given must start at 1 or later.
 /// @param floor   noise floor in the scale of l; at least 2^-52 l_1 is taken
 /// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); ranks at
 /// its end that are not above ten times the floor are left out
+/// @param trusted the last rank that may be fitted, as decay_window's; also of a window given
 DecayFit fit_decay(std::span<const double> l, double floor, Index n = 0,
-                   std::optional<DecayWindow> window = {});
+                   std::optional<DecayWindow> window = {}, Index trusted = every_rank);
 
 /// A value with its 95 % interval.
 struct Interval {

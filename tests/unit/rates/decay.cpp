@@ -190,6 +190,30 @@ TEST(Decay, WindowCountsRowsNotKnownEigenvalues) {
     EXPECT_EQ(decay_window(l, 0.0, 2000).last, 60);
 }
 
+TEST(Decay, FitsNothingPastTheRanksOfASketch) {
+    // The law k^-2 up to rank 40, behind it nothing that a kernel of 4000 rows has.
+    std::vector<double> l = power_law(4000, 2);
+    for (std::size_t i = 40; i < l.size(); ++i) l[i] *= std::pow(static_cast<double>(i) / 39, -3);
+    EXPECT_EQ(decay_window(l, 0).last, 200);
+    EXPECT_EQ(decay_window(l, 0, 4000, 40).last, 40);
+    EXPECT_EQ(decay_window(l, 0, 0, 40).last, 40);
+    const DecayFit fit = fit_decay(l, 0, 4000, std::nullopt, 40);
+    EXPECT_EQ(fit.window.last, 40);
+    EXPECT_EQ(fit.selected, DecayFamily::polynomial);
+    EXPECT_NEAR(fit.polynomial->exponent, 2, 1e-10);
+    EXPECT_GT(fit_decay(l, 0, 4000).polynomial->exponent, 2.5);
+    // A window that was given ends there too.
+    EXPECT_EQ(fit_decay(l, 0, 4000, DecayWindow{2, 100}, 40).window.last, 40);
+    // A rank is the sketch's where it lies past them.
+    std::fill(l.begin() + 100, l.end(), 0.0);
+    EXPECT_TRUE(fit_decay(l, 1e-12, 4000).finite_rank);
+    EXPECT_TRUE(fit_decay(l, 1e-12, 4000, std::nullopt, 100).finite_rank);
+    EXPECT_FALSE(fit_decay(l, 1e-12, 4000, std::nullopt, 99).finite_rank);
+    const DecayFit none = fit_decay(l, 1e-12, 4000, std::nullopt, 5);
+    EXPECT_EQ(none.selected, DecayFamily::none);
+    EXPECT_NE(none.reason.find("sketch is too small"), std::string::npos) << none.reason;
+}
+
 TEST(Decay, CorrectionIsLeftOutNearOneAndBelow) {
     // Below one the sum behind the correction diverges: correcting would take 0.9 to about 0.85.
     for (const double a : {0.6, 0.9, 1.0, 1.01}) {
