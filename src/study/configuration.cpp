@@ -298,7 +298,7 @@ void check_values(const Study& s) {
     }
     one_of("kernel.precision", s.kernel.precision, {"mixed", "double"});
     only_zero("kernel.lora_rank", static_cast<double>(s.kernel.lora_rank));
-    only_zero("kernel.sketch", static_cast<double>(s.kernel.sketch));
+    at_least("kernel.sketch", static_cast<double>(s.kernel.sketch), 0);
     one_of("kernel.groups", s.kernel.groups, {"none", "kind", "layer"});
     only("kernel.groups", s.kernel.groups, "none");
     only_zero("spectrum.count", static_cast<double>(s.spectrum.count));

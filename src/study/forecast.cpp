@@ -287,7 +287,8 @@ Forecast forecast(const Program& program, const GramJob& job, const Study& study
     const auto cost = [&](double factor_limit) {
         return assembly_cost<Real>(program, job.data.label_ids, job.data.train,
                                    job.data.test ? &*job.data.test : nullptr, job.outputs, job.parameters,
-                                   job.choices, result.grid_rows, result.grid_columns, factor_limit);
+                                   job.choices, result.grid_rows, result.grid_columns, factor_limit,
+                                   study.kernel.sketch);
     };
     result.factor_limit = std::numeric_limits<double>::infinity();
     AssemblyCost assembly = cost(result.factor_limit);

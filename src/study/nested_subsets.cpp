@@ -81,7 +81,7 @@ SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inp
         result.holdout_step = unknown;
     const double sigma = inputs.noise / inputs.radius;
     result.critical_radius = critical_radius(l, sigma);
-    const DecayWindow window = decay_window(l, noise_floor);
+    const DecayWindow window = decay_window(l, noise_floor, 0, inputs.trusted_ranks);
     result.exponent = no_decay_reason(l, noise_floor, window).empty()
                           ? fit_polynomial(l, regression.rows(), window).exponent
                           : unknown;

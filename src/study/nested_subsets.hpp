@@ -19,6 +19,7 @@ struct SubsetInputs {
     double noise, radius;                 ///< of the whole sample, used at every size
     std::optional<StepSizes> step_sizes;  ///< nothing: 1/l_1 of each subset
     std::uint64_t seed;
+    Index trusted_ranks;  ///< decay_window's
 };
 
 /// One random subset of examples. Errors are NaN where they were not observed.

@@ -270,6 +270,12 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
     write_decay(file, r);
     write_stopping(file, r);
     file.set_attribute("/rates", "sentence", r.sentence);
+    if (r.sketch > 0) {
+        file.set_attribute("/rates", "sketched", r.sketch);
+        file.set_attribute("/rates", "sketch_count", r.eigenvalues_at_stop);
+        file.set_attribute("/rates", "sketch_needed", r.sketch_needed());
+        file.set_attribute("/rates", "sketch_trusted", Index{r.stop_trusted() ? 1 : 0});
+    }
     TableColumn source{"source", {}, {}, {}}, value{"value", {}, {}, {}}, low{"low", {}, {}, {}},
         high{"high", {}, {}, {}}, note{"note", {}, {}, {}};
     for (const RateExponent& row : r.exponents) {
@@ -295,6 +301,14 @@ std::string rates_summary(const RatesResult& r) {
     std::string text;
     const auto line = [&](const std::string& words) { text += words + "\n"; };
     const auto& window = r.decay.window;
+    if (r.sketch > 0)
+        line(fmt::format(
+            "sketched   to {} dimensions in all: no exponent past rank {}; {} eigenvalues above "
+            "1/eta_T{}, T needs ten times as many: {}",
+            r.sketch, r.trusted_ranks(), r.eigenvalues_at_stop,
+            r.eigenvalues_at_ridge > 0 ? fmt::format(" and {} above the GCV ridge", r.eigenvalues_at_ridge)
+                                       : "",
+            r.stop_trusted() ? "enough" : "NOT to be trusted"));
     switch (r.decay.selected) {
         case DecayFamily::none:
             line("decay      none: " + r.decay.reason);

@@ -55,6 +55,7 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
         f.alignment_residual = kernel_target_alignment(l, regression->squares());
         Index last = std::ssize(l);
         while (last > 0 && !(l[static_cast<std::size_t>(last - 1)] > r.noise_floor)) --last;
+        last = std::min(last, r.trusted_ranks());
         f.alignment_slope = alignment_slope(l, regression->squares(), 1, last);
     }
     const double eta = steps.eta(std::min(r.stop, 1e300));
@@ -104,6 +105,7 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
     check_stop(session, "before the rates; the same command begins them");
     RatesResult r;
     r.rows = input.rows;
+    r.sketch = input.sketch;
     const auto n = static_cast<double>(r.rows);
     r.noise_floor = input.noise_floor / n;
     std::vector<double> l = input.eigenvalues;
@@ -176,6 +178,22 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
                                 steps.first(), 2 / l.front()));
     r.critical = critical_radius(l, r.noise / r.radius, r.rows);
     r.stop = stopping_step(l, r.noise / r.radius, steps, r.rows);
+    const double at_stop = 1 / steps.eta(std::min(r.stop, 1e300));
+    const auto count_above = [&](double level) {
+        return std::count_if(l.begin(), l.end(), [&](double value) { return value > level; });
+    };
+    r.eigenvalues_at_stop = count_above(at_stop);
+    if (ridge && !(options.noise && options.radius)) r.eigenvalues_at_ridge = count_above(ridge->ridge);
+    if (!r.stop_trusted())
+        session.log.warn(fmt::format(
+            "T = {:.0f} cannot be trusted: {} eigenvalues lie above 1/eta_T{}, and the sketch has {} "
+            "dimensions, fewer than ten times as many; take a larger kernel.sketch",
+            r.stop, r.eigenvalues_at_stop,
+            r.eigenvalues_at_ridge > 0
+                ? fmt::format(", {} above the ridge that sigma and R are estimated with",
+                              r.eigenvalues_at_ridge)
+                : "",
+            r.sketch));
     r.sensitivity = stopping_sensitivity(l, r.noise, r.radius, steps, r.rows);
     const std::vector<double> no_squares;
     const std::vector<double>& squares = regression ? regression->squares() : no_squares;
@@ -194,9 +212,9 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
     if (regression) {
         std::optional<StepSizes> given;
         if (!options.step_sizes.empty()) given.emplace(options.step_sizes);
-        subsets.emplace(SubsetInputs{input.gram, input.cross, *input.train,
-                                     input.test ? &*input.test : nullptr, options.center,
-                                     input.mixed_precision, r.noise, r.radius, given, options.seed});
+        subsets.emplace(SubsetInputs{
+            input.gram, input.cross, *input.train, input.test ? &*input.test : nullptr, options.center,
+            input.mixed_precision, r.noise, r.radius, given, options.seed, r.trusted_ranks()});
         LearningCurve& curve = r.curve;
         curve.sizes = curve_sizes(options, r.examples, session.log);
         if (input.gram == nullptr) curve.sizes = {r.examples};
@@ -245,11 +263,11 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
         if (!held.empty()) r.holdout_step = held[held.size() / 2];
     }
 
-    r.decay = fit_decay(l, r.noise_floor, r.rows);
+    r.decay = fit_decay(l, r.noise_floor, r.rows, std::nullopt, r.trusted_ranks());
     std::vector<DecayFit> replicas;
     for (const SubsetResult& half : halves)
         if (r.decay.window.last <= std::ssize(half.l))
-            replicas.push_back(fit_decay(half.l, half.noise_floor, 0, r.decay.window));
+            replicas.push_back(fit_decay(half.l, half.noise_floor, 0, r.decay.window, r.trusted_ranks()));
     if (r.decay.selected != DecayFamily::none && replicas.size() < 2)
         session.log.warn("the interval of the decay holds the window's drift alone: no resampled fits");
     r.intervals = decay_intervals(l, r.noise_floor, r.rows, r.decay, replicas);

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,7 +22,8 @@ struct RatesInput {
     std::vector<double> eigenvalues;  ///< of G, descending
     double noise_floor = 0;           ///< scale of G
     bool mixed_precision = false;
-    Index rows = 0;  ///< of the kernel; more than eigenvalues where only some are known
+    Index rows = 0;    ///< of the kernel; more than eigenvalues where only some are known
+    Index sketch = 0;  ///< numbers of all sketched tensors of the kernel together; 0: exact
     const DistributedMatrix* vectors = nullptr;          ///< N x N; with it `train` is set
     const DistributedMatrix* gram = nullptr;             ///< N x N
     const DistributedMatrix* cross = nullptr;            ///< M x N; with it `test` is set
@@ -96,6 +98,15 @@ struct TasksResult {
 struct RatesResult {
     Index rows = 0, outputs = 1, examples = 0;
     double noise_floor = 0;  ///< scale of G/n
+    Index sketch = 0;        ///< as RatesInput's
+    /// Eigenvalues of G/n that T stands on: above 1/eta_T, and where sigma or R are estimated also above the
+    /// GCV ridge, which they are estimated with.
+    Index eigenvalues_at_stop = 0, eigenvalues_at_ridge = 0;
+    /// theory.md, Sketches: the last rank that shows an exponent, the dimensions that T needs, and whether
+    /// they are there.
+    Index trusted_ranks() const { return sketch > 0 ? sketch / 10 : every_rank; }
+    Index sketch_needed() const { return 10 * std::max(eigenvalues_at_stop, eigenvalues_at_ridge); }
+    bool stop_trusted() const { return sketch == 0 || sketch >= sketch_needed(); }
     DecayFit decay;
     DecayIntervals intervals;
     // stopping

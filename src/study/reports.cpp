@@ -39,6 +39,21 @@ void inspect(const std::filesystem::path& file, Log& log) {
             h5.exists("/kernel/gram") ? std::to_string(h5.shape("/kernel/gram")[0]) : "not stored",
             h5.text_attribute("/kernel", "output"), h5.text_attribute("/kernel", "precision"),
             h5.shape("/kernel/tensors")[0], seconds("seconds_gram")));
+    if (h5.has_attribute("/kernel", "sketch_dimension") &&
+        h5.number_attribute("/kernel", "sketch_dimension") > 0) {
+        line(fmt::format(
+            "sketched   {:.0f} tensors to {:.0f} numbers in all (kernel.sketch = {:.0f}); against "
+            "{:.0f} exact rows the error is {:.2g} of the norm, of one entry at most {:.2g} of "
+            "its rows' norms",
+            h5.number_attribute("/kernel", "sketch_tensors"),
+            h5.number_attribute("/kernel", "sketch_dimension"), h5.number_attribute("/kernel", "sketch"),
+            h5.number_attribute("/kernel", "sketch_rows"), h5.number_attribute("/kernel", "sketch_error"),
+            h5.number_attribute("/kernel", "sketch_error_max")));
+        if (h5.has_attribute("/rates", "sketch_needed"))
+            line(fmt::format(
+                "           T needs {:.0f} dimensions: {}", h5.number_attribute("/rates", "sketch_needed"),
+                h5.number_attribute("/rates", "sketch_trusted") > 0 ? "enough" : "NOT to be trusted"));
+    }
     if (h5.exists("/spectrum")) {
         const auto w = h5.read_doubles("/spectrum/eigenvalues");
         const std::string at = "/spectrum/quality";

@@ -11,6 +11,7 @@
 #include "forecast.hpp"
 #include "provenance.hpp"
 #include "rates_stage.hpp"
+#include "sketch_report.hpp"
 #include "spectrum_file.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/files/hash.hpp"
@@ -202,6 +203,11 @@ auto StudyRun::State::with_rates_input(Use&& use) {
     input.rows = std::ssize(input.eigenvalues);
     input.noise_floor =
         file.read([](const Hdf5File& h5) { return h5.number_attribute("/spectrum/quality", "noise_floor"); });
+    input.sketch = file.read([](const Hdf5File& h5) {
+        return h5.has_attribute("/kernel", "sketch_dimension")
+                   ? static_cast<Index>(h5.number_attribute("/kernel", "sketch_dimension"))
+                   : Index{0};
+    });
     input.mixed_precision =
         file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "precision"); }) == "mixed";
     TaskNames tasks;
@@ -260,7 +266,8 @@ GramJob StudyRun::State::gram_job(const Program& program) {
         job.outputs.add(kernel_output(job.output_names.back(), count), count);
     }
     job.parameters = select_parameters(program, study.kernel.parameters);
-    job.choices = choose_contractions(program, job.parameters, mean_tokens(job.data.train));
+    job.choices =
+        choose_contractions(program, job.parameters, mean_tokens(job.data.train), study.kernel.sketch);
     for (const ParameterId p : job.parameters) job.parameter_count += program.parameters()[p].size();
     job.train_rows = kernel_rows(job.data.train, job.outputs).back();
     if (job.data.test) job.test_rows = kernel_rows(*job.data.test, job.outputs).back();
@@ -321,6 +328,9 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         .add(study.kernel.precision);
     fingerprint.add(fmt::format("{} {} {}", arithmetic::product_depth, arithmetic::matching_columns,
                                 arithmetic::slice_depth));
+    const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
+    if (study.kernel.sketch > 0)
+        fingerprint.add(fmt::format("sketch {} {}", study.kernel.sketch, sketch_seed));
     for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
     for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
         if (set != nullptr) fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows);
@@ -370,7 +380,9 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
                                     job.outputs,
                                     parameters,
                                     job.contractions(),
-                                    planned.factor_limit};
+                                    planned.factor_limit,
+                                    study.kernel.sketch,
+                                    sketch_seed};
     auto last_checkpoint = Clock::now();
     const double interval = 60 * study.output.checkpoint_minutes;
     bool stopped = false, announced = false;
@@ -391,6 +403,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
                     fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
                                 output.string()));
     const double seconds = max_over_ranks(comm, seconds_since(start));
+    const SketchReport sketch = report_sketch(inputs, matrices.gram, sketch_seed, session.log);
     const Provenance provenance = Provenance::gather(grid);
 
     const double jacobian_seconds = max_over_ranks(comm, assembled.jacobian_seconds),
@@ -401,8 +414,9 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         static_cast<double>(sum_over_ranks(comm, static_cast<Index>(std::llround(assembled.jacobian_flops))));
     double product_flops = 0;  // useful ones: a symmetric product and a general one
     for (std::size_t p = 0; p < parameters.size(); ++p)
-        if (job.choices[p].chosen == Contraction::multiply_out)
-            product_flops += static_cast<double>(program.parameters()[parameters[p]].size()) *
+        if (job.choices[p].chosen == Contraction::multiply_out ||
+            job.choices[p].chosen == Contraction::sketched)
+            product_flops += static_cast<double>(inputs.columns(p)) *
                              static_cast<double>(job.outputs.components()) * static_cast<double>(n) *
                              static_cast<double>(n + 1 + 2 * m);
     std::vector<Index> bytes_received(static_cast<std::size_t>(session.world.size()), 0);
@@ -444,6 +458,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         h5.set_attribute("/kernel", "inputs", kernel_inputs);
         h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
         h5.set_attribute("/kernel", "precision", study.kernel.precision);
+        sketch.write(h5);
         provenance.write(h5, to_toml(study), model_sha256, matrices.gram.block(), session);
         h5.set_attribute("/provenance", "seconds_gram", seconds);
         h5.set_attribute("/provenance", "seconds_jacobian", jacobian_seconds);

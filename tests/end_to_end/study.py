@@ -101,6 +101,29 @@ for name, setting, word in (('a step size that diverges', 'rates.step_size=1e9',
     code, out, err = run('run', f.at('lean.toml'), '--set', setting)
     check(f'{name}: status 2', code == 2 and word in err, f'{code} {err}')
 
+# A sketch: what it says of itself, and that another one is another kernel.
+f.write('sketch.toml', f.study(data__samples='200', kernel__sketch='256', output__path='"sketch.h5"'))
+code, out, err = run('run', f.at('sketch.toml'))
+check('sketch: status 0, said in the summary and the log', code == 0 and 'sketched' in out and 'sketched' in err, f'{code} {out} {err}')
+check('sketch: exact reference', run('gram', f.at('sketch.toml'), '--set', 'kernel.sketch=0', '--set', 'output.path=whole.h5')[0] == 0)
+with h5py.File(f.at('sketch.h5')) as h, h5py.File(f.at('whole.h5')) as whole:
+    S, G, k, t = h['/kernel/gram'][:], whole['/kernel/gram'][:], h['/kernel'].attrs, h['/kernel/tensors'][:]
+    ways = [w.decode() for w in t['contraction']]; d = np.sqrt(np.diag(G))
+    check('sketch: linear weights alone', ways.count('sketch') == k['sketch_tensors'] > 0 and all(s > 256 for s, w in zip(t['size'], ways) if w == 'sketch'), ways)
+    check('sketch: attributes', k['sketch'] == 256 and k['sketch_rows'] == 200 and k['sketch_dimension'] == 256 * ways.count('sketch'), dict(k))
+    check('sketch: error of all rows', abs(k['sketch_error'] - np.linalg.norm(S - G) / np.linalg.norm(G)) <= 1e-10 and k['sketch_error'] > 0)
+    check('sketch: largest error', abs(k['sketch_error_max'] - np.abs((S - G) / np.outer(d, d)).max()) <= 1e-10)
+    r, s = h['/rates'].attrs, h['/rates/stopping'].attrs; l = h['/spectrum/eigenvalues'][:] / 200
+    check('sketch: the count at T', r['sketched'] == k['sketch_dimension'] and r['sketch_count'] == (l > s['ridge_twin']).sum() and r['sketch_needed'] >= 10 * r['sketch_count'], dict(r))
+    check('sketch: warns where T cannot be trusted', r['sketch_trusted'] == (r['sketched'] >= r['sketch_needed']) and ('cannot be trusted' in err) == (r['sketch_trusted'] == 0), err)
+code, out, err = run('inspect', f.at('sketch.h5')); check('sketch: inspect says so', 'sketched' in out, out)
+code, out, err = run('rates', f.at('sketch.toml'), '--set', 'kernel.sketch=0'); check('sketch: rates of another sketch are refused', code == 2 and 'kernel.sketch' in err, f'{code} {err}')
+code, out, err = run('run', f.at('sketch.toml')); check('sketch: skipped the second time', code == 0 and err.count('skipped') == 3, err)
+code, out, err = run('run', f.at('sketch.toml'), '--set', 'kernel.sketch=2')
+with h5py.File(f.at('sketch.h5')) as h:
+    total, last, r = h['/kernel'].attrs['sketch_dimension'], h['/rates/decay'].attrs['last'], h['/rates'].attrs
+    check('sketch: a smaller one computes again, fits nothing and warns', code == 0 and 'skipped' not in err and last <= total // 10 and r['sketch_trusted'] == 0 and 'cannot be trusted' in err and 'NOT to be trusted' in out, f'{code} {total} {last} {out} {err}')
+
 # Stopping and going on: by a time limit that has passed, then by SIGUSR1 to mpirun.
 stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='1000', output__path='"stopped.h5"', kernel__parameters='"all"', kernel__precision='"double"')
 f.write('stop.toml', stop)

@@ -226,6 +226,9 @@ class Results:
         return self.number('/spectrum/quality', 'noise_floor') / max(self.rows(), 1)
 
     def sketched(self):
+        total = self.number('/kernel', 'sketch_dimension')
+        if math.isfinite(total):
+            return total > 0
         dimension = self.study('kernel', 'sketch')
         return self.number('/rates', 'sketched') > 0 or (isinstance(dimension, int) and dimension > 0)
 

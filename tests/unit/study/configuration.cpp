@@ -86,10 +86,11 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused({"rates.step_size", "at least one"}, "rates.step_size=[]");
     refused({"rates.neighbours", "data.test"}, "rates.neighbours=5");
     refused({"rates.sizes", "at least 2"}, "rates.sizes=[1, 256]");
+    refused({"kernel.sketch", "at least 0"}, "kernel.sketch=-1");
     refused({"kernel.output", "margins", "\"margin\""}, "kernel.output=margins");
     refused({"one word per label"}, "data.labels=[\"a\", \"b\", \"c\"]");
     // Keys of the contract that this version does not serve are refused, never ignored.
-    for (const char* later : {"model.init=random", "model.head=classifier", "kernel.lora_rank=4", "kernel.sketch=64", "kernel.groups=layer",
+    for (const char* later : {"model.init=random", "model.head=classifier", "kernel.lora_rank=4", "kernel.groups=layer",
                               "kernel.formula=signgd", "spectrum.count=10", "kernel.lora_alpha=2",
                               "model.head_init=least-squares"})
         refused({"this version of tangram"}, later);
@@ -121,6 +122,19 @@ TEST(Configuration, ReadsTasks) {
     refused({"not both"}, head + "[data]\ntrain = \"b.tsv\"\n" + task("one"));
     refused({"[[tasks]]"}, head + "[tasks]\nname = \"one\"\n");
     refused({"tasks[0].samples", "integer"}, head + task("one", "samples = \"7\"\n"));
+}
+
+TEST(Configuration, AnotherSketchIsAnotherKernel) {
+    const TemporaryFolder folder;
+    const auto with = [&](const std::vector<std::string>& settings) {
+        return read_study(folder.write("study.toml", smallest), settings);
+    };
+    const std::string stored = to_toml(with({"kernel.sketch=64"}));
+    EXPECT_EQ(kernel_difference(with({"kernel.sketch=64"}), stored), std::nullopt);
+    EXPECT_EQ(kernel_difference(with({"kernel.sketch=65"}), stored).value_or(""),
+              "kernel.sketch is 64 in the file and 65 in the study");
+    EXPECT_TRUE(kernel_difference(with({}), stored));
+    EXPECT_TRUE(kernel_difference(with({"kernel.sketch=64", "data.seed=2"}), stored));
 }
 
 TEST(Configuration, SaysWhatIsMissing) {
