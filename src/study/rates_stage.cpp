@@ -184,6 +184,10 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
     };
     r.eigenvalues_at_stop = count_above(at_stop);
     if (ridge && !(options.noise && options.radius)) r.eigenvalues_at_ridge = count_above(ridge->ridge);
+    if (r.sketch > 0 && ridge && !(options.noise && options.radius))
+        session.log.warn(
+            "sigma and R are estimated from a sketched spectrum, and T moves with them (by 6 to 40 % where "
+            "it was compared); give rates.noise and rates.radius where you know them");
     if (!r.stop_trusted())
         session.log.warn(fmt::format(
             "T = {:.0f} cannot be trusted: {} eigenvalues lie above 1/eta_T{}, and the sketch has {} "

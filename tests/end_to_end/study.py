@@ -104,7 +104,7 @@ for name, setting, word in (('a step size that diverges', 'rates.step_size=1e9',
 # A sketch: what it says of itself, and that another one is another kernel.
 f.write('sketch.toml', f.study(data__samples='200', kernel__sketch='256', output__path='"sketch.h5"'))
 code, out, err = run('run', f.at('sketch.toml'))
-check('sketch: status 0, said in the summary and the log', code == 0 and 'sketched' in out and 'sketched' in err, f'{code} {out} {err}')
+check('sketch: status 0, said in the summary and the log', code == 0 and 'sketched' in out and 'sketched' in err and 'rates.noise' in err, f'{code} {out} {err}')
 check('sketch: exact reference', run('gram', f.at('sketch.toml'), '--set', 'kernel.sketch=0', '--set', 'output.path=whole.h5')[0] == 0)
 with h5py.File(f.at('sketch.h5')) as h, h5py.File(f.at('whole.h5')) as whole:
     S, G, k, t = h['/kernel/gram'][:], whole['/kernel/gram'][:], h['/kernel'].attrs, h['/kernel/tensors'][:]
