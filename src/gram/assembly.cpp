@@ -86,7 +86,8 @@ std::vector<double> diagonal(const DistributedMatrix& matrix) {
 
 /// Both triangles from the tiles that were computed; within a diagonal tile the lower triangle counts.
 void complete(DistributedMatrix& gram) {
-    mirror_blocks(gram, is_computed);
+    const Index tiles = gram.row_layout().blocks();
+    mirror_blocks(gram, [&](Index I, Index J) { return is_computed(I, J, tiles); });
     for (Index j = 0; j < gram.local_columns(); ++j) {
         const Index column = gram.global_column(j), tile = column / tile_rows;
         if (gram.row_layout().owner(column) != gram.grid().row()) continue;
@@ -100,8 +101,12 @@ void complete(DistributedMatrix& gram) {
 
 }  // namespace
 
-bool is_computed(Index tile_row, Index tile_column) {
-    return tile_row >= tile_column ? (tile_row + tile_column) % 2 == 0 : (tile_row + tile_column) % 2 == 1;
+bool is_computed(Index tile_row, Index tile_column, Index tiles) {
+    // Tiles less than half way around below the diagonal, as on a circle; those just half way around take
+    // turns.
+    const Index ahead = (tile_row - tile_column + tiles) % tiles;
+    if (2 * ahead != tiles) return 2 * ahead < tiles;
+    return (tile_row > tile_column) == (std::min(tile_row, tile_column) % 2 == 0);
 }
 
 std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs) {
@@ -202,7 +207,7 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     std::vector<TilePlace> gram_places, cross_places;
     for (Index J = grid.column(); J < train.layout().tiles(); J += grid.columns()) {
         for (Index I = grid.row(); I < train.layout().tiles(); I += grid.rows())
-            if (is_computed(I, J)) gram_places.push_back({I, J});
+            if (is_computed(I, J, train.layout().tiles())) gram_places.push_back({I, J});
         for (Index I = grid.row(); test && I < test->layout().tiles(); I += grid.rows())
             cross_places.push_back({I, J});
     }

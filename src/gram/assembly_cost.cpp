@@ -119,7 +119,7 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
         own = test_rows * columns;
         for (Index J = q; J < train_tiles.tiles(); J += grid_columns)
             for (Index I = p; I < train_tiles.tiles(); I += grid_rows)
-                if (is_computed(I, J))
+                if (is_computed(I, J, train_tiles.tiles()))
                     own += static_cast<double>(train_tiles.rows(I)) *
                            static_cast<double>(train_tiles.rows(J)) * (I == J ? 0.5 : 1.0);
         all_work += own;

@@ -162,7 +162,8 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     return all;
 }
 
-void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, Index block_column)) {
+void mirror_blocks(DistributedMatrix& matrix,
+                   const std::function<bool(Index block_row, Index block_column)>& is_set) {
     const ProcessGrid& grid = matrix.grid();
     const MPI_Comm comm = grid.comm().get();
     if (matrix.rows() != matrix.columns())

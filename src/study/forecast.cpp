@@ -326,22 +326,23 @@ Forecast forecast(const Program& program, const GramJob& job, const Study& study
                                                     : cost_of_solver.matrices * local;
     const double solver_ranks = solver == Solver::lapack ? 1 : p;
     StageForecast spectrum{"spectrum",
-                           resident + working,
+                           job.idle_bytes + working,
                            cost_of_solver.flops_per_cube * n * n * n,
                            ranks > 1 ? 8 * n * n / p : 0,
                            study.spectrum.vectors ? 8 * n * n : 8 * n,
                            0};
-    spectrum.seconds = spectrum.flops * calibration.per_float64_flop / solver_ranks;
+    constexpr double reading_and_writing = 0.1;  // seconds that a stage of any size takes
+    spectrum.seconds = reading_and_writing + spectrum.flops * calibration.per_float64_flop / solver_ranks;
     result.stages = {gram, spectrum};
     if (study.spectrum.vectors) {
         // The Gram matrix, its vectors, a subset's Gram matrix with its vectors, and the cross matrices.
         StageForecast rates{"rates",
-                            resident + 5 * local + 3 * local_cross,
+                            job.idle_bytes + 5 * local + 3 * local_cross,
                             (6.0 + 2.0 * static_cast<double>(study.rates.repeats)) * n * n * n,
                             0,
                             8 * n * 10,
                             0};
-        rates.seconds = rates.flops * calibration.per_float64_flop / p;
+        rates.seconds = 2 * reading_and_writing + rates.flops * calibration.per_float64_flop / p;
         result.stages.push_back(rates);
     }
     return result;

@@ -21,6 +21,7 @@ struct GramJob {
     std::vector<ContractionChoice> choices;
     Index train_rows = 0, test_rows = 0;
     Index parameter_count = 0;
+    double idle_bytes = 0;  ///< resident on the largest rank with program and data, before the network
 
     std::vector<Contraction> contractions() const;
 };
@@ -68,7 +69,7 @@ Calibration calibrated(Network<Real>& network, const GramJob& job, const std::st
                        const Session& session);
 
 /// Memory, work and time of every stage on a number of ranks, from shapes and tokens. Local.
-/// @param resident  bytes that a rank holds before matrices, slices and factors
+/// @param resident  bytes that a rank holds before matrices, slices and factors, its network included
 template <class Real>
 Forecast forecast(const Program& program, const GramJob& job, const Study& study,
                   const Calibration& calibration, double resident, double limit, int ranks);

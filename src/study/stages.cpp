@@ -271,6 +271,7 @@ GramJob StudyRun::State::gram_job(const Program& program) {
     for (const ParameterId p : job.parameters) job.parameter_count += program.parameters()[p].size();
     job.train_rows = kernel_rows(job.data.train, job.outputs).back();
     if (job.data.test) job.test_rows = kernel_rows(*job.data.test, job.outputs).back();
+    job.idle_bytes = max_over_ranks(comm, resident_bytes());
     return job;
 }
 

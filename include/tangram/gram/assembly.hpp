@@ -55,9 +55,10 @@ std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs
 KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows,
                               std::size_t parameters);
 
-/// Which of the tiles (I, J) and (J, I) is computed; the other is copied from it at the end. A checkerboard:
-/// every rank computes about half of its tiles on every grid, and the choice does not depend on the grid.
-bool is_computed(Index tile_row, Index tile_column);
+/// Which of the tiles (I, J) and (J, I) of `tiles` x `tiles` is computed; the other is copied from it at the
+/// end. Every row and column has half of its tiles computed, give or take one, so that the ranks of any grid
+/// have equal work; the choice does not depend on the grid.
+bool is_computed(Index tile_row, Index tile_column, Index tiles);
 
 /// What the assembly leaves beside the matrices.
 struct AssemblyResult {

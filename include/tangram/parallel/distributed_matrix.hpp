@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -82,6 +83,7 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root);
 /// grid.
 /// @throws Error(study) on every rank if the matrix is not square. Memory: the local part of one block row
 /// and column.
-void mirror_blocks(DistributedMatrix& matrix, bool (*is_set)(Index block_row, Index block_column));
+void mirror_blocks(DistributedMatrix& matrix,
+                   const std::function<bool(Index block_row, Index block_column)>& is_set);
 
 }  // namespace tangram

@@ -636,10 +636,24 @@ TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
     EXPECT_TRUE(thrown);  // on every rank
 }
 
-TEST(Checkerboard, NamesExactlyOneTileOfEveryPair) {
-    for (Index I = 0; I < 12; ++I)
-        for (Index J = 0; J <= I; ++J)
-            EXPECT_EQ(static_cast<int>(is_computed(I, J)) + static_cast<int>(I != J && is_computed(J, I)), 1);
+TEST(ComputedTiles, AreOneOfEveryPairAndAsManyOnEveryRank) {
+    for (const Index tiles : {1, 2, 3, 8, 11, 16, 24})
+        for (Index I = 0; I < tiles; ++I)
+            for (Index J = 0; J <= I; ++J)
+                EXPECT_EQ(static_cast<int>(is_computed(I, J, tiles)) +
+                              static_cast<int>(I != J && is_computed(J, I, tiles)),
+                          1);
+    for (const Index tiles : {2, 8, 16, 24})
+        for (const auto& [p, q] : {std::pair{1, 2}, std::pair{2, 1}, std::pair{2, 2}, std::pair{1, 4}}) {
+            if (tiles % (p * q) != 0) continue;
+            std::vector<double> work(static_cast<std::size_t>(p * q), 0.0);
+            for (Index I = 0; I < tiles; ++I)
+                for (Index J = 0; J < tiles; ++J)
+                    if (is_computed(I, J, tiles))
+                        work[static_cast<std::size_t>(I % p * q + J % q)] += I == J ? 0.5 : 1.0;
+            const auto [least, most] = std::minmax_element(work.begin(), work.end());
+            EXPECT_LE(*most - *least, 1.0) << tiles << " tiles on " << p << " x " << q;
+        }
 }
 
 }  // namespace
