@@ -55,7 +55,11 @@ inline V fused(Real y, V x, V sum) {
     else
 #endif
     {
+#if defined(__FP_FAST_FMAF) && defined(__FP_FAST_FMA)
         for (Index lane = 0; lane < lanes; ++lane) sum[lane] = std::fma(factor[lane], x[lane], sum[lane]);
+#else
+        sum += factor * x;  // a processor without fused multiply-adds rounds twice, everywhere
+#endif
         return sum;
     }
 }
