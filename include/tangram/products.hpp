@@ -34,12 +34,11 @@ struct Vector {
     typedef Real type __attribute__((vector_size(width * static_cast<Index>(sizeof(Real)))));
 };
 
-/// x y + sum, entry by entry, rounded once.
+/// x y + sum, entry by entry, rounded once (twice on a processor without fused multiply-adds).
 template <class Real, Index lanes, class V = typename Vector<Real, lanes>::type>
 inline V fused(Real y, V x, V sum) {
     const V factor = y - V{};  // y in every lane; y - 0 is y, -0 too
-    constexpr bool single = std::is_same_v<Real, float>;
-    (void)single;
+    [[maybe_unused]] constexpr bool single = std::is_same_v<Real, float>;
 #if defined(__AVX512F__)
     if constexpr (single && sizeof(V) == 64)
         return (V)_mm512_fmadd_ps((__m512)factor, (__m512)x, (__m512)sum);
@@ -58,7 +57,7 @@ inline V fused(Real y, V x, V sum) {
 #if defined(__FP_FAST_FMAF) && defined(__FP_FAST_FMA)
         for (Index lane = 0; lane < lanes; ++lane) sum[lane] = std::fma(factor[lane], x[lane], sum[lane]);
 #else
-        sum += factor * x;  // a processor without fused multiply-adds rounds twice, everywhere
+        sum += factor * x;
 #endif
         return sum;
     }

@@ -26,6 +26,8 @@ namespace tangram {
 
 namespace {
 
+constexpr int most_ranks_tried = 1024;
+
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
@@ -175,12 +177,6 @@ double Forecast::bytes() const {
     return most;
 }
 
-double Forecast::seconds() const {
-    double sum = 0;
-    for (const StageForecast& stage : stages) sum += stage.seconds;
-    return sum;
-}
-
 double resident_bytes() { return proc_bytes("/proc/self/status", "VmRSS:"); }
 
 double parse_bytes(const std::string& text, const std::string& option) {
@@ -224,8 +220,9 @@ Calibration calibrated(Network<Real>& network, const GramJob& job, const std::st
                        const Session& session) {
     const MPI_Comm comm = session.world.get();
     const std::filesystem::path file = cache_file();
-    const std::string key = fmt::format("{} {} {} {} {} {}", host_name(), git_revision(), model_sha256,
-                                        sizeof(Real), session.world.size(), job.parameter_count);
+    const std::string key =
+        fmt::format("{} {} {} {} {} x {} {} {}", host_name(), git_revision(), model_sha256, sizeof(Real),
+                    session.world.size(), omp_get_max_threads(), job.parameter_count, job.outputs.passes());
     std::string stored;
     if (session.world.rank() == 0) stored = read_calibration(file, key);
     broadcast(comm, stored, 0);
@@ -350,14 +347,15 @@ Forecast forecast(const Program& program, const GramJob& job, const Study& study
 
 template <class Real>
 std::optional<int> fewest_ranks(const Program& program, const GramJob& job, const Study& study,
-                                double resident, double limit) {
+                                double resident, double limit, bool gram_alone) {
     const auto fits = [&](int ranks) {
-        return forecast<Real>(program, job, study, Calibration{}, resident, limit, ranks).bytes() <= limit;
+        const Forecast on = forecast<Real>(program, job, study, Calibration{}, resident, limit, ranks);
+        return (gram_alone ? on.stages.front().bytes : on.bytes()) <= limit;
     };
     if (resident > limit) return std::nullopt;
     int most = 1;
     while (!fits(most)) {
-        if (most >= 1024) return std::nullopt;
+        if (most >= most_ranks_tried) return std::nullopt;
         most *= 2;
     }
     int least = most / 2;  // does not fit
@@ -408,7 +406,8 @@ std::string plan_text(const Program& program, const GramJob& job, const Forecast
     if (fewest)
         text += fmt::format("fewest ranks that fit with {} on each: {}\n", bytes_text(limit), *fewest);
     else
-        text += fmt::format("no number of ranks up to 1024 fits with {} on each\n", bytes_text(limit));
+        text += fmt::format("no number of ranks up to {} fits with {} on each\n", most_ranks_tried,
+                            bytes_text(limit));
     return text;
 }
 
@@ -420,8 +419,9 @@ template Forecast forecast<float>(const Program&, const GramJob&, const Study&, 
                                   double, int);
 template Forecast forecast<double>(const Program&, const GramJob&, const Study&, const Calibration&, double,
                                    double, int);
-template std::optional<int> fewest_ranks<float>(const Program&, const GramJob&, const Study&, double, double);
-template std::optional<int> fewest_ranks<double>(const Program&, const GramJob&, const Study&, double,
-                                                 double);
+template std::optional<int> fewest_ranks<float>(const Program&, const GramJob&, const Study&, double, double,
+                                                bool);
+template std::optional<int> fewest_ranks<double>(const Program&, const GramJob&, const Study&, double, double,
+                                                 bool);
 
 }  // namespace tangram

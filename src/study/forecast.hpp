@@ -45,7 +45,6 @@ struct Forecast {
     std::vector<StageForecast> stages;
 
     double bytes() const;  ///< of the stage that needs most
-    double seconds() const;
 };
 
 /// Resident memory of this process now, bytes.
@@ -74,11 +73,11 @@ template <class Real>
 Forecast forecast(const Program& program, const GramJob& job, const Study& study,
                   const Calibration& calibration, double resident, double limit, int ranks);
 
-/// The fewest ranks on which every stage fits into `limit` bytes per rank; nothing where up to 65 536 do not
-/// do. Local.
+/// The fewest ranks on which every stage, or the Gram stage alone, fits into `limit` bytes per rank; nothing
+/// where up to 1024 do not do. Local.
 template <class Real>
 std::optional<int> fewest_ranks(const Program& program, const GramJob& job, const Study& study,
-                                double resident, double limit);
+                                double resident, double limit, bool gram_alone);
 
 /// What `tangram plan` prints.
 std::string plan_text(const Program& program, const GramJob& job, const Forecast& forecast, double limit,

@@ -281,7 +281,7 @@ void StudyRun::State::refuse_what_does_not_fit(const Program& program, const Gra
     const double limit = session.memory_per_rank;
     for (const StageForecast& stage : planned.stages) {
         if (stage.bytes <= limit || (stage.stage != "gram" && !whole_run)) continue;
-        const auto fewest = fewest_ranks<Real>(program, job, study, resident, limit);
+        const auto fewest = fewest_ranks<Real>(program, job, study, resident, limit, !whole_run);
         throw Error(
             ExitStatus::study,
             fmt::format("{} needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); {}; "
@@ -303,8 +303,8 @@ void StudyRun::State::plan(const Program& program, const Weights& weights, const
     const Calibration calibration = calibrated(network, job, model_sha256, session);
     const double limit = session.memory_per_rank;
     const Forecast planned = forecast<Real>(program, job, study, calibration, resident, limit, ranks);
-    session.log.result(
-        plan_text(program, job, planned, limit, fewest_ranks<Real>(program, job, study, resident, limit)));
+    session.log.result(plan_text(program, job, planned, limit,
+                                 fewest_ranks<Real>(program, job, study, resident, limit, false)));
     if (planned.bytes() > limit)
         throw Error(
             ExitStatus::study,
@@ -351,7 +351,6 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     // The model's weights are the same on every rank; a bad one is one message.
     Network<Real> network =
         collectively(comm, [&] { return Network<Real>(program, weights, data.label_ids); });
-    check_blas(session.log);
     const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
     const Forecast planned = forecast<Real>(program, job, study, Calibration{}, resident,
                                             session.memory_per_rank, session.world.size());
@@ -551,6 +550,7 @@ void StudyRun::spectrum() {
                    ? "before the spectrum; the Gram matrix is in the output file"
                    : "before the spectrum; with save_gram = false the Gram matrix will be computed again");
     const Index n = s.gram_matrix->rows();
+    check_blas(s.session.log);
     s.session.log.say(fmt::format("spectrum: n = {}, {}", n,
                                   s.study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
