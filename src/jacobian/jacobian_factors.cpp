@@ -169,9 +169,9 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
     block.offsets.push_back(0);
     for (Index i = first; i < last; ++i) {
         const auto tokens = data_->tokens(examples_[static_cast<std::size_t>(i)]);
+        block.reads.push_back(block.offsets.back() + data_->read(examples_[static_cast<std::size_t>(i)]));
         block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
         block.offsets.push_back(std::ssize(block.token_ids));
-        block.reads.push_back(block.offsets.back() - 1);
     }
     network.forward(block);
     const auto logits = network.logits();

@@ -89,6 +89,7 @@ void share(MPI_Comm comm, DataSet& data) {
     broadcast(comm, data.offsets, 0);
     broadcast(comm, data.labels, 0);
     broadcast(comm, data.rows, 0);
+    broadcast(comm, data.reads, 0);
 }
 
 /// One task's examples; the study's [data] is that task's.
@@ -144,6 +145,7 @@ void append(DataSet& all, const DataSet& more, std::int32_t task) {
         all.append(more.tokens(e), more.labels[static_cast<std::size_t>(e)],
                    more.rows[static_cast<std::size_t>(e)]);
         all.tasks.push_back(task);
+        if (!more.reads.empty()) all.reads.push_back(more.reads[static_cast<std::size_t>(e)]);
     }
 }
 
