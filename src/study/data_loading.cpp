@@ -57,7 +57,7 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
 }
 
 LabelledExamples read_examples(const Study& study, const std::string& file, const std::string& part,
-                               Index samples, const std::optional<Tokenizer>& tokenizer) {
+                               Index samples, Reading reading, const std::optional<Tokenizer>& tokenizer) {
     if (file.ends_with(".h5")) return read_tokenised(file, part, samples, study);
     LabelledText options;
     options.file = file;
@@ -68,6 +68,7 @@ LabelledExamples read_examples(const Study& study, const std::string& file, cons
     options.label_words = study.data.label_words;
     options.max_length = study.data.max_length;
     options.samples = samples;
+    options.reading = reading;
     options.seed = static_cast<std::uint64_t>(study.data.seed);
     return read_labelled_text(options, *tokenizer);
 }
@@ -93,7 +94,7 @@ void share(MPI_Comm comm, DataSet& data) {
 }
 
 /// One task's examples; the study's [data] is that task's.
-StudyData load_one(Study study, Index vocabulary, Index longest, const Session& session) {
+StudyData load_one(Study study, Index vocabulary, Index longest, Reading reading, const Session& session) {
     if (study.data.max_length > longest) {
         session.log.say(fmt::format("data.max_length = {} is lowered to the model's {} positions",
                                     study.data.max_length, longest));
@@ -109,7 +110,7 @@ StudyData load_one(Study study, Index vocabulary, Index longest, const Session& 
         if (!study.data.train.ends_with(".h5") || (has_test && !study.data.test.ends_with(".h5")))
             tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json");
         LabelledExamples train =
-            read_examples(study, study.data.train, "train", study.data.samples, tokenizer);
+            read_examples(study, study.data.train, "train", study.data.samples, reading, tokenizer);
         check_range(train.data, study.data.train, vocabulary);
         for (const std::int32_t id : train.label_ids)
             if (id < 0 || id >= vocabulary)
@@ -121,7 +122,7 @@ StudyData load_one(Study study, Index vocabulary, Index longest, const Session& 
         data.label_ids = std::move(train.label_ids);
         if (has_test) {
             LabelledExamples test =
-                read_examples(study, study.data.test, "test", study.data.test_samples, tokenizer);
+                read_examples(study, study.data.test, "test", study.data.test_samples, reading, tokenizer);
             check_range(test.data, study.data.test, vocabulary);
             if (test.label_ids != data.label_ids)
                 refuse(study.data.test, "its label words are not those of the training examples");
@@ -151,13 +152,14 @@ void append(DataSet& all, const DataSet& more, std::int32_t task) {
 
 }  // namespace
 
-StudyData load_data(const Study& study, Index vocabulary, Index longest, const Session& session) {
-    if (study.tasks.empty()) return load_one(study, vocabulary, longest, session);
+StudyData load_data(const Study& study, Index vocabulary, Index longest, Reading reading,
+                    const Session& session) {
+    if (study.tasks.empty()) return load_one(study, vocabulary, longest, reading, session);
     StudyData data;
     for (std::size_t t = 0; t < study.tasks.size(); ++t) {
         Study single = study;
         single.data = study.tasks[t].data;
-        const StudyData more = load_one(single, vocabulary, longest, session);
+        const StudyData more = load_one(single, vocabulary, longest, reading, session);
         append(data.train, more.train, static_cast<std::int32_t>(t));
         if (more.test) {
             if (!data.test) data.test.emplace();

@@ -258,7 +258,7 @@ StudyRun::~StudyRun() = default;
 
 GramJob StudyRun::State::gram_job(const Program& program) {
     GramJob job;
-    job.data = load_data(study, program.vocabulary_size, program.maximum_length, session);
+    job.data = load_data(study, program.vocabulary_size, program.maximum_length, program.reading, session);
     for (const Index count : job.data.task_labels) {
         job.output_names.push_back(!study.kernel.output.empty() ? study.kernel.output
                                    : count == 2                 ? "margin"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tangram/index.hpp"
+#include "tangram/reading.hpp"
 
 namespace tangram {
 
@@ -155,6 +156,7 @@ class Program {
 
     Index vocabulary_size = 0;  ///< token ids are 0 .. vocabulary_size - 1
     Index maximum_length = 0;   ///< tokens that the model has positions for
+    Reading reading = Reading::last_token;
 
   private:
     Value new_value(RowSet rows, Index width);

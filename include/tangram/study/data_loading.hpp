@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/reading.hpp"
 #include "tangram/study/configuration.hpp"
 #include "tangram/study/session.hpp"
 #include "tangram/text/data_set.hpp"
@@ -22,7 +23,9 @@ struct StudyData {
 /// the world.
 /// @param vocabulary  token ids must lie below
 /// @param longest     tokens that the model has positions for; max_length is lowered to it with a note
+/// @param reading     where the model's outputs are read
 /// @throws Error on every rank, as read_labelled_text; input for ids, offsets or labels out of range (named)
-StudyData load_data(const Study& study, Index vocabulary, Index longest, const Session& session);
+StudyData load_data(const Study& study, Index vocabulary, Index longest, Reading reading,
+                    const Session& session);
 
 }  // namespace tangram

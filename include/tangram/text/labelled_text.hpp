@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/reading.hpp"
 #include "tangram/text/data_set.hpp"
 #include "tangram/text/tokenizer.hpp"
 
@@ -21,6 +22,7 @@ struct LabelledText {
     Index max_length = 64;  ///< tokens, special ones included
     Index samples = 0;      ///< 0: all
     std::uint64_t seed = 1;
+    Reading reading = Reading::last_token;  ///< where the model's outputs are read
 };
 
 struct LabelledExamples {
