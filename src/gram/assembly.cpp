@@ -37,35 +37,73 @@ struct TilePlace {
     Index row, column;
 };
 
+/// A tile of a distributed matrix, copied into one that stays in the cache; store() puts it back.
+class CachedTile {
+  public:
+    double* load(DistributedMatrix& matrix, Index I, Index J) {
+        matrix_ = &matrix;
+        rows_ = std::min(tile_rows, matrix.rows() - I * tile_rows);
+        columns_ = std::min(tile_rows, matrix.columns() - J * tile_rows);
+        corner_ = matrix.data() + matrix.row_layout().to_local(I * tile_rows) +
+                  matrix.column_layout().to_local(J * tile_rows) * matrix.lld();
+        entries_.resize(static_cast<std::size_t>(tile_rows * tile_rows));
+        for (Index c = 0; c < columns_; ++c)
+            std::copy_n(corner_ + c * matrix.lld(), rows_, entries_.data() + c * tile_rows);
+        return entries_.data();
+    }
+    void store() const {
+        for (Index c = 0; c < columns_; ++c)
+            std::copy_n(entries_.data() + c * tile_rows, rows_, corner_ + c * matrix_->lld());
+    }
+
+  private:
+    DistributedMatrix* matrix_ = nullptr;
+    double* corner_ = nullptr;
+    Index rows_ = 0, columns_ = 0;
+    std::vector<double> entries_;
+};
+
 /// matrix(I, J) += left tile I times right tile J for the tiles named, each over all segments of the slice at
-/// once. `progress` is called between tiles by the first thread.
+/// once; where groups are kept apart, the same for the matrix of each segment's group. `progress` is called
+/// between tiles by the first thread.
+/// @param symmetric  left and right are the same rows
 template <class Real, class Traced, class Progress>
-void add_products(const Slice& slice, const Program& program, const PackedTiles<Real>& left,
+void add_products(const Slice& slice, const KernelInputs<Real>& inputs, const PackedTiles<Real>& left,
                   const PackedTiles<Real>& right, int buffer, const std::vector<TilePlace>& places,
-                  bool symmetric, DistributedMatrix& matrix, Traced traced, Progress progress) {
+                  bool symmetric, DistributedMatrix& matrix, std::vector<DistributedMatrix>& groups,
+                  Traced traced, Progress progress) {
+    const std::vector<Parameter>& parameters = inputs.network.program().parameters();
 #pragma omp parallel
     {
-        static thread_local std::vector<double> tile;
-        tile.resize(static_cast<std::size_t>(tile_rows * tile_rows));
+        static thread_local CachedTile whole, part;
 #pragma omp for schedule(dynamic)
         for (std::size_t place = 0; place < places.size(); ++place) {
             const auto [I, J] = places[place];
             const TileForm &a = left.form(buffer, I), &b = right.form(buffer, J);
-            double* const corner = matrix.data() + matrix.row_layout().to_local(I * tile_rows) +
-                                   matrix.column_layout().to_local(J * tile_rows) * matrix.lld();
-            for (Index c = 0; c < b.rows; ++c)
-                std::copy_n(corner + c * matrix.lld(), a.rows, tile.data() + c * tile_rows);
+            TileSums sums{whole.load(matrix, I, J)};
             const Real *left_at = left.tile(buffer, I), *right_at = right.tile(buffer, J);
             const bool diagonal = symmetric && I == J;
-            for (const Segment& segment : slice.segments) {
-                add_tile_product(slice.contraction, segment, program.parameters()[segment.parameter].shape,
-                                 left_at, a, right_at, b, diagonal, tile.data());
-                left_at += left.layout().entries(slice.contraction, segment, a);
-                right_at += right.layout().entries(slice.contraction, segment, b);
-                if (diagonal && segment.ends_parameter) traced(segment.selected, I, a.rows, tile.data());
+            for (std::size_t s = 0; s < slice.segments.size(); ++s) {
+                const Segment& segment = slice.segments[s];
+                const auto group_of = [&](std::size_t at) {
+                    return inputs.group_of[slice.segments[at].selected];
+                };
+                if (!groups.empty() && (s == 0 || group_of(s) != group_of(s - 1))) {
+                    if (s > 0) part.store();
+                    sums.group = part.load(groups[group_of(s)], I, J);
+                }
+                const Index left_entries = left.layout().entries(slice.contraction, segment, a),
+                            right_entries = right.layout().entries(slice.contraction, segment, b);
+                // Of an asymmetric kernel the signs, which stand behind the plain entries.
+                const Real* const signs = right_at + (slice.copies() - 1) * right_entries;
+                add_tile_product(slice.contraction, segment, parameters[segment.parameter].shape, left_at, a,
+                                 signs, b, diagonal && slice.copies() == 1, sums);
+                left_at += slice.copies() * left_entries;
+                right_at += slice.copies() * right_entries;
+                if (diagonal && segment.ends_parameter) traced(segment.selected, I, a.rows, sums.whole);
             }
-            for (Index c = 0; c < b.rows; ++c)
-                std::copy_n(tile.data() + c * tile_rows, a.rows, corner + c * matrix.lld());
+            whole.store();
+            if (sums.group != nullptr) part.store();
             progress();
         }
     }
@@ -117,13 +155,17 @@ std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs
 }
 
 KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows,
-                              std::size_t parameters) {
-    KernelMatrices matrices{
-        DistributedMatrix(grid, train_rows, train_rows, tile_rows), std::nullopt,
-        std::vector<double>(static_cast<std::size_t>(test_rows), 0.0),
-        std::vector<double>(parameters * static_cast<std::size_t>((train_rows + tile_rows - 1) / tile_rows),
-                            0.0)};
-    if (test_rows > 0) matrices.cross.emplace(grid, test_rows, train_rows, tile_rows);
+                              std::size_t parameters, std::size_t formulas, std::size_t groups) {
+    const auto tiles = static_cast<std::size_t>((train_rows + tile_rows - 1) / tile_rows);
+    KernelMatrices matrices;
+    for (std::size_t f = 0; f < formulas; ++f) {
+        matrices.formulas.push_back({DistributedMatrix(grid, train_rows, train_rows, tile_rows), std::nullopt,
+                                     std::vector<double>(static_cast<std::size_t>(test_rows), 0.0),
+                                     std::vector<double>(parameters * tiles, 0.0)});
+        if (test_rows > 0) matrices.formulas.back().cross.emplace(grid, test_rows, train_rows, tile_rows);
+    }
+    for (std::size_t g = 0; g < groups; ++g)
+        matrices.formulas.front().groups.emplace_back(grid, train_rows, train_rows, tile_rows);
     return matrices;
 }
 
@@ -131,7 +173,8 @@ template <class Real>
 Sketch KernelInputs<Real>::sketch() const {
     Sketch sketch{sketch_dimension, sketch_seed};
     for (std::size_t p = 0; p < parameters.size(); ++p)
-        if (contractions[p] == Contraction::sketched) sketch.parameters.push_back(parameters[p]);
+        if (formulas.front().choices[p].chosen == Contraction::sketched)
+            sketch.parameters.push_back(parameters[p]);
     std::sort(sketch.parameters.begin(), sketch.parameters.end());
     return sketch;
 }
@@ -139,7 +182,7 @@ Sketch KernelInputs<Real>::sketch() const {
 template <class Real>
 Index KernelInputs<Real>::columns(std::size_t i) const {
     const Parameter& parameter = network.program().parameters()[parameters[i]];
-    return contractions[i] == Contraction::sketched
+    return formulas.front().choices[i].chosen == Contraction::sketched
                ? sketch_shape(parameter.shape[0], parameter.shape[1], sketch_dimension).size()
                : parameter.size();
 }
@@ -147,7 +190,7 @@ Index KernelInputs<Real>::columns(std::size_t i) const {
 template struct KernelInputs<float>;
 template struct KernelInputs<double>;
 
-double KernelMatrices::trace(std::size_t selected) const {
+double FormulaMatrices::trace(std::size_t selected) const {
     const Index tiles = gram.row_layout().blocks();
     double sum = 0;
     for (Index t = 0; t < tiles; ++t)
@@ -158,10 +201,10 @@ double KernelMatrices::trace(std::size_t selected) const {
 template <class Real>
 AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
                         const std::function<bool(Index done, Index units)>& go_on) {
-    const ProcessGrid& grid = matrices.gram.grid();
+    const ProcessGrid& grid = matrices.grid();
     const MPI_Comm comm = grid.comm().get();
     const Program& program = inputs.network.program();
-    const std::vector<Slice> slices = slices_of(program, inputs.parameters, inputs.contractions,
+    const std::vector<Slice> slices = slices_of(program, inputs.parameters, inputs.formulas,
                                                 inputs.outputs.components(), inputs.sketch_dimension);
     const Index units = std::ssize(slices);
     AssemblyResult result;
@@ -176,11 +219,13 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     const auto computed_here = [&](Index tile) {
         return tile % grid.rows() == grid.row() && tile % grid.columns() == grid.column();
     };
-    for (std::size_t i = 0; i < matrices.tile_traces.size(); ++i)
-        if (!computed_here(static_cast<Index>(i) % train.layout().tiles())) matrices.tile_traces[i] = 0.0;
-    for (Index row = 0; test && row < test->layout().count(); ++row)
-        if (test->owner(row / tile_rows) != grid.comm().rank())
-            matrices.test_diagonal[static_cast<std::size_t>(row)] = 0.0;
+    for (FormulaMatrices& of : matrices.formulas) {
+        for (std::size_t i = 0; i < of.tile_traces.size(); ++i)
+            if (!computed_here(static_cast<Index>(i) % train.layout().tiles())) of.tile_traces[i] = 0.0;
+        for (Index row = 0; test && row < test->layout().count(); ++row)
+            if (test->owner(row / tile_rows) != grid.comm().rank())
+                of.test_diagonal[static_cast<std::size_t>(row)] = 0.0;
+    }
 
     // Groups are the same on every rank: the largest share decides.
     const Index most_tokens = max_over_ranks(comm, own_tokens),
@@ -204,18 +249,21 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         if (test) result.test_outputs = test->outputs();
     };
 
-    std::vector<TilePlace> gram_places, cross_places;
+    std::vector<TilePlace> all_places, half_places, cross_places;
     for (Index J = grid.column(); J < train.layout().tiles(); J += grid.columns()) {
-        for (Index I = grid.row(); I < train.layout().tiles(); I += grid.rows())
-            if (is_computed(I, J, train.layout().tiles())) gram_places.push_back({I, J});
+        for (Index I = grid.row(); I < train.layout().tiles(); I += grid.rows()) {
+            all_places.push_back({I, J});
+            if (is_computed(I, J, train.layout().tiles())) half_places.push_back({I, J});
+        }
         for (Index I = grid.row(); test && I < test->layout().tiles(); I += grid.rows())
             cross_places.push_back({I, J});
     }
-    const auto traced = [&](std::size_t selected, Index tile, Index rows, const double* entries) {
+    const auto set_trace = [&](FormulaMatrices& of, std::size_t selected, Index tile, Index rows,
+                               const double* entries) {
         double trace = 0;
         for (Index r = 0; r < rows; ++r) trace += entries[r + r * tile_rows];
-        matrices.tile_traces[selected * static_cast<std::size_t>(train.layout().tiles()) +
-                             static_cast<std::size_t>(tile)] = trace;
+        of.tile_traces[selected * static_cast<std::size_t>(train.layout().tiles()) +
+                       static_cast<std::size_t>(tile)] = trace;
     };
 
     std::array<std::vector<MPI_Request>, 2> requests;
@@ -256,19 +304,27 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
                     TANGRAM_MPI(MPI_Testall(narrow(std::ssize(next), "number of messages of a slice"),
                                             next.data(), &done, MPI_STATUSES_IGNORE));
                 };
-                add_products(slice, program, train, train, buffer, gram_places, true, matrices.gram, traced,
-                             progress);
+                FormulaMatrices& of = matrices.formulas[slice.place];
+                const auto traced = [&](std::size_t selected, Index tile, Index rows, const double* entries) {
+                    set_trace(of, selected, tile, rows, entries);
+                };
+                add_products(slice, inputs, train, train, buffer,
+                             slice.formula == Formula::asymmetric_signgd ? all_places : half_places, true,
+                             of.gram, of.groups, traced, progress);
+                std::vector<DistributedMatrix> no_groups;
                 if (test)
-                    add_products(slice, program, *test, train, buffer, cross_places, false, *matrices.cross,
-                                 traced, progress);
+                    add_products(slice, inputs, *test, train, buffer, cross_places, false, *of.cross,
+                                 no_groups, traced, progress);
                 for (Index t = 0; test && t < test->layout().tiles(); ++t) {
                     if (test->owner(t) != grid.comm().rank()) continue;
                     const Real* at = test->tile(buffer, t);
                     for (const Segment& segment : slice.segments) {
+                        const Index entries =
+                            test->layout().entries(slice.contraction, segment, test->form(buffer, t));
                         add_squares(slice.contraction, segment, program.parameters()[segment.parameter].shape,
-                                    at, test->form(buffer, t),
-                                    matrices.test_diagonal.data() + test->layout().first_row(t));
-                        at += test->layout().entries(slice.contraction, segment, test->form(buffer, t));
+                                    at, at + (slice.copies() - 1) * entries, test->form(buffer, t),
+                                    of.test_diagonal.data() + test->layout().first_row(t));
+                        at += slice.copies() * entries;
                     }
                 }
             }
@@ -282,19 +338,23 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
             left.clear();
         }
     }
-    if (matrices.units_done == units) {
-        complete(matrices.gram);
-        const std::vector<double> squares = diagonal(matrices.gram);
-        for (std::size_t row = 0; row < squares.size(); ++row)
-            if (!std::isfinite(squares[row]))
-                throw Error(
-                    ExitStatus::numerical,
-                    fmt::format("row {} of the Gram matrix is not finite: the squared gradient exceeds the "
-                                "range of float32; use precision = \"double\"",
-                                row));
+    for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
+        FormulaMatrices& of = matrices.formulas[f];
+        if (matrices.units_done == units) {
+            if (inputs.formulas[f].formula != Formula::asymmetric_signgd) complete(of.gram);
+            for (DistributedMatrix& group : of.groups) complete(group);
+            const std::vector<double> squares = diagonal(of.gram);
+            for (std::size_t row = 0; row < squares.size(); ++row)
+                if (!std::isfinite(squares[row]))
+                    throw Error(
+                        ExitStatus::numerical,
+                        fmt::format("row {} of the Gram matrix is not finite: the squared gradient exceeds "
+                                    "the range of float32; use precision = \"double\"",
+                                    row));
+        }
+        sum_over_ranks(comm, of.test_diagonal);
+        sum_over_ranks(comm, of.tile_traces);
     }
-    sum_over_ranks(comm, matrices.test_diagonal);
-    sum_over_ranks(comm, matrices.tile_traces);
     return result;
 }
 

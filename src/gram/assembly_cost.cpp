@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "row_tiles.hpp"
 
@@ -22,6 +23,7 @@ std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice) 
     segment.first = 0;
     segment.last = 1;
     if (slice.contraction == Contraction::factors) depth = 1;
+    depth *= static_cast<double>(slice.copies());
     std::vector<double> entries;
     for (Index t = 0; t < tiles.tiles(); ++t)
         entries.push_back(depth * static_cast<double>(tiles.entries(
@@ -48,14 +50,12 @@ template <class Real>
 AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
                            const DataSet& train, const DataSet* test, const KernelOutputs& outputs,
                            const std::vector<ParameterId>& parameters,
-                           const std::vector<ContractionChoice>& choices, int grid_rows, int grid_columns,
-                           double factor_limit, Index sketch_dimension) {
+                           const std::vector<KernelFormula>& formulas, int grid_rows, int grid_columns,
+                           double factor_limit, Index sketch_dimension, std::size_t group_count) {
     AssemblyCost cost;
     const int ranks = grid_rows * grid_columns;
-    std::vector<Contraction> contractions;
-    for (const ContractionChoice& choice : choices) contractions.push_back(choice.chosen);
     const std::vector<Slice> slices =
-        slices_of(program, parameters, contractions, outputs.components(), sketch_dimension);
+        slices_of(program, parameters, formulas, outputs.components(), sketch_dimension);
 
     const RowTiles train_tiles(program, train, outputs, label_ids);
     std::vector<RowTiles> sets{train_tiles};
@@ -64,10 +64,11 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
                  m = test != nullptr ? static_cast<double>(sets[1].count()) : 0.0;
 
     // Packed tiles: entries by tile of every way of packing, then sums over what each rank keeps.
-    std::map<std::pair<Contraction, ParameterId>, Alike> ways;
+    std::map<std::tuple<Index, Contraction, ParameterId>, Alike> ways;
     for (const Slice& slice : slices) {
         const bool multiplied = slice.contraction == Contraction::multiply_out;
-        Alike& way = ways[{slice.contraction, multiplied ? 0 : slice.segments.front().parameter}];
+        Alike& way =
+            ways[{slice.copies(), slice.contraction, multiplied ? 0 : slice.segments.front().parameter}];
         const double depth = depth_of(slice);
         way.whole_depth += depth;
         if (depth > way.deepest_depth) {
@@ -102,7 +103,25 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
                        *std::max_element(slice_entries.begin(), slice_entries.end());
     cost.received_bytes = sizeof(Real) * *std::max_element(received.begin(), received.end());
 
+    // Flops of a pair of rows, and of all: those of symmetric kernels on half of the tiles.
+    double half = 0, full = 0;
+    for (const KernelFormula& formula : formulas) {
+        double& sum = formula.formula == Formula::asymmetric_signgd ? full : half;
+        for (std::size_t s = 0; s < parameters.size(); ++s) {
+            const ContractionChoice& choice = formula.choices[s];
+            const auto& shape = program.parameters()[parameters[s]].shape;
+            sum += static_cast<double>(outputs.components()) *
+                   (choice.chosen == Contraction::sketched
+                        ? 2.0 * static_cast<double>(sketch_shape(shape[0], shape[1], sketch_dimension).size())
+                    : choice.chosen == Contraction::multiply_out ? choice.multiplied_out
+                    : choice.chosen == Contraction::factors      ? choice.in_factors
+                                                                 : choice.matching);
+        }
+    }
+    cost.product_flops = half * (n * (n + 1) / 2 + m * n) + full * (n * n + m * n);
+
     // Matrices and the work of the products.
+    const auto sets_of_matrices = static_cast<double>(formulas.size());
     std::vector<double> work(static_cast<std::size_t>(ranks), 0.0);
     double all_work = 0;
     for (int rank = 0; rank < ranks; ++rank) {
@@ -114,28 +133,19 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
         }
         for (Index t = p; test != nullptr && t < sets[1].tiles(); t += grid_rows)
             test_rows += static_cast<double>(sets[1].rows(t));
-        cost.matrix_bytes = std::max(cost.matrix_bytes, 8 * (rows + test_rows) * columns);
+        cost.matrix_bytes = std::max(
+            cost.matrix_bytes,
+            8 * (sets_of_matrices * (rows + test_rows) + static_cast<double>(group_count) * rows) * columns);
         double& own = work[static_cast<std::size_t>(rank)];
-        own = test_rows * columns;
+        own = (half + full) * test_rows * columns + full * rows * columns;
         for (Index J = q; J < train_tiles.tiles(); J += grid_columns)
             for (Index I = p; I < train_tiles.tiles(); I += grid_rows)
                 if (is_computed(I, J, train_tiles.tiles()))
-                    own += static_cast<double>(train_tiles.rows(I)) *
+                    own += half * static_cast<double>(train_tiles.rows(I)) *
                            static_cast<double>(train_tiles.rows(J)) * (I == J ? 0.5 : 1.0);
         all_work += own;
     }
     cost.imbalance = *std::max_element(work.begin(), work.end()) * ranks / all_work;
-    for (std::size_t s = 0; s < parameters.size(); ++s) {
-        const ContractionChoice& choice = choices[s];
-        const auto& shape = program.parameters()[parameters[s]].shape;
-        const double flops =
-            choice.chosen == Contraction::sketched
-                ? 2.0 * static_cast<double>(sketch_shape(shape[0], shape[1], sketch_dimension).size())
-            : choice.chosen == Contraction::multiply_out ? choice.multiplied_out
-            : choice.chosen == Contraction::factors      ? choice.in_factors
-                                                         : choice.matching;
-        cost.product_flops += flops * static_cast<double>(outputs.components()) * (n * (n + 1) / 2 + m * n);
-    }
 
     // Factors: of the largest share of examples.
     Index most_tokens = 0, most_examples = 0, tokens = 0, examples = 0;
@@ -158,7 +168,8 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
     }
     Sketch sketch{sketch_dimension};
     for (std::size_t s = 0; s < parameters.size(); ++s)
-        if (choices[s].chosen == Contraction::sketched) sketch.parameters.push_back(parameters[s]);
+        if (formulas.front().choices[s].chosen == Contraction::sketched)
+            sketch.parameters.push_back(parameters[s]);
     std::sort(sketch.parameters.begin(), sketch.parameters.end());
     const auto bytes = [&](const std::vector<ParameterId>& of) {
         return static_cast<double>(
@@ -187,7 +198,8 @@ double product_seconds_per_flop() {
     for (Index t = 0; seconds < 0.1; ++t) {
         add_tile_product(Contraction::multiply_out, Segment{0, 0, 0, 0, depth, false}, {},
                          packed.data() + t % tiles * tile_rows * depth, form,
-                         packed.data() + (t + 1) % tiles * tile_rows * depth, form, false, to.data());
+                         packed.data() + (t + 1) % tiles * tile_rows * depth, form, false,
+                         TileSums{to.data()});
         flops += 2.0 * static_cast<double>(tile_rows * tile_rows * depth);
         seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }
@@ -198,11 +210,12 @@ template double product_seconds_per_flop<float>();
 template double product_seconds_per_flop<double>();
 template AssemblyCost assembly_cost<float>(const Program&, std::span<const std::int32_t>, const DataSet&,
                                            const DataSet*, const KernelOutputs&,
-                                           const std::vector<ParameterId>&,
-                                           const std::vector<ContractionChoice>&, int, int, double, Index);
+                                           const std::vector<ParameterId>&, const std::vector<KernelFormula>&,
+                                           int, int, double, Index, std::size_t);
 template AssemblyCost assembly_cost<double>(const Program&, std::span<const std::int32_t>, const DataSet&,
                                             const DataSet*, const KernelOutputs&,
                                             const std::vector<ParameterId>&,
-                                            const std::vector<ContractionChoice>&, int, int, double, Index);
+                                            const std::vector<KernelFormula>&, int, int, double, Index,
+                                            std::size_t);
 
 }  // namespace tangram

@@ -1,6 +1,7 @@
 #include "packed_tiles.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "tangram/parallel/communicator.hpp"
@@ -166,7 +167,15 @@ void PackedTiles<Real>::pack(Index tile, const Slice& slice, const TileForm& for
                 pack_matching(tile, segment, form, out);
                 break;
         }
-        out += layout_.entries(slice.contraction, segment, form);
+        const Index entries = layout_.entries(slice.contraction, segment, form);
+        if (slice.formula != Formula::sgd) {
+            // In a mean over C labels each label's kernel of signs has a share of 1/C.
+            const auto one = static_cast<Real>(1.0 / std::sqrt(inputs_->outputs.components()));
+            Real* const signs = out + (slice.copies() - 1) * entries;
+#pragma omp parallel for
+            for (Index i = 0; i < entries; ++i) signs[i] = out[i] > 0 ? one : out[i] < 0 ? -one : Real(0);
+        }
+        out += slice.copies() * entries;
     }
 }
 

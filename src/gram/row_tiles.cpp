@@ -81,7 +81,7 @@ Index RowTiles::entries(Contraction contraction, const Segment& segment, const T
 Index RowTiles::entries(const Slice& slice, const TileForm& form) const {
     Index sum = 0;
     for (const Segment& segment : slice.segments) sum += entries(slice.contraction, segment, form);
-    return sum;
+    return sum * slice.copies();
 }
 
 }  // namespace tangram

@@ -15,21 +15,19 @@ SketchError sketch_error(const KernelInputs<Real>& inputs, const DistributedMatr
         const auto at = static_cast<std::size_t>(e);
         chosen.append(inputs.train.tokens(e), inputs.train.labels[at], inputs.train.rows[at]);
         if (!inputs.train.tasks.empty()) chosen.tasks.push_back(inputs.train.tasks[at]);
+        if (!inputs.train.reads.empty()) chosen.reads.push_back(inputs.train.reads[at]);
         for (Index row = offsets[at]; row < offsets[at + 1]; ++row) rows.push_back(row);
     }
-    std::vector<Contraction> contractions;
-    for (const ContractionChoice& choice :
-         choose_contractions(inputs.network.program(), inputs.parameters, mean_tokens(inputs.train)))
-        contractions.push_back(choice.chosen);
+    const KernelFormula whole{Formula::sgd, choose_contractions(inputs.network.program(), inputs.parameters,
+                                                                mean_tokens(inputs.train))};
     const KernelInputs<Real> exact{
-        inputs.network,     chosen, nullptr, inputs.outputs, inputs.parameters, contractions,
-        inputs.factor_bytes};
+        inputs.network, chosen, nullptr, inputs.outputs, inputs.parameters, {whole}, inputs.factor_bytes};
     KernelMatrices matrices = empty_matrices(gram.grid(), std::ssize(rows), 0, inputs.parameters.size());
     assemble<Real>(exact, matrices, [](Index, Index) { return true; });
 
     const MPI_Comm comm = gram.grid().comm().get();
     const DistributedMatrix sketched = principal_submatrix(gram, rows);
-    std::vector<double> G = gather(matrices.gram, 0), S = gather(sketched, 0);
+    std::vector<double> G = gather(matrices.formulas.front().gram, 0), S = gather(sketched, 0);
     std::vector<double> errors{0.0, 0.0};
     const std::size_t n = rows.size();
     if (!G.empty()) {

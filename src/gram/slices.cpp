@@ -16,17 +16,15 @@ std::vector<ParameterId> with_parameters_of(const Slice& slice, std::vector<Para
     return parameters;
 }
 
-}  // namespace
-
-std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
-                             const std::vector<Contraction>& contractions, Index components,
-                             Index sketch_dimension) {
+std::vector<Slice> slices_of_one(const Program& program, const std::vector<ParameterId>& parameters,
+                                 const std::vector<ContractionChoice>& choices, Index components,
+                                 Index sketch_dimension) {
     std::vector<Slice> slices;
     Index room = 0;  // parameters that the last slice can still take
     for (std::size_t s = 0; s < parameters.size(); ++s) {
         const Parameter& parameter = program.parameters()[parameters[s]];
-        const bool sketched = contractions[s] == Contraction::sketched;
-        const Contraction contraction = sketched ? Contraction::multiply_out : contractions[s];
+        const bool sketched = choices[s].chosen == Contraction::sketched;
+        const Contraction contraction = sketched ? Contraction::multiply_out : choices[s].chosen;
         const Index size = sketched
                                ? sketch_shape(parameter.shape[0], parameter.shape[1], sketch_dimension).size()
                            : contraction == Contraction::matching_rows ? parameter.shape[1]
@@ -39,7 +37,7 @@ std::vector<Slice> slices_of(const Program& program, const std::vector<Parameter
                     // A piece that is cut short by the slice's end is a whole number of products deep.
                     if (room < std::min(size - first, arithmetic::product_depth) || slices.empty() ||
                         slices.back().contraction != contraction) {
-                        slices.push_back({contraction, {}});
+                        slices.push_back({.contraction = contraction, .segments = {}});
                         room = arithmetic::slice_depth;
                     }
                     most = size - first <= room
@@ -47,7 +45,7 @@ std::vector<Slice> slices_of(const Program& program, const std::vector<Parameter
                                : room / arithmetic::product_depth * arithmetic::product_depth;
                     room -= most;
                 } else {
-                    slices.push_back({contraction, {}});
+                    slices.push_back({.contraction = contraction, .segments = {}});
                 }
                 const Index last = std::min(size, first + most);
                 slices.back().segments.push_back(
@@ -56,6 +54,24 @@ std::vector<Slice> slices_of(const Program& program, const std::vector<Parameter
             }
     }
     return slices;
+}
+
+}  // namespace
+
+std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
+                             const std::vector<KernelFormula>& formulas, Index components,
+                             Index sketch_dimension) {
+    std::vector<Slice> all;
+    for (std::size_t f = 0; f < formulas.size(); ++f)
+        for (Slice& slice :
+             slices_of_one(program, parameters, formulas[f].choices, components, sketch_dimension)) {
+            slice.place = f;
+            slice.formula = formulas[f].formula;
+            all.push_back(std::move(slice));
+        }
+    const auto first_tensor = [](const Slice& slice) { return slice.segments.front().selected; };
+    std::ranges::stable_sort(all, {}, first_tensor);
+    return all;
 }
 
 std::vector<SliceGroup> groups_of(const std::vector<Slice>& slices,

@@ -23,10 +23,17 @@ struct Segment {
 struct Slice {
     Contraction contraction;
     std::vector<Segment> segments;
+    std::size_t place = 0;  ///< of the formula that it is for
+    Formula formula = Formula::sgd;
+
+    /// Packed one behind the other: for an asymmetric kernel the plain entries of a segment, then their
+    /// signs.
+    Index copies() const { return formula == Formula::asymmetric_signgd ? 2 : 1; }
 };
 
+/// The slices of all formulas; those of one formula in its fixed order, those of one tensor near each other.
 std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
-                             const std::vector<Contraction>& contractions, Index components,
+                             const std::vector<KernelFormula>& formulas, Index components,
                              Index sketch_dimension);
 
 /// Slices [first, last), whose factors a rank holds at the same time, and their parameters.

@@ -15,7 +15,7 @@ constexpr Index tile_rows = arithmetic::tile_rows;
 /// are fetched into the second-level cache.
 template <class Real>
 void add_piece(const Real* left, Index left_rows, const Real* right, Index right_rows, Index depth,
-               bool lower_only, const Real* next_left, const Real* next_right, double* to) {
+               bool lower_only, const Real* next_left, const Real* next_right, TileSums to) {
     alignas(64) Real sums[panel * columns_at_once];
     const Index blocks = padded_rows(left_rows) / panel * (padded_rows(right_rows) / columns_at_once);
     const Index fetched = depth * 8;  // bytes that one block's pass fetches
@@ -31,10 +31,11 @@ void add_piece(const Real* left, Index left_rows, const Real* right, Index right
             products::block_sums<panel, columns_at_once, false>(left + i * depth, panel,
                                                                 right + j / panel * panel * depth + j % panel,
                                                                 panel, 1, depth, sums, ahead);
-            for (Index c = 0; c < columns_at_once; ++c) {
-                double* const column = to + (j + c) * tile_rows + i;
-                for (Index r = 0; r < panel; ++r) column[r] += static_cast<double>(sums[c * panel + r]);
-            }
+            for (double* const tile : {to.whole, to.group})
+                for (Index c = 0; tile != nullptr && c < columns_at_once; ++c) {
+                    double* const column = tile + (j + c) * tile_rows + i;
+                    for (Index r = 0; r < panel; ++r) column[r] += static_cast<double>(sums[c * panel + r]);
+                }
         }
 }
 
@@ -66,7 +67,7 @@ void token_products(const Real* left, Index left_panels, const Real* right, Inde
 /// Half the sum over t, then t', plus half the sum over t', then t: the same bits for (i, j) as for (j, i).
 void add_pair_sums(const TileForm& left, const TokenChunk& a, const TileForm& right, const TokenChunk& b,
                    const std::vector<double>& products, Index left_padded, std::vector<double>& columns,
-                   double* to) {
+                   TileSums to) {
     columns.resize(static_cast<std::size_t>(left_padded));
     Index token = 0;
     for (Index c = b.first_row; c < b.last_row; ++c) {
@@ -88,7 +89,8 @@ void add_pair_sums(const TileForm& left, const TokenChunk& a, const TileForm& ri
                 for (Index k = 1; k < left_tokens; ++k) sum += column[k];
                 by_right = t == 0 ? sum : by_right + sum;
             }
-            to[r + c * tile_rows] += 0.5 * (by_left + by_right);
+            for (double* const tile : {to.whole, to.group})
+                if (tile != nullptr) tile[r + c * tile_rows] += 0.5 * (by_left + by_right);
             start += left_tokens;
         }
     }
@@ -96,7 +98,7 @@ void add_pair_sums(const TileForm& left, const TokenChunk& a, const TileForm& ri
 
 template <class Real>
 void add_in_factors(const std::vector<Index>& shape, const Real* left, const TileForm& left_form,
-                    const Real* right, const TileForm& right_form, bool lower_only, double* to) {
+                    const Real* right, const TileForm& right_form, bool lower_only, TileSums to) {
     static thread_local ChunkScratch<Real> scratch;
     const Index stride = shape[0] + shape[1];
     const Real* a_at = left;
@@ -132,7 +134,7 @@ constexpr Index octet = 8;
 
 template <class Real>
 void add_matching(Index columns, const Real* left, const TileForm& left_form, const Real* right,
-                  const TileForm& right_form, double* to) {
+                  const TileForm& right_form, TileSums to) {
     alignas(64) Real sums[octet * octet];
     auto b = right_form.matches.begin();
     for (const MatchingRows& a : left_form.matches) {
@@ -146,12 +148,13 @@ void add_matching(Index columns, const Real* left, const TileForm& left_form, co
                                                           octet, 1, columns, sums);
                 const Index* const rows = left_form.matching_rows.data() + a.first + i;
                 const Index row_count = std::min(octet, a.count - i);
-                for (Index c = 0; c < std::min(octet, b->count - j); ++c) {
-                    double* const column =
-                        to + right_form.matching_rows[static_cast<std::size_t>(b->first + j + c)] * tile_rows;
-                    for (Index r = 0; r < row_count; ++r)
-                        column[rows[r]] += static_cast<double>(sums[c * octet + r]);
-                }
+                for (double* const tile : {to.whole, to.group})
+                    for (Index c = 0; tile != nullptr && c < std::min(octet, b->count - j); ++c) {
+                        const auto right_row = static_cast<std::size_t>(b->first + j + c);
+                        double* const column = tile + right_form.matching_rows[right_row] * tile_rows;
+                        for (Index r = 0; r < row_count; ++r)
+                            column[rows[r]] += static_cast<double>(sums[c * octet + r]);
+                    }
             }
     }
 }
@@ -163,7 +166,7 @@ Index padded_rows(Index rows) { return (rows + panel - 1) / panel * panel; }
 template <class Real>
 void add_tile_product(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
                       const Real* left, const TileForm& left_form, const Real* right,
-                      const TileForm& right_form, bool lower_only, double* to) {
+                      const TileForm& right_form, bool lower_only, TileSums to) {
     switch (contraction) {
         case Contraction::multiply_out:
         case Contraction::sketched: {
@@ -189,7 +192,7 @@ void add_tile_product(Contraction contraction, const Segment& segment, const std
 
 template <class Real>
 void add_squares(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
-                 const Real* tile, const TileForm& form, double* squares) {
+                 const Real* left, const Real* right, const TileForm& form, double* squares) {
     switch (contraction) {
         case Contraction::multiply_out:
         case Contraction::sketched: {
@@ -197,11 +200,10 @@ void add_squares(Contraction contraction, const Segment& segment, const std::vec
             for (Index k = 0; k < segment.depth(); k += arithmetic::product_depth) {
                 const Index depth = std::min(arithmetic::product_depth, segment.depth() - k);
                 for (Index r = 0; r < form.rows; ++r) {
-                    const Real* const entries = tile + k * padded + r / panel * panel * depth + r % panel;
-                    for (Index i = 0; i < depth; ++i) {
-                        const auto entry = static_cast<double>(entries[i * panel]);
-                        squares[r] += entry * entry;
-                    }
+                    const Index at = k * padded + r / panel * panel * depth + r % panel;
+                    for (Index i = 0; i < depth; ++i)
+                        squares[r] += static_cast<double>(left[at + i * panel]) *
+                                      static_cast<double>(right[at + i * panel]);
                 }
             }
             return;
@@ -213,12 +215,8 @@ void add_squares(Contraction contraction, const Segment& segment, const std::vec
                 for (Index row = chunk.first_row; row < chunk.last_row; ++row) {
                     const Index tokens = form.row_tokens[static_cast<std::size_t>(row)];
                     const auto product = [&](Index s, Index t, Index first, Index last) {
-                        const Real *const a = tile + s / panel * panel * stride + s % panel, *const b =
-                                                                                                 tile +
-                                                                                                 t / panel *
-                                                                                                     panel *
-                                                                                                     stride +
-                                                                                                 t % panel;
+                        const Real* const a = left + s / panel * panel * stride + s % panel;
+                        const Real* const b = right + t / panel * panel * stride + t % panel;
                         double sum = 0;
                         for (Index k = first; k < last; ++k)
                             sum += static_cast<double>(a[k * panel]) * static_cast<double>(b[k * panel]);
@@ -229,7 +227,8 @@ void add_squares(Contraction contraction, const Segment& segment, const std::vec
                             squares[row] += product(s, t, 0, shape[0]) * product(s, t, shape[0], stride);
                     start += tokens;
                 }
-                tile += padded_rows(chunk.tokens) * stride;
+                left += padded_rows(chunk.tokens) * stride;
+                right += padded_rows(chunk.tokens) * stride;
             }
             return;
         }
@@ -237,12 +236,11 @@ void add_squares(Contraction contraction, const Segment& segment, const std::vec
             for (const MatchingRows& match : form.matches)
                 for (Index e = 0; e < match.count; ++e) {
                     const Index place = match.first_octet * octet + e;
-                    const Real* const entries =
-                        tile + place / octet * octet * segment.depth() + place % octet;
+                    const Index at = place / octet * octet * segment.depth() + place % octet;
                     double sum = 0;
                     for (Index i = 0; i < segment.depth(); ++i)
-                        sum +=
-                            static_cast<double>(entries[i * octet]) * static_cast<double>(entries[i * octet]);
+                        sum += static_cast<double>(left[at + i * octet]) *
+                               static_cast<double>(right[at + i * octet]);
                     squares[form.matching_rows[static_cast<std::size_t>(match.first + e)]] += sum;
                 }
             return;
@@ -250,12 +248,12 @@ void add_squares(Contraction contraction, const Segment& segment, const std::vec
 }
 
 template void add_tile_product(Contraction, const Segment&, const std::vector<Index>&, const float*,
-                               const TileForm&, const float*, const TileForm&, bool, double*);
+                               const TileForm&, const float*, const TileForm&, bool, TileSums);
 template void add_tile_product(Contraction, const Segment&, const std::vector<Index>&, const double*,
-                               const TileForm&, const double*, const TileForm&, bool, double*);
-template void add_squares(Contraction, const Segment&, const std::vector<Index>&, const float*,
+                               const TileForm&, const double*, const TileForm&, bool, TileSums);
+template void add_squares(Contraction, const Segment&, const std::vector<Index>&, const float*, const float*,
                           const TileForm&, double*);
 template void add_squares(Contraction, const Segment&, const std::vector<Index>&, const double*,
-                          const TileForm&, double*);
+                          const double*, const TileForm&, double*);
 
 }  // namespace tangram

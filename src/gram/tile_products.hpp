@@ -36,6 +36,12 @@ struct TileForm {
 /// Rows rounded up to whole panels.
 Index padded_rows(Index rows);
 
+/// Where products are added: a tile of tile_rows x tile_rows, column-major, and the same of the tensor's
+/// group (nullptr: groups are not kept apart).
+struct TileSums {
+    double *whole, *group = nullptr;
+};
+
 /// to[r + c tile_rows] += the segment's share of the kernel of row r of the left tile and row c of the right
 /// one, as arithmetic.hpp, 3. and 4. have it. Local.
 /// @param left, right  where the segment stands in the packed tiles
@@ -44,11 +50,12 @@ Index padded_rows(Index rows);
 template <class Real>
 void add_tile_product(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
                       const Real* left, const TileForm& left_form, const Real* right,
-                      const TileForm& right_form, bool lower_only, double* to);
+                      const TileForm& right_form, bool lower_only, TileSums to);
 
 /// squares[r] += the segment's share of the kernel of row r with itself, sums in float64. Local.
+/// @param left, right  the same packed tile, or its plain entries and their signs
 template <class Real>
 void add_squares(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
-                 const Real* tile, const TileForm& form, double* squares);
+                 const Real* left, const Real* right, const TileForm& form, double* squares);
 
 }  // namespace tangram

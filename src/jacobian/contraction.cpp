@@ -23,7 +23,7 @@ std::string name(Contraction contraction) {
 
 std::vector<ContractionChoice> choose_contractions(const Program& program,
                                                    const std::vector<ParameterId>& parameters,
-                                                   double mean_tokens, Index sketch) {
+                                                   double mean_tokens, Index sketch, Formula formula) {
     using Kind = Factor::Kind;
     const auto all = factors_of(program);
     std::vector<ContractionChoice> choices;
@@ -38,7 +38,7 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
                    factor.kind == Kind::label_rows;
         };
         const bool is_linear = factors.size() == 1 && factors[0].kind == Kind::outer;
-        if (is_linear) {
+        if (is_linear && formula == Formula::sgd) {
             const double tokens = program.shape(factors[0].delta).rows == RowSet::tokens ? mean_tokens : 1.0;
             // Beside the two products: their product and the sums over tokens in float64, as measured.
             constexpr double per_pair_of_tokens = 24;
@@ -54,7 +54,8 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
         if (choice.in_factors < choice.multiplied_out) choice.chosen = Contraction::factors;
         if (choice.matching < std::min(choice.multiplied_out, choice.in_factors))
             choice.chosen = Contraction::matching_rows;
-        if (sketch > 0 && is_linear && choice.chosen == Contraction::multiply_out &&
+        if (sketch > 0 && formula == Formula::sgd && is_linear &&
+            choice.chosen == Contraction::multiply_out &&
             sketch_shape(parameter.shape[0], parameter.shape[1], sketch).size() < parameter.size())
             choice.chosen = Contraction::sketched;
         choices.push_back(choice);

@@ -124,6 +124,7 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
         }
 
     logits_.resize(static_cast<std::size_t>(count * network.labels()));
+    seeds_.resize(logits_.size() * passes);
 
     // Blocks go through the network on all threads; of several errors the first example's counts.
     std::exception_ptr failure;
@@ -202,12 +203,14 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
         project_rows(values, count_of(stored), program_->shape(side.value).width, side.matrix, side.stride,
                      stored.width, place_of(stored));
     };
-    std::vector<Real> seeds(logits.size());
     for (Index pass = 0; pass < outputs_.passes() && !selected_.empty(); ++pass) {
-        for (std::size_t i = 0; i < seeds.size(); ++i)
-            seeds[i] = static_cast<Real>(
-                outputs_.seed(data_->task(examples_[static_cast<std::size_t>(first) + i / labels]), pass,
-                              static_cast<Index>(i % labels)));
+        const std::span<Real> seeds(seeds_.data() + seeds_at(first, pass), logits.size());
+        for (Index i = first; i < last; ++i) {
+            const Index example = examples_[static_cast<std::size_t>(i)];
+            const std::size_t at = static_cast<std::size_t>(i - first) * labels;
+            outputs_.seeds(data_->task(example), pass, data_->labels[static_cast<std::size_t>(example)],
+                           logits.subspan(at, labels), seeds.subspan(at, labels));
+        }
         network.backward(seeds, selected_);
         auto& deltas = deltas_[static_cast<std::size_t>(pass)];
         for (std::size_t v = 0; v < inputs_.size(); ++v) {
@@ -360,11 +363,9 @@ void JacobianFactors<Real>::for_table_rows(ParameterId parameter, Index example,
     for (const Factor& factor : factors_[parameter]) {
         if (factor.kind == Factor::Kind::label_rows) {
             const Real* const input = rows_of(inputs_[factor.input.id], example).first;
-            const Index task = data_->task(examples_[static_cast<std::size_t>(example)]);
-            for (std::size_t c = 0; c < label_ids_.size(); ++c) {
-                const double coefficient = outputs_.seed(task, pass, static_cast<Index>(c));
-                if (coefficient != 0.0) visit(label_ids_[c], input, static_cast<Real>(coefficient));
-            }
+            const Real* const seeds = seeds_.data() + seeds_at(example, pass);
+            for (std::size_t c = 0; c < label_ids_.size(); ++c)
+                if (seeds[c] != Real(0)) visit(label_ids_[c], input, seeds[c]);
         } else {
             const Stored& delta = deltas_[static_cast<std::size_t>(pass)][factor.delta.id];
             const StoredRows rows = rows_of(delta, example);

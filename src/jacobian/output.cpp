@@ -13,20 +13,19 @@ KernelOutput kernel_output(std::string_view name, Index labels) {
     if (name == "logits") return KernelOutput::logits;
     if (name == "trace") return KernelOutput::trace;
     if (name == "sum") return KernelOutput::sum;
+    if (name == "loss") return KernelOutput::loss;
     if (name == "margin") {
         if (labels != 2)
             throw Error(
                 ExitStatus::study,
                 fmt::format("kernel.output = \"margin\" needs two labels, the study has {}; use \"logits\", "
-                            "\"trace\" or \"sum\"",
+                            "\"trace\", \"sum\" or \"loss\"",
                             labels));
         return KernelOutput::margin;
     }
-    throw Error(
-        ExitStatus::study,
-        fmt::format(
-            "kernel.output = \"{}\" is not supported; use \"margin\", \"logits\", \"trace\" or \"sum\"",
-            name));
+    throw Error(ExitStatus::study, fmt::format("kernel.output = \"{}\" is not possible; use \"margin\", "
+                                               "\"logits\", \"trace\", \"sum\" or \"loss\"",
+                                               name));
 }
 
 std::string name(KernelOutput output) {
@@ -39,6 +38,8 @@ std::string name(KernelOutput output) {
             return "trace";
         case KernelOutput::sum:
             return "sum";
+        case KernelOutput::loss:
+            return "loss";
     }
     return "";
 }
@@ -49,30 +50,29 @@ OutputShape shape(KernelOutput output, Index labels) {
     return {1, 1};
 }
 
-double seed(KernelOutput output, Index labels, Index pass, Index c) {
-    switch (output) {
-        case KernelOutput::margin:
-            return c == 1 ? 1.0 : -1.0;
-        case KernelOutput::logits:
-            return c == pass ? 1.0 : 0.0;
-        case KernelOutput::trace:
-            return c == pass ? 1.0 / std::sqrt(static_cast<double>(labels)) : 0.0;
-        case KernelOutput::sum:
-            return 1.0 / std::sqrt(static_cast<double>(labels));
-    }
-    return 0.0;
+namespace {
+
+/// Coefficient of logit c in a backward pass, where it does not depend on the logits.
+double constant_seed(KernelOutput output, Index labels, Index pass, Index c) {
+    const double scale = 1.0 / std::sqrt(static_cast<double>(labels));
+    if (output == KernelOutput::margin) return c == 1 ? 1.0 : -1.0;
+    if (output == KernelOutput::sum) return scale;
+    if (c != pass) return 0.0;
+    return output == KernelOutput::trace ? scale : 1.0;
 }
+
+}  // namespace
 
 void KernelOutputs::add(KernelOutput output, Index labels) {
     tasks_.push_back({output, labels_, labels});
     labels_ += labels;
     if (tasks() > 1)
         for (Index task = 0; task < tasks(); ++task)
-            if (this->output(task) == KernelOutput::trace || this->output(task) == KernelOutput::sum)
+            if (this->output(task) != KernelOutput::margin && this->output(task) != KernelOutput::logits)
                 throw Error(ExitStatus::study,
                             fmt::format("kernel.output = \"{}\" has one row for all labels of a task, which "
-                                        "is no gradient of "
-                                        "one target; with several tasks use \"margin\" or \"logits\"",
+                                        "is no gradient of one target; with several tasks use \"margin\" "
+                                        "or \"logits\"",
                                         name(this->output(task))));
 }
 
@@ -82,10 +82,34 @@ Index KernelOutputs::passes() const {
     return most;
 }
 
-double KernelOutputs::seed(Index task, Index pass, Index c) const {
+template <class Real>
+void KernelOutputs::seeds(Index task, Index pass, Index label, std::span<const Real> logits,
+                          std::span<Real> seeds) const {
+    std::fill(seeds.begin(), seeds.end(), Real(0));
     const Task& own = tasks_[static_cast<std::size_t>(task)];
-    if (c < own.first_label || c >= own.first_label + own.labels || pass >= shape(task).passes()) return 0.0;
-    return tangram::seed(own.output, own.labels, pass, c - own.first_label);
+    if (pass >= shape(task).passes()) return;
+    const auto first = static_cast<std::size_t>(own.first_label),
+               count = static_cast<std::size_t>(own.labels);
+    if (own.output != KernelOutput::loss) {
+        for (std::size_t c = 0; c < count; ++c)
+            seeds[first + c] =
+                static_cast<Real>(constant_seed(own.output, own.labels, pass, static_cast<Index>(c)));
+        return;
+    }
+    // d/dz_c of log sum_k exp(z_k) - z_label.
+    const Real largest =
+        *std::max_element(logits.begin() + own.first_label, logits.begin() + own.first_label + own.labels);
+    std::vector<double> powers;
+    double sum = 0;
+    for (std::size_t c = 0; c < count; ++c) {
+        powers.push_back(std::exp(static_cast<double>(logits[first + c] - largest)));
+        sum += powers.back();
+    }
+    for (std::size_t c = 0; c < count; ++c)
+        seeds[first + c] = static_cast<Real>(powers[c] / sum - (static_cast<Index>(c) == label ? 1.0 : 0.0));
 }
+
+template void KernelOutputs::seeds(Index, Index, Index, std::span<const float>, std::span<float>) const;
+template void KernelOutputs::seeds(Index, Index, Index, std::span<const double>, std::span<double>) const;
 
 }  // namespace tangram

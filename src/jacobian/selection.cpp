@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fnmatch.h>
 
+#include <algorithm>
+
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
 
@@ -33,6 +35,37 @@ std::vector<ParameterId> select_parameters(const Program& program, const std::ve
     if (ids.empty())
         throw Error(ExitStatus::study, "kernel.parameters is empty; name at least one pattern or \"all\"");
     return ids;
+}
+
+namespace {
+
+/// "layer.3" of "transformer.h.3.ln_1.weight"; the kind where no part of the name is a number.
+std::string layer_of(const Parameter& parameter) {
+    std::size_t first = 0;
+    while (first < parameter.name.size()) {
+        const std::size_t end = std::min(parameter.name.find('.', first), parameter.name.size());
+        const std::string part = parameter.name.substr(first, end - first);
+        if (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos)
+            return "layer." + part;
+        first = end + 1;
+    }
+    return name(parameter.kind);
+}
+
+}  // namespace
+
+ParameterGroups group_parameters(const Program& program, const std::vector<ParameterId>& parameters,
+                                 const std::string& by) {
+    ParameterGroups groups;
+    if (by == "none") return groups;
+    for (const ParameterId p : parameters) {
+        const Parameter& parameter = program.parameters()[p];
+        const std::string group = by == "kind" ? name(parameter.kind) : layer_of(parameter);
+        const auto found = std::find(groups.names.begin(), groups.names.end(), group);
+        groups.group_of.push_back(static_cast<std::size_t>(found - groups.names.begin()));
+        if (found == groups.names.end()) groups.names.push_back(group);
+    }
+    return groups;
 }
 
 }  // namespace tangram

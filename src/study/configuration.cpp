@@ -270,6 +270,27 @@ void check_data(const std::string& prefix, const Study::Data& data) {
                         prefix, data.labels.size(), data.label_words.size()));
 }
 
+void check_formulas(const Study& s) {
+    const std::vector<std::string>& formulas = s.kernel.formula;
+    if (formulas.empty()) refuse("kernel.formula is empty; name one, \"sgd\" for example");
+    for (std::size_t f = 0; f < formulas.size(); ++f) {
+        one_of("kernel.formula", formulas[f], {"sgd", "signgd", "asymmetric-signgd"});
+        if (std::find(formulas.begin(), formulas.begin() + static_cast<Index>(f), formulas[f]) !=
+            formulas.begin() + static_cast<Index>(f))
+            refuse(fmt::format("kernel.formula names \"{}\" twice", formulas[f]));
+    }
+    if (formulas.front() == "asymmetric-signgd")
+        refuse(
+            "kernel.formula: \"asymmetric-signgd\" is not symmetric and has no spectrum; name another "
+            "formula first");
+    if (formulas.size() > 1 && !s.output.save_gram)
+        refuse("kernel.formula: several formulas need output.save_gram = true");
+    if (s.kernel.sketch > 0 && (formulas.size() > 1 || formulas.front() != "sgd"))
+        refuse(
+            "kernel.sketch is for formula = \"sgd\": the signs of projected gradients are not those of the "
+            "gradients");
+}
+
 void check_values(const Study& s) {
     one_of("model.init", s.model.init, {"pretrained", "random", "mixed"});
     only("model.init", s.model.init, "pretrained");
@@ -291,16 +312,13 @@ void check_values(const Study& s) {
     }
     if (!s.kernel.output.empty())
         one_of("kernel.output", s.kernel.output, {"margin", "logits", "trace", "sum", "loss"});
-    if (s.kernel.formula.size() != 1 || s.kernel.formula[0] != "sgd") {
-        for (const std::string& formula : s.kernel.formula)
-            one_of("kernel.formula", formula, {"sgd", "signgd", "asymmetric-signgd"});
-        refuse("kernel.formula: this version of tangram serves \"sgd\" alone");
-    }
+    check_formulas(s);
     one_of("kernel.precision", s.kernel.precision, {"mixed", "double"});
     only_zero("kernel.lora_rank", static_cast<double>(s.kernel.lora_rank));
     at_least("kernel.sketch", static_cast<double>(s.kernel.sketch), 0);
     one_of("kernel.groups", s.kernel.groups, {"none", "kind", "layer"});
-    only("kernel.groups", s.kernel.groups, "none");
+    if (s.kernel.groups != "none" && !s.output.save_gram)
+        refuse(fmt::format("kernel.groups = \"{}\" needs output.save_gram = true", s.kernel.groups));
     only_zero("spectrum.count", static_cast<double>(s.spectrum.count));
     at_least("spectrum.block", static_cast<double>(s.spectrum.block), 0);
     check_rates(s);

@@ -165,12 +165,6 @@ SolverCost solver_cost(Solver solver, bool vectors) {
 
 }  // namespace
 
-std::vector<Contraction> GramJob::contractions() const {
-    std::vector<Contraction> chosen;
-    for (const ContractionChoice& choice : choices) chosen.push_back(choice.chosen);
-    return chosen;
-}
-
 double Forecast::bytes() const {
     double most = 0;
     for (const StageForecast& stage : stages) most = std::max(most, stage.bytes);
@@ -245,7 +239,7 @@ Calibration calibrated(Network<Real>& network, const GramJob& job, const std::st
     std::vector<Real> gradient;
     double entries = 0;
     for (std::size_t s = 0; s < job.parameters.size() && seconds_since(start) < 0.2; ++s) {
-        if (job.choices[s].chosen != Contraction::multiply_out) continue;
+        if (job.formulas.front().choices[s].chosen != Contraction::multiply_out) continue;
         const Index size = program.parameters()[job.parameters[s]].size();
         gradient.resize(static_cast<std::size_t>(size));
         for (Index e = 0; e < std::ssize(examples); ++e) {
@@ -284,8 +278,8 @@ Forecast forecast(const Program& program, const GramJob& job, const Study& study
     const auto cost = [&](double factor_limit) {
         return assembly_cost<Real>(program, job.data.label_ids, job.data.train,
                                    job.data.test ? &*job.data.test : nullptr, job.outputs, job.parameters,
-                                   job.choices, result.grid_rows, result.grid_columns, factor_limit,
-                                   study.kernel.sketch);
+                                   job.formulas, result.grid_rows, result.grid_columns, factor_limit,
+                                   study.kernel.sketch, job.groups.names.size());
     };
     result.factor_limit = std::numeric_limits<double>::infinity();
     AssemblyCost assembly = cost(result.factor_limit);
@@ -298,11 +292,13 @@ Forecast forecast(const Program& program, const GramJob& job, const Study& study
     result.assembly = assembly;
     const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows);
     const double p = ranks;
+    const auto kernels = static_cast<double>(job.formulas.size()),
+               groups = static_cast<double>(job.groups.names.size());
     StageForecast gram{"gram",
                        held + assembly.factor_bytes,
                        assembly.pass_flops + assembly.product_flops,
                        assembly.received_bytes,
-                       study.output.save_gram ? 8 * n * (n + m) : 8 * n * m,
+                       8 * n * (kernels * m + (study.output.save_gram ? (kernels + groups) * n : 0.0)),
                        0};
     gram.seconds = (assembly.pass_flops * calibration.per_pass_flop +
                     assembly.packed_entries * calibration.per_packed_entry) /
@@ -318,15 +314,19 @@ Forecast forecast(const Program& program, const GramJob& job, const Study& study
         8 * local_elements(job.train_rows, job.train_rows, result.grid_rows, result.grid_columns);
     const double local_cross =
         8 * local_elements(job.test_rows, job.train_rows, result.grid_rows, result.grid_columns);
+    const auto spectra = static_cast<double>(std::ranges::count_if(
+        job.formulas, [](const KernelFormula& f) { return f.formula != Formula::asymmetric_signgd; }));
+    // The first formula's matrix and vectors wait for the rates while the others' spectra are made.
+    const double waiting = spectra > 1 ? 2 * local : 0;
     // LAPACK works on one rank: its three matrices are whole.
     const double working = solver == Solver::lapack ? local + (cost_of_solver.matrices - 1) * 8 * n * n
                                                     : cost_of_solver.matrices * local;
     const double solver_ranks = solver == Solver::lapack ? 1 : p;
     StageForecast spectrum{"spectrum",
-                           job.idle_bytes + working,
-                           cost_of_solver.flops_per_cube * n * n * n,
-                           ranks > 1 ? 8 * n * n / p : 0,
-                           study.spectrum.vectors ? 8 * n * n : 8 * n,
+                           job.idle_bytes + working + waiting,
+                           spectra * cost_of_solver.flops_per_cube * n * n * n,
+                           spectra * (ranks > 1 ? 8 * n * n / p : 0),
+                           spectra * (study.spectrum.vectors ? 8 * n * n : 8 * n),
                            0};
     constexpr double reading_and_writing = 0.1;  // seconds that a stage of any size takes
     spectrum.seconds = reading_and_writing + spectrum.flops * calibration.per_float64_flop / solver_ranks;
@@ -394,10 +394,14 @@ std::string plan_text(const Program& program, const GramJob& job, const Forecast
     };
     for (std::size_t s = 0; s < job.parameters.size(); ++s) {
         const Parameter& parameter = program.parameters()[job.parameters[s]];
-        const ContractionChoice& choice = job.choices[s];
-        text += fmt::format("{:<52} {:>10}  {:<14} {} | {} | {}\n", parameter.name, parameter.size(),
-                            name(choice.chosen), number(choice.multiplied_out), number(choice.in_factors),
-                            number(choice.matching));
+        const ContractionChoice& choice = job.formulas.front().choices[s];
+        std::string chosen = name(choice.chosen);
+        for (const KernelFormula& formula : job.formulas)
+            if (formula.choices[s].chosen != choice.chosen)
+                chosen += fmt::format(", {}: {}", name(formula.formula), name(formula.choices[s].chosen));
+        text +=
+            fmt::format("{:<52} {:>10}  {:<14} {} | {} | {}\n", parameter.name, parameter.size(), chosen,
+                        number(choice.multiplied_out), number(choice.in_factors), number(choice.matching));
     }
     text += forecast.bytes() <= limit
                 ? fmt::format("\nfits: {} of {} per rank\n", bytes_text(forecast.bytes()), bytes_text(limit))

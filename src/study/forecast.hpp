@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tangram/gram/assembly_cost.hpp"
+#include "tangram/jacobian/selection.hpp"
 #include "tangram/study/configuration.hpp"
 #include "tangram/study/data_loading.hpp"
 #include "tangram/study/session.hpp"
@@ -18,12 +19,11 @@ struct GramJob {
     KernelOutputs outputs;
     std::vector<std::string> output_names;  ///< of each task
     std::vector<ParameterId> parameters;
-    std::vector<ContractionChoice> choices;
+    std::vector<KernelFormula> formulas;
+    ParameterGroups groups;
     Index train_rows = 0, test_rows = 0;
     Index parameter_count = 0;
     double idle_bytes = 0;  ///< resident on the largest rank with program and data, before the network
-
-    std::vector<Contraction> contractions() const;
 };
 
 /// Seconds that this machine takes for units of work of one rank, all ranks busy.

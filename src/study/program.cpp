@@ -19,7 +19,7 @@ struct Arguments {
     ForeignKernel kernel;
     std::optional<double> noise, radius;
     std::string step_size;
-    std::vector<std::string> settings;
+    std::vector<std::string> settings, groups;
     bool quiet = false;
 };
 
@@ -79,6 +79,10 @@ int run_program(int argc, char** argv) {
     spectrum->add_option("--matrix", arguments.kernel.matrix,
                          "FILE.h5:/path of any symmetric matrix, instead of a study");
     spectrum->add_option("--output", arguments.output, "output file, with --matrix");
+    spectrum
+        ->add_option("--groups", arguments.groups,
+                     "a,b: of the sum of these groups' Gram matrices (kernel.groups)")
+        ->delimiter(',');
     CLI::App* const rates = study_command("rates", "decay, stopping step and error path");
     rates->add_option("--eigenvalues", arguments.kernel.eigenvalues,
                       "FILE.h5:/path of the eigenvalues of any Gram matrix, instead of a study");
@@ -141,8 +145,9 @@ int run_program(int argc, char** argv) {
         return 0;
     }
     if (app.got_subcommand(spectrum) && !arguments.kernel.matrix.empty()) {
-        if (arguments.output.empty() || !arguments.study.empty())
-            throw Error(ExitStatus::study, "spectrum --matrix needs --output OUT.h5 and no study");
+        if (arguments.output.empty() || !arguments.study.empty() || !arguments.groups.empty())
+            throw Error(ExitStatus::study,
+                        "spectrum --matrix needs --output OUT.h5, no study and no --groups");
         const Study study = collectively(world.get(), [&] { return default_study(arguments.settings); });
         spectrum_of_matrix(arguments.kernel.matrix, arguments.output, study, session);
         return 0;
@@ -186,7 +191,10 @@ int run_program(int argc, char** argv) {
         session, !app.got_subcommand(plan));
     if (app.got_subcommand(plan)) study.plan(arguments.ranks);
     if (app.got_subcommand(run) || app.got_subcommand(gram)) study.gram(app.got_subcommand(run));
-    if (app.got_subcommand(run) || app.got_subcommand(spectrum)) study.spectrum();
+    if (!arguments.groups.empty())
+        study.spectrum_of_groups(arguments.groups);
+    else if (app.got_subcommand(run) || app.got_subcommand(spectrum))
+        study.spectrum();
     if (app.got_subcommand(run) || app.got_subcommand(rates)) study.rates();
     return 0;
 }

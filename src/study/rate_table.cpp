@@ -148,13 +148,17 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     const auto all = [](Index) { return true; };
     r.exponents.push_back(from_decay(r));
 
-    const std::string radius = "critical_radius", none = "sigma = 0: the critical radius is zero";
+    const std::string radius = "critical_radius",
+                      none = r.stop_known() ? "sigma = 0: the critical radius is zero"
+                                            : "sigma is not known: the output has no targets";
     if (curve.sizes.size() >= 3) {
         const auto squared = [&](std::size_t s, std::size_t k) {
             return std::pow(curve.results[s][k].critical_radius, 2);
         };
         r.exponents.push_back(slope_of(radius, curve_of(curve, squared, all), repeats, none,
                                        "slope of eps_n^2 over the subsets, bound over the unit ball"));
+    } else if (!r.stop_known()) {
+        r.exponents.push_back(unknown_rate(radius, none));
     } else {
         // The eigenvalues at hand stand for the population's; sizes up to theirs.
         Curve population;

@@ -63,8 +63,9 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
     set("stopping_step_half_noise", r.sensitivity.half_noise);
     set("stopping_step_double_noise", r.sensitivity.double_noise);
     set("error_bound", r.bound.value);
-    set("ridge_twin",
-        r.stop > 0 ? 1 / StepSizes(r.step_sizes).eta(r.stop) : std::numeric_limits<double>::infinity());
+    set("ridge_twin", !r.stop_known() ? r.stop
+                      : r.stop > 0    ? 1 / StepSizes(r.step_sizes).eta(r.stop)
+                                      : std::numeric_limits<double>::infinity());
     set_known("discrepancy_step", r.discrepancy_step);
     set_known("gcv_step", r.cross_validated_step);
     set_known("holdout_step", r.holdout_step);
@@ -351,12 +352,18 @@ std::string rates_summary(const RatesResult& r) {
                                              "({:.0f} % of the raw mean square)",
                                              r.residual_square, 100 * r.mean_share)
                                : fmt::format("residual   mean square {:.4g}", r.residual_square));
-    line(fmt::format("noise      sigma = {:.4g} ({}), radius R = {:.4g} ({})", r.noise, r.noise_source,
-                     r.radius, r.radius_source));
-    line(fmt::format(
-        "stopping   T = {:.0f} steps of size {:.4g} ({:.0f} at half, {:.0f} at double sigma), critical "
-        "radius {:.4g}",
-        r.stop, r.step_sizes.front(), r.sensitivity.half_noise, r.sensitivity.double_noise, r.critical));
+    if (!r.stop_known())
+        line(
+            "stopping   no stopping step: the output has no targets to estimate sigma from; give "
+            "rates.noise");
+    else
+        line(fmt::format("noise      sigma = {:.4g} ({}), radius R = {:.4g} ({})", r.noise, r.noise_source,
+                         r.radius, r.radius_source));
+    if (r.stop_known())
+        line(fmt::format(
+            "stopping   T = {:.0f} steps of size {:.4g} ({:.0f} at half, {:.0f} at double sigma), critical "
+            "radius {:.4g}",
+            r.stop, r.step_sizes.front(), r.sensitivity.half_noise, r.sensitivity.double_noise, r.critical));
     if (r.discrepancy_step)
         line(
             fmt::format("           beside it: minimum discrepancy {}, GCV {}{}{}; minibatches of 32 at the "

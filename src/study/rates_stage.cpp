@@ -16,6 +16,7 @@ namespace tangram {
 namespace {
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+constexpr const char* no_targets = "not known: the output has no targets";
 
 std::vector<double> power_of(const KernelRegression& regression) {
     std::vector<double> power = regression.squares();
@@ -59,9 +60,10 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
         f.alignment_slope = alignment_slope(l, regression->squares(), 1, last);
     }
     const double eta = steps.eta(std::min(r.stop, 1e300));
-    f.effective_dimension_at_stop = r.stop > 0 && std::isfinite(eta) ? effective_dimension(l, 1 / eta)
-                                    : r.stop > 0                     ? static_cast<double>(l.size())
-                                                                     : 0;
+    f.effective_dimension_at_stop = !r.stop_known()                    ? unknown
+                                    : r.stop > 0 && std::isfinite(eta) ? effective_dimension(l, 1 / eta)
+                                    : r.stop > 0                       ? static_cast<double>(l.size())
+                                                                       : 0;
     f.information_gain_at_noise = r.noise > 0 ? information_gain(l, r.noise, r.rows) : unknown;
     const double lowest = std::max(r.noise_floor, 1e-14 * l.front());  // below l_1, as was checked
     for (double t = l.front(); t >= lowest; t /= std::pow(10, 0.2)) {
@@ -162,13 +164,14 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
                 "of its search makes them; give rates.noise and rates.radius where you know them");
     }
 
-    // Noise, radius, stopping.
-    r.noise_source = r.radius_source = "given";
-    if (!options.noise) r.noise_source = noise_from_ridge;
-    if (!options.radius) r.radius_source = radius_from_ridge;
-    r.noise = options.noise ? *options.noise : ridge->noise;
+    // Noise, radius, stopping. Without targets neither can be estimated: sigma unknown makes T unknown, and
+    // the bounds are over the unit ball.
+    r.noise_source = options.noise ? "given" : regression ? noise_from_ridge : no_targets;
+    r.radius_source = options.radius ? "given" : regression ? radius_from_ridge : no_targets;
+    r.noise = options.noise ? *options.noise : regression ? ridge->noise : unknown;
     r.radius = options.radius ? *options.radius
-                              : target_radius(l, regression->squares(), ridge->ridge, r.noise_floor);
+               : regression   ? target_radius(l, regression->squares(), ridge->ridge, r.noise_floor)
+                              : 1.0;
     r.step_sizes = options.step_sizes.empty() ? std::vector<double>{1 / l.front()} : options.step_sizes;
     const StepSizes steps(r.step_sizes);
     if (steps.first() * l.front() > 2)
@@ -176,8 +179,14 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
                     fmt::format("rates.step_size = {} diverges: gradient descent needs at most "
                                 "2/l_1 = {:.6g}; \"auto\" takes 1/l_1",
                                 steps.first(), 2 / l.front()));
-    r.critical = critical_radius(l, r.noise / r.radius, r.rows);
-    r.stop = stopping_step(l, r.noise / r.radius, steps, r.rows);
+    if (r.stop_known()) {
+        r.critical = critical_radius(l, r.noise / r.radius, r.rows);
+        r.stop = stopping_step(l, r.noise / r.radius, steps, r.rows);
+        r.sensitivity = stopping_sensitivity(l, r.noise, r.radius, steps, r.rows);
+    } else {
+        r.critical = r.stop = unknown;
+        r.sensitivity = {unknown, unknown, unknown, unknown};
+    }
     const double at_stop = 1 / steps.eta(std::min(r.stop, 1e300));
     const auto count_above = [&](double level) {
         return std::count_if(l.begin(), l.end(), [&](double value) { return value > level; });
@@ -198,10 +207,10 @@ RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, 
                               r.eigenvalues_at_ridge)
                 : "",
             r.sketch));
-    r.sensitivity = stopping_sensitivity(l, r.noise, r.radius, steps, r.rows);
     const std::vector<double> no_squares;
     const std::vector<double>& squares = regression ? regression->squares() : no_squares;
-    r.path = stopping_path(l, squares, r.noise, r.radius, steps, r.stop, r.noise_floor, r.rows);
+    if (r.stop_known())
+        r.path = stopping_path(l, squares, r.noise, r.radius, steps, r.stop, r.noise_floor, r.rows);
     r.bound = error_bound(r.critical, r.radius,
                           regression ? r.residual_square : std::numeric_limits<double>::infinity());
     if (regression) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <vector>
@@ -106,6 +107,8 @@ struct RatesResult {
     /// they are there.
     Index trusted_ranks() const { return sketch > 0 ? sketch / 10 : every_rank; }
     Index sketch_needed() const { return 10 * std::max(eigenvalues_at_stop, eigenvalues_at_ridge); }
+    /// Without targets and without a given sigma there is no stopping step.
+    bool stop_known() const { return !std::isnan(noise); }
     bool stop_trusted() const { return sketch == 0 || sketch >= sketch_needed(); }
     DecayFit decay;
     DecayIntervals intervals;

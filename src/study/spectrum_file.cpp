@@ -8,13 +8,13 @@
 
 namespace tangram {
 
-void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& quality,
+void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& pairs, const Quality& quality,
                     const std::string& inputs, double seconds) {
     const Index n = std::ssize(pairs.values);
-    file.remove("/spectrum");
-    file.write("/spectrum/eigenvalues", pairs.values);
-    if (pairs.vectors) file.create_matrix("/spectrum/eigenvectors", n, n);
-    const std::string at = "/spectrum/quality";
+    file.remove(group);
+    file.write(group + "/eigenvalues", pairs.values);
+    if (pairs.vectors) file.create_matrix(group + "/eigenvectors", n, n);
+    const std::string at = group + "/quality";
     file.set_attribute(at, "solver", name(pairs.solver));
     file.set_attribute(at, "solver_reason", pairs.reason);
     file.set_attribute(at, "noise_floor", quality.noise_floor);
@@ -26,7 +26,7 @@ void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& qual
     file.set_attribute(at, "frobenius_error", quality.frobenius_error);
     file.set_attribute(at, "negative", quality.negative);
     file.set_attribute(at, "seconds", seconds);
-    file.set_attribute("/spectrum", "inputs", inputs);
+    file.set_attribute(group, "inputs", inputs);
 }
 
 std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds) {

@@ -6,9 +6,10 @@
 
 namespace tangram {
 
-/// /spectrum and its attributes; the eigenvectors' space is made, they follow. Local; the first rank.
+/// A spectrum and its attributes into `group` ("/spectrum"), which is made anew; the eigenvectors' space is
+/// made, they follow. Local; the first rank.
 /// @param inputs  fingerprint of what it is made from
-void write_spectrum(Hdf5File& file, const Eigenpairs& pairs, const Quality& quality,
+void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& pairs, const Quality& quality,
                     const std::string& inputs, double seconds);
 std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds);
 

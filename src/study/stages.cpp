@@ -178,6 +178,11 @@ struct StudyRun::State {
     void gram(const Program& program, const Weights& weights, const std::string& model_sha256);
     template <class Real>
     void plan(const Program& program, const Weights& weights, const std::string& model_sha256, int ranks);
+    /// The spectrum of a Gram matrix into group `at` of the output file. Collective.
+    Eigenpairs write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
+                                 const std::string& inputs);
+    /// A symmetric matrix of the output file. Collective.
+    DistributedMatrix read_gram(const std::string& path);
     /// visit(program, weights, sha256) with the study's model. Collective.
     template <class Visit>
     void with_model(Visit visit);
@@ -226,6 +231,7 @@ auto StudyRun::State::with_rates_input(Use&& use) {
         return task_targets(tasks, task_of, integers((at + "/labels").c_str()),
                             doubles(("/kernel/outputs_" + part).c_str()));
     };
+    if (tasks.outputs.front() == "loss") return use(input);  // no targets: decay and functionals alone
     input.train = targets_of("train");
     input.task_names = tasks.names;
     if (!tasks.names.empty()) input.train_tasks = integers("/data/train/tasks");
@@ -266,8 +272,13 @@ GramJob StudyRun::State::gram_job(const Program& program) {
         job.outputs.add(kernel_output(job.output_names.back(), count), count);
     }
     job.parameters = select_parameters(program, study.kernel.parameters);
-    job.choices =
-        choose_contractions(program, job.parameters, mean_tokens(job.data.train), study.kernel.sketch);
+    for (const std::string& formula_name : study.kernel.formula) {
+        const Formula formula = formula_by_name(formula_name);
+        job.formulas.push_back(
+            {formula, choose_contractions(program, job.parameters, mean_tokens(job.data.train),
+                                          study.kernel.sketch, formula)});
+    }
+    job.groups = group_parameters(program, job.parameters, study.kernel.groups);
     for (const ParameterId p : job.parameters) job.parameter_count += program.parameters()[p].size();
     job.train_rows = kernel_rows(job.data.train, job.outputs).back();
     if (job.data.test) job.test_rows = kernel_rows(*job.data.test, job.outputs).back();
@@ -332,9 +343,12 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
     if (study.kernel.sketch > 0)
         fingerprint.add(fmt::format("sketch {} {}", study.kernel.sketch, sketch_seed));
+    for (const std::string& formula : study.kernel.formula) fingerprint.add(formula);
+    fingerprint.add(study.kernel.groups);
     for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
     for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
-        if (set != nullptr) fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows);
+        if (set != nullptr)
+            fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows).add(set->reads);
     fingerprint.add(read_text(std::filesystem::path(study.model.path) / "config.json"));
     for (std::size_t t = 0; t < study.tasks.size(); ++t)
         fingerprint.add(study.tasks[t].name).add(output_names[t]).add(std::to_string(data.task_labels[t]));
@@ -367,8 +381,9 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         planned.assembly.passes > 1
             ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
             : ""));
-    KernelMatrices matrices =
-        collectively(comm, [&] { return empty_matrices(grid, n, m, parameters.size()); });
+    KernelMatrices matrices = collectively(comm, [&] {
+        return empty_matrices(grid, n, m, parameters.size(), job.formulas.size(), job.groups.names.size());
+    });
     const GramCheckpoint checkpoint(output, kernel_inputs);
     if (checkpoint.read(matrices))
         session.log.say(
@@ -379,10 +394,11 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
                                     data.test ? &*data.test : nullptr,
                                     job.outputs,
                                     parameters,
-                                    job.contractions(),
+                                    job.formulas,
                                     planned.factor_limit,
                                     study.kernel.sketch,
-                                    sketch_seed};
+                                    sketch_seed,
+                                    job.groups.group_of};
     auto last_checkpoint = Clock::now();
     const double interval = 60 * study.output.checkpoint_minutes;
     bool stopped = false, announced = false;
@@ -403,7 +419,8 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
                     fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
                                 output.string()));
     const double seconds = max_over_ranks(comm, seconds_since(start));
-    const SketchReport sketch = report_sketch(inputs, matrices.gram, sketch_seed, session.log);
+    const SketchReport sketch =
+        report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
     const Provenance provenance = Provenance::gather(grid);
 
     const double jacobian_seconds = max_over_ranks(comm, assembled.jacobian_seconds),
@@ -413,19 +430,23 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     const double jacobian_flops =
         static_cast<double>(sum_over_ranks(comm, static_cast<Index>(std::llround(assembled.jacobian_flops))));
     double product_flops = 0;  // useful ones: a symmetric product and a general one
-    for (std::size_t p = 0; p < parameters.size(); ++p)
-        if (job.choices[p].chosen == Contraction::multiply_out ||
-            job.choices[p].chosen == Contraction::sketched)
-            product_flops += static_cast<double>(inputs.columns(p)) *
-                             static_cast<double>(job.outputs.components()) * static_cast<double>(n) *
-                             static_cast<double>(n + 1 + 2 * m);
+    for (const KernelFormula& formula : job.formulas)
+        for (std::size_t p = 0; p < parameters.size(); ++p)
+            if (formula.choices[p].chosen == Contraction::multiply_out ||
+                formula.choices[p].chosen == Contraction::sketched)
+                product_flops += static_cast<double>(inputs.columns(p)) *
+                                 static_cast<double>(job.outputs.components()) * static_cast<double>(n) *
+                                 static_cast<double>(
+                                     (formula.formula == Formula::asymmetric_signgd ? 2 * n : n + 1) + 2 * m);
     std::vector<Index> bytes_received(static_cast<std::size_t>(session.world.size()), 0);
     bytes_received[static_cast<std::size_t>(session.world.rank())] = std::llround(assembled.bytes_received);
     for (Index& bytes : bytes_received) bytes = sum_over_ranks(comm, bytes);
 
     const auto write_start = Clock::now();
-    StagedFile file(comm, output, false,
-                    8.0 * static_cast<double>(n) * static_cast<double>(study.output.save_gram ? n + m : m));
+    const auto place_of = [&](std::size_t f) {
+        return f == 0 ? "/kernel" : "/kernel/" + study.kernel.formula[f];
+    };
+    StagedFile file(comm, output, false, planned.stages.front().written_bytes);
     file.write_small([&](Hdf5File& h5) {
         write_data(h5, "train", data.train);
         if (data.test) write_data(h5, "test", *data.test);
@@ -437,9 +458,13 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
             h5.write("/data/task_labels", data.task_labels);
             h5.write("/kernel/task_outputs", output_names);
         }
-        if (study.output.save_gram) h5.create_matrix("/kernel/gram", n, n);
-        if (m > 0) h5.create_matrix("/kernel/cross", m, n);
-        if (m > 0) h5.write("/kernel/test_diagonal", matrices.test_diagonal);
+        for (std::size_t f = 0; f < job.formulas.size(); ++f) {
+            if (study.output.save_gram) h5.create_matrix(place_of(f) + "/gram", n, n);
+            if (m > 0) h5.create_matrix(place_of(f) + "/cross", m, n);
+            if (m > 0) h5.write(place_of(f) + "/test_diagonal", matrices.formulas[f].test_diagonal);
+        }
+        for (const std::string& group : job.groups.names)
+            h5.create_matrix("/kernel/groups/" + group + "/gram", n, n);
         h5.write("/kernel/outputs_train", assembled.train_outputs, {data.train.examples(), labels});
         if (data.test)
             h5.write("/kernel/outputs_test", assembled.test_outputs, {data.test->examples(), labels});
@@ -449,17 +474,19 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         for (std::size_t p = 0; p < parameters.size(); ++p) {
             names.texts.push_back(program.parameters()[parameters[p]].name);
             sizes.integers.push_back(program.parameters()[parameters[p]].size());
-            ways.texts.push_back(name(job.choices[p].chosen));
-            const double trace = matrices.trace(p);
-            shares.numbers.push_back((trace - before) / matrices.trace(parameters.size() - 1));
+            ways.texts.push_back(name(job.formulas.front().choices[p].chosen));
+            const double trace = matrices.formulas.front().trace(p);
+            shares.numbers.push_back((trace - before) /
+                                     matrices.formulas.front().trace(parameters.size() - 1));
             before = trace;
         }
         h5.write_table("/kernel/tensors", {names, sizes, ways, shares});
         h5.set_attribute("/kernel", "inputs", kernel_inputs);
         h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
         h5.set_attribute("/kernel", "precision", study.kernel.precision);
+        h5.set_attribute("/kernel", "formula", study.kernel.formula.front());
         sketch.write(h5);
-        provenance.write(h5, to_toml(study), model_sha256, matrices.gram.block(), session);
+        provenance.write(h5, to_toml(study), model_sha256, arithmetic::tile_rows, session);
         h5.set_attribute("/provenance", "seconds_gram", seconds);
         h5.set_attribute("/provenance", "seconds_jacobian", jacobian_seconds);
         h5.set_attribute("/provenance", "seconds_multiply_out", packing_seconds);
@@ -470,14 +497,23 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         h5.set_attribute("/provenance", "bytes_received_per_rank", bytes_received);
         h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
     });
-    if (study.output.save_gram)
-        write_matrix(file.partial(), "/kernel/gram", matrices.gram, Orientation::transposed);
-    if (m > 0) write_matrix(file.partial(), "/kernel/cross", *matrices.cross, Orientation::as_is);
+    for (std::size_t f = 0; f < job.formulas.size(); ++f) {
+        const FormulaMatrices& of = matrices.formulas[f];
+        // A symmetric matrix is written fastest the other way round.
+        if (study.output.save_gram)
+            write_matrix(file.partial(), place_of(f) + "/gram", of.gram,
+                         job.formulas[f].formula == Formula::asymmetric_signgd ? Orientation::as_is
+                                                                               : Orientation::transposed);
+        if (m > 0) write_matrix(file.partial(), place_of(f) + "/cross", *of.cross, Orientation::as_is);
+        for (std::size_t g = 0; g < of.groups.size(); ++g)
+            write_matrix(file.partial(), "/kernel/groups/" + job.groups.names[g] + "/gram", of.groups[g],
+                         Orientation::transposed);
+    }
     const double writing = max_over_ranks(comm, seconds_since(write_start));
     file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
     file.commit();
     remove_checkpoint(output, comm);
-    gram_matrix.emplace(std::move(matrices.gram));
+    gram_matrix.emplace(std::move(matrices.formulas.front().gram));
     const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
     session.log.say(fmt::format(
         "gram: done in {} (passes {}, slices {}, waiting {}, products {}), {} resident on the largest rank; "
@@ -532,48 +568,98 @@ void StudyRun::plan(std::optional<int> ranks) {
     });
 }
 
-void StudyRun::spectrum() {
-    State& s = *state_;
-    const Solver solver = solver_by_name(s.study.spectrum.solver);
-    s.check_study("spectrum");
-    if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
-    const std::string inputs = s.spectrum_inputs();
-    if (s.is_done("/spectrum", inputs)) {
-        s.session.log.say("spectrum: made from the same inputs already; skipped");
-        return;
-    }
-    if (!s.gram_matrix)
-        s.gram_matrix.emplace(read_matrix(s.output, "/kernel/gram", s.grid, arithmetic::tile_rows,
-                                          Orientation::transposed, ExitStatus::output));
-    check_stop(s.session,
-               s.study.output.save_gram
-                   ? "before the spectrum; the Gram matrix is in the output file"
-                   : "before the spectrum; with save_gram = false the Gram matrix will be computed again");
-    const Index n = s.gram_matrix->rows();
-    check_blas(s.session.log);
-    s.session.log.say(fmt::format("spectrum: n = {}, {}", n,
-                                  s.study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
+Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
+                                              const std::string& inputs) {
+    const Solver solver = solver_by_name(study.spectrum.solver);
+    const Index n = gram.rows();
+    session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
+                                study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
-    s.eigen.emplace(
-        eigenpairs(s.gram_matrix->copy(), solver, s.study.spectrum.vectors, s.study.spectrum.block));
-    const double seconds = max_over_ranks(s.comm, seconds_since(start));
-    const Quality checks =
-        quality(*s.gram_matrix, *s.eigen, s.attribute("/kernel", "precision", "gram") == "mixed");
-    const Provenance provenance = Provenance::gather(s.grid);
-    StagedFile file(s.comm, s.output, true,
-                    s.eigen->vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
+    Eigenpairs pairs = eigenpairs(gram.copy(), solver, study.spectrum.vectors, study.spectrum.block);
+    const double seconds = max_over_ranks(comm, seconds_since(start));
+    const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
+    const Provenance provenance = Provenance::gather(grid);
+    StagedFile file(comm, output, true,
+                    pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
     file.write_small([&](Hdf5File& h5) {
-        for (const char* made_of_it : {"/rates", "/neighbours", "/tasks"}) h5.remove(made_of_it);
-        write_spectrum(h5, *s.eigen, checks, inputs, seconds);
-        h5.set_attribute("/provenance", "seconds_spectrum", seconds);
-        h5.set_attribute("/provenance", "study", to_toml(s.study));
+        if (at == "/spectrum")
+            for (const char* made_of_it : {"/rates", "/neighbours", "/tasks"}) h5.remove(made_of_it);
+        write_spectrum(h5, at, pairs, checks, inputs, seconds);
+        if (at == "/spectrum") h5.set_attribute("/provenance", "seconds_spectrum", seconds);
+        h5.set_attribute("/provenance", "study", to_toml(study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
     });
-    if (s.eigen->vectors)
-        write_matrix(file.partial(), "/spectrum/eigenvectors", *s.eigen->vectors, Orientation::transposed);
+    if (pairs.vectors)
+        write_matrix(file.partial(), at + "/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
-    s.session.log.say(spectrum_summary(*s.eigen, checks, seconds));
+    session.log.say(spectrum_summary(pairs, checks, seconds));
+    return pairs;
+}
+
+DistributedMatrix StudyRun::State::read_gram(const std::string& path) {
+    return read_matrix(output, path, grid, arithmetic::tile_rows, Orientation::transposed,
+                       ExitStatus::output);
+}
+
+void StudyRun::spectrum() {
+    State& s = *state_;
+    s.check_study("spectrum");
+    if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
+    const std::string inputs = s.spectrum_inputs();
+    check_blas(s.session.log);
+    for (std::size_t f = 0; f < s.study.kernel.formula.size(); ++f) {
+        const std::string& formula = s.study.kernel.formula[f];
+        if (formula_by_name(formula) == Formula::asymmetric_signgd) continue;  // not symmetric
+        const std::string behind = f == 0 ? "" : "/" + formula;
+        if (s.is_done("/spectrum" + behind, inputs)) {
+            s.session.log.say(fmt::format("spectrum{}: made from the same inputs already; skipped", behind));
+            continue;
+        }
+        if (f == 0 && !s.gram_matrix) s.gram_matrix.emplace(s.read_gram("/kernel/gram"));
+        check_stop(
+            s.session,
+            s.study.output.save_gram
+                ? "before the spectrum; the Gram matrix is in the output file"
+                : "before the spectrum; with save_gram = false the Gram matrix will be computed again");
+        if (f == 0)
+            s.eigen.emplace(s.write_spectrum_of(*s.gram_matrix, "/spectrum", inputs));
+        else
+            s.write_spectrum_of(s.read_gram("/kernel" + behind + "/gram"), "/spectrum" + behind, inputs);
+    }
+}
+
+void StudyRun::spectrum_of_groups(std::vector<std::string> groups) {
+    State& s = *state_;
+    s.check_study("spectrum");
+    s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
+    const std::vector<std::string> kept =
+        InputFile(s.comm, s.output, ExitStatus::output).read([](const Hdf5File& h5) {
+            return h5.exists("/kernel/groups") ? h5.children("/kernel/groups") : std::vector<std::string>{};
+        });
+    std::ranges::sort(groups);
+    groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+    for (const std::string& group : groups)
+        if (std::ranges::find(kept, group) == kept.end())
+            throw Error(ExitStatus::study,
+                        fmt::format("--groups {}: {} holds {}", group, s.output.string(),
+                                    kept.empty() ? "no groups; set kernel.groups and run `tangram gram`"
+                                                 : fmt::format("{}", fmt::join(kept, ", "))));
+    const std::string at = fmt::format("/spectrum/groups/{}", fmt::join(groups, "+"));
+    const std::string inputs = s.spectrum_inputs();
+    if (s.is_done(at, inputs)) {
+        s.session.log.say(fmt::format("{}: made from the same inputs already; skipped", at.substr(1)));
+        return;
+    }
+    check_blas(s.session.log);
+    DistributedMatrix sum = s.read_gram("/kernel/groups/" + groups.front() + "/gram");
+    for (std::size_t g = 1; g < groups.size(); ++g) {
+        const DistributedMatrix more = s.read_gram("/kernel/groups/" + groups[g] + "/gram");
+        for (Index j = 0; j < sum.local_columns(); ++j)
+            for (Index i = 0; i < sum.local_rows(); ++i)
+                sum.data()[i + j * sum.lld()] += more.data()[i + j * more.lld()];
+    }
+    s.write_spectrum_of(sum, at, inputs);
 }
 
 void StudyRun::rates() {
@@ -630,7 +716,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const Provenance provenance = Provenance::gather(grid);
     StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));
     file.write_small([&](Hdf5File& h5) {
-        write_spectrum(h5, pairs, checks, Fingerprint().add(matrix).hexadecimal(), seconds);
+        write_spectrum(h5, "/spectrum", pairs, checks, Fingerprint().add(matrix).hexadecimal(), seconds);
         provenance.write(h5, "# spectrum of " + matrix + "\n", "", G.block(), session);
         h5.set_attribute("/provenance", "seconds_spectrum", seconds);
     });

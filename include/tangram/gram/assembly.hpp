@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -19,41 +20,57 @@ struct KernelInputs {
     const DataSet* test;  ///< nullptr: no cross Gram
     KernelOutputs outputs;
     std::vector<ParameterId> parameters;
-    std::vector<Contraction> contractions;  ///< of each parameter
+    std::vector<KernelFormula> formulas;  ///< each gets its own matrices
     /// Bytes that the factors on a rank may take; where those of all parameters take more, forward and
     /// backward passes are repeated for groups of parameters. No bit depends on it.
     double factor_bytes = std::numeric_limits<double>::infinity();
     /// Of the parameters whose contraction is `sketched`.
     Index sketch_dimension = 0;
     std::uint64_t sketch_seed = 1;
+    /// The group of each parameter, 0, 1, ...; the first formula's Gram matrix of every group is kept apart.
+    /// Empty: none is.
+    std::vector<std::size_t> group_of = {};
 
     /// The sketch with the parameters that it projects.
     Sketch sketch() const;
     /// Numbers that a gradient of the i-th parameter has where it is multiplied out, projected or not.
     Index columns(std::size_t i) const;
+    std::size_t groups() const { return count_groups(group_of); }
+
+    static std::size_t count_groups(const std::vector<std::size_t>& group_of) {
+        return group_of.empty() ? 0 : 1 + *std::ranges::max_element(group_of);
+    }
 };
 
-/// The matrices while they are added up and when they are finished; what a checkpoint holds. N and M are the
-/// rows of the kernel on the training and test examples. Blocks of arithmetic::tile_rows.
-struct KernelMatrices {
-    DistributedMatrix gram;                  ///< N x N; finished: both triangles. Before: see is_computed
+/// The matrices of one formula. N and M are the rows of the kernel on the training and test examples. Blocks
+/// of arithmetic::tile_rows.
+struct FormulaMatrices {
+    DistributedMatrix gram;                  ///< N x N; finished: all entries. Before: see is_computed
     std::optional<DistributedMatrix> cross;  ///< M x N, test x train
     std::vector<double> test_diagonal;  ///< M, k(x, x); inside go_on a row stands on one rank, zero elsewhere
     /// Per selected parameter and row tile: the trace of the tile's part of G once the parameter was added;
     /// inside go_on each stands on one rank, zero elsewhere.
     std::vector<double> tile_traces;
-    Index units_done = 0;  ///< slices added
+    std::vector<DistributedMatrix> groups = {};  ///< N x N each; they add up to `gram` to rounding
 
     /// trace(G) once a selected parameter was added.
     double trace(std::size_t selected) const;
 };
 
+/// The matrices of all formulas while they are added up and when they are finished; what a checkpoint holds.
+struct KernelMatrices {
+    std::vector<FormulaMatrices> formulas;
+    Index units_done = 0;  ///< slices added
+
+    const ProcessGrid& grid() const { return formulas.front().gram.grid(); }
+};
+
 /// Row offsets of the kernel: example e has rows [offsets[e], offsets[e+1]); n + 1 of them. Local.
 std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs);
 
-/// Zero matrices on the grid. Local.
+/// Zero matrices on the grid: one set for each formula, groups in the first. Local.
 KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows,
-                              std::size_t parameters);
+                              std::size_t parameters, std::size_t formulas = 1, std::size_t groups = 0);
 
 /// Which of the tiles (I, J) and (J, I) of `tiles` x `tiles` is computed; the other is copied from it at the
 /// end. Every row and column has half of its tiles computed, give or take one, so that the ranks of any grid
@@ -71,10 +88,11 @@ struct AssemblyResult {
     Index passes = 0;           ///< groups of parameters, each with its forward and backward passes
 };
 
-/// Adds slice after slice of the Jacobian to the matrices: G = J J^T, cross = J_test J^T. Collective over the
-/// matrices' grid. The bits are those that arithmetic.hpp fixes, on any grid. Every rank holds the factors of
-/// its share of the row tiles; a slice of all rows that a rank's tiles need travels while the one before
-/// it is multiplied and added. Tiles are spread over the rank's OpenMP threads.
+/// Adds slice after slice of the Jacobian to the matrices: G = J J^T, cross = J_test J^T, or with signs as
+/// the formula has it. Collective over the matrices' grid. The bits are those that arithmetic.hpp fixes, on
+/// any grid. Every rank holds the factors of its share of the row tiles; a slice of all rows that a rank's
+/// tiles need travels while the one before it is multiplied and added. Tiles are spread over the rank's
+/// OpenMP threads.
 /// @param go_on  collective; called after every unit with (units done, units in all); false stops. The
 /// matrices may
 ///               then be stored and handed to a later call, on any grid, which goes on after units_done.

@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/jacobian/formula.hpp"
 #include "tangram/model/network.hpp"
 #include "tangram/text/data_set.hpp"
 
@@ -27,13 +28,21 @@ struct ContractionChoice {
 };
 
 /// The cheapest contraction of every selected parameter, from its shape and the mean number of tokens alone,
-/// so that neither ranks nor memory nor timing decide a bit. Local.
+/// so that neither ranks nor memory nor timing decide a bit. Signs need entries of the gradient: no factors,
+/// no sketch. Local.
 /// @param mean_tokens  tokens of an example; a linear layer behind the last attention layer sees one
 /// @param sketch  > 0: linear weights that would be multiplied out and hold more than so many numbers are
 /// sketched
 std::vector<ContractionChoice> choose_contractions(const Program& program,
                                                    const std::vector<ParameterId>& parameters,
-                                                   double mean_tokens, Index sketch = 0);
+                                                   double mean_tokens, Index sketch = 0,
+                                                   Formula formula = Formula::sgd);
+
+/// One of a kernel's formulas, with how every selected parameter is contracted in it.
+struct KernelFormula {
+    Formula formula;
+    std::vector<ContractionChoice> choices;
+};
 
 /// Mean number of tokens of the first 256 examples as drawn (a larger sample with the same seed has the
 /// same).

@@ -96,6 +96,11 @@ class JacobianFactors {
     std::vector<std::vector<Stored>> deltas_;              // by pass, by value
     std::vector<std::vector<std::vector<Real>>> vectors_;  // by pass, by parameter: examples x d
     std::vector<double> logits_;
+    std::vector<Real> seeds_;  // by pass, examples x C
+
+    Index seeds_at(Index example, Index pass) const {
+        return (pass * std::ssize(examples_) + example) * std::ssize(label_ids_);
+    }
 
     const Stored& input_of(ParameterId parameter) const;
     const Stored& delta_of(ParameterId parameter, const Factor& factor, std::size_t pass) const;

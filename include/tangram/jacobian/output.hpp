@@ -1,4 +1,5 @@
 #pragma once
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@ enum class KernelOutput {
     logits,  ///< every logit: C rows per example, example-major
     trace,   ///< mean over labels of the kernels of the single logits
     sum,     ///< sum of the logits / sqrt(C) (pseudo-NTK, Mohamadi et al., arXiv 2206.12543)
+    loss,    ///< cross-entropy of the C logits at the example's own label
 };
 
 /// @throws Error(study) naming kernel.output where the name is none of the above, or margin does not fit C.
@@ -29,9 +31,6 @@ struct OutputShape {
 };
 OutputShape shape(KernelOutput output, Index labels);
 
-/// Coefficient of logit c in backward pass p (row p / components, component p % components). Dimensionless.
-double seed(KernelOutput output, Index labels, Index pass, Index c);
-
 /// The outputs of every task: its labels are some of the network's, one after the other. Examples of
 /// different tasks may have different numbers of rows.
 class KernelOutputs {
@@ -39,9 +38,8 @@ class KernelOutputs {
     /// One task with all of the network's labels.
     KernelOutputs(KernelOutput output, Index labels) { add(output, labels); }
     KernelOutputs() = default;
-    /// @throws Error(study) where a mean over labels (trace) stands beside another task: between different
-    /// labels it
-    ///         has no meaning
+    /// @throws Error(study) where an output that is no target's own (trace, sum, loss) stands beside another
+    /// task
     void add(KernelOutput output, Index labels);
 
     Index tasks() const { return static_cast<Index>(tasks_.size()); }
@@ -52,9 +50,14 @@ class KernelOutputs {
     OutputShape shape(Index task) const { return tangram::shape(output(task), labels(task)); }
     Index components() const { return shape(0).components; }
     Index passes() const;  ///< the largest over tasks
-    /// Coefficient of the network's logit c in a backward pass for an example of the task; 0 in passes it
-    /// lacks.
-    double seed(Index task, Index pass, Index c) const;
+    /// Coefficients of the network's logits in backward pass p of an example (row p / components, component
+    /// p % components): derivatives of what the pass differentiates. Dimensionless; 0 for the labels of other
+    /// tasks and in passes that the task lacks.
+    /// @param label          of the example, among its task's
+    /// @param logits, seeds  one per label of the network; seeds are overwritten
+    template <class Real>
+    void seeds(Index task, Index pass, Index label, std::span<const Real> logits,
+               std::span<Real> seeds) const;
 
   private:
     struct Task {

@@ -14,4 +14,16 @@ namespace tangram {
 /// name
 std::vector<ParameterId> select_parameters(const Program& program, const std::vector<std::string>& patterns);
 
+/// Disjoint groups of tensors whose Gram matrices are kept apart.
+struct ParameterGroups {
+    std::vector<std::string> names;
+    std::vector<std::size_t> group_of;  ///< of each parameter, a place in `names`; empty: none
+};
+
+/// The groups of some parameters, in order of appearance. Local.
+/// @param by  "none"; "kind": attention, mlp, norm, embedding, head; "layer": layer.0, layer.1, ... by the
+///            first number in the tensor's name, the tensors outside the layers by kind
+ParameterGroups group_parameters(const Program& program, const std::vector<ParameterId>& parameters,
+                                 const std::string& by);
+
 }  // namespace tangram

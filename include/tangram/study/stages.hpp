@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tangram/io/output.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
@@ -27,8 +28,11 @@ class StudyRun {
     /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint,
     /// Error(study) where this stage, or in a whole run one after it, does not fit into memory
     void gram(bool whole_run);
-    /// /kernel/gram -> /spectrum
+    /// /kernel/gram -> /spectrum, and of every further formula that has one
     void spectrum();
+    /// The sum of some groups' Gram matrices, /kernel/groups/<name>/gram -> /spectrum/groups/<name+name>.
+    /// @throws Error(study) where the file does not hold one of them
+    void spectrum_of_groups(std::vector<std::string> groups);
     /// /spectrum, /data, /kernel -> /rates
     void rates();
 

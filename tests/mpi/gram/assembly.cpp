@@ -46,6 +46,7 @@ DataSet reordered(const DataSet& data, const std::vector<Index>& order) {
 /// Whole matrices, on every rank.
 struct Whole {
     std::vector<double> gram, cross, test_diagonal, traces, outputs;
+    std::vector<std::vector<double>> groups;
     bool operator==(const Whole&) const = default;
 };
 
@@ -74,43 +75,49 @@ struct Problem {
     double factor_bytes = std::numeric_limits<double>::infinity();
     Index sketch = 0;
     std::uint64_t sketch_seed = 1;
+    std::vector<Formula> formulas{Formula::sgd};
+    std::string groups = "none";
 };
 
-std::vector<Contraction> contractions_of(const Program& program, const std::vector<ParameterId>& parameters,
-                                         const DataSet& train, std::optional<Contraction> wanted = {},
-                                         Index sketch = 0) {
-    std::vector<Contraction> contractions;
-    for (const ContractionChoice& choice :
-         choose_contractions(program, parameters, mean_tokens(train), sketch)) {
-        contractions.push_back(choice.chosen);
+KernelFormula formula_of(const Program& program, const std::vector<ParameterId>& parameters,
+                         const DataSet& train, std::optional<Contraction> wanted = {}, Index sketch = 0,
+                         Formula formula = Formula::sgd) {
+    KernelFormula of{formula, choose_contractions(program, parameters, mean_tokens(train), sketch, formula)};
+    for (ContractionChoice& choice : of.choices)
         if (wanted == Contraction::multiply_out ||
             (wanted == Contraction::factors && std::isfinite(choice.in_factors)) ||
             (wanted == Contraction::matching_rows && std::isfinite(choice.matching)))
-            contractions.back() = *wanted;
-    }
-    return contractions;
+            choice.chosen = *wanted;
+    return of;
 }
 
+/// Of every formula.
 template <class Real>
-Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& train, const DataSet& test,
-              Index stop_after = -1, const ProcessGrid* then_on = nullptr) {
+std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, const DataSet& train,
+                               const DataSet& test, Index stop_after = -1,
+                               const ProcessGrid* then_on = nullptr) {
     const auto folder = test_data() / "models" / problem.model;
     Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
     const auto parameters = select_parameters(network.program(), problem.parameters);
-    const KernelInputs<Real> inputs{
-        network,
-        train,
-        &test,
-        KernelOutputs(problem.output, network.labels()),
-        parameters,
-        contractions_of(network.program(), parameters, train, problem.contraction, problem.sketch),
-        problem.factor_bytes,
-        problem.sketch,
-        problem.sketch_seed};
+    std::vector<KernelFormula> formulas;
+    for (const Formula formula : problem.formulas)
+        formulas.push_back(
+            formula_of(network.program(), parameters, train, problem.contraction, problem.sketch, formula));
+    const ParameterGroups groups = group_parameters(network.program(), parameters, problem.groups);
+    const KernelInputs<Real> inputs{network,
+                                    train,
+                                    &test,
+                                    KernelOutputs(problem.output, network.labels()),
+                                    parameters,
+                                    formulas,
+                                    problem.factor_bytes,
+                                    problem.sketch,
+                                    problem.sketch_seed,
+                                    groups.group_of};
     const Index per_example = shape(problem.output, network.labels()).rows_per_example;
     const auto empty = [&](const ProcessGrid& on) {
         return empty_matrices(on, train.examples() * per_example, test.examples() * per_example,
-                              parameters.size());
+                              parameters.size(), formulas.size(), groups.names.size());
     };
     KernelMatrices matrices = empty(grid);
     Index calls = 0;
@@ -122,18 +129,32 @@ Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& tr
     if (then_on != nullptr) {
         EXPECT_EQ(matrices.units_done, stop_after);
         KernelMatrices moved = empty(*then_on);
-        fill(moved.gram, gathered(matrices.gram));
-        fill(*moved.cross, gathered(*matrices.cross));
-        moved.test_diagonal = matrices.test_diagonal;
-        moved.tile_traces = matrices.tile_traces;
+        for (std::size_t f = 0; f < formulas.size(); ++f) {
+            FormulaMatrices &to = moved.formulas[f], &from = matrices.formulas[f];
+            fill(to.gram, gathered(from.gram));
+            fill(*to.cross, gathered(*from.cross));
+            for (std::size_t g = 0; g < to.groups.size(); ++g) fill(to.groups[g], gathered(from.groups[g]));
+            to.test_diagonal = from.test_diagonal;
+            to.tile_traces = from.tile_traces;
+        }
         moved.units_done = matrices.units_done;
         outputs = assemble<Real>(inputs, moved, [](Index, Index) { return true; });
         matrices = std::move(moved);
     }
-    Whole whole{gathered(matrices.gram), gathered(*matrices.cross), matrices.test_diagonal,
-                matrices.tile_traces, outputs.train_outputs};
-    whole.outputs.insert(whole.outputs.end(), outputs.test_outputs.begin(), outputs.test_outputs.end());
-    return whole;
+    std::vector<Whole> all;
+    for (const FormulaMatrices& found : matrices.formulas) {
+        Whole& whole = all.emplace_back(gathered(found.gram), gathered(*found.cross), found.test_diagonal,
+                                        found.tile_traces, outputs.train_outputs);
+        whole.outputs.insert(whole.outputs.end(), outputs.test_outputs.begin(), outputs.test_outputs.end());
+        for (const DistributedMatrix& group : found.groups) whole.groups.push_back(gathered(group));
+    }
+    return all;
+}
+
+template <class Real>
+Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& train, const DataSet& test,
+              Index stop_after = -1, const ProcessGrid* then_on = nullptr) {
+    return compute_all<Real>(problem, grid, train, test, stop_after, then_on).front();
 }
 
 template <class Real>
@@ -166,6 +187,9 @@ void expect_same_bits(const Whole& found, const Whole& expected, const std::stri
     EXPECT_TRUE(same(found.test_diagonal, expected.test_diagonal)) << where;
     EXPECT_TRUE(same(found.traces, expected.traces)) << where;
     EXPECT_TRUE(same(found.outputs, expected.outputs)) << where;
+    ASSERT_EQ(found.groups.size(), expected.groups.size()) << where;
+    for (std::size_t g = 0; g < found.groups.size(); ++g)
+        EXPECT_TRUE(same(found.groups[g], expected.groups[g])) << where << " group " << g;
 }
 
 std::string text(const ProcessGrid& grid) {
@@ -173,8 +197,8 @@ std::string text(const ProcessGrid& grid) {
 }
 
 /// G and the cross Gram from gradients multiplied out whole and products in long double: no tiles, no slices,
-/// no BLAS.
-Whole naive(const Problem& problem) {
+/// no BLAS. Signs are taken of the whole gradients, as the formula has it.
+Whole naive(const Problem& problem, Formula formula = Formula::sgd) {
     const auto folder = test_data() / "models" / problem.model;
     Network<double> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
     const Program program = network.program();
@@ -201,6 +225,17 @@ Whole naive(const Problem& problem) {
     };
     const auto train = jacobian(made_up_data(problem.examples, 1, 50));
     const auto test = jacobian(made_up_data(problem.test_examples, 2, 50));
+    const auto signs_of = [&](auto J) {
+        for (auto& row : J)
+            for (double& entry : row)
+                entry = (entry > 0   ? 1
+                         : entry < 0 ? -1
+                                     : 0) /
+                        std::sqrt(static_cast<double>(rows.components));
+        return J;
+    };
+    const auto left = [&](const auto& J) { return formula == Formula::signgd ? signs_of(J) : J; };
+    const auto right = [&](const auto& J) { return formula == Formula::sgd ? J : signs_of(J); };
     const auto product = [](const auto& A, const auto& B) {
         std::vector<double> out(A.size() * B.size());
         for (std::size_t j = 0; j < B.size(); ++j)
@@ -213,9 +248,9 @@ Whole naive(const Problem& problem) {
         return out;
     };
     Whole whole;
-    whole.gram = product(train, train);
-    whole.cross = product(test, train);
-    const auto squares = product(test, test);
+    whole.gram = product(left(train), right(train));
+    whole.cross = product(left(test), right(train));
+    const auto squares = product(left(test), right(test));
     for (std::size_t i = 0; i < test.size(); ++i) whole.test_diagonal.push_back(squares[i + i * test.size()]);
     return whole;
 }
@@ -336,29 +371,37 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
         const DataSet train = made_up_data(problem.examples, 1, 50),
                       test = made_up_data(problem.test_examples, 2, 50);
         const KernelOutputs outputs(output, 2);
-        const auto choices = choose_contractions(network.program(), parameters, mean_tokens(train));
+        // One formula, and three with a matrix for every layer.
+        std::vector<KernelFormula> formulas{formula_of(network.program(), parameters, train)};
+        ParameterGroups groups;
+        if (output == KernelOutput::trace) {
+            for (const Formula formula : {Formula::signgd, Formula::asymmetric_signgd})
+                formulas.push_back(formula_of(network.program(), parameters, train, {}, 0, formula));
+            groups = group_parameters(network.program(), parameters, "layer");
+        }
         for_each_grid([&](const ProcessGrid& grid) {
             for (const double limit : {1e9, 1e5}) {
-                const KernelInputs<float> inputs{
-                    network, train,      &test,
-                    outputs, parameters, contractions_of(network.program(), parameters, train),
-                    limit};
-                KernelMatrices matrices =
-                    empty_matrices(grid, kernel_rows(train, outputs).back(),
-                                   kernel_rows(test, outputs).back(), parameters.size());
+                const KernelInputs<float> inputs{network,  train, &test, outputs, parameters,
+                                                 formulas, limit, 0,     1,       groups.group_of};
+                KernelMatrices matrices = empty_matrices(grid, kernel_rows(train, outputs).back(),
+                                                         kernel_rows(test, outputs).back(), parameters.size(),
+                                                         formulas.size(), groups.names.size());
                 const AssemblyResult found =
                     assemble<float>(inputs, matrices, [](Index, Index) { return true; });
-                const AssemblyCost cost =
-                    assembly_cost<float>(network.program(), network.label_ids(), train, &test, outputs,
-                                         parameters, choices, grid.rows(), grid.columns(), limit);
+                const AssemblyCost cost = assembly_cost<float>(
+                    network.program(), network.label_ids(), train, &test, outputs, parameters, formulas,
+                    grid.rows(), grid.columns(), limit, 0, groups.names.size());
                 const MPI_Comm comm = grid.comm().get();
                 EXPECT_EQ(cost.received_bytes, max_over_ranks(comm, found.bytes_received)) << text(grid);
                 EXPECT_EQ(cost.passes, found.passes) << text(grid);
                 double flops = found.jacobian_flops;
                 sum_over_ranks(comm, std::span(&flops, 1));
                 EXPECT_DOUBLE_EQ(cost.pass_flops, flops) << text(grid);
-                const double local =
-                    static_cast<double>(matrices.gram.local().size() + matrices.cross->local().size());
+                const double local = static_cast<double>(formulas.size()) *
+                                         static_cast<double>(matrices.formulas[0].gram.local().size() +
+                                                             matrices.formulas[0].cross->local().size()) +
+                                     static_cast<double>(groups.names.size()) *
+                                         static_cast<double>(matrices.formulas[0].gram.local().size());
                 EXPECT_EQ(cost.matrix_bytes, 8 * max_over_ranks(comm, local)) << text(grid);
                 EXPECT_TRUE(limit < 1e6 ? cost.passes > 1 : cost.passes == 1);
             }
@@ -433,13 +476,13 @@ TEST(Sketch, ErrorIsThatOfTheSubBlock) {
             nullptr,
             KernelOutputs(problem.output, 3),
             parameters,
-            contractions_of(network.program(), parameters, train, std::nullopt, problem.sketch),
+            {formula_of(network.program(), parameters, train, std::nullopt, problem.sketch)},
             problem.factor_bytes,
             problem.sketch};
         KernelMatrices matrices = empty_matrices(grid, 300, 0, parameters.size());
         assemble<double>(inputs, matrices, [](Index, Index) { return true; });
-        const std::vector<double> sketched = gathered(matrices.gram);
-        const SketchError found = sketch_error(inputs, matrices.gram, examples);
+        const std::vector<double> sketched = gathered(matrices.formulas[0].gram);
+        const SketchError found = sketch_error(inputs, matrices.formulas[0].gram, examples);
         double error = 0, norm = 0, largest = 0;
         for (const Index e : examples)
             for (Index row = 3 * e; row < 3 * e + 3; ++row)
@@ -496,10 +539,11 @@ Whole two_tasks(const ProcessGrid& grid, Index first_examples, Index second_exam
     KernelMatrices matrices = empty_matrices(grid, kernel_rows(train, outputs).back(),
                                              kernel_rows(test, outputs).back(), parameters.size());
     const AssemblyResult found = assemble<float>(
-        {network, train, &test, outputs, parameters, contractions_of(network.program(), parameters, train)},
+        {network, train, &test, outputs, parameters, {formula_of(network.program(), parameters, train)}},
         matrices, [](Index, Index) { return true; });
-    return {gathered(matrices.gram), gathered(*matrices.cross), matrices.test_diagonal, matrices.tile_traces,
-            found.train_outputs};
+    const FormulaMatrices& of = matrices.formulas[0];
+    return {gathered(of.gram), gathered(*of.cross), of.test_diagonal,
+            of.tile_traces,    found.train_outputs, {}};
 }
 
 TEST(Assembly, TasksOfDifferentRowsStandInOneKernel) {
@@ -541,6 +585,101 @@ TEST(Assembly, AgreesWithTheJacobianMultipliedOutNaively) {
         expect_close(compute<double>(problem, grid), expected, 1e-13);
         // float32 activations, gradients and products of depth 1024: as the gradients' own 2e-5.
         expect_close(compute<float>(problem, grid), expected, 2e-5);
+    }
+}
+
+TEST(Formulas, AgreeWithTheSignsOfTheJacobianMultipliedOutNaively) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    for (const char* model : {"neo-odd", "llama-tied"})
+        for (const KernelOutput output : {KernelOutput::margin, KernelOutput::trace}) {
+            Problem problem{.model = model, .output = output};
+            problem.examples = 60;
+            problem.test_examples = 9;
+            problem.formulas = {Formula::sgd, Formula::signgd, Formula::asymmetric_signgd};
+            const std::vector<Whole> found =
+                compute_all<double>(problem, grid, made_up_data(60, 1, 50), made_up_data(9, 2, 50));
+            ASSERT_EQ(found.size(), 3u);
+            for (std::size_t f = 0; f < 3; ++f) {
+                SCOPED_TRACE(std::string(model) + " " + name(output) + " " + name(problem.formulas[f]));
+                // As for sgd; the same gradients in both, so no sign differs.
+                expect_close(found[f], naive(problem, problem.formulas[f]), 1e-13);
+            }
+        }
+}
+
+TEST(Formulas, TogetherHaveTheBitsOfEachAloneOnEveryGridAndAfterAStop) {
+    Problem all{.model = "llama-tied"};
+    all.formulas = {Formula::signgd, Formula::sgd, Formula::asymmetric_signgd};
+    const DataSet train = made_up_data(all.examples, 1, 50), test = made_up_data(all.test_examples, 2, 50);
+    const ProcessGrid alone_grid(MPI_COMM_SELF, 1, 1), last = ProcessGrid::most_square(MPI_COMM_WORLD);
+    std::vector<Whole> expected;
+    for (const Formula formula : all.formulas) {
+        Problem one = all;
+        one.formulas = {formula};
+        expected.push_back(compute<float>(one, alone_grid, train, test));
+    }
+    const auto compare = [&](const std::vector<Whole>& found, const std::string& where) {
+        for (std::size_t f = 0; f < expected.size(); ++f)
+            expect_same_bits(found[f], expected[f], where + " " + name(all.formulas[f]));
+    };
+    for_each_grid([&](const ProcessGrid& grid) {
+        compare(compute_all<float>(all, grid, train, test), text(grid));
+        compare(compute_all<float>(all, grid, train, test, 5, &last), text(grid) + " stopped");
+    });
+    all.factor_bytes = 1e5;
+    compare(compute_all<float>(all, last, train, test), "in groups of parameters");
+    // Only the asymmetric one is not symmetric.
+    const auto asymmetry = [&](const std::vector<double>& G) {
+        double most = 0;
+        for (Index i = 0; i < all.examples; ++i)
+            for (Index j = 0; j < i; ++j)
+                most = std::max(most, std::abs(G[static_cast<std::size_t>(i + j * all.examples)] -
+                                               G[static_cast<std::size_t>(j + i * all.examples)]));
+        return most;
+    };
+    EXPECT_EQ(asymmetry(expected[0].gram), 0);
+    EXPECT_EQ(asymmetry(expected[1].gram), 0);
+    EXPECT_GT(asymmetry(expected[2].gram), 0.01);
+}
+
+TEST(Groups, KeptApartTheyAddUpToTheWholeWhoseBitsStay) {
+    for (const char* by : {"kind", "layer"}) {
+        Problem problem{.model = "neo-odd"};
+        const Whole whole = alone<float>(problem);
+        problem.groups = by;
+        const Whole apart = alone<float>(problem);
+        EXPECT_GE(apart.groups.size(), 4u) << by;
+        std::vector<double> sum(whole.gram.size(), 0.0);
+        for (const auto& group : apart.groups)
+            for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += group[i];
+        double most = 0;
+        for (std::size_t i = 0; i < sum.size(); ++i)
+            most = std::max(most, std::abs(sum[i] - whole.gram[i]) / whole.gram[0]);
+        EXPECT_TRUE(most <= 1e-13) << by << " " << most;  // float64 sums of some hundred pieces
+        for_each_grid([&](const ProcessGrid& grid) {
+            const Whole found = compute<float>(problem, grid);
+            expect_same_bits(found, apart, text(grid) + " " + by);
+            Whole without = found;
+            without.groups.clear();
+            expect_same_bits(without, whole, text(grid) + " whole");
+        });
+        const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
+        expect_same_bits(compute<float>(problem, last, made_up_data(problem.examples, 1, 50),
+                                        made_up_data(problem.test_examples, 2, 50), 3, &last),
+                         apart, "stopped");
+    }
+    // A group is what its tensors alone give, to the last bit.
+    Problem problem{.model = "neo-odd", .groups = "kind"};
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Whole apart = compute<float>(problem, grid);
+    const auto folder = test_data() / "models" / problem.model;
+    const Program program = program_of(Config(folder / "config.json"));
+    const ParameterGroups groups =
+        group_parameters(program, select_parameters(program, {"all"}), problem.groups);
+    problem.groups = "none";
+    for (std::size_t g = 0; g < groups.names.size(); ++g) {
+        problem.parameters = {groups.names[g]};
+        EXPECT_EQ(compute<float>(problem, grid).gram, apart.groups[g]) << groups.names[g];
     }
 }
 
@@ -625,8 +764,12 @@ TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
     KernelMatrices matrices = empty_matrices(grid, 30, 0, parameters.size());
     bool thrown = false;
     try {
-        assemble<float>({network, train, nullptr, KernelOutputs(KernelOutput::margin, network.labels()),
-                         parameters, contractions_of(network.program(), parameters, train)},
+        assemble<float>({network,
+                         train,
+                         nullptr,
+                         KernelOutputs(KernelOutput::margin, network.labels()),
+                         parameters,
+                         {formula_of(network.program(), parameters, train)}},
                         matrices, [](Index, Index) { return true; });
     } catch (const Error& e) {
         thrown = true;

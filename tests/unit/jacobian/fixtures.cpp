@@ -108,6 +108,48 @@ TEST_P(Fixtures, GradientsInFloatAgreeTo2em5) {
     EXPECT_TRUE(tensor <= 2e-5) << tensor;
 }
 
+TEST(Loss, GradientIsThatOfTheCrossEntropy) {
+    // d/dtheta of log sum_k exp(z_k) - z_y is sum_c (p_c - [c = y]) dz_c/dtheta: the logits' own gradients,
+    // which the fixtures vouch for, combined here; a tied table, so that the head's rows count too.
+    const ModelFixture fixture = small_model("llama-tied");
+    DataSet data = fixture.data();
+    for (std::size_t e = 0; e < data.labels.size(); ++e) data.labels[e] = static_cast<std::int32_t>(e % 2);
+    Network<double> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
+    const Program program = network.program();
+    const Index labels = network.labels();
+    ASSERT_GE(labels, 2);
+    const JacobianFactors<double> logits(network, data, every_example(data),
+                                         KernelOutputs(KernelOutput::logits, labels), all_of(program)),
+        loss(network, data, every_example(data), KernelOutputs(KernelOutput::loss, labels), all_of(program));
+    double worst = 0, largest = 0;
+    for (Index e = 0; e < data.examples(); ++e) {
+        std::vector<double> p;
+        double sum = 0;
+        for (Index c = 0; c < labels; ++c) {
+            p.push_back(std::exp(logits.logits()[static_cast<std::size_t>(e * labels + c)]));
+            sum += p.back();
+        }
+        for (double& value : p) value /= sum;
+        p[static_cast<std::size_t>(data.labels[static_cast<std::size_t>(e)])] -= 1;
+        for (ParameterId t = 0; t < program.parameters().size(); ++t) {
+            const Index size = program.parameters()[t].size();
+            const std::vector<double> found = gradient(loss, size, t, e, 0);
+            std::vector<double> expected(found.size(), 0.0);
+            for (Index c = 0; c < labels; ++c) {
+                const std::vector<double> g = gradient(logits, size, t, e, c);
+                for (std::size_t i = 0; i < g.size(); ++i)
+                    expected[i] += p[static_cast<std::size_t>(c)] * g[i];
+            }
+            for (std::size_t i = 0; i < found.size(); ++i) {
+                worst = std::max(worst, std::abs(found[i] - expected[i]));
+                largest = std::max(largest, std::abs(expected[i]));
+            }
+        }
+    }
+    EXPECT_GT(largest, 0);
+    EXPECT_TRUE(worst <= 1e-13 * largest * static_cast<double>(labels)) << worst << " of " << largest;
+}
+
 INSTANTIATE_TEST_SUITE_P(SmallModels, Fixtures, ::testing::Values("llama-odd", "llama-tied", "neo-odd"),
                          [](const auto& parameters) {
                              std::string name = parameters.param;
