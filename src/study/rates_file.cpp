@@ -398,15 +398,17 @@ std::string rates_summary(const RatesResult& r) {
         }
     }
     const Functionals& f = r.functionals;
-    line(fmt::format(
-        "spectrum   effective rank {:.4g}, stable rank {:.4g}, effective dimension at T {:.4g}{}{}",
-        f.effective_rank, f.stable_rank, f.effective_dimension_at_stop,
-        std::isnan(f.information_gain_at_noise)
-            ? ""
-            : fmt::format(", information gain {:.4g} nats", f.information_gain_at_noise),
-        std::isnan(f.alignment_residual)
-            ? ""
-            : fmt::format(", alignment of the residual {:.3g}", f.alignment_residual)));
+    line(fmt::format("spectrum   effective rank {:.4g}, stable rank {:.4g}{}{}{}", f.effective_rank,
+                     f.stable_rank,
+                     std::isnan(f.effective_dimension_at_stop)
+                         ? ""
+                         : fmt::format(", effective dimension at T {:.4g}", f.effective_dimension_at_stop),
+                     std::isnan(f.information_gain_at_noise)
+                         ? ""
+                         : fmt::format(", information gain {:.4g} nats", f.information_gain_at_noise),
+                     std::isnan(f.alignment_residual)
+                         ? ""
+                         : fmt::format(", alignment of the residual {:.3g}", f.alignment_residual)));
     if (!r.curve.sizes.empty()) text += curve_text(r.curve, r);
     if (r.neighbours) {
         const Neighbours& near = *r.neighbours;

@@ -83,13 +83,16 @@ void inspect(const std::filesystem::path& file, Log& log) {
                                           h5.number_attribute("/rates/decay", "first"),
                                           h5.number_attribute("/rates/decay", "last"))
                             : "decay      none: " + reason);
-        line(
-            fmt::format("stopping   T = {:.0f} steps of size {:.4g}, critical radius {:.4g}, sigma {:.4g} "
-                        "({}), R {:.4g} ({})",
-                        h5.number_attribute(at, "stopping_step"), h5.number_attribute(at, "step_size"),
-                        h5.number_attribute(at, "critical_radius"), h5.number_attribute(at, "noise"),
-                        h5.text_attribute(at, "noise_source"), h5.number_attribute(at, "radius"),
-                        h5.text_attribute(at, "radius_source")));
+        if (std::isnan(h5.number_attribute(at, "noise")))
+            line("stopping   sigma is " + h5.text_attribute(at, "noise_source"));
+        else
+            line(fmt::format(
+                "stopping   T = {:.0f} steps of size {:.4g}, critical radius {:.4g}, sigma {:.4g} "
+                "({}), R {:.4g} ({})",
+                h5.number_attribute(at, "stopping_step"), h5.number_attribute(at, "step_size"),
+                h5.number_attribute(at, "critical_radius"), h5.number_attribute(at, "noise"),
+                h5.text_attribute(at, "noise_source"), h5.number_attribute(at, "radius"),
+                h5.text_attribute(at, "radius_source")));
         line("rates      " + h5.text_attribute("/rates", "sentence"));
     }
     text.pop_back();

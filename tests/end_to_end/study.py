@@ -47,6 +47,32 @@ with h5py.File(f.at('out.h5')) as h:
     check('rates: test error by gradient descent', abs(((yt - f0t - mean - fx) ** 2).mean() - h['/rates/stopping/test_mse'][k]) <= 1e-9)
     eps = s['critical_radius']; check('rates: critical radius by its definition', abs(np.sqrt(np.minimum(l, eps ** 2).mean()) * 2 * np.e * s['noise'] / s['radius'] / eps ** 2 - 1) <= 1e-9)
     rows = h['/data/train/rows'][:]
+# Several formulas and groups in one pass; what each is, from what the file holds and from studies of their own.
+code, out, err = run('run', f.at('study.toml'), '--set', 'kernel.formula=["sgd", "signgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind', '--set', 'output.path=formulas.h5')
+check('formulas: status 0', code == 0, err)
+code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.formula=signgd', '--set', 'output.path=signs.h5')
+with h5py.File(f.at('formulas.h5')) as h, h5py.File(f.at('signs.h5')) as signs:
+    check('formulas: the first has the bits of a study of its own', np.array_equal(h['/kernel/gram'][:], G) and np.array_equal(h['/kernel/cross'][:], C) and np.array_equal(h['/spectrum/eigenvalues'][:], w))
+    check('formulas: so has signgd', all(np.array_equal(h['/kernel/signgd/' + x][:], signs['/kernel/' + x][:]) for x in ('gram', 'cross', 'test_diagonal')))
+    S, A = h['/kernel/signgd/gram'][:], h['/kernel/asymmetric-signgd/gram'][:]
+    # The largest entries a row can have: <s, s> counts its parameters that move, <g, s> is the sum of their |g|.
+    check('formulas: signs count parameters', (S == np.round(S)).all() and S.diagonal().max() <= h['/kernel/tensors']['size'].sum())
+    check('formulas: row i plain, column j signed', np.abs(A).max(1).argmax() == A.diagonal().argmax() and (A <= A.diagonal()[:, None]).all() and not np.array_equal(A, A.T))
+    check('formulas: Cauchy-Schwarz', (A.diagonal() <= np.sqrt(G.diagonal() * S.diagonal()) * (1 + 1e-6)).all())
+    check('formulas: spectrum of signgd', np.abs(np.linalg.eigvalsh(S)[::-1] - h['/spectrum/signgd/eigenvalues'][:]).max() <= 1e-12 * np.linalg.norm(S, 2))
+    check('formulas: none of the asymmetric one', 'asymmetric-signgd' not in h['/spectrum'])
+    groups = {name: g['gram'][:] for name, g in h['/kernel/groups'].items()}
+    check('groups: add up to the whole', set(groups) == {'attention', 'mlp', 'norm'} and np.abs(sum(groups.values()) - G).max() <= 1e-13 * G.max(), groups.keys())
+code, out, err = run('spectrum', f.at('study.toml'), '--set', 'kernel.formula=["sgd", "signgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind', '--set', 'output.path=formulas.h5', '--groups', 'norm,attention')
+with h5py.File(f.at('formulas.h5')) as h:
+    check('groups: spectrum of a union', code == 0 and np.abs(np.linalg.eigvalsh(groups['attention'] + groups['norm'])[::-1] - h['/spectrum/groups/attention+norm/eigenvalues'][:]).max() <= 1e-12 * w[0], err)
+    check('groups: the whole spectrum stays', np.array_equal(h['/spectrum/eigenvalues'][:], w) and '/rates/decay' in h)
+code, out, err = run('run', f.at('study.toml'), '--set', 'kernel.output=loss', '--set', 'output.path=loss.h5')
+with h5py.File(f.at('loss.h5')) as h, h5py.File(f.at('out.h5')) as plain:
+    # Two labels: d loss = (p_y - 1) y d margin / 1, so the kernel is the margin's, scaled by each row's p - [y = 1].
+    z = plain['/kernel/outputs_train'][:]; p1 = 1 / (1 + np.exp(z[:, 0] - z[:, 1])); c = p1 - plain['/data/train/labels'][:]
+    check('loss: the margin kernel scaled', code == 0 and np.abs(h['/kernel/gram'][:] - c[:, None] * G * c).max() <= 2e-5 * (c ** 2 * G.diagonal()).max(), err)
+    check('loss: decay without a stopping step', np.isnan(h['/rates/stopping'].attrs['stopping_step']) and h['/rates/decay'].attrs['selected'] != '' and len(h['/rates/stopping/step']) == 0)
 check('verify: status 0', run('verify', f.at('out.h5'))[0] == 0)
 check('inspect: status 0', run('inspect', f.at('out.h5'))[0] == 0)
 before = os.stat(f.at('out.h5')).st_mtime_ns
