@@ -24,10 +24,14 @@
 /// ranks, the grid, the memory, the tile that an entry stands in or the order of examples.
 namespace tangram::arithmetic {
 
-/// Rows and columns of a compute tile, which is also the block of the Gram matrix's layout while it is assembled:
-/// a tile of float64 and two of float32, product_depth deep, fill half of a 2 MiB second-level cache. No bit
-/// depends on it.
+/// Rows and columns of the largest compute tile: one of float64 and two of float32, product_depth deep, fill
+/// half of a 2 MiB second-level cache. No bit depends on it.
 inline constexpr Index tile_rows = 256;
+
+/// Rows of the tiles of a kernel of so many rows, which are also the blocks of its layout while it is
+/// assembled: small kernels in small tiles, so that there are enough of them to share out (5 % slower at 4096
+/// rows, a quarter faster at 512 on two ranks).
+constexpr Index tile_rows_of(Index rows) { return rows <= 1024 ? 128 : tile_rows; }
 
 /// Depth (parameters) of one float32 chain in "mixed" precision: 32 rows of it fill a first-level cache; adding the
 /// chain's end to the float64 entry costs 3 %; rounding stays near sqrt(depth) 2^-24 of the rows' norms.

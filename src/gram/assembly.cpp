@@ -16,7 +16,7 @@ namespace tangram {
 
 namespace {
 
-constexpr Index tile_rows = arithmetic::tile_rows;
+constexpr Index tile_stride = arithmetic::tile_rows;  // columns of a tile in the cache
 
 /// Adds the seconds of its life to a total.
 class Stopwatch {
@@ -42,18 +42,19 @@ class CachedTile {
   public:
     double* load(DistributedMatrix& matrix, Index I, Index J) {
         matrix_ = &matrix;
-        rows_ = std::min(tile_rows, matrix.rows() - I * tile_rows);
-        columns_ = std::min(tile_rows, matrix.columns() - J * tile_rows);
-        corner_ = matrix.data() + matrix.row_layout().to_local(I * tile_rows) +
-                  matrix.column_layout().to_local(J * tile_rows) * matrix.lld();
-        entries_.resize(static_cast<std::size_t>(tile_rows * tile_rows));
+        const Index block = matrix.block();
+        rows_ = std::min(block, matrix.rows() - I * block);
+        columns_ = std::min(block, matrix.columns() - J * block);
+        corner_ = matrix.data() + matrix.row_layout().to_local(I * block) +
+                  matrix.column_layout().to_local(J * block) * matrix.lld();
+        entries_.resize(static_cast<std::size_t>(tile_stride * tile_stride));
         for (Index c = 0; c < columns_; ++c)
-            std::copy_n(corner_ + c * matrix.lld(), rows_, entries_.data() + c * tile_rows);
+            std::copy_n(corner_ + c * matrix.lld(), rows_, entries_.data() + c * tile_stride);
         return entries_.data();
     }
     void store() const {
         for (Index c = 0; c < columns_; ++c)
-            std::copy_n(entries_.data() + c * tile_rows, rows_, corner_ + c * matrix_->lld());
+            std::copy_n(entries_.data() + c * tile_stride, rows_, corner_ + c * matrix_->lld());
     }
 
   private:
@@ -127,9 +128,9 @@ void complete(DistributedMatrix& gram) {
     const Index tiles = gram.row_layout().blocks();
     mirror_blocks(gram, [&](Index I, Index J) { return is_computed(I, J, tiles); });
     for (Index j = 0; j < gram.local_columns(); ++j) {
-        const Index column = gram.global_column(j), tile = column / tile_rows;
+        const Index column = gram.global_column(j), tile = column / gram.block();
         if (gram.row_layout().owner(column) != gram.grid().row()) continue;
-        const Index end = std::min(gram.rows(), (tile + 1) * tile_rows);
+        const Index end = std::min(gram.rows(), (tile + 1) * gram.block());
         for (Index row = column + 1; row < end; ++row)
             gram.data()[gram.row_layout().to_local(column) +
                         gram.column_layout().to_local(row) * gram.lld()] =
@@ -156,16 +157,17 @@ std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs
 
 KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index test_rows,
                               std::size_t parameters, std::size_t formulas, std::size_t groups) {
-    const auto tiles = static_cast<std::size_t>((train_rows + tile_rows - 1) / tile_rows);
+    const Index block = arithmetic::tile_rows_of(train_rows);
+    const auto tiles = static_cast<std::size_t>((train_rows + block - 1) / block);
     KernelMatrices matrices;
     for (std::size_t f = 0; f < formulas; ++f) {
-        matrices.formulas.push_back({DistributedMatrix(grid, train_rows, train_rows, tile_rows), std::nullopt,
+        matrices.formulas.push_back({DistributedMatrix(grid, train_rows, train_rows, block), std::nullopt,
                                      std::vector<double>(static_cast<std::size_t>(test_rows), 0.0),
                                      std::vector<double>(parameters * tiles, 0.0)});
-        if (test_rows > 0) matrices.formulas.back().cross.emplace(grid, test_rows, train_rows, tile_rows);
+        if (test_rows > 0) matrices.formulas.back().cross.emplace(grid, test_rows, train_rows, block);
     }
     for (std::size_t g = 0; g < groups; ++g)
-        matrices.formulas.front().groups.emplace_back(grid, train_rows, train_rows, tile_rows);
+        matrices.formulas.front().groups.emplace_back(grid, train_rows, train_rows, block);
     return matrices;
 }
 
@@ -209,9 +211,11 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     const Index units = std::ssize(slices);
     AssemblyResult result;
 
-    PackedTiles<Real> train(inputs, inputs.train, 0, grid, true);
+    const Index tile_rows = matrices.formulas.front().gram.block();
+    PackedTiles<Real> train(inputs, inputs.train, tile_rows, 0, grid, true);
     std::optional<PackedTiles<Real>> test;
-    if (inputs.test != nullptr) test.emplace(inputs, *inputs.test, train.layout().tiles(), grid, false);
+    if (inputs.test != nullptr)
+        test.emplace(inputs, *inputs.test, tile_rows, train.layout().tiles(), grid, false);
     const Index own_tokens = train.own_tokens() + (test ? test->own_tokens() : 0);
     const Index own_examples = train.own_examples() + (test ? test->own_examples() : 0);
 
@@ -223,7 +227,7 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         for (std::size_t i = 0; i < of.tile_traces.size(); ++i)
             if (!computed_here(static_cast<Index>(i) % train.layout().tiles())) of.tile_traces[i] = 0.0;
         for (Index row = 0; test && row < test->layout().count(); ++row)
-            if (test->owner(row / tile_rows) != grid.comm().rank())
+            if (test->owner(test->layout().tile_of(row)) != grid.comm().rank())
                 of.test_diagonal[static_cast<std::size_t>(row)] = 0.0;
     }
 
@@ -261,7 +265,7 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     const auto set_trace = [&](FormulaMatrices& of, std::size_t selected, Index tile, Index rows,
                                const double* entries) {
         double trace = 0;
-        for (Index r = 0; r < rows; ++r) trace += entries[r + r * tile_rows];
+        for (Index r = 0; r < rows; ++r) trace += entries[r + r * tile_stride];
         of.tile_traces[selected * static_cast<std::size_t>(train.layout().tiles()) +
                        static_cast<std::size_t>(tile)] = trace;
     };

@@ -57,9 +57,10 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
     const std::vector<Slice> slices =
         slices_of(program, parameters, formulas, outputs.components(), sketch_dimension);
 
-    const RowTiles train_tiles(program, train, outputs, label_ids);
+    const Index block = arithmetic::tile_rows_of(kernel_rows(train, outputs).back());
+    const RowTiles train_tiles(program, train, outputs, label_ids, block);
     std::vector<RowTiles> sets{train_tiles};
-    if (test != nullptr) sets.emplace_back(program, *test, outputs, label_ids);
+    if (test != nullptr) sets.emplace_back(program, *test, outputs, label_ids, block);
     const double n = static_cast<double>(train_tiles.count()),
                  m = test != nullptr ? static_cast<double>(sets[1].count()) : 0.0;
 

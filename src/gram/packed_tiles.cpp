@@ -11,7 +11,7 @@ namespace tangram {
 
 namespace {
 
-constexpr Index panel = products::panel_rows, tile_rows = arithmetic::tile_rows, octet = 8;
+constexpr Index panel = products::panel_rows, octet = 8;
 
 template <class Real>
 MPI_Datatype mpi_type() {
@@ -33,10 +33,10 @@ void interleave(const Real* rows, Index stride, Index depth, Real* out) {
 }  // namespace
 
 template <class Real>
-PackedTiles<Real>::PackedTiles(const KernelInputs<Real>& inputs, const DataSet& data, Index first_owner,
-                               const ProcessGrid& grid, bool columns_too)
+PackedTiles<Real>::PackedTiles(const KernelInputs<Real>& inputs, const DataSet& data, Index tile_rows,
+                               Index first_owner, const ProcessGrid& grid, bool columns_too)
     : inputs_(&inputs),
-      layout_(inputs.network.program(), data, inputs.outputs, inputs.network.label_ids()),
+      layout_(inputs.network.program(), data, inputs.outputs, inputs.network.label_ids(), tile_rows),
       grid_(&grid),
       first_owner_(first_owner),
       columns_too_(columns_too) {
@@ -70,7 +70,7 @@ std::vector<double> PackedTiles<Real>::outputs() const {
     const Index labels = inputs_->network.labels();
     std::vector<double> all(static_cast<std::size_t>(layout_.data().examples() * labels), 0.0);
     for (const auto& [example, place] : place_)
-        if (owner(layout_.first_row_of(example) / tile_rows) == grid_->comm().rank())
+        if (owner(layout_.tile_of(layout_.first_row_of(example))) == grid_->comm().rank())
             std::copy_n(factors_->logits().begin() + place * labels, labels, all.begin() + example * labels);
     sum_over_ranks(grid_->comm().get(), all);
     return all;

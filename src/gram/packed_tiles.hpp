@@ -16,9 +16,10 @@ namespace tangram {
 template <class Real>
 class PackedTiles {
   public:
+    /// @param tile_rows    of all tiles but the last
     /// @param first_owner  the round-robin over ranks goes on from here
     /// @param columns_too  tiles also stand on the right of a product
-    PackedTiles(const KernelInputs<Real>& inputs, const DataSet& data, Index first_owner,
+    PackedTiles(const KernelInputs<Real>& inputs, const DataSet& data, Index tile_rows, Index first_owner,
                 const ProcessGrid& grid, bool columns_too);
 
     const RowTiles& layout() const { return layout_; }

@@ -11,11 +11,12 @@ constexpr Index octet = 8;
 }  // namespace
 
 RowTiles::RowTiles(const Program& program, const DataSet& data, const KernelOutputs& outputs,
-                   std::span<const std::int32_t> label_ids)
+                   std::span<const std::int32_t> label_ids, Index tile_rows)
     : program_(&program),
       data_(&data),
       outputs_(&outputs),
       label_ids_(label_ids),
+      tile_rows_(tile_rows),
       factors_(factors_of(program)),
       offsets_(kernel_rows(data, outputs)) {
     for (Index e = 0; e < data.examples(); ++e)

@@ -10,15 +10,16 @@ namespace tangram {
 /// can say what another packs.
 class RowTiles {
   public:
-    /// All references outlive the object.
+    /// All references outlive the object. @param tile_rows  of all tiles but the last
     RowTiles(const Program& program, const DataSet& data, const KernelOutputs& outputs,
-             std::span<const std::int32_t> label_ids);
+             std::span<const std::int32_t> label_ids, Index tile_rows);
 
     const DataSet& data() const { return *data_; }
     Index count() const { return offsets_.back(); }
-    Index tiles() const { return (count() + arithmetic::tile_rows - 1) / arithmetic::tile_rows; }
-    Index first_row(Index tile) const { return tile * arithmetic::tile_rows; }
-    Index rows(Index tile) const { return std::min(arithmetic::tile_rows, count() - first_row(tile)); }
+    Index tiles() const { return (count() + tile_rows_ - 1) / tile_rows_; }
+    Index tile_of(Index row) const { return row / tile_rows_; }
+    Index first_row(Index tile) const { return tile * tile_rows_; }
+    Index rows(Index tile) const { return std::min(tile_rows_, count() - first_row(tile)); }
     Index example_of(Index row) const { return example_of_[static_cast<std::size_t>(row)]; }
     Index first_row_of(Index example) const { return offsets_[static_cast<std::size_t>(example)]; }
     /// Backward pass of its example that a component of a row comes from.
@@ -38,6 +39,7 @@ class RowTiles {
     const DataSet* data_;
     const KernelOutputs* outputs_;
     std::span<const std::int32_t> label_ids_;
+    Index tile_rows_;
     std::vector<std::vector<Factor>> factors_;  // by parameter
     std::vector<Index> offsets_, example_of_;
 };

@@ -513,7 +513,10 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
     file.commit();
     remove_checkpoint(output, comm);
-    gram_matrix.emplace(std::move(matrices.formulas.front().gram));
+    DistributedMatrix& first = matrices.formulas.front().gram;
+    gram_matrix.emplace(first.block() == arithmetic::tile_rows
+                            ? std::move(first)
+                            : redistribute(first, grid, arithmetic::tile_rows));
     const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
     session.log.say(fmt::format(
         "gram: done in {} (passes {}, slices {}, waiting {}, products {}), {} resident on the largest rank; "

@@ -43,7 +43,7 @@ struct KernelInputs {
 };
 
 /// The matrices of one formula. N and M are the rows of the kernel on the training and test examples. Blocks
-/// of arithmetic::tile_rows.
+/// of arithmetic::tile_rows_of(N).
 struct FormulaMatrices {
     DistributedMatrix gram;                  ///< N x N; finished: all entries. Before: see is_computed
     std::optional<DistributedMatrix> cross;  ///< M x N, test x train

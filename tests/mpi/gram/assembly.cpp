@@ -283,14 +283,15 @@ void expect_close(const Whole& found, const Whole& expected, double tolerance) {
     double trace = 0;
     for (const double square : squares) trace += square;
     // The last parameter's tiles hold the whole trace.
-    const std::size_t tiles = (n + arithmetic::tile_rows - 1) / arithmetic::tile_rows;
+    const auto block = static_cast<std::size_t>(arithmetic::tile_rows_of(static_cast<Index>(n)));
+    const std::size_t tiles = (n + block - 1) / block;
     const double found_trace =
         std::accumulate(found.traces.end() - static_cast<Index>(tiles), found.traces.end(), 0.0);
     EXPECT_TRUE(std::abs(found_trace - trace) <= tolerance * trace);
 }
 
 TEST(Assembly, SameBitsOnEveryGrid) {
-    // 300 rows are two tiles, the second ragged; more ranks than tiles leave some without any.
+    // 300 rows are three tiles, the last one ragged; more ranks than tiles leave some without any.
     const Problem problem;
     const Whole expected = alone<float>(problem);
     for_each_grid([&](const ProcessGrid& grid) {
@@ -506,7 +507,7 @@ TEST(Sketch, ErrorIsThatOfTheSubBlock) {
 }
 
 TEST(Assembly, SameBitsInDoubleAndForSeveralRowsPerExample) {
-    // 3 rows per example: 256 is no multiple of 3, so examples straddle tiles.
+    // 3 rows per example: a tile's rows are no multiple of 3, so examples straddle tiles.
     Problem problem{.model = "llama-odd", .output = KernelOutput::logits, .labels = {3, 8, 20}};
     problem.examples = 200;
     problem.test_examples = 90;
@@ -729,13 +730,21 @@ TEST(Assembly, ReorderedExamplesReorderTheBits) {
 }
 
 TEST(Assembly, FewerExamplesAreTheLeadingBlock) {
-    Problem problem;
+    // 1100 rows stand in large tiles, 300 and 123 in small ones.
+    static_assert(arithmetic::tile_rows_of(1100) != arithmetic::tile_rows_of(300));
+    Problem problem{.model = "llama-tied"};
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    problem.examples = 1100;
     const Whole larger = compute<float>(problem, grid);
-    problem.examples = 123;
-    const Whole smaller = compute<float>(problem, grid);
-    for (std::size_t j = 0; j < 123; ++j)
-        for (std::size_t i = 0; i < 123; ++i) ASSERT_EQ(smaller.gram[i + j * 123], larger.gram[i + j * 300]);
+    for (const std::size_t n : {300u, 123u}) {
+        problem.examples = static_cast<Index>(n);
+        const Whole smaller = compute<float>(problem, grid);
+        Index wrong = 0;
+        for (std::size_t j = 0; j < n; ++j)
+            for (std::size_t i = 0; i < n; ++i)
+                if (!(smaller.gram[i + j * n] == larger.gram[i + j * 1100])) ++wrong;
+        EXPECT_EQ(wrong, 0) << n;
+    }
 }
 
 TEST(Assembly, StoppedAndResumedOnAnotherGridGivesTheSameBits) {
