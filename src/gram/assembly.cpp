@@ -256,10 +256,11 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     std::vector<TilePlace> all_places, half_places, cross_places;
     for (Index J = grid.column(); J < train.layout().tiles(); J += grid.columns()) {
         for (Index I = grid.row(); I < train.layout().tiles(); I += grid.rows()) {
+            if (I != J && matrices.knows(I) && matrices.knows(J)) continue;
             all_places.push_back({I, J});
             if (is_computed(I, J, train.layout().tiles())) half_places.push_back({I, J});
         }
-        for (Index I = grid.row(); test && I < test->layout().tiles(); I += grid.rows())
+        for (Index I = grid.row(); test && !matrices.knows(J) && I < test->layout().tiles(); I += grid.rows())
             cross_places.push_back({I, J});
     }
     const auto set_trace = [&](FormulaMatrices& of, std::size_t selected, Index tile, Index rows,

@@ -10,6 +10,7 @@ GramCheckpoint::GramCheckpoint(const std::filesystem::path& output, std::string 
 void GramCheckpoint::write(const KernelMatrices& matrices) const {
     // Between units each of these numbers stands on one rank, zero elsewhere: the sum is exact.
     CheckpointState state{inputs_, matrices.units_done, {}};
+    state.vectors["known_rows"] = {static_cast<double>(matrices.known_rows)};
     std::map<std::string, const DistributedMatrix*> named;
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
         const FormulaMatrices& of = matrices.formulas[f];
@@ -43,6 +44,7 @@ bool GramCheckpoint::read(KernelMatrices& matrices) const {
         of.test_diagonal = state->vectors.at("test_diagonal" + place);
     }
     matrices.units_done = state->units_done;
+    matrices.known_rows = static_cast<Index>(state->vectors.at("known_rows").front());
     return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "checkpoint.hpp"
 #include "forecast.hpp"
+#include "growth.hpp"
 #include "provenance.hpp"
 #include "rates_stage.hpp"
 #include "sketch_report.hpp"
@@ -333,6 +334,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     const std::vector<ParameterId>& parameters = job.parameters;
     if (study.tasks.empty()) study.kernel.output = output_names.front();
 
+    // All that the kernel is made from but the training examples, and with them.
     Fingerprint fingerprint;
     fingerprint.add(std::to_string(schema_version))
         .add(model_sha256)
@@ -343,16 +345,22 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
     if (study.kernel.sketch > 0)
         fingerprint.add(fmt::format("sketch {} {}", study.kernel.sketch, sketch_seed));
-    for (const std::string& formula : study.kernel.formula) fingerprint.add(formula);
     fingerprint.add(study.kernel.groups);
+    for (std::size_t f = 0; f < job.formulas.size(); ++f) {
+        fingerprint.add(study.kernel.formula[f]);
+        for (const ContractionChoice& choice : job.formulas[f].choices) fingerprint.add(name(choice.chosen));
+    }
     for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
-    for (const DataSet* set : {&data.train, data.test ? &*data.test : nullptr})
-        if (set != nullptr)
-            fingerprint.add(set->token_ids).add(set->offsets).add(set->labels).add(set->rows).add(set->reads);
+    const auto add_examples = [&](const DataSet& set) {
+        fingerprint.add(set.token_ids).add(set.offsets).add(set.labels).add(set.rows).add(set.reads);
+    };
+    if (data.test) add_examples(*data.test);
     fingerprint.add(read_text(std::filesystem::path(study.model.path) / "config.json"));
     for (std::size_t t = 0; t < study.tasks.size(); ++t)
         fingerprint.add(study.tasks[t].name).add(output_names[t]).add(std::to_string(data.task_labels[t]));
-    kernel_inputs = fingerprint.add(data.label_ids).hexadecimal();
+    const std::string basis = fingerprint.add(data.label_ids).hexadecimal();
+    add_examples(data.train);
+    kernel_inputs = fingerprint.hexadecimal();
     // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
     // is there too.
     if (is_done("/kernel", kernel_inputs) &&
@@ -388,6 +396,11 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     if (checkpoint.read(matrices))
         session.log.say(
             fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
+    else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
+        session.log.say(
+            fmt::format("gram: {} holds the kernel of the first {} examples; only the others' rows "
+                        "are computed",
+                        output.string(), known));
 
     const KernelInputs<Real> inputs{network,
                                     data.train,
@@ -443,9 +456,6 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     for (Index& bytes : bytes_received) bytes = sum_over_ranks(comm, bytes);
 
     const auto write_start = Clock::now();
-    const auto place_of = [&](std::size_t f) {
-        return f == 0 ? "/kernel" : "/kernel/" + study.kernel.formula[f];
-    };
     StagedFile file(comm, output, false, planned.stages.front().written_bytes);
     file.write_small([&](Hdf5File& h5) {
         write_data(h5, "train", data.train);
@@ -459,9 +469,10 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
             h5.write("/kernel/task_outputs", output_names);
         }
         for (std::size_t f = 0; f < job.formulas.size(); ++f) {
-            if (study.output.save_gram) h5.create_matrix(place_of(f) + "/gram", n, n);
-            if (m > 0) h5.create_matrix(place_of(f) + "/cross", m, n);
-            if (m > 0) h5.write(place_of(f) + "/test_diagonal", matrices.formulas[f].test_diagonal);
+            if (study.output.save_gram) h5.create_matrix(kernel_place(study, f) + "/gram", n, n);
+            if (m > 0) h5.create_matrix(kernel_place(study, f) + "/cross", m, n);
+            if (m > 0)
+                h5.write(kernel_place(study, f) + "/test_diagonal", matrices.formulas[f].test_diagonal);
         }
         for (const std::string& group : job.groups.names)
             h5.create_matrix("/kernel/groups/" + group + "/gram", n, n);
@@ -482,6 +493,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         }
         h5.write_table("/kernel/tensors", {names, sizes, ways, shares});
         h5.set_attribute("/kernel", "inputs", kernel_inputs);
+        h5.set_attribute("/kernel", "basis", basis);
         h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
         h5.set_attribute("/kernel", "precision", study.kernel.precision);
         h5.set_attribute("/kernel", "formula", study.kernel.formula.front());
@@ -501,10 +513,11 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         const FormulaMatrices& of = matrices.formulas[f];
         // A symmetric matrix is written fastest the other way round.
         if (study.output.save_gram)
-            write_matrix(file.partial(), place_of(f) + "/gram", of.gram,
+            write_matrix(file.partial(), kernel_place(study, f) + "/gram", of.gram,
                          job.formulas[f].formula == Formula::asymmetric_signgd ? Orientation::as_is
                                                                                : Orientation::transposed);
-        if (m > 0) write_matrix(file.partial(), place_of(f) + "/cross", *of.cross, Orientation::as_is);
+        if (m > 0)
+            write_matrix(file.partial(), kernel_place(study, f) + "/cross", *of.cross, Orientation::as_is);
         for (std::size_t g = 0; g < of.groups.size(); ++g)
             write_matrix(file.partial(), "/kernel/groups/" + job.groups.names[g] + "/gram", of.groups[g],
                          Orientation::transposed);

@@ -47,6 +47,21 @@ with h5py.File(f.at('out.h5')) as h:
     check('rates: test error by gradient descent', abs(((yt - f0t - mean - fx) ** 2).mean() - h['/rates/stopping/test_mse'][k]) <= 1e-9)
     eps = s['critical_radius']; check('rates: critical radius by its definition', abs(np.sqrt(np.minimum(l, eps ** 2).mean()) * 2 * np.e * s['noise'] / s['radius'] / eps ** 2 - 1) <= 1e-9)
     rows = h['/data/train/rows'][:]
+# Growing: a larger sample takes over what the file of a smaller one holds; the same bits as from nothing.
+grow = ('--set', 'kernel.formula=["sgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind')
+run('gram', f.at('study.toml'), *grow, '--set', 'output.path=whole.h5', '--set', 'data.samples=600')
+run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5')
+code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=450', ranks=2)
+check('growing: says what it takes over', code == 0 and 'first 300 examples' in err, err)
+code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=600', '--time-limit', '0s')
+code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=600')
+check('growing: status 0', code == 0, err)
+with h5py.File(f.at('grown.h5')) as a, h5py.File(f.at('whole.h5')) as b:
+    for path in ('gram', 'cross', 'test_diagonal', 'asymmetric-signgd/gram', 'asymmetric-signgd/cross', 'groups/mlp/gram', 'groups/norm/gram'):
+        check('growing: the same bits, ' + path, np.array_equal(a['/kernel/' + path][:], b['/kernel/' + path][:]))
+    check('growing: the same shares', np.array_equal(a['/kernel/tensors']['trace_share'], b['/kernel/tensors']['trace_share']))
+code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=700', '--set', 'data.seed=9')
+check('growing: another draw starts from nothing', code == 0 and 'first' not in err, err)
 # Several formulas and groups in one pass; what each is, from what the file holds and from studies of their own.
 code, out, err = run('run', f.at('study.toml'), '--set', 'kernel.formula=["sgd", "signgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind', '--set', 'output.path=formulas.h5')
 check('formulas: status 0', code == 0, err)

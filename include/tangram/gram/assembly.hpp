@@ -61,7 +61,12 @@ struct FormulaMatrices {
 struct KernelMatrices {
     std::vector<FormulaMatrices> formulas;
     Index units_done = 0;  ///< slices added
+    /// The first rows that were known before (a smaller sample's): tiles of the Gram matrices that lie wholly
+    /// in these rows and columns, those on the diagonal excepted, and of the cross matrices in these columns
+    /// are final and nothing is added to them.
+    Index known_rows = 0;
 
+    bool knows(Index tile) const { return (tile + 1) * formulas.front().gram.block() <= known_rows; }
     const ProcessGrid& grid() const { return formulas.front().gram.grid(); }
 };
 
