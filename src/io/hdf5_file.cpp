@@ -169,6 +169,16 @@ bool Hdf5File::is_integer(const std::string& path) const {
     return H5Tget_class(type) == H5T_INTEGER;
 }
 
+Content Hdf5File::content(const std::string& path) const {
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
+    const H5T_class_t found = H5Tget_class(type);
+    if (found == H5T_COMPOUND) return Content::table;
+    if (found == H5T_STRING) return Content::texts;
+    if (found == H5T_FLOAT || found == H5T_INTEGER) return Content::numbers;
+    refuse(path, "holds neither numbers nor texts nor a table");
+}
+
 Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
                                      bool allocate) {
     remove(path);
@@ -383,6 +393,36 @@ std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
 
 bool Hdf5File::has_attribute(const std::string& path, const std::string& name) const {
     return exists(path) && H5Aexists_by_name(handle_, path.c_str(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+std::vector<std::string> Hdf5File::attributes(const std::string& path) const {
+    const Hdf5Handle owner = object(path, false);
+    std::vector<std::string> names;
+    const auto take = [](hid_t, const char* name, const H5A_info_t*, void* data) -> herr_t {
+        static_cast<std::vector<std::string>*>(data)->emplace_back(name);
+        return 0;
+    };
+    check(H5Aiterate2(owner, H5_INDEX_NAME, H5_ITER_INC, nullptr, take, &names), path, "listed");
+    return names;
+}
+
+std::string Hdf5File::attribute_as_text(const std::string& path, const std::string& name) const {
+    const std::string full = path + "@" + name;
+    const Hdf5Handle owner = object(path, false);
+    const Hdf5Handle attribute(check(H5Aopen(owner, name.c_str(), H5P_DEFAULT), full, "opened"), H5Aclose);
+    const Hdf5Handle stored(check(H5Aget_type(attribute), full, "described"), H5Tclose);
+    const auto joined = [](const auto& values) {
+        return values.size() == 1 ? fmt::format("{}", values.front())
+                                  : fmt::format("[{}]", fmt::join(values, ", "));
+    };
+    switch (H5Tget_class(stored)) {
+        case H5T_STRING:
+            return joined(texts_attribute(path, name));
+        case H5T_INTEGER:
+            return joined(integers_attribute(path, name));
+        default:
+            return joined(numbers_attribute(path, name));
+    }
 }
 
 template <class T>

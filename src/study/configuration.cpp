@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <limits>
+#include <map>
 #include <sstream>
 
 #include "tangram/error.hpp"
@@ -477,6 +479,40 @@ std::optional<std::string> kernel_difference(const Study& study, const std::stri
         if (auto found = difference(fmt::format("tasks[{}].", t), *(*a)[t].as_table(), *(*b)[t].as_table()))
             return found;
     return std::nullopt;
+}
+
+std::vector<std::string> study_differences(const std::string& first, const std::string& second) {
+    // Every key with its value as text, sections and tasks unfolded.
+    using Keys = std::map<std::string, std::string>;
+    const std::function<void(const std::string&, const toml::node&, Keys&)> unfold =
+        [&](const std::string& at, const toml::node& node, Keys& keys) {
+            if (const toml::table* const table = node.as_table()) {
+                for (const auto& [key, value] : *table)
+                    unfold(at.empty() ? std::string(key.str()) : at + "." + std::string(key.str()), value,
+                           keys);
+            } else if (node.is_array_of_tables()) {
+                for (std::size_t i = 0; i < node.as_array()->size(); ++i)
+                    unfold(fmt::format("{}[{}]", at, i), (*node.as_array())[i], keys);
+            } else {
+                std::ostringstream text;
+                text << toml::default_formatter(node);
+                keys[at] = text.str();
+            }
+        };
+    Keys a, b;
+    unfold("", parse(first, "/provenance@study of the first file"), a);
+    unfold("", parse(second, "/provenance@study of the second file"), b);
+    std::vector<std::string> differences;
+    const auto value = [](const Keys& keys, const std::string& key) {
+        const auto found = keys.find(key);
+        return found == keys.end() ? "absent" : found->second;
+    };
+    Keys all = a;
+    all.insert(b.begin(), b.end());
+    for (const auto& [key, ignored] : all)
+        if (value(a, key) != value(b, key))
+            differences.push_back(fmt::format("{}: {} | {}", key, value(a, key), value(b, key)));
+    return differences;
 }
 
 std::string to_toml(const Study& study) {

@@ -14,7 +14,7 @@ namespace tangram {
 namespace {
 
 struct Arguments {
-    std::string study, output, file, log_json, time_limit, memory_per_rank;
+    std::string study, output, file, other_file, log_json, time_limit, memory_per_rank;
     std::optional<int> ranks;
     ForeignKernel kernel;
     std::optional<double> noise, radius;
@@ -105,6 +105,10 @@ int run_program(int argc, char** argv) {
     for (CLI::App* const sub : {run, gram, plan}) sub->get_option("STUDY")->required();
     CLI::App* const inspect_command = app.add_subcommand("inspect", "one-screen summary of an output file");
     CLI::App* const verify_command = app.add_subcommand("verify", "recompute the checks of an output file");
+    CLI::App* const compare_command = app.add_subcommand(
+        "compare", "what differs between two output files; status 0 same study and results, 1 different");
+    compare_command->add_option("A", arguments.file, "output file (HDF5)")->required();
+    compare_command->add_option("B", arguments.other_file, "output file (HDF5)")->required();
     for (CLI::App* const sub : {inspect_command, verify_command})
         sub->add_option("FILE", arguments.file, "output file (HDF5)")->required();
     try {
@@ -144,6 +148,8 @@ int run_program(int argc, char** argv) {
         verify(arguments.file, session);
         return 0;
     }
+    if (app.got_subcommand(compare_command))
+        return compare(arguments.file, arguments.other_file, session) ? 0 : 1;
     if (app.got_subcommand(spectrum) && !arguments.kernel.matrix.empty()) {
         if (arguments.output.empty() || !arguments.study.empty() || !arguments.groups.empty())
             throw Error(ExitStatus::study,

@@ -47,6 +47,17 @@ with h5py.File(f.at('out.h5')) as h:
     check('rates: test error by gradient descent', abs(((yt - f0t - mean - fx) ** 2).mean() - h['/rates/stopping/test_mse'][k]) <= 1e-9)
     eps = s['critical_radius']; check('rates: critical radius by its definition', abs(np.sqrt(np.minimum(l, eps ** 2).mean()) * 2 * np.e * s['noise'] / s['radius'] / eps ** 2 - 1) <= 1e-9)
     rows = h['/data/train/rows'][:]
+# Comparing: only what is different counts, and provenance never does.
+run('run', f.at('study.toml'), '--set', 'output.path=twin.h5')
+code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
+check('compare: status 0 for the same study', code == 0 and 'to the last bit' in out and 'seconds_gram' in out, out)
+with h5py.File(f.at('twin.h5'), 'r+') as h: h['/kernel/gram'][3, 5] += 0.5; h['/rates/decay'].attrs['first'] = 7; del h['/rates/stopping/eta']
+code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
+check('compare: names what differs', code == 1 and '/kernel/gram: 1 entries differ, by 0.5' in out and '/rates/decay@first' in out and '/rates/stopping/eta: only in the first file' in out, out)
+run('gram', f.at('study.toml'), '--set', 'output.path=less.h5', '--set', 'data.samples=120')
+code, out, err = run('compare', f.at('out.h5'), f.at('less.h5'))
+check('compare: names the keys of the study', code == 1 and 'data.samples: 300 | 120' in out and '/kernel/gram: shape (300, 300) | (120, 120)' in out, out)
+check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'))[0] == 5)
 # Growing: a larger sample takes over what the file of a smaller one holds; the same bits as from nothing.
 grow = ('--set', 'kernel.formula=["sgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind')
 run('gram', f.at('study.toml'), *grow, '--set', 'output.path=whole.h5', '--set', 'data.samples=600')

@@ -24,6 +24,8 @@ struct FileRange {
     Index first = 0, size = 0;
 };
 
+enum class Content { numbers, texts, table };
+
 /// An HDF5 file opened by one process, for everything that is small. Paths are absolute ("/kernel/gram"); groups on the
 /// way are created. Every function throws Error with the status given to open() or create(), naming file and path. Local:
 /// under MPI one rank uses it, inside collectively().
@@ -46,6 +48,8 @@ class Hdf5File {
     std::vector<Index> shape(const std::string& path) const;
     /// Whether a data set holds integers.
     bool is_integer(const std::string& path) const;
+    /// What a data set holds.
+    Content content(const std::string& path) const;
 
     /// Contiguous data sets in place of what is there. An empty shape means one dimension; else its product must be the
     /// number of values, row-major.
@@ -78,6 +82,10 @@ class Hdf5File {
     std::vector<TableColumn> read_table(const std::string& path) const;
 
     bool has_attribute(const std::string& path, const std::string& name) const;
+    /// Names of the attributes of a group or data set, in alphabetical order.
+    std::vector<std::string> attributes(const std::string& path) const;
+    /// An attribute of any type as text: numbers with all their digits, several values in brackets.
+    std::string attribute_as_text(const std::string& path, const std::string& name) const;
     double number_attribute(const std::string& path, const std::string& name) const;
     Index integer_attribute(const std::string& path, const std::string& name) const;
     std::string text_attribute(const std::string& path, const std::string& name) const;

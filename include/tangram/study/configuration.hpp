@@ -73,6 +73,9 @@ Study default_study(const std::vector<std::string>& settings);
 /// file keeps, with both values; nothing where they agree. Local.
 std::optional<std::string> kernel_difference(const Study& study, const std::string& stored_toml);
 
+/// "key: value | other value" for every key in which two studies kept by output files differ. Local.
+std::vector<std::string> study_differences(const std::string& first, const std::string& second);
+
 /// The whole study as TOML text, defaults included: what the output file keeps.
 std::string to_toml(const Study& study);
 

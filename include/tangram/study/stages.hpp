@@ -61,6 +61,11 @@ struct ForeignKernel {
 void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& output, const Study& study,
                      const Session& session);
 
+/// Prints what differs between two output files: keys of the study, provenance, results. Collective.
+/// @return whether studies (their [output] excepted) and results are the same, to the last bit; provenance is
+///         printed and does not count, no two runs have the same
+bool compare(const std::filesystem::path& first, const std::filesystem::path& second, const Session& session);
+
 /// A one-screen summary of an output file on standard output. Local; the first rank.
 void inspect(const std::filesystem::path& file, Log& log);
 
