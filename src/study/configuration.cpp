@@ -8,7 +8,6 @@
 #include <fstream>
 #include <functional>
 #include <limits>
-#include <map>
 #include <sstream>
 
 #include "tangram/error.hpp"
@@ -481,34 +480,35 @@ std::optional<std::string> kernel_difference(const Study& study, const std::stri
     return std::nullopt;
 }
 
+std::map<std::string, std::string> study_keys(const std::string& stored_toml) {
+    std::map<std::string, std::string> keys;
+    const std::function<void(const std::string&, const toml::node&)> unfold = [&](const std::string& at,
+                                                                                  const toml::node& node) {
+        if (const toml::table* const table = node.as_table()) {
+            for (const auto& [key, value] : *table)
+                unfold(at.empty() ? std::string(key.str()) : at + "." + std::string(key.str()), value);
+        } else if (node.is_array_of_tables()) {
+            for (std::size_t i = 0; i < node.as_array()->size(); ++i)
+                unfold(fmt::format("{}[{}]", at, i), (*node.as_array())[i]);
+        } else {
+            std::ostringstream text;
+            text << toml::default_formatter(node);
+            keys[at] = text.str();
+        }
+    };
+    unfold("", parse(stored_toml, "/provenance@study"));
+    return keys;
+}
+
 std::vector<std::string> study_differences(const std::string& first, const std::string& second) {
-    // Every key with its value as text, sections and tasks unfolded.
-    using Keys = std::map<std::string, std::string>;
-    const std::function<void(const std::string&, const toml::node&, Keys&)> unfold =
-        [&](const std::string& at, const toml::node& node, Keys& keys) {
-            if (const toml::table* const table = node.as_table()) {
-                for (const auto& [key, value] : *table)
-                    unfold(at.empty() ? std::string(key.str()) : at + "." + std::string(key.str()), value,
-                           keys);
-            } else if (node.is_array_of_tables()) {
-                for (std::size_t i = 0; i < node.as_array()->size(); ++i)
-                    unfold(fmt::format("{}[{}]", at, i), (*node.as_array())[i], keys);
-            } else {
-                std::ostringstream text;
-                text << toml::default_formatter(node);
-                keys[at] = text.str();
-            }
-        };
-    Keys a, b;
-    unfold("", parse(first, "/provenance@study of the first file"), a);
-    unfold("", parse(second, "/provenance@study of the second file"), b);
-    std::vector<std::string> differences;
-    const auto value = [](const Keys& keys, const std::string& key) {
+    const auto a = study_keys(first), b = study_keys(second);
+    const auto value = [](const auto& keys, const std::string& key) {
         const auto found = keys.find(key);
         return found == keys.end() ? "absent" : found->second;
     };
-    Keys all = a;
+    auto all = a;
     all.insert(b.begin(), b.end());
+    std::vector<std::string> differences;
     for (const auto& [key, ignored] : all)
         if (value(a, key) != value(b, key))
             differences.push_back(fmt::format("{}: {} | {}", key, value(a, key), value(b, key)));

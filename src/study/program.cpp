@@ -19,7 +19,7 @@ struct Arguments {
     ForeignKernel kernel;
     std::optional<double> noise, radius;
     std::string step_size;
-    std::vector<std::string> settings, groups;
+    std::vector<std::string> settings, groups, runs;
     bool quiet = false;
 };
 
@@ -105,6 +105,10 @@ int run_program(int argc, char** argv) {
     for (CLI::App* const sub : {run, gram, plan}) sub->get_option("STUDY")->required();
     CLI::App* const inspect_command = app.add_subcommand("inspect", "one-screen summary of an output file");
     CLI::App* const verify_command = app.add_subcommand("verify", "recompute the checks of an output file");
+    CLI::App* const merge_command =
+        app.add_subcommand("merge", "joins the runs of a scale study: rates across runs");
+    merge_command->add_option("OUT", arguments.output, "the file to write (HDF5)")->required();
+    merge_command->add_option("RUN", arguments.runs, "output files of `tangram run`")->required();
     CLI::App* const compare_command = app.add_subcommand(
         "compare", "what differs between two output files; status 0 same study and results, 1 different");
     compare_command->add_option("A", arguments.file, "output file (HDF5)")->required();
@@ -146,6 +150,10 @@ int run_program(int argc, char** argv) {
     }
     if (app.got_subcommand(verify_command)) {
         verify(arguments.file, session);
+        return 0;
+    }
+    if (app.got_subcommand(merge_command)) {
+        merge(arguments.output, arguments.runs, session);
         return 0;
     }
     if (app.got_subcommand(compare_command))

@@ -58,6 +58,23 @@ run('gram', f.at('study.toml'), '--set', 'output.path=less.h5', '--set', 'data.s
 code, out, err = run('compare', f.at('out.h5'), f.at('less.h5'))
 check('compare: names the keys of the study', code == 1 and 'data.samples: 300 | 120' in out and '/kernel/gram: shape (300, 300) | (120, 120)' in out, out)
 check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'))[0] == 5)
+# Merging: the slopes are those of numpy over the runs' own numbers.
+points = [(n, seed) for n in (60, 120, 240) for seed in (3, 4)]
+for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}-{seed}.h5') for n, seed in points))
+check('merge: status 0', code == 0 and 'critical_radius' in out, err)
+with h5py.File(f.at('merged.h5')) as h:
+    eps = {}
+    for n, seed in points:
+        with h5py.File(f.at(f'm{n}-{seed}.h5')) as one: eps.setdefault(n, []).append(one['/rates/stopping'].attrs['critical_radius'])
+    slope = -np.polyfit(np.log(list(eps)), [np.mean(np.log(np.square(values))) for values in eps.values()], 1)[0]
+    row = [x for x in h['/rates/exponents'][:] if x['source'] == b'critical_radius'][0]
+    check('merge: slope of the critical radius', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
+    check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
+code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('m60-3.h5'))
+check('merge: the same run twice', code == 2 and 'leave one out' in err, err)
+code, out, err = run('merge', f.at('merged.h5'), f.at('less.h5'))
+check('merge: an unfinished run', code == 5 and 'tangram run' in err, err)
 # Growing: a larger sample takes over what the file of a smaller one holds; the same bits as from nothing.
 grow = ('--set', 'kernel.formula=["sgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind')
 run('gram', f.at('study.toml'), *grow, '--set', 'output.path=whole.h5', '--set', 'data.samples=600')

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -73,6 +74,8 @@ Study default_study(const std::vector<std::string>& settings);
 /// file keeps, with both values; nothing where they agree. Local.
 std::optional<std::string> kernel_difference(const Study& study, const std::string& stored_toml);
 
+/// Every key of a study that an output file keeps, in full, with its value as TOML. Local.
+std::map<std::string, std::string> study_keys(const std::string& stored_toml);
 /// "key: value | other value" for every key in which two studies kept by output files differ. Local.
 std::vector<std::string> study_differences(const std::string& first, const std::string& second);
 
