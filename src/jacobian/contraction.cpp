@@ -33,10 +33,6 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
         ContractionChoice choice{Contraction::multiply_out, 2.0 * static_cast<double>(parameter.size()),
                                  never, never};
         const std::vector<Factor>& factors = all[p];
-        const auto is_table = [](const Factor& factor) {
-            return factor.kind == Kind::token_rows || factor.kind == Kind::position_rows ||
-                   factor.kind == Kind::label_rows;
-        };
         const bool is_linear = factors.size() == 1 && factors[0].kind == Kind::outer;
         if (is_linear && formula == Formula::sgd) {
             const double tokens = program.shape(factors[0].delta).rows == RowSet::tokens ? mean_tokens : 1.0;
@@ -46,7 +42,7 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
                 tokens * tokens *
                 (2.0 * static_cast<double>(parameter.shape[0] + parameter.shape[1]) + per_pair_of_tokens);
         }
-        if (!factors.empty() && std::all_of(factors.begin(), factors.end(), is_table)) {
+        if (!factors.empty() && std::ranges::all_of(factors, &Factor::is_table)) {
             // At most every token matches; blocks of 8 x 8 run at about a third of the speed of large ones.
             constexpr double slower = 3;
             choice.matching = slower * 2.0 * mean_tokens * static_cast<double>(parameter.shape[1]);

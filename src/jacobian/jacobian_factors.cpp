@@ -118,7 +118,7 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
                 if (kind == Kind::sum || kind == Kind::normalised)
                     vectors_[pass][p].assign(
                         static_cast<std::size_t>(count * program_->parameters()[p].size()), Real(0));
-                else if (kind != Kind::label_rows && !projected_deltas_.contains(p))
+                else if (!factor.from_label() && !projected_deltas_.contains(p))
                     make(deltas_[pass][factor.delta.id], factor.delta);
             }
         }
@@ -227,8 +227,10 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
                         const Index size = program_->parameters()[p].size();
                         Real* const out = vectors_[static_cast<std::size_t>(pass)][p].data() + i * size;
                         network.add_vector(factor, i - first, out);
+                        for (const auto& [begin, end] : program_->parameters()[p].idle)
+                            std::fill(out + begin, out + end, Real(0));
                         check_finite({out, static_cast<std::size_t>(size)}, i, p);
-                    } else if (factor.kind != Factor::Kind::label_rows) {
+                    } else if (!factor.from_label()) {
                         const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
                         const StoredRows rows = rows_of(delta, i);
                         check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
@@ -322,8 +324,16 @@ void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Ind
             std::copy(vector + first, vector + last, out);
             return;
         }
+        case Kind::label_entries:
+            std::fill(out, out + (last - first), Real(0));
+            for (std::size_t c = 0; c < label_ids_.size(); ++c)
+                if (label_ids_[c] >= first && label_ids_[c] < last)
+                    out[label_ids_[c] - first] +=
+                        seeds_[static_cast<std::size_t>(seeds_at(example, pass)) + c];
+            return;
         case Kind::token_rows:
         case Kind::position_rows:
+        case Kind::first_row:
         case Kind::label_rows:
             std::fill(out, out + (last - first), Real(0));
             for_table_rows(parameter, example, pass, [&](Index id, const Real* row, Real coefficient) {
@@ -370,7 +380,9 @@ void JacobianFactors<Real>::for_table_rows(ParameterId parameter, Index example,
             const Stored& delta = deltas_[static_cast<std::size_t>(pass)][factor.delta.id];
             const StoredRows rows = rows_of(delta, example);
             for (Index t = 0; t < rows.count; ++t)
-                visit(factor.kind == Factor::Kind::token_rows ? tokens[static_cast<std::size_t>(t)] : t,
+                visit(factor.kind == Factor::Kind::token_rows      ? tokens[static_cast<std::size_t>(t)]
+                      : factor.kind == Factor::Kind::position_rows ? t + factor.offset
+                                                                   : 0,
                       rows.first + t * delta.width, Real(1));
         }
     }
@@ -406,7 +418,7 @@ Index JacobianFactors<Real>::bytes(const Program& program, const std::vector<Par
             if (factor.kind == Kind::outer || factor.kind == Kind::label_rows) inputs.insert(factor.input.id);
             if (factor.kind == Kind::sum || factor.kind == Kind::normalised)
                 entries += passes * examples * program.parameters()[p].size();
-            else if (factor.kind != Kind::label_rows)
+            else if (!factor.from_label())
                 deltas.insert(factor.delta.id);
         }
     const auto rows_times_width = [&](std::size_t value) {
@@ -426,7 +438,9 @@ std::vector<Index> row_ids(const std::vector<Factor>& factors, const DataSet& da
         if (factor.kind == Factor::Kind::token_rows) {
             ids.insert(ids.end(), tokens.begin(), tokens.end());
         } else if (factor.kind == Factor::Kind::position_rows) {
-            for (Index t = 0; t < std::ssize(tokens); ++t) ids.push_back(t);
+            for (Index t = 0; t < std::ssize(tokens); ++t) ids.push_back(t + factor.offset);
+        } else if (factor.kind == Factor::Kind::first_row) {
+            ids.push_back(0);
         } else {
             const Index task = data.task(example), label = outputs.first_label(task);
             for (Index c = label; c < label + outputs.labels(task); ++c)

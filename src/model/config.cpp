@@ -9,7 +9,8 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void bad_key(const std::filesystem::path& file, const std::string& key, const std::string& problem) {
+[[noreturn]] void bad_key(const std::filesystem::path& file, const std::string& key,
+                          const std::string& problem) {
     throw Error(ExitStatus::input, fmt::format("{}: {} {}; take the model's folder as it was published",
                                                file.string(), key, problem));
 }
@@ -21,6 +22,8 @@ Config::Config(const std::filesystem::path& file) : file_(file), values_(read_js
 }
 
 bool Config::has(const std::string& key) const { return values_.contains(key) && !values_[key].is_null(); }
+
+bool Config::names(const std::string& key) const { return values_.contains(key); }
 
 const nlohmann::json& Config::at(const std::string& key) const {
     if (!has(key)) bad_key(file_, key, "is missing");

@@ -1,69 +1,105 @@
 #include <cmath>
 
+#include "parts.hpp"
 #include "tangram/model/architectures.hpp"
 
 namespace tangram {
 
-/// LlamaForCausalLM: RMS norms before attention and MLP, rotary positions, grouped-query attention, SwiGLU, tied or
-/// untied head (Touvron et al. 2023; tensor names as Hugging Face stores them).
-Program llama(const Config& config) {
+namespace {
+
+/// What the relatives differ in.
+struct Variant {
+    bool input_bias, output_bias, mlp_bias;
+    std::optional<Index> window;  ///< of attention, from `first_windowed` on
+    Index first_windowed = 0;
+};
+
+/// RMS norms before attention and MLP, rotary positions, grouped-query attention, gated MLP, tied or untied
+/// head (Touvron et al. 2023; tensor names as Hugging Face stores them).
+Program llama_family(const Config& config, const Variant& variant, std::optional<Index> classifier_labels) {
     using enum ParameterKind;
     const Index hidden = config.size("hidden_size");
     const Index heads = config.size("num_attention_heads");
     const Index key_value_heads = config.size("num_key_value_heads", heads);
     const Index head_size = config.size("head_dim", hidden / heads);
     const Index intermediate = config.size("intermediate_size");
-    const Index vocabulary = config.size("vocab_size");
-    const double epsilon = config.number("rms_norm_eps");
-    const double theta = config.number("rope_theta", 10000.0);
-    if (heads % key_value_heads != 0) config.refuse("num_key_value_heads", "it must divide num_attention_heads");
+    const double epsilon = config.number("rms_norm_eps", 1e-6);
+    const Activation function = parts::activation(config, "hidden_act", "silu");
+    if (heads % key_value_heads != 0)
+        config.refuse("num_key_value_heads", "it must divide num_attention_heads");
     if (head_size % 2 != 0) config.refuse("head_dim", "rotary positions need an even head size");
     if (!config.has("head_dim") && hidden % heads != 0)
         config.refuse("num_attention_heads", "it must divide hidden_size");
-    if (config.text("hidden_act", "silu") != "silu") config.refuse("hidden_act", "supported: silu");
-    if (config.has("rope_scaling")) config.refuse("rope_scaling", "supported: null");
-    if (config.flag("attention_bias", false)) config.refuse("attention_bias", "supported: false");
-    if (config.flag("mlp_bias", false)) config.refuse("mlp_bias", "supported: false");
+    const std::vector<double> frequencies =
+        parts::rotary_frequencies(config, head_size, parts::rotary_theta(config, 10000.0));
 
     Program program;
-    program.vocabulary_size = vocabulary;
+    program.vocabulary_size = config.size("vocab_size");
     program.maximum_length = config.size("max_position_embeddings");
-    const auto weight = [&](const std::string& name, Index d_out, Index d_in, ParameterKind kind) {
-        return program.parameter(name + ".weight", {d_out, d_in}, kind);
-    };
-    const auto norm_at = [&](Value in, const std::string& name) {
-        return program.rms_norm(in, program.parameter(name + ".weight", {hidden}, norm), epsilon);
-    };
-
-    const ParameterId table = weight("model.embed_tokens", vocabulary, hidden, embedding);
+    const parts::Module model{program, "model."};
+    const ParameterId table = model.weight("embed_tokens", program.vocabulary_size, hidden, embedding);
     Value x = program.embedding(table);
     const Index layers = config.size("num_hidden_layers");
     for (Index layer = 0; layer < layers; ++layer) {
-        const std::string at = "model.layers." + std::to_string(layer) + ".";
-        const Value h = norm_at(x, at + "input_layernorm");
+        const parts::Module block{program, "model.layers." + std::to_string(layer) + "."};
+        const Value h = block.rms_norm(x, "input_layernorm", epsilon);
         // Behind the last layer's keys and values only the token that is read matters.
         const bool last = layer == layers - 1;
-        const Value h_query = last ? program.at_reads(h) : h;
         const Index width = heads * head_size, key_width = key_value_heads * head_size;
-        Value q = program.linear(h_query, weight(at + "self_attn.q_proj", width, hidden, attention));
-        Value k = program.linear(h, weight(at + "self_attn.k_proj", key_width, hidden, attention));
-        const Value v = program.linear(h, weight(at + "self_attn.v_proj", key_width, hidden, attention));
-        q = program.rotary(q, head_size, theta);
-        k = program.rotary(k, head_size, theta);
+        Value q = block.linear(last ? program.at_reads(h) : h, "self_attn.q_proj", width, attention,
+                               variant.input_bias);
+        Value k = block.linear(h, "self_attn.k_proj", key_width, attention, variant.input_bias);
+        const Value v = block.linear(h, "self_attn.v_proj", key_width, attention, variant.input_bias);
+        q = program.rotary(q, head_size, frequencies);
+        k = program.rotary(k, head_size, frequencies);
         const Value a = program.attention({q, k, v, heads, key_value_heads, head_size,
-                                           1.0 / std::sqrt(static_cast<double>(head_size)), std::nullopt, {}});
+                                           1.0 / std::sqrt(static_cast<double>(head_size)),
+                                           layer >= variant.first_windowed ? variant.window : std::nullopt});
         if (last) x = program.at_reads(x);
-        x = program.add(x, program.linear(a, weight(at + "self_attn.o_proj", hidden, width, attention)));
-        const Value m = norm_at(x, at + "post_attention_layernorm");
-        const Value gate = program.linear(m, weight(at + "mlp.gate_proj", intermediate, hidden, mlp));
-        const Value up = program.linear(m, weight(at + "mlp.up_proj", intermediate, hidden, mlp));
-        const Value gated = program.multiply(program.activate(gate, Activation::silu), up);
-        x = program.add(x, program.linear(gated, weight(at + "mlp.down_proj", hidden, intermediate, mlp)));
+        x = program.add(x, block.linear(a, "self_attn.o_proj", hidden, attention, variant.output_bias));
+        const Value m = block.rms_norm(x, "post_attention_layernorm", epsilon);
+        const Value gate = block.linear(m, "mlp.gate_proj", intermediate, mlp, variant.mlp_bias);
+        const Value up = block.linear(m, "mlp.up_proj", intermediate, mlp, variant.mlp_bias);
+        const Value gated = program.multiply(program.activate(gate, function), up);
+        x = program.add(x, block.linear(gated, "mlp.down_proj", hidden, mlp, variant.mlp_bias));
     }
-    x = norm_at(x, "model.norm");
+    x = model.rms_norm(x, "norm", epsilon);
     const bool tied = config.flag("tie_word_embeddings", false);
-    program.label_logits(x, tied ? table : weight("lm_head", vocabulary, hidden, head));
+    parts::causal_head(program, x, tied ? std::optional(table) : std::nullopt, "lm_head", classifier_labels);
     return program;
+}
+
+}  // namespace
+
+/// LlamaForCausalLM.
+Program llama(const Config& config, std::optional<Index> classifier_labels) {
+    const bool biased = config.flag("attention_bias", false);
+    return llama_family(config, {biased, biased, config.flag("mlp_bias", false), std::nullopt},
+                        classifier_labels);
+}
+
+/// MistralForCausalLM: sliding windows in every layer, 4096 where config.json does not say.
+Program mistral(const Config& config, std::optional<Index> classifier_labels) {
+    const std::optional<Index> window = !config.names("sliding_window") ? std::optional<Index>(4096)
+                                        : config.has("sliding_window")
+                                            ? std::optional(config.size("sliding_window"))
+                                            : std::nullopt;
+    return llama_family(config, {false, false, false, window}, classifier_labels);
+}
+
+/// Qwen2ForCausalLM: biases of q, k and v; sliding windows from layer max_window_layers on, where they are
+/// used.
+Program qwen2(const Config& config, std::optional<Index> classifier_labels) {
+    Variant variant{true, false, false, std::nullopt};
+    if (config.flag("use_sliding_window", false)) {
+        if (config.names("sliding_window") && !config.has("sliding_window"))
+            config.refuse("sliding_window", "use_sliding_window needs a number");
+        variant.window = config.size("sliding_window", 4096);
+        variant.first_windowed = config.names("max_window_layers") && config.at("max_window_layers") == 0
+                                     ? 0
+                                     : config.size("max_window_layers", 28);
+    }
+    return llama_family(config, variant, classifier_labels);
 }
 
 }  // namespace tangram

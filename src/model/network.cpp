@@ -44,12 +44,16 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
     using Kind = Factor::Kind;
     for (std::size_t o = 0; o < program.operations().size(); ++o) {
         const auto add = [&](ParameterId parameter, Kind kind, Value delta, Value input) {
-            factors[parameter].push_back({kind, delta, input, o});
+            factors[parameter].push_back({kind, delta, input, o, 0});
         };
         std::visit(
             Overloaded{
                 [&](const operation::Embedding& op) { add(op.table, Kind::token_rows, op.out, op.out); },
-                [&](const operation::Positions& op) { add(op.table, Kind::position_rows, op.out, op.in); },
+                [&](const operation::Positions& op) {
+                    add(op.table, Kind::position_rows, op.out, op.in);
+                    factors[op.table].back().offset = op.offset;
+                },
+                [&](const operation::TokenType& op) { add(op.table, Kind::first_row, op.out, op.in); },
                 [&](const operation::Linear& op) {
                     add(op.weight, Kind::outer, op.out, op.in);
                     if (op.bias) add(*op.bias, Kind::sum, op.out, op.in);
@@ -59,7 +63,10 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
                     add(op.bias, Kind::sum, op.out, op.in);
                 },
                 [&](const operation::RmsNorm& op) { add(op.weight, Kind::normalised, op.out, op.in); },
-                [&](const operation::LabelLogits& op) { add(op.table, Kind::label_rows, op.in, op.in); },
+                [&](const operation::LabelLogits& op) {
+                    add(op.table, Kind::label_rows, op.in, op.in);
+                    if (op.bias) add(*op.bias, Kind::label_entries, op.in, op.in);
+                },
                 [](const auto&) {},
             },
             program.operations()[o]);
@@ -156,6 +163,7 @@ struct Network<Real>::State {
             head.first_position =
                 query_rows == RowSet::tokens ? 0 : block.reads[static_cast<std::size_t>(e)] - tokens.first;
             head.window = op.window.value_or(head.keys);
+            head.causal = op.causal;
             for (Index h = 0; h < op.heads; ++h) {
                 const Index group = h / (op.heads / op.key_value_heads);
                 visit(head, h * op.head_size, group * op.head_size, queries.first, tokens.first);
@@ -167,15 +175,14 @@ struct Network<Real>::State {
         Index longest = 0;
         for (Index e = 0; e < block.examples(); ++e)
             longest = std::max(longest, rows_of(RowSet::tokens, e).size());
-        const Index half = op.head_size / 2;
+        const Index half = std::ssize(op.frequencies);
         if (std::ssize(cosines[o]) >= longest * half) return;
         cosines[o].resize(static_cast<std::size_t>(longest * half));
         sines[o].resize(cosines[o].size());
         for (Index position = 0; position < longest; ++position)
             for (Index i = 0; i < half; ++i) {
-                const double frequency =
-                    std::pow(op.theta, -2.0 * static_cast<double>(i) / static_cast<double>(op.head_size));
-                const double angle = static_cast<double>(position) * frequency;
+                const double angle =
+                    static_cast<double>(position) * op.frequencies[static_cast<std::size_t>(i)];
                 cosines[o][static_cast<std::size_t>(position * half + i)] =
                     static_cast<Real>(std::cos(angle));
                 sines[o][static_cast<std::size_t>(position * half + i)] = static_cast<Real>(std::sin(angle));
@@ -186,7 +193,7 @@ struct Network<Real>::State {
     template <bool add>
     void rotate(std::size_t o, const operation::Rotary& op, const Rows<Real>& in, Rows<Real>& out,
                 Real direction) {
-        const Index half = op.head_size / 2;
+        const Index half = std::ssize(op.frequencies);
         const Index head_count = width(op.in) / op.head_size;
         for_positions(program.shape(op.in).rows, [&](Index r, Index position) {
             const Real* const c = cosines[o].data() + position * half;
@@ -201,6 +208,7 @@ struct Network<Real>::State {
                     b[i] = add ? b[i] + first : first;
                     b[i + half] = add ? b[i + half] + second : second;
                 }
+                for (Index i = 2 * half; i < op.head_size; ++i) b[i] = add ? b[i] + a[i] : a[i];
             }
         });
     }
@@ -212,10 +220,24 @@ struct Network<Real>::State {
     }
     void forward(std::size_t, const operation::Positions& op) {
         for_positions(program.shape(op.in).rows, [&](Index r, Index position) {
-            const Real *const x = row(op.in, r), *const table = table_row(op.table, position);
+            const Real *const x = row(op.in, r), *const table = table_row(op.table, position + op.offset);
             operations::put(Mode::assign, width(op.in), row(op.out, r),
                             [=](Index i) { return x[i] + table[i]; });
         });
+    }
+    void forward(std::size_t, const operation::TokenType& op) {
+        const Real* const type = table_row(op.table, 0);
+        for (Index r = 0; r < count(op.out); ++r) {
+            const Real* const x = row(op.in, r);
+            operations::put(Mode::assign, width(op.in), row(op.out, r),
+                            [=](Index i) { return x[i] + type[i]; });
+        }
+    }
+    void forward(std::size_t, const operation::Columns& op) {
+        for (Index r = 0; r < count(op.out); ++r)
+            for (Index run = 0; run < op.runs; ++run)
+                std::copy_n(row(op.in, r) + op.first + run * op.stride, op.width,
+                            row(op.out, r) + run * op.width);
     }
     void forward(std::size_t, const operation::Linear& op) {
         const Index d_in = width(op.in), d_out = width(op.out);
@@ -282,7 +304,8 @@ struct Network<Real>::State {
         for (Index e = 0; e < block.examples(); ++e)
             for (std::size_t c = 0; c < label_ids.size(); ++c)
                 logits[static_cast<std::size_t>(e) * label_ids.size() + c] =
-                    operations::dot(row(op.in, e), label_row(op.table, c), width(op.in));
+                    operations::dot(row(op.in, e), label_row(op.table, c), width(op.in)) +
+                    (op.bias ? weight(*op.bias)[label_ids[c]] : Real(0));
     }
 
     /// Finds the values whose gradients the factors of the wanted parameters take, directly or through later
@@ -293,7 +316,7 @@ struct Network<Real>::State {
         for (std::size_t p = 0; p < wanted.size(); ++p)
             if (wanted[p])
                 for (const Factor& factor : model->factors[p])
-                    if (factor.kind != Factor::Kind::label_rows) needed[factor.delta.id] = 1;
+                    if (!factor.from_label()) needed[factor.delta.id] = 1;
         const auto passes = [&](Value in, Value out) { needed[out.id] |= needed[in.id]; };
         for (const Operation& operation : program.operations())
             std::visit(Overloaded{
@@ -317,7 +340,7 @@ struct Network<Real>::State {
         if (!needed[value.id]) return Mode::skip;
         return std::exchange(written[value.id], char{1}) ? Mode::add : Mode::assign;
     }
-    /// The same where the operation writes only some rows: the others are set to zero first.
+    /// The same where the operation writes only some entries: the others are set to zero first.
     Mode mode_of_some_rows(Value value) {
         const Mode all = mode(value);
         if (all != Mode::assign) return all;
@@ -335,6 +358,22 @@ struct Network<Real>::State {
         if (!reached(op.out)) return;
         const Real* const dy = slope(op.out, 0);
         operations::put(mode(op.in), entries(op.in), slope(op.in, 0), [=](Index i) { return dy[i]; });
+    }
+    void backward(std::size_t, const operation::TokenType& op) {
+        if (!reached(op.out)) return;
+        const Real* const dy = slope(op.out, 0);
+        operations::put(mode(op.in), entries(op.in), slope(op.in, 0), [=](Index i) { return dy[i]; });
+    }
+    void backward(std::size_t, const operation::Columns& op) {
+        if (!reached(op.out)) return;
+        const Mode how = mode_of_some_rows(op.in);
+        if (how == Mode::skip) return;
+        for (Index r = 0; r < count(op.out); ++r)
+            for (Index run = 0; run < op.runs; ++run) {
+                const Real* const dy = slope(op.out, r) + run * op.width;
+                operations::put(how, op.width, slope(op.in, r) + op.first + run * op.stride,
+                                [=](Index i) { return dy[i]; });
+            }
     }
     void backward(std::size_t, const operation::Linear& op) {
         if (!reached(op.out)) return;
@@ -431,11 +470,28 @@ Network<Real>::Network(Program program, const Weights& weights, std::vector<std:
             throw Error(ExitStatus::input,
                         fmt::format("{}: tensor {} is missing; the model's config.json asks for it",
                                     weights.name(), parameter.name));
-        if (tensor->shape != parameter.shape)
+        std::vector<Index> stored = parameter.shape;
+        if (parameter.transposed) std::reverse(stored.begin(), stored.end());
+        if (tensor->shape != stored)
             throw Error(ExitStatus::input,
                         fmt::format("{}: tensor {} has shape {}, config.json asks for {}", weights.name(),
-                                    parameter.name, text_of(tensor->shape), text_of(parameter.shape)));
+                                    parameter.name, text_of(tensor->shape), text_of(stored)));
         model.weights.push_back(weights.template read<Real>(*tensor));
+        if (parameter.transposed) {
+            const std::vector<Real> read = model.weights.back();
+            for (Index i = 0; i < stored[0]; ++i)
+                for (Index j = 0; j < stored[1]; ++j)
+                    model.weights.back()[static_cast<std::size_t>(j * stored[0] + i)] =
+                        read[static_cast<std::size_t>(i * stored[1] + j)];
+        }
+    }
+    for (const auto& [name, parameter] : model.program.copies()) {
+        const TensorView* const copy = weights.find(name);
+        if (copy != nullptr && weights.template read<Real>(*copy) != model.weights[parameter])
+            throw Error(ExitStatus::input,
+                        fmt::format("{}: tensor {} differs from {}, which config.json ties it to; set "
+                                    "tie_word_embeddings to false or take it out of the file",
+                                    weights.name(), name, model.program.parameters()[parameter].name));
     }
     state_ = std::make_unique<State>(std::make_shared<Model>(std::move(model)));
 }
@@ -547,11 +603,14 @@ template class Network<double>;
 std::vector<std::string> unused_tensors(const Program& program, const Weights& weights) {
     std::set<std::string> used;
     for (const Parameter& parameter : program.parameters()) used.insert(parameter.name);
+    for (const auto& [name, parameter] : program.copies()) used.insert(name);
     std::vector<std::string> unused;
     for (const TensorView& tensor : weights.tensors()) {
         // Causal masks and rotary frequencies that older files carry are not weights.
-        const bool buffer = tensor.name.ends_with("attention.bias") || tensor.name.ends_with("masked_bias") ||
-                            tensor.name.ends_with("rotary_emb.inv_freq");
+        const bool buffer = tensor.name.ends_with("attention.bias") || tensor.name.ends_with("attn.bias") ||
+                            tensor.name.ends_with("masked_bias") ||
+                            tensor.name.ends_with("rotary_emb.inv_freq") ||
+                            tensor.name.ends_with("embeddings.position_ids");
         if (!buffer && !used.contains(tensor.name)) unused.push_back(tensor.name);
     }
     return unused;

@@ -300,6 +300,35 @@ void activate(Activation function, Index n, const Real* x, Real* y, Real* slope)
                 slope[i] = s * (Real(1) + x[i] * (Real(1) - s));
             }
             return;
+        case Activation::gelu:  // x Phi(x), Hendrycks, Gimpel 2016
+            for (Index i = 0; i < n; ++i) {
+                constexpr Real inverse_root_2 = static_cast<Real>(0.70710678118654752440L),
+                               density_at_0 = static_cast<Real>(0.39894228040143267794L);
+                const Real phi = Real(0.5) * (Real(1) + std::erf(x[i] * inverse_root_2));
+                y[i] = x[i] * phi;
+                slope[i] = phi + x[i] * density_at_0 * elementary::exp(Real(-0.5) * x[i] * x[i]);
+            }
+            return;
+        case Activation::quick_gelu:
+            for (Index i = 0; i < n; ++i) {
+                constexpr Real c = static_cast<Real>(1.702L);
+                const Real s = Real(1) / (Real(1) + elementary::exp(-c * x[i]));
+                y[i] = x[i] * s;
+                slope[i] = s * (Real(1) + c * x[i] * (Real(1) - s));
+            }
+            return;
+        case Activation::relu:
+            for (Index i = 0; i < n; ++i) {
+                y[i] = x[i] > 0 ? x[i] : Real(0);
+                slope[i] = x[i] > 0 ? Real(1) : Real(0);
+            }
+            return;
+        case Activation::tanh:
+            for (Index i = 0; i < n; ++i) {
+                y[i] = elementary::tanh(x[i]);
+                slope[i] = Real(1) - y[i] * y[i];
+            }
+            return;
         case Activation::gelu_new: {  // Hendrycks, Gimpel 2016, the tanh form
             constexpr Real c = static_cast<Real>(0.79788456080286535588L);  // sqrt(2/pi)
             constexpr Real a = static_cast<Real>(0.044715L);
@@ -319,17 +348,22 @@ void activate(Activation function, Index n, const Real* x, Real* y, Real* slope)
 template <class Real>
 struct Head {
     Index queries, keys, size;  ///< rows of q, rows of k and v, head size
-    Index first_position;       ///< position of query row 0; query r sees keys <= first_position + r
+    Index first_position;       ///< position of query row 0; a causal query r sees keys <= first_position + r
     Index window;               ///< keys seen at most; keys where unlimited
     Index query_stride, key_stride;
     Real scale;
+    bool causal = true;  ///< else every query sees every key
 
-    Index first_key(Index query) const { return std::max(Index{0}, first_position + query + 1 - window); }
-    Index end_key(Index query) const { return first_position + query + 1; }
+    Index first_key(Index query) const {
+        return causal ? std::max(Index{0}, first_position + query + 1 - window) : 0;
+    }
+    Index end_key(Index query) const { return causal ? first_position + query + 1 : keys; }
     /// Queries that see any of the keys [key, end).
-    Index first_query(Index key) const { return std::min(queries, std::max(Index{0}, key - first_position)); }
+    Index first_query(Index key) const {
+        return causal ? std::min(queries, std::max(Index{0}, key - first_position)) : 0;
+    }
     Index end_query(Index end) const {
-        return std::max(Index{0}, std::min(queries, end - 1 + window - first_position));
+        return causal ? std::max(Index{0}, std::min(queries, end - 1 + window - first_position)) : queries;
     }
     /// Queries rounded up to vectors.
     Index row_width() const { return rounded_up(queries, products::Vector<Real>::lanes); }

@@ -30,6 +30,20 @@ ParameterId Program::parameter(std::string name, std::vector<Index> shape, Param
     return parameters_.size() - 1;
 }
 
+ParameterId Program::transposed_parameter(std::string name, std::vector<Index> shape, ParameterKind kind) {
+    const ParameterId id = parameter(std::move(name), std::move(shape), kind);
+    parameters_[id].transposed = true;
+    return id;
+}
+
+void Program::idle(ParameterId parameter, Index first, Index last) {
+    if (first < last) parameters_[parameter].idle.emplace_back(first, last);
+}
+
+void Program::copy_of(std::string name, ParameterId parameter) {
+    copies_.emplace_back(std::move(name), parameter);
+}
+
 Value Program::new_value(RowSet rows, Index width) {
     values_.push_back({rows, width});
     return {values_.size() - 1};
@@ -45,9 +59,14 @@ Value Program::embedding(ParameterId table) {
     return append(operation::Embedding{table, out}, out);
 }
 
-Value Program::positions(Value in, ParameterId table) {
+Value Program::positions(Value in, ParameterId table, Index offset) {
     const Value out = new_value(shape(in).rows, shape(in).width);
-    return append(operation::Positions{in, table, out}, out);
+    return append(operation::Positions{in, table, offset, out}, out);
+}
+
+Value Program::token_type(Value in, ParameterId table) {
+    const Value out = new_value(shape(in).rows, shape(in).width);
+    return append(operation::TokenType{in, table, out}, out);
 }
 
 Value Program::linear(Value in, ParameterId weight, std::optional<ParameterId> bias) {
@@ -65,9 +84,14 @@ Value Program::rms_norm(Value in, ParameterId weight, double epsilon) {
     return append(operation::RmsNorm{in, weight, epsilon, out}, out);
 }
 
-Value Program::rotary(Value in, Index head_size, double theta) {
+Value Program::rotary(Value in, Index head_size, std::vector<double> frequencies) {
     const Value out = new_value(shape(in).rows, shape(in).width);
-    return append(operation::Rotary{in, head_size, theta, out}, out);
+    return append(operation::Rotary{in, head_size, std::move(frequencies), out}, out);
+}
+
+Value Program::columns(Value in, Index first, Index width, Index stride, Index runs) {
+    const Value out = new_value(shape(in).rows, width * runs);
+    return append(operation::Columns{in, first, width, stride, runs, out}, out);
 }
 
 Value Program::attention(operation::Attention attention) {
@@ -95,8 +119,8 @@ Value Program::at_reads(Value in) {
     return append(operation::AtReads{in, out}, out);
 }
 
-void Program::label_logits(Value in, ParameterId table) {
-    operations_.push_back(operation::LabelLogits{in, table});
+void Program::label_logits(Value in, ParameterId table, std::optional<ParameterId> bias) {
+    operations_.push_back(operation::LabelLogits{in, table, bias});
 }
 
 }  // namespace tangram

@@ -11,8 +11,8 @@
 
 namespace tangram::testing {
 
-/// A model folder with its stored reference: outputs and gradients of several vocabulary ids at the last token, from
-/// an independent implementation (tools/reference/model_fixtures.py).
+/// A model folder with its stored reference: outputs and gradients of several vocabulary ids at the token
+/// that is read, from an independent implementation (tools/reference/model_fixtures.py).
 struct ModelFixture {
     std::filesystem::path folder;
     nlohmann::json reference;
@@ -23,11 +23,18 @@ struct ModelFixture {
     /// The fixture's examples as a data set, labels all zero.
     DataSet data() const {
         DataSet set;
-        for (const auto& example : reference.at("examples"))
+        for (const auto& example : reference.at("examples")) {
             set.append(example.at("ids").get<std::vector<std::int32_t>>(), 0, set.examples());
+            if (example.contains("read")) set.reads.push_back(example["read"].get<std::int32_t>());
+        }
         return set;
     }
-    Program program() const { return program_of(Config(folder / "config.json")); }
+    /// A folder named *-classifier holds a classifier of the fixture's outputs.
+    Program program() const {
+        const bool classifier = folder.filename().string().ends_with("-classifier");
+        return program_of(Config(folder / "config.json"),
+                          classifier ? std::optional<Index>(std::ssize(vocabulary_ids())) : std::nullopt);
+    }
 };
 
 inline std::filesystem::path test_data() { return TANGRAM_TEST_DATA; }

@@ -7,13 +7,14 @@ The reference is any module with load(folder) -> model, model.jacobian(ids, voca
 {tensor: array [K, *shape]}) in float64 (PyTorch's automatic differentiation; Debian's python3-torch), and
 finite_difference_check(model, ids, vocabulary_ids) -> (worst entry, worst direction, entries), relative. Tests need
 neither. Per model: config.json, model.safetensors (float32), fixture.json (token ids, outputs at the last token) and
-gradients.safetensors (float64; example<i>.<tensor> of shape [K, *shape])."""
+gradients.safetensors (float64; example<i>.<tensor> of shape [K, *shape]). Architectures that the reference lacks come from
+architectures.py beside this file; --only NAME,... makes these models alone."""
 import argparse, json, os, struct, sys
 import numpy as np
 
-p = argparse.ArgumentParser(); p.add_argument('--reference', required=True); p.add_argument('--out', default='tests/data/models')
-a = p.parse_args(); sys.path.insert(0, a.reference)
-import reference
+p = argparse.ArgumentParser(); p.add_argument('--reference', required=True); p.add_argument('--out', default='tests/data/models'); p.add_argument('--only', default='')
+a = p.parse_args(); sys.path.insert(0, a.reference); sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import architectures, reference
 
 def save(path, tensors):
     names = {np.dtype(np.float32): 'F32', np.dtype(np.float64): 'F64'}
@@ -56,28 +57,112 @@ def neo(hidden, heads, layers, window, vocab, positions):
             n + 'mlp.c_proj.weight': (hidden, 4 * hidden), n + 'mlp.c_proj.bias': (hidden,)}
     return config, shapes
 
-MODELS = {'llama-odd': llama(24, 6, 2, 4, 40, 3, 61, 5000.0, False), 'llama-tied': llama(20, 5, 5, 4, 28, 2, 53, 10000.0, True), 'neo-odd': neo(20, 4, 3, 5, 53, 40)}
+def llama_like(kind, hidden, heads, kv, ffn, layers, vocab, biases=(), **more):
+    """Tensors of a relative of LLaMA; `biases` names the linear layers that have one."""
+    config = dict(model_type=kind, hidden_act='silu', hidden_size=hidden, intermediate_size=ffn, max_position_embeddings=64, num_attention_heads=heads,
+        num_hidden_layers=layers, num_key_value_heads=kv, rms_norm_eps=1e-6, rope_theta=10000.0, tie_word_embeddings=False, vocab_size=vocab) | more
+    d = config.get('head_dim') or hidden // heads
+    shapes = {'model.embed_tokens.weight': (vocab, hidden), 'model.norm.weight': (hidden,)}
+    linear = {'self_attn.q_proj': (heads * d, hidden), 'self_attn.k_proj': (kv * d, hidden), 'self_attn.v_proj': (kv * d, hidden),
+        'self_attn.o_proj': (hidden, heads * d), 'mlp.gate_proj': (ffn, hidden), 'mlp.up_proj': (ffn, hidden), 'mlp.down_proj': (hidden, ffn)}
+    for l in range(layers):
+        n = f'model.layers.{l}.'
+        shapes |= {n + 'input_layernorm.weight': (hidden,), n + 'post_attention_layernorm.weight': (hidden,)}
+        for name, shape in linear.items():
+            shapes[n + name + '.weight'] = shape
+            if name.split('.')[1][0] in biases: shapes[n + name + '.bias'] = shape[:1]
+    if not config['tie_word_embeddings']: shapes['lm_head.weight'] = (vocab, hidden)
+    return config, shapes
+
+def norm(name, d): return {name + '.weight': (d,), name + '.bias': (d,)}
+def linear(name, d_out, d_in): return {name + '.weight': (d_out, d_in), name + '.bias': (d_out,)}
+def conv1d(name, d_out, d_in): return {name + '.weight': (d_in, d_out), name + '.bias': (d_out,)}
+
+def gpt2(hidden, heads, layers, vocab, positions, **more):
+    config = dict(model_type='gpt2', activation_function='gelu_new', layer_norm_epsilon=1e-5, n_embd=hidden, n_head=heads, n_layer=layers, n_inner=None,
+        n_positions=positions, vocab_size=vocab) | more
+    inner = config['n_inner'] or 4 * hidden
+    shapes = {'transformer.wte.weight': (vocab, hidden), 'transformer.wpe.weight': (positions, hidden)} | norm('transformer.ln_f', hidden)
+    for l in range(layers):
+        n = f'transformer.h.{l}.'
+        shapes |= norm(n + 'ln_1', hidden) | norm(n + 'ln_2', hidden) | conv1d(n + 'attn.c_attn', 3 * hidden, hidden) | conv1d(n + 'attn.c_proj', hidden, hidden)
+        shapes |= conv1d(n + 'mlp.c_fc', inner, hidden) | conv1d(n + 'mlp.c_proj', hidden, inner)
+    return config, shapes
+
+def neox(hidden, heads, ffn, layers, vocab, parallel, biased=True, **more):
+    config = dict(model_type='gpt_neox', hidden_act='gelu', hidden_size=hidden, intermediate_size=ffn, layer_norm_eps=1e-5, max_position_embeddings=64,
+        num_attention_heads=heads, num_hidden_layers=layers, rotary_emb_base=10000, rotary_pct=0.25, tie_word_embeddings=False, use_parallel_residual=parallel,
+        vocab_size=vocab) | ({} if biased else {'attention_bias': False}) | more
+    shapes = {'gpt_neox.embed_in.weight': (vocab, hidden), 'embed_out.weight': (vocab, hidden)} | norm('gpt_neox.final_layer_norm', hidden)
+    for l in range(layers):
+        n = f'gpt_neox.layers.{l}.'
+        shapes |= norm(n + 'input_layernorm', hidden) | norm(n + 'post_attention_layernorm', hidden)
+        attention = linear(n + 'attention.query_key_value', 3 * hidden, hidden) | linear(n + 'attention.dense', hidden, hidden)
+        shapes |= {k: v for k, v in attention.items() if biased or not k.endswith('bias')}
+        shapes |= linear(n + 'mlp.dense_h_to_4h', ffn, hidden) | linear(n + 'mlp.dense_4h_to_h', hidden, ffn)
+    return config, shapes
+
+def encoder(kind, hidden, heads, ffn, layers, vocab, positions, classifier=0, **more):
+    config = dict(model_type=kind, hidden_act='gelu', hidden_size=hidden, intermediate_size=ffn, layer_norm_eps=1e-12 if kind == 'bert' else 1e-5, max_position_embeddings=positions,
+        num_attention_heads=heads, num_hidden_layers=layers, pad_token_id=0 if kind == 'bert' else 1, type_vocab_size=2 if kind == 'bert' else 1, vocab_size=vocab) | more
+    e = kind + '.embeddings.'
+    shapes = {e + 'word_embeddings.weight': (vocab, hidden), e + 'position_embeddings.weight': (positions, hidden),
+        e + 'token_type_embeddings.weight': (config['type_vocab_size'], hidden)} | norm(e + 'LayerNorm', hidden)
+    for l in range(layers):
+        n = f'{kind}.encoder.layer.{l}.'
+        for part in ('query', 'key', 'value'): shapes |= linear(n + 'attention.self.' + part, hidden, hidden)
+        shapes |= linear(n + 'attention.output.dense', hidden, hidden) | norm(n + 'attention.output.LayerNorm', hidden)
+        shapes |= linear(n + 'intermediate.dense', ffn, hidden) | linear(n + 'output.dense', hidden, ffn) | norm(n + 'output.LayerNorm', hidden)
+    if classifier: return config, shapes | linear('classifier', classifier, hidden)
+    if kind == 'bert': return config, shapes | linear('cls.predictions.transform.dense', hidden, hidden) | norm('cls.predictions.transform.LayerNorm', hidden) | {'cls.predictions.bias': (vocab,)}
+    return config, shapes | linear('lm_head.dense', hidden, hidden) | norm('lm_head.layer_norm', hidden) | {'lm_head.bias': (vocab,)}
+
+# Wavelengths 6.3, 20, 63, ... against 4 and 16 in a trained length of 40: all three branches of Llama 3's rule.
+LLAMA3 = dict(rope_type='llama3', factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=40)
+MODELS = {'llama-odd': llama(24, 6, 2, 4, 40, 3, 61, 5000.0, False), 'llama-tied': llama(20, 5, 5, 4, 28, 2, 53, 10000.0, True), 'neo-odd': neo(20, 4, 3, 5, 53, 40),
+    'gpt2-odd': gpt2(12, 3, 2, 23, 20), 'gpt2-scaled': gpt2(12, 3, 2, 23, 20, n_inner=20, scale_attn_by_inverse_layer_idx=True, activation_function='quick_gelu'),
+    'neox-parallel': neox(24, 3, 20, 2, 23, True), 'neox-serial': neox(16, 2, 20, 2, 23, False, biased=False, rotary_pct=0.5, hidden_act='gelu_new'),
+    'mistral-odd': llama_like('mistral', 12, 3, 1, 18, 2, 23, sliding_window=4), 'qwen2-odd': llama_like('qwen2', 12, 3, 3, 18, 2, 23, 'qkv', use_sliding_window=True, sliding_window=3, max_window_layers=1, tie_word_embeddings=True),
+    'llama3-odd': llama_like('llama', 12, 2, 1, 18, 2, 23, 'qkvogud', attention_bias=True, mlp_bias=True, head_dim=10, rope_theta=1000.0, rope_scaling=LLAMA3),
+    'bert-odd': encoder('bert', 12, 3, 20, 2, 23, 16), 'roberta-odd': encoder('roberta', 12, 3, 20, 2, 23, 18, hidden_act='relu'), 'bert-classifier': encoder('bert', 12, 3, 20, 2, 23, 16, classifier=3)}
+MASK = 4  # id of the mask token of masked models
 for seed, (name, (config, shapes)) in enumerate(MODELS.items(), 1):
+    if a.only and name not in a.only.split(','): continue
     rng = np.random.default_rng(seed); folder = os.path.join(a.out, name); os.makedirs(folder, exist_ok=True)
+    first = name in ('llama-odd', 'llama-tied', 'neo-odd'); masked = config['model_type'] in ('bert', 'roberta'); classifier = 'classifier.weight' in shapes
     def draw(key, shape):
         # Large enough that nothing is nearly linear; norms around one.
-        if 'norm' in key or 'ln_' in key: x = rng.normal(1.0 if key.endswith('weight') else 0.0, 0.3, shape)
+        if 'norm' in key or 'Norm' in key or 'ln_' in key: x = rng.normal(1.0 if key.endswith('weight') else 0.0, 0.3, shape)
         elif key.endswith('bias'): x = rng.normal(0, 0.5, shape)
         else: x = rng.normal(0, 1.2 / np.sqrt(shape[-1]) if 'embed' not in key and 'wte' not in key and 'wpe' not in key else 0.7, shape)
         return x.astype(np.float32)
     json.dump(config, open(os.path.join(folder, 'config.json'), 'w'), indent=1)
-    save(os.path.join(folder, 'model.safetensors'), {k: draw(k, s) for k, s in shapes.items()})
-    model = reference.load(folder); vocabulary = [3, 17]; examples, gradients = [], {}
-    for i, length in enumerate([1, 7, 19, 13]):
+    tensors = {k: draw(k, s) for k, s in shapes.items()}
+    save(os.path.join(folder, 'model.safetensors'), tensors)
+    read = (lambda ids: 0) if classifier else (lambda ids: ids.index(MASK)) if masked else (lambda ids: len(ids) - 1)
+    model = reference.load(folder) if first else architectures.Model(config, tensors, read)
+    vocabulary = [0, 1, 2] if classifier else [3, 17]; examples, gradients = [], {}
+    for i, length in enumerate([1, 7, 19, 13] if first else [5, 11] if not masked else [3, 9]):
         ids = [int(t) for t in rng.integers(0, config['vocab_size'], length)]
+        if masked:
+            # No padding among them, which RoBERTa's positions pass over; one mask token, not the last.
+            ids = [t if t not in (config['pad_token_id'], MASK) else 5 for t in ids]; ids[length // 2] = MASK
         outputs, jacobian = model.jacobian(ids, vocabulary)
-        examples.append({'ids': ids, 'outputs': [float(x) for x in outputs]})
+        examples.append({'ids': ids, 'outputs': [float(x) for x in outputs]} | ({'read': read(ids)} if masked else {}))
         for k, g in jacobian.items(): gradients[f'example{i}.{k}'] = g.numpy()
     # Central differences of outputs of size 3 at h = 1e-5 are good to 1e-16 * 3 / 1e-5 = 3e-11 of a direction's gradient,
     # and to a thousand times as much of a single entry's.
     for example in examples:
         entry, direction, count = reference.finite_difference_check(model, example['ids'], vocabulary)
         print(f"{name}, {len(example['ids'])} tokens: differences of {count} entries agree to {entry:.1e}, of directions to {direction:.1e}")
-        if not (entry <= 1e-6 and direction <= 1e-8): sys.exit(f'{name}: the gradients disagree with finite differences')
+        # A key bias has no gradient but rounding, which a direction's relative error then is.
+        if not (entry <= 1e-6 and direction <= (1e-8 if first else 1e-4)): sys.exit(f'{name}: the gradients disagree with finite differences')
+    if not first:
+        # Both examples in one batch, the shorter one padded.
+        T = max(len(e['ids']) for e in examples)
+        batch = model.logits([e['ids'] + [config.get('pad_token_id', 0)] * (T - len(e['ids'])) for e in examples], [[1] * len(e['ids']) + [0] * (T - len(e['ids'])) for e in examples])
+        worst = max(abs(float(batch[i, read(e['ids'])][v] - e['outputs'][k])) for i, e in enumerate(examples) for k, v in enumerate(vocabulary))
+        print(f'{name}: padded batch differs by {worst:.1e}')
+        if not worst <= 1e-12: sys.exit(f'{name}: a padded batch gives other outputs')
     json.dump({'vocab_ids': vocabulary, 'examples': examples}, open(os.path.join(folder, 'fixture.json'), 'w'))
     save(os.path.join(folder, 'gradients.safetensors'), gradients)

@@ -21,7 +21,8 @@ class Config {
     double number(const std::string& key) const;
     double number(const std::string& key, double otherwise) const;
     bool flag(const std::string& key, bool otherwise) const;
-    bool has(const std::string& key) const;  ///< present and not null
+    bool has(const std::string& key) const;    ///< present and not null
+    bool names(const std::string& key) const;  ///< present, null or not
     const nlohmann::json& at(const std::string& key) const;
 
     /// Throws Error(input): "<file>: <key> = <value> is not supported; <what is>".

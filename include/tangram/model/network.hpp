@@ -31,13 +31,23 @@ struct Factor {
         sum,            ///< sum over rows of delta_t (bias)
         normalised,     ///< sum over rows of delta_t * normalised input_t (norm weight)
         token_rows,     ///< delta_t added to row token_t (token table)
-        position_rows,  ///< delta_t added to row position(t) (position table)
+        position_rows,  ///< delta_t added to row position(t) + offset (position table)
+        first_row,      ///< delta_t added to row 0 (token types)
         label_rows,     ///< seed_c input added to row label_c (output head)
+        label_entries,  ///< seed_c added to entry label_c (the head's bias)
     };
     Kind kind;
-    Value delta;  ///< the value whose gradient is delta (not of label_rows)
+    Value delta;  ///< the value whose gradient is delta (not of label_rows, label_entries)
     Value input;  ///< the value that stands beside it (outer, normalised, label_rows)
     std::size_t operation;
+    Index offset = 0;
+
+    bool from_label() const { return kind == Kind::label_rows || kind == Kind::label_entries; }
+    /// Whether it is a sum of rows, each added to a row of a table.
+    bool is_table() const {
+        return kind == Kind::token_rows || kind == Kind::position_rows || kind == Kind::first_row ||
+               kind == Kind::label_rows;
+    }
 };
 
 /// The factors of every parameter, in the order of the operations; a tied table has several. Local.
@@ -51,7 +61,8 @@ class Network {
   public:
     /// Reads every parameter of the program from `weights`.
     /// @param label_ids  C vocabulary ids whose logits are the outputs
-    /// @throws Error(input) naming file and tensor that is missing, of another shape or non-finite
+    /// @throws Error(input) naming file and tensor that is missing, of another shape or non-finite, or a
+    /// second copy of a tied tensor that differs
     Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids);
     ~Network();
     Network(Network&&) noexcept;

@@ -1,6 +1,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -18,8 +19,13 @@ std::string name(ParameterKind kind);
 /// One named tensor of a model, as the weights file stores it.
 struct Parameter {
     std::string name;
-    std::vector<Index> shape;  ///< [d_out, d_in] of a linear layer, [d] of a bias or norm, [rows, d] of a table
+    std::vector<Index>
+        shape;  ///< [d_out, d_in] of a linear layer, [d] of a bias or norm, [rows, d] of a table
     ParameterKind kind;
+    bool transposed = false;  ///< the file holds [d_in, d_out] (GPT-2's Conv1D); everything here has `shape`
+    /// Half-open ranges of entries whose gradient is identically zero: key biases where softmax does not see
+    /// them.
+    std::vector<std::pair<Index, Index>> idle = {};
 
     Index size() const;  ///< number of entries
 };
@@ -41,7 +47,7 @@ struct ValueShape {
     Index width;
 };
 
-enum class Activation { silu, gelu_new };
+enum class Activation { silu, gelu, gelu_new, quick_gelu, relu, tanh };
 
 /// The differentiable operations that architectures are composed of. Widths follow from the parameters.
 namespace operation {
@@ -51,8 +57,15 @@ struct Embedding {
     ParameterId table;
     Value out;
 };
-/// out_t = in_t + table[position of t in its example]
+/// out_t = in_t + table[position of t in its example + offset]
 struct Positions {
+    Value in;
+    ParameterId table;
+    Index offset;
+    Value out;
+};
+/// out_t = in_t + table[0]: every token is of type 0
+struct TokenType {
     Value in;
     ParameterId table;
     Value out;
@@ -78,21 +91,29 @@ struct RmsNorm {
     double epsilon;
     Value out;
 };
-/// Rotary positions, rotate-half form: entries i and i + head_size/2 of each head turn by
-/// position * theta^(-2i/head_size) (Su et al. 2021, as Hugging Face stores LLaMA).
+/// Rotary positions, rotate-half form: entries i and i + h of each head, i < h the number of frequencies,
+/// turn by position * frequencies[i]; those from 2 h on stay (Su et al. 2021, as Hugging Face stores it).
 struct Rotary {
     Value in;
     Index head_size;
-    double theta;
+    std::vector<double> frequencies;  ///< radians per position
     Value out;
 };
-/// out = softmax(scale q k^T + mask) v per head, causal; query head h uses key/value head h / (heads / kv_heads).
-/// With a window w a token sees the w latest tokens, its own included. Queries may be the read tokens only.
+/// out = softmax(scale q k^T + mask) v per head; query head h uses key/value head h / (heads / kv_heads).
+/// Causal: a token sees itself and those before it, with a window w the w latest of them. Queries may be the
+/// read tokens only.
 struct Attention {
     Value query, key, value;
     Index heads, key_value_heads, head_size;
     double scale;
-    std::optional<Index> window;
+    std::optional<Index> window;  ///< of a causal one
+    Value out = {};
+    bool causal = true;
+};
+/// Columns of a value: out's column r width + i is in's column first + r stride + i, r < runs, i < width.
+struct Columns {
+    Value in;
+    Index first, width, stride, runs;
     Value out;
 };
 struct Activate {
@@ -115,41 +136,53 @@ struct AtReads {
     Value in;
     Value out;
 };
-/// The last operation: logits of the label words, in table[label id]^T, per example.
+/// The last operation: logits of the label words, in table[label id]^T + bias[label id], per example.
 struct LabelLogits {
     Value in;  ///< rows: reads
     ParameterId table;
+    std::optional<ParameterId> bias;
 };
 
 }  // namespace operation
 
 using Operation =
-    std::variant<operation::Embedding, operation::Positions, operation::Linear, operation::LayerNorm,
-                 operation::RmsNorm, operation::Rotary, operation::Attention, operation::Activate,
-                 operation::Multiply, operation::Add, operation::AtReads, operation::LabelLogits>;
+    std::variant<operation::Embedding, operation::Positions, operation::TokenType, operation::Linear,
+                 operation::LayerNorm, operation::RmsNorm, operation::Rotary, operation::Columns,
+                 operation::Attention, operation::Activate, operation::Multiply, operation::Add,
+                 operation::AtReads, operation::LabelLogits>;
 
 /// An architecture with its sizes filled in: parameters, activations and the operations in forward order.
-/// An architecture file calls the functions below in the order of its forward pass and nothing else; the backward
-/// pass follows from the operations.
+/// An architecture file calls the functions below in the order of its forward pass and nothing else; the
+/// backward pass follows from the operations.
 class Program {
   public:
     ParameterId parameter(std::string name, std::vector<Index> shape, ParameterKind kind);
+    /// A linear weight that the file holds as [d_in, d_out].
+    ParameterId transposed_parameter(std::string name, std::vector<Index> shape, ParameterKind kind);
+    /// Entries [first, last) of a bias have a gradient that is identically zero.
+    void idle(ParameterId parameter, Index first, Index last);
+    /// A file may hold a second copy of a parameter under this name, which must be equal.
+    void copy_of(std::string name, ParameterId parameter);
 
     Value embedding(ParameterId table);
-    Value positions(Value in, ParameterId table);
+    Value positions(Value in, ParameterId table, Index offset = 0);
+    Value token_type(Value in, ParameterId table);
     Value linear(Value in, ParameterId weight, std::optional<ParameterId> bias = std::nullopt);
     Value layer_norm(Value in, ParameterId weight, ParameterId bias, double epsilon);
     Value rms_norm(Value in, ParameterId weight, double epsilon);
-    Value rotary(Value in, Index head_size, double theta);
+    Value rotary(Value in, Index head_size, std::vector<double> frequencies);
+    Value columns(Value in, Index first, Index width, Index stride, Index runs);
     /// The operation's `out` is filled in.
     Value attention(operation::Attention attention);
     Value activate(Value in, Activation function);
     Value multiply(Value a, Value b);
     Value add(Value a, Value b);
     Value at_reads(Value in);
-    void label_logits(Value in, ParameterId table);
+    void label_logits(Value in, ParameterId table, std::optional<ParameterId> bias = std::nullopt);
 
     const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
+    /// Names of second copies, each with its parameter.
+    const std::vector<std::pair<std::string, ParameterId>>& copies() const noexcept { return copies_; }
     const std::vector<ValueShape>& values() const noexcept { return values_; }
     const std::vector<Operation>& operations() const noexcept { return operations_; }
     const ValueShape& shape(Value value) const { return values_[value.id]; }
@@ -163,6 +196,7 @@ class Program {
     Value append(Operation operation, Value out);
 
     std::vector<Parameter> parameters_;
+    std::vector<std::pair<std::string, ParameterId>> copies_;
     std::vector<ValueShape> values_;
     std::vector<Operation> operations_;
 };

@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
 
+#include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
+#include "support/temporary_folder.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -19,6 +24,16 @@ TokenBlock block_of(const std::vector<std::vector<std::int32_t>>& examples) {
         block.reads.push_back(block.offsets.back() - 1);
     }
     return block;
+}
+
+/// The examples with token ids and lengths that the model has.
+std::vector<std::vector<std::int32_t>> fitting(const Program& program,
+                                               std::vector<std::vector<std::int32_t>> examples) {
+    for (auto& tokens : examples) {
+        tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(program.maximum_length)));
+        for (std::int32_t& token : tokens) token %= static_cast<std::int32_t>(program.vocabulary_size);
+    }
+    return examples;
 }
 
 struct Case {
@@ -55,6 +70,12 @@ double naive_entry(const Network<double>& network, const TokenBlock& block, Para
                            network.value(factor.input)[example * width + column];
             continue;
         }
+        if (factor.kind == Factor::Kind::label_entries) {
+            for (std::size_t c = 0; c < network.label_ids().size(); ++c)
+                if (network.label_ids()[c] == entry)
+                    sum += seeds[static_cast<std::size_t>(example) * network.label_ids().size() + c];
+            continue;
+        }
         for (Index t = range.first; t < range.last; ++t) {
             const double* const delta = network.gradient(factor.delta) + t * d;
             if (factor.kind == Factor::Kind::outer)
@@ -62,7 +83,9 @@ double naive_entry(const Network<double>& network, const TokenBlock& block, Para
             if (factor.kind == Factor::Kind::token_rows &&
                 block.token_ids[static_cast<std::size_t>(t)] == row)
                 sum += delta[column];
-            if (factor.kind == Factor::Kind::position_rows && t - range.first == row) sum += delta[column];
+            if (factor.kind == Factor::Kind::position_rows && t - range.first + factor.offset == row)
+                sum += delta[column];
+            if (factor.kind == Factor::Kind::first_row && row == 0) sum += delta[column];
         }
     }
     return sum;
@@ -71,8 +94,8 @@ double naive_entry(const Network<double>& network, const TokenBlock& block, Para
 TEST_P(Gradients, AgreeWithCentralDifferences) {
     Network<double> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9, 11});
     // Lengths beyond the local window and a single token; repeated tokens add up in the table.
-    const std::vector<std::vector<std::int32_t>> examples{
-        {3}, {7, 7, 12, 30, 2}, {1, 9, 4, 4, 8, 22, 17, 31, 6, 5, 40, 11, 3, 19, 28}};
+    const auto examples = fitting(
+        network.program(), {{3}, {7, 7, 12, 30, 2}, {1, 9, 4, 4, 8, 22, 17, 31, 6, 5, 40, 11, 3, 19, 28}});
     const TokenBlock block = block_of(examples);
     const std::vector<double> one{1.0, -2.0, 0.5};
     std::vector<double> seeds;
@@ -142,14 +165,14 @@ TEST_P(Gradients, AgreeWithCentralDifferences) {
     RecordProperty("largest_error", std::to_string(worst));
 }
 
-std::vector<std::vector<std::int32_t>> examples_of_many_lengths() {
+std::vector<std::vector<std::int32_t>> examples_of_many_lengths(const Program& program) {
     std::vector<std::vector<std::int32_t>> examples;
     for (std::int32_t e = 0; e < 40; ++e) {
         std::vector<std::int32_t> tokens;
         for (std::int32_t t = 0; t <= e % 17; ++t) tokens.push_back((e * 31 + t * 7) % 50);
         examples.push_back(tokens);
     }
-    return examples;
+    return fitting(program, examples);
 }
 
 /// Values, then gradients, then logits of one example of the block that went through last.
@@ -171,7 +194,7 @@ std::vector<std::vector<Real>> all_of_example(const Network<Real>& network, Inde
 template <class Real>
 void check_bits_in_any_block(const std::filesystem::path& folder) {
     Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), {5, 9});
-    const auto examples = examples_of_many_lengths();
+    const auto examples = examples_of_many_lengths(network.program());
     const std::vector<Real> seeds(2 * examples.size(), Real(1));
     const auto run = [&](const std::vector<std::vector<std::int32_t>>& block) {
         network.forward(block_of(block));
@@ -199,7 +222,7 @@ TEST_P(Gradients, OfWantedParametersAreThoseOfAll) {
     Network<float> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9});
     Network<float> other = network.twin();
     const Program& program = network.program();
-    const auto examples = examples_of_many_lengths();
+    const auto examples = examples_of_many_lengths(program);
     const std::vector<float> seeds(2 * examples.size(), 0.5F);
     network.forward(block_of(examples));
     network.backward(seeds);
@@ -212,7 +235,7 @@ TEST_P(Gradients, OfWantedParametersAreThoseOfAll) {
             twin->forward(block_of(examples));
             twin->backward(seeds, wanted);
             for (const Factor& factor : factors[p]) {
-                if (factor.kind == Factor::Kind::label_rows) continue;
+                if (factor.from_label()) continue;
                 const auto [set, width] = program.shape(factor.delta);
                 const Index rows = network.rows(set, std::ssize(examples) - 1).last;
                 EXPECT_TRUE(std::equal(network.gradient(factor.delta),
@@ -240,8 +263,103 @@ TEST_P(Gradients, TwinsShareWeightsAndNothingElse) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Gradients,
                          ::testing::Values(Case{"llama_odd", "llama-odd"}, Case{"llama_tied", "llama-tied"},
-                                           Case{"neo_odd", "neo-odd"}),
+                                           Case{"neo_odd", "neo-odd"}, Case{"gpt2_odd", "gpt2-odd"},
+                                           Case{"gpt2_scaled", "gpt2-scaled"},
+                                           Case{"neox_parallel", "neox-parallel"},
+                                           Case{"neox_serial", "neox-serial"},
+                                           Case{"mistral_odd", "mistral-odd"}, Case{"qwen2_odd", "qwen2-odd"},
+                                           Case{"llama3_odd", "llama3-odd"}, Case{"bert_odd", "bert-odd"},
+                                           Case{"roberta_odd", "roberta-odd"}),
                          [](const auto& parameters) { return std::string(parameters.param.name); });
+
+TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
+    const testing::TemporaryFolder folder;
+    const auto refused = [&](const char* model, const char* key, const nlohmann::json& value) {
+        nlohmann::json config = read_json(test_data() / "models" / model / "config.json");
+        config[key] = value;
+        const auto file = folder.path() / "config.json";
+        std::ofstream(file) << config;
+        testing::expect_error(ExitStatus::input, {"config.json", key}, [&] { program_of(Config(file)); });
+    };
+    refused("gpt2-odd", "model_type", "mamba");
+    refused("gpt2-odd", "activation_function", "gelu_10");
+    refused("gpt2-odd", "n_head", 5);
+    refused("gpt2-odd", "add_cross_attention", true);
+    refused("gpt2-odd", "quantization_config", {{"bits", 4}});
+    refused("neox-parallel", "rotary_pct", 0.4);
+    refused("neox-parallel", "rotary_pct", 1.5);
+    refused("llama3-odd", "rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}});
+    refused("llama3-odd", "rope_scaling", {{"rope_type", "llama3"}, {"factor", 2.0}});
+    refused("llama3-odd", "rope_scaling", {{"type", "linear"}});
+    refused("llama3-odd", "num_key_value_heads", 3);
+    refused("qwen2-odd", "sliding_window", nullptr);
+    refused("mistral-odd", "sliding_window", 0);
+    refused("bert-odd", "position_embedding_type", "relative_key");
+    refused("bert-odd", "is_decoder", true);
+    refused("roberta-odd", "max_position_embeddings", 2);
+}
+
+TEST(Architectures, LinearScalingAndNewerKeysOfRotaryPositions) {
+    const testing::TemporaryFolder folder;
+    const auto frequencies = [&](const nlohmann::json& change, const char* without = "") {
+        nlohmann::json config = read_json(test_data() / "models" / "llama3-odd" / "config.json");
+        config.update(change);
+        config.erase(without);
+        const auto file = folder.path() / "config.json";
+        std::ofstream(file) << config;
+        const Program program = program_of(Config(file));
+        for (const Operation& operation : program.operations())
+            if (const auto* const rotary = std::get_if<operation::Rotary>(&operation))
+                return rotary->frequencies;
+        return std::vector<double>();
+    };
+    const auto plain = frequencies({{"rope_scaling", nullptr}});
+    ASSERT_EQ(plain.size(), 5u);
+    EXPECT_EQ(plain[0], 1.0);
+    EXPECT_NEAR(plain[1], std::pow(1000.0, -0.2), 1e-15);
+    const auto halved = frequencies({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}});
+    for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(halved[i], plain[i] / 2);
+    const auto scaled = frequencies(nlohmann::json::object());
+    // Newer files keep both keys in one object.
+    nlohmann::json rope = read_json(test_data() / "models" / "llama3-odd" / "config.json")["rope_scaling"];
+    rope["rope_theta"] = 1000.0;
+    EXPECT_EQ(frequencies({{"rope_parameters", rope}, {"rope_scaling", nullptr}}, "rope_theta"), scaled);
+    EXPECT_NE(scaled, plain);
+}
+
+TEST(Network, ASecondCopyOfATiedTensorMustBeEqual) {
+    const auto source = test_data() / "models" / "gpt2-odd";
+    const testing::TemporaryFolder folder;
+    std::filesystem::copy(source / "config.json", folder.path() / "config.json");
+    // The file with a copy of the token table behind it, changed in one entry or not.
+    std::ifstream stream(source / "model.safetensors", std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(stream)), {});
+    std::uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof length);
+    nlohmann::json header = nlohmann::json::parse(bytes.substr(8, length));
+    const auto table = header["transformer.wte.weight"]["data_offsets"].get<std::vector<std::size_t>>();
+    for (const bool changed : {false, true}) {
+        std::string data = bytes.substr(8 + length), copy = data.substr(table[0], table[1] - table[0]);
+        if (changed) copy[1] = static_cast<char>(copy[1] ^ 1);
+        header["lm_head.weight"] = header["transformer.wte.weight"];
+        header["lm_head.weight"]["data_offsets"] = {data.size(), data.size() + copy.size()};
+        std::string text = header.dump();
+        text += std::string((8 - text.size() % 8) % 8, ' ');
+        const std::uint64_t size = text.size();
+        std::ofstream out(folder.path() / "model.safetensors", std::ios::binary);
+        out.write(reinterpret_cast<const char*>(&size), sizeof size) << text << data << copy;
+        out.close();
+        const Program program = program_of(Config(folder.path() / "config.json"));
+        const Weights weights(folder.path());
+        EXPECT_TRUE(unused_tensors(program, weights).empty());
+        if (changed)
+            testing::expect_error(ExitStatus::input, {"lm_head.weight", "transformer.wte.weight"}, [&] {
+                Network<float>(program, weights, {1, 2});
+            });
+        else
+            Network<float>(program, weights, {1, 2});
+    }
+}
 
 TEST(Network, NamesTheTensorOfTheWrongShape) {
     const auto folder = test_data() / "models" / "llama-odd";

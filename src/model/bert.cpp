@@ -1,0 +1,107 @@
+#include <cmath>
+
+#include "parts.hpp"
+#include "tangram/model/architectures.hpp"
+
+namespace tangram {
+
+namespace {
+
+/// What tells the two apart.
+struct Names {
+    std::string model;                          ///< prefix
+    std::string dense, norm, bias, decoder;     ///< of the masked-language-model head
+    std::optional<Activation> head_activation;  ///< nothing: hidden_act
+    Index first_position;                       ///< row of the position table of an example's first token
+};
+
+/// BertForMaskedLM and RobertaForMaskedLM: learned positions, token types, norms behind attention and MLP,
+/// every token sees all others; masked-language-model head (Devlin et al. 2019, Liu et al. 2019; names as
+/// Hugging Face stores them).
+Program encoder(const Config& config, const Names& names, std::optional<Index> classifier_labels) {
+    using enum ParameterKind;
+    const Index hidden = config.size("hidden_size");
+    const Index heads = config.size("num_attention_heads");
+    const Index layers = config.size("num_hidden_layers");
+    const Index inner = config.size("intermediate_size");
+    const Index positions = config.size("max_position_embeddings");
+    const double epsilon = config.number("layer_norm_eps", 1e-12);
+    const Activation function = parts::activation(config, "hidden_act", "gelu");
+    if (hidden % heads != 0) config.refuse("num_attention_heads", "it must divide hidden_size");
+    if (config.text("position_embedding_type", "absolute") != "absolute")
+        config.refuse("position_embedding_type", "supported: absolute");
+    if (config.flag("is_decoder", false)) config.refuse("is_decoder", "supported: false");
+    if (config.flag("add_cross_attention", false)) config.refuse("add_cross_attention", "supported: false");
+    if (positions <= names.first_position)
+        config.refuse("max_position_embeddings", "it leaves no position behind the padding's");
+
+    Program program;
+    program.vocabulary_size = config.size("vocab_size");
+    program.maximum_length = positions - names.first_position;
+    program.reading = classifier_labels ? Reading::first_token : Reading::mask_token;
+    const parts::Module tables{program, names.model + "embeddings."};
+    const ParameterId table = tables.weight("word_embeddings", program.vocabulary_size, hidden, embedding);
+    Value x = program.embedding(table);
+    x = program.token_type(
+        x, tables.weight("token_type_embeddings", config.size("type_vocab_size", 2), hidden, embedding));
+    x = program.positions(x, tables.weight("position_embeddings", positions, hidden, embedding),
+                          names.first_position);
+    x = tables.layer_norm(x, "LayerNorm", epsilon);
+    for (Index layer = 0; layer < layers; ++layer) {
+        const parts::Module block{program, names.model + "encoder.layer." + std::to_string(layer) + "."};
+        // Behind the last layer's keys and values only the token that is read matters.
+        const bool last = layer == layers - 1;
+        const Value q =
+            block.linear(last ? program.at_reads(x) : x, "attention.self.query", hidden, attention);
+        const ParameterId key = block.weight("attention.self.key", hidden, hidden, attention);
+        const ParameterId key_bias = block.bias("attention.self.key", hidden, attention);
+        program.idle(key_bias, 0, hidden);  // softmax does not see a shift of all keys
+        const Value k = program.linear(x, key, key_bias);
+        const Value v = block.linear(x, "attention.self.value", hidden, attention);
+        const double scale = 1.0 / std::sqrt(static_cast<double>(hidden / heads));
+        const Value a =
+            program.attention({q, k, v, heads, heads, hidden / heads, scale, std::nullopt, {}, false});
+        if (last) x = program.at_reads(x);
+        x = program.add(x, block.linear(a, "attention.output.dense", hidden, attention));
+        x = block.layer_norm(x, "attention.output.LayerNorm", epsilon);
+        const Value wide = program.activate(block.linear(x, "intermediate.dense", inner, mlp), function);
+        x = program.add(x, block.linear(wide, "output.dense", hidden, mlp));
+        x = block.layer_norm(x, "output.LayerNorm", epsilon);
+    }
+    const parts::Module root{program, ""};
+    if (classifier_labels) {
+        const ParameterId weight = root.weight("classifier", *classifier_labels, hidden, head);
+        program.label_logits(x, weight, root.bias("classifier", *classifier_labels, head));
+        return program;
+    }
+    x = program.activate(root.linear(x, names.dense, hidden, head), names.head_activation.value_or(function));
+    x = root.layer_norm(x, names.norm, epsilon);
+    const ParameterId bias = program.parameter(names.bias, {program.vocabulary_size}, head);
+    program.copy_of(names.decoder + ".bias", bias);
+    const bool tied = config.flag("tie_word_embeddings", true);
+    if (tied) program.copy_of(names.decoder + ".weight", table);
+    program.label_logits(x, tied ? table : root.weight(names.decoder, program.vocabulary_size, hidden, head),
+                         bias);
+    return program;
+}
+
+}  // namespace
+
+Program bert(const Config& config, std::optional<Index> classifier_labels) {
+    return encoder(config,
+                   {"bert.", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
+                    "cls.predictions.bias", "cls.predictions.decoder", std::nullopt, 0},
+                   classifier_labels);
+}
+
+Program roberta(const Config& config, std::optional<Index> classifier_labels) {
+    // Position ids count on from the padding token's id.
+    const Index padding =
+        config.has("pad_token_id") && config.at("pad_token_id") == 0 ? 0 : config.size("pad_token_id", 1);
+    return encoder(config,
+                   {"roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder",
+                    Activation::gelu, padding + 1},
+                   classifier_labels);
+}
+
+}  // namespace tangram

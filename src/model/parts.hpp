@@ -1,0 +1,45 @@
+#pragma once
+#include <vector>
+
+#include "tangram/model/config.hpp"
+#include "tangram/model/program.hpp"
+
+/// What architecture files share: reading config.json's choices, and layers that several of them have.
+namespace tangram::parts {
+
+/// The activation that a key names. @throws Error(input) naming the key and those supported
+Activation activation(const Config& config, const std::string& key, const std::string& otherwise);
+
+/// Rotary frequencies theta^(-2i/size), i < size/2, in radians per position, scaled as rope_scaling (or, in
+/// newer files, rope_parameters) says: "default", "linear" (Chen et al. 2023) or "llama3" (Llama 3's
+/// piecewise rule).
+/// @throws Error(input) naming another rope type or a missing factor
+std::vector<double> rotary_frequencies(const Config& config, Index size, double theta);
+
+/// rope_theta, at the top or in rope_parameters; `otherwise` where it stands in neither.
+double rotary_theta(const Config& config, double otherwise);
+
+/// Parameters of a module under their Hugging Face names.
+struct Module {
+    Program& program;
+    std::string name;  ///< "transformer.h.0."
+
+    ParameterId weight(const std::string& part, Index d_out, Index d_in, ParameterKind kind) const {
+        return program.parameter(name + part + ".weight", {d_out, d_in}, kind);
+    }
+    ParameterId bias(const std::string& part, Index d, ParameterKind kind) const {
+        return program.parameter(name + part + ".bias", {d}, kind);
+    }
+    /// in W^T + b
+    Value linear(Value in, const std::string& part, Index d_out, ParameterKind kind,
+                 bool with_bias = true) const;
+    Value layer_norm(Value in, const std::string& part, double epsilon) const;
+    Value rms_norm(Value in, const std::string& part, double epsilon) const;
+};
+
+/// The end of a causal model: logits of the label words from the tied table or lm_head, or a new classifier
+/// (score, without bias, as Hugging Face's *ForSequenceClassification).
+void causal_head(Program& program, Value features, std::optional<ParameterId> tied_table,
+                 const std::string& head_name, std::optional<Index> classifier_labels);
+
+}  // namespace tangram::parts
