@@ -61,6 +61,7 @@ void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
     file.write(at + "labels", data.labels);
     file.write(at + "rows", data.rows);
     if (!data.tasks.empty()) file.write(at + "tasks", data.tasks);
+    if (!data.reads.empty()) file.write(at + "reads", data.reads);
 }
 
 /// What of the options the rates depend on.

@@ -4,34 +4,30 @@
 #include <limits>
 #include <queue>
 
-#include "byte_level.hpp"
 #include "utf8.hpp"
 
 namespace tangram {
 
-Bpe::Bpe(const JsonPart& model, bool byte_level) : byte_level_(byte_level) {
-    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-        if (model.has(key) && !model.text(key).empty())
-            model.refuse(fmt::format("model: \"{}\" is not supported", key));
+Bpe::Bpe(const JsonPart& model)
+    : fuse_unknown_(model.flag("fuse_unk", false)),
+      ignore_merges_(model.flag("ignore_merges", false)),
+      prefix_(model.text("continuing_subword_prefix", "")),
+      suffix_(model.text("end_of_word_suffix", "")),
+      vocabulary_(read_vocabulary(model)) {
     if (model.has("dropout") && model.json["dropout"] != 0)
         model.refuse(
             "model: \"dropout\" is not supported, the kernel needs one tokenisation; set it to null");
-    if (!model.at("vocab").json.is_object()) model.refuse("model: \"vocab\" is not an object");
-    for (const auto& [token, id] : model.at("vocab").json.items())
-        vocabulary_.emplace(token,
-                            JsonPart{id, model.file, fmt::format("model: vocab of \"{}\"", token)}.id());
     read_merges(model);
     if (model.has("unk_token")) {
-        unknown_ = find(model.text("unk_token"));
+        unknown_ = find(vocabulary_, model.text("unk_token"));
         if (!unknown_) model.refuse("model: \"unk_token\" is not in the vocabulary");
     }
-    fuse_unknown_ = model.flag("fuse_unk", false);
-    ignore_merges_ = model.flag("ignore_merges", false);
-    byte_fallback_ = model.flag("byte_fallback", false);
-    for (std::size_t b = 0; b < 256; ++b) {
-        stand_ins_[b] = byte_stand_in(static_cast<unsigned char>(b));
-        bytes_[b] = find(byte_level_ ? stand_ins_[b] : fmt::format("<0x{:02X}>", b));
-    }
+    if (!model.flag("byte_fallback", false)) return;
+    if (!prefix_.empty() || !suffix_.empty())
+        model.refuse(
+            "model: \"byte_fallback\" with a continuing_subword_prefix or an end_of_word_suffix is not "
+            "supported");
+    for (std::size_t b = 0; b < 256; ++b) bytes_[b] = find(vocabulary_, fmt::format("<0x{:02X}>", b));
 }
 
 void Bpe::read_merges(const JsonPart& model) {
@@ -50,7 +46,9 @@ void Bpe::read_merges(const JsonPart& model) {
         } else {
             model.refuse(fmt::format("model: merges[{}] is neither \"a b\" nor a pair", rank));
         }
-        const auto a = find(left), b = find(right), joined = find(left + right);
+        const auto a = find(vocabulary_, left), b = find(vocabulary_, right),
+                   joined = find(vocabulary_,
+                                 left + right.substr(right.starts_with(prefix_) ? prefix_.size() : 0));
         if (!a || !b || !joined)
             model.refuse(
                 fmt::format("model: merges[{}]: \"{}\", \"{}\" or both together are not in the vocabulary",
@@ -61,48 +59,39 @@ void Bpe::read_merges(const JsonPart& model) {
     }
 }
 
-std::optional<std::int32_t> Bpe::find(std::string_view text) const {
-    const auto found = vocabulary_.find(text);
-    if (found == vocabulary_.end()) return std::nullopt;
-    return found->second;
-}
-
-std::vector<Token> Bpe::symbols(const NormalizedText& text, Range word) const {
+std::vector<Token> Bpe::symbols(const NormalizedText& word) const {
     std::vector<Token> tokens;
     bool last_unknown = false;
     const auto known = [&](std::int32_t id, Range bytes) {
-        tokens.push_back({id, text.source(bytes)});
+        tokens.push_back({id, word.source(bytes)});
         last_unknown = false;
     };
-    for (Index i = word.first; i < word.second;) {
+    for (Index i = 0; i < word.size();) {
         const Index first = i;
-        if (byte_level_)
-            ++i;
-        else
-            next_code_point(text.text(), i);
+        next_code_point(word.text(), i);
         const Range symbol(first, i);
-        const std::string_view spelling = std::string_view(text.text())
-                                              .substr(static_cast<std::size_t>(symbol.first),
-                                                      static_cast<std::size_t>(symbol.second - symbol.first));
-        const auto byte = [&](std::size_t b) { return bytes_[static_cast<unsigned char>(spelling[b])]; };
-        if (const auto id = byte_level_ ? byte(0) : find(spelling)) {
+        const std::string_view spelling = word.text(symbol);
+        const bool plain = (prefix_.empty() || first == 0) && (suffix_.empty() || i < word.size());
+        const auto id = plain ? find(vocabulary_, spelling)
+                              : find(vocabulary_, (first == 0 ? "" : prefix_) + std::string(spelling) +
+                                                      (i < word.size() ? "" : suffix_));
+        if (id) {
             known(*id, symbol);
             continue;
         }
-        if (byte_fallback_ && !byte_level_) {
-            bool all = true;
-            for (std::size_t b = 0; b < spelling.size(); ++b) all = all && byte(b);
-            if (all) {
-                for (std::size_t b = 0; b < spelling.size(); ++b) {
-                    const Index at = symbol.first + static_cast<Index>(b);
-                    known(*byte(b), {at, at + 1});
-                }
-                continue;
+        const auto byte = [&](std::size_t b) { return bytes_[static_cast<unsigned char>(spelling[b])]; };
+        bool all = true;
+        for (std::size_t b = 0; b < spelling.size(); ++b) all = all && byte(b);
+        if (all) {
+            for (std::size_t b = 0; b < spelling.size(); ++b) {
+                const Index at = symbol.first + static_cast<Index>(b);
+                known(*byte(b), {at, at + 1});
             }
+            continue;
         }
         if (!unknown_) continue;  // as Hugging Face: dropped
         if (last_unknown && fuse_unknown_)
-            tokens.back().source.second = text.source(symbol).second;
+            tokens.back().source.second = word.source(symbol).second;
         else
             known(*unknown_, symbol);
         last_unknown = true;
@@ -110,22 +99,13 @@ std::vector<Token> Bpe::symbols(const NormalizedText& text, Range word) const {
     return tokens;
 }
 
-void Bpe::encode(const NormalizedText& text, Range word, std::vector<Token>& out) const {
-    if (ignore_merges_) {
-        std::string whole;
-        for (Index b = word.first; b < word.second; ++b) {
-            const char byte = text.text()[static_cast<std::size_t>(b)];
-            if (byte_level_)
-                whole += stand_ins_[static_cast<unsigned char>(byte)];
-            else
-                whole += byte;
-        }
-        if (const auto id = find(whole)) {
-            out.push_back({*id, text.source(word)});
+void Bpe::encode(const NormalizedText& word, std::vector<Token>& out) const {
+    if (ignore_merges_)
+        if (const auto id = find(vocabulary_, word.text())) {
+            out.push_back({*id, word.source({0, word.size()})});
             return;
         }
-    }
-    std::vector<Token> tokens = symbols(text, word);
+    std::vector<Token> tokens = symbols(word);
     merge(tokens, out);
 }
 

@@ -31,6 +31,9 @@ struct JsonPart {
         if (!value.is_string()) refuse(fmt::format("{}: \"{}\" is not a string", what, key));
         return value.get<std::string>();
     }
+    std::string text(const char* key, const char* otherwise) const {
+        return has(key) ? text(key) : otherwise;
+    }
     bool flag(const char* key, bool otherwise) const {
         if (!has(key)) return otherwise;
         if (!json[key].is_boolean()) refuse(fmt::format("{}: \"{}\" is neither true nor false", what, key));

@@ -55,21 +55,75 @@ Template parse_template(const LabelledText& options, const Table& table) {
     return result;
 }
 
-/// A filled template and where in it the columns' texts stand (byte ranges).
+/// A filled template and where in it the columns' texts and the mask token stand (bytes).
 struct Filled {
     std::string text;
     std::vector<std::pair<Index, Index>> columns;
+    Index mask = -1;  ///< its first byte; -1: there is none
 };
 
-Filled fill(const Template& prompt, const std::vector<std::string>& row) {
-    Filled filled{prompt.literals[0], {}};
+constexpr std::string_view written_mask = "[MASK]";
+
+/// @param mask  the text of the mask token, which takes the place of [MASK]; empty: nothing does
+Filled fill(const Template& prompt, const std::vector<std::string>& row, const std::string& mask) {
+    Filled filled;
+    const auto add = [&](const std::string& literal) {
+        const auto at = mask.empty() ? std::string::npos : literal.find(written_mask);
+        filled.text += literal.substr(0, at);
+        if (at == std::string::npos) return;
+        filled.mask = std::ssize(filled.text);
+        filled.text += mask + literal.substr(at + written_mask.size());
+    };
+    add(prompt.literals[0]);
     for (std::size_t c = 0; c < prompt.columns.size(); ++c) {
         const Index first = std::ssize(filled.text);
         filled.text += row[prompt.columns[c]];
         filled.columns.emplace_back(first, std::ssize(filled.text));
-        filled.text += prompt.literals[c + 1];
+        add(prompt.literals[c + 1]);
     }
     return filled;
+}
+
+/// The mask token's text where the outputs are read at it, else empty. @throws Error(study) where the
+/// template does not fit the model
+std::string mask_of(const LabelledText& options, const Template& prompt, const Tokenizer& tokenizer) {
+    Index written = 0;
+    for (const std::string& literal : prompt.literals)
+        for (auto at = literal.find(written_mask); at != std::string::npos;
+             at = literal.find(written_mask, at + 1))
+            ++written;
+    if (options.reading != Reading::mask_token) {
+        if (written > 0 && !tokenizer.find(written_mask))
+            refuse_template(options,
+                            "holds [MASK], but this model is not read at a masked token; end it where the "
+                            "label word would follow");
+        return "";
+    }
+    const std::optional<std::string> mask = tokenizer.mask_token();
+    if (!mask)
+        throw Error(ExitStatus::input,
+                    "the model is a masked one, but its tokenizer has no mask token; take the "
+                    "model's folder with tokenizer_config.json as it was published");
+    if (written != 1)
+        refuse_template(options,
+                        fmt::format("holds [MASK] {} times; this masked model predicts the label word at "
+                                    "one, write for example \"{{text}} It was [MASK].\"",
+                                    written));
+    return *mask;
+}
+
+/// The place of the template's mask token among the tokens.
+std::int32_t mask_place(const Encoding& encoding, const Filled& filled, std::int32_t mask_id,
+                        const std::string& where) {
+    for (std::size_t t = 0; t < encoding.ids.size(); ++t)
+        if (encoding.ids[t] == mask_id && encoding.bytes[t].first <= filled.mask &&
+            filled.mask < encoding.bytes[t].second)
+            return static_cast<std::int32_t>(t);
+    throw Error(
+        ExitStatus::study,
+        fmt::format("data.template: the tokenizer does not make one token of its [MASK] ({}); set blanks "
+                    "around it",
+                    where));
 }
 
 bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r\n") == std::string::npos; }
@@ -94,6 +148,17 @@ std::int32_t label_id(const Tokenizer& tokenizer, const std::vector<std::int32_t
             "data.label_words: \"{}\" behind the template ({}) is not one more token; found {}; choose a "
             "word that is one token of this model (most begin with a blank)",
             word, where, differs == after.end() ? "none" : list(tokenizer, {differs, after.end()})));
+}
+
+/// The one token that a label word is alone, for a masked model.
+std::int32_t masked_label_id(const Tokenizer& tokenizer, const std::string& word) {
+    const std::vector<std::int32_t> ids = tokenizer.encode(word, false).ids;
+    if (ids.size() == 1 && ids.front() != tokenizer.unknown()) return ids.front();
+    throw Error(
+        ExitStatus::study,
+        fmt::format("data.label_words: \"{}\" is not one token of this masked model; found {}; choose a "
+                    "word that is",
+                    word, ids.empty() ? "none" : list(tokenizer, ids)));
 }
 
 /// The labels of a table's rows.
@@ -198,8 +263,12 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
     const Table table = read_table(options.file);
     const Template prompt = parse_template(options, table);
     const Labels labels(options, table);
+    const std::string mask = mask_of(options, prompt, tokenizer);
 
     LabelledExamples result;
+    if (!mask.empty())
+        for (const std::string& word : options.label_words)
+            result.label_ids.push_back(masked_label_id(tokenizer, word));
     for (const Index row : draw_rows(std::ssize(table.rows), options.samples, options.seed, table.file)) {
         const auto r = static_cast<std::size_t>(row);
         const std::string where = fmt::format("{}: line {}", table.file, table.lines[r]);
@@ -208,23 +277,27 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
                 throw Error(ExitStatus::input,
                             fmt::format("{}: column \"{}\" is empty; remove the row or give it a text", where,
                                         table.columns[column]));
-        const Filled filled = fill(prompt, table.rows[r]);
+        const Filled filled = fill(prompt, table.rows[r], mask);
         const std::int32_t label = labels.of(r);
 
         // Behind every text anew: without a fixed end of the template a word may join what stands before it.
-        std::vector<std::int32_t> ids;
-        const std::vector<std::int32_t> plain =
-            options.label_words.empty() ? ids : tokenizer.encode(filled.text, false).ids;
-        for (const std::string& word : options.label_words)
-            ids.push_back(label_id(tokenizer, plain, filled.text, word, where));
-        // The tokens cover the text, so one more token is the word's text and the same everywhere.
-        assert(result.data.examples() == 0 || ids == result.label_ids);
-        result.label_ids = std::move(ids);
+        if (mask.empty() && !options.label_words.empty()) {
+            std::vector<std::int32_t> ids;
+            const std::vector<std::int32_t> plain = tokenizer.encode(filled.text, false).ids;
+            for (const std::string& word : options.label_words)
+                ids.push_back(label_id(tokenizer, plain, filled.text, word, where));
+            // The tokens cover the text, so one more token is the word's text and the same everywhere.
+            assert(result.data.examples() == 0 || ids == result.label_ids);
+            result.label_ids = std::move(ids);
+        }
 
         Encoding encoding = tokenizer.encode(filled.text, true);
         if (truncate(encoding, filled, options, where)) ++result.cut;
         if (encoding.ids.empty()) throw Error(ExitStatus::input, fmt::format("{}: gives no token", where));
         result.data.append(encoding.ids, label, row);
+        if (!mask.empty())
+            result.data.reads.push_back(mask_place(encoding, filled, *tokenizer.find(mask), where));
+        if (options.reading == Reading::first_token) result.data.reads.push_back(0);
     }
     result.label_count = labels.count(result.data);
     for (std::size_t a = 0; a < result.label_ids.size(); ++a)

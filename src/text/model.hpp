@@ -1,11 +1,13 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "json_parts.hpp"
 #include "normalized_text.hpp"
 
 namespace tangram {
@@ -21,13 +23,34 @@ struct StringHash {
 };
 using Vocabulary = std::unordered_map<std::string, std::int32_t, StringHash, std::equal_to<>>;
 
-/// What turns a word into tokens: BPE; WordPiece would be another.
+/// The id of a token; nullopt where the vocabulary has no such token.
+inline std::optional<std::int32_t> find(const Vocabulary& vocabulary, std::string_view token) {
+    const auto found = vocabulary.find(token);
+    if (found == vocabulary.end()) return std::nullopt;
+    return found->second;
+}
+
+/// The "vocab" of a model, an object of tokens and ids. @throws Error(input) naming a token whose id is none
+inline Vocabulary read_vocabulary(const JsonPart& model) {
+    const nlohmann::json& entries = model.at("vocab").json;
+    if (!entries.is_object()) model.refuse("model: \"vocab\" is not an object");
+    Vocabulary vocabulary;
+    vocabulary.reserve(entries.size());
+    for (const auto& [token, id] : entries.items())
+        vocabulary.emplace(token,
+                           JsonPart{id, model.file, fmt::format("model: vocab of \"{}\"", token)}.id());
+    return vocabulary;
+}
+
+/// What turns a word into tokens.
 class TokenModel {
   public:
     virtual ~TokenModel() = default;
-    /// Appends the tokens of text[word].
-    virtual void encode(const NormalizedText& text, Range word, std::vector<Token>& out) const = 0;
+    /// Appends the tokens of a word (not empty).
+    virtual void encode(const NormalizedText& word, std::vector<Token>& out) const = 0;
     virtual const Vocabulary& vocabulary() const = 0;
+    /// The token of what the vocabulary does not spell.
+    virtual std::optional<std::int32_t> unknown() const = 0;
 };
 
 }  // namespace tangram

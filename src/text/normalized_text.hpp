@@ -18,10 +18,16 @@ class NormalizedText {
   public:
     /// The input from byte `start` on, unchanged.
     NormalizedText(std::string_view text, Index start) : text_(text), start_(start) {
+        sources_.reserve(text.size());
         for (Index b = 0; b < std::ssize(text_); ++b) sources_.emplace_back(start + b, start + b + 1);
     }
 
     const std::string& text() const { return text_; }
+    std::string_view text(Range bytes) const {
+        return std::string_view(text_).substr(static_cast<std::size_t>(bytes.first),
+                                              static_cast<std::size_t>(bytes.second - bytes.first));
+    }
+    Index size() const { return std::ssize(text_); }
     Index start() const { return start_; }  ///< byte of the input at which the stretch begins
 
     /// Bytes of the input that a range of this text came from.
@@ -33,45 +39,47 @@ class NormalizedText {
 
     NormalizedText part(Range bytes) const {
         NormalizedText result(std::string_view(), source(bytes).first);
-        result.text_ = text_.substr(static_cast<std::size_t>(bytes.first),
-                                    static_cast<std::size_t>(bytes.second - bytes.first));
-        result.sources_.assign(sources_.begin() + bytes.first, sources_.begin() + bytes.second);
+        result.append(*this, bytes);
         return result;
     }
 
     void prepend(std::string_view front) {
         const Index at = sources_.empty() ? start_ : sources_.front().first;
-        std::string text(front);
-        text += text_;
-        text_ = std::move(text);
+        std::string longer;
+        longer.reserve(front.size() + text_.size());
+        longer.append(front).append(text_);
+        text_ = std::move(longer);
         sources_.insert(sources_.begin(), front.size(), Range(at, at));
     }
 
-    /// Every occurrence of `pattern` (not empty), from the left, by `content`.
-    void replace(std::string_view pattern, std::string_view content) {
-        auto found = text_.find(pattern);
-        if (found == std::string::npos) return;
-        std::string text;
-        std::vector<Range> sources;
-        std::size_t done = 0;
-        const auto keep = [&](std::size_t until) {
-            text.append(text_, done, until - done);
-            sources.insert(sources.end(), sources_.begin() + static_cast<Index>(done),
-                           sources_.begin() + static_cast<Index>(until));
-        };
-        for (; found != std::string::npos; found = text_.find(pattern, done)) {
-            keep(found);
-            done = found + pattern.size();
-            text += content;
-            sources.insert(sources.end(), content.size(),
-                           Range(sources_[found].first, sources_[done - 1].second));
+    /// Changes the text piece by piece, in order. @param piece  called with the byte at which a piece begins
+    /// and an empty string; says what the piece becomes and returns where it ends (behind its beginning)
+    template <class Piece>
+    void rewrite(const Piece& piece) {
+        NormalizedText result(std::string_view(), start_);
+        result.text_.reserve(text_.size());
+        result.sources_.reserve(sources_.size());
+        std::string becomes;
+        for (Range old(0, 0); old.first < size(); old.first = old.second) {
+            becomes.clear();
+            old.second = piece(old.first, becomes);
+            if (becomes == text(old)) {
+                result.append(*this, old);
+            } else {
+                result.text_ += becomes;
+                result.sources_.insert(result.sources_.end(), becomes.size(), source(old));
+            }
         }
-        keep(text_.size());
-        text_ = std::move(text);
-        sources_ = std::move(sources);
+        *this = std::move(result);
     }
 
   private:
+    void append(const NormalizedText& other, Range bytes) {
+        text_ += other.text(bytes);
+        sources_.insert(sources_.end(), other.sources_.begin() + bytes.first,
+                        other.sources_.begin() + bytes.second);
+    }
+
     std::string text_;
     Index start_;
     std::vector<Range> sources_;  // one per byte, both ends ascending

@@ -1,6 +1,5 @@
 #pragma once
 #include <functional>
-#include <string_view>
 #include <vector>
 
 #include "json_parts.hpp"
@@ -8,16 +7,13 @@
 
 namespace tangram {
 
-/// How a normalised stretch of text becomes the words that the model sees one by one.
-struct PreTokenizer {
-    std::function<void(NormalizedText&)> change;                ///< of the whole stretch; empty: none
-    std::function<std::vector<Range>(std::string_view)> split;  ///< the words' bytes; empty: one word
-    bool byte_level = false;                                    ///< the vocabulary spells bytes by stand-ins
-};
+/// Changes the pieces of a text or cuts them further; what all leave are the words that the model sees one by
+/// one.
+using PreTokenizer = std::function<void(std::vector<NormalizedText>&)>;
 
-/// The "pre_tokenizer" of a tokenizer.json: null, ByteLevel (with GPT-2's pattern or none), Metaspace, and a
-/// Sequence of one of them. Another split pattern is one more function like gpt2_words.
-/// @throws Error(input) naming a type that is not supported
-PreTokenizer read_pre_tokenizer(const JsonPart& part);
+/// The "pre_tokenizer" of a tokenizer.json, in order: BertPreTokenizer, ByteLevel, CharDelimiterSplit,
+/// Digits, Metaspace, Punctuation, Split, Whitespace, WhitespaceSplit, Sequence.
+/// @throws Error(input) naming a type or an option that is not supported
+std::vector<PreTokenizer> read_pre_tokenizers(const JsonPart& part);
 
 }  // namespace tangram

@@ -7,6 +7,7 @@
 #include "pre_tokenizers.hpp"
 #include "tangram/files/json.hpp"
 #include "tangram/files/table.hpp"
+#include "word_piece.hpp"
 
 namespace tangram {
 
@@ -68,13 +69,20 @@ PostProcessor read_post_processor(const JsonPart& part) {
     return result;
 }
 
+std::unique_ptr<TokenModel> read_model(const JsonPart& model) {
+    const std::string type = model.text("type", "BPE");  // older files leave it out
+    if (type == "BPE") return std::make_unique<Bpe>(model);
+    if (type == "WordPiece") return std::make_unique<WordPiece>(model);
+    model.refuse(fmt::format("model \"{}\" is not supported; supported: BPE, WordPiece", type));
+}
+
 }  // namespace
 
 struct Tokenizer::State {
     std::string file;
     AddedTokens plain_added, normalized_added;  // found before and behind the normalizers
     std::vector<Normalizer> normalizers;
-    PreTokenizer pre_tokenizer;
+    std::vector<PreTokenizer> pre_tokenizers;
     std::unique_ptr<TokenModel> model;
     PostProcessor post_processor;
     std::vector<std::string> tokens;  // by id
@@ -92,7 +100,10 @@ struct Tokenizer::State {
         if (!is_new && known->second != id)
             part.refuse(fmt::format("\"{}\" has the ids {} and {}", text, known->second, id));
         if (std::ssize(tokens) <= id) tokens.resize(static_cast<std::size_t>(id) + 1);
-        tokens[static_cast<std::size_t>(id)] = text;
+        std::string& named = tokens[static_cast<std::size_t>(id)];
+        if (!named.empty() && named != text)
+            part.refuse(fmt::format("\"{}\" and \"{}\" have the same id {}", named, text, id));
+        named = text;
     }
 
     void read_added_tokens(const JsonPart& tokenizer) {
@@ -119,9 +130,11 @@ struct Tokenizer::State {
 
     /// Tokens of a stretch of normalised text that holds no added token.
     void encode_stretch(NormalizedText text, std::vector<Token>& out) const {
-        if (pre_tokenizer.change) pre_tokenizer.change(text);
-        if (!pre_tokenizer.split) return model->encode(text, {0, std::ssize(text.text())}, out);
-        for (const Range& word : pre_tokenizer.split(text.text())) model->encode(text, word, out);
+        std::vector<NormalizedText> words;
+        words.push_back(std::move(text));
+        for (const PreTokenizer& pre_tokenizer : pre_tokenizers) pre_tokenizer(words);
+        for (const NormalizedText& word : words)
+            if (word.size() > 0) model->encode(word, out);
     }
 
     std::vector<Token> encode(std::string_view input) const {
@@ -161,19 +174,17 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file) : state_(std::
     };
     if (!tokenizer.has("model")) tokenizer.refuse("no model; not a Hugging Face tokenizer.json");
     s.normalizers = read_normalizers(part("normalizer"));
-    s.pre_tokenizer = read_pre_tokenizer(part("pre_tokenizer"));
-    const JsonPart model = part("model");
-    if (model.has("type") && model.type() != "BPE")  // older files leave it out
-        tokenizer.refuse(fmt::format("model \"{}\" is not supported; supported: BPE", model.type()));
-    s.model = std::make_unique<Bpe>(model, s.pre_tokenizer.byte_level);
+    s.pre_tokenizers = read_pre_tokenizers(part("pre_tokenizer"));
+    s.model = read_model(part("model"));
     for (const auto& [text, id] : s.model->vocabulary())
-        s.name_token(text, id, std::ssize(s.model->vocabulary()), model);
+        s.name_token(text, id, std::ssize(s.model->vocabulary()), part("model"));
     s.read_added_tokens(tokenizer);
     s.post_processor = read_post_processor(part("post_processor"));
 }
 
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Encoding Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
     const State& s = *state_;
@@ -198,6 +209,24 @@ std::optional<std::int32_t> Tokenizer::find(std::string_view token) const {
     const auto found = state_->ids.find(token);
     if (found == state_->ids.end()) return std::nullopt;
     return found->second;
+}
+
+std::optional<std::int32_t> Tokenizer::unknown() const { return state_->model->unknown(); }
+
+std::optional<std::string> Tokenizer::mask_token() const {
+    const std::filesystem::path folder = std::filesystem::path(state_->file).parent_path();
+    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+        std::error_code code;
+        if (!std::filesystem::exists(folder / name, code)) continue;
+        const nlohmann::json settings = read_json(folder / name);
+        if (!settings.is_object() || !settings.contains("mask_token")) continue;
+        const nlohmann::json& mask = settings["mask_token"];
+        const nlohmann::json& text = mask.is_object() && mask.contains("content") ? mask["content"] : mask;
+        if (text.is_string() && find(text.get<std::string>())) return text.get<std::string>();
+    }
+    for (const char* usual : {"[MASK]", "<mask>"})
+        if (find(usual)) return usual;
+    return std::nullopt;
 }
 
 std::string Tokenizer::token(std::int32_t id) const {

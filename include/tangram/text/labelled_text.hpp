@@ -16,7 +16,9 @@ struct LabelledText {
     std::string text = "text";        ///< the column that {text} in the template stands for
     std::string label = "label";      ///< the column of labels
     std::vector<std::string> labels;  ///< label names in order; empty: integers 0 .. C-1
-    std::string prompt = "{text}";    ///< the template: "{column}" is replaced, "{{" and "}}" are braces
+    /// The template: "{column}" is replaced, "{{" and "}}" are braces, "[MASK]" is the predicted token of a
+    /// masked model, whatever its tokenizer calls it
+    std::string prompt = "{text}";
     std::vector<std::string>
         label_words;        ///< C words; empty (a classifier): C from `labels` or the largest label
     Index max_length = 64;  ///< tokens, special ones included
@@ -39,7 +41,8 @@ struct LabelledExamples {
 /// @throws Error(input) naming file and line: unreadable table, empty text, label without a word, unknown
 /// column;
 ///         Error(study): more samples than rows, a label word of other than one token behind any of the texts
-///         (the tokens are shown), a template that cannot fit into max_length
+///         (of masked models: alone; the tokens are shown), a template that cannot fit into max_length, or
+///         without the one [MASK] that a masked model needs
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer);
 
 }  // namespace tangram

@@ -7,6 +7,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "tangram/files/json.hpp"
 #include "tangram/text/drawing.hpp"
 
 namespace tangram {
@@ -265,6 +266,85 @@ TEST_F(LabelledTexts, EmptyTexts) {
     EXPECT_EQ(read().data.examples(), 2);  // a column that the template does not name may be
     options.prompt = "{text} {other} It was";
     refused(ExitStatus::input, {"c.tsv", "line 3", "\"other\" is empty"});
+}
+
+class MaskedTexts : public LabelledTexts {
+  protected:
+    MaskedTexts() {
+        tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "bert-mini");
+        options.prompt = "{text} It was [MASK].";
+        options.label_words = {"bad", "great"};
+        options.reading = Reading::mask_token;
+    }
+    std::int32_t mask() const { return *tokenizer.find("[MASK]"); }
+};
+
+TEST_F(MaskedTexts, AreReadAtTheTemplatesMask) {
+    table("b.tsv", "text\tlabel\nthe film was good\t1\na [MASK] of bad [MASK]\t0\n");
+    const LabelledExamples examples = read();
+    EXPECT_EQ(examples.label_ids, (Ids{*tokenizer.find("bad"), *tokenizer.find("great")}));
+    ASSERT_EQ(examples.data.reads.size(), 2u);
+    for (Index e = 0; e < 2; ++e) {
+        const auto tokens = examples.data.tokens(e);
+        // [MASK] . [SEP] end every example; a mask token in the text is the text's.
+        EXPECT_EQ(examples.data.read(e), std::ssize(tokens) - 3);
+        EXPECT_EQ(tokens[static_cast<std::size_t>(examples.data.read(e))], mask());
+        EXPECT_EQ(std::count(tokens.begin(), tokens.end(), mask()),
+                  examples.data.rows[static_cast<std::size_t>(e)] == 1 ? 3 : 1);
+    }
+}
+
+TEST_F(MaskedTexts, KeepTheMaskAndSpecialTokensWhenTheyAreCut) {
+    options.prompt = "[MASK] film: {text}.";
+    options.max_length = 9;
+    table("a.tsv",
+          "text\tlabel\nthe film was very very good and so long that it does not fit\t1\nshort\t0\n");
+    const LabelledExamples examples = read();
+    EXPECT_EQ(examples.cut, 1);
+    for (Index e = 0; e < 2; ++e) {
+        const auto tokens = examples.data.tokens(e);
+        EXPECT_LE(std::ssize(tokens), 9);
+        EXPECT_EQ(examples.data.read(e), 1);
+        EXPECT_EQ(tokens[1], mask());
+        EXPECT_EQ(tokens.front(), *tokenizer.find("[CLS]"));
+        EXPECT_EQ(tokens.back(), *tokenizer.find("[SEP]"));
+    }
+}
+
+TEST_F(MaskedTexts, WhateverTheTokenizerCallsTheMask) {
+    // RoBERTa's takes the blank before it.
+    const nlohmann::json kinds = read_json(std::filesystem::path(TANGRAM_TEST_DATA) / "text" / "kinds.json");
+    nlohmann::json json = read_json(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini" / "tokenizer.json");
+    json.merge_patch(kinds["roberta"]["patch"]);
+    const TemporaryFolder model;
+    tokenizer = Tokenizer(model.write("tokenizer.json", json.dump()));
+    options.label_words = {" bad", " great"};
+    const LabelledExamples examples = read();
+    const std::int32_t id = *tokenizer.find("<mask>");
+    for (Index e = 0; e < 2; ++e)
+        EXPECT_EQ(examples.data.tokens(e)[static_cast<std::size_t>(examples.data.read(e))], id);
+    EXPECT_EQ(examples.label_ids, (Ids{ids(" bad").at(0), ids(" great").at(0)}));
+}
+
+TEST_F(MaskedTexts, SayWhatIsWrong) {
+    options.prompt = "{text} It was";
+    refused(ExitStatus::study, {"data.template", "[MASK] 0 times"});
+    options.prompt = "{text} was [MASK] and [MASK].";
+    refused(ExitStatus::study, {"data.template", "[MASK] 2 times"});
+    options.prompt = "{text} It was [MASK].";
+    options.label_words = {"bad", "antidisestablishmentarian"};
+    refused(ExitStatus::study, {"label_words", "antidisestablishmentarian", "found"});
+    options.label_words = {"bad", "\u2603"};
+    refused(ExitStatus::study, {"label_words", "[UNK]"});
+    options.label_words = {"bad", "bad"};
+    refused(ExitStatus::study, {"label_words", "two labels"});
+    // A causal model has no such token.
+    options.label_words = {" bad", " great"};
+    options.reading = Reading::last_token;
+    tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini");
+    refused(ExitStatus::study, {"data.template", "not read at a masked token"});
+    options.reading = Reading::mask_token;
+    refused(ExitStatus::input, {"mask token"});
 }
 
 }  // namespace

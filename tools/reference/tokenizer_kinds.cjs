@@ -1,0 +1,68 @@
+// Makes tests/data/text/kinds.json: token ids of tricky texts by Hugging Face's own (Rust) tokenizers, for the kinds of
+// tokenizer that real checkpoints have, each with the vocabulary of a small model and the other sections as the family's.
+//   npm install @anush008/tokenizers       (in a folder outside the repository: PACKAGES; binds the Rust library)
+//   node tools/reference/tokenizer_kinds.cjs PACKAGES tests/data > tests/data/text/kinds.json
+//   node tools/reference/tokenizer_kinds.cjs PACKAGES tests/data --lines FILE.json KIND > ids.txt    (many texts, one kind)
+// {"<kind>": {"base": folder of tests/data, "patch": JSON merge patch (RFC 7396) of its tokenizer.json, "ids": [[...]]}, "texts": [...]}
+const fs = require('fs'), os = require('os'), path = require('path');
+const [packages, data, option, file, only] = process.argv.slice(2);
+const { Tokenizer } = require(path.resolve(packages, 'node_modules/@anush008/tokenizers'));
+const read = (folder) => JSON.parse(fs.readFileSync(path.join(data, folder, 'tokenizer.json'), 'utf8'));
+const n = Object.keys(read('neo-mini').model.vocab).length;
+const added = (id, content, flags = {}) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true, ...flags });
+const byteLevel = (flags = {}) => ({ type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true, ...flags });
+const split = (numbers) => ({ type: 'Sequence', pretokenizers: [{ type: 'Split', behavior: 'Isolated', invert: false, pattern: {
+  Regex: `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+` } }, byteLevel({ use_regex: false })] });
+const start = { SpecialToken: { id: '<|begin_of_text|>', type_id: 0 } }, A = { Sequence: { id: 'A', type_id: 0 } }, B = { Sequence: { id: 'B', type_id: 1 } };
+const kinds = {
+  bert: { base: 'bert-mini', patch: {} },
+  'bert-cased': { base: 'bert-mini', patch: { normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: false } } },
+  roberta: { base: 'neo-mini', patch: { normalizer: null, pre_tokenizer: byteLevel(),
+    post_processor: { type: 'RobertaProcessing', sep: ['</s>', n + 2], cls: ['<s>', n], trim_offsets: true, add_prefix_space: false },
+    added_tokens: [...['<s>', '<pad>', '</s>', '<unk>'].map((t, i) => added(n + i, t, { normalized: true })), added(n + 4, '<mask>', { lstrip: true })] } },
+  'gpt-neox': { base: 'neo-mini', patch: { normalizer: { type: 'NFC' }, pre_tokenizer: byteLevel(), post_processor: byteLevel(),
+    added_tokens: [added(0, '<|endoftext|>'), added(n, '<|padding|>'), ...Array.from({ length: 23 }, (_, i) => added(n + 1 + i, ' '.repeat(24 - i), { special: false, normalized: true }))] } },
+  llama3: { base: 'neo-mini', patch: { model: { ignore_merges: true }, normalizer: null, pre_tokenizer: split('\\p{N}{1,3}'),
+    post_processor: { type: 'Sequence', processors: [byteLevel(), { type: 'TemplateProcessing', single: [start, A], pair: [start, A, { SpecialToken: { id: '<|begin_of_text|>', type_id: 1 } }, B],
+      special_tokens: { '<|begin_of_text|>': { id: '<|begin_of_text|>', ids: [n], tokens: ['<|begin_of_text|>'] } } }] },
+    added_tokens: [added(n, '<|begin_of_text|>'), added(n + 1, '<|end_of_text|>'), added(n + 2, '<|eot_id|>')] } },
+  qwen2: { base: 'neo-mini', patch: { normalizer: { type: 'NFC' }, pre_tokenizer: split('\\p{N}'), post_processor: byteLevel(),
+    added_tokens: [added(0, '<|endoftext|>'), added(n, '<|im_start|>'), added(n + 1, '<|im_end|>')] } },
+};
+const pieces = ["it's", "IT'S", "don't", "we'LL", " ", "  ", "    ", "\t", "\r\n", "\n", "\n\n", " \n ", "\u00a0", "\u3000", "\u200d", "\u00ad", "\u0301", "e\u0301", "\u00e9", "\u00c9", "\u00df", "\u1e9e", "\u0130",
+  "\u03a3", "\u039f\u0394\u039f\u03a3", "\ufb01", "A\u030a", "\u212b", "\ud55c\uad6d\uc5b4", "\u4e2d\u6587", "\u30ab\u30bf", "\ud83d\ude00", "\ud83d\udc69\u200d\ud83d\udc67", "\u00bd", "\u2167", "\uff11\uff12", "1234567", "3.14", "12,345",
+  "2023-11-24", "<mask>", " <mask>", "[MASK]", "<s>", "</s>", "<|endoftext|>", "<|im_start|>", "abc<|endoftext|>def", "(", "--", "\u2026", "!!!", "$", "^", "a_b", "http://x.y/z?q=1", "x".repeat(110), "\u0001", "\u000b", "\ufffd", "\u2028",
+  "hello", "World", "GREAT", "na\u00efve", "\u0e01\u0e33", "\u0939\u093f\u0928\u094d\u0926\u0940", "\u0627\u0644\u0639", "a\u0323\u0307", "##ing", "'", "\u2019", "\ud840\udc00"];
+let state = 1;
+const draw = (bound) => (state = (state * 1103515245 + 12345) % 2147483648, Math.floor(state / 65536) % bound);
+const texts = [...pieces];
+for (let i = 0; i < 120; ++i) texts.push(Array.from({ length: 1 + draw(8) }, () => pieces[draw(pieces.length)] + ['', ' ', ''][draw(3)]).join(''));
+
+const merge = (target, patch) => { // RFC 7396
+  if (patch === null || typeof patch !== 'object' || Array.isArray(patch)) return patch;
+  const result = { ...target };
+  for (const [key, value] of Object.entries(patch)) if (value === null) delete result[key]; else result[key] = merge(result[key] ?? {}, value);
+  return result;
+};
+const encoder = (kind) => {
+  const file = path.join(os.tmpdir(), `tokenizer-${process.pid}.json`), patched = merge(read(kind.base), kind.patch);
+  for (const key of ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder']) patched[key] ??= null;
+  fs.writeFileSync(file, JSON.stringify(patched));
+  const tokenizer = Tokenizer.fromFile(file); fs.unlinkSync(file);
+  return async (text) => Array.from((await tokenizer.encode(text, null, { addSpecialTokens: true })).getIds());
+};
+(async () => {
+  if (option === '--lines') {
+    const encode = encoder(kinds[only]);
+    for (const text of JSON.parse(fs.readFileSync(file, 'utf8'))) console.log((await encode(text)).join(' '));
+    return;
+  }
+  const ascii = (value) => JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));
+  let out = '{"texts": [\n' + texts.map(ascii).join(',\n') + '\n]';
+  for (const [name, kind] of Object.entries(kinds)) {
+    const encode = encoder(kind), ids = [];
+    for (const text of texts) ids.push(await encode(text));
+    out += `,\n"${name}": {"base": "${kind.base}", "patch": ${ascii(kind.patch)}, "ids": [\n` + ids.map((l) => JSON.stringify(l)).join(',\n') + '\n]}';
+  }
+  process.stdout.write(out + '\n}\n');
+})();
