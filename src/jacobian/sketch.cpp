@@ -3,23 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tangram/random.hpp"
+
 namespace tangram {
 
 namespace {
 
-/// The next number of SplitMix64 in this state.
-std::uint64_t mixed(std::uint64_t state) {
-    state += 0x9e3779b97f4a7c15ULL;
-    state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    state = (state ^ (state >> 27)) * 0x94d049bb133111ebULL;
-    return state ^ (state >> 31);
-}
+using random::mixed;
 
-/// What the signs of one side of a tensor start from; the name goes in byte by byte.
+/// What the signs of one side of a tensor start from.
 std::uint64_t key_of(std::uint64_t seed, std::string_view tensor, SketchSide side) {
-    std::uint64_t key = mixed(seed);
-    for (const char c : tensor) key = mixed(key ^ static_cast<unsigned char>(c));
-    return mixed(key ^ static_cast<std::uint64_t>(side));
+    return mixed(random::key_of(seed, tensor) ^ static_cast<std::uint64_t>(side));
 }
 
 int sign_of(std::uint64_t row_key, Index column) {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
 #include <utility>
 
 #include "operations.hpp"
@@ -29,13 +28,6 @@ struct Rows {
     Real* row(Index r) { return entries.data() + r * width; }
     const Real* row(Index r) const { return entries.data() + r * width; }
 };
-
-/// "[3, 4]"
-std::string text_of(const std::vector<Index>& shape) {
-    std::string text = "[";
-    for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-    return text + "]";
-}
 
 }  // namespace
 
@@ -293,7 +285,11 @@ struct Network<Real>::State {
     void forward(std::size_t, const operation::Add& op) {
         const Real *const a = row(op.a, 0), *const b = row(op.b, 0);
         Real* const y = row(op.out, 0);
-        operations::put(Mode::assign, entries(op.out), y, [=](Index i) { return a[i] + b[i]; });
+        const Real factor = static_cast<Real>(op.factor);
+        if (factor == Real(1))
+            operations::put(Mode::assign, entries(op.out), y, [=](Index i) { return a[i] + b[i]; });
+        else
+            operations::put(Mode::assign, entries(op.out), y, [=](Index i) { return a[i] + factor * b[i]; });
     }
     void forward(std::size_t, const operation::AtReads& op) {
         for (Index e = 0; e < block.examples(); ++e)
@@ -436,8 +432,9 @@ struct Network<Real>::State {
     void backward(std::size_t, const operation::Add& op) {
         if (!reached(op.out)) return;
         const Real* const dy = slope(op.out, 0);
-        for (const Value in : {op.a, op.b})
-            operations::put(mode(in), entries(in), slope(in, 0), [=](Index i) { return dy[i]; });
+        operations::put(mode(op.a), entries(op.a), slope(op.a, 0), [=](Index i) { return dy[i]; });
+        const Real factor = static_cast<Real>(op.factor);
+        operations::put(mode(op.b), entries(op.b), slope(op.b, 0), [=](Index i) { return factor * dy[i]; });
     }
     void backward(std::size_t, const operation::AtReads& op) {
         if (!reached(op.out)) return;
@@ -461,37 +458,24 @@ struct Network<Real>::State {
 };
 
 template <class Real>
-Network<Real>::Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids) {
+Network<Real>::Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids)
+    : Network(std::move(program), InitialWeights{.file = &weights}, std::move(label_ids)) {}
+
+template <class Real>
+Network<Real>::Network(Program program, const InitialWeights& weights, std::vector<std::int32_t> label_ids) {
     Model model{std::move(program), std::move(label_ids), {}, {}};
     model.factors = factors_of(model.program);
-    for (const Parameter& parameter : model.program.parameters()) {
-        const TensorView* const tensor = weights.find(parameter.name);
-        if (tensor == nullptr)
-            throw Error(ExitStatus::input,
-                        fmt::format("{}: tensor {} is missing; the model's config.json asks for it",
-                                    weights.name(), parameter.name));
-        std::vector<Index> stored = parameter.shape;
-        if (parameter.transposed) std::reverse(stored.begin(), stored.end());
-        if (tensor->shape != stored)
-            throw Error(ExitStatus::input,
-                        fmt::format("{}: tensor {} has shape {}, config.json asks for {}", weights.name(),
-                                    parameter.name, text_of(tensor->shape), text_of(stored)));
-        model.weights.push_back(weights.template read<Real>(*tensor));
-        if (parameter.transposed) {
-            const std::vector<Real> read = model.weights.back();
-            for (Index i = 0; i < stored[0]; ++i)
-                for (Index j = 0; j < stored[1]; ++j)
-                    model.weights.back()[static_cast<std::size_t>(j * stored[0] + i)] =
-                        read[static_cast<std::size_t>(i * stored[1] + j)];
-        }
-    }
+    for (const Parameter& parameter : model.program.parameters())
+        model.weights.push_back(weights.template values<Real>(parameter));
     for (const auto& [name, parameter] : model.program.copies()) {
-        const TensorView* const copy = weights.find(name);
-        if (copy != nullptr && weights.template read<Real>(*copy) != model.weights[parameter])
+        const Parameter& original = model.program.parameters()[parameter];
+        if (weights.file == nullptr || weights.drawn(original)) continue;
+        const TensorView* const copy = find_tensor(*weights.file, name);
+        if (copy != nullptr && weights.file->template read<Real>(*copy) != model.weights[parameter])
             throw Error(ExitStatus::input,
                         fmt::format("{}: tensor {} differs from {}, which config.json ties it to; set "
                                     "tie_word_embeddings to false or take it out of the file",
-                                    weights.name(), name, model.program.parameters()[parameter].name));
+                                    weights.file->name(), name, original.name));
     }
     state_ = std::make_unique<State>(std::make_shared<Model>(std::move(model)));
 }
@@ -599,21 +583,5 @@ std::span<Real> Network<Real>::weights(ParameterId parameter) {
 
 template class Network<float>;
 template class Network<double>;
-
-std::vector<std::string> unused_tensors(const Program& program, const Weights& weights) {
-    std::set<std::string> used;
-    for (const Parameter& parameter : program.parameters()) used.insert(parameter.name);
-    for (const auto& [name, parameter] : program.copies()) used.insert(name);
-    std::vector<std::string> unused;
-    for (const TensorView& tensor : weights.tensors()) {
-        // Causal masks and rotary frequencies that older files carry are not weights.
-        const bool buffer = tensor.name.ends_with("attention.bias") || tensor.name.ends_with("attn.bias") ||
-                            tensor.name.ends_with("masked_bias") ||
-                            tensor.name.ends_with("rotary_emb.inv_freq") ||
-                            tensor.name.ends_with("embeddings.position_ids");
-        if (!buffer && !used.contains(tensor.name)) unused.push_back(tensor.name);
-    }
-    return unused;
-}
 
 }  // namespace tangram

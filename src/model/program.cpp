@@ -109,9 +109,15 @@ Value Program::multiply(Value a, Value b) {
     return append(operation::Multiply{a, b, out}, out);
 }
 
-Value Program::add(Value a, Value b) {
+Value Program::add(Value a, Value b, double factor) {
     const Value out = new_value(shape(a).rows, shape(a).width);
-    return append(operation::Add{a, b, out}, out);
+    return append(operation::Add{a, b, factor, out}, out);
+}
+
+Program Program::without_operations() const {
+    Program copy = *this;
+    copy.operations_.clear();
+    return copy;
 }
 
 Value Program::at_reads(Value in) {

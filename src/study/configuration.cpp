@@ -227,11 +227,6 @@ void at_least(const std::string& key, double value, double bound) {
 }
 
 /// Values of the contract that this version does not serve: refused by name, never ignored.
-void only(const std::string& key, const std::string& value, const char* served) {
-    if (value != served)
-        refuse(fmt::format("{} = \"{}\" is not available in this version of tangram; use \"{}\"", key, value,
-                           served));
-}
 void only_zero(const std::string& key, double value) {
     if (value != 0)
         refuse(fmt::format("{} = {} is not available in this version of tangram; leave it 0", key, value));
@@ -255,11 +250,11 @@ void check_rates(const Study& s) {
     at_least("rates.repeats", static_cast<double>(s.rates.repeats), 1);
 }
 
-void check_data(const std::string& prefix, const Study::Data& data) {
-    if (data.tmpl.empty() && !data.train.ends_with(".h5"))
+void check_data(const std::string& prefix, const Study::Data& data, bool classifier) {
+    if (!classifier && data.tmpl.empty() && !data.train.ends_with(".h5"))
         refuse(prefix +
                "template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
-    if (data.label_words.size() < 2 && !data.train.ends_with(".h5"))
+    if (!classifier && data.label_words.size() < 2 && !data.train.ends_with(".h5"))
         refuse(prefix +
                "label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
     at_least(prefix + "max_length", static_cast<double>(data.max_length), 1);
@@ -294,11 +289,9 @@ void check_formulas(const Study& s) {
 
 void check_values(const Study& s) {
     one_of("model.init", s.model.init, {"pretrained", "random", "mixed"});
-    only("model.init", s.model.init, "pretrained");
     one_of("model.head", s.model.head, {"lm", "classifier"});
-    only("model.head", s.model.head, "lm");
     one_of("model.head_init", s.model.head_init, {"random", "least-squares"});
-    if (s.tasks.empty()) check_data("data.", s.data);
+    if (s.tasks.empty()) check_data("data.", s.data, s.model.head == "classifier");
     for (std::size_t t = 0; t < s.tasks.size(); ++t) {
         const Study::Task& task = s.tasks[t];
         const std::string at = fmt::format("tasks[{}].", t);
@@ -309,13 +302,16 @@ void check_values(const Study& s) {
             if (s.tasks[other].name == task.name)
                 refuse(fmt::format("{}name = \"{}\" stands twice", at, task.name));
         if (task.data.train.empty()) refuse(at + "train is missing; it has no default");
-        check_data(at, task.data);
+        check_data(at, task.data, s.model.head == "classifier");
     }
     if (!s.kernel.output.empty())
         one_of("kernel.output", s.kernel.output, {"margin", "logits", "trace", "sum", "loss"});
     check_formulas(s);
     one_of("kernel.precision", s.kernel.precision, {"mixed", "double"});
-    only_zero("kernel.lora_rank", static_cast<double>(s.kernel.lora_rank));
+    at_least("kernel.lora_rank", static_cast<double>(s.kernel.lora_rank), 0);
+    at_least("kernel.lora_alpha", s.kernel.lora_alpha, 0);
+    if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)
+        refuse("kernel.lora_alpha needs kernel.lora_rank, the rank of the LoRA factors");
     at_least("kernel.sketch", static_cast<double>(s.kernel.sketch), 0);
     one_of("kernel.groups", s.kernel.groups, {"none", "kind", "layer"});
     if (s.kernel.groups != "none" && !s.output.save_gram)
@@ -326,8 +322,10 @@ void check_values(const Study& s) {
     const auto tested = [](const Study::Task& task) { return !task.data.test.empty(); };
     if (s.rates.neighbours > 0 && s.data.test.empty() && std::none_of(s.tasks.begin(), s.tasks.end(), tested))
         refuse("rates.neighbours needs data.test: the neighbours are those of the test examples");
-    only_zero("kernel.lora_alpha", s.kernel.lora_alpha);
-    only("model.head_init", s.model.head_init, "random");
+    if (s.model.head_init == "least-squares" && s.model.head != "classifier")
+        refuse(
+            "model.head_init = \"least-squares\" needs head = \"classifier\": a language model's head is not "
+            "fitted");
     at_least("output.checkpoint_minutes", s.output.checkpoint_minutes, 0);
 }
 

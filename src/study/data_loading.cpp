@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/parallel/collective_error.hpp"
@@ -102,8 +103,8 @@ LabelledExamples read_examples(const Study& study, const std::string& file, cons
     options.text = study.data.text;
     options.label = study.data.label;
     options.labels = study.data.labels;
-    options.prompt = study.data.tmpl;
-    options.label_words = study.data.label_words;
+    options.prompt = study.data.tmpl.empty() ? "{text}" : study.data.tmpl;
+    if (study.model.head == "lm") options.label_words = study.data.label_words;
     options.max_length = study.data.max_length;
     options.samples = samples;
     options.reading = reading;
@@ -155,6 +156,13 @@ StudyData load_one(Study study, Index vocabulary, Index longest, Reading reading
                 refuse(
                     study.data.train,
                     fmt::format("label word id {} is not in the model's vocabulary of {}", id, vocabulary));
+        const bool classifier = study.model.head == "classifier";
+        if (classifier) {
+            if (train.label_count < 2)
+                refuse(study.data.train, "a classifier needs two labels at least; name them in data.labels");
+            train.label_ids.resize(static_cast<std::size_t>(train.label_count));
+            std::iota(train.label_ids.begin(), train.label_ids.end(), 0);
+        }
         Index cut = train.cut;
         data.train = std::move(train.data);
         data.label_ids = std::move(train.label_ids);
@@ -162,7 +170,12 @@ StudyData load_one(Study study, Index vocabulary, Index longest, Reading reading
             LabelledExamples test =
                 read_examples(study, study.data.test, "test", study.data.test_samples, reading, tokenizer);
             check_range(test.data, study.data.test, vocabulary);
-            if (test.label_ids != data.label_ids)
+            if (classifier && test.label_count > std::ssize(data.label_ids))
+                refuse(study.data.test,
+                       fmt::format("holds label {}, the training examples have 0 to {}; name all of "
+                                   "them in data.labels",
+                                   test.label_count - 1, data.label_ids.size() - 1));
+            if (!classifier && test.label_ids != data.label_ids)
                 refuse(study.data.test, "its label words are not those of the training examples");
             cut += test.cut;
             data.test = std::move(test.data);
@@ -203,7 +216,10 @@ StudyData load_data(const Study& study, Index vocabulary, Index longest, Reading
             if (!data.test) data.test.emplace();
             append(*data.test, *more.test, static_cast<std::int32_t>(t));
         }
-        data.label_ids.insert(data.label_ids.end(), more.label_ids.begin(), more.label_ids.end());
+        // A classifier's labels are rows of one head, task after task.
+        const auto before = static_cast<std::int32_t>(data.label_ids.size());
+        for (const std::int32_t id : more.label_ids)
+            data.label_ids.push_back(study.model.head == "classifier" ? before + id : id);
         data.task_labels.push_back(std::ssize(more.label_ids));
     }
     return data;

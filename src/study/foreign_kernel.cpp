@@ -186,7 +186,8 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
     file.write_small([&](Hdf5File& h5) {
         const std::string made_of = alone ? kernel.eigenvalues : kernel.matrix;
         if (checks)
-            write_spectrum(h5, "/spectrum", Eigenpairs{pairs->values, std::nullopt, pairs->solver, pairs->reason}, *checks,
+            write_spectrum(h5, "/spectrum",
+                           Eigenpairs{pairs->values, std::nullopt, pairs->solver, pairs->reason}, *checks,
                            made_of, spectrum_seconds);
         write_rates(h5, result);
         provenance.write(h5, "# rates of " + made_of + "\n" + to_toml(study), "", arithmetic::tile_rows,

@@ -10,6 +10,7 @@
 #include "checkpoint.hpp"
 #include "forecast.hpp"
 #include "growth.hpp"
+#include "model_loading.hpp"
 #include "provenance.hpp"
 #include "rates_stage.hpp"
 #include "sketch_report.hpp"
@@ -21,8 +22,7 @@
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
-#include "tangram/jacobian/selection.hpp"
-#include "tangram/model/architectures.hpp"
+#include "tangram/model/lora.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/study/data_loading.hpp"
@@ -171,23 +171,20 @@ struct StudyRun::State {
                     output.string(), *difference, stage));
     }
 
-    GramJob gram_job(const Program& program);
+    GramJob gram_job(const LoadedModel& model, StudyData data);
     /// @throws Error(study) on every rank, with the numbers and how many ranks would do
     template <class Real>
     void refuse_what_does_not_fit(const Program& program, const GramJob& job, const Forecast& planned,
                                   double resident);
     template <class Real>
-    void gram(const Program& program, const Weights& weights, const std::string& model_sha256);
+    void gram(const LoadedModel& model, const GramJob& job);
     template <class Real>
-    void plan(const Program& program, const Weights& weights, const std::string& model_sha256, int ranks);
+    void plan(const LoadedModel& model, const GramJob& job, int ranks);
     /// The spectrum of a Gram matrix into group `at` of the output file. Collective.
     Eigenpairs write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
                                  const std::string& inputs);
     /// A symmetric matrix of the output file. Collective.
     DistributedMatrix read_gram(const std::string& path);
-    /// visit(program, weights, sha256) with the study's model. Collective.
-    template <class Visit>
-    void with_model(Visit visit);
     /// What the rates need, from memory and the output file, for the time of `use`. Collective.
     template <class Use>
     auto with_rates_input(Use&& use);
@@ -264,16 +261,17 @@ StudyRun::StudyRun(Study study, const Session& session, bool writes)
     : state_(std::make_unique<State>(std::move(study), session, writes)) {}
 StudyRun::~StudyRun() = default;
 
-GramJob StudyRun::State::gram_job(const Program& program) {
+GramJob StudyRun::State::gram_job(const LoadedModel& model, StudyData data) {
+    const Program& program = model.program;
     GramJob job;
-    job.data = load_data(study, program.vocabulary_size, program.maximum_length, program.reading, session);
+    job.data = std::move(data);
     for (const Index count : job.data.task_labels) {
         job.output_names.push_back(!study.kernel.output.empty() ? study.kernel.output
                                    : count == 2                 ? "margin"
                                                                 : "logits");
         job.outputs.add(kernel_output(job.output_names.back(), count), count);
     }
-    job.parameters = select_parameters(program, study.kernel.parameters);
+    job.parameters = model.parameters;
     for (const std::string& formula_name : study.kernel.formula) {
         const Formula formula = formula_by_name(formula_name);
         job.formulas.push_back(
@@ -307,13 +305,11 @@ void StudyRun::State::refuse_what_does_not_fit(const Program& program, const Gra
 }
 
 template <class Real>
-void StudyRun::State::plan(const Program& program, const Weights& weights, const std::string& model_sha256,
-                           int ranks) {
-    const GramJob job = gram_job(program);
-    Network<Real> network =
-        collectively(comm, [&] { return Network<Real>(program, weights, job.data.label_ids); });
+void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ranks) {
+    const Program& program = model.program;
+    Network<Real> network = make_network<Real>(model, study, job.data, job.outputs, comm);
     const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
-    const Calibration calibration = calibrated(network, job, model_sha256, session);
+    const Calibration calibration = calibrated(network, job, model.sha256, session);
     const double limit = session.memory_per_rank;
     const Forecast planned = forecast<Real>(program, job, study, calibration, resident, limit, ranks);
     session.log.result(plan_text(program, job, planned, limit,
@@ -327,8 +323,8 @@ void StudyRun::State::plan(const Program& program, const Weights& weights, const
 }
 
 template <class Real>
-void StudyRun::State::gram(const Program& program, const Weights& weights, const std::string& model_sha256) {
-    const GramJob job = gram_job(program);
+void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
+    const Program& program = model.program;
     const StudyData& data = job.data;
     const Index labels = std::ssize(data.label_ids);
     const std::vector<std::string>& output_names = job.output_names;
@@ -338,7 +334,13 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
     // All that the kernel is made from but the training examples, and with them.
     Fingerprint fingerprint;
     fingerprint.add(std::to_string(schema_version))
-        .add(model_sha256)
+        .add(model.sha256)
+        .add(study.model.init)
+        .add(study.model.head)
+        .add(study.model.head_init)
+        .add(std::to_string(study.model.seed))
+        .add(fmt::format("{} {:.17g} {}", study.kernel.lora_rank, study.kernel.lora_alpha,
+                         study.kernel.lora_seed))
         .add(study.kernel.output)
         .add(study.kernel.precision);
     fingerprint.add(fmt::format("{} {} {}", arithmetic::product_depth, arithmetic::matching_columns,
@@ -371,9 +373,7 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         return;
     }
 
-    // The model's weights are the same on every rank; a bad one is one message.
-    Network<Real> network =
-        collectively(comm, [&] { return Network<Real>(program, weights, data.label_ids); });
+    Network<Real> network = make_network<Real>(model, study, data, job.outputs, comm);
     const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
     const Forecast planned = forecast<Real>(program, job, study, Calibration{}, resident,
                                             session.memory_per_rank, session.world.size());
@@ -493,13 +493,21 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
             before = trace;
         }
         h5.write_table("/kernel/tensors", {names, sizes, ways, shares});
+        // LoRA's A, which the kernel depends on and no checkpoint holds.
+        for (ParameterId p = 0; p < program.parameters().size(); ++p) {
+            const Parameter& parameter = program.parameters()[p];
+            if (!is_lora(parameter) || is_lora_b(parameter)) continue;
+            const auto A = network.weights(p);
+            h5.write("/kernel/lora/" + parameter.name, std::vector<double>(A.begin(), A.end()),
+                     parameter.shape);
+        }
         h5.set_attribute("/kernel", "inputs", kernel_inputs);
         h5.set_attribute("/kernel", "basis", basis);
         h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
         h5.set_attribute("/kernel", "precision", study.kernel.precision);
         h5.set_attribute("/kernel", "formula", study.kernel.formula.front());
         sketch.write(h5);
-        provenance.write(h5, to_toml(study), model_sha256, arithmetic::tile_rows, session);
+        provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
         h5.set_attribute("/provenance", "seconds_gram", seconds);
         h5.set_attribute("/provenance", "seconds_jacobian", jacobian_seconds);
         h5.set_attribute("/provenance", "seconds_multiply_out", packing_seconds);
@@ -540,49 +548,26 @@ void StudyRun::State::gram(const Program& program, const Weights& weights, const
         duration_text(writing)));
 }
 
-template <class Visit>
-void StudyRun::State::with_model(Visit visit) {
-    struct Opened {
-        Program program;
-        Weights weights;
-    };
-    const Opened model = collectively(comm, [&] {
-        const std::filesystem::path folder = study.model.path;
-        std::error_code code;
-        if (!std::filesystem::is_directory(folder, code))
-            throw Error(
-                ExitStatus::input,
-                fmt::format("{}: no such folder; model.path must be a Hugging Face folder", folder.string()));
-        return Opened{program_of(Config(folder / "config.json")), Weights(folder)};
-    });
-    std::string sha256 = collectively(
-        comm, [&] { return first_rank ? sha256_of_files(model.weights.files()) : std::string(); });
-    broadcast(comm, sha256, 0);
-    for (const std::string& tensor : unused_tensors(model.program, model.weights))
-        session.log.warn(fmt::format("{}: nothing uses tensor {}", model.weights.name(), tensor));
-    visit(model.program, model.weights, sha256);
-}
-
 void StudyRun::gram(bool whole_run) {
     State& s = *state_;
     s.whole_run = whole_run;
-    s.with_model([&](const Program& program, const Weights& weights, const std::string& sha256) {
-        if (s.study.kernel.precision == "double")
-            s.gram<double>(program, weights, sha256);
-        else
-            s.gram<float>(program, weights, sha256);
-    });
+    auto [model, data] = load_model(s.study, s.session);
+    const GramJob job = s.gram_job(model, std::move(data));
+    if (s.study.kernel.precision == "double")
+        s.gram<double>(model, job);
+    else
+        s.gram<float>(model, job);
 }
 
 void StudyRun::plan(std::optional<int> ranks) {
     State& s = *state_;
     const int on = ranks.value_or(s.session.world.size());
-    s.with_model([&](const Program& program, const Weights& weights, const std::string& sha256) {
-        if (s.study.kernel.precision == "double")
-            s.plan<double>(program, weights, sha256, on);
-        else
-            s.plan<float>(program, weights, sha256, on);
-    });
+    auto [model, data] = load_model(s.study, s.session);
+    const GramJob job = s.gram_job(model, std::move(data));
+    if (s.study.kernel.precision == "double")
+        s.plan<double>(model, job, on);
+    else
+        s.plan<float>(model, job, on);
 }
 
 Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, const std::string& at,

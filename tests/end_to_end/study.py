@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
 stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import os, signal, subprocess, sys, time
+import os, shutil, signal, subprocess, sys, time
 from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
 try:
     import h5py, numpy as np
@@ -75,6 +75,40 @@ code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('m60-3.h
 check('merge: the same run twice', code == 2 and 'leave one out' in err, err)
 code, out, err = run('merge', f.at('merged.h5'), f.at('less.h5'))
 check('merge: an unfinished run', code == 5 and 'tangram run' in err, err)
+# Heads, LoRA and random weights: the same bits on one rank and on all; a classifier fitted by least squares begins there.
+def both(name, *settings):
+    for ranks, file in ((None, name), (1, name + '-1')):
+        code, out, err = run('run', f.at('study.toml'), *[x for setting in (*settings, f'output.path={file}.h5') for x in ('--set', setting)], ranks=ranks)
+        check(f'{name}: status 0', code == 0, err)
+    with h5py.File(f.at(name + '.h5')) as a, h5py.File(f.at(name + '-1.h5')) as b:
+        check(f'{name}: the same bits on one rank', all(np.array_equal(a['/kernel/' + x][:], b['/kernel/' + x][:]) for x in ('gram', 'cross', 'outputs_train')))
+    return h5py.File(f.at(name + '.h5'))
+with both('classifier', 'model.head=classifier', 'model.head_init=least-squares') as h:
+    z = h['/kernel/outputs_train'][:]; y = np.where(h['/data/train/labels'][:] == 1, 1.0, -1.0); margin = z[:, 1] - z[:, 0]
+    # More examples than features: the fit's residual is orthogonal to the fit, and less than the targets.
+    check('classifier: begins at the least-squares fit', abs((y - margin) @ margin) <= 1e-3 * (margin @ margin) and ((y - margin) ** 2).mean() < 0.9, ((y - margin) @ margin, margin @ margin))
+    check('classifier: labels are its rows', list(h['/data/label_token_ids'][:]) == [0, 1])
+with both('lora', 'kernel.lora_rank=3', 'kernel.lora_alpha=6') as h:
+    A = h['/kernel/lora/transformer.h.3.mlp.c_fc.lora_A.weight'][:]
+    check('lora: A is stored, its B counts', A.shape == (3, 128) and 0.4 < A.std() < 0.8 and b'transformer.h.3.mlp.c_fc.lora_B.weight' in h['/kernel/tensors']['name'])
+with both('drawn', 'model.init=random') as h, h5py.File(f.at('out.h5')) as trained:
+    check('random weights: another kernel', not np.array_equal(h['/kernel/gram'][:], trained['/kernel/gram'][:]))
+os.remove(f.at('model/model.safetensors'))
+code, out, err = run('gram', f.at('study.toml'), '--set', 'model.init=random', '--set', 'output.path=none.h5')
+check('random weights: need no checkpoint', code == 0, err)
+shutil.copy(os.path.join(DATA, 'neo-mini', 'model.safetensors'), f.at('model/model.safetensors'))
+code, out, err = run('gram', f.at('study.toml'), '--set', 'model.init=mixed', '--set', 'output.path=none.h5')
+check('mixed: a tied head is no head', code == 2 and 'classifier' in err, err)
+code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.parameters=norm', '--set', 'kernel.lora_rank=2', '--set', 'output.path=none.h5')
+check('lora: nothing to adapt', code == 2 and 'linear' in err, err)
+# A masked model, its mask in the template.
+shutil.copytree(os.path.join(DATA, 'bert-mini'), f.at('bert'))
+bert = ('model.path=' + f.at('bert'), 'data.template={text} It was [MASK].', 'data.label_words=["bad", "great"]', 'kernel.parameters=attention')
+with both('masked', *bert) as h:
+    ids, offsets, reads = (h['/data/train/' + x][:] for x in ('token_ids', 'offsets', 'reads'))
+    check('masked: read at the mask', (ids[offsets[:-1] + reads] == 4).all() and len(reads) == 300)
+code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*bert, 'data.template={text} It was', 'output.path=none.h5') for x in ('--set', setting)])
+check('masked: a template without its mask', code == 2 and '[MASK]' in err, err)
 # Growing: a larger sample takes over what the file of a smaller one holds; the same bits as from nothing.
 grow = ('--set', 'kernel.formula=["sgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind')
 run('gram', f.at('study.toml'), *grow, '--set', 'output.path=whole.h5', '--set', 'data.samples=600')

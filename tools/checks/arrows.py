@@ -8,7 +8,7 @@ MAY_INCLUDE = {'files': [], 'parallel': [], 'io': ['parallel', 'files'], 'text':
     'jacobian': ['text', 'model'], 'gram': ['parallel', 'jacobian'], 'spectrum': ['parallel'], 'rates': [], 'training': ['parallel', 'io', 'jacobian'],
     'study': ['files', 'parallel', 'io', 'text', 'model', 'jacobian', 'gram', 'spectrum', 'rates', 'training']}
 # The vocabulary of all rooms stands beside them.
-COMMON = {'index.hpp', 'error.hpp', 'arithmetic.hpp', 'blas.hpp', 'products.hpp', 'reading.hpp'}
+COMMON = {'index.hpp', 'error.hpp', 'arithmetic.hpp', 'blas.hpp', 'products.hpp', 'reading.hpp', 'random.hpp'}
 # What a room's public headers bring with them is theirs to bring: jacobian and selection of errors come from files.
 bad = []
 for base in ('include/tangram', 'src'):

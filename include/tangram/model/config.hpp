@@ -8,8 +8,9 @@
 
 namespace tangram {
 
-/// A Hugging Face config.json whose keys are read by name and type. Every function throws Error(input) that names the
-/// file and the key where the key is missing (without a default), of another type, or not positive where it must be.
+/// A Hugging Face config.json whose keys are read by name and type. Every function throws Error(input) that
+/// names the file and the key where the key is missing (without a default), of another type, or not positive
+/// where it must be.
 class Config {
   public:
     explicit Config(const std::filesystem::path& file);

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "tangram/files/safetensors.hpp"
+#include "tangram/model/initial_weights.hpp"
 #include "tangram/model/program.hpp"
 
 namespace tangram {
@@ -59,10 +59,12 @@ std::vector<std::vector<Factor>> factors_of(const Program& program);
 template <class Real>
 class Network {
   public:
-    /// Reads every parameter of the program from `weights`.
+    /// Takes every parameter of the program from `weights`.
     /// @param label_ids  C vocabulary ids whose logits are the outputs
     /// @throws Error(input) naming file and tensor that is missing, of another shape or non-finite, or a
     /// second copy of a tied tensor that differs
+    Network(Program program, const InitialWeights& weights, std::vector<std::int32_t> label_ids);
+    /// All of them from a checkpoint.
     Network(Program program, const Weights& weights, std::vector<std::int32_t> label_ids);
     ~Network();
     Network(Network&&) noexcept;
@@ -104,9 +106,5 @@ class Network {
 
 extern template class Network<float>;
 extern template class Network<double>;
-
-/// Names of tensors in the file that the program does not use (buffers that Hugging Face stores beside
-/// weights excepted): for a warning. Local.
-std::vector<std::string> unused_tensors(const Program& program, const Weights& weights);
 
 }  // namespace tangram

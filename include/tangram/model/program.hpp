@@ -126,9 +126,10 @@ struct Multiply {
     Value a, b;
     Value out;
 };
-/// out = a + b
+/// out = a + factor b
 struct Add {
     Value a, b;
+    double factor;
     Value out;
 };
 /// out = the rows of `in` at which the outputs are read
@@ -176,9 +177,13 @@ class Program {
     Value attention(operation::Attention attention);
     Value activate(Value in, Activation function);
     Value multiply(Value a, Value b);
-    Value add(Value a, Value b);
+    Value add(Value a, Value b, double factor = 1.0);
     Value at_reads(Value in);
     void label_logits(Value in, ParameterId table, std::optional<ParameterId> bias = std::nullopt);
+
+    /// Parameters and values without the operations, which append() then adds as they are.
+    Program without_operations() const;
+    void append(Operation operation) { operations_.push_back(std::move(operation)); }
 
     const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
     /// Names of second copies, each with its parameter.

@@ -1,0 +1,41 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tangram/files/safetensors.hpp"
+#include "tangram/model/program.hpp"
+
+namespace tangram {
+
+/// Where a network's weights come from. Local, equal on every rank.
+struct InitialWeights {
+    const Weights* file = nullptr;     ///< the checkpoint; nullptr: none
+    const Weights* adapter = nullptr;  ///< LoRA factors of an adapter_model.safetensors
+    /// Parameters that are drawn although the checkpoint may hold them; all where there is none.
+    std::function<bool(const Parameter&)> drawn = [](const Parameter&) { return false; };
+    std::uint64_t seed = 1;
+    double deviation = 0.02;      ///< of drawn weights: config.json's initializer_range
+    std::uint64_t lora_seed = 1;  ///< of LoRA's A where there is no adapter
+    std::map<std::string, std::vector<double>> given = {};  ///< by name: values that were computed
+
+    /// The values of a parameter, in the order of its shape: given, read, or drawn. Drawn ones are normal(0,
+    /// deviation^2) for matrices, 0 for biases, 1 for the weights of norms, as Hugging Face's models begin;
+    /// LoRA's A is normal(0, 1/r), B is 0 [theory: M].
+    /// @throws Error(input) naming file and tensor that is missing, of another shape or non-finite
+    template <class Real>
+    std::vector<Real> values(const Parameter& parameter) const;
+};
+
+/// A file's tensor of that name, or of the name without its first part ("model.layers.0..." as
+/// "layers.0..."), which a base model that was saved alone has; norms may be called gamma and beta as in
+/// BERT's oldest files. nullptr: none
+const TensorView* find_tensor(const Weights& weights, const std::string& name);
+
+/// Names of tensors in the file that the program does not use (buffers that Hugging Face stores beside
+/// weights excepted): for a warning. Local.
+std::vector<std::string> unused_tensors(const Program& program, const Weights& weights);
+
+}  // namespace tangram

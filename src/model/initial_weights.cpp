@@ -1,0 +1,107 @@
+#include "tangram/model/initial_weights.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "tangram/error.hpp"
+#include "tangram/model/lora.hpp"
+#include "tangram/random.hpp"
+
+namespace tangram {
+
+namespace {
+
+/// Reads a tensor as `shape` has it; a file may hold it transposed.
+template <class Real>
+std::vector<Real> read(const Weights& weights, const TensorView* tensor, const Parameter& parameter) {
+    if (tensor == nullptr)
+        throw Error(ExitStatus::input,
+                    fmt::format("{}: tensor {} is missing; the model's config.json asks for it",
+                                weights.name(), parameter.name));
+    std::vector<Index> stored = parameter.shape;
+    if (parameter.transposed) std::reverse(stored.begin(), stored.end());
+    if (tensor->shape != stored)
+        throw Error(ExitStatus::input,
+                    fmt::format("{}: tensor {} has shape [{}], config.json asks for [{}]", weights.name(),
+                                tensor->name, fmt::join(tensor->shape, ", "), fmt::join(stored, ", ")));
+    std::vector<Real> values = weights.template read<Real>(*tensor);
+    if (!parameter.transposed) return values;
+    std::vector<Real> turned(values.size());
+    for (Index i = 0; i < stored[0]; ++i)
+        for (Index j = 0; j < stored[1]; ++j)
+            turned[static_cast<std::size_t>(j * stored[0] + i)] =
+                values[static_cast<std::size_t>(i * stored[1] + j)];
+    return turned;
+}
+
+/// Normal numbers of one tensor.
+template <class Real>
+std::vector<Real> draw(std::uint64_t seed, const Parameter& parameter, double deviation) {
+    const std::uint64_t key = random::key_of(seed, parameter.name);
+    std::vector<Real> values(static_cast<std::size_t>(parameter.size()));
+    for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = static_cast<Real>(deviation * random::normal(key, static_cast<Index>(i)));
+    return values;
+}
+
+}  // namespace
+
+template <class Real>
+std::vector<Real> InitialWeights::values(const Parameter& parameter) const {
+    const auto size = static_cast<std::size_t>(parameter.size());
+    if (const auto found = given.find(parameter.name); found != given.end())
+        return {found->second.begin(), found->second.end()};
+    if (is_lora(parameter)) {
+        if (adapter != nullptr)
+            return read<Real>(*adapter, adapter->find(adapter_name(parameter)), parameter);
+        if (is_lora_b(parameter)) return std::vector<Real>(size, Real(0));
+        return draw<Real>(lora_seed, parameter, 1 / std::sqrt(static_cast<double>(parameter.shape[0])));
+    }
+    if (file != nullptr && !drawn(parameter))
+        return read<Real>(*file, find_tensor(*file, parameter.name), parameter);
+    if (parameter.shape.size() > 1) return draw<Real>(seed, parameter, deviation);
+    const bool scale = parameter.kind == ParameterKind::norm && parameter.name.ends_with("weight");
+    return std::vector<Real>(size, scale ? Real(1) : Real(0));
+}
+
+template std::vector<float> InitialWeights::values(const Parameter&) const;
+template std::vector<double> InitialWeights::values(const Parameter&) const;
+
+const TensorView* find_tensor(const Weights& weights, const std::string& name) {
+    std::vector<std::string> names{name};
+    if (const auto dot = name.find('.'); dot != std::string::npos) names.push_back(name.substr(dot + 1));
+    for (const std::string& candidate : names)
+        if (const TensorView* const tensor = weights.find(candidate)) return tensor;
+    for (const auto& [now, once] :
+         {std::pair{"LayerNorm.weight", "LayerNorm.gamma"}, std::pair{"LayerNorm.bias", "LayerNorm.beta"}})
+        for (std::string candidate : names)
+            if (candidate.ends_with(now)) {
+                candidate.replace(candidate.size() - std::string_view(now).size(), std::string::npos, once);
+                if (const TensorView* const tensor = weights.find(candidate)) return tensor;
+            }
+    return nullptr;
+}
+
+std::vector<std::string> unused_tensors(const Program& program, const Weights& weights) {
+    std::set<std::string> used;
+    const auto use = [&](const std::string& name) {
+        if (const TensorView* const tensor = find_tensor(weights, name)) used.insert(tensor->name);
+    };
+    for (const Parameter& parameter : program.parameters()) use(parameter.name);
+    for (const auto& [name, parameter] : program.copies()) use(name);
+    std::vector<std::string> unused;
+    for (const TensorView& tensor : weights.tensors()) {
+        // Causal masks, positions and rotary frequencies that older files carry are not weights.
+        const auto ends = [&](const char* end) { return tensor.name.ends_with(end); };
+        const bool buffer = ends("attention.bias") || ends("attn.bias") || ends("masked_bias") ||
+                            ends("rotary_emb.inv_freq") || ends("embeddings.position_ids");
+        if (!buffer && !used.contains(tensor.name)) unused.push_back(tensor.name);
+    }
+    return unused;
+}
+
+}  // namespace tangram
