@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
 stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import os, shutil, signal, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
 try:
     import h5py, numpy as np
@@ -47,109 +47,6 @@ with h5py.File(f.at('out.h5')) as h:
     check('rates: test error by gradient descent', abs(((yt - f0t - mean - fx) ** 2).mean() - h['/rates/stopping/test_mse'][k]) <= 1e-9)
     eps = s['critical_radius']; check('rates: critical radius by its definition', abs(np.sqrt(np.minimum(l, eps ** 2).mean()) * 2 * np.e * s['noise'] / s['radius'] / eps ** 2 - 1) <= 1e-9)
     rows = h['/data/train/rows'][:]
-# Comparing: only what is different counts, and provenance never does.
-run('run', f.at('study.toml'), '--set', 'output.path=twin.h5')
-code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
-check('compare: status 0 for the same study', code == 0 and 'to the last bit' in out and 'seconds_gram' in out, out)
-with h5py.File(f.at('twin.h5'), 'r+') as h: h['/kernel/gram'][3, 5] += 0.5; h['/rates/decay'].attrs['first'] = 7; del h['/rates/stopping/eta']
-code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
-check('compare: names what differs', code == 1 and '/kernel/gram: 1 entries differ, by 0.5' in out and '/rates/decay@first' in out and '/rates/stopping/eta: only in the first file' in out, out)
-run('gram', f.at('study.toml'), '--set', 'output.path=less.h5', '--set', 'data.samples=120')
-code, out, err = run('compare', f.at('out.h5'), f.at('less.h5'))
-check('compare: names the keys of the study', code == 1 and 'data.samples: 300 | 120' in out and '/kernel/gram: shape (300, 300) | (120, 120)' in out, out)
-check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'))[0] == 5)
-# Merging: the slopes are those of numpy over the runs' own numbers.
-points = [(n, seed) for n in (60, 120, 240) for seed in (3, 4)]
-for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
-code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}-{seed}.h5') for n, seed in points))
-check('merge: status 0', code == 0 and 'critical_radius' in out, err)
-with h5py.File(f.at('merged.h5')) as h:
-    eps = {}
-    for n, seed in points:
-        with h5py.File(f.at(f'm{n}-{seed}.h5')) as one: eps.setdefault(n, []).append(one['/rates/stopping'].attrs['critical_radius'])
-    slope = -np.polyfit(np.log(list(eps)), [np.mean(np.log(np.square(values))) for values in eps.values()], 1)[0]
-    row = [x for x in h['/rates/exponents'][:] if x['source'] == b'critical_radius'][0]
-    check('merge: slope of the critical radius', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
-    check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
-code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('m60-3.h5'))
-check('merge: the same run twice', code == 2 and 'leave one out' in err, err)
-code, out, err = run('merge', f.at('merged.h5'), f.at('less.h5'))
-check('merge: an unfinished run', code == 5 and 'tangram run' in err, err)
-# Heads, LoRA and random weights: the same bits on one rank and on all; a classifier fitted by least squares begins there.
-def both(name, *settings):
-    for ranks, file in ((None, name), (1, name + '-1')):
-        code, out, err = run('run', f.at('study.toml'), *[x for setting in (*settings, f'output.path={file}.h5') for x in ('--set', setting)], ranks=ranks)
-        check(f'{name}: status 0', code == 0, err)
-    with h5py.File(f.at(name + '.h5')) as a, h5py.File(f.at(name + '-1.h5')) as b:
-        check(f'{name}: the same bits on one rank', all(np.array_equal(a['/kernel/' + x][:], b['/kernel/' + x][:]) for x in ('gram', 'cross', 'outputs_train')))
-    return h5py.File(f.at(name + '.h5'))
-with both('classifier', 'model.head=classifier', 'model.head_init=least-squares') as h:
-    z = h['/kernel/outputs_train'][:]; y = np.where(h['/data/train/labels'][:] == 1, 1.0, -1.0); margin = z[:, 1] - z[:, 0]
-    # More examples than features: the fit's residual is orthogonal to the fit, and less than the targets.
-    check('classifier: begins at the least-squares fit', abs((y - margin) @ margin) <= 1e-3 * (margin @ margin) and ((y - margin) ** 2).mean() < 0.9, ((y - margin) @ margin, margin @ margin))
-    check('classifier: labels are its rows', list(h['/data/label_token_ids'][:]) == [0, 1])
-with both('lora', 'kernel.lora_rank=3', 'kernel.lora_alpha=6') as h:
-    A = h['/kernel/lora/transformer.h.3.mlp.c_fc.lora_A.weight'][:]
-    check('lora: A is stored, its B counts', A.shape == (3, 128) and 0.4 < A.std() < 0.8 and b'transformer.h.3.mlp.c_fc.lora_B.weight' in h['/kernel/tensors']['name'])
-with both('drawn', 'model.init=random') as h, h5py.File(f.at('out.h5')) as trained:
-    check('random weights: another kernel', not np.array_equal(h['/kernel/gram'][:], trained['/kernel/gram'][:]))
-os.remove(f.at('model/model.safetensors'))
-code, out, err = run('gram', f.at('study.toml'), '--set', 'model.init=random', '--set', 'output.path=none.h5')
-check('random weights: need no checkpoint', code == 0, err)
-shutil.copy(os.path.join(DATA, 'neo-mini', 'model.safetensors'), f.at('model/model.safetensors'))
-code, out, err = run('gram', f.at('study.toml'), '--set', 'model.init=mixed', '--set', 'output.path=none.h5')
-check('mixed: a tied head is no head', code == 2 and 'classifier' in err, err)
-code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.parameters=norm', '--set', 'kernel.lora_rank=2', '--set', 'output.path=none.h5')
-check('lora: nothing to adapt', code == 2 and 'linear' in err, err)
-# A masked model, its mask in the template.
-shutil.copytree(os.path.join(DATA, 'bert-mini'), f.at('bert'))
-bert = ('model.path=' + f.at('bert'), 'data.template={text} It was [MASK].', 'data.label_words=["bad", "great"]', 'kernel.parameters=attention')
-with both('masked', *bert) as h:
-    ids, offsets, reads = (h['/data/train/' + x][:] for x in ('token_ids', 'offsets', 'reads'))
-    check('masked: read at the mask', (ids[offsets[:-1] + reads] == 4).all() and len(reads) == 300)
-code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*bert, 'data.template={text} It was', 'output.path=none.h5') for x in ('--set', setting)])
-check('masked: a template without its mask', code == 2 and '[MASK]' in err, err)
-# Growing: a larger sample takes over what the file of a smaller one holds; the same bits as from nothing.
-grow = ('--set', 'kernel.formula=["sgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind')
-run('gram', f.at('study.toml'), *grow, '--set', 'output.path=whole.h5', '--set', 'data.samples=600')
-run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5')
-code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=450', ranks=2)
-check('growing: says what it takes over', code == 0 and 'first 300 examples' in err, err)
-code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=600', '--time-limit', '0s')
-code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=600')
-check('growing: status 0', code == 0, err)
-with h5py.File(f.at('grown.h5')) as a, h5py.File(f.at('whole.h5')) as b:
-    for path in ('gram', 'cross', 'test_diagonal', 'asymmetric-signgd/gram', 'asymmetric-signgd/cross', 'groups/mlp/gram', 'groups/norm/gram'):
-        check('growing: the same bits, ' + path, np.array_equal(a['/kernel/' + path][:], b['/kernel/' + path][:]))
-    check('growing: the same shares', np.array_equal(a['/kernel/tensors']['trace_share'], b['/kernel/tensors']['trace_share']))
-code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=700', '--set', 'data.seed=9')
-check('growing: another draw starts from nothing', code == 0 and 'first' not in err, err)
-# Several formulas and groups in one pass; what each is, from what the file holds and from studies of their own.
-code, out, err = run('run', f.at('study.toml'), '--set', 'kernel.formula=["sgd", "signgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind', '--set', 'output.path=formulas.h5')
-check('formulas: status 0', code == 0, err)
-code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.formula=signgd', '--set', 'output.path=signs.h5')
-with h5py.File(f.at('formulas.h5')) as h, h5py.File(f.at('signs.h5')) as signs:
-    check('formulas: the first has the bits of a study of its own', np.array_equal(h['/kernel/gram'][:], G) and np.array_equal(h['/kernel/cross'][:], C) and np.array_equal(h['/spectrum/eigenvalues'][:], w))
-    check('formulas: so has signgd', all(np.array_equal(h['/kernel/signgd/' + x][:], signs['/kernel/' + x][:]) for x in ('gram', 'cross', 'test_diagonal')))
-    S, A = h['/kernel/signgd/gram'][:], h['/kernel/asymmetric-signgd/gram'][:]
-    # The largest entries a row can have: <s, s> counts its parameters that move, <g, s> is the sum of their |g|.
-    check('formulas: signs count parameters', (S == np.round(S)).all() and S.diagonal().max() <= h['/kernel/tensors']['size'].sum())
-    check('formulas: row i plain, column j signed', np.abs(A).max(1).argmax() == A.diagonal().argmax() and (A <= A.diagonal()[:, None]).all() and not np.array_equal(A, A.T))
-    check('formulas: Cauchy-Schwarz', (A.diagonal() <= np.sqrt(G.diagonal() * S.diagonal()) * (1 + 1e-6)).all())
-    check('formulas: spectrum of signgd', np.abs(np.linalg.eigvalsh(S)[::-1] - h['/spectrum/signgd/eigenvalues'][:]).max() <= 1e-12 * np.linalg.norm(S, 2))
-    check('formulas: none of the asymmetric one', 'asymmetric-signgd' not in h['/spectrum'])
-    groups = {name: g['gram'][:] for name, g in h['/kernel/groups'].items()}
-    check('groups: add up to the whole', set(groups) == {'attention', 'mlp', 'norm'} and np.abs(sum(groups.values()) - G).max() <= 1e-13 * G.max(), groups.keys())
-code, out, err = run('spectrum', f.at('study.toml'), '--set', 'kernel.formula=["sgd", "signgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind', '--set', 'output.path=formulas.h5', '--groups', 'norm,attention')
-with h5py.File(f.at('formulas.h5')) as h:
-    check('groups: spectrum of a union', code == 0 and np.abs(np.linalg.eigvalsh(groups['attention'] + groups['norm'])[::-1] - h['/spectrum/groups/attention+norm/eigenvalues'][:]).max() <= 1e-12 * w[0], err)
-    check('groups: the whole spectrum stays', np.array_equal(h['/spectrum/eigenvalues'][:], w) and '/rates/decay' in h)
-code, out, err = run('run', f.at('study.toml'), '--set', 'kernel.output=loss', '--set', 'output.path=loss.h5')
-with h5py.File(f.at('loss.h5')) as h, h5py.File(f.at('out.h5')) as plain:
-    # Two labels: d loss = (p_y - 1) y d margin / 1, so the kernel is the margin's, scaled by each row's p - [y = 1].
-    z = plain['/kernel/outputs_train'][:]; p1 = 1 / (1 + np.exp(z[:, 0] - z[:, 1])); c = p1 - plain['/data/train/labels'][:]
-    check('loss: the margin kernel scaled', code == 0 and np.abs(h['/kernel/gram'][:] - c[:, None] * G * c).max() <= 2e-5 * (c ** 2 * G.diagonal()).max(), err)
-    check('loss: decay without a stopping step', np.isnan(h['/rates/stopping'].attrs['stopping_step']) and h['/rates/decay'].attrs['selected'] != '' and len(h['/rates/stopping/step']) == 0)
 check('verify: status 0', run('verify', f.at('out.h5'))[0] == 0)
 check('inspect: status 0', run('inspect', f.at('out.h5'))[0] == 0)
 before = os.stat(f.at('out.h5')).st_mtime_ns
