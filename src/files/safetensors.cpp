@@ -11,6 +11,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -95,7 +96,7 @@ Index TensorView::size() const {
 Weights::~Weights() = default;
 Weights::Weights(Weights&&) noexcept = default;
 
-Weights::Weights(const std::filesystem::path& folder_or_file) {
+Weights::Weights(const std::filesystem::path& folder_or_file) : maps_(std::make_shared<std::vector<Map>>()) {
     std::error_code code;
     if (!std::filesystem::is_directory(folder_or_file, code)) {
         open(folder_or_file);
@@ -155,7 +156,7 @@ void Weights::open(const std::filesystem::path& file) {
     if (file_size < 8)
         refuse(file, fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
     if (address == MAP_FAILED) refuse(file, "cannot be mapped into memory");
-    maps_.emplace_back(address, file_size);
+    maps_->emplace_back(address, file_size);
     files_.push_back(file);
     const auto* const bytes = static_cast<const std::byte*>(address);
 
@@ -281,13 +282,31 @@ void Weights::read(const TensorView& tensor, std::span<Real> values) const {
             });
             break;
     }
-    if (bad >= 0)
-        refuse(files_[tensor.file],
-               fmt::format(
-                   "tensor {}: entry {} is not a finite number{}; the checkpoint is damaged or its training "
-                   "diverged",
-                   tensor.name, bad, tensor.dtype == DType::F64 && sizeof(Real) == 4 ? " in float32" : ""));
+    if (bad >= 0) refuse_entry(tensor, bad, sizeof(Real));
 }
+
+void Weights::refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const {
+    refuse(
+        files_[tensor.file],
+        fmt::format("tensor {}: entry {} is not a finite number{}; the checkpoint is damaged or its training "
+                    "diverged",
+                    tensor.name, entry, tensor.dtype == DType::F64 && precision == 4 ? " in float32" : ""));
+}
+
+template <class Real>
+const Real* Weights::in_place(const TensorView& tensor) const {
+    const std::byte* const at = tensor.bytes.data();
+    if (tensor.dtype != (sizeof(Real) == 4 ? DType::F32 : DType::F64) ||
+        reinterpret_cast<std::uintptr_t>(at) % alignof(Real) != 0)
+        return nullptr;
+    const Real* const values = reinterpret_cast<const Real*>(at);
+    for (Index i = 0; i < tensor.size(); ++i)
+        if (!std::isfinite(values[i])) refuse_entry(tensor, i, sizeof(Real));
+    return values;
+}
+
+template const float* Weights::in_place(const TensorView&) const;
+template const double* Weights::in_place(const TensorView&) const;
 
 template <class Real>
 std::vector<Real> Weights::read(const TensorView& tensor) const {

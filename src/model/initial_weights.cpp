@@ -71,6 +71,19 @@ std::vector<Real> InitialWeights::values(const Parameter& parameter) const {
 template std::vector<float> InitialWeights::values(const Parameter&) const;
 template std::vector<double> InitialWeights::values(const Parameter&) const;
 
+template <class Real>
+const Real* InitialWeights::in_place(const Parameter& parameter) const {
+    if (file == nullptr || given.contains(parameter.name) || is_lora(parameter) || drawn(parameter) ||
+        parameter.transposed)
+        return nullptr;
+    const TensorView* const tensor = find_tensor(*file, parameter.name);
+    return tensor != nullptr && tensor->shape == parameter.shape ? file->template in_place<Real>(*tensor)
+                                                                 : nullptr;
+}
+
+template const float* InitialWeights::in_place(const Parameter&) const;
+template const double* InitialWeights::in_place(const Parameter&) const;
+
 const TensorView* find_tensor(const Weights& weights, const std::string& name) {
     std::vector<std::string> names{name};
     if (const auto dot = name.find('.'); dot != std::string::npos) names.push_back(name.substr(dot + 1));

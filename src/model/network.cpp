@@ -66,12 +66,20 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
     return factors;
 }
 
+/// A parameter's values: in the checkpoint's memory map, which ranks of a node share, or a copy.
+template <class Real>
+struct Stored {
+    const Real* data;
+    std::vector<Real> copy;
+};
+
 /// What networks share that run the same model.
 template <class Real>
 struct Network<Real>::Model {
     Program program;
     std::vector<std::int32_t> label_ids;
-    std::vector<std::vector<Real>> weights;  // by parameter
+    std::vector<Stored<Real>> weights;  // by parameter
+    std::shared_ptr<const void> maps;   // of the checkpoint, where some of them stand
     std::vector<std::vector<Factor>> factors;
 };
 
@@ -132,7 +140,7 @@ struct Network<Real>::State {
     Index entries(Value value) const { return count(value) * width(value); }
     Real* row(Value value, Index r) { return values[value.id].row(r); }
     Real* slope(Value value, Index r) { return gradients[value.id].row(r); }
-    const Real* weight(ParameterId parameter) const { return model->weights[parameter].data(); }
+    const Real* weight(ParameterId parameter) const { return model->weights[parameter].data; }
     const Real* table_row(ParameterId table, Index r) const {
         return weight(table) + r * program.parameters()[table].shape[1];
     }
@@ -463,15 +471,23 @@ Network<Real>::Network(Program program, const Weights& weights, std::vector<std:
 
 template <class Real>
 Network<Real>::Network(Program program, const InitialWeights& weights, std::vector<std::int32_t> label_ids) {
-    Model model{std::move(program), std::move(label_ids), {}, {}};
+    Model model{std::move(program), std::move(label_ids), {}, {}, {}};
     model.factors = factors_of(model.program);
-    for (const Parameter& parameter : model.program.parameters())
-        model.weights.push_back(weights.template values<Real>(parameter));
+    if (weights.file != nullptr) model.maps = weights.file->maps();
+    for (const Parameter& parameter : model.program.parameters()) {
+        Stored<Real>& stored = model.weights.emplace_back(weights.template in_place<Real>(parameter));
+        if (stored.data != nullptr) continue;
+        stored.copy = weights.template values<Real>(parameter);
+        stored.data = stored.copy.data();
+    }
     for (const auto& [name, parameter] : model.program.copies()) {
         const Parameter& original = model.program.parameters()[parameter];
         if (weights.file == nullptr || weights.drawn(original)) continue;
         const TensorView* const copy = find_tensor(*weights.file, name);
-        if (copy != nullptr && weights.file->template read<Real>(*copy) != model.weights[parameter])
+        if (copy == nullptr) continue;
+        const std::vector<Real> values = weights.file->template read<Real>(*copy);
+        if (std::ssize(values) != original.size() ||
+            !std::equal(values.begin(), values.end(), model.weights[parameter].data))
             throw Error(ExitStatus::input,
                         fmt::format("{}: tensor {} differs from {}, which config.json ties it to; set "
                                     "tie_word_embeddings to false or take it out of the file",
@@ -578,7 +594,13 @@ void Network<Real>::add_vector(const Factor& factor, Index example, Real* out) c
 
 template <class Real>
 std::span<Real> Network<Real>::weights(ParameterId parameter) {
-    return state_->model->weights[parameter];
+    Stored<Real>& stored = state_->model->weights[parameter];
+    const auto size = static_cast<std::size_t>(program().parameters()[parameter].size());
+    if (stored.copy.empty()) {
+        stored.copy.assign(stored.data, stored.data + size);
+        stored.data = stored.copy.data();
+    }
+    return stored.copy;
 }
 
 template class Network<float>;

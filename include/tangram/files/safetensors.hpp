@@ -50,6 +50,12 @@ class Weights {
     /// @throws Error(input) naming file, tensor and position of an entry that is not finite
     template <class Real>
     std::vector<Real> read(const TensorView& tensor) const;
+    /// The entries where they stand in the memory map, whose pages the ranks of a node share; nullptr where the
+    /// file holds another precision or has them at an odd address. They stay as long as maps() is kept.
+    /// @throws Error(input) as read()
+    template <class Real>
+    const Real* in_place(const TensorView& tensor) const;
+    std::shared_ptr<const void> maps() const { return maps_; }
     /// The same into `values`, which must have tensor.size() entries.
     template <class Real>
     void read(const TensorView& tensor, std::span<Real> values) const;
@@ -57,9 +63,10 @@ class Weights {
   private:
     struct Map;
     void open(const std::filesystem::path& file);
+    [[noreturn]] void refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const;
 
     std::vector<std::filesystem::path> files_;
-    std::vector<Map> maps_;
+    std::shared_ptr<std::vector<Map>> maps_;
     std::vector<TensorView> tensors_;
     std::vector<std::string> integers_;  // names of the tensors passed over
 };

@@ -27,6 +27,9 @@ struct InitialWeights {
     /// @throws Error(input) naming file and tensor that is missing, of another shape or non-finite
     template <class Real>
     std::vector<Real> values(const Parameter& parameter) const;
+    /// The same where the checkpoint's memory map holds them just so; else nullptr.
+    template <class Real>
+    const Real* in_place(const Parameter& parameter) const;
 };
 
 /// A file's tensor of that name, or of the name without its first part ("model.layers.0..." as

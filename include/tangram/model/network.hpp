@@ -93,7 +93,7 @@ class Network {
     const Real* gradient(Value value) const;
     /// A factor of kind sum or normalised, for one example, added to out[0 .. d). After backward().
     void add_vector(const Factor& factor, Index example, Real* out) const;
-    /// The weights of a parameter, as stored, of all twins; tests perturb them.
+    /// The weights of a parameter, of all twins, from here on in a copy that may be changed.
     std::span<Real> weights(ParameterId parameter);
 
   private:
