@@ -27,7 +27,8 @@ DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary
     };
     DataSet data;
     for (Index e = 0; e < examples; ++e) {
-        std::vector<std::int32_t> tokens(1 + draw(18));
+        std::vector<std::int32_t> tokens(
+            1 + draw(vocabulary < 50 ? 16 : 18));  // the small ones have 16 positions
         for (std::int32_t& token : tokens)
             token = static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary)));
         data.append(tokens, 0, e);
@@ -77,6 +78,7 @@ struct Problem {
     std::uint64_t sketch_seed = 1;
     std::vector<Formula> formulas{Formula::sgd};
     std::string groups = "none";
+    std::int32_t vocabulary = 50;
 };
 
 KernelFormula formula_of(const Program& program, const std::vector<ParameterId>& parameters,
@@ -159,8 +161,8 @@ Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& tr
 
 template <class Real>
 Whole compute(const Problem& problem, const ProcessGrid& grid) {
-    return compute<Real>(problem, grid, made_up_data(problem.examples, 1, 50),
-                         made_up_data(problem.test_examples, 2, 50));
+    return compute<Real>(problem, grid, made_up_data(problem.examples, 1, problem.vocabulary),
+                         made_up_data(problem.test_examples, 2, problem.vocabulary));
 }
 
 /// What one process alone computes: the reference of every grid.
@@ -223,8 +225,8 @@ Whole naive(const Problem& problem, Formula formula = Formula::sgd) {
             }
         return J;
     };
-    const auto train = jacobian(made_up_data(problem.examples, 1, 50));
-    const auto test = jacobian(made_up_data(problem.test_examples, 2, 50));
+    const auto train = jacobian(made_up_data(problem.examples, 1, problem.vocabulary));
+    const auto test = jacobian(made_up_data(problem.test_examples, 2, problem.vocabulary));
     const auto signs_of = [&](auto J) {
         for (auto& row : J)
             for (double& entry : row)
@@ -301,8 +303,11 @@ TEST(Assembly, SameBitsOnEveryGrid) {
 
 TEST(Assembly, ContractionsAgreeOnEveryTensor) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    for (const char* model : {"neo-odd", "llama-odd", "llama-tied"}) {
+    // GPT-2's weights are stored transposed, RoBERTa's positions begin at 2 and its head has a bias.
+    for (const char* model : {"neo-odd", "llama-odd", "llama-tied", "gpt2-odd", "roberta-odd"}) {
         Problem problem{.model = model, .labels = {3, 8, 20}};
+        if (!std::string(model).starts_with("llama") && std::string(model) != "neo-odd")
+            problem.vocabulary = 23;
         problem.output = KernelOutput::logits;
         problem.examples = 30;
         problem.test_examples = 5;
@@ -591,14 +596,16 @@ TEST(Assembly, AgreesWithTheJacobianMultipliedOutNaively) {
 
 TEST(Formulas, AgreeWithTheSignsOfTheJacobianMultipliedOutNaively) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    for (const char* model : {"neo-odd", "llama-tied"})
+    for (const char* model : {"neo-odd", "llama-tied", "gpt2-odd"})
         for (const KernelOutput output : {KernelOutput::margin, KernelOutput::trace}) {
             Problem problem{.model = model, .output = output};
             problem.examples = 60;
             problem.test_examples = 9;
+            if (std::string(model) == "gpt2-odd") problem.vocabulary = 23;
             problem.formulas = {Formula::sgd, Formula::signgd, Formula::asymmetric_signgd};
             const std::vector<Whole> found =
-                compute_all<double>(problem, grid, made_up_data(60, 1, 50), made_up_data(9, 2, 50));
+                compute_all<double>(problem, grid, made_up_data(60, 1, problem.vocabulary),
+                                    made_up_data(9, 2, problem.vocabulary));
             ASSERT_EQ(found.size(), 3u);
             for (std::size_t f = 0; f < 3; ++f) {
                 SCOPED_TRACE(std::string(model) + " " + name(output) + " " + name(problem.formulas[f]));
