@@ -206,20 +206,20 @@ std::pair<LoadedModel, StudyData> load_model(const Study& study, const Session& 
 
 template <class Real>
 Network<Real> make_network(const LoadedModel& model, const Study& study, const StudyData& data,
-                           const KernelOutputs& outputs, MPI_Comm comm) {
+                           const KernelOutputs& outputs, MPI_Comm comm, bool fit) {
     InitialWeights source = model.initial(study);
     const auto network = [&] { return Network<Real>(model.program, source, data.label_ids); };
     // The model's weights are the same on every rank; a bad one is one message.
-    if (study.model.head_init != "least-squares") return collectively(comm, network);
+    if (!fit || study.model.head_init != "least-squares") return collectively(comm, network);
     Network<Real> features = collectively(comm, network);
     source.given = fitted_head(features, data, outputs, comm);
     return collectively(comm, network);
 }
 
 template Network<float> make_network(const LoadedModel&, const Study&, const StudyData&, const KernelOutputs&,
-                                     MPI_Comm);
+                                     MPI_Comm, bool);
 template Network<double> make_network(const LoadedModel&, const Study&, const StudyData&,
-                                      const KernelOutputs&, MPI_Comm);
+                                      const KernelOutputs&, MPI_Comm, bool);
 
 }  // namespace tangram
 

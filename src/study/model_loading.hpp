@@ -31,8 +31,9 @@ std::pair<LoadedModel, StudyData> load_model(const Study& study, const Session& 
 /// The network with its initial weights. A classifier's head that is to begin from least squares is fitted to
 /// the training examples' features here (minimum norm; targets one-hot, or -1/2 and 1/2 where the margin of
 /// two labels is to be -1 and 1), the same on any number of ranks. Collective.
+/// @param fit  false: a head that would be fitted is drawn (for a plan)
 template <class Real>
 Network<Real> make_network(const LoadedModel& model, const Study& study, const StudyData& data,
-                           const KernelOutputs& outputs, MPI_Comm comm);
+                           const KernelOutputs& outputs, MPI_Comm comm, bool fit);
 
 }  // namespace tangram

@@ -307,7 +307,7 @@ void StudyRun::State::refuse_what_does_not_fit(const Program& program, const Gra
 template <class Real>
 void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ranks) {
     const Program& program = model.program;
-    Network<Real> network = make_network<Real>(model, study, job.data, job.outputs, comm);
+    Network<Real> network = make_network<Real>(model, study, job.data, job.outputs, comm, false);
     const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
     const Calibration calibration = calibrated(network, job, model.sha256, session);
     const double limit = session.memory_per_rank;
@@ -373,7 +373,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         return;
     }
 
-    Network<Real> network = make_network<Real>(model, study, data, job.outputs, comm);
+    Network<Real> network = make_network<Real>(model, study, data, job.outputs, comm, true);
     const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
     const Forecast planned = forecast<Real>(program, job, study, Calibration{}, resident,
                                             session.memory_per_rank, session.world.size());

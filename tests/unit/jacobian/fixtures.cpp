@@ -9,6 +9,7 @@
 #include "tangram/error.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
 #include "tangram/jacobian/selection.hpp"
+#include "tangram/model/lora.hpp"
 
 namespace tangram {
 namespace {
@@ -210,6 +211,111 @@ void check_trained_model(const ModelFixture& fixture) {
 TEST(TrainedModels, NeoMiniAgreesWithItsReference) {
     check_trained_model(
         {test_data() / "neo-mini", read_json(test_data() / "models" / "neo-mini-fixture.json")});
+}
+
+/// Every architecture with every output and selection, from PyTorch's gradients of the logits alone: margin
+/// and loss are combinations of them, and LoRA's B has the gradient (alpha/rank) dF/dW A^T by the chain rule.
+template <class Real>
+double largest_error(const std::string& name, KernelOutput output, const std::string& selection) {
+    const ModelFixture fixture = small_model(name);
+    DataSet data = fixture.data();
+    const Program base = fixture.program();
+    const Index labels = std::ssize(fixture.vocabulary_ids());
+    for (std::size_t e = 0; e < data.labels.size(); ++e)
+        data.labels[e] = static_cast<std::int32_t>(static_cast<Index>(e) % labels);
+    const Weights weights(fixture.folder), reference(fixture.folder / "gradients.safetensors");
+    const bool lora = selection == "lora";
+    std::vector<ParameterId> chosen = select_parameters(base, {lora ? "attention" : selection});
+    const auto factors_by = factors_of(base);
+    if (lora)
+        std::erase_if(chosen,
+                      [&](ParameterId p) { return factors_by[p].front().kind != Factor::Kind::outer; });
+    constexpr Index rank = 3;
+    constexpr double alpha = 6;
+    const Program program = lora ? with_lora(base, chosen, rank, alpha) : base;
+    Network<Real> network(program, InitialWeights{.file = &weights}, fixture.vocabulary_ids());
+    // The parameters in the program, beside those in the checkpoint.
+    std::vector<ParameterId> found_in;
+    std::vector<std::vector<double>> A;
+    for (const ParameterId p : chosen) {
+        const std::string& full = base.parameters()[p].name;
+        const std::string module = full.substr(0, full.rfind('.'));
+        for (ParameterId q = 0; q < program.parameters().size(); ++q) {
+            const std::string& candidate = program.parameters()[q].name;
+            if (candidate == (lora ? module + ".lora_B.weight" : full)) found_in.push_back(q);
+            if (candidate == module + ".lora_A.weight")
+                A.emplace_back(network.weights(q).begin(), network.weights(q).end());
+        }
+    }
+    EXPECT_EQ(found_in.size(), chosen.size());
+    const JacobianFactors<Real> factors(network, data, every_example(data), KernelOutputs(output, labels),
+                                        found_in);
+    double difference = 0, norm = 0;
+    for (Index e = 0; e < data.examples(); ++e) {
+        const auto& example = fixture.reference["examples"][static_cast<std::size_t>(e)];
+        const auto logits = example["outputs"].get<std::vector<double>>();
+        double sum = 0;
+        for (const double z : logits) sum += std::exp(z);
+        for (Index pass = 0; pass < shape(output, labels).passes(); ++pass) {
+            std::vector<double> seeds;
+            for (Index c = 0; c < labels; ++c) {
+                const double p = std::exp(logits[static_cast<std::size_t>(c)]) / sum;
+                const bool own = c == data.labels[static_cast<std::size_t>(e)];
+                seeds.push_back(output == KernelOutput::margin   ? (c == 1 ? 1.0 : -1.0)
+                                : output == KernelOutput::logits ? (c == pass ? 1.0 : 0.0)
+                                                                 : p - (own ? 1.0 : 0.0));
+            }
+            for (std::size_t i = 0; i < chosen.size(); ++i) {
+                const Parameter& parameter = base.parameters()[chosen[i]];
+                const Index size = parameter.size(), d_out = parameter.shape[0],
+                            d_in = parameter.shape.back();
+                const std::vector<double> all = reference.read<double>(
+                    reference.at("example" + std::to_string(e) + "." + parameter.name));
+                std::vector<double> expected(static_cast<std::size_t>(size), 0.0);
+                for (Index k = 0; k < size; ++k) {
+                    const Index stored = parameter.transposed ? k % d_in * d_out + k / d_in : k;
+                    for (Index c = 0; c < labels; ++c)
+                        expected[static_cast<std::size_t>(k)] +=
+                            seeds[static_cast<std::size_t>(c)] *
+                            all[static_cast<std::size_t>(c * size + stored)];
+                }
+                if (lora) {
+                    std::vector<double> of_b(static_cast<std::size_t>(d_out * rank), 0.0);
+                    for (Index o = 0; o < d_out; ++o)
+                        for (Index r = 0; r < rank; ++r)
+                            for (Index k = 0; k < d_in; ++k)
+                                of_b[static_cast<std::size_t>(o * rank + r)] +=
+                                    alpha / static_cast<double>(rank) *
+                                    expected[static_cast<std::size_t>(o * d_in + k)] *
+                                    A[i][static_cast<std::size_t>(r * d_in + k)];
+                    expected = of_b;
+                }
+                const auto found = gradient(factors, std::ssize(expected), found_in[i], e, pass);
+                for (std::size_t k = 0; k < expected.size(); ++k) {
+                    difference += std::pow(static_cast<double>(found[k]) - expected[k], 2);
+                    norm += expected[k] * expected[k];
+                }
+            }
+        }
+    }
+    EXPECT_GT(norm, 0);
+    return std::sqrt(difference / norm);
+}
+
+TEST_P(Fixtures, EveryOutputAndSelection) {
+    const std::string name = GetParam();
+    for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits, KernelOutput::loss}) {
+        if (output == KernelOutput::margin && name.ends_with("-classifier")) continue;  // three labels
+        for (const char* selection : {"all", "attention", "lora"}) {
+            const double in_double = largest_error<double>(name, output, selection),
+                         in_float = largest_error<float>(name, output, selection);
+            const std::string what = tangram::name(output) + "_" + selection;
+            EXPECT_TRUE(in_double <= 1e-10) << what << " " << in_double;
+            EXPECT_TRUE(in_float <= 2e-5) << what << " " << in_float;
+            RecordProperty(
+                what, std::to_string(in_double * 1e16) + "e-16 " + std::to_string(in_float * 1e8) + "e-8");
+        }
+    }
 }
 
 TEST(KeyBias, HasNoGradientWhereSoftmaxDoesNotSeeIt) {
