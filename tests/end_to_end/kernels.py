@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a kernel can be: formulas and groups, the loss, heads, LoRA, drawn weights, a masked model; growing, comparing, merging.
 usage: kernels.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import os, shutil, sys
+import json, os, shutil, struct, sys
 from support import DATA, Folder, check, finish, run
 try:
     import h5py, numpy as np
@@ -57,6 +57,22 @@ with both('classifier', 'model.head=classifier', 'model.head_init=least-squares'
 with both('lora', 'kernel.lora_rank=3', 'kernel.lora_alpha=6') as h:
     A = h['/kernel/lora/transformer.h.3.mlp.c_fc.lora_A.weight'][:]
     check('lora: A is stored, its B counts', A.shape == (3, 128) and 0.4 < A.std() < 0.8 and b'transformer.h.3.mlp.c_fc.lora_B.weight' in h['/kernel/tensors']['name'])
+# The same factors from an adapter with B = 0: the kernel is the same; A, whose gradient is zero, counts too.
+with h5py.File(f.at('lora.h5')) as h: factors = {name: h['/kernel/lora/' + name][:].astype('<f4') for name in h['/kernel/lora']}; L = h['/kernel/gram'][:]
+rows = {'q_proj': 128, 'k_proj': 128, 'v_proj': 128, 'out_proj': 128, 'c_fc': 512, 'c_proj': 128}
+for name in list(factors): factors[name.replace('lora_A', 'lora_B')] = np.zeros((rows[name.split('.')[-3]], 3), '<f4')
+header, offset = {}, 0
+for name, x in factors.items(): header['base_model.model.' + name] = {'dtype': 'F32', 'shape': list(x.shape), 'data_offsets': [offset, offset + x.nbytes]}; offset += x.nbytes
+text = json.dumps(header).encode(); text += b' ' * (-len(text) % 8)
+with open(f.at('model/adapter_model.safetensors'), 'wb') as out: out.write(struct.pack('<Q', len(text)) + text + b''.join(x.tobytes() for x in factors.values()))
+f.write('model/adapter_config.json', json.dumps({'peft_type': 'LORA', 'r': 3, 'lora_alpha': 6, 'bias': 'none', 'target_modules': ['q_proj']}))
+with both('adapter', 'kernel.lora_rank=3') as h:
+    check('adapter: the kernel of its factors', np.array_equal(h['/kernel/gram'][:], L) and any(b'lora_A' in name for name in h['/kernel/tensors']['name']))
+code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.lora_rank=2', '--set', 'output.path=none.h5')
+check('adapter: another rank', code == 2 and 'adapter_config.json' in err and 'r = 3' in err, err)
+code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.lora_rank=3', '--set', 'kernel.parameters=attention', '--set', 'output.path=none.h5')
+check('adapter: a module that it does not have', code == 2 and 'does not adapt' in err, err)
+for name in ('adapter_model.safetensors', 'adapter_config.json'): os.remove(f.at('model/' + name))
 with both('drawn', 'model.init=random') as h, h5py.File(f.at('out.h5')) as trained:
     check('random weights: another kernel', not np.array_equal(h['/kernel/gram'][:], trained['/kernel/gram'][:]))
 os.remove(f.at('model/model.safetensors'))
