@@ -387,8 +387,14 @@ std::string plan_text(const Program& program, const GramJob& job, const Forecast
         bytes_text(assembly.matrix_bytes), bytes_text(assembly.slice_bytes),
         bytes_text(assembly.factor_bytes), assembly.passes, assembly.passes == 1 ? "" : "s", assembly.passes,
         assembly.passes == 1 ? "" : "es");
-    text += fmt::format("\n{:<52} {:>10}  {:<14} {}\n", "tensor", "size", "contraction",
+    text += fmt::format("\n{:<52} {:>10} {:>11}  {:<14} {}\n", "tensor", "size", "slice", "contraction",
                         "flops per pair of rows: multiplied out | in factors | matching rows");
+    const auto slice_of = [](const ContractionChoice& choice, Index size) {
+        if (choice.chosen == Contraction::factors) return std::string("all factors");
+        if (choice.chosen == Contraction::matching_rows)
+            return fmt::format("{} columns", arithmetic::matching_columns);
+        return std::to_string(std::min(size, arithmetic::slice_depth));
+    };
     const auto number = [](double flops) {
         return std::isfinite(flops) ? fmt::format("{:.3g}", flops) : "-";
     };
@@ -399,9 +405,9 @@ std::string plan_text(const Program& program, const GramJob& job, const Forecast
         for (const KernelFormula& formula : job.formulas)
             if (formula.choices[s].chosen != choice.chosen)
                 chosen += fmt::format(", {}: {}", name(formula.formula), name(formula.choices[s].chosen));
-        text +=
-            fmt::format("{:<52} {:>10}  {:<14} {} | {} | {}\n", parameter.name, parameter.size(), chosen,
-                        number(choice.multiplied_out), number(choice.in_factors), number(choice.matching));
+        text += fmt::format("{:<52} {:>10} {:>11}  {:<14} {} | {} | {}\n", parameter.name, parameter.size(),
+                            slice_of(choice, parameter.size()), chosen, number(choice.multiplied_out),
+                            number(choice.in_factors), number(choice.matching));
     }
     text += forecast.bytes() <= limit
                 ? fmt::format("\nfits: {} of {} per rank\n", bytes_text(forecast.bytes()), bytes_text(limit))
