@@ -59,8 +59,15 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
                                      std::ssize(all.offsets) - 1));
     }
     LabelledExamples result;
-    result.label_ids =
-        h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
+    if (study.model.head == "classifier") {
+        for (const std::int32_t label : all.labels)
+            result.label_count = std::max<Index>(result.label_count, label + 1);
+        if (!study.data.labels.empty()) result.label_count = std::ssize(study.data.labels);
+    } else {
+        result.label_ids =
+            h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
+        result.label_count = std::ssize(result.label_ids);
+    }
     if (all.offsets.size() < 2 || all.offsets.front() != 0 || all.offsets.back() != std::ssize(all.token_ids))
         refuse(file, fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at,
                                  all.token_ids.size()));
@@ -70,10 +77,10 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
     if (std::ssize(all.labels) != all.examples())
         refuse(file, fmt::format("{} labels for {} examples", all.labels.size(), all.examples()));
     for (std::size_t e = 0; e < all.labels.size(); ++e)
-        if (all.labels[e] < 0 || all.labels[e] >= std::ssize(result.label_ids))
+        if (all.labels[e] < 0 || all.labels[e] >= result.label_count)
             refuse(file,
                    fmt::format("example {}: label {} has no word; label_token_ids gives words for 0 to {}", e,
-                               all.labels[e], std::ssize(result.label_ids) - 1));
+                               all.labels[e], result.label_count - 1));
     if (reading == Reading::mask_token && all.reads.empty())
         all.reads = mask_places(all, file, study.model.path);
     if (reading == Reading::first_token) all.reads.assign(all.labels.size(), 0);

@@ -54,6 +54,10 @@ with both('classifier', 'model.head=classifier', 'model.head_init=least-squares'
     # More examples than features: the fit's residual is orthogonal to the fit, and less than the targets.
     check('classifier: begins at the least-squares fit', abs((y - margin) @ margin) <= 1e-3 * (margin @ margin) and ((y - margin) ** 2).mean() < 0.9, ((y - margin) @ margin, margin @ margin))
     check('classifier: labels are its rows', list(h['/data/label_token_ids'][:]) == [0, 1])
+# Tokens of an earlier file, whose label words a classifier does not need.
+code, out, err = run('gram', f.at('study.toml'), *[x for setting in ('model.head=classifier', 'data.train=out.h5', 'data.test=', 'data.samples=0', 'output.path=tokens.h5') for x in ('--set', setting)])
+with h5py.File(f.at('tokens.h5')) as h, h5py.File(f.at('out.h5')) as plain:
+    check('classifier: tokens of another file', code == 0 and h['/kernel/outputs_train'].shape == (300, 2) and sorted(h['/data/train/labels'][:]) == sorted(plain['/data/train/labels'][:]), err)
 with both('lora', 'kernel.lora_rank=3', 'kernel.lora_alpha=6') as h:
     A = h['/kernel/lora/transformer.h.3.mlp.c_fc.lora_A.weight'][:]
     check('lora: A is stored, its B counts', A.shape == (3, 128) and 0.4 < A.std() < 0.8 and b'transformer.h.3.mlp.c_fc.lora_B.weight' in h['/kernel/tensors']['name'])
