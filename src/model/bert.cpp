@@ -32,12 +32,15 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
         config.refuse("position_embedding_type", "supported: absolute");
     if (config.flag("is_decoder", false)) config.refuse("is_decoder", "supported: false");
     if (config.flag("add_cross_attention", false)) config.refuse("add_cross_attention", "supported: false");
+    if (config.has("pruned_heads") && !config.at("pruned_heads").empty())
+        config.refuse("pruned_heads", "supported: none");
     if (positions <= names.first_position)
         config.refuse("max_position_embeddings", "it leaves no position behind the padding's");
 
     Program program;
     program.vocabulary_size = config.size("vocab_size");
     program.maximum_length = positions - names.first_position;
+    if (names.first_position > 0) program.padding_id = static_cast<std::int32_t>(names.first_position - 1);
     program.reading = classifier_labels ? Reading::first_token : Reading::mask_token;
     const parts::Module tables{program, names.model + "embeddings."};
     const ParameterId table = tables.weight("word_embeddings", program.vocabulary_size, hidden, embedding);

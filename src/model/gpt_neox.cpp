@@ -20,10 +20,9 @@ Program gpt_neox(const Config& config, std::optional<Index> classifier_labels) {
     const bool biased = config.flag("attention_bias", true);
     if (hidden % heads != 0) config.refuse("num_attention_heads", "it must divide hidden_size");
     const Index head_size = hidden / heads;
-    const double share = config.number("rotary_pct", 0.25);
+    const double share = parts::rotary_share(config, "rotary_pct", 0.25);
     const auto rotary_size = static_cast<Index>(static_cast<double>(head_size) * share);
-    if (!(share >= 0 && share <= 1) || rotary_size % 2 != 0)
-        config.refuse("rotary_pct", "it must be between 0 and 1 and turn an even number of a head's entries");
+    if (rotary_size % 2 != 0) config.refuse("rotary_pct", "it must turn an even number of a head's entries");
     const double theta = parts::rotary_theta(config, config.number("rotary_emb_base", 10000.0));
     const std::vector<double> frequencies = parts::rotary_frequencies(config, rotary_size, theta);
 

@@ -110,7 +110,7 @@ std::vector<std::string> unused_tensors(const Program& program, const Weights& w
     for (const TensorView& tensor : weights.tensors()) {
         // Causal masks, positions and rotary frequencies that older files carry are not weights.
         const auto ends = [&](const char* end) { return tensor.name.ends_with(end); };
-        const bool buffer = ends("attention.bias") || ends("attn.bias") || ends("masked_bias") ||
+        const bool buffer = ends(".attention.bias") || ends(".attn.bias") || ends("masked_bias") ||
                             ends("rotary_emb.inv_freq") || ends("embeddings.position_ids");
         if (!buffer && !used.contains(tensor.name)) unused.push_back(tensor.name);
     }

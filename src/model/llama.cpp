@@ -27,6 +27,8 @@ Program llama_family(const Config& config, const Variant& variant, std::optional
     const Activation function = parts::activation(config, "hidden_act", "silu");
     if (heads % key_value_heads != 0)
         config.refuse("num_key_value_heads", "it must divide num_attention_heads");
+    if (parts::rotary_share(config, "partial_rotary_factor", 1.0) != 1.0)
+        config.refuse("partial_rotary_factor", "supported: 1");
     if (head_size % 2 != 0) config.refuse("head_dim", "rotary positions need an even head size");
     if (!config.has("head_dim") && hidden % heads != 0)
         config.refuse("num_attention_heads", "it must divide hidden_size");
@@ -80,6 +82,7 @@ Program llama(const Config& config, std::optional<Index> classifier_labels) {
 
 /// MistralForCausalLM: sliding windows in every layer, 4096 where config.json does not say.
 Program mistral(const Config& config, std::optional<Index> classifier_labels) {
+    config.size("num_key_value_heads");  // Hugging Face's default is another than LLaMA's
     const std::optional<Index> window = !config.names("sliding_window") ? std::optional<Index>(4096)
                                         : config.has("sliding_window")
                                             ? std::optional(config.size("sliding_window"))
@@ -90,6 +93,7 @@ Program mistral(const Config& config, std::optional<Index> classifier_labels) {
 /// Qwen2ForCausalLM: biases of q, k and v; sliding windows from layer max_window_layers on, where they are
 /// used.
 Program qwen2(const Config& config, std::optional<Index> classifier_labels) {
+    config.size("num_key_value_heads");  // Hugging Face's default is another than LLaMA's
     Variant variant{true, false, false, std::nullopt};
     if (config.flag("use_sliding_window", false)) {
         if (config.names("sliding_window") && !config.has("sliding_window"))

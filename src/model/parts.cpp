@@ -32,6 +32,19 @@ const nlohmann::json* rope_settings(const Config& config, std::string& key) {
 
 }  // namespace
 
+double rotary_share(const Config& config, const std::string& older_key, double otherwise) {
+    std::string key;
+    const nlohmann::json* const settings = rope_settings(config, key);
+    const bool nested = settings != nullptr && settings->contains("partial_rotary_factor");
+    if (!nested) key = config.has("partial_rotary_factor") ? "partial_rotary_factor" : older_key;
+    if (nested && !(*settings)["partial_rotary_factor"].is_number())
+        config.refuse(key, "partial_rotary_factor must be a number");
+    const double share =
+        nested ? (*settings)["partial_rotary_factor"].get<double>() : config.number(key, otherwise);
+    if (!(share >= 0 && share <= 1)) config.refuse(key, "it must be between 0 and 1");
+    return share;
+}
+
 double rotary_theta(const Config& config, double otherwise) {
     std::string key;
     const nlohmann::json* const settings = rope_settings(config, key);
@@ -65,6 +78,9 @@ std::vector<double> rotary_frequencies(const Config& config, Index size, double 
     };
     std::string type = text("rope_type");
     if (type.empty()) type = text("type");
+    for (const auto& [name, value] : settings->items())
+        if (value.is_object()) config.refuse(key, "supported: one rule for all layers");
+    if (type.empty() && settings->contains("factor")) config.refuse(key, "its rope_type is missing");
     if (type.empty() || type == "default") return frequencies;
     if (type == "linear") {
         for (double& frequency : frequencies) frequency /= number("factor");

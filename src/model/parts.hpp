@@ -16,6 +16,10 @@ Activation activation(const Config& config, const std::string& key, const std::s
 /// @throws Error(input) naming another rope type or a missing factor
 std::vector<double> rotary_frequencies(const Config& config, Index size, double theta);
 
+/// The share of a head's entries that turn: partial_rotary_factor, in rope_parameters or at the top, or an
+/// older key.
+double rotary_share(const Config& config, const std::string& older_key, double otherwise);
+
 /// rope_theta, at the top or in rope_parameters; `otherwise` where it stands in neither.
 double rotary_theta(const Config& config, double otherwise);
 

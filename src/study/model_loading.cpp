@@ -179,6 +179,15 @@ std::pair<LoadedModel, StudyData> load_model(const Study& study, const Session& 
     });
     StudyData data = load_data(study, model.program.vocabulary_size, model.program.maximum_length,
                                model.program.reading, session);
+    if (model.program.padding_id)
+        for (const DataSet* const set : {&data.train, data.test ? &*data.test : nullptr})
+            for (Index e = 0; set != nullptr && e < set->examples(); ++e)
+                if (std::ranges::count(set->tokens(e), *model.program.padding_id) > 0)
+                    throw Error(
+                        ExitStatus::input,
+                        fmt::format("example {} (source row {}) holds the padding token (id {}), which this "
+                                    "model's positions pass over; take it out of the text",
+                                    e, set->rows[static_cast<std::size_t>(e)], *model.program.padding_id));
     std::vector<std::filesystem::path> files;
     for (const auto* const weights : {&model.weights, &model.adapter})
         if (*weights) files.insert(files.end(), (*weights)->files().begin(), (*weights)->files().end());

@@ -296,6 +296,13 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     refused("mistral-odd", "sliding_window", 0);
     refused("bert-odd", "position_embedding_type", "relative_key");
     refused("bert-odd", "is_decoder", true);
+    refused("bert-odd", "pruned_heads", {{"1", {0}}});
+    refused("mistral-odd", "num_key_value_heads", nullptr);
+    refused("qwen2-odd", "num_key_value_heads", nullptr);
+    refused("llama3-odd", "partial_rotary_factor", 0.5);
+    refused("llama3-odd", "rope_scaling", {{"factor", 2.0}});
+    refused("llama3-odd", "rope_scaling", {{"full_attention", {{"rope_type", "default"}}}});
+    refused("neox-parallel", "rope_parameters", {{"partial_rotary_factor", 1.5}});
     refused("roberta-odd", "max_position_embeddings", 2);
 }
 
