@@ -141,10 +141,12 @@ void StagedFile::write_small(const std::function<void(Hdf5File&)>& write) {
     });
 }
 
-void StagedFile::commit() {
+void StagedFile::commit(const std::filesystem::path& previous) {
     collectively(comm_, [&] {
         if (!first_rank_) return;
         sync(partial_, O_RDWR);
+        if (!previous.empty() && std::rename(final_.c_str(), previous.c_str()) != 0 && errno != ENOENT)
+            refuse(previous, fmt::format("cannot be renamed from {} ({})", final_.string(), std::strerror(errno)));
         if (std::rename(partial_.c_str(), final_.c_str()) != 0)
             refuse(final_, fmt::format("cannot be renamed from {} ({})", partial_.string(), std::strerror(errno)));
         sync(folder_of(final_), O_RDONLY | O_DIRECTORY);
@@ -227,9 +229,13 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output) : fil
 
 OutputLock::~OutputLock() {
     if (descriptor_ < 0) return;
+    remove_file();
+    ::close(descriptor_);
+}
+
+void OutputLock::remove_file() const noexcept {
     std::error_code code;
     std::filesystem::remove(file_, code);
-    ::close(descriptor_);
 }
 
 }  // namespace tangram

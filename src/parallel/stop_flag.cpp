@@ -1,14 +1,21 @@
 #include "tangram/parallel/stop_flag.hpp"
 
-#include <csignal>
+#include <unistd.h>
 
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <mutex>
+
+#include "tangram/error.hpp"
 #include "tangram/parallel/communicator.hpp"
 
 namespace tangram {
 
 namespace {
 
-volatile std::sig_atomic_t signalled = 0;
+std::atomic<int> signalled = 0;
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may take no lock");
 
 void note_signal(int) { signalled = 1; }
 
@@ -25,9 +32,27 @@ StopFlag::~StopFlag() {
     std::signal(SIGTERM, previous_term_);
 }
 
-bool StopFlag::requested(MPI_Comm comm) const {
-    const bool late = deadline_ && std::chrono::steady_clock::now() >= *deadline_;
-    return any_rank(comm, late || signalled != 0);
+bool StopFlag::requested(MPI_Comm comm) const { return any_rank(comm, requested_here()); }
+
+bool StopFlag::requested_here() const {
+    return signalled != 0 || (deadline_ && std::chrono::steady_clock::now() >= *deadline_);
 }
+
+LeaveOnStop::LeaveOnStop(const StopFlag& stop, std::function<void()> farewell)
+    : watch_([&stop, farewell = std::move(farewell)](const std::stop_token& over) {
+          std::mutex mutex;
+          std::condition_variable_any wake;
+          std::unique_lock lock(mutex);
+          while (!stop.requested_here())
+              if (wake.wait_for(lock, over, std::chrono::milliseconds(50),
+                                [&] { return over.stop_requested(); }))
+                  return;
+          // mpirun ends the others when one has left.
+          if (farewell)
+              farewell();
+          else
+              std::this_thread::sleep_for(std::chrono::milliseconds(500));
+          _exit(static_cast<int>(ExitStatus::stopped));
+      }) {}
 
 }  // namespace tangram

@@ -1,11 +1,14 @@
 #include "checkpoint.hpp"
 
+#include <fmt/format.h>
+
 #include "tangram/io/checkpoint.hpp"
+#include "tangram/study/session.hpp"
 
 namespace tangram {
 
-GramCheckpoint::GramCheckpoint(const std::filesystem::path& output, std::string inputs)
-    : output_(output), inputs_(std::move(inputs)) {}
+GramCheckpoint::GramCheckpoint(const std::filesystem::path& output, const Inputs& inputs)
+    : output_(output), inputs_("program = " + library_versions().front() + "\n" + inputs.text()) {}
 
 void GramCheckpoint::write(const KernelMatrices& matrices) const {
     // Between units each of these numbers stands on one rank, zero elsewhere: the sum is exact.
@@ -27,24 +30,32 @@ void GramCheckpoint::write(const KernelMatrices& matrices) const {
     write_checkpoint(output_, state, named);
 }
 
-bool GramCheckpoint::read(KernelMatrices& matrices) const {
-    const ProcessGrid& grid = matrices.grid();
-    const std::optional<CheckpointState> state = read_checkpoint(output_, grid.comm().get());
-    if (!state || state->fingerprint != inputs_) return false;
-    const auto restore = [&](const std::string& name, DistributedMatrix& matrix) {
-        matrix = read_checkpoint_matrix(output_, name, grid, matrix.rows(), matrix.columns(), matrix.block());
-    };
+bool GramCheckpoint::read(KernelMatrices& matrices, Log& log) const {
+    std::map<std::string, DistributedMatrix*> named;
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
         FormulaMatrices& of = matrices.formulas[f];
         const std::string place = std::to_string(f);
-        restore("gram" + place, of.gram);
-        if (of.cross) restore("cross" + place, *of.cross);
-        for (std::size_t g = 0; g < of.groups.size(); ++g) restore("group" + std::to_string(g), of.groups[g]);
-        of.tile_traces = state->vectors.at("traces" + place);
-        of.test_diagonal = state->vectors.at("test_diagonal" + place);
+        named["gram" + place] = &of.gram;
+        if (of.cross) named["cross" + place] = &*of.cross;
+        for (std::size_t g = 0; g < of.groups.size(); ++g) named["group" + std::to_string(g)] = &of.groups[g];
     }
-    matrices.units_done = state->units_done;
-    matrices.known_rows = static_cast<Index>(state->vectors.at("known_rows").front());
+    const auto found = read_checkpoint(output_, named, [&](const CheckpointState& state) {
+        if (const auto other = difference(state.inputs, inputs_))
+            throw Error(
+                ExitStatus::output,
+                fmt::format("{0}.checkpoint: was written by another study: {1}; run that one to its end, or "
+                            "delete {0}.checkpoint* to start this one",
+                            output_.string(), *other));
+    });
+    if (!found) return false;
+    if (!found->torn.empty()) log.warn(found->torn + "; the checkpoint before it is used");
+    for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
+        const std::string place = std::to_string(f);
+        matrices.formulas[f].tile_traces = found->state.vectors.at("traces" + place);
+        matrices.formulas[f].test_diagonal = found->state.vectors.at("test_diagonal" + place);
+    }
+    matrices.units_done = found->state.units_done;
+    matrices.known_rows = static_cast<Index>(found->state.vectors.at("known_rows").front());
     return true;
 }
 

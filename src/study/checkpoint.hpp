@@ -2,22 +2,28 @@
 #include <filesystem>
 #include <string>
 
+#include "inputs.hpp"
 #include "tangram/gram/assembly.hpp"
+#include "tangram/study/log.hpp"
 
 namespace tangram {
 
 /// `<output>.checkpoint`: the matrices of an unfinished assembly with the units that were added, written
-/// aside and renamed. It holds the matrices in their global layout, so any number of ranks can go on from it.
+/// aside and renamed; the one before stays beside it. It holds the matrices in their global layout, so any
+/// number of ranks can go on from it.
 class GramCheckpoint {
   public:
-    /// @param inputs  what the assembly is made from (a hash); a checkpoint of other inputs is not used
-    GramCheckpoint(const std::filesystem::path& output, std::string inputs);
+    /// @param inputs  what the assembly is made from, line by line
+    GramCheckpoint(const std::filesystem::path& output, const Inputs& inputs);
 
     /// Collective over the matrices' grid. @throws Error(output) on every rank
     void write(const KernelMatrices& matrices) const;
-    /// Fills the matrices from the checkpoint, if there is one of these inputs. Collective.
-    /// @return whether it did. @throws Error(output) on every rank where it is torn
-    bool read(KernelMatrices& matrices) const;
+    /// Fills the matrices from the checkpoint, if there is one, or from the one before where that is torn.
+    /// Collective.
+    /// @return whether it did. @throws Error(output) on every rank: torn, or of other inputs or another
+    /// version of
+    ///         tangram, with the first difference
+    bool read(KernelMatrices& matrices, Log& log) const;
 
   private:
     std::filesystem::path output_;

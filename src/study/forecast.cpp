@@ -171,8 +171,6 @@ double Forecast::bytes() const {
     return most;
 }
 
-double resident_bytes() { return proc_bytes("/proc/self/status", "VmRSS:"); }
-
 double parse_bytes(const std::string& text, const std::string& option) {
     char* end = nullptr;
     const double number = std::strtod(text.c_str(), &end);
@@ -206,7 +204,7 @@ double trial_memory(Network<Real>& network, const GramJob& job, MPI_Comm comm) {
         const JacobianFactors<Real> factors(network, job.data.train, longest_examples(job.data.train),
                                             job.outputs, job.parameters);
     });
-    return resident_bytes();
+    return static_cast<double>(resident_bytes());
 }
 
 template <class Real>

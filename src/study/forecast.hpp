@@ -47,8 +47,6 @@ struct Forecast {
     double bytes() const;  ///< of the stage that needs most
 };
 
-/// Resident memory of this process now, bytes.
-double resident_bytes();
 /// "4GiB", "512 MB", "1.5G": bytes. @throws Error(study) naming the option
 double parse_bytes(const std::string& text, const std::string& option);
 /// Bytes that one rank may take: what was asked for; else what SLURM or the cgroup allows the ranks of this

@@ -5,10 +5,13 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <fstream>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "tangram/error.hpp"
+#include "tangram/study/session.hpp"
 
 namespace tangram {
 
@@ -19,6 +22,7 @@ struct Log::State {
     Clock::time_point begin = Clock::now();
     std::shared_ptr<spdlog::logger> logger;
     std::ofstream json;
+    std::recursive_mutex mutex;  // Waiting speaks from a thread of its own
 
     std::string stage;
     Index units = 0, first = 0;
@@ -59,6 +63,7 @@ Log::Log(Log&&) noexcept = default;
 
 void Log::say(const std::string& text) {
     if (!state_->speaks) return;
+    const std::lock_guard lock(state_->mutex);
     state_->close_bar();
     if (!state_->quiet) state_->logger->info(text);
     state_->write_json({{"level", "info"}, {"text", text}});
@@ -66,6 +71,7 @@ void Log::say(const std::string& text) {
 
 void Log::warn(const std::string& text) {
     if (!state_->speaks) return;
+    const std::lock_guard lock(state_->mutex);
     state_->close_bar();
     state_->logger->warn("warning: {}", text);
     state_->write_json({{"level", "warning"}, {"text", text}});
@@ -73,6 +79,7 @@ void Log::warn(const std::string& text) {
 
 void Log::result(const std::string& text) {
     if (!state_->speaks) return;
+    const std::lock_guard lock(state_->mutex);
     state_->close_bar();
     if (!state_->quiet) {
         std::fputs((text + "\n").c_str(), stdout);
@@ -91,6 +98,7 @@ void Log::start(const std::string& stage, Index units, Index done) {
 void Log::progress(Index done) {
     State& s = *state_;
     if (!s.speaks || s.units == 0) return;
+    const std::lock_guard lock(s.mutex);
     const double interval = s.terminal ? 0.2 : 5.0;
     if (s.since(s.last_line) < interval) return;
     s.last_line = Clock::now();
@@ -99,25 +107,44 @@ void Log::progress(Index done) {
     const Index here = done - s.first;
     const double left =
         here > 0 ? elapsed * static_cast<double>(s.units - done) / static_cast<double>(here) : 0.0;
-    s.write_json({{"level", "progress"}, {"stage", s.stage}, {"done", done}, {"units", s.units}});
+    const auto memory = static_cast<double>(resident_bytes());
+    s.write_json({{"level", "progress"},
+                  {"stage", s.stage},
+                  {"done", done},
+                  {"units", s.units},
+                  {"seconds_left", left},
+                  {"resident_bytes", memory}});
     if (s.quiet) return;
     if (s.terminal) {
         const int width = 30, filled = static_cast<int>(fraction * width);
-        std::fputs(fmt::format("\r{} [{:#<{}}{:.<{}}] {:3.0f} %, {} left   ", s.stage, "", filled, "",
-                               width - filled, 100 * fraction, duration_text(left))
+        std::fputs(fmt::format("\r{} [{:#<{}}{:.<{}}] {:3.0f} %, {} left, {}   ", s.stage, "", filled, "",
+                               width - filled, 100 * fraction, duration_text(left), bytes_text(memory))
                        .c_str(),
                    stderr);
         std::fflush(stderr);
         s.bar_open = true;
     } else {
-        s.logger->info("{}: {:.0f} %, {} of {}, {} left", s.stage, 100 * fraction, done, s.units,
-                       duration_text(left));
+        s.logger->info("{}: {:.0f} %, {} of {}, {} left, {} resident", s.stage, 100 * fraction, done, s.units,
+                       duration_text(left), bytes_text(memory));
     }
 }
 
 void Log::finish() {
     state_->close_bar();
     state_->units = 0;
+}
+
+Log::Waiting::Waiting(Log& log, std::string what) {
+    if (!log.state_->speaks) return;
+    voice_ = std::jthread([&log, what = std::move(what)](const std::stop_token& over) {
+        const auto begin = Clock::now();
+        std::mutex mutex;
+        std::condition_variable_any wake;
+        std::unique_lock lock(mutex);
+        while (!wake.wait_for(lock, over, std::chrono::seconds(30), [&] { return over.stop_requested(); }))
+            log.say(fmt::format("{}: {} so far", what,
+                                duration_text(std::chrono::duration<double>(Clock::now() - begin).count())));
+    });
 }
 
 double Log::seconds() const { return state_->since(state_->begin); }

@@ -18,6 +18,22 @@ char* openblas_get_corename() __attribute__((weak));
 
 namespace tangram {
 
+namespace {
+
+Index status_bytes(const std::string& key) {
+    std::ifstream status("/proc/self/status");
+    std::string word;
+    while (status >> word)
+        if (word == key) {
+            Index kilobytes = 0;
+            status >> kilobytes;
+            return 1024 * kilobytes;
+        }
+    return 0;
+}
+
+}  // namespace
+
 void check_stop(const Session& session, const std::string& where) {
     if (session.stop.requested(session.world.get()))
         throw Error(ExitStatus::stopped, "stopped on request " + where);
@@ -28,17 +44,9 @@ std::string now_text() {
     return fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(now));
 }
 
-Index peak_bytes() {
-    std::ifstream status("/proc/self/status");
-    std::string word;
-    while (status >> word)
-        if (word == "VmHWM:") {
-            Index kilobytes = 0;
-            status >> kilobytes;
-            return 1024 * kilobytes;
-        }
-    return 0;
-}
+Index peak_bytes() { return status_bytes("VmHWM:"); }
+
+Index resident_bytes() { return status_bytes("VmRSS:"); }
 
 std::vector<std::string> library_versions() {
     char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";

@@ -10,13 +10,13 @@
 #include "checkpoint.hpp"
 #include "forecast.hpp"
 #include "growth.hpp"
+#include "inputs.hpp"
 #include "model_loading.hpp"
 #include "provenance.hpp"
 #include "rates_stage.hpp"
 #include "sketch_report.hpp"
 #include "spectrum_file.hpp"
 #include "tangram/arithmetic.hpp"
-#include "tangram/files/hash.hpp"
 #include "tangram/files/json.hpp"
 #include "tangram/gram/assembly.hpp"
 #include "tangram/io/checkpoint.hpp"
@@ -36,23 +36,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-/// Bytes of the parts, each with its length, hashed: what a stage's result is made from.
-class Fingerprint {
-  public:
-    Fingerprint& add(const std::string& text) {
-        text_ += std::to_string(text.size()) + ":" + text;
-        return *this;
-    }
-    template <class T>
-    Fingerprint& add(const std::vector<T>& values) {
-        return add(sha256_of_bytes(std::as_bytes(std::span(values))));
-    }
-    std::string hexadecimal() const { return sha256_of_bytes(std::as_bytes(std::span(text_))); }
-
-  private:
-    std::string text_;
-};
 
 void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
     const std::string at = "/data/" + part + "/";
@@ -87,8 +70,9 @@ struct StudyRun::State {
     std::filesystem::path output;
     std::optional<OutputLock> lock;
     ProcessGrid grid;
-    std::string kernel_inputs;  // fingerprint, once known
-    bool whole_run = false;     // spectrum and rates follow
+    std::string kernel_inputs;                // fingerprint, once known
+    bool whole_run = false;                   // spectrum and rates follow
+    std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
 
@@ -136,11 +120,12 @@ struct StudyRun::State {
         });
     }
     std::string spectrum_inputs() const {
-        return Fingerprint()
-            .add(kernel_inputs)
-            .add(study.spectrum.solver)
-            .add(fmt::format("{} {}", study.spectrum.vectors, study.spectrum.block))
-            .hexadecimal();
+        return Inputs()
+            .add("kernel", kernel_inputs)
+            .add("spectrum.solver", study.spectrum.solver)
+            .add("spectrum.vectors", fmt::format("{}", study.spectrum.vectors))
+            .add("spectrum.block", fmt::format("{}", study.spectrum.block))
+            .hash();
     }
     /// What stands at the output's name is replaced only if it is tangram's. Collective.
     void check_output() {
@@ -180,6 +165,19 @@ struct StudyRun::State {
     void gram(const LoadedModel& model, const GramJob& job);
     template <class Real>
     void plan(const LoadedModel& model, const GramJob& job, int ranks);
+    /// Says which rank took more memory than the forecast of the stages up to this one, if any. Local.
+    void warn_beyond_plan(const std::string& stage, const Forecast& planned, const Provenance& taken) const {
+        double most = 0;
+        for (const StageForecast& of : planned.stages) {
+            most = std::max(most, of.bytes);
+            if (of.stage == stage) break;
+        }
+        const auto peak = std::ranges::max_element(taken.peaks);
+        if (static_cast<double>(*peak) > 1.1 * most)
+            session.log.warn(fmt::format("{}: rank {} took {}, {} were planned", stage,
+                                         peak - taken.peaks.begin(), bytes_text(static_cast<double>(*peak)),
+                                         bytes_text(most)));
+    }
     /// The spectrum of a Gram matrix into group `at` of the output file. Collective.
     Eigenpairs write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
                                  const std::string& inputs);
@@ -282,7 +280,7 @@ GramJob StudyRun::State::gram_job(const LoadedModel& model, StudyData data) {
     for (const ParameterId p : job.parameters) job.parameter_count += program.parameters()[p].size();
     job.train_rows = kernel_rows(job.data.train, job.outputs).back();
     if (job.data.test) job.test_rows = kernel_rows(*job.data.test, job.outputs).back();
-    job.idle_bytes = max_over_ranks(comm, resident_bytes());
+    job.idle_bytes = static_cast<double>(max_over_ranks(comm, resident_bytes()));
     return job;
 }
 
@@ -332,38 +330,47 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     if (study.tasks.empty()) study.kernel.output = output_names.front();
 
     // All that the kernel is made from but the training examples, and with them.
-    Fingerprint fingerprint;
-    fingerprint.add(std::to_string(schema_version))
-        .add(model.sha256)
-        .add(study.model.init)
-        .add(study.model.head)
-        .add(study.model.head_init)
-        .add(std::to_string(study.model.seed))
-        .add(fmt::format("{} {:.17g} {}", study.kernel.lora_rank, study.kernel.lora_alpha,
-                         study.kernel.lora_seed))
-        .add(study.kernel.output)
-        .add(study.kernel.precision);
-    fingerprint.add(fmt::format("{} {} {}", arithmetic::product_depth, arithmetic::matching_columns,
-                                arithmetic::slice_depth));
+    Inputs made_of;
+    made_of.add("schema_version", std::to_string(schema_version))
+        .add("model.path, config.json", read_text(std::filesystem::path(study.model.path) / "config.json"))
+        .add("model.path, weights", model.sha256)
+        .add("model.init", study.model.init)
+        .add("model.head", study.model.head)
+        .add("model.head_init", study.model.head_init)
+        .add("model.seed", std::to_string(study.model.seed))
+        .add("kernel.lora_rank", std::to_string(study.kernel.lora_rank))
+        .add("kernel.lora_alpha", fmt::format("{:.17g}", study.kernel.lora_alpha))
+        .add("kernel.lora_seed", std::to_string(study.kernel.lora_seed))
+        .add("kernel.output", fmt::format("{}", fmt::join(output_names, " ")))
+        .add("kernel.precision", study.kernel.precision)
+        .add("kernel.sketch", std::to_string(study.kernel.sketch))
+        .add("kernel.groups", study.kernel.groups)
+        .add("kernel.formula", fmt::format("{}", fmt::join(study.kernel.formula, " ")));
+    std::string tensors, contractions;
+    for (const ParameterId p : parameters) tensors += program.parameters()[p].name + "\n";
+    for (const KernelFormula& formula : job.formulas)
+        for (const ContractionChoice& choice : formula.choices) contractions += name(choice.chosen) + "\n";
+    made_of.add("kernel.parameters", tensors).add("contractions", contractions);
+    made_of.add("lengths of sums", fmt::format("{} {} {}", arithmetic::product_depth,
+                                               arithmetic::matching_columns, arithmetic::slice_depth));
     const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
-    if (study.kernel.sketch > 0)
-        fingerprint.add(fmt::format("sketch {} {}", study.kernel.sketch, sketch_seed));
-    fingerprint.add(study.kernel.groups);
-    for (std::size_t f = 0; f < job.formulas.size(); ++f) {
-        fingerprint.add(study.kernel.formula[f]);
-        for (const ContractionChoice& choice : job.formulas[f].choices) fingerprint.add(name(choice.chosen));
-    }
-    for (const ParameterId p : parameters) fingerprint.add(program.parameters()[p].name);
-    const auto add_examples = [&](const DataSet& set) {
-        fingerprint.add(set.token_ids).add(set.offsets).add(set.labels).add(set.rows).add(set.reads);
-    };
-    if (data.test) add_examples(*data.test);
-    fingerprint.add(read_text(std::filesystem::path(study.model.path) / "config.json"));
+    if (study.kernel.sketch > 0) made_of.add("data.seed, of the sketch", std::to_string(sketch_seed));
     for (std::size_t t = 0; t < study.tasks.size(); ++t)
-        fingerprint.add(study.tasks[t].name).add(output_names[t]).add(std::to_string(data.task_labels[t]));
-    const std::string basis = fingerprint.add(data.label_ids).hexadecimal();
-    add_examples(data.train);
-    kernel_inputs = fingerprint.hexadecimal();
+        made_of.add("tasks.name", study.tasks[t].name)
+            .add("labels of " + study.tasks[t].name, std::to_string(data.task_labels[t]));
+    made_of.add("data.label_words", data.label_ids);
+    const auto add_examples = [&](const std::string& key, const DataSet& set) {
+        made_of.add("examples of " + key, std::to_string(set.examples()))
+            .add("rows of " + key, set.rows)
+            .add("tokens of " + key, set.token_ids)
+            .add("lengths of " + key, set.offsets)
+            .add("labels of " + key, set.labels)
+            .add("places read in " + key, set.reads);
+    };
+    if (data.test) add_examples("data.test", *data.test);
+    const std::string basis = made_of.hash();
+    add_examples("data.train", data.train);
+    kernel_inputs = made_of.hash();
     // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
     // is there too.
     if (is_done("/kernel", kernel_inputs) &&
@@ -378,6 +385,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     const Forecast planned = forecast<Real>(program, job, study, Calibration{}, resident,
                                             session.memory_per_rank, session.world.size());
     refuse_what_does_not_fit<Real>(program, job, planned, resident);
+    forecast_of_run = planned;
 
     const auto start = Clock::now();
     const Index n = job.train_rows, m = job.test_rows;
@@ -393,8 +401,8 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     KernelMatrices matrices = collectively(comm, [&] {
         return empty_matrices(grid, n, m, parameters.size(), job.formulas.size(), job.groups.names.size());
     });
-    const GramCheckpoint checkpoint(output, kernel_inputs);
-    if (checkpoint.read(matrices))
+    const GramCheckpoint checkpoint(output, made_of);
+    if (checkpoint.read(matrices, session.log))
         session.log.say(
             fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
     else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
@@ -422,7 +430,18 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         if (done == units) return true;
         stopped = session.stop.requested(comm);
         if (stopped || any_rank(comm, interval > 0 && seconds_since(last_checkpoint) > interval)) {
-            checkpoint.write(matrices);
+            try {
+                const Log::Waiting waiting(session.log, "gram: writing " + output.string() + ".checkpoint");
+                checkpoint.write(matrices);
+            } catch (const Error& e) {
+                if (stopped)
+                    throw Error(e.status(),
+                                fmt::format("stopped on request, but {}; what was computed since the "
+                                            "checkpoint before is lost",
+                                            e.what()));
+                session.log.warn(fmt::format("no checkpoint: {}; the run goes on and tries again in {}",
+                                             e.what(), duration_text(interval)));
+            }
             last_checkpoint = Clock::now();
         }
         return !stopped;
@@ -456,6 +475,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     bytes_received[static_cast<std::size_t>(session.world.rank())] = std::llround(assembled.bytes_received);
     for (Index& bytes : bytes_received) bytes = sum_over_ranks(comm, bytes);
 
+    const Log::Waiting waiting(session.log, "gram: writing " + output.string());
     const auto write_start = Clock::now();
     StagedFile file(comm, output, false, planned.stages.front().written_bytes);
     file.write_small([&](Hdf5File& h5) {
@@ -539,13 +559,16 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     gram_matrix.emplace(first.block() == arithmetic::tile_rows
                             ? std::move(first)
                             : redistribute(first, grid, arithmetic::tile_rows));
+    warn_beyond_plan("gram", planned, provenance);
     const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
     session.log.say(fmt::format(
-        "gram: done in {} (passes {}, slices {}, waiting {}, products {}), {} resident on the largest rank; "
-        "written in {}",
-        duration_text(seconds), duration_text(jacobian_seconds), duration_text(packing_seconds),
-        duration_text(waiting_seconds), duration_text(product_seconds), bytes_text(static_cast<double>(peak)),
-        duration_text(writing)));
+        "gram: done in {} (passes {} at {:.0f} GFLOP/s, slices {}, waiting {} for {}, products {} at {:.0f} "
+        "GFLOP/s), {} resident on the largest rank; written in {}",
+        duration_text(seconds), duration_text(jacobian_seconds), jacobian_flops / 1e9 / jacobian_seconds,
+        duration_text(packing_seconds), duration_text(waiting_seconds),
+        bytes_text(static_cast<double>(*std::ranges::max_element(bytes_received))),
+        duration_text(product_seconds), product_flops / 1e9 / std::max(product_seconds, 1e-9),
+        bytes_text(static_cast<double>(peak)), duration_text(writing)));
 }
 
 void StudyRun::gram(bool whole_run) {
@@ -577,7 +600,19 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
                                 study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
-    Eigenpairs pairs = eigenpairs(gram.copy(), solver, study.spectrum.vectors, study.spectrum.block);
+    Eigenpairs pairs = [&] {
+        const Log::Waiting waiting(session.log, at.substr(1));
+        std::function<void()> farewell;
+        if (first_rank)
+            farewell = [&] {
+                lock->remove_file();
+                std::fprintf(
+                    stderr,
+                    "tangram: stopped on request during the spectrum; the same command begins it again\n");
+            };
+        const LeaveOnStop leave(session.stop, std::move(farewell));
+        return eigenpairs(gram.copy(), solver, study.spectrum.vectors, study.spectrum.block);
+    }();
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
     const Provenance provenance = Provenance::gather(grid);
@@ -595,6 +630,7 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     if (pairs.vectors)
         write_matrix(file.partial(), at + "/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
+    if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
     session.log.say(spectrum_summary(pairs, checks, seconds));
     return pairs;
 }
@@ -669,7 +705,8 @@ void StudyRun::rates() {
     const std::string spectrum_inputs = s.attribute("/spectrum", "inputs", "spectrum");
     s.check_study("rates");
     const RatesOptions options = rates_options(s.study);
-    const std::string inputs = Fingerprint().add(spectrum_inputs).add(text_of(options)).hexadecimal();
+    const std::string inputs =
+        Inputs().add("spectrum", spectrum_inputs).add("rates", text_of(options)).hash();
     if (s.is_done("/rates", inputs)) {
         s.session.log.say("rates: made from the same inputs already; skipped");
         return;
@@ -694,6 +731,7 @@ void StudyRun::rates() {
         h5.set_attribute("/provenance", "ended", now_text());
     });
     file.commit();
+    if (s.forecast_of_run) s.warn_beyond_plan("rates", *s.forecast_of_run, provenance);
     s.session.log.result(rates_summary(result));
 }
 
@@ -718,7 +756,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const Provenance provenance = Provenance::gather(grid);
     StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));
     file.write_small([&](Hdf5File& h5) {
-        write_spectrum(h5, "/spectrum", pairs, checks, Fingerprint().add(matrix).hexadecimal(), seconds);
+        write_spectrum(h5, "/spectrum", pairs, checks, Inputs().add("matrix", matrix).hash(), seconds);
         provenance.write(h5, "# spectrum of " + matrix + "\n", "", G.block(), session);
         h5.set_attribute("/provenance", "seconds_spectrum", seconds);
     });

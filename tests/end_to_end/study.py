@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
 stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import os, signal, subprocess, sys, time
+import os, shutil, signal, subprocess, sys, time
 from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
 try:
     import h5py, numpy as np
@@ -142,13 +142,23 @@ if running:
     check('SIGUSR1: status 75', p.returncode == 75, f'{p.returncode} {err}')
 else: print('skipped: lock and SIGUSR1 (the run ended first)')
 other = 1 if RANKS > 1 else 2
+# A checkpoint of another study is refused with what is different, and stays; a torn one gives way to the one before.
+before = open(f.at('stopped.h5.checkpoint'), 'rb').read()
+for setting, words in (('kernel.output=logits', 'kernel.output is margin there and logits here'), ('data.samples=900', 'examples of data.train is 1000 there and 900 here'),
+        ('model.seed=4', 'model.seed is 1 there and 4 here'), ('data.test_samples=39', 'examples of data.test is 40 there and 39 here')):
+    code, out, err = run('gram', f.at('stop.toml'), '--set', setting)
+    check(f'checkpoint of another study, {setting}: status 5, named', code == 5 and words in err and err.count('error:') == 1, f'{code} {err}')
+check('checkpoint of another study: stays', open(f.at('stopped.h5.checkpoint'), 'rb').read() == before)
+shutil.copy(f.at('stopped.h5.checkpoint'), f.at('stopped.h5.checkpoint.previous'))
+with open(f.at('stopped.h5.checkpoint'), 'r+b') as h: h.seek(-9000, 2); h.write(b'\1' * 16)
 code, out, err = run('gram', f.at('stop.toml'), ranks=other)
+check('torn checkpoint: said, and the one before is used', 'another checksum' in err and 'the checkpoint before it is used' in err, err)
 check('going on: status 0 on another number of ranks', code == 0, err)
 check('going on: from the checkpoint', not running or 'goes on from the checkpoint' in err, err)
 code, out, err = run('gram', f.at('stop.toml'), '--set', 'output.path=undisturbed.h5')
 with h5py.File(f.at('stopped.h5')) as a, h5py.File(f.at('undisturbed.h5')) as b:
     for path in ('/kernel/gram', '/kernel/cross', '/kernel/test_diagonal', '/kernel/outputs_train'):
         check(f'going on: {path} has the same bits', np.array_equal(a[path][:], b[path][:]))
-check('going on: the checkpoint is gone', not os.path.exists(f.at('stopped.h5.checkpoint')) and not os.path.exists(f.at('stopped.h5.lock')))
+check('going on: the checkpoint is gone', not os.path.exists(f.at('stopped.h5.checkpoint')) and not os.path.exists(f.at('stopped.h5.checkpoint.previous')) and not os.path.exists(f.at('stopped.h5.lock')))
 f.remove()
 finish()

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,28 +12,36 @@ namespace tangram {
 
 /// The small part of a checkpoint; equal on every rank.
 struct CheckpointState {
-    std::string fingerprint;  ///< of what the matrices are made from; the caller compares it
+    std::string inputs;  ///< what the matrices are made from; the caller compares it
     Index units_done = 0;
     std::map<std::string, std::vector<double>> vectors;  ///< by name; not distributed
 };
 
 /// Writes `<output>.checkpoint` with the matrices in their global layout, whatever they hold (an unfinished Gram matrix
-/// is not symmetric), so that any grid can go on from it. It replaces an older one only when it is whole on disk.
-/// Collective over the grid of the matrices, of which there is at least one; names are plain words.
+/// is not symmetric), so that any grid can go on from it, and with checksums. It takes its name only when it is whole on
+/// disk; the one before becomes `<output>.checkpoint.previous`. Collective over the grid of the matrices, of which there
+/// is at least one; names are plain words.
 /// @throws Error(output) on every rank; an older checkpoint then still stands
 void write_checkpoint(const std::filesystem::path& output, const CheckpointState& state,
                       const std::map<std::string, const DistributedMatrix*>& matrices);
 
-/// The small part of `<output>.checkpoint`, or nothing where there is none. Collective over comm.
-/// @throws Error(output) on every rank where it is torn, or no checkpoint of tangram's
-std::optional<CheckpointState> read_checkpoint(const std::filesystem::path& output, MPI_Comm comm);
+/// A checkpoint that was read.
+struct ReadCheckpoint {
+    CheckpointState state;
+    std::string torn;  ///< why a newer one was not used; empty where there was none
+};
 
-/// A matrix of `<output>.checkpoint`, on any grid and in any block. Collective over grid.
-/// @throws Error(output) on every rank: no matrix of that name, not rows x columns, torn
-DistributedMatrix read_checkpoint_matrix(const std::filesystem::path& output, const std::string& name,
-                                         const ProcessGrid& grid, Index rows, Index columns, Index block);
+/// Fills the matrices, on any grid and in any block, from `<output>.checkpoint`, or from the one before where that is
+/// torn (not what was written: truncated, or a checksum that differs). Collective over the matrices' grid.
+/// @param accept  sees the small part before the matrices are read; throws where they are not to be used
+/// @return nothing where there is no checkpoint
+/// @throws Error(output) on every rank where each one there is torn, or is not of these shapes
+std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& output,
+                                              const std::map<std::string, DistributedMatrix*>& matrices,
+                                              const std::function<void(const CheckpointState&)>& accept);
 
-/// Removes `<output>.checkpoint`, if any. Collective over comm. @throws Error(output) where it cannot be removed
+/// Removes `<output>.checkpoint` and the one before, if any. Collective over comm.
+/// @throws Error(output) where one cannot be removed
 void remove_checkpoint(const std::filesystem::path& output, MPI_Comm comm);
 
 }  // namespace tangram

@@ -28,7 +28,8 @@ class StagedFile {
     /// transfer MPI-IO may not even notice it [seen].
     void write_small(const std::function<void(Hdf5File&)>& write);
     /// Syncs file and folder and renames onto the final name.
-    void commit();
+    /// @param previous  where what stood there goes; empty: it is replaced
+    void commit(const std::filesystem::path& previous = {});
 
   private:
     MPI_Comm comm_;
@@ -47,6 +48,8 @@ class OutputLock {
     /// Collective. @throws Error(output) on every rank: held by another process, or the folder cannot be written
     OutputLock(MPI_Comm comm, const std::filesystem::path& output);
     ~OutputLock();
+    /// Removes the file, before a process that ends without destructors. Local; on the first rank.
+    void remove_file() const noexcept;
     OutputLock(const OutputLock&) = delete;
     OutputLock& operator=(const OutputLock&) = delete;
 

@@ -1,6 +1,8 @@
 #pragma once
 #include <chrono>
+#include <functional>
 #include <optional>
+#include <thread>
 
 #include "tangram/parallel/mpi.hpp"
 
@@ -19,11 +21,25 @@ class StopFlag {
     /// True on every rank if a signal reached any rank or the deadline has passed on any. Collective over
     /// comm.
     bool requested(MPI_Comm comm) const;
+    /// Whether a signal reached this rank or the deadline has passed here. Local.
+    bool requested_here() const;
 
   private:
     std::optional<std::chrono::steady_clock::time_point> deadline_;
     void (*previous_usr1_)(int);
     void (*previous_term_)(int);
+};
+
+/// While it lives, a stop request ends the process at once with status 75: for a long step that no rank can leave (a
+/// solver) and that leaves nothing behind. Local; nothing may be open for writing.
+class LeaveOnStop {
+  public:
+    /// @param farewell  called before the end on the rank that speaks, from another thread: what remains to be said
+    ///                  and removed; the other ranks give none and wait a moment for it
+    LeaveOnStop(const StopFlag& stop, std::function<void()> farewell);
+
+  private:
+    std::jthread watch_;
 };
 
 }  // namespace tangram

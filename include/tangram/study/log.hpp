@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "tangram/index.hpp"
 
@@ -31,6 +32,16 @@ class Log {
     void finish();
 
     double seconds() const;  ///< since the log was made
+
+    /// While it lives, a line every half minute says that a step without progress of its own still goes on: a solver,
+    /// a file system that has stalled.
+    class Waiting {
+      public:
+        Waiting(Log& log, std::string what);
+
+      private:
+        std::jthread voice_;
+    };
 
   private:
     struct State;

@@ -26,6 +26,8 @@ void check_stop(const Session& session, const std::string& where);
 std::string now_text();
 /// Largest resident memory of this process so far, bytes (VmHWM).
 Index peak_bytes();
+/// Resident memory of this process now, bytes (VmRSS).
+Index resident_bytes();
 /// This program's version with those of MPI, HDF5 and, where it tells, BLAS.
 std::vector<std::string> library_versions();
 /// The commit that this program was built from.
