@@ -109,13 +109,19 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
             Hdf5File::open(final_, false, ExitStatus::output);
             bytes += static_cast<double>(std::filesystem::file_size(final_));
         }
-        if (std::filesystem::is_regular_file(partial_, code)) std::filesystem::remove(partial_, code);  // of a dead run
+        // Of a dead run, or a link that somebody planted: it goes itself, not what it points to.
+        if (!std::filesystem::is_directory(std::filesystem::symlink_status(partial_, code)))
+            std::filesystem::remove(partial_, code);
         check_folder(final_, bytes);
         try {
             if (keep) {
                 if (!std::filesystem::copy_file(final_, partial_, code))
                     refuse(partial_, fmt::format("cannot be copied from the finished file ({})", code.message()));
             } else {
+                // HDF5 follows links, so the name is taken without: with the user's umask, as copy_file does.
+                const Descriptor fresh(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+                if (fresh.id < 0)
+                    refuse(partial_, fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
                 Hdf5File::create(partial_).close();
             }
         } catch (...) {
@@ -195,7 +201,8 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output) : fil
         if (!is_first(comm)) return;
         check_folder(output, 0);
         while (true) {
-            Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+            Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
+            if (descriptor.id < 0 && errno == ELOOP) refuse(file_, "is a symbolic link, which is not followed; remove it");
             if (descriptor.id < 0)
                 refuse(file_, fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
             const bool locked = flock(descriptor.id, LOCK_EX | LOCK_NB) == 0;

@@ -11,7 +11,8 @@ namespace tangram {
 
 /// What the program tells a person: rank 0 speaks, the others are silent. Messages and progress go to standard
 /// error, results to standard output; --log-json repeats every message as one JSON object per line
-/// {"seconds", "level", "text"} and progress as {"seconds", "level": "progress", "stage", "done", "units"}.
+/// {"seconds", "level": "info" | "warning" | "result", "text"} and progress as {"seconds", "level": "progress", "stage",
+/// "done", "units", "seconds_left", "resident_bytes"}; seconds are since the start.
 class Log {
   public:
     /// @param speaks  rank 0

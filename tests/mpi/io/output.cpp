@@ -142,6 +142,45 @@ TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
     EXPECT_FALSE(there(partial(torn)));
 }
 
+TEST(StagedFile, PlantedLinksAreNotFollowed) {
+    const Scratch scratch;
+    const auto file = scratch / "out.h5", victim = scratch / "victim";
+    const auto plant = [&](const std::filesystem::path& target) {
+        if (rank() == 0) {
+            std::ofstream(victim) << "precious";
+            std::filesystem::create_symlink(target, partial(file));
+        }
+        barrier();
+    };
+    for (const bool keep : {false, true})
+        for (const auto& target : {victim, scratch / "nothing"}) {
+            plant(target);
+            write_number(file, "/x", 3.0, keep);
+            EXPECT_EQ(number_in(file, "/x"), 3.0);
+            EXPECT_FALSE(std::filesystem::is_symlink(file));
+            EXPECT_EQ(std::filesystem::file_size(victim), 8);
+            EXPECT_FALSE(std::filesystem::exists(scratch / "nothing"));
+            barrier();
+        }
+    if (rank() == 0) std::filesystem::create_symlink(victim, file.string() + ".lock");
+    barrier();
+    const Caught problem = caught([&] { const OutputLock lock(MPI_COMM_WORLD, file); });
+    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.lock: is a symbolic link")) << problem.text;
+    EXPECT_EQ(std::filesystem::file_size(victim), 8);
+}
+
+TEST(StagedFile, HasTheUsersUmask) {
+    const Scratch scratch;
+    const auto file = scratch / "out.h5";
+    const mode_t before = umask(027);
+    write_number(file, "/x", 3.0, false);
+    EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0640));
+    write_number(file, "/y", 3.0, true);
+    EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0640));
+    umask(before);
+    barrier();
+}
+
 TEST(StagedFile, RefusesAReadOnlyFileSystem) {
     const Scratch scratch;
     const Mount writable(scratch / "disk", "-t tmpfs -o size=1m none");

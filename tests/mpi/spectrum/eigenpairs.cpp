@@ -262,6 +262,17 @@ std::vector<Solver> all_solvers() {
     list.push_back(Solver::automatic);
     return list;
 }
+TEST_P(EverySolver, TwoHundredInOneProcessKeepMemoryFlat) {
+    if (testing::world_size() > 4) GTEST_SKIP() << "minutes where ranks share cores, and four show the same";
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const DistributedMatrix matrix = matrix_of(known_matrices()[2], grid, 96, 16);
+    for (int i = 0; i < 20; ++i) eigenpairs(matrix.copy(), GetParam(), true);
+    const Index before = testing::resident_bytes();
+    for (int i = 0; i < 200; ++i) eigenpairs(matrix.copy(), GetParam(), true);
+    // A matrix is 72 kB: 200 of them, or of a solver's workspaces, would show. MPI's own pools settle.
+    EXPECT_LT(testing::resident_bytes() - before, Index{8} << 20);
+}
+
 INSTANTIATE_TEST_SUITE_P(Spectrum, EverySolver, ::testing::ValuesIn(all_solvers()), [](const auto& instance) {
     std::string text = name(instance.param);
     std::replace(text.begin(), text.end(), '-', '_');

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""jobs/ and tools/submit on a real Slurm of two nodes on this machine, which TANGRAM_SLURM's local-slurm starts. Every wait has a limit.
+usage: slurm.py PROGRAM MPIEXEC RANKS TEST_DATA [all]      (all: scale study, rank and node killed, not only one job that requeues itself)"""
+import glob, os, re, shutil, signal, subprocess, sys, time
+from support import PROGRAM, RANKS, Folder, check, finish, run
+try:
+    import h5py, numpy as np
+except ImportError:
+    print('skipped: python3-h5py is missing'); sys.exit(77)
+local = os.path.join(os.environ.get('TANGRAM_SLURM', ''), 'local-slurm')
+if not os.access(local, os.X_OK): print('skipped: TANGRAM_SLURM names no folder with local-slurm'); sys.exit(77)
+if not all(shutil.which(p, path=os.environ['PATH'] + ':/usr/sbin') for p in ('slurmctld', 'slurmd', 'munged', 'sbatch')): print('skipped: Slurm is not installed (Debian: munge and slurm-wlm)'); sys.exit(77)
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'); JOBS = os.path.join(ROOT, 'jobs')
+f, begin = Folder(), time.monotonic()
+os.environ.update(LOCAL_SLURM_DIR=f.at('slurm'), TANGRAM=PROGRAM)
+def say(text): print(f'        {time.monotonic() - begin:5.0f} s  {text}', flush=True)
+def shell(*command, timeout=60):
+    p = subprocess.run(command, capture_output=True, text=True, timeout=timeout); return p.returncode, p.stdout, p.stderr
+def job(number): return dict(w.split('=', 1) for w in shell('scontrol', 'show', 'job', '-o', str(number))[1].split() if '=' in w)
+def wait(number, states, seconds):
+    """The job's first state among these, or what it was when the time was over. A requeued job begins at once."""
+    end = time.monotonic() + seconds; state = '?'
+    while time.monotonic() < end:
+        now = job(number); state = now.get('JobState', 'gone')
+        if state in states: return state
+        if state == 'PENDING' and now.get('Reason') == 'BeginTime': shell('scontrol', 'update', f'jobid={number}', 'StartTime=now')
+        time.sleep(0.2)
+    return f'{state} after {seconds} s'
+def submit(name, *options, script='study.sbatch', arguments=()):
+    code, out, err = shell('sbatch', '--parsable', '--nodes=2', '--ntasks=2', '--ntasks-per-node=1', '--time=10', f'--output={f.at(name + ".log")}', *options, os.path.join(JOBS, script), f.at('slurm.toml'), '--set', f'output.path={name}.h5', *arguments)
+    say(f'sbatch {name}: {out.strip()} {err.strip()}'); return int(out.split(';')[0])
+def text(name): return open(f.at(name)).read() if os.path.exists(f.at(name)) else ''
+def until(condition, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition(): time.sleep(0.1)
+    return condition()
+def same(name):
+    with h5py.File(f.at(name + '.h5')) as a, h5py.File(f.at('truth.h5')) as b:
+        for n in ('kernel/gram', 'kernel/cross', 'spectrum/eigenvalues', 'rates/stopping/bound'): check(f'{name}: {n} is identical', a[n][()].tobytes() == b[n][()].tobytes())
+    check(f'{name}: nothing is left beside it', sorted(glob.glob(f.at(name + '.h5*'))) == [f.at(name + '.h5')], glob.glob(f.at(name + '.h5*')))
+
+f.write('slurm.toml', f.study(data__samples='900', data__test='"test.tsv"', data__test_samples='40', kernel__parameters='"all"', kernel__precision='"double"', output__checkpoint_minutes='0.01', rates__sizes='[128]'))
+check('truth: status 0', run('run', f.at('slurm.toml'), '--set', 'output.path=truth.h5', ranks=2)[0] == 0)
+code, out, err = shell(local, 'start', timeout=120)
+try:
+    check('two nodes', code == 0, err)
+    for name, value in re.findall(r'export (\w+)="?([^"\n;]*)"?', shell(local, 'env')[1]): os.environ[name] = os.path.expandvars(value)
+    say(shell('sinfo', '-h', '-N', '-o', '%N %T')[1].replace('\n', ', '))
+
+    # A signal: checkpoint, status 75, the job requeues itself, goes on, and the result is that of an undisturbed run.
+    for attempt in (1, 2):  # Slurm itself was seen to hang in one srun of 80
+        number = submit('signalled'); state = wait(number, ('RUNNING',), 60)
+        written = until(lambda: os.path.exists(f.at('signalled.h5.checkpoint')), 60)
+        if written or attempt == 2: break
+        say(f'no checkpoint: {state}; tried again'); shell('scancel', '--signal=KILL', str(number)); wait(number, ('CANCELLED', 'FAILED'), 60)
+    check('signalled: a first checkpoint', written, text('signalled.log'))
+    say('scancel --signal=USR1'); shell('scancel', '--signal=USR1', str(number))
+    check('signalled: status 75, requeued', until(lambda: 'requeued' in text('signalled.log'), 60), text('signalled.log'))
+    check('signalled: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', text('signalled.log'))
+    log = text('signalled.log'); print(''.join('                 ' + line + '\n' for line in log.splitlines()))
+    check('signalled: went on from the checkpoint', 'stopped on request after writing' in log and 'goes on from the checkpoint' in log, log)
+    same('signalled')
+
+    if 'all' in sys.argv[5:]:
+        # One rank dies: the step ends at once, the job goes into the queue again by itself.
+        number = submit('rank'); until(lambda: os.path.exists(f.at('rank.h5.checkpoint')), 90)
+        victims = shell('pgrep', '-f', f'{PROGRAM} run .*output.path=rank.h5')[1].split(); victims = [v for v in victims if os.path.realpath(f'/proc/{v}/exe') == os.path.realpath(PROGRAM)]
+        say(f'SIGKILL to rank process {victims[-1]} of {victims}'); died = time.monotonic(); os.kill(int(victims[-1]), signal.SIGKILL)
+        check('rank: the step ends in seconds', until(lambda: 'a rank died' in text('rank.log'), 30), text('rank.log')); say(f'ended after {time.monotonic() - died:.1f} s')
+        check('rank: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', text('rank.log')); same('rank')
+        check('rank: went on', 'goes on from the checkpoint' in text('rank.log'), text('rank.log'))
+        # A node dies with all that runs on it, and comes back.
+        number = submit('node'); until(lambda: os.path.exists(f.at('node.h5.checkpoint')), 90)
+        slurmd = int(open(f.at('slurm/run/slurmd-n2.pid')).read().split()[0])
+        on_node = [int(p) for p in shell('pgrep', '-f', 'slurmstepd.*\\[' + str(number))[1].split()]
+        ranks = [int(v) for v in shell('pgrep', '-f', f'{PROGRAM} run .*output.path=node.h5')[1].split()]
+        on_n2 = [r for r in ranks if b'SLURMD_NODENAME=n2' in open(f'/proc/{r}/environ', 'rb').read()]
+        say(f'node n2 dies: slurmd {slurmd}, ranks {on_n2}')
+        for pid in [slurmd, *on_n2]: os.kill(pid, signal.SIGKILL)
+        say('n2 comes back'); shell(local, 'start', timeout=120)
+        check('node: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT', 'NODE_FAIL'), 400) == 'COMPLETED', text('node.log')); same('node')
+        say(f'restarts: {job(number).get("Restarts")}')
+        check('node: went on', 'goes on from the checkpoint' in text('node.log'), text('node.log'))
+        # A scale study: an array over sizes and seeds, then the merge.
+        code, out, err = shell(os.path.join(JOBS, 'scale'), f.at('slurm.toml'), '--sizes', '128,256,512', '--seeds', '1,2', '--output', f.at('scale'), '--', '--ntasks=2', '--time=10')
+        say(f'jobs/scale: {out.strip()} {err.strip()}')
+        merge = int(re.search(r'merge (\d+)', out)[1])
+        check('scale: merges', wait(merge, ('COMPLETED', 'FAILED', 'CANCELLED'), 300) == 'COMPLETED', text('scale/merge.log'))
+        with h5py.File(f.at('scale/merged.h5')) as h: check('scale: six runs, exponents', len(h['runs']) == 6 and len(h['rates/exponents']) > 0); say(f'exponents: {[x[0].decode() for x in h["rates/exponents"][()]]}')
+        # What submit proposes runs.
+        code, out, err = shell(os.path.join(ROOT, 'tools', 'submit'), f.at('slurm.toml'), '--ranks', '2', '--go', '--', f'--output={f.at("submit.log")}', timeout=120); say(out.strip())
+        number = int(re.search(r'Submitted batch job (\d+)', out)[1]) if code == 0 else 0
+        check('submit: the proposed job completes', number > 0 and wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', f'{out} {err} {text("submit.log")}')
+finally:
+    shell(local, 'stop', timeout=120)
+f.remove(); finish()

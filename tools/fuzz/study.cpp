@@ -1,0 +1,12 @@
+#include "input_file.hpp"
+#include "tangram/study/configuration.hpp"
+
+using namespace tangram;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    return fuzz::read([&] {
+        const Study study = read_study(fuzz::file("study.toml", fuzz::text(data, size)), {});
+        const std::string stored = to_toml(study);
+        if (kernel_difference(study, stored)) std::abort();
+    });
+}
