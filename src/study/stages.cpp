@@ -37,6 +37,23 @@ double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Eigenpairs as the study asks for them; a stop request ends the program here, as no solver can be left.
+/// Collective.
+Eigenpairs solve(const DistributedMatrix& gram, const Study& study, const Session& session,
+                 const OutputLock& lock) {
+    const Log::Waiting waiting(session.log, "spectrum");
+    std::function<void()> farewell;
+    if (session.world.rank() == 0)
+        farewell = [&lock] {
+            lock.remove_file();
+            std::fputs("tangram: stopped on request during the spectrum; the same command begins it again\n",
+                       stderr);
+        };
+    const LeaveOnStop leave(session.stop, std::move(farewell));
+    return eigenpairs(gram.copy(), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
+                      study.spectrum.block);
+}
+
 void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
     const std::string at = "/data/" + part + "/";
     file.write(at + "token_ids", data.token_ids);
@@ -595,24 +612,11 @@ void StudyRun::plan(std::optional<int> ranks) {
 
 Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
                                               const std::string& inputs) {
-    const Solver solver = solver_by_name(study.spectrum.solver);
     const Index n = gram.rows();
     session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
                                 study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
-    Eigenpairs pairs = [&] {
-        const Log::Waiting waiting(session.log, at.substr(1));
-        std::function<void()> farewell;
-        if (first_rank)
-            farewell = [&] {
-                lock->remove_file();
-                std::fprintf(
-                    stderr,
-                    "tangram: stopped on request during the spectrum; the same command begins it again\n");
-            };
-        const LeaveOnStop leave(session.stop, std::move(farewell));
-        return eigenpairs(gram.copy(), solver, study.spectrum.vectors, study.spectrum.block);
-    }();
+    Eigenpairs pairs = solve(gram, study, session, *lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
     const Provenance provenance = Provenance::gather(grid);
@@ -738,7 +742,7 @@ void StudyRun::rates() {
 void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& output, const Study& study,
                         const Session& session) {
     const MPI_Comm comm = session.world.get();
-    const Solver solver = solver_by_name(study.spectrum.solver);
+    solver_by_name(study.spectrum.solver);  // refused before the matrix is read
     const auto [source, path] = file_and_path(matrix);
     const OutputLock lock(comm, output);
     std::error_code code;
@@ -750,7 +754,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const DistributedMatrix G =
         read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
     const auto start = Clock::now();
-    const Eigenpairs pairs = eigenpairs(G.copy(), solver, study.spectrum.vectors, study.spectrum.block);
+    const Eigenpairs pairs = solve(G, study, session, lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(G, pairs, false);
     const Provenance provenance = Provenance::gather(grid);

@@ -124,6 +124,10 @@ with h5py.File(f.at('sketch.h5')) as h:
     total, last, r = h['/kernel'].attrs['sketch_dimension'], h['/rates/decay'].attrs['last'], h['/rates'].attrs
     check('sketch: a smaller one computes again, fits nothing and warns', code == 0 and 'skipped' not in err and last <= total // 10 and r['sketch_trusted'] == 0 and 'cannot be trusted' in err and 'NOT to be trusted' in out, f'{code} {total} {last} {out} {err}')
 
+# A solver cannot be left: a request ends the program there, without anything beside the output.
+code, out, err = run('spectrum', '--matrix', f.at('out.h5') + ':/kernel/gram', '--output', f.at('never.h5'), '--time-limit', '0s')
+check('time limit in the solver: status 75, one message, nothing left', code == 75 and err.count('stopped on request') == 1 and not [n for n in os.listdir(f.path) if n.startswith('never')], f'{code} {err}')
+
 # Stopping and going on: by a time limit that has passed, then by SIGUSR1 to mpirun.
 stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='1000', output__path='"stopped.h5"', kernel__parameters='"all"', kernel__precision='"double"')
 f.write('stop.toml', stop)
