@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "forecast.hpp"
+#include "help.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/study/stages.hpp"
 
@@ -14,7 +15,7 @@ namespace tangram {
 namespace {
 
 struct Arguments {
-    std::string study, output, file, other_file, log_json, time_limit, memory_per_rank;
+    std::string study, output, file, topic, other_file, log_json, time_limit, memory_per_rank;
     std::optional<int> ranks;
     ForeignKernel kernel;
     std::optional<double> noise, radius;
@@ -113,6 +114,9 @@ int run_program(int argc, char** argv) {
         "compare", "what differs between two output files; status 0 same study and results, 1 different");
     compare_command->add_option("A", arguments.file, "output file (HDF5)")->required();
     compare_command->add_option("B", arguments.other_file, "output file (HDF5)")->required();
+    CLI::App* const help_command =
+        app.add_subcommand("help", "study keys, file layout, exit statuses, log lines");
+    help_command->add_option("TOPIC", arguments.topic, "study, output, status or log");
     for (CLI::App* const sub : {inspect_command, verify_command})
         sub->add_option("FILE", arguments.file, "output file (HDF5)")->required();
     try {
@@ -125,6 +129,12 @@ int run_program(int argc, char** argv) {
 
     if (app.get_subcommands().empty())
         throw Error(ExitStatus::study, "no command; `tangram --help` lists commands and options");
+
+    if (app.got_subcommand(help_command)) {
+        const std::string text = help(arguments.topic);
+        if (speaks) std::fputs(text.c_str(), stdout);
+        return 0;
+    }
 
     // Short forms of [rates], for a study as for somebody else's kernel.
     if (arguments.noise) arguments.settings.push_back(fmt::format("rates.noise={:.17g}", *arguments.noise));

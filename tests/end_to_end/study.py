@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
 stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import os, shutil, signal, subprocess, sys, time
+import fnmatch, os, re, shutil, signal, subprocess, sys, time
 from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
 try:
     import h5py, numpy as np
@@ -123,6 +123,14 @@ code, out, err = run('run', f.at('sketch.toml'), '--set', 'kernel.sketch=2')
 with h5py.File(f.at('sketch.h5')) as h:
     total, last, r = h['/kernel'].attrs['sketch_dimension'], h['/rates/decay'].attrs['last'], h['/rates'].attrs
     check('sketch: a smaller one computes again, fits nothing and warns', code == 0 and 'skipped' not in err and last <= total // 10 and r['sketch_trusted'] == 0 and 'cannot be trusted' in err and 'NOT to be trusted' in out, f'{code} {total} {last} {out} {err}')
+
+# What `tangram help` says is what there is.
+code, out, err = run('help', 'output', ranks=1)
+names = [re.sub('<[^>]*>', '*', line.split()[0]) for line in out.splitlines() if line.startswith('/')]; unnamed = []
+with h5py.File(f.at('out.h5')) as h: h.visititems(lambda n, d: unnamed.append(n) if isinstance(d, h5py.Dataset) and not any(fnmatch.fnmatch('/' + n, p) or ('/' + n).startswith(p + '/') for p in names if p not in ('/kernel', '/data')) else None)
+check('help output: names every data set', code == 0 and len(names) > 30 and not unnamed, unnamed)
+check('help: topics', run('help')[:2] == (0, run('help', ranks=1)[1]) and run('help', 'status', ranks=1)[1].startswith('0   done') and 'seconds_left' in run('help', 'log', ranks=1)[1])
+code, out, err = run('help', 'outptu'); check('help: an unknown topic', code == 2 and 'did you mean output?' in err, err)
 
 # A solver cannot be left: a request ends the program there, without anything beside the output.
 code, out, err = run('spectrum', '--matrix', f.at('out.h5') + ':/kernel/gram', '--output', f.at('never.h5'), '--time-limit', '0s')

@@ -9,8 +9,8 @@
 namespace tangram {
 
 /// The program with W x replaced by W x + (alpha/rank) B (A x) for linear weights W (Hu et al. 2021): each
-/// gets two parameters behind all others, <W>.lora_A.weight [rank, d_in] and <W>.lora_B.weight [d_out, rank],
-/// <W> the name without ".weight". With B = 0 outputs stay and the gradient of A vanishes. Local.
+/// gets two parameters behind all others, W.lora_A.weight [rank, d_in] and W.lora_B.weight [d_out, rank],
+/// W here the name without ".weight". With B = 0 outputs stay and the gradient of A vanishes. Local.
 /// @param weights  of linear layers, each used by one operation
 Program with_lora(const Program& program, const std::vector<ParameterId>& weights, Index rank, double alpha);
 

@@ -30,7 +30,7 @@ class StudyRun {
     void gram(bool whole_run);
     /// /kernel/gram -> /spectrum, and of every further formula that has one
     void spectrum();
-    /// The sum of some groups' Gram matrices, /kernel/groups/<name>/gram -> /spectrum/groups/<name+name>.
+    /// The sum of some groups' Gram matrices, /kernel/groups/(name)/gram -> /spectrum/groups/(name+name).
     /// @throws Error(study) where the file does not hold one of them
     void spectrum_of_groups(std::vector<std::string> groups);
     /// /spectrum, /data, /kernel -> /rates
