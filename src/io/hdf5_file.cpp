@@ -120,10 +120,16 @@ void Hdf5File::close() {
 }
 
 bool Hdf5File::exists(const std::string& path) const {
-    // H5Lexists wants every group on the way to exist.
+    // H5Lexists wants every group on the way to exist; it fails below a data set, and where a link leaves the file.
+    const auto found = [&](const std::string& name) {
+        const htri_t answer = H5Lexists(handle_, name.c_str(), within_the_file());
+        if (answer < 0)
+            if (const std::string reason = hdf5_failure(); reason.starts_with(leaves_the_file)) refuse(path, "is missing: " + reason);
+        return answer > 0;
+    };
     for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
-        if (H5Lexists(handle_, path.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
-    return path == "/" || H5Lexists(handle_, path.c_str(), H5P_DEFAULT) > 0;
+        if (!found(path.substr(0, slash))) return false;
+    return path == "/" || found(path);
 }
 
 bool Hdf5File::is_group(const std::string& path) const {
@@ -151,7 +157,33 @@ void Hdf5File::remove(const std::string& path) {
 Hdf5Handle Hdf5File::data_set(const std::string& path) const {
     if (!exists(path)) refuse(path, "is missing");
     if (is_group(path)) refuse(path, "is a group; a data set is needed");
-    return {check(H5Dopen2(handle_, path.c_str(), H5P_DEFAULT), path, "opened as a data set"), H5Dclose};
+    Hdf5Handle set(check(H5Dopen2(handle_, path.c_str(), within_the_file()), path, "opened as a data set"), H5Dclose);
+    check_storage(set, path);
+    return set;
+}
+
+void Hdf5File::check_storage(hid_t set, const std::string& path) const {
+    const Hdf5Handle creation(check(H5Dget_create_plist(set), path, "described"), H5Pclose);
+    const auto layout = static_cast<H5D_layout_t>(check(H5Pget_layout(creation), path, "described"));
+    const bool chunked = layout == H5D_CHUNKED;
+    if (layout == H5D_VIRTUAL || (layout == H5D_CONTIGUOUS && H5Pget_external_count(creation) > 0))
+        refuse(path, "keeps its entries in another file, which is not read; copy them into this one");
+    const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
+    const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
+    const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
+    const double bytes = static_cast<double>(entries) * static_cast<double>(H5Tget_size(type));
+    const double stored = static_cast<double>(std::min<hsize_t>(H5Dget_storage_size(set), file_bytes(path)));
+    // Deflate packs at most 1032 bytes into one; small data sets may hold fill values alone.
+    constexpr double packing = 1032, small = 1 << 26;
+    if (bytes > std::max(small, chunked ? packing * stored : stored))
+        refuse(path, fmt::format("says that it has {} entries, {:.0f} bytes, but {:.0f} are stored: torn or never written",
+                                 entries, bytes, stored));
+}
+
+hsize_t Hdf5File::file_bytes(const std::string& path) const {
+    hsize_t bytes = 0;
+    check(H5Fget_filesize(handle_, &bytes), path, "described");
+    return bytes;
 }
 
 std::vector<Index> Hdf5File::shape(const std::string& path) const {
@@ -272,7 +304,7 @@ Hdf5Handle Hdf5File::object(const std::string& path, bool create) const {
                       "created"),
                 H5Gclose};
     if (!exists(path)) refuse(path, "is missing");
-    return {check(H5Oopen(handle_, path.c_str(), H5P_DEFAULT), path, "opened"), H5Oclose};
+    return {check(H5Oopen(handle_, path.c_str(), within_the_file()), path, "opened"), H5Oclose};
 }
 
 void Hdf5File::write_attribute(const std::string& path, const std::string& name, hid_t type, Index count, bool scalar,
@@ -435,6 +467,7 @@ std::vector<T> Hdf5File::read_attribute(const std::string& path, const std::stri
     const Hdf5Handle stored(check(H5Aget_type(attribute), full, "described"), H5Tclose);
     const Hdf5Handle space(check(H5Aget_space(attribute), full, "described"), H5Sclose);
     const Index entries = check(H5Sget_simple_extent_npoints(space), full, "described");
+    if (static_cast<hsize_t>(entries) > file_bytes(full)) refuse(full, fmt::format("says that it has {} values: torn", entries));
     if (scalar && entries != 1) refuse(full, fmt::format("has {} values, one is needed", entries));
     const H5T_class_t found = H5Tget_class(stored);
     const auto size = static_cast<std::size_t>(entries);

@@ -36,6 +36,20 @@ hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path
     return returned;
 }
 
+hid_t within_the_file() {
+    static const hid_t properties = [] {
+        const auto refuse = [](const char*, const char*, const char* other, const char*, unsigned*, hid_t, void*) -> herr_t {
+            H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_LINK, H5E_TRAVERSE,
+                     "%s, %s, which is not followed; copy what is needed into this one", leaves_the_file, other);
+            return -1;
+        };
+        const hid_t made = H5Pcreate(H5P_DATASET_ACCESS);  // of the class of link access, too
+        H5Pset_elink_cb(made, refuse, nullptr);
+        return made;
+    }();
+    return properties;
+}
+
 herr_t close_written_file(hid_t file) noexcept {
     if (H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0) return H5Fclose(file);
     const hid_t words = H5Eget_current_stack();

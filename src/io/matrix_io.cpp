@@ -32,7 +32,7 @@ OpenSet open_together(const Hdf5Place& place, const std::string& path, MPI_Comm 
     });
     open.file = {H5Fopen(place.file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access), H5Fclose};
     collectively(comm, [&] { check_hdf5(open.file, place, "the file", "opened by all ranks"); });
-    open.set = {H5Dopen2(open.file, path.c_str(), H5P_DEFAULT), H5Dclose};
+    open.set = {H5Dopen2(open.file, path.c_str(), within_the_file()), H5Dclose};
     collectively(comm, [&] { check_hdf5(open.set, place, path, "opened by all ranks"); });
     return open;
 }

@@ -57,7 +57,10 @@ class Comparison {
     }
 
     /// Everything under a path that stands in both files.
+    static constexpr Index deepest = 16;
     void compare_group(const std::string& path) {
+        if (std::count(path.begin(), path.end(), '/') > deepest)
+            throw Error(ExitStatus::output, fmt::format("{}: groups within groups without end", path));
         compare_attributes(path);
         const auto names_a = a_.children(path), names_b = b_.children(path);
         std::set<std::string> names(names_a.begin(), names_a.end());

@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <numeric>
 
-#include "tangram/io/hdf5_file.hpp"
 #include "tangram/parallel/collective_error.hpp"
-#include "tangram/text/drawing.hpp"
 #include "tangram/text/labelled_text.hpp"
+#include "tokenised.hpp"
 
 namespace tangram {
 
@@ -16,90 +15,6 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& file, const std::string& problem) {
     throw Error(ExitStatus::input, fmt::format("{}: {}", file, problem));
-}
-
-/// Where the one mask token of every example stands.
-std::vector<std::int32_t> mask_places(const DataSet& data, const std::string& file,
-                                      const std::string& model) {
-    const Tokenizer tokenizer{std::filesystem::path(model)};
-    const auto mask = tokenizer.mask_token();
-    if (!mask)
-        refuse(model,
-               "its tokenizer has no mask token, and the examples do not say where they are read (reads)");
-    std::vector<std::int32_t> places;
-    for (Index e = 0; e < data.examples(); ++e) {
-        const auto tokens = data.tokens(e);
-        const std::int32_t id = *tokenizer.find(*mask);
-        const auto found = std::find(tokens.begin(), tokens.end(), id);
-        if (std::count(tokens.begin(), tokens.end(), id) != 1)
-            refuse(file,
-                   fmt::format("example {} holds the mask token {} ({}) {} times; give the place where each "
-                               "example is read in a data set \"reads\"",
-                               e, *mask, id, std::count(tokens.begin(), tokens.end(), id)));
-        places.push_back(static_cast<std::int32_t>(found - tokens.begin()));
-    }
-    return places;
-}
-
-/// Already tokenised examples. @param part  "train" or "test": where a file of tangram's own has them
-LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
-                                Reading reading, const Study& study) {
-    const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
-    const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/"
-                           : h5.exists("/data/train") ? "/data/train/"
-                                                      : "/";
-    DataSet all;
-    all.token_ids = h5.read_int32(at + "token_ids");
-    all.offsets = h5.read_int64(at + "offsets");
-    all.labels = h5.read_int32(at + "labels");
-    if (h5.exists(at + "reads")) {
-        all.reads = h5.read_int32(at + "reads");
-        if (std::ssize(all.reads) != std::ssize(all.offsets) - 1)
-            refuse(file, fmt::format("{}reads has {} entries for {} examples", at, all.reads.size(),
-                                     std::ssize(all.offsets) - 1));
-    }
-    LabelledExamples result;
-    if (study.model.head == "classifier") {
-        for (const std::int32_t label : all.labels)
-            result.label_count = std::max<Index>(result.label_count, label + 1);
-        if (!study.data.labels.empty()) result.label_count = std::ssize(study.data.labels);
-    } else {
-        result.label_ids =
-            h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
-        result.label_count = std::ssize(result.label_ids);
-    }
-    if (all.offsets.size() < 2 || all.offsets.front() != 0 || all.offsets.back() != std::ssize(all.token_ids))
-        refuse(file, fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at,
-                                 all.token_ids.size()));
-    for (std::size_t e = 1; e < all.offsets.size(); ++e)
-        if (all.offsets[e] <= all.offsets[e - 1])
-            refuse(file, fmt::format("example {} is empty: offsets must grow", e - 1));
-    if (std::ssize(all.labels) != all.examples())
-        refuse(file, fmt::format("{} labels for {} examples", all.labels.size(), all.examples()));
-    for (std::size_t e = 0; e < all.labels.size(); ++e)
-        if (all.labels[e] < 0 || all.labels[e] >= result.label_count)
-            refuse(file,
-                   fmt::format("example {}: label {} has no word; label_token_ids gives words for 0 to {}", e,
-                               all.labels[e], result.label_count - 1));
-    if (reading == Reading::mask_token && all.reads.empty())
-        all.reads = mask_places(all, file, study.model.path);
-    if (reading == Reading::first_token) all.reads.assign(all.labels.size(), 0);
-    if (reading == Reading::last_token) all.reads.clear();
-    for (std::size_t e = 0; e < all.reads.size(); ++e)
-        if (all.reads[e] < 0 || all.reads[e] >= std::ssize(all.tokens(static_cast<Index>(e))))
-            refuse(file, fmt::format("example {} is read at token {}, it has {}", e, all.reads[e],
-                                     all.tokens(static_cast<Index>(e)).size()));
-    const auto rows = draw_rows(all.examples(), samples, static_cast<std::uint64_t>(study.data.seed), file);
-    for (const Index row : rows) {
-        const auto tokens = all.tokens(row);
-        if (std::ssize(tokens) > study.data.max_length)
-            refuse(file,
-                   fmt::format("example {} has {} tokens, data.max_length is {}; raise it or cut the example",
-                               row, tokens.size(), study.data.max_length));
-        result.data.append(tokens, all.labels[static_cast<std::size_t>(row)], row);
-        if (!all.reads.empty()) result.data.reads.push_back(all.reads[static_cast<std::size_t>(row)]);
-    }
-    return result;
 }
 
 LabelledExamples read_examples(const Study& study, const std::string& file, const std::string& part,

@@ -54,6 +54,12 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
         y.whole && y.shape.size() == 1 && *std::min_element(y.values.begin(), y.values.end()) >= 0;
     if (result.classes) {
         if (classes == 0) {
+            if (const double most = *std::max_element(y.values.begin(), y.values.end());
+                most >= static_cast<double>(rows))
+                refuse(fmt::format(
+                    "{}: holds label {} of {} rows; number the labels 0, 1, ... without gaps, or store "
+                    "targets as floating-point numbers",
+                    labels, most, rows));
             classes = static_cast<Index>(*std::max_element(y.values.begin(), y.values.end())) + 1;
             for (Index label = 0; label < classes; ++label)
                 if (std::find(y.values.begin(), y.values.end(), static_cast<double>(label)) == y.values.end())

@@ -190,8 +190,7 @@ class Labels {
                 error != std::errc() || stop != end)
                 label = -1;
         }
-        constexpr Index most = 65536;  // labels that a classifier can have
-        if (label >= 0 && label < (count_ > 0 ? count_ : most)) return static_cast<std::int32_t>(label);
+        if (label >= 0 && label < (count_ > 0 ? count_ : most_labels)) return static_cast<std::int32_t>(label);
         throw Error(ExitStatus::input, fmt::format("{}: line {}: label \"{}\" {}", table_.file,
                                                    table_.lines[row], text, advice(text)));
     }

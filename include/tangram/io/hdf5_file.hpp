@@ -100,6 +100,9 @@ class Hdf5File {
     hid_t check(hid_t returned, const std::string& path, const char* action) const;
     [[noreturn]] void refuse(const std::string& path, const std::string& problem) const;
     Hdf5Handle data_set(const std::string& path) const;
+    /// Refuses a data set whose entries stand in other files, or that claims more than the file can hold.
+    void check_storage(hid_t set, const std::string& path) const;
+    hsize_t file_bytes(const std::string& path) const;
     Hdf5Handle create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape, bool allocate);
     Hdf5Handle object(const std::string& path, bool create) const;
     void write_values(const std::string& path, hid_t type, const void* values, Index size,

@@ -49,6 +49,12 @@ void silence_hdf5();
 /// @throws Error(place.status) "<file>: <path> cannot be <action>: <HDF5's words>". Local.
 hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path, const char* action);
 
+/// Access properties for links and data sets that refuse to follow a link to another file: what a file names must be
+/// in it. Valid until the process ends. Local.
+hid_t within_the_file();
+/// How hdf5_failure() begins where such a link was met.
+inline constexpr const char* leaves_the_file = "it is a link to another file";
+
 /// H5Fclose for a file that one process writes. When the disk fills up, a plain H5Fclose fails, leaves an identifier of
 /// freed memory behind and MPI_Finalize crashes on it (HDF5 1.10). This one flushes first; where that fails it lets the
 /// file's descriptor point at memory, so that HDF5 can let go of it, and returns a negative status with HDF5's words for

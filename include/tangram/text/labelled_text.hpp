@@ -27,6 +27,9 @@ struct LabelledText {
     Reading reading = Reading::last_token;  ///< where the model's outputs are read
 };
 
+/// Labels that a classifier may have; a larger number in a file is taken for a mistake.
+inline constexpr Index most_labels = 65536;
+
 struct LabelledExamples {
     DataSet data;
     std::vector<std::int32_t> label_ids;  ///< C vocabulary ids of the label words; empty without words

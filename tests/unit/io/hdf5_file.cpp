@@ -190,6 +190,56 @@ TEST_F(Hdf5FileTest, RefusalsNameFileAndPath) {
     EXPECT_TRUE(has(refusal([&] { Hdf5File::create(folder_ / "none/f.h5"); }), "5 "));
 }
 
+TEST_F(Hdf5FileTest, StaysWithinTheFile) {
+    if (!has_h5py()) GTEST_SKIP() << "needs h5py";
+    ASSERT_TRUE(python("w", R"(
+import os
+folder = os.path.dirname(sys.argv[1])
+with h5py.File(folder + '/other.h5', 'w') as other: other['x'] = np.arange(3)
+f['own'] = np.arange(3)
+f['soft'] = h5py.SoftLink('/own')
+f['link'] = h5py.ExternalLink('other.h5', '/x')
+f['group'] = h5py.ExternalLink('other.h5', '/')
+f['through'] = h5py.SoftLink('/group/x')
+open(folder + '/raw', 'wb').write(bytes(24))
+f.create_dataset('outside', (3,), 'i8', external=[(folder + '/raw', 0, 24)])
+layout = h5py.VirtualLayout((3,), 'i8'); layout[:] = h5py.VirtualSource('other.h5', 'x', (3,))
+f.create_virtual_dataset('virtual', layout)
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    EXPECT_EQ(h5.read_int64("/soft"), (std::vector<Index>{0, 1, 2}));
+    const auto message = [&](const std::string& path) -> std::string {
+        try {
+            h5.read_int64(path);
+        } catch (const Error& error) {
+            EXPECT_EQ(error.status(), ExitStatus::input);
+            return error.what();
+        }
+        return "read";
+    };
+    for (const char* path : {"/link", "/group/x", "/through"})
+        EXPECT_NE(message(path).find("it is a link to another file, other.h5, which is not followed"), std::string::npos)
+            << path << ": " << message(path);
+    for (const char* path : {"/outside", "/virtual"})
+        EXPECT_NE(message(path).find("keeps its entries in another file"), std::string::npos) << path << ": " << message(path);
+}
+
+TEST_F(Hdf5FileTest, BelievesNoSizeThatTheFileCannotHold) {
+    if (!has_h5py()) GTEST_SKIP() << "needs h5py";
+    // 2^40 entries of which one chunk, or none, is stored; a megabyte of zeros that deflate packs as well as it can.
+    ASSERT_TRUE(python("w", R"(
+f.create_dataset('chunked', (2**40,), 'i8', chunks=(1024,))[0] = 1
+f.create_dataset('unwritten', (2**40,), 'i8')
+f.create_dataset('packed', (2**24,), 'i8', data=np.zeros(2**24, 'i8'), chunks=(2**20,), compression='gzip', compression_opts=9)
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    for (const char* path : {"/chunked", "/unwritten"}) {
+        EXPECT_THROW(h5.read_int64(path), Error) << path;
+        EXPECT_THROW(h5.read_doubles(path), Error) << path;
+    }
+    EXPECT_EQ(h5.read_int64("/packed").size(), std::size_t{1} << 24);
+}
+
 TEST(FileAndPath, AreSplitAtTheLastColonBeforeASlash) {
     using Pair = std::pair<std::filesystem::path, std::string>;
     EXPECT_EQ(file_and_path("F.h5:/kernel/gram"), (Pair{"F.h5", "/kernel/gram"}));

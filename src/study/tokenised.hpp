@@ -1,0 +1,18 @@
+#pragma once
+#include <string>
+
+#include "tangram/study/configuration.hpp"
+#include "tangram/text/labelled_text.hpp"
+
+namespace tangram {
+
+/// Examples of an HDF5 file that are tokenised already: token_ids, offsets, labels and, where the study's
+/// head has label words, label_token_ids, in /data/<part>, else /data/train, else at the root. Local.
+/// @param part     "train" or "test": where a file of tangram's own has them
+/// @param samples  to draw; 0: all
+/// @throws Error(input) naming file, data set or example for what does not fit together; Error(study): too
+/// many samples
+LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
+                                Reading reading, const Study& study);
+
+}  // namespace tangram

@@ -1,0 +1,38 @@
+#include "../src/study/tokenised.hpp"
+
+#include "input_file.hpp"
+#include "tangram/io/hdf5_file.hpp"
+
+using namespace tangram;
+
+/// Everything that a file of somebody else's is asked: its attributes and children, each read as what it says that it is.
+static void visit(const Hdf5File& file, const std::string& path, int depth) {
+    for (const std::string& name : file.attributes(path)) file.attribute_as_text(path, name);
+    if (!file.is_group(path)) {
+        file.shape(path);
+        switch (file.content(path)) {
+            case Content::numbers: file.read_doubles(path); break;
+            case Content::texts: file.read_texts(path); break;
+            case Content::table: file.read_table(path); break;
+        }
+        return;
+    }
+    if (depth > 0)
+        for (const std::string& name : file.children(path))
+            fuzz::read([&] { visit(file, (path == "/" ? path : path + "/") + name, depth - 1); });
+}
+
+/// An HDF5 file: as tokenised examples of a model with label words and of a classifier, then all that it holds.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const std::string file = fuzz::file("examples.h5", fuzz::text(data, size));
+    Study study;
+    for (const char* head : {"lm", "classifier"}) {
+        study.model.head = head;
+        fuzz::read([&] {
+            const LabelledExamples found = read_tokenised(file, "train", 0, Reading::last_token, study);
+            for (Index e = 0; e < found.data.examples(); ++e)
+                if (found.data.tokens(e).empty()) std::abort();
+        });
+    }
+    return fuzz::read([&] { visit(Hdf5File::open(file, false, ExitStatus::input), "/", 6); });
+}
