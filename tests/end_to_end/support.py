@@ -4,7 +4,7 @@ import os, shutil, struct, subprocess, sys, tempfile
 PROGRAM, MPIEXEC, RANKS, DATA = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 failures = []
 
-def run(*arguments, ranks=None, timeout=240, environment=None):
+def run(*arguments, ranks=None, timeout=600, environment=None):
     """(status, standard output, standard error); a hang is a failure of its own."""
     command = [MPIEXEC, '-n', str(ranks or RANKS), PROGRAM, *map(str, arguments)]
     try:
