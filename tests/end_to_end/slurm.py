@@ -40,6 +40,21 @@ def same(name):
         for n in ('kernel/gram', 'kernel/cross', 'spectrum/eigenvalues', 'rates/stopping/bound'): check(f'{name}: {n} is identical', a[n][()].tobytes() == b[n][()].tobytes())
     check(f'{name}: nothing is left beside it', sorted(glob.glob(f.at(name + '.h5*'))) == [f.at(name + '.h5')], glob.glob(f.at(name + '.h5*')))
 
+def stopped(name, signal_name):
+    """A signal to the ranks: checkpoint, status 75, the job requeues itself, goes on, and the result is that of an undisturbed run."""
+    for attempt in (1, 2):  # Slurm itself was seen to hang in one srun of 80
+        number = submit(name); state = wait(number, ('RUNNING',), 60)
+        written = until(lambda: os.path.exists(f.at(name + '.h5.checkpoint')), 60)
+        if written or attempt == 2: break
+        say(f'no checkpoint: {state}; tried again'); shell('scancel', '--signal=KILL', str(number)); wait(number, ('CANCELLED', 'FAILED'), 60)
+    check(f'{name}: a first checkpoint', written, text(name + '.log'))
+    say(f'scancel --signal={signal_name}'); shell('scancel', f'--signal={signal_name}', str(number))
+    check(f'{name}: status 75, requeued', until(lambda: 'requeued' in text(name + '.log'), 60), text(name + '.log'))
+    check(f'{name}: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', text(name + '.log'))
+    log = text(name + '.log'); print(''.join('                 ' + line + '\n' for line in log.splitlines()))
+    check(f'{name}: went on from the checkpoint', 'stopped on request after writing' in log and 'goes on from the checkpoint' in log, log)
+    same(name)
+
 f.write('slurm.toml', f.study(data__samples='900', data__test='"test.tsv"', data__test_samples='40', kernel__parameters='"all"', kernel__precision='"double"', output__checkpoint_minutes='0.01', rates__sizes='[128]'))
 check('truth: status 0', run('run', f.at('slurm.toml'), '--set', 'output.path=truth.h5', ranks=2)[0] == 0)
 code, out, err = shell(local, 'start', timeout=120)
@@ -48,21 +63,9 @@ try:
     for name, value in re.findall(r'export (\w+)="?([^"\n;]*)"?', shell(local, 'env')[1]): os.environ[name] = os.path.expandvars(value)
     say(shell('sinfo', '-h', '-N', '-o', '%N %T')[1].replace('\n', ', '))
 
-    # A signal: checkpoint, status 75, the job requeues itself, goes on, and the result is that of an undisturbed run.
-    for attempt in (1, 2):  # Slurm itself was seen to hang in one srun of 80
-        number = submit('signalled'); state = wait(number, ('RUNNING',), 60)
-        written = until(lambda: os.path.exists(f.at('signalled.h5.checkpoint')), 60)
-        if written or attempt == 2: break
-        say(f'no checkpoint: {state}; tried again'); shell('scancel', '--signal=KILL', str(number)); wait(number, ('CANCELLED', 'FAILED'), 60)
-    check('signalled: a first checkpoint', written, text('signalled.log'))
-    say('scancel --signal=USR1'); shell('scancel', '--signal=USR1', str(number))
-    check('signalled: status 75, requeued', until(lambda: 'requeued' in text('signalled.log'), 60), text('signalled.log'))
-    check('signalled: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', text('signalled.log'))
-    log = text('signalled.log'); print(''.join('                 ' + line + '\n' for line in log.splitlines()))
-    check('signalled: went on from the checkpoint', 'stopped on request after writing' in log and 'goes on from the checkpoint' in log, log)
-    same('signalled')
-
+    stopped('signalled', 'USR1')
     if 'all' in sys.argv[5:]:
+        stopped('terminated', 'TERM')
         # One rank dies: the step ends at once, the job goes into the queue again by itself.
         number = submit('rank'); until(lambda: os.path.exists(f.at('rank.h5.checkpoint')), 90)
         victims = shell('pgrep', '-f', f'{PROGRAM} run .*output.path=rank.h5')[1].split(); victims = [v for v in victims if os.path.realpath(f'/proc/{v}/exe') == os.path.realpath(PROGRAM)]
