@@ -5,16 +5,12 @@
 
 using namespace tangram;
 
-/// Everything that a file of somebody else's is asked: its groups and data sets, each read as what it says that it is. Not
-/// the names of attributes, which only `tangram compare` lists: libhdf5 1.10.8 reads freed memory there in torn files.
+/// What a file of somebody else's is asked: its groups, and its data sets of numbers. Not texts of variable length and names
+/// of attributes, which tangram reads of its own files alone: libhdf5 1.10.8 leaves its buffers there in torn files.
 static void visit(const Hdf5File& file, const std::string& path, int depth) {
     if (!file.is_group(path)) {
         file.shape(path);
-        switch (file.content(path)) {
-            case Content::numbers: file.read_doubles(path); break;
-            case Content::texts: file.read_texts(path); break;
-            case Content::table: file.read_table(path); break;
-        }
+        if (file.content(path) == Content::numbers) file.read_doubles(path);
         return;
     }
     if (depth > 0)
@@ -22,7 +18,7 @@ static void visit(const Hdf5File& file, const std::string& path, int depth) {
             fuzz::read([&] { visit(file, (path == "/" ? path : path + "/") + name, depth - 1); });
 }
 
-/// An HDF5 file: as tokenised examples of a model with label words and of a classifier, then all that it holds.
+/// An HDF5 file: as tokenised examples of a model with label words and of a classifier, then all numbers that it holds.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string file = fuzz::file("examples.h5", fuzz::text(data, size));
     Study study;
