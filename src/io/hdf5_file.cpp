@@ -173,9 +173,10 @@ void Hdf5File::check_storage(hid_t set, const std::string& path) const {
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
     const double bytes = static_cast<double>(entries) * static_cast<double>(H5Tget_size(type));
     const double stored = static_cast<double>(std::min<hsize_t>(H5Dget_storage_size(set), file_bytes(path)));
-    // Deflate packs at most 1032 bytes into one; small data sets may hold fill values alone.
+    // Deflate packs at most 1032 bytes into one; a small data set may be without storage and hold fill values alone.
     constexpr double packing = 1032, small = 1 << 23;
-    if (bytes > std::max(small, chunked ? packing * stored : stored))
+    const double room = stored == 0 ? small : chunked ? std::max(small, packing * stored) : stored;
+    if (bytes > room)
         refuse(path, fmt::format("says that it has {} entries, {:.0f} bytes, but {:.0f} are stored: torn or never written",
                                  entries, bytes, stored));
 }
