@@ -190,7 +190,7 @@ template <class Real>
 double product_seconds_per_flop() {
     using Clock = std::chrono::steady_clock;
     constexpr Index depth = arithmetic::slice_depth, tiles = 4;
-    const std::vector<Real> packed(static_cast<std::size_t>(tiles * tile_rows * depth), Real(0.5));
+    const std::vector<Real> packed(static_cast<std::size_t>(tiles * padded_rows(tile_rows) * depth), Real(0.5));
     std::vector<double> to(static_cast<std::size_t>(tile_rows * tile_rows), 0.0);
     TileForm form;
     form.rows = tile_rows;
@@ -198,8 +198,8 @@ double product_seconds_per_flop() {
     double flops = 0, seconds = 0;
     for (Index t = 0; seconds < 0.1; ++t) {
         add_tile_product(Contraction::multiply_out, Segment{0, 0, 0, 0, depth, false}, {},
-                         packed.data() + t % tiles * tile_rows * depth, form,
-                         packed.data() + (t + 1) % tiles * tile_rows * depth, form, false,
+                         packed.data() + t % tiles * padded_rows(tile_rows) * depth, form,
+                         packed.data() + (t + 1) % tiles * padded_rows(tile_rows) * depth, form, false,
                          TileSums{to.data()});
         flops += 2.0 * static_cast<double>(tile_rows * tile_rows * depth);
         seconds = std::chrono::duration<double>(Clock::now() - start).count();

@@ -16,26 +16,36 @@ constexpr Index tile_rows = arithmetic::tile_rows;
 template <class Real>
 void add_piece(const Real* left, Index left_rows, const Real* right, Index right_rows, Index depth,
                bool lower_only, const Real* next_left, const Real* next_right, TileSums to) {
-    alignas(64) Real sums[panel * columns_at_once];
-    const Index blocks = padded_rows(left_rows) / panel * (padded_rows(right_rows) / columns_at_once);
-    const Index fetched = depth * 8;  // bytes that one block's pass fetches
-    Index block = 0;
-    for (Index i = 0; i < left_rows; i += panel)
-        for (Index j = 0; j < right_rows; j += columns_at_once, ++block) {
-            if (lower_only && i + panel <= j) continue;
+    constexpr Index rows = products::block_rows<Real>;
+    alignas(64) Real sums[rows * columns_at_once];
+    const Index fetched = depth * 8;  // bytes that one block's pass fetches, until both pieces are there
+    const auto bytes = [&](Index of) { return padded_rows(of) * depth * static_cast<Index>(sizeof(Real)); };
+    const Index left_bytes = bytes(left_rows), both = left_bytes + bytes(right_rows);
+    Index next = 0;
+    for (Index i = 0; i < left_rows; i += rows)
+        for (Index j = 0; j < right_rows; j += columns_at_once) {
+            if (lower_only && i + rows <= j) continue;
             const char* ahead = nullptr;
-            if (next_left != nullptr)
-                ahead = 2 * block < blocks
-                            ? reinterpret_cast<const char*>(next_left) + block * fetched
-                            : reinterpret_cast<const char*>(next_right) + (block - blocks / 2) * fetched;
-            products::block_sums<panel, columns_at_once, false>(left + i * depth, panel,
-                                                                right + j / panel * panel * depth + j % panel,
-                                                                panel, 1, depth, sums, ahead);
-            for (double* const tile : {to.whole, to.group})
-                for (Index c = 0; tile != nullptr && c < columns_at_once; ++c) {
+            if (next_left != nullptr && next < both) {
+                ahead = next < left_bytes ? reinterpret_cast<const char*>(next_left) + next
+                                          : reinterpret_cast<const char*>(next_right) + (next - left_bytes);
+                next += fetched;
+            }
+            products::block_sums<rows, columns_at_once, false>(
+                left + i / panel * panel * depth + i % panel, panel,
+                right + j / panel * panel * depth + j % panel, panel, 1, depth, sums, ahead);
+            // A tile's last block may reach beyond the tile.
+            const auto add = [&](double* tile, Index count) {
+                for (Index c = 0; c < columns_at_once; ++c) {
                     double* const column = tile + (j + c) * tile_rows + i;
-                    for (Index r = 0; r < panel; ++r) column[r] += static_cast<double>(sums[c * panel + r]);
+                    for (Index r = 0; r < count; ++r) column[r] += static_cast<double>(sums[c * rows + r]);
                 }
+            };
+            for (double* const tile : {to.whole, to.group})
+                if (tile != nullptr && i + rows <= tile_rows)
+                    add(tile, rows);
+                else if (tile != nullptr)
+                    add(tile, tile_rows - i);
         }
 }
 
@@ -46,21 +56,23 @@ struct ChunkScratch {
     std::vector<double> products, columns;  // left tokens x right tokens; sums over right tokens
 };
 
-/// Scalar products of every token row of two chunks: blocks [panel of left][group of right columns].
+/// Scalar products of every token row of two chunks: [panel of left][group of right columns][block of left].
 template <class Real>
 void token_products(const Real* left, Index left_panels, const Real* right, Index right_tokens, Index stride,
                     Index depth, std::vector<Real>& sums) {
+    constexpr Index rows = products::block_rows<Real>;
     const Index groups = (right_tokens + columns_at_once - 1) / columns_at_once;
     sums.assign(static_cast<std::size_t>(left_panels * groups * panel * columns_at_once), Real(0));
     for (Index k = 0; k < depth; k += arithmetic::product_depth)
         for (Index i = 0; i < left_panels; ++i)
             for (Index g = 0; g < groups; ++g) {
                 const Index j = g * columns_at_once;
-                products::block_sums<panel, columns_at_once, true>(
-                    left + (i * stride + k) * panel, panel,
-                    right + (j / panel * stride + k) * panel + j % panel, panel, 1,
-                    std::min(arithmetic::product_depth, depth - k),
-                    sums.data() + (i * groups + g) * panel * columns_at_once);
+                for (Index r = 0; r < panel; r += rows)
+                    products::block_sums<rows, columns_at_once, true>(
+                        left + (i * stride + k) * panel + r, panel,
+                        right + (j / panel * stride + k) * panel + j % panel, panel, 1,
+                        std::min(arithmetic::product_depth, depth - k),
+                        sums.data() + ((i * groups + g) * panel + r) * columns_at_once);
             }
 }
 
@@ -114,13 +126,17 @@ void add_in_factors(const std::vector<Index>& shape, const Real* left, const Til
                 scratch.products.resize(static_cast<std::size_t>(a_padded * groups * columns_at_once));
                 for (Index i = 0; i < a_panels; ++i)
                     for (Index j = 0; j < groups * columns_at_once; ++j) {
-                        const Index block = (i * groups + j / columns_at_once) * columns_at_once * panel +
-                                            j % columns_at_once * panel;
+                        constexpr Index rows = products::block_rows<Real>;
                         double* const out = scratch.products.data() + j * a_padded + i * panel;
-                        for (Index r = 0; r < panel; ++r)
-                            out[r] =
-                                static_cast<double>(scratch.deltas[static_cast<std::size_t>(block + r)]) *
-                                static_cast<double>(scratch.inputs[static_cast<std::size_t>(block + r)]);
+                        for (Index first = 0; first < panel; first += rows) {
+                            const auto block = static_cast<std::size_t>(
+                                ((i * groups + j / columns_at_once) * panel + first) * columns_at_once +
+                                j % columns_at_once * rows);
+                            for (Index r = 0; r < rows; ++r)
+                                out[first + r] =
+                                    static_cast<double>(scratch.deltas[block + static_cast<std::size_t>(r)]) *
+                                    static_cast<double>(scratch.inputs[block + static_cast<std::size_t>(r)]);
+                        }
                     }
                 add_pair_sums(left_form, a, right_form, b, scratch.products, a_padded, scratch.columns, to);
             }

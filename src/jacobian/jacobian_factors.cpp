@@ -25,7 +25,7 @@ constexpr Index overhang = products::panel_rows;
 template <class Real>
 void outer_slice(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index first,
                  Index last, Real* out) {
-    constexpr Index wide = products::panel_rows, rows = products::block_columns;
+    constexpr Index wide = products::block_rows<Real>, rows = products::block_columns;
     alignas(64) Real sums[rows * wide];
     for (Index row = first / d_in; row * d_in < last; row += rows)
         for (Index column = 0; column < d_in; column += wide) {
@@ -51,7 +51,7 @@ void add_row(const Real* row, Index at, Index width, Real coefficient, Index fir
 template <class Real>
 void project_rows(const Real* rows, Index count, Index d, const std::vector<Real>& S, Index stride, Index k,
                   Real* out) {
-    constexpr Index wide = products::panel_rows, together = products::block_columns;
+    constexpr Index wide = products::block_rows<Real>, together = products::block_columns;
     alignas(64) Real sums[together * wide];
     for (Index t = 0; t < count;) {
         const Index at_once = count - t >= together ? together : 1;
