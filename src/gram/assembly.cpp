@@ -202,7 +202,8 @@ double FormulaMatrices::trace(std::size_t selected) const {
 
 template <class Real>
 AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
-                        const std::function<bool(Index done, Index units)>& go_on) {
+                        const std::function<bool(const AssemblyProgress&)>& go_on,
+                        const std::function<void(const AssemblyProgress&)>& in_pass) {
     const ProcessGrid& grid = matrices.grid();
     const MPI_Comm comm = grid.comm().get();
     const Program& program = inputs.network.program();
@@ -242,26 +243,42 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     });
     const auto load = [&](const std::vector<ParameterId>& parameters) {
         const Stopwatch watch(result.jacobian_seconds);
+        const double flops = forward_flops(program, own_tokens, own_examples) *
+                             static_cast<double>(1 + (parameters.empty() ? 0 : inputs.outputs.passes()));
+        Index before = 0;
+        const PassProgress progress = [&](Index done, Index) {
+            const double part = static_cast<double>(before + done) / static_cast<double>(own_examples);
+            if (in_pass)
+                in_pass({before + done, own_examples,
+                         result.jacobian_flops + result.product_flops + part * flops, result.bytes_received});
+        };
         collectively(comm, [&] {
-            train.load(parameters);
-            if (test) test->load(parameters);
+            train.load(parameters, progress);
+            before = train.own_examples();
+            if (test) test->load(parameters, progress);
         });
-        result.jacobian_flops += forward_flops(program, own_tokens, own_examples) *
-                                 static_cast<double>(1 + (parameters.empty() ? 0 : inputs.outputs.passes()));
+        result.jacobian_flops += flops;
         if (result.passes++ > 0) return;
         result.train_outputs = train.outputs();
         if (test) result.test_outputs = test->outputs();
     };
 
     std::vector<TilePlace> all_places, half_places, cross_places;
+    double all_pairs = 0, half_pairs = 0, cross_pairs = 0;  // of rows, in these tiles
     for (Index J = grid.column(); J < train.layout().tiles(); J += grid.columns()) {
         for (Index I = grid.row(); I < train.layout().tiles(); I += grid.rows()) {
             if (I != J && matrices.knows(I) && matrices.knows(J)) continue;
+            const auto pairs = static_cast<double>(train.layout().rows(I) * train.layout().rows(J));
             all_places.push_back({I, J});
-            if (is_computed(I, J, train.layout().tiles())) half_places.push_back({I, J});
+            all_pairs += pairs;
+            if (!is_computed(I, J, train.layout().tiles())) continue;
+            half_places.push_back({I, J});
+            half_pairs += I == J ? (pairs + static_cast<double>(train.layout().rows(I))) / 2 : pairs;
         }
-        for (Index I = grid.row(); test && !matrices.knows(J) && I < test->layout().tiles(); I += grid.rows())
+        for (Index I = grid.row(); test && !matrices.knows(J) && I < test->layout().tiles(); I += grid.rows()) {
             cross_places.push_back({I, J});
+            cross_pairs += static_cast<double>(test->layout().rows(I) * train.layout().rows(J));
+        }
     }
     const auto set_trace = [&](FormulaMatrices& of, std::size_t selected, Index tile, Index rows,
                                const double* entries) {
@@ -280,6 +297,15 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         posted.clear();
         result.bytes_received += static_cast<double>(train.post(slice, buffer, 0, posted));
         if (test) result.bytes_received += static_cast<double>(test->post(slice, buffer, 1, posted));
+    };
+
+    // A stop leaves the next slice on its way: it arrives, unused.
+    const auto settle = [&] {
+        for (std::vector<MPI_Request>& left : requests) {
+            TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(left), "number of messages of a slice"), left.data(),
+                                    MPI_STATUSES_IGNORE));
+            left.clear();
+        }
     };
 
     bool stopped = false;
@@ -310,11 +336,12 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
                                             next.data(), &done, MPI_STATUSES_IGNORE));
                 };
                 FormulaMatrices& of = matrices.formulas[slice.place];
+                const bool symmetric = slice.formula != Formula::asymmetric_signgd;
+                result.product_flops += slice.pair_flops * ((symmetric ? half_pairs : all_pairs) + cross_pairs);
                 const auto traced = [&](std::size_t selected, Index tile, Index rows, const double* entries) {
                     set_trace(of, selected, tile, rows, entries);
                 };
-                add_products(slice, inputs, train, train, buffer,
-                             slice.formula == Formula::asymmetric_signgd ? all_places : half_places, true,
+                add_products(slice, inputs, train, train, buffer, symmetric ? half_places : all_places, true,
                              of.gram, of.groups, traced, progress);
                 std::vector<DistributedMatrix> no_groups;
                 if (test)
@@ -334,14 +361,15 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
                 }
             }
             ++matrices.units_done;
-            stopped = !go_on(matrices.units_done, units);
+            try {
+                stopped = !go_on({matrices.units_done, units, result.jacobian_flops + result.product_flops,
+                                  result.bytes_received});
+            } catch (...) {
+                settle();
+                throw;
+            }
         }
-        // A stop leaves the next slice on its way: it arrives, unused.
-        for (std::vector<MPI_Request>& left : requests) {
-            TANGRAM_MPI(MPI_Waitall(narrow(std::ssize(left), "number of messages of a slice"), left.data(),
-                                    MPI_STATUSES_IGNORE));
-            left.clear();
-        }
+        settle();
     }
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
         FormulaMatrices& of = matrices.formulas[f];
@@ -359,13 +387,21 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         }
         sum_over_ranks(comm, of.test_diagonal);
         sum_over_ranks(comm, of.tile_traces);
+        for (std::size_t row = 0; row < of.test_diagonal.size(); ++row)
+            if (!std::isfinite(of.test_diagonal[row]))
+                throw Error(ExitStatus::numerical,
+                            fmt::format("row {} of the test kernel is not finite: the squared gradient exceeds the "
+                                        "range of float32; use precision = \"double\"",
+                                        row));
     }
     return result;
 }
 
 template AssemblyResult assemble<float>(const KernelInputs<float>&, KernelMatrices&,
-                                        const std::function<bool(Index, Index)>&);
+                                        const std::function<bool(const AssemblyProgress&)>&,
+                                        const std::function<void(const AssemblyProgress&)>&);
 template AssemblyResult assemble<double>(const KernelInputs<double>&, KernelMatrices&,
-                                         const std::function<bool(Index, Index)>&);
+                                         const std::function<bool(const AssemblyProgress&)>&,
+                                         const std::function<void(const AssemblyProgress&)>&);
 
 }  // namespace tangram

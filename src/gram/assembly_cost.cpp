@@ -106,19 +106,8 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
 
     // Flops of a pair of rows, and of all: those of symmetric kernels on half of the tiles.
     double half = 0, full = 0;
-    for (const KernelFormula& formula : formulas) {
-        double& sum = formula.formula == Formula::asymmetric_signgd ? full : half;
-        for (std::size_t s = 0; s < parameters.size(); ++s) {
-            const ContractionChoice& choice = formula.choices[s];
-            const auto& shape = program.parameters()[parameters[s]].shape;
-            sum += static_cast<double>(outputs.components()) *
-                   (choice.chosen == Contraction::sketched
-                        ? 2.0 * static_cast<double>(sketch_shape(shape[0], shape[1], sketch_dimension).size())
-                    : choice.chosen == Contraction::multiply_out ? choice.multiplied_out
-                    : choice.chosen == Contraction::factors      ? choice.in_factors
-                                                                 : choice.matching);
-        }
-    }
+    for (const Slice& slice : slices)
+        (slice.formula == Formula::asymmetric_signgd ? full : half) += slice.pair_flops;
     cost.product_flops = half * (n * (n + 1) / 2 + m * n) + full * (n * n + m * n);
 
     // Matrices and the work of the products.

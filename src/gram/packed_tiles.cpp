@@ -57,12 +57,12 @@ Index PackedTiles<Real>::own_tokens() const {
 }
 
 template <class Real>
-void PackedTiles<Real>::load(const std::vector<ParameterId>& parameters) {
+void PackedTiles<Real>::load(const std::vector<ParameterId>& parameters, const PassProgress& progress) {
     factors_.reset();  // before the next ones are allocated
     std::vector<Index> examples;
     for (const auto& [example, place] : place_) examples.push_back(example);
     factors_.emplace(inputs_->network, layout_.data(), std::move(examples), inputs_->outputs, parameters,
-                     inputs_->sketch());
+                     inputs_->sketch(), progress);
 }
 
 template <class Real>

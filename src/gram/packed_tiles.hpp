@@ -31,7 +31,7 @@ class PackedTiles {
 
     /// Forward and backward passes over this rank's examples; keeps the factors of `parameters` and no
     /// others. Local.
-    void load(const std::vector<ParameterId>& parameters);
+    void load(const std::vector<ParameterId>& parameters, const PassProgress& progress);
     /// examples x C logits on every rank, after load(). Collective.
     std::vector<double> outputs() const;
 

@@ -23,7 +23,7 @@ SketchError sketch_error(const KernelInputs<Real>& inputs, const DistributedMatr
     const KernelInputs<Real> exact{
         inputs.network, chosen, nullptr, inputs.outputs, inputs.parameters, {whole}, inputs.factor_bytes};
     KernelMatrices matrices = empty_matrices(gram.grid(), std::ssize(rows), 0, inputs.parameters.size());
-    assemble<Real>(exact, matrices, [](Index, Index) { return true; });
+    assemble<Real>(exact, matrices, [](const AssemblyProgress&) { return true; });
 
     const MPI_Comm comm = gram.grid().comm().get();
     const DistributedMatrix sketched = principal_submatrix(gram, rows);

@@ -48,6 +48,11 @@ std::vector<Slice> slices_of_one(const Program& program, const std::vector<Param
                     slices.push_back({.contraction = contraction, .segments = {}});
                 }
                 const Index last = std::min(size, first + most);
+                const auto share = static_cast<double>(last - first);
+                slices.back().pair_flops += contraction == Contraction::multiply_out ? 2 * share
+                                            : contraction == Contraction::factors
+                                                ? choices[s].in_factors
+                                                : choices[s].matching * share / static_cast<double>(size);
                 slices.back().segments.push_back(
                     {s, parameters[s], component, first, last, component == components - 1 && last == size});
                 first = last;

@@ -25,6 +25,7 @@ struct Slice {
     std::vector<Segment> segments;
     std::size_t place = 0;  ///< of the formula that it is for
     Formula formula = Formula::sgd;
+    double pair_flops = 0;  ///< for one pair of rows, as ContractionChoice counts them
 
     /// Packed one behind the other: for an asymmetric kernel the plain entries of a segment, then their
     /// signs.

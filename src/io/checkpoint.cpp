@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <bit>
+#include <algorithm>
 
 #include "tangram/files/hash.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/io/output.hpp"
-#include "tangram/random.hpp"
 
 namespace tangram {
 
@@ -19,18 +18,18 @@ std::filesystem::path previous_of(const std::filesystem::path& output) {
     return output.string() + ".checkpoint.previous";
 }
 
-/// Of the entries' bits and places, whatever the layout: a sum modulo 2^64. Collective over the matrix' grid.
-Index checksum(const DistributedMatrix& matrix) {
-    std::uint64_t sum = 0;
-    for (Index j = 0; j < matrix.local_columns(); ++j) {
-        const Index column = matrix.global_column(j) * matrix.rows();
-        for (Index i = 0; i < matrix.local_rows(); ++i)
-            sum += random::mixed(std::bit_cast<std::uint64_t>(matrix.data()[i + j * matrix.lld()]) ^
-                                 random::mixed(static_cast<std::uint64_t>(column + matrix.global_row(i))));
-    }
-    std::uint64_t all = 0;
-    TANGRAM_MPI(MPI_Allreduce(&sum, &all, 1, MPI_UINT64_T, MPI_SUM, matrix.grid().comm().get()));
-    return static_cast<Index>(all);
+/// On the first rank. Collective over comm. @throws Error(output) where one cannot be removed
+void remove(const std::vector<std::filesystem::path>& files, MPI_Comm comm) {
+    collectively(comm, [&] {
+        int rank = 0;
+        TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+        if (rank != 0) return;
+        for (const auto& name : files) {
+            std::error_code code;
+            if (!std::filesystem::remove(name, code) && code)
+                throw Error(ExitStatus::output, fmt::format("{}: cannot be removed ({})", name.string(), code.message()));
+        }
+    });
 }
 
 std::string checksum(const CheckpointState& state) {
@@ -56,16 +55,14 @@ CheckpointState read_state(const InputFile& file) {
     return state;
 }
 
-void read_into(const InputFile& file, const std::string& name, DistributedMatrix& matrix) {
+void read_whole(const InputFile& file, const std::string& name, DistributedMatrix& matrix) {
     const std::string path = "/matrices/" + name;
-    DistributedMatrix found = file.read_matrix(path, matrix.grid(), matrix.block(), Orientation::transposed);
-    if (matrix.rows() != found.rows() || matrix.columns() != found.columns())
-        throw Error(ExitStatus::output, fmt::format("{}: {} is {} x {}, {} x {} is needed", file.name().string(), name,
-                                                    found.rows(), found.columns(), matrix.rows(), matrix.columns()));
-    if (file.read([&](const Hdf5File& h5) { return h5.integer_attribute(path, "checksum"); }) != checksum(found))
-        throw Error(ExitStatus::output, fmt::format("{}: is torn: {} has another checksum than when it was written",
-                                                    file.name().string(), name));
-    matrix = std::move(found);
+    std::vector<Index> shape = file.read([&](const Hdf5File& h5) { return h5.shape(path); });
+    std::ranges::reverse(shape);  // it stands there transposed
+    if (shape != std::vector<Index>{matrix.rows(), matrix.columns()})
+        throw Error(ExitStatus::output, fmt::format("{}: {} is {}, {} x {} is needed", file.name().string(), name,
+                                                    fmt::join(shape, " x "), matrix.rows(), matrix.columns()));
+    file.read_into(path, matrix, Orientation::transposed);
 }
 
 /// The first rank's view counts: on a shared file system another may see the folder a moment later. Collective.
@@ -82,11 +79,8 @@ void write_checkpoint(const std::filesystem::path& output, const CheckpointState
                       const std::map<std::string, const DistributedMatrix*>& matrices) {
     const MPI_Comm comm = matrices.begin()->second->grid().comm().get();
     double bytes = 0;
-    std::map<std::string, Index> checksums;
-    for (const auto& [name, matrix] : matrices) {
+    for (const auto& [name, matrix] : matrices)
         bytes += 8.0 * static_cast<double>(matrix->rows()) * static_cast<double>(matrix->columns());
-        checksums[name] = checksum(*matrix);
-    }
     StagedFile file(comm, checkpoint_of(output), false, bytes);
     file.write_small([&](Hdf5File& h5) {
         h5.set_attribute("/", "inputs", state.inputs);
@@ -94,10 +88,8 @@ void write_checkpoint(const std::filesystem::path& output, const CheckpointState
         h5.set_attribute("/", "checksum", checksum(state));
         for (const auto& [name, values] : state.vectors) h5.write("/vectors/" + name, values);
         // Transposed: local storage is column-major, so nothing is copied.
-        for (const auto& [name, matrix] : matrices) {
+        for (const auto& [name, matrix] : matrices)
             h5.create_matrix("/matrices/" + name, matrix->columns(), matrix->rows());
-            h5.set_attribute("/matrices/" + name, "checksum", checksums.at(name));
-        }
     });
     for (const auto& [name, matrix] : matrices)
         write_matrix(file.partial(), "/matrices/" + name, *matrix, Orientation::transposed);
@@ -123,12 +115,14 @@ std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& outpu
         accept(*state);
         try {
             const InputFile file(comm, name, ExitStatus::output);
-            for (const auto& [matrix, to] : matrices) read_into(file, matrix, *to);
+            for (const auto& [matrix, to] : matrices) read_whole(file, matrix, *to);
         } catch (const Error& e) {
             if (e.status() != ExitStatus::output) throw;
             torn += (torn.empty() ? "" : "; ") + std::string(e.what());
             continue;
         }
+        // The next checkpoint must not push this one out with the torn one.
+        if (!torn.empty()) remove({checkpoint_of(output)}, comm);
         return ReadCheckpoint{std::move(*state), torn};
     }
     if (!torn.empty())
@@ -136,17 +130,25 @@ std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& outpu
     return std::nullopt;
 }
 
-void remove_checkpoint(const std::filesystem::path& output, MPI_Comm comm) {
-    collectively(comm, [&] {
-        int rank = 0;
-        TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
-        if (rank != 0) return;
-        for (const auto& name : {checkpoint_of(output), previous_of(output)}) {
-            std::error_code code;
-            if (!std::filesystem::remove(name, code) && code)
-                throw Error(ExitStatus::output, fmt::format("{}: cannot be removed ({})", name.string(), code.message()));
+std::optional<std::string> checkpoint_inputs(const std::filesystem::path& output, MPI_Comm comm) {
+    for (const auto& name : {checkpoint_of(output), previous_of(output)}) {
+        if (!is_there(name, comm)) continue;
+        try {
+            return read_state(InputFile(comm, name, ExitStatus::output)).inputs;
+        } catch (const Error& e) {
+            if (e.status() != ExitStatus::output) throw;  // torn
         }
-    });
+    }
+    return std::nullopt;
+}
+
+void remove_previous_checkpoint(const std::filesystem::path& output, MPI_Comm comm) {
+    remove({previous_of(output)}, comm);
+}
+
+void remove_checkpoint(const std::filesystem::path& output, MPI_Comm comm) {
+    // The newest last: a death in between leaves what can still be recognised.
+    remove({previous_of(output), checkpoint_of(output).string() + ".partial", checkpoint_of(output)}, comm);
 }
 
 }  // namespace tangram

@@ -293,6 +293,7 @@ void Hdf5File::write_table(const std::string& path, const std::vector<TableColum
 
 void Hdf5File::create_matrix(const std::string& path, Index rows, Index columns) {
     const Hdf5Handle set = create_data_set(path, H5T_NATIVE_DOUBLE, {rows, columns}, true);
+    set_attribute(path, checksum_name, Index{0});  // here, as no space is claimed later
     if (rows == 0 || columns == 0) return;
     const haddr_t first = H5Dget_offset(set);
     if (first == HADDR_UNDEF) refuse(path, "got no place in the file");

@@ -1,5 +1,7 @@
 #include "tangram/io/input_file.hpp"
 
+#include <fmt/format.h>
+
 namespace tangram {
 
 InputFile::InputFile(MPI_Comm comm, std::filesystem::path file, ExitStatus status)
@@ -9,6 +11,27 @@ InputFile::InputFile(MPI_Comm comm, std::filesystem::path file, ExitStatus statu
         TANGRAM_MPI(MPI_Comm_rank(comm_, &rank));
         if (rank == 0) file_.emplace(Hdf5File::open(name_, false, status_));
     });
+}
+
+DistributedMatrix InputFile::read_matrix(const std::string& path, const ProcessGrid& grid, Index block,
+                                         Orientation orientation) const {
+    DistributedMatrix matrix = tangram::read_matrix(name_, path, grid, block, orientation, status_);
+    check(path, matrix, matrix.rows(), matrix.columns());
+    return matrix;
+}
+
+void InputFile::read_into(const std::string& path, DistributedMatrix& matrix, Orientation orientation) const {
+    const auto [rows, columns] = tangram::read_into(name_, path, matrix, orientation, status_);
+    check(path, matrix, rows, columns);
+}
+
+void InputFile::check(const std::string& path, const DistributedMatrix& matrix, Index rows, Index columns) const {
+    if (!read([&](const Hdf5File& h5) { return h5.has_attribute(path, checksum_name) ? 1 : 0; })) return;
+    const Index stored = read([&](const Hdf5File& h5) { return h5.integer_attribute(path, checksum_name); });
+    if (stored != checksum(matrix, rows, columns))
+        throw Error(status_, fmt::format("{}: is torn: {} has another checksum than when it was written; delete the file "
+                                         "to compute it again",
+                                         name_.string(), path));
 }
 
 void InputFile::share(std::vector<std::string>& texts) const {

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/random.hpp"
 
 namespace tangram {
 
@@ -65,13 +67,12 @@ struct Dimensions {
     int outer_process, inner_process;
     Index outer_local, inner_local;
 };
-Dimensions dimensions(const DistributedMatrix& matrix, Orientation orientation) {
-    const ProcessGrid& grid = matrix.grid();
+Dimensions dimensions(const BlockCyclic& rows, const BlockCyclic& columns, const ProcessGrid& grid,
+                      Orientation orientation) {
+    const int p = grid.row(), q = grid.column();
     if (orientation == Orientation::as_is)
-        return {matrix.row_layout(), matrix.column_layout(), grid.row(),           grid.column(),
-                matrix.local_rows(), matrix.local_columns()};
-    return {matrix.column_layout(), matrix.row_layout(), grid.column(), grid.row(), matrix.local_columns(),
-            matrix.local_rows()};
+        return {rows, columns, p, q, rows.local_size(p), columns.local_size(q)};
+    return {columns, rows, q, p, columns.local_size(q), rows.local_size(p)};
 }
 
 /// The part of a panel's entries in file and memory, or nothing: what a rank without work, or in trouble, takes part with.
@@ -137,11 +138,24 @@ Index panel_bytes(Index transfer, Orientation orientation) {
 
 }  // namespace
 
+Index checksum(const DistributedMatrix& matrix, Index rows, Index columns) {
+    std::uint64_t sum = 0;
+    for (Index j = 0; j < matrix.local_columns() && matrix.global_column(j) < columns; ++j) {
+        const Index column = matrix.global_column(j) * rows;
+        for (Index i = 0; i < matrix.local_rows() && matrix.global_row(i) < rows; ++i)
+            sum += random::mixed(std::bit_cast<std::uint64_t>(matrix.data()[i + j * matrix.lld()]) ^
+                                 random::mixed(static_cast<std::uint64_t>(column + matrix.global_row(i))));
+    }
+    std::uint64_t all = 0;
+    TANGRAM_MPI(MPI_Allreduce(&sum, &all, 1, MPI_UINT64_T, MPI_SUM, matrix.grid().comm().get()));
+    return static_cast<Index>(all);
+}
+
 bool write_matrix(const std::filesystem::path& file, const std::string& path, const DistributedMatrix& matrix,
                   Orientation orientation, Index transfer) {
     const MPI_Comm comm = matrix.grid().comm().get();
     const Hdf5Place place{file, ExitStatus::output};
-    const Dimensions d = dimensions(matrix, orientation);
+    const Dimensions d = dimensions(matrix.row_layout(), matrix.column_layout(), matrix.grid(), orientation);
     // A collective open says little about what is wrong, so one rank looks first.
     collectively(comm, [&] {
         if (matrix.grid().comm().rank() != 0) return;
@@ -152,6 +166,7 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
     });
     OpenSet open = open_together(place, path, comm, true);
     const Hdf5Handle property = collective_transfer(comm, place, path);
+    const Index sum = checksum(matrix, matrix.rows(), matrix.columns());
     std::vector<double> packed;
     bool collective = true;
     for_panels(comm, d, panel_bytes(transfer, orientation), [&](Index first, Index last) {
@@ -185,43 +200,72 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
         }
         agree_on_failure(comm, failure);
     });
+    std::exception_ptr failure;
+    try {
+        if (check_hdf5(H5Aexists(open.set, checksum_name), place, path, "described") > 0) {
+            const Hdf5Handle attribute(
+                check_hdf5(H5Aopen(open.set, checksum_name, H5P_DEFAULT), place, path, "opened"), H5Aclose);
+            check_hdf5(H5Awrite(attribute, H5T_NATIVE_INT64, &sum), place, path, "written");
+        }
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    agree_on_failure(comm, failure);
+    // To the disk on every rank: a host that dies later takes nothing of it along.
+    const herr_t flushed = H5Fflush(open.file, H5F_SCOPE_GLOBAL);
     const herr_t set_closed = open.set.close(), file_closed = open.file.close();
     collectively(comm, [&] {
-        if (set_closed < 0 || file_closed < 0)
+        if (flushed < 0 || set_closed < 0 || file_closed < 0)
             throw Error(place.status, fmt::format("{}: cannot be closed: {}; check free space", file.string(),
                                                   hdf5_failure()));
     });
     return !any_rank(comm, !collective);
 }
 
-DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path, const ProcessGrid& grid,
-                              Index block, Orientation orientation, ExitStatus status, Index transfer) {
-    const MPI_Comm comm = grid.comm().get();
-    const Hdf5Place place{file, status};
-    std::vector<Index> shape = collectively(comm, [&] {
+namespace {
+
+/// Rows and columns of the matrix that a data set holds. Collective.
+std::pair<Index, Index> matrix_shape(const Hdf5Place& place, const std::string& path, Orientation orientation,
+                                     const Communicator& comm) {
+    std::vector<Index> shape = collectively(comm.get(), [&] {
         std::vector<Index> found;
-        if (grid.comm().rank() == 0) {
-            found = Hdf5File::open(file, false, status).shape(path);
+        if (comm.rank() == 0) {
+            found = Hdf5File::open(place.file, false, place.status).shape(path);
             if (found.size() != 2)
-                throw Error(status, fmt::format("{}: {} is not a matrix: it has {} dimensions", file.string(), path,
-                                                found.size()));
+                throw Error(place.status, fmt::format("{}: {} is not a matrix: it has {} dimensions",
+                                                      place.file.string(), path, found.size()));
         }
         return found;
     });
-    broadcast(comm, shape, 0);
+    broadcast(comm.get(), shape, 0);
     if (orientation == Orientation::transposed) std::swap(shape[0], shape[1]);
-    DistributedMatrix matrix = collectively(comm, [&] { return DistributedMatrix(grid, shape[0], shape[1], block); });
+    return {shape[0], shape[1]};
+}
+
+/// Reads a data set of rows x columns into the leading entries of a matrix at least as large.
+void read_leading(const Hdf5Place& place, const std::string& path, Index rows, Index columns, DistributedMatrix& matrix,
+                  Orientation orientation, Index transfer) {
+    const MPI_Comm comm = matrix.grid().comm().get();
     OpenSet open = open_together(place, path, comm, false);
     collectively(comm, [&] {
         const Hdf5Handle type(check_hdf5(H5Dget_type(open.set), place, path, "described"), H5Tclose);
         const H5T_class_t kind = H5Tget_class(type);
         if (kind != H5T_FLOAT && kind != H5T_INTEGER)
-            throw Error(status, fmt::format("{}: {} does not hold numbers", file.string(), path));
+            throw Error(place.status, fmt::format("{}: {} does not hold numbers", place.file.string(), path));
     });
-    const Dimensions d = dimensions(matrix, orientation);
+    // In the same blocks, local indices of the leading part are those of the whole.
+    BlockCyclic row_layout = matrix.row_layout(), column_layout = matrix.column_layout();
+    row_layout.size = rows;
+    column_layout.size = columns;
+    const Dimensions d = dimensions(row_layout, column_layout, matrix.grid(), orientation);
+    const bool as_is = orientation == Orientation::as_is;
+    const bool contiguous = !any_rank(comm, as_is || (d.outer_local > 0 && d.inner_local != matrix.lld()));
+    const auto entry = [&](Index outer, Index inner) -> double& {
+        return as_is ? matrix.data()[outer + inner * matrix.lld()] : matrix.data()[inner + outer * matrix.lld()];
+    };
     const Hdf5Handle property = collective_transfer(comm, place, path);
     std::vector<double> packed;
-    for_panels(comm, d, panel_bytes(transfer, orientation), [&](Index first, Index last) {
+    for_panels(comm, d, std::min(transfer, contiguous ? largest_transfer : largest_copy), [&](Index first, Index last) {
         std::exception_ptr failure;
         double none = 0;
         double* to = &none;
@@ -230,7 +274,7 @@ DistributedMatrix read_matrix(const std::filesystem::path& file, const std::stri
         try {
             selection = select(open.set, d, first, last, place, path);
             if (last > first && d.inner_local > 0) {
-                unpack = orientation == Orientation::as_is;
+                unpack = !contiguous;
                 if (unpack) packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
                 to = unpack ? packed.data() : matrix.data() + first * matrix.lld();
             }
@@ -249,10 +293,33 @@ DistributedMatrix read_matrix(const std::filesystem::path& file, const std::stri
         agree_on_failure(comm, failure);
         if (unpack)
             in_squares(first, last, d.inner_local, [&](Index i, Index j) {
-                matrix.data()[i + j * matrix.lld()] = packed[static_cast<std::size_t>((i - first) * d.inner_local + j)];
+                entry(i, j) = packed[static_cast<std::size_t>((i - first) * d.inner_local + j)];
             });
     });
+}
+
+}  // namespace
+
+DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path, const ProcessGrid& grid,
+                              Index block, Orientation orientation, ExitStatus status, Index transfer) {
+    const Hdf5Place place{file, status};
+    const auto [rows, columns] = matrix_shape(place, path, orientation, grid.comm());
+    DistributedMatrix matrix =
+        collectively(grid.comm().get(), [&] { return DistributedMatrix(grid, rows, columns, block); });
+    read_leading(place, path, rows, columns, matrix, orientation, transfer);
     return matrix;
+}
+
+std::pair<Index, Index> read_into(const std::filesystem::path& file, const std::string& path,
+                                  DistributedMatrix& matrix, Orientation orientation, ExitStatus status,
+                                  Index transfer) {
+    const Hdf5Place place{file, status};
+    const auto [rows, columns] = matrix_shape(place, path, orientation, matrix.grid().comm());
+    if (rows > matrix.rows() || columns > matrix.columns())
+        throw Error(status, fmt::format("{}: {} is {} x {}, more than the {} x {} that are needed", file.string(), path,
+                                        rows, columns, matrix.rows(), matrix.columns()));
+    read_leading(place, path, rows, columns, matrix, orientation, transfer);
+    return {rows, columns};
 }
 
 }  // namespace tangram

@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <thread>
 #include <vector>
 
 #include "tangram/parallel/collective_error.hpp"
@@ -98,6 +100,12 @@ void sync(const std::filesystem::path& path, int flags) {
 }
 
 }  // namespace
+
+void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes) {
+    collectively(comm, [&] {
+        if (is_first(comm)) check_folder(file, bytes);
+    });
+}
 
 StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool keep, double bytes)
     : comm_(comm), first_rank_(is_first(comm)), final_(std::move(final_name)), partial_(final_.string() + ".partial") {
@@ -196,10 +204,12 @@ std::string start_text() {
 
 }  // namespace
 
-OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output) : file_(output.string() + ".lock") {
+OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::chrono::seconds patience)
+    : file_(output.string() + ".lock") {
     collectively(comm, [&] {
         if (!is_first(comm)) return;
         check_folder(output, 0);
+        const auto give_up = std::chrono::steady_clock::now() + patience;
         while (true) {
             Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
             if (descriptor.id < 0 && errno == ELOOP) refuse(file_, "is a symbolic link, which is not followed; remove it");
@@ -208,6 +218,10 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output) : fil
             const bool locked = flock(descriptor.id, LOCK_EX | LOCK_NB) == 0;
             const int reason = locked ? 0 : errno;
             const std::string owner = read_owner(descriptor.id);
+            if (reason == EWOULDBLOCK && std::chrono::steady_clock::now() < give_up) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(100));
+                continue;
+            }
             if (reason == EWOULDBLOCK)
                 refuse(output, fmt::format("another run is writing it: {}; wait for it or change output.path",
                                            owner.empty() ? "owner not known" : owner));

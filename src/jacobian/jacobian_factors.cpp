@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <exception>
 #include <optional>
@@ -84,7 +85,8 @@ SketchShape shape_of(const Program& program, ParameterId parameter, const Sketch
 template <class Real>
 JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& data,
                                        std::vector<Index> examples, KernelOutputs outputs,
-                                       std::vector<ParameterId> selected, Sketch sketch)
+                                       std::vector<ParameterId> selected, Sketch sketch,
+                                       const PassProgress& progress)
     : data_(&data),
       program_(&network.program()),
       label_ids_(network.label_ids().begin(), network.label_ids().end()),
@@ -126,18 +128,22 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
     logits_.resize(static_cast<std::size_t>(count * network.labels()));
     seeds_.resize(logits_.size() * passes);
 
-    // Blocks go through the network on all threads; of several errors the first example's counts.
+    // Blocks go through the network on all threads; of several errors the first example's counts, and no block behind it
+    // is begun.
     std::exception_ptr failure;
-    Index failed_at = count;
+    std::atomic<Index> failed_at = count, done = 0;
 #pragma omp parallel
     {
         std::optional<Network<Real>> twin;
         if (omp_get_thread_num() != 0) twin.emplace(network.twin());
 #pragma omp for schedule(dynamic)
         for (Index first = 0; first < count; first += arithmetic::examples_per_block) {
+            if (first > failed_at) continue;
             try {
-                pass_through(twin ? *twin : network, first,
-                             std::min(count, first + arithmetic::examples_per_block));
+                const Index last = std::min(count, first + arithmetic::examples_per_block);
+                pass_through(twin ? *twin : network, first, last);
+                done += last - first;
+                if (progress && omp_get_thread_num() == 0) progress(done, count);
             } catch (...) {
 #pragma omp critical
                 if (first < failed_at) {

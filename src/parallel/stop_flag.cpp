@@ -17,7 +17,7 @@ namespace {
 std::atomic<int> signalled = 0;
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may take no lock");
 
-void note_signal(int) { signalled = 1; }
+void note_signal(int signal) { signalled = signal; }
 
 }  // namespace
 
@@ -36,6 +36,11 @@ bool StopFlag::requested(MPI_Comm comm) const { return any_rank(comm, requested_
 
 bool StopFlag::requested_here() const {
     return signalled != 0 || (deadline_ && std::chrono::steady_clock::now() >= *deadline_);
+}
+
+std::string StopFlag::reason() const {
+    const int signal = signalled;
+    return signal == SIGTERM ? "SIGTERM" : signal != 0 ? "SIGUSR1" : requested_here() ? "the time limit" : "";
 }
 
 LeaveOnStop::LeaveOnStop(const StopFlag& stop, std::function<void()> farewell)

@@ -10,7 +10,12 @@ namespace tangram {
 GramCheckpoint::GramCheckpoint(const std::filesystem::path& output, const Inputs& inputs)
     : output_(output), inputs_("program = " + library_versions().front() + "\n" + inputs.text()) {}
 
-void GramCheckpoint::write(const KernelMatrices& matrices) const {
+void GramCheckpoint::remove_own(MPI_Comm comm) const {
+    const auto inputs = checkpoint_inputs(output_, comm);
+    if (inputs && !difference(*inputs, inputs_)) remove_checkpoint(output_, comm);
+}
+
+void GramCheckpoint::write(const KernelMatrices& matrices, bool finished) const {
     // Between units each of these numbers stands on one rank, zero elsewhere: the sum is exact.
     CheckpointState state{inputs_, matrices.units_done, {}};
     state.vectors["known_rows"] = {static_cast<double>(matrices.known_rows)};
@@ -21,7 +26,7 @@ void GramCheckpoint::write(const KernelMatrices& matrices) const {
         for (const auto& [name, values] :
              {std::pair{"traces", &of.tile_traces}, std::pair{"test_diagonal", &of.test_diagonal}}) {
             std::vector<double>& sum = state.vectors[name + place] = *values;
-            sum_over_ranks(matrices.grid().comm().get(), sum);
+            if (!finished) sum_over_ranks(matrices.grid().comm().get(), sum);
         }
         named["gram" + place] = &of.gram;
         if (of.cross) named["cross" + place] = &*of.cross;

@@ -20,17 +20,16 @@ Index leading_examples(const DataSet& smaller, const DataSet& larger) {
                : 0;
 }
 
-/// Copies the tiles whose columns are all known; of a square matrix those whose rows are known too and that
-/// do not stand on the diagonal. Local: an entry stands on the same rank in both.
-void take_tiles(const DistributedMatrix& from, DistributedMatrix& to, Index known_rows, bool square) {
-    const Index block = to.block();
+/// Zeroes all but the tiles whose columns are all known; of a square matrix those whose rows are known too and
+/// that do not stand on the diagonal. Local.
+void keep_known(DistributedMatrix& matrix, Index known_rows, bool square) {
+    const Index block = matrix.block();
     const auto known = [&](Index tile) { return (tile + 1) * block <= known_rows; };
-    for (Index j = 0; j < from.local_columns(); ++j) {
-        const Index J = from.global_column(j) / block;
-        for (Index i = 0; i < from.local_rows() && known(J); ++i) {
-            const Index I = from.global_row(i) / block;
-            if (!square || (known(I) && I != J))
-                to.data()[i + j * to.lld()] = from.data()[i + j * from.lld()];
+    for (Index j = 0; j < matrix.local_columns(); ++j) {
+        const Index J = matrix.global_column(j) / block;
+        for (Index i = 0; i < matrix.local_rows(); ++i) {
+            const Index I = matrix.global_row(i) / block;
+            if (!known(J) || (square && (!known(I) || I == J))) matrix.data()[i + j * matrix.lld()] = 0;
         }
     }
 }
@@ -68,8 +67,8 @@ Index take_known_rows(const std::filesystem::path& output, const std::string& ba
     if (matrices.known_rows < 2 * matrices.formulas.front().gram.block()) matrices.known_rows = 0;
     if (matrices.known_rows == 0) return 0;
     const auto take = [&](const std::string& path, DistributedMatrix& to, bool square) {
-        take_tiles(file.read_matrix(path, grid, to.block(), Orientation::as_is), to, matrices.known_rows,
-                   square);
+        file.read_into(path, to, Orientation::as_is);
+        keep_known(to, matrices.known_rows, square);
     };
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
         FormulaMatrices& of = matrices.formulas[f];

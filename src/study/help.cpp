@@ -133,8 +133,9 @@ constexpr const char* log_help =
     "--log-json FILE: one JSON object per line; seconds are since the start.\n"
     "{\"seconds\", \"level\": \"info\" | \"warning\" | \"result\", \"text\"}\n"
     "{\"seconds\", \"level\": \"progress\", \"stage\", \"done\", \"units\", \"seconds_left\", "
-    "\"resident_bytes\"}\n"
-    "done and units count equal pieces of the stage's work; resident_bytes is rank 0's memory.\n";
+    "\"resident_bytes\", \"flops_per_second\", \"bytes_per_second\"}\n"
+    "stage is jacobian (examples through the network), gram (slices of the Jacobian), subsets or neighbours; done\n"
+    "and units count equal pieces of it; memory, flops and bytes received from other ranks are rank 0's.\n";
 
 }  // namespace
 

@@ -26,6 +26,7 @@ struct Log::State {
 
     std::string stage;
     Index units = 0, first = 0;
+    Work before;
     Clock::time_point stage_begin, last_line;
     bool bar_open = false;
 
@@ -51,7 +52,7 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
         std::make_shared<spdlog::logger>("tangram", std::make_shared<spdlog::sinks::stderr_color_sink_st>());
     state_->logger->set_pattern("%^tangram: %v%$");
     if (speaks && !json.empty()) {
-        state_->json.open(json);
+        state_->json.open(json, std::ios::app);  // a job that goes on loses nothing
         if (!state_->json)
             throw Error(ExitStatus::output,
                         fmt::format("--log-json {}: cannot be written; check the folder", json.string()));
@@ -88,14 +89,17 @@ void Log::result(const std::string& text) {
     state_->write_json({{"level", "result"}, {"text", text}});
 }
 
-void Log::start(const std::string& stage, Index units, Index done) {
+void Log::start(const std::string& stage, Index units, Index done, Work so_far) {
+    const std::lock_guard lock(state_->mutex);
+    state_->close_bar();
     state_->stage = stage;
     state_->units = units;
     state_->first = done;
+    state_->before = so_far;
     state_->stage_begin = state_->last_line = Clock::now();
 }
 
-void Log::progress(Index done) {
+void Log::progress(Index done, Work so_far) {
     State& s = *state_;
     if (!s.speaks || s.units == 0) return;
     const std::lock_guard lock(s.mutex);
@@ -108,24 +112,31 @@ void Log::progress(Index done) {
     const double left =
         here > 0 ? elapsed * static_cast<double>(s.units - done) / static_cast<double>(here) : 0.0;
     const auto memory = static_cast<double>(resident_bytes());
+    const double flops = (so_far.flops - s.before.flops) / elapsed,
+                 bytes = (so_far.bytes_received - s.before.bytes_received) / elapsed;
     s.write_json({{"level", "progress"},
                   {"stage", s.stage},
                   {"done", done},
                   {"units", s.units},
                   {"seconds_left", left},
-                  {"resident_bytes", memory}});
+                  {"resident_bytes", memory},
+                  {"flops_per_second", flops},
+                  {"bytes_per_second", bytes}});
     if (s.quiet) return;
+    std::string rates;
+    if (flops > 0) rates += fmt::format(", {:.1f} GFLOP/s", flops / 1e9);
+    if (bytes > 0) rates += fmt::format(", {}/s received", bytes_text(bytes));
     if (s.terminal) {
         const int width = 30, filled = static_cast<int>(fraction * width);
-        std::fputs(fmt::format("\r{} [{:#<{}}{:.<{}}] {:3.0f} %, {} left, {}   ", s.stage, "", filled, "",
-                               width - filled, 100 * fraction, duration_text(left), bytes_text(memory))
+        std::fputs(fmt::format("\r{} [{:#<{}}{:.<{}}] {:3.0f} %, {} left, {}{}   ", s.stage, "", filled, "",
+                               width - filled, 100 * fraction, duration_text(left), bytes_text(memory), rates)
                        .c_str(),
                    stderr);
         std::fflush(stderr);
         s.bar_open = true;
     } else {
-        s.logger->info("{}: {:.0f} %, {} of {}, {} left, {} resident", s.stage, 100 * fraction, done, s.units,
-                       duration_text(left), bytes_text(memory));
+        s.logger->info("{}: {:.0f} %, {} of {}, {} left, {} resident{}", s.stage, 100 * fraction, done, s.units,
+                       duration_text(left), bytes_text(memory), rates);
     }
 }
 

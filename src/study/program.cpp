@@ -49,7 +49,7 @@ void add_common_options(CLI::App& app, Arguments& arguments) {
 
 }  // namespace
 
-int run_program(int argc, char** argv) {
+int run_program(int argc, char** argv, StopFlag& stop) {
     const Communicator world(MPI_COMM_WORLD);
     const bool speaks = world.rank() == 0;
 
@@ -143,15 +143,17 @@ int run_program(int argc, char** argv) {
     if (!arguments.step_size.empty()) arguments.settings.push_back("rates.step_size=" + arguments.step_size);
 
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
-    std::optional<std::chrono::steady_clock::time_point> deadline;
     if (!arguments.time_limit.empty())
-        deadline = std::chrono::steady_clock::now() + parse_duration(arguments.time_limit);
-    const StopFlag stop(deadline);
+        stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
     std::optional<double> memory;
     if (!arguments.memory_per_rank.empty())
         memory = parse_bytes(arguments.memory_per_rank, "--memory-per-rank");
     const Session session{world, log, stop, now_text(), memory_limit_per_rank(world, memory)};
 
+    // These write nothing: a stop request ends them where they are.
+    std::optional<LeaveOnStop> leave;
+    for (CLI::App* const command : {plan, inspect_command, verify_command, compare_command})
+        if (app.got_subcommand(command)) leave.emplace(leave_on_stop(session, "; nothing was written"));
     if (app.got_subcommand(inspect_command)) {
         collectively(world.get(), [&] {
             if (speaks) inspect(arguments.file, log);

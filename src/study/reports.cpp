@@ -103,7 +103,8 @@ void verify(const std::filesystem::path& file, const Session& session) {
     const MPI_Comm comm = session.world.get();
     struct Contents {
         std::vector<double> values;
-        std::vector<Index> has{0, 0, 0, 0};  // gram, spectrum, vectors, mixed precision
+        // gram, spectrum, vectors, mixed precision, a checksum of the Gram matrix and which
+        std::vector<Index> has{0, 0, 0, 0, 0, 0};
         std::vector<std::string> problems;
     };
     Contents c = collectively(comm, [&] {
@@ -122,6 +123,10 @@ void verify(const std::filesystem::path& file, const Session& session) {
             h5.has_attribute("/kernel", "precision") && h5.text_attribute("/kernel", "precision") == "mixed"
                 ? 1
                 : 0;
+        if (found.has[0] != 0 && h5.has_attribute("/kernel/gram", checksum_name)) {
+            found.has[4] = 1;
+            found.has[5] = h5.integer_attribute("/kernel/gram", checksum_name);
+        }
         if (found.has[1] != 0) found.values = h5.read_doubles("/spectrum/eigenvalues");
         return found;
     });
@@ -163,6 +168,8 @@ void verify(const std::filesystem::path& file, const Session& session) {
         infinite = sum_over_ranks(comm, infinite);
         asymmetric = sum_over_ranks(comm, asymmetric);
         checks.push_back(fmt::format("{} rows symmetric", G.rows()));
+        if (c.has[4] != 0 && c.has[5] != checksum(G, G.rows(), G.columns()))
+            problems.emplace_back("the Gram matrix has another checksum than when it was written");
         if (infinite > 0)
             problems.push_back(fmt::format("{} entries of the Gram matrix are not finite", infinite));
         if (asymmetric > 0)

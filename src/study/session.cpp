@@ -39,6 +39,19 @@ void check_stop(const Session& session, const std::string& where) {
         throw Error(ExitStatus::stopped, "stopped on request " + where);
 }
 
+LeaveOnStop leave_on_stop(const Session& session, std::string what, std::function<void()> first) {
+    std::function<void()> farewell;
+    if (session.world.rank() == 0)
+        farewell = [&stop = session.stop, what = std::move(what), first = std::move(first)] {
+            if (first) first();
+            // mpirun sends it to the others when one rank has died.
+            const std::string by = stop.reason() == "SIGTERM" ? "by SIGTERM (a rank died, or the job was told to end)"
+                                                              : "on request (" + stop.reason() + ")";
+            std::fputs(fmt::format("tangram: stopped {}{}\n", by, what).c_str(), stderr);
+        };
+    return {session.stop, std::move(farewell)};
+}
+
 std::string now_text() {
     std::time_t now = std::time(nullptr);
     return fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(now));

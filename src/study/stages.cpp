@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "checkpoint.hpp"
@@ -42,14 +43,8 @@ double seconds_since(Clock::time_point start) {
 Eigenpairs solve(const DistributedMatrix& gram, const Study& study, const Session& session,
                  const OutputLock& lock) {
     const Log::Waiting waiting(session.log, "spectrum");
-    std::function<void()> farewell;
-    if (session.world.rank() == 0)
-        farewell = [&lock] {
-            lock.remove_file();
-            std::fputs("tangram: stopped on request during the spectrum; the same command begins it again\n",
-                       stderr);
-        };
-    const LeaveOnStop leave(session.stop, std::move(farewell));
+    const LeaveOnStop leave = leave_on_stop(session, " during the spectrum; the same command begins it again",
+                                            [&lock] { lock.remove_file(); });
     return eigenpairs(gram.copy(), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
                       study.spectrum.block);
 }
@@ -92,6 +87,7 @@ struct StudyRun::State {
     std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
+    std::optional<GramCheckpoint> kept_checkpoint;  // of a matrix that the output does not hold
 
     State(Study s, const Session& in, bool writes)
         : study(std::move(s)),
@@ -376,24 +372,30 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         made_of.add("tasks.name", study.tasks[t].name)
             .add("labels of " + study.tasks[t].name, std::to_string(data.task_labels[t]));
     made_of.add("data.label_words", data.label_ids);
-    const auto add_examples = [&](const std::string& key, const DataSet& set) {
-        made_of.add("examples of " + key, std::to_string(set.examples()))
+    const auto add_examples = [](Inputs& inputs, const std::string& key, const DataSet& set) {
+        inputs.add("examples of " + key, std::to_string(set.examples()))
             .add("rows of " + key, set.rows)
             .add("tokens of " + key, set.token_ids)
             .add("lengths of " + key, set.offsets)
             .add("labels of " + key, set.labels)
             .add("places read in " + key, set.reads);
     };
-    if (data.test) add_examples("data.test", *data.test);
-    const std::string basis = made_of.hash();
-    add_examples("data.train", data.train);
+    if (data.test) add_examples(made_of, "data.test", *data.test);
+    // What rows of a smaller sample must agree in. A fitted head depends on every example.
+    Inputs common = made_of;
+    common.add("program", library_versions().front());
+    add_examples(made_of, "data.train", data.train);
+    if (study.model.head_init == "least-squares") add_examples(common, "data.train", data.train);
+    const std::string basis = common.hash();
     kernel_inputs = made_of.hash();
+    const GramCheckpoint checkpoint(output, made_of);
     // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
     // is there too.
     if (is_done("/kernel", kernel_inputs) &&
         (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
         session.log.say(
             fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
+        checkpoint.remove_own(comm);  // of a run that ended between the two
         return;
     }
 
@@ -402,6 +404,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     const Forecast planned = forecast<Real>(program, job, study, Calibration{}, resident,
                                             session.memory_per_rank, session.world.size());
     refuse_what_does_not_fit<Real>(program, job, planned, resident);
+    require_space(comm, output, planned.stages.front().written_bytes);
     forecast_of_run = planned;
 
     const auto start = Clock::now();
@@ -418,15 +421,17 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     KernelMatrices matrices = collectively(comm, [&] {
         return empty_matrices(grid, n, m, parameters.size(), job.formulas.size(), job.groups.names.size());
     });
-    const GramCheckpoint checkpoint(output, made_of);
-    if (checkpoint.read(matrices, session.log))
-        session.log.say(
-            fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
-    else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
-        session.log.say(
-            fmt::format("gram: {} holds the kernel of the first {} examples; only the others' rows "
-                        "are computed",
-                        output.string(), known));
+    {
+        const Log::Waiting waiting(session.log, "gram: reading what there is beside " + output.string());
+        if (checkpoint.read(matrices, session.log))
+            session.log.say(
+                fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
+        else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
+            session.log.say(
+                fmt::format("gram: {} holds the kernel of the first {} examples; only the others' rows "
+                            "are computed",
+                            output.string(), known));
+    }
 
     const KernelInputs<Real> inputs{network,
                                     data.train,
@@ -440,29 +445,48 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
                                     job.groups.group_of};
     auto last_checkpoint = Clock::now();
     const double interval = 60 * study.output.checkpoint_minutes;
-    bool stopped = false, announced = false;
-    const AssemblyResult assembled = assemble<Real>(inputs, matrices, [&](Index done, Index units) {
-        if (!std::exchange(announced, true)) session.log.start("gram", units, done);
-        session.log.progress(done);
-        if (done == units) return true;
-        stopped = session.stop.requested(comm);
-        if (stopped || any_rank(comm, interval > 0 && seconds_since(last_checkpoint) > interval)) {
-            try {
-                const Log::Waiting waiting(session.log, "gram: writing " + output.string() + ".checkpoint");
-                checkpoint.write(matrices);
-            } catch (const Error& e) {
-                if (stopped)
-                    throw Error(e.status(),
-                                fmt::format("stopped on request, but {}; what was computed since the "
-                                            "checkpoint before is lost",
-                                            e.what()));
-                session.log.warn(fmt::format("no checkpoint: {}; the run goes on and tries again in {}",
-                                             e.what(), duration_text(interval)));
-            }
-            last_checkpoint = Clock::now();
+    bool stopped = false;
+    const auto write_checkpoint = [&] {
+        try {
+            const Log::Waiting waiting(session.log, "gram: writing " + output.string() + ".checkpoint");
+            checkpoint.write(matrices);
+        } catch (const Error& e) {
+            if (stopped)
+                throw Error(e.status(),
+                            fmt::format("stopped on request, but {}; what was computed since the "
+                                        "checkpoint before is lost",
+                                        e.what()));
+            session.log.warn(fmt::format("no checkpoint: {}; the run goes on and tries again in {}", e.what(),
+                                         duration_text(interval)));
         }
+        last_checkpoint = Clock::now();
+    };
+    std::string part;
+    const auto tell = [&](const char* now, const AssemblyProgress& at) {
+        const Work work{at.flops, at.bytes_received};
+        if (std::exchange(part, now) != now) session.log.start(now, at.of, at.done, work);
+        session.log.progress(at.done, work);
+    };
+    const auto go_on = [&](const AssemblyProgress& at) {
+        tell("gram", at);
+        if (at.done == at.of) return true;
+        stopped = session.stop.requested(comm);
+        if (stopped || any_rank(comm, interval > 0 && seconds_since(last_checkpoint) > interval))
+            write_checkpoint();
         return !stopped;
-    });
+    };
+    const auto in_pass = [&](const AssemblyProgress& at) {
+        tell("jacobian", at);
+        if (session.stop.requested_here()) throw Error(ExitStatus::stopped, "in a pass");
+    };
+    AssemblyResult assembled;
+    try {
+        assembled = assemble<Real>(inputs, matrices, go_on, in_pass);
+    } catch (const Error& e) {
+        if (e.status() != ExitStatus::stopped) throw;
+        stopped = true;
+        write_checkpoint();
+    }
     session.log.finish();
     if (stopped)
         throw Error(ExitStatus::stopped,
@@ -492,86 +516,112 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     bytes_received[static_cast<std::size_t>(session.world.rank())] = std::llround(assembled.bytes_received);
     for (Index& bytes : bytes_received) bytes = sum_over_ranks(comm, bytes);
 
-    const Log::Waiting waiting(session.log, "gram: writing " + output.string());
-    const auto write_start = Clock::now();
-    StagedFile file(comm, output, false, planned.stages.front().written_bytes);
-    file.write_small([&](Hdf5File& h5) {
-        write_data(h5, "train", data.train);
-        if (data.test) write_data(h5, "test", *data.test);
-        h5.write("/data/label_token_ids", data.label_ids);
-        if (!study.tasks.empty()) {
-            std::vector<std::string> task_names;
-            for (const Study::Task& task : study.tasks) task_names.push_back(task.name);
-            h5.write("/data/task_names", task_names);
-            h5.write("/data/task_labels", data.task_labels);
-            h5.write("/kernel/task_outputs", output_names);
-        }
+    double writing = 0;
+    const auto write_output = [&] {
+        const Log::Waiting waiting(session.log, "gram: writing " + output.string());
+        const auto write_start = Clock::now();
+        std::vector<std::pair<std::string, const DistributedMatrix*>> symmetric, others;
         for (std::size_t f = 0; f < job.formulas.size(); ++f) {
-            if (study.output.save_gram) h5.create_matrix(kernel_place(study, f) + "/gram", n, n);
-            if (m > 0) h5.create_matrix(kernel_place(study, f) + "/cross", m, n);
-            if (m > 0)
+            const FormulaMatrices& of = matrices.formulas[f];
+            const std::string place = kernel_place(study, f);
+            const bool mirrored = job.formulas[f].formula != Formula::asymmetric_signgd;
+            if (study.output.save_gram) (mirrored ? symmetric : others).emplace_back(place + "/gram", &of.gram);
+            if (m > 0) others.emplace_back(place + "/cross", &*of.cross);
+            for (std::size_t g = 0; g < of.groups.size(); ++g)
+                symmetric.emplace_back("/kernel/groups/" + job.groups.names[g] + "/gram", &of.groups[g]);
+        }
+        StagedFile file(comm, output, false, planned.stages.front().written_bytes);
+        file.write_small([&](Hdf5File& h5) {
+            write_data(h5, "train", data.train);
+            if (data.test) write_data(h5, "test", *data.test);
+            h5.write("/data/label_token_ids", data.label_ids);
+            if (!study.tasks.empty()) {
+                std::vector<std::string> task_names;
+                for (const Study::Task& task : study.tasks) task_names.push_back(task.name);
+                h5.write("/data/task_names", task_names);
+                h5.write("/data/task_labels", data.task_labels);
+                h5.write("/kernel/task_outputs", output_names);
+            }
+            for (const auto* const some : {&symmetric, &others})
+                for (const auto& [path, matrix] : *some)
+                    h5.create_matrix(path, matrix->rows(), matrix->columns());
+            for (std::size_t f = 0; f < job.formulas.size() && m > 0; ++f)
                 h5.write(kernel_place(study, f) + "/test_diagonal", matrices.formulas[f].test_diagonal);
-        }
-        for (const std::string& group : job.groups.names)
-            h5.create_matrix("/kernel/groups/" + group + "/gram", n, n);
-        h5.write("/kernel/outputs_train", assembled.train_outputs, {data.train.examples(), labels});
-        if (data.test)
-            h5.write("/kernel/outputs_test", assembled.test_outputs, {data.test->examples(), labels});
-        TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, ways{"contraction", {}, {}, {}},
-            shares{"trace_share", {}, {}, {}};
-        double before = 0;
-        for (std::size_t p = 0; p < parameters.size(); ++p) {
-            names.texts.push_back(program.parameters()[parameters[p]].name);
-            sizes.integers.push_back(program.parameters()[parameters[p]].size());
-            ways.texts.push_back(name(job.formulas.front().choices[p].chosen));
-            const double trace = matrices.formulas.front().trace(p);
-            shares.numbers.push_back((trace - before) /
-                                     matrices.formulas.front().trace(parameters.size() - 1));
-            before = trace;
-        }
-        h5.write_table("/kernel/tensors", {names, sizes, ways, shares});
-        // LoRA's A, which the kernel depends on and no checkpoint holds.
-        for (ParameterId p = 0; p < program.parameters().size(); ++p) {
-            const Parameter& parameter = program.parameters()[p];
-            if (!is_lora(parameter) || is_lora_b(parameter)) continue;
-            const auto A = network.weights(p);
-            h5.write("/kernel/lora/" + parameter.name, std::vector<double>(A.begin(), A.end()),
-                     parameter.shape);
-        }
-        h5.set_attribute("/kernel", "inputs", kernel_inputs);
-        h5.set_attribute("/kernel", "basis", basis);
-        h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
-        h5.set_attribute("/kernel", "precision", study.kernel.precision);
-        h5.set_attribute("/kernel", "formula", study.kernel.formula.front());
-        sketch.write(h5);
-        provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
-        h5.set_attribute("/provenance", "seconds_gram", seconds);
-        h5.set_attribute("/provenance", "seconds_jacobian", jacobian_seconds);
-        h5.set_attribute("/provenance", "seconds_multiply_out", packing_seconds);
-        h5.set_attribute("/provenance", "seconds_exchange", waiting_seconds);
-        h5.set_attribute("/provenance", "seconds_products", product_seconds);
-        h5.set_attribute("/provenance", "flops_jacobian", jacobian_flops);
-        h5.set_attribute("/provenance", "flops_products", product_flops);
-        h5.set_attribute("/provenance", "bytes_received_per_rank", bytes_received);
-        h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
-    });
-    for (std::size_t f = 0; f < job.formulas.size(); ++f) {
-        const FormulaMatrices& of = matrices.formulas[f];
+            h5.write("/kernel/outputs_train", assembled.train_outputs, {data.train.examples(), labels});
+            if (data.test)
+                h5.write("/kernel/outputs_test", assembled.test_outputs, {data.test->examples(), labels});
+            TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, ways{"contraction", {}, {}, {}},
+                shares{"trace_share", {}, {}, {}};
+            double before = 0;
+            for (std::size_t p = 0; p < parameters.size(); ++p) {
+                names.texts.push_back(program.parameters()[parameters[p]].name);
+                sizes.integers.push_back(program.parameters()[parameters[p]].size());
+                ways.texts.push_back(name(job.formulas.front().choices[p].chosen));
+                const double trace = matrices.formulas.front().trace(p);
+                shares.numbers.push_back((trace - before) /
+                                         matrices.formulas.front().trace(parameters.size() - 1));
+                before = trace;
+            }
+            h5.write_table("/kernel/tensors", {names, sizes, ways, shares});
+            // LoRA's A, which the kernel depends on and no checkpoint holds.
+            for (ParameterId p = 0; p < program.parameters().size(); ++p) {
+                const Parameter& parameter = program.parameters()[p];
+                if (!is_lora(parameter) || is_lora_b(parameter)) continue;
+                const auto A = network.weights(p);
+                h5.write("/kernel/lora/" + parameter.name, std::vector<double>(A.begin(), A.end()),
+                         parameter.shape);
+            }
+            h5.set_attribute("/kernel", "inputs", kernel_inputs);
+            h5.set_attribute("/kernel", "basis", basis);
+            h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
+            h5.set_attribute("/kernel", "precision", study.kernel.precision);
+            h5.set_attribute("/kernel", "formula", study.kernel.formula.front());
+            sketch.write(h5);
+            provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
+            h5.set_attribute("/provenance", "seconds_gram", seconds);
+            h5.set_attribute("/provenance", "seconds_jacobian", jacobian_seconds);
+            h5.set_attribute("/provenance", "seconds_multiply_out", packing_seconds);
+            h5.set_attribute("/provenance", "seconds_exchange", waiting_seconds);
+            h5.set_attribute("/provenance", "seconds_products", product_seconds);
+            h5.set_attribute("/provenance", "flops_jacobian", jacobian_flops);
+            h5.set_attribute("/provenance", "flops_products", product_flops);
+            h5.set_attribute("/provenance", "bytes_received_per_rank", bytes_received);
+            h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
+        });
         // A symmetric matrix is written fastest the other way round.
-        if (study.output.save_gram)
-            write_matrix(file.partial(), kernel_place(study, f) + "/gram", of.gram,
-                         job.formulas[f].formula == Formula::asymmetric_signgd ? Orientation::as_is
-                                                                               : Orientation::transposed);
-        if (m > 0)
-            write_matrix(file.partial(), kernel_place(study, f) + "/cross", *of.cross, Orientation::as_is);
-        for (std::size_t g = 0; g < of.groups.size(); ++g)
-            write_matrix(file.partial(), "/kernel/groups/" + job.groups.names[g] + "/gram", of.groups[g],
-                         Orientation::transposed);
+        for (const auto& [path, matrix] : symmetric)
+            write_matrix(file.partial(), path, *matrix, Orientation::transposed);
+        for (const auto& [path, matrix] : others)
+            write_matrix(file.partial(), path, *matrix, Orientation::as_is);
+        writing = max_over_ranks(comm, seconds_since(write_start));
+        file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
+        file.commit();
+    };
+    try {
+        // Disks then hold two copies and not three.
+        remove_previous_checkpoint(output, comm);
+        write_output();
+    } catch (const Error& e) {
+        if (e.status() != ExitStatus::output) throw;
+        try {
+            checkpoint.write(matrices, true);
+        } catch (const Error& no_checkpoint) {
+            throw Error(e.status(), fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
+        }
+        throw Error(e.status(), fmt::format("{}; what was computed is in {}.checkpoint, the same command goes on",
+                                            e.what(), output.string()));
     }
-    const double writing = max_over_ranks(comm, seconds_since(write_start));
-    file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
-    file.commit();
-    remove_checkpoint(output, comm);
+    // Without the matrix in the output, the spectrum would have nothing to begin again from.
+    if (whole_run && !study.output.save_gram && interval > 0) {
+        try {
+            checkpoint.write(matrices, true);
+            kept_checkpoint = checkpoint;
+        } catch (const Error& e) {
+            session.log.warn(fmt::format("no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));
+        }
+    } else {
+        remove_checkpoint(output, comm);
+    }
     DistributedMatrix& first = matrices.formulas.front().gram;
     gram_matrix.emplace(first.block() == arithmetic::tile_rows
                             ? std::move(first)
@@ -591,7 +641,9 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
 void StudyRun::gram(bool whole_run) {
     State& s = *state_;
     s.whole_run = whole_run;
+    std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");
     auto [model, data] = load_model(s.study, s.session);
+    waiting.reset();
     const GramJob job = s.gram_job(model, std::move(data));
     if (s.study.kernel.precision == "double")
         s.gram<double>(model, job);
@@ -620,6 +672,7 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
     const Provenance provenance = Provenance::gather(grid);
+    const Log::Waiting waiting(session.log, at.substr(1) + ": writing " + output.string());
     StagedFile file(comm, output, true,
                     pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
     file.write_small([&](Hdf5File& h5) {
@@ -640,8 +693,9 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
 }
 
 DistributedMatrix StudyRun::State::read_gram(const std::string& path) {
-    return read_matrix(output, path, grid, arithmetic::tile_rows, Orientation::transposed,
-                       ExitStatus::output);
+    const Log::Waiting waiting(session.log, "spectrum: reading " + output.string());
+    return InputFile(comm, output, ExitStatus::output)
+        .read_matrix(path, grid, arithmetic::tile_rows, Orientation::transposed);
 }
 
 void StudyRun::spectrum() {
@@ -659,16 +713,16 @@ void StudyRun::spectrum() {
             continue;
         }
         if (f == 0 && !s.gram_matrix) s.gram_matrix.emplace(s.read_gram("/kernel/gram"));
-        check_stop(
-            s.session,
-            s.study.output.save_gram
-                ? "before the spectrum; the Gram matrix is in the output file"
-                : "before the spectrum; with save_gram = false the Gram matrix will be computed again");
+        check_stop(s.session,
+                   s.study.output.save_gram ? "before the spectrum; the Gram matrix is in the output file"
+                   : s.kept_checkpoint      ? "before the spectrum; the Gram matrix is in the checkpoint"
+                                            : "before the spectrum; the Gram matrix will be computed again");
         if (f == 0)
             s.eigen.emplace(s.write_spectrum_of(*s.gram_matrix, "/spectrum", inputs));
         else
             s.write_spectrum_of(s.read_gram("/kernel" + behind + "/gram"), "/spectrum" + behind, inputs);
     }
+    if (s.kept_checkpoint) s.kept_checkpoint->remove_own(s.comm);
 }
 
 void StudyRun::spectrum_of_groups(std::vector<std::string> groups) {
@@ -722,6 +776,7 @@ void StudyRun::rates() {
         s.with_rates_input([&](const RatesInput& input) { return compute_rates(input, options, s.session); });
     const double seconds = max_over_ranks(s.comm, seconds_since(start));
     const Provenance provenance = Provenance::gather(s.grid);
+    const Log::Waiting waiting(s.session.log, "rates: writing " + s.output.string());
     StagedFile file(s.comm, s.output, true, 0.0);
     file.write_small([&](Hdf5File& h5) {
         h5.remove("/rates");

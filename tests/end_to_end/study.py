@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
 stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import fnmatch, os, re, shutil, signal, subprocess, sys, time
+import fnmatch, glob, os, re, shutil, signal, subprocess, sys, time
 from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
 try:
     import h5py, numpy as np
@@ -91,6 +91,7 @@ f.write('lean.toml', f.study(output__save_gram='false', output__path='"lean.h5"'
 code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: status 0', code == 0, err)
 with h5py.File(f.at('lean.h5')) as h: check('save_gram = false: no matrix', 'gram' not in h['/kernel'] and 'eigenvalues' in h['/spectrum'])
 code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: skipped the second time', code == 0 and err.count('skipped') == 3, err)
+check('save_gram = false: no checkpoint is left', not glob.glob(f.at('lean.h5.*')), glob.glob(f.at('lean.h5.*')))
 code, out, err = run('run', f.at('lean.toml'), '--set', 'spectrum.solver=scalapack-mrrr'); check('save_gram = false: another solver computes again', code == 0 and err.count('skipped') == 0, err)
 
 # A changed config.json is another model.
@@ -100,6 +101,17 @@ code, out, err = run('run', f.at('lean.toml')); check('a changed config.json is 
 for name, setting, word in (('a step size that diverges', 'rates.step_size=1e9', 'diverges'), ('run without eigenvectors', 'spectrum.vectors=false', 'spectrum.vectors')):
     code, out, err = run('run', f.at('lean.toml'), '--set', setting)
     check(f'{name}: status 2', code == 2 and word in err, f'{code} {err}')
+
+# Growing: the known rows are taken over where they are those of a fresh run, and not where every example shapes the head.
+for init, known in (('random', True), ('least-squares', False)):
+    f.write('grow.toml', f.study(model__head='"classifier"', model__head_init=f'"{init}"', data__template=None, data__label_words=None, data__samples='300', output__path='"grown.h5"'))
+    said = {}
+    for path, size in (('grown.h5', 300), ('grown.h5', 600), ('fresh.h5', 600)):
+        code, out, said[path] = run('gram', f.at('grow.toml'), '--set', f'data.samples={size}', '--set', f'output.path={path}')
+        check(f'growing, {init} head, {path} to {size}: status 0', code == 0, said[path])
+    check(f'growing, {init} head: rows are taken over or not', ('only the others' in said['grown.h5']) == known, said)
+    check(f'growing, {init} head: the result of a fresh run', run('compare', f.at('grown.h5'), f.at('fresh.h5'))[0] == 0)
+    for path in ('grown.h5', 'fresh.h5'): os.remove(f.at(path))
 
 # A sketch: what it says of itself, and that another one is another kernel.
 f.write('sketch.toml', f.study(data__samples='200', kernel__sketch='256', output__path='"sketch.h5"'))
@@ -147,7 +159,8 @@ code, out, err = None, None, ''
 time.sleep(2.0)
 second = run('gram', f.at('stop.toml'))
 running = p.poll() is None
-if running: p.send_signal(signal.SIGUSR1)
+# Again and again, as an impatient user does: no signal kills a process that is already leaving.
+while p.poll() is None: p.send_signal(signal.SIGUSR1); time.sleep(0.03)
 _, err = p.communicate(timeout=120)
 if running:
     check('lock: a second run is refused with the owner', second[0] == 5 and f'process' in second[2] and 'host' in second[2], second)
@@ -161,7 +174,7 @@ for setting, words in (('kernel.output=logits', 'kernel.output is margin there a
     code, out, err = run('gram', f.at('stop.toml'), '--set', setting)
     check(f'checkpoint of another study, {setting}: status 5, named', code == 5 and words in err and err.count('error:') == 1, f'{code} {err}')
 check('checkpoint of another study: stays', open(f.at('stopped.h5.checkpoint'), 'rb').read() == before)
-shutil.copy(f.at('stopped.h5.checkpoint'), f.at('stopped.h5.checkpoint.previous'))
+shutil.copy(f.at('stopped.h5.checkpoint'), f.at('stopped.h5.checkpoint.previous')); shutil.copy(f.at('stopped.h5.checkpoint'), f.at('kept.checkpoint'))
 with open(f.at('stopped.h5.checkpoint'), 'r+b') as h: h.seek(-9000, 2); h.write(b'\1' * 16)
 code, out, err = run('gram', f.at('stop.toml'), ranks=other)
 check('torn checkpoint: said, and the one before is used', 'another checksum' in err and 'the checkpoint before it is used' in err, err)
@@ -171,6 +184,9 @@ code, out, err = run('gram', f.at('stop.toml'), '--set', 'output.path=undisturbe
 with h5py.File(f.at('stopped.h5')) as a, h5py.File(f.at('undisturbed.h5')) as b:
     for path in ('/kernel/gram', '/kernel/cross', '/kernel/test_diagonal', '/kernel/outputs_train'):
         check(f'going on: {path} has the same bits', np.array_equal(a[path][:], b[path][:]))
+# Died between the output's new name and the removal of its checkpoint: the next run takes that away, and growing is not refused.
+shutil.copy(f.at('kept.checkpoint'), f.at('stopped.h5.checkpoint')); shutil.copy(f.at('kept.checkpoint'), f.at('stopped.h5.checkpoint.partial'))
+code, out, err = run('gram', f.at('stop.toml')); check('a checkpoint of the finished kernel: skipped and removed', code == 0 and 'skipped' in err, err)
 check('going on: the checkpoint is gone', not os.path.exists(f.at('stopped.h5.checkpoint')) and not os.path.exists(f.at('stopped.h5.checkpoint.previous')) and not os.path.exists(f.at('stopped.h5.lock')))
 f.remove()
 finish()

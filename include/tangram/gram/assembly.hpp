@@ -82,6 +82,13 @@ KernelMatrices empty_matrices(const ProcessGrid& grid, Index train_rows, Index t
 /// have equal work; the choice does not depend on the grid.
 bool is_computed(Index tile_row, Index tile_column, Index tiles);
 
+/// How far an assembly is, and the work that this rank has done for it so far.
+struct AssemblyProgress {
+    Index done, of;             ///< slices that were added; within a pass, this rank's examples
+    double flops;               ///< of passes, as forward_flops counts them, and of products, as ContractionChoice does
+    double bytes_received;      ///< slices of other ranks
+};
+
 /// What the assembly leaves beside the matrices.
 struct AssemblyResult {
     /// Logits of the label words at the initial weights, examples x C, equal on every rank.
@@ -90,6 +97,7 @@ struct AssemblyResult {
     double jacobian_seconds = 0, packing_seconds = 0, waiting_seconds = 0, product_seconds = 0;
     double bytes_received = 0;  ///< slices of other ranks, this rank
     double jacobian_flops = 0;  ///< of the linear layers, this rank
+    double product_flops = 0;   ///< as ContractionChoice counts them, this rank
     Index passes = 0;           ///< groups of parameters, each with its forward and backward passes
 };
 
@@ -98,20 +106,24 @@ struct AssemblyResult {
 /// any grid. Every rank holds the factors of its share of the row tiles; a slice of all rows that a rank's
 /// tiles need travels while the one before it is multiplied and added. Tiles are spread over the rank's
 /// OpenMP threads.
-/// @param go_on  collective; called after every unit with (units done, units in all); false stops. The
-/// matrices may
-///               then be stored and handed to a later call, on any grid, which goes on after units_done.
+/// @param go_on    collective; called after every unit; false stops. The matrices may then be stored and handed to a
+///                 later call, on any grid, which goes on after units_done.
+/// @param in_pass  local; called between blocks of the forward and backward passes. An Error that it throws on any rank
+///                 leaves the assembly on every rank, with matrices as go_on last saw them.
 /// @return matrices.units_done == units means finished, and both triangles are set
 /// @throws Error(numerical) on every rank, naming example and tensor of a non-finite gradient
 /// Memory per rank beside the matrices: factors of its rows, two slices of (N/p + N/q + M/p) rows, one tile
 /// per thread.
 template <class Real>
 AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
-                        const std::function<bool(Index done, Index units)>& go_on);
+                        const std::function<bool(const AssemblyProgress&)>& go_on,
+                        const std::function<void(const AssemblyProgress&)>& in_pass = {});
 
 extern template AssemblyResult assemble<float>(const KernelInputs<float>&, KernelMatrices&,
-                                               const std::function<bool(Index, Index)>&);
+                                               const std::function<bool(const AssemblyProgress&)>&,
+                                               const std::function<void(const AssemblyProgress&)>&);
 extern template AssemblyResult assemble<double>(const KernelInputs<double>&, KernelMatrices&,
-                                                const std::function<bool(Index, Index)>&);
+                                                const std::function<bool(const AssemblyProgress&)>&,
+                                                const std::function<void(const AssemblyProgress&)>&);
 
 }  // namespace tangram

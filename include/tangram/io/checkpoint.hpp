@@ -32,7 +32,8 @@ struct ReadCheckpoint {
 };
 
 /// Fills the matrices, on any grid and in any block, from `<output>.checkpoint`, or from the one before where that is
-/// torn (not what was written: truncated, or a checksum that differs). Collective over the matrices' grid.
+/// torn (not what was written: truncated, or a checksum that differs), which is then removed. No second matrix is held. Collective over the
+/// matrices' grid.
 /// @param accept  sees the small part before the matrices are read; throws where they are not to be used
 /// @return nothing where there is no checkpoint
 /// @throws Error(output) on every rank where each one there is torn, or is not of these shapes
@@ -40,7 +41,15 @@ std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& outpu
                                               const std::map<std::string, DistributedMatrix*>& matrices,
                                               const std::function<void(const CheckpointState&)>& accept);
 
-/// Removes `<output>.checkpoint` and the one before, if any. Collective over comm.
+/// What the newest readable checkpoint is made from (its matrices are not looked at); nothing where there is none.
+/// Collective over comm.
+std::optional<std::string> checkpoint_inputs(const std::filesystem::path& output, MPI_Comm comm);
+
+/// Removes the checkpoint before the newest, if any. Collective over comm.
+/// @throws Error(output) where it cannot be removed
+void remove_previous_checkpoint(const std::filesystem::path& output, MPI_Comm comm);
+
+/// Removes `<output>.checkpoint`, the one before and one that was never finished, if any. Collective over comm.
 /// @throws Error(output) where one cannot be removed
 void remove_checkpoint(const std::filesystem::path& output, MPI_Comm comm);
 

@@ -24,6 +24,9 @@ struct FileRange {
     Index first = 0, size = 0;
 };
 
+/// The attribute of a matrix that holds its checksum (matrix_io.hpp).
+inline constexpr const char* checksum_name = "checksum";
+
 enum class Content { numbers, texts, table };
 
 /// An HDF5 file opened by one process, for everything that is small. Paths are absolute ("/kernel/gram"); groups on the
@@ -59,7 +62,8 @@ class Hdf5File {
     void write(const std::string& path, const std::vector<std::string>& values);  ///< variable-length UTF-8
     /// A compound data set; texts are variable-length UTF-8.
     void write_table(const std::string& path, const std::vector<TableColumn>& columns);
-    /// A float64 data set whose entries ranks write later; its space is allocated now, no fill value is written.
+    /// A float64 data set whose entries and checksum write_matrix fills in later; its space is allocated now, no fill
+    /// value is written.
     void create_matrix(const std::string& path, Index rows, Index columns);
     /// Where the matrices stand that create_matrix made since the file was opened: bytes that nothing was written to yet.
     const std::vector<FileRange>& unwritten() const noexcept { return unwritten_; }

@@ -31,13 +31,14 @@ class InputFile {
         return result;
     }
 
-    /// As tangram::read_matrix; the grid's ranks are comm's.
+    /// As tangram::read_matrix and read_into; the grid's ranks are comm's. @throws Error(status) also where the checksum
+    /// that was stored with the matrix is another
     DistributedMatrix read_matrix(const std::string& path, const ProcessGrid& grid, Index block,
-                                  Orientation orientation) const {
-        return tangram::read_matrix(name_, path, grid, block, orientation, status_);
-    }
+                                  Orientation orientation) const;
+    void read_into(const std::string& path, DistributedMatrix& matrix, Orientation orientation) const;
 
   private:
+    void check(const std::string& path, const DistributedMatrix& matrix, Index rows, Index columns) const;
     void share(std::string& text) const { broadcast(comm_, text, 0); }
     void share(std::vector<std::string>& texts) const;
     template <class T>

@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "tangram/error.hpp"
 #include "tangram/parallel/distributed_matrix.hpp"
@@ -15,6 +16,10 @@ enum class Orientation {
 /// How a matrix travels: bytes per rank of one collective transfer (below the 2 GiB that HDF5 1.10 can do). Matrices
 /// that go as_is travel in panels of at most 128 MiB, which are copied.
 inline constexpr Index largest_transfer = Index{1} << 30;
+
+/// Of the bits and places of the leading rows x columns entries, whatever the layout: a sum modulo 2^64. Collective over
+/// the matrix's grid.
+Index checksum(const DistributedMatrix& matrix, Index rows, Index columns);
 
 /// Writes every entry into a data set that Hdf5File::create_matrix made, one strided collective transfer per
 /// `transfer` bytes. Collective over the matrix's grid; ranks that own nothing take part. The file's space must have
@@ -31,5 +36,12 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
 DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path, const ProcessGrid& grid,
                               Index block, Orientation orientation, ExitStatus status,
                               Index transfer = largest_transfer);
+
+/// The same into the leading entries of a matrix that is there, without a second one; the others stay. Collective over
+/// its grid. @return rows and columns of what was read
+/// @throws Error(status) as read_matrix, and where the data set has more rows or columns
+std::pair<Index, Index> read_into(const std::filesystem::path& file, const std::string& path,
+                                  DistributedMatrix& matrix, Orientation orientation, ExitStatus status,
+                                  Index transfer = largest_transfer);
 
 }  // namespace tangram

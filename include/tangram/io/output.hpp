@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -7,6 +8,10 @@
 #include "tangram/parallel/communicator.hpp"
 
 namespace tangram {
+
+/// Collective. @throws Error(output) on every rank where a file of that size could not be written now: folder missing or
+/// read-only, a folder or a file without write permission at the name, too little space
+void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes);
 
 /// A file that appears whole or not at all: it is written as `<final>.partial` and renamed by commit(). The finished
 /// file at the final name is never open for writing. All members are collective over comm and throw Error(output) on
@@ -46,7 +51,8 @@ class StagedFile {
 class OutputLock {
   public:
     /// Collective. @throws Error(output) on every rank: held by another process, or the folder cannot be written
-    OutputLock(MPI_Comm comm, const std::filesystem::path& output);
+    /// @param patience  for an owner that is dying: ranks whose mpirun was killed live on for some seconds
+    OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::chrono::seconds patience = std::chrono::seconds(10));
     ~OutputLock();
     /// Removes the file, before a process that ends without destructors. Local; on the first rank.
     void remove_file() const noexcept;

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "tangram/parallel/mpi.hpp"
@@ -23,6 +24,10 @@ class StopFlag {
     bool requested(MPI_Comm comm) const;
     /// Whether a signal reached this rank or the deadline has passed here. Local.
     bool requested_here() const;
+    /// What asked for the stop here: "SIGUSR1", "SIGTERM", "the time limit"; empty where nothing did. Local.
+    std::string reason() const;
+    /// Sets the deadline. Local; before the first question.
+    void stop_at(std::chrono::steady_clock::time_point deadline) { deadline_ = deadline; }
 
   private:
     std::optional<std::chrono::steady_clock::time_point> deadline_;

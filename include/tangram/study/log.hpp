@@ -9,10 +9,15 @@
 
 namespace tangram {
 
+/// What a rank has done so far.
+struct Work {
+    double flops = 0, bytes_received = 0;
+};
+
 /// What the program tells a person: rank 0 speaks, the others are silent. Messages and progress go to standard
 /// error, results to standard output; --log-json repeats every message as one JSON object per line
 /// {"seconds", "level": "info" | "warning" | "result", "text"} and progress as {"seconds", "level": "progress", "stage",
-/// "done", "units", "seconds_left", "resident_bytes"}; seconds are since the start.
+/// "done", "units", "seconds_left", "resident_bytes", "flops_per_second", "bytes_per_second"}; seconds are since the start.
 class Log {
   public:
     /// @param speaks  rank 0
@@ -27,9 +32,9 @@ class Log {
     void result(const std::string& text);
 
     /// A stage of `units` equal steps begins; progress() shows a bar on a terminal, else a line every few seconds, with
-    /// the time that is left at the speed so far.
-    void start(const std::string& stage, Index units, Index done = 0);
-    void progress(Index done);
+    /// the time that is left at the speed so far, resident memory, and the rates of this rank's work since start().
+    void start(const std::string& stage, Index units, Index done = 0, Work so_far = {});
+    void progress(Index done, Work so_far = {});
     void finish();
 
     double seconds() const;  ///< since the log was made

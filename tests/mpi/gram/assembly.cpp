@@ -80,6 +80,7 @@ struct Problem {
     std::vector<Formula> formulas{Formula::sgd};
     std::string groups = "none";
     std::int32_t vocabulary = 50;
+    bool left_in_pass = false;  ///< the stop comes on one rank within the first pass behind it
 };
 
 KernelFormula formula_of(const Program& program, const std::vector<ParameterId>& parameters,
@@ -124,13 +125,33 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
     };
     KernelMatrices matrices = empty(grid);
     Index calls = 0;
-    AssemblyResult outputs = assemble<Real>(inputs, matrices, [&](Index done, Index units) {
-        EXPECT_EQ(done, ++calls);
-        EXPECT_LE(done, units);
-        return done != stop_after;
-    });
+    AssemblyResult outputs;
+    bool left = false;
+    try {
+        outputs = assemble<Real>(
+            inputs, matrices,
+            [&](const AssemblyProgress& at) {
+                EXPECT_EQ(at.done, ++calls);
+                EXPECT_LE(at.done, at.of);
+                return problem.left_in_pass || at.done != stop_after;
+            },
+            [&](const AssemblyProgress& at) {
+                EXPECT_LE(at.done, at.of);
+                if (problem.left_in_pass && matrices.units_done >= stop_after && grid.comm().rank() == 0)
+                    throw Error(ExitStatus::stopped, "in a pass");
+            });
+    } catch (const Error& e) {
+        left = e.status() == ExitStatus::stopped;
+        for (FormulaMatrices& of : matrices.formulas) {
+            sum_over_ranks(grid.comm().get(), of.test_diagonal);
+            sum_over_ranks(grid.comm().get(), of.tile_traces);
+        }
+    }
+    EXPECT_EQ(left, problem.left_in_pass);
     if (then_on != nullptr) {
-        EXPECT_EQ(matrices.units_done, stop_after);
+        if (!left) {
+            EXPECT_EQ(matrices.units_done, stop_after);
+        }
         KernelMatrices moved = empty(*then_on);
         for (std::size_t f = 0; f < formulas.size(); ++f) {
             FormulaMatrices &to = moved.formulas[f], &from = matrices.formulas[f];
@@ -141,7 +162,7 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
             to.tile_traces = from.tile_traces;
         }
         moved.units_done = matrices.units_done;
-        outputs = assemble<Real>(inputs, moved, [](Index, Index) { return true; });
+        outputs = assemble<Real>(inputs, moved, [](const AssemblyProgress&) { return true; });
         matrices = std::move(moved);
     }
     std::vector<Whole> all;
@@ -394,7 +415,7 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
                                                          kernel_rows(test, outputs).back(), parameters.size(),
                                                          formulas.size(), groups.names.size());
                 const AssemblyResult found =
-                    assemble<float>(inputs, matrices, [](Index, Index) { return true; });
+                    assemble<float>(inputs, matrices, [](const AssemblyProgress&) { return true; });
                 const AssemblyCost cost = assembly_cost<float>(
                     network.program(), network.label_ids(), train, &test, outputs, parameters, formulas,
                     grid.rows(), grid.columns(), limit, 0, groups.names.size());
@@ -404,6 +425,10 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
                 double flops = found.jacobian_flops;
                 sum_over_ranks(comm, std::span(&flops, 1));
                 EXPECT_DOUBLE_EQ(cost.pass_flops, flops) << text(grid);
+                double products = found.product_flops;
+                sum_over_ranks(comm, std::span(&products, 1));
+                // The same numbers, added in another order.
+                EXPECT_NEAR(products / cost.product_flops, 1, 1e-12) << text(grid);
                 const double local = static_cast<double>(formulas.size()) *
                                          static_cast<double>(matrices.formulas[0].gram.local().size() +
                                                              matrices.formulas[0].cross->local().size()) +
@@ -487,7 +512,7 @@ TEST(Sketch, ErrorIsThatOfTheSubBlock) {
             problem.factor_bytes,
             problem.sketch};
         KernelMatrices matrices = empty_matrices(grid, 300, 0, parameters.size());
-        assemble<double>(inputs, matrices, [](Index, Index) { return true; });
+        assemble<double>(inputs, matrices, [](const AssemblyProgress&) { return true; });
         const std::vector<double> sketched = gathered(matrices.formulas[0].gram);
         const SketchError found = sketch_error(inputs, matrices.formulas[0].gram, examples);
         double error = 0, norm = 0, largest = 0;
@@ -547,7 +572,7 @@ Whole two_tasks(const ProcessGrid& grid, Index first_examples, Index second_exam
                                              kernel_rows(test, outputs).back(), parameters.size());
     const AssemblyResult found = assemble<float>(
         {network, train, &test, outputs, parameters, {formula_of(network.program(), parameters, train)}},
-        matrices, [](Index, Index) { return true; });
+        matrices, [](const AssemblyProgress&) { return true; });
     const FormulaMatrices& of = matrices.formulas[0];
     return {gathered(of.gram), gathered(*of.cross), of.test_diagonal,
             of.tile_traces,    found.train_outputs, {}};
@@ -768,6 +793,24 @@ TEST(Assembly, StoppedAndResumedOnAnotherGridGivesTheSameBits) {
     });
 }
 
+TEST(Assembly, LeftWithinAPassItGoesOnWithTheSameBits) {
+    Problem problem{.model = "llama-tied",
+                    .formulas = {Formula::sgd, Formula::asymmetric_signgd},
+                    .groups = "kind"};
+    const DataSet train = made_up_data(problem.examples, 1, 50),
+                  test = made_up_data(problem.test_examples, 2, 50);
+    const ProcessGrid alone(MPI_COMM_SELF, 1, 1);
+    const std::vector<Whole> expected = compute_all<float>(problem, alone, train, test);
+    problem.left_in_pass = true;
+    problem.factor_bytes = 1e5;  // several passes
+    const ProcessGrid then = ProcessGrid::most_square(MPI_COMM_WORLD);
+    for (const Index units : {0, 1, 5})
+        for_each_grid([&](const ProcessGrid& grid) {
+            const std::vector<Whole> found = compute_all<float>(problem, grid, train, test, units, &then);
+            for (std::size_t f = 0; f < found.size(); ++f) expect_same_bits(found[f], expected[f], text(grid));
+        });
+}
+
 TEST(Assembly, TwoHundredInOneProcessKeepMemoryFlat) {
     Problem problem;
     problem.examples = 40;
@@ -802,7 +845,7 @@ TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
                          KernelOutputs(KernelOutput::margin, network.labels()),
                          parameters,
                          {formula_of(network.program(), parameters, train)}},
-                        matrices, [](Index, Index) { return true; });
+                        matrices, [](const AssemblyProgress&) { return true; });
     } catch (const Error& e) {
         thrown = true;
         EXPECT_EQ(e.status(), ExitStatus::numerical);

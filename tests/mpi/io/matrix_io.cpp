@@ -91,6 +91,18 @@ TEST(MatrixIo, GoesAroundOnEveryGridInBothOrientations) {
                     ASSERT_EQ(back.columns(), s.columns);
                     EXPECT_EQ(std::vector<double>(back.local().begin(), back.local().end()),
                               std::vector<double>(matrix.local().begin(), matrix.local().end()));
+                    // Into the leading part of a larger matrix, whose other entries stay.
+                    DistributedMatrix larger(grid, s.rows + 9, s.columns + s.block, s.block);
+                    std::ranges::fill(larger.local(), -1.0);
+                    read_into(file, "/some/matrix", larger, orientation, ExitStatus::output, transfer);
+                    Index misplaced = 0;
+                    for (Index j = 0; j < larger.local_columns(); ++j)
+                        for (Index i = 0; i < larger.local_rows(); ++i) {
+                            const Index row = larger.global_row(i), column = larger.global_column(j);
+                            const double expected = row < s.rows && column < s.columns ? entry(row, column) : -1.0;
+                            misplaced += larger.data()[i + j * larger.lld()] != expected ? 1 : 0;
+                        }
+                    ASSERT_EQ(sum_over_ranks(grid.comm().get(), misplaced), 0) << s.rows << " x " << s.columns;
                     // By another route: one process, no hyperslabs.
                     std::vector<Index> wrong{0};
                     if (world_rank() == 0) {
@@ -195,7 +207,7 @@ TEST(OutputLock, RefusesASecondRunByItsOwner) {
     {
         const OutputLock lock(MPI_COMM_WORLD, file);
         // flock belongs to the open file, so a second lock of this very process is refused as another's is.
-        expect_error(ExitStatus::output, {"out.h5", "host", "process"}, [&] { OutputLock second(MPI_COMM_WORLD, file); });
+        expect_error(ExitStatus::output, {"out.h5", "host", "process"}, [&] { OutputLock second(MPI_COMM_WORLD, file, std::chrono::seconds(0)); });
     }
     MPI_Barrier(MPI_COMM_WORLD);
     const OutputLock again(MPI_COMM_WORLD, file);
