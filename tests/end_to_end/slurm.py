@@ -29,7 +29,9 @@ def wait(number, states, seconds):
     return f'{state} after {seconds} s'
 def submit(name, *options, script='study.sbatch', arguments=()):
     code, out, err = shell('sbatch', '--parsable', '--nodes=2', '--ntasks=2', '--ntasks-per-node=1', '--time=10', f'--output={f.at(name + ".log")}', *options, os.path.join(JOBS, script), f.at('slurm.toml'), '--set', f'output.path={name}.h5', *arguments)
-    say(f'sbatch {name}: {out.strip()} {err.strip()}'); return int(out.split(';')[0])
+    say(f'sbatch {name}: {out.strip()} {err.strip()}')
+    if code != 0: check(f'{name}: is taken', False, err); finish()
+    return int(out.split(';')[0])
 def text(name): return open(f.at(name)).read() if os.path.exists(f.at(name)) else ''
 def until(condition, seconds):
     end = time.monotonic() + seconds
@@ -57,9 +59,8 @@ def stopped(name, signal_name):
 
 f.write('slurm.toml', f.study(data__samples='900', data__test='"test.tsv"', data__test_samples='40', kernel__parameters='"all"', kernel__precision='"double"', output__checkpoint_minutes='0.01', rates__sizes='[128]'))
 check('truth: status 0', run('run', f.at('slurm.toml'), '--set', 'output.path=truth.h5', ranks=2)[0] == 0)
-code, out, err = shell(local, 'start', timeout=120)
 try:
-    check('two nodes', code == 0, err)
+    code, out, err = shell(local, 'start', timeout=120); check('two nodes', code == 0, err)
     for name, value in re.findall(r'export (\w+)="?([^"\n;]*)"?', shell(local, 'env')[1]): os.environ[name] = os.path.expandvars(value)
     say(shell('sinfo', '-h', '-N', '-o', '%N %T')[1].replace('\n', ', '))
 
@@ -76,15 +77,46 @@ try:
         # A node dies with all that runs on it, and comes back.
         number = submit('node'); until(lambda: os.path.exists(f.at('node.h5.checkpoint')), 90)
         slurmd = int(open(f.at('slurm/run/slurmd-n2.pid')).read().split()[0])
-        on_node = [int(p) for p in shell('pgrep', '-f', 'slurmstepd.*\\[' + str(number))[1].split()]
         ranks = [int(v) for v in shell('pgrep', '-f', f'{PROGRAM} run .*output.path=node.h5')[1].split()]
         on_n2 = [r for r in ranks if b'SLURMD_NODENAME=n2' in open(f'/proc/{r}/environ', 'rb').read()]
-        say(f'node n2 dies: slurmd {slurmd}, ranks {on_n2}')
-        for pid in [slurmd, *on_n2]: os.kill(pid, signal.SIGKILL)
-        say('n2 comes back'); shell(local, 'start', timeout=120)
+        # What watches over the ranks of the step dies, too: nobody is left there who could tell.
+        stepds = {int(re.search(r'PPid:\s*(\d+)', open(f'/proc/{r}/status').read())[1]) for r in on_n2}
+        say(f'node n2 dies: slurmd {slurmd}, slurmstepd {stepds}, ranks {on_n2}'); died = time.monotonic()
+        for pid in [slurmd, *stepds, *on_n2]: os.kill(pid, signal.SIGKILL)
+        # Slurm notices after SlurmdTimeout (60 s here), takes the job back by itself, and has it wait for a node.
+        check('node: SLURM sees it', until(lambda: 'down' in shell('sinfo', '-h', '-N', '-n', 'n2', '-o', '%T')[1], 300)); say('n2 is down for SLURM')
+        check('node: the job waits', wait(number, ('PENDING',), 120) == 'PENDING', job(number)); say('n2 comes back'); shell(local, 'start', timeout=120)
         check('node: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT', 'NODE_FAIL'), 400) == 'COMPLETED', text('node.log')); same('node')
-        say(f'restarts: {job(number).get("Restarts")}')
+        restarts = job(number).get('Restarts'); say(f'restarts: {restarts}; ended {time.monotonic() - died:.0f} s after the node died')
+        check('node: started again', restarts not in (None, '0'), restarts)
         check('node: went on', 'goes on from the checkpoint' in text('node.log'), text('node.log'))
+        # scancel means it: the ranks write a checkpoint, and the job stays away.
+        number = submit('cancelled'); check('cancelled: a first checkpoint', until(lambda: os.path.exists(f.at('cancelled.h5.checkpoint')), 90), text('cancelled.log'))
+        shell('scancel', str(number)); state = wait(number, ('CANCELLED', 'COMPLETED', 'FAILED', 'PENDING'), 60); time.sleep(5)
+        check('cancelled: stays so', state == 'CANCELLED' == job(number).get('JobState'), f'{state} {job(number)} {text("cancelled.log")}')
+        check('cancelled: the same command goes on', wait(submit('cancelled'), ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED' and 'goes on from the checkpoint' in text('cancelled.log'), text('cancelled.log')); same('cancelled')
+        # The time limit itself: no signal but Slurm's own, on the way that the script asks for.
+        long = f.study(data__samples='4000', kernel__parameters='"all"', kernel__precision='"double"', kernel__formula='["sgd", "signgd"]', spectrum__vectors='false')
+        f.write('long.toml', long); os.environ['TANGRAM_COMMAND'] = 'gram'
+        code, out, err = shell('sbatch', '--parsable', '--nodes=2', '--ntasks=2', '--ntasks-per-node=1', '--time=2', '--signal=B:USR1@60', f'--output={f.at("limit.log")}', os.path.join(JOBS, 'study.sbatch'), f.at('long.toml'), '--set', 'output.path=limit.h5')
+        del os.environ['TANGRAM_COMMAND']; number = int(out); say(f'sbatch --time=2 --signal=B:USR1@60 limit: {number}')
+        check('limit: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 900) == 'COMPLETED', text('limit.log'))
+        log = text('limit.log'); print(''.join('                 ' + line + '\n' for line in log.splitlines())); say(f'restarts: {job(number).get("Restarts")}')
+        check('limit: stopped by Slurm before the time was over, and went on', log.count('requeued') == log.count('goes on from the checkpoint') >= 1, log)
+        check('limit: status 0 undisturbed', run('gram', f.at('long.toml'), '--set', 'output.path=unlimited.h5', ranks=2)[0] == 0)
+        with h5py.File(f.at('limit.h5')) as a, h5py.File(f.at('unlimited.h5')) as b:
+            for n in ('kernel/gram', 'kernel/signgd/gram'): check(f'limit: {n} is identical', np.array_equal(a[n][()], b[n][()]))
+        # One element of an array stops and comes back; the others know nothing of it. Slurm gives one of them the array's own number.
+        code, out, err = shell(os.path.join(JOBS, 'scale'), f.at('slurm.toml'), '--sizes', '1000,1100', '--output', f.at('two runs'), '--', '--ntasks=2', '--time=10'); say(f'jobs/scale: {out.strip()} {err.strip()}')
+        array, merge = re.search(r'runs (\d+) ', out)[1], int(re.search(r'merge (\d+)', out)[1])
+        def elements(): return {e['ArrayTaskId']: e for e in (dict(w.split('=', 1) for w in line.split() if '=' in w) for line in shell('scontrol', 'show', 'job', '-o', array)[1].splitlines()) if e.get('ArrayTaskId', '').isdigit()}
+        check('element: both run', until(lambda: len(elements()) == 2 and all(os.path.exists(f.at(f'two runs/{n}-1.h5.checkpoint')) for n in (1000, 1100)), 120), elements())
+        own = next(i for i, e in elements().items() if e['JobId'] == array); say(f'scancel --signal=USR1 {array}_{own}, whose number is the array\'s'); shell('scancel', '--signal=USR1', f'{array}_{own}')
+        check('element: requeued', until(lambda: 'requeued' in text(f'two runs/run-{own}.log'), 60), text(f'two runs/run-{own}.log'))
+        until(lambda: elements()[own]['JobState'] == 'PENDING', 30); shell('scontrol', 'update', f'jobid={array}_{own}', 'StartTime=now')
+        check('element: merges', wait(merge, ('COMPLETED', 'FAILED', 'CANCELLED'), 400) == 'COMPLETED', text('two runs/merge.log'))
+        say('restarts: ' + ', '.join(f'{i}: {e["Restarts"]}' for i, e in elements().items()))
+        check('element: it alone started again', all(e['Restarts'] == ('1' if i == own else '0') for i, e in elements().items()), elements())
         # A scale study: an array over sizes and seeds, then the merge.
         code, out, err = shell(os.path.join(JOBS, 'scale'), f.at('slurm.toml'), '--sizes', '128,256,512', '--seeds', '1,2', '--output', f.at('scale'), '--', '--ntasks=2', '--time=10')
         say(f'jobs/scale: {out.strip()} {err.strip()}')
