@@ -13,11 +13,25 @@ enum class ExitStatus : int {
     stopped = 75,    ///< stopped on purpose after writing a checkpoint
 };
 
+/// The text with control characters as \xNN (a line's end stays): names come from other people's files and messages go to
+/// terminals.
+inline std::string printable(const std::string& text) {
+    std::string shown;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if ((byte >= 0x20 && byte != 0x7f) || c == '\n')
+            shown += c;
+        else
+            for (const char part : {'\\', 'x', "0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]}) shown += part;
+    }
+    return shown;
+}
+
 /// What a user can cause. The message names the file, key, tensor, line or example and says what to do.
 /// Under MPI it is thrown on all ranks of the communicator or on none (parallel/collective_error.hpp).
 class Error : public std::runtime_error {
   public:
-    Error(ExitStatus status, const std::string& message) : std::runtime_error(message), status_(status) {}
+    Error(ExitStatus status, const std::string& message) : std::runtime_error(printable(message)), status_(status) {}
     ExitStatus status() const noexcept { return status_; }
 
   private:

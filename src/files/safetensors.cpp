@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,18 +74,6 @@ constexpr DTypeName dtype_names[] = {{"F64", 8, DType::F64},   {"F32", 4, DType:
 
 }  // namespace
 
-struct Weights::Map {
-    void* address = nullptr;
-    std::size_t size = 0;
-
-    Map(void* a, std::size_t s) : address(a), size(s) {}
-    Map(Map&& other) noexcept : address(std::exchange(other.address, nullptr)), size(other.size) {}
-    Map& operator=(Map&&) = delete;
-    ~Map() {
-        if (address != nullptr) munmap(address, size);
-    }
-};
-
 Index TensorView::size() const {
     Index product = 1;
     for (const Index extent : shape) product *= extent;
@@ -96,7 +83,7 @@ Index TensorView::size() const {
 Weights::~Weights() = default;
 Weights::Weights(Weights&&) noexcept = default;
 
-Weights::Weights(const std::filesystem::path& folder_or_file) : maps_(std::make_shared<std::vector<Map>>()) {
+Weights::Weights(const std::filesystem::path& folder_or_file) : maps_(std::make_shared<std::vector<MappedFile>>()) {
     std::error_code code;
     if (!std::filesystem::is_directory(folder_or_file, code)) {
         open(folder_or_file);
@@ -149,16 +136,14 @@ void Weights::open(const std::filesystem::path& file) {
     struct stat status {};
     const bool regular = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
     const auto file_size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
-    void* address = MAP_FAILED;
-    if (regular && file_size >= 8) address = mmap(nullptr, file_size, PROT_READ, MAP_SHARED, descriptor, 0);
+    if (regular && file_size >= 8) maps_->emplace_back(file, descriptor, file_size);
     ::close(descriptor);
     if (!regular) refuse(file, "is not a file");
     if (file_size < 8)
         refuse(file, fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
-    if (address == MAP_FAILED) refuse(file, "cannot be mapped into memory");
-    maps_->emplace_back(address, file_size);
+    const std::byte* const bytes = maps_->back().bytes();
+    if (bytes == nullptr) refuse(file, "cannot be mapped into memory");
     files_.push_back(file);
-    const auto* const bytes = static_cast<const std::byte*>(address);
 
     const auto header_size = load<std::uint64_t>(bytes);
     if (header_size > file_size - 8)

@@ -210,6 +210,9 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     const std::vector<Slice> slices = slices_of(program, inputs.parameters, inputs.formulas,
                                                 inputs.outputs.components(), inputs.sketch_dimension);
     const Index units = std::ssize(slices);
+    if (matrices.units_done > units)
+        throw Error(ExitStatus::output, fmt::format("{} slices are said to be added, there are {}", matrices.units_done,
+                                                    units));
     AssemblyResult result;
 
     const Index tile_rows = matrices.formulas.front().gram.block();

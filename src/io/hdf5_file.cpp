@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "hdf5_chunks.hpp"
+
 namespace tangram {
 
 namespace {
@@ -98,6 +100,8 @@ Hdf5File Hdf5File::open(const std::filesystem::path& file, bool writable, ExitSt
         throw Error(status, fmt::format("{}: no such file; check the path", file.string()));
     if (std::filesystem::is_directory(file, code))
         throw Error(status, fmt::format("{}: is a folder, not an HDF5 file", file.string()));
+    if (!std::filesystem::is_regular_file(file, code))  // opening a pipe would wait for ever
+        throw Error(status, fmt::format("{}: is not a file", file.string()));
     Hdf5Place place{file, status};
     const Hdf5Handle access = file_access(place);
     Hdf5Handle handle(H5Fopen(file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access),
@@ -179,6 +183,10 @@ void Hdf5File::check_storage(hid_t set, const std::string& path) const {
     if (bytes > room)
         refuse(path, fmt::format("says that it has {} entries, {:.0f} bytes, but {:.0f} are stored: torn or never written",
                                  entries, bytes, stored));
+    if (chunked && !unpacked_.contains(path)) {
+        check_chunks(set, place_, path);
+        unpacked_.insert(path);
+    }
 }
 
 hsize_t Hdf5File::file_bytes(const std::string& path) const {

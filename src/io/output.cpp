@@ -125,9 +125,11 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
             if (keep) {
                 if (!std::filesystem::copy_file(final_, partial_, code))
                     refuse(partial_, fmt::format("cannot be copied from the finished file ({})", code.message()));
+                std::filesystem::permissions(partial_, std::filesystem::perms::others_write,
+                                             std::filesystem::perm_options::remove, code);
             } else {
-                // HDF5 follows links, so the name is taken without: with the user's umask, as copy_file does.
-                const Descriptor fresh(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+                // HDF5 follows links, so the name is taken without: with the user's umask, and never for all to write.
+                const Descriptor fresh(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0664));
                 if (fresh.id < 0)
                     refuse(partial_, fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
                 Hdf5File::create(partial_).close();
@@ -211,7 +213,7 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
         check_folder(output, 0);
         const auto give_up = std::chrono::steady_clock::now() + patience;
         while (true) {
-            Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
+            Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0664));
             if (descriptor.id < 0 && errno == ELOOP) refuse(file_, "is a symbolic link, which is not followed; remove it");
             if (descriptor.id < 0)
                 refuse(file_, fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
@@ -234,6 +236,8 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
             struct stat ours {}, named {};
             if (fstat(descriptor.id, &ours) != 0 || stat(file_.c_str(), &named) != 0 || ours.st_ino != named.st_ino)
                 continue;
+            // Of another file, whose words the lock's would replace.
+            if (ours.st_nlink > 1) refuse(file_, "is another name of an existing file; remove it");
             const std::string text = fmt::format("host {}, process {}, since {}", host_name(), getpid(), start_text());
             if (ftruncate(descriptor.id, 0) != 0 ||
                 pwrite(descriptor.id, text.data(), text.size(), 0) != std::ssize(text)) {

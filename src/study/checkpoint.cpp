@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/study/session.hpp"
 
@@ -51,6 +53,26 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Log& log) const {
                 fmt::format("{0}.checkpoint: was written by another study: {1}; run that one to its end, or "
                             "delete {0}.checkpoint* to start this one",
                             output_.string(), *other));
+        const auto needs = [&](bool holds, const std::string& what) {
+            if (!holds)
+                throw Error(ExitStatus::output, fmt::format("{0}.checkpoint: {1} is not what this study needs; delete "
+                                                            "{0}.checkpoint* to start again",
+                                                            output_.string(), what));
+        };
+        const auto size = [&](const std::string& name) {
+            const auto vector = state.vectors.find(name);
+            return vector == state.vectors.end() ? std::size_t(-1) : vector->second.size();
+        };
+        needs(state.units_done >= 0, "units_done");
+        needs(size("known_rows") == 1, "known_rows");
+        const double known = state.vectors.at("known_rows").front();
+        needs(known >= 0 && known <= static_cast<double>(matrices.formulas.front().gram.rows()) &&
+                  known == std::floor(known),
+              "known_rows");
+        for (std::size_t f = 0; f < matrices.formulas.size(); ++f)
+            for (const auto& [name, values] : {std::pair{"traces", &matrices.formulas[f].tile_traces},
+                                               std::pair{"test_diagonal", &matrices.formulas[f].test_diagonal}})
+                needs(size(name + std::to_string(f)) == values->size(), name + std::to_string(f));
     });
     if (!found) return false;
     if (!found->torn.empty()) log.warn(found->torn + "; the checkpoint before it is used");

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tangram/error.hpp"
+#include "tangram/files/mapped_file.hpp"
 #include "tangram/study/program.hpp"
 
 namespace {
@@ -53,6 +54,7 @@ int main(int argc, char** argv) {
     setenv("OMPI_MCA_sharedfp", "individual", 0);
     // From the first moment to the last: a signal before MPI is there, or while it ends, must not kill.
     tangram::StopFlag stop;
+    tangram::name_files_cut_short();
     int provided = 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tangram/files/mapped_file.hpp"
 #include "tangram/index.hpp"
 
 namespace tangram {
@@ -61,12 +62,11 @@ class Weights {
     void read(const TensorView& tensor, std::span<Real> values) const;
 
   private:
-    struct Map;
     void open(const std::filesystem::path& file);
     [[noreturn]] void refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const;
 
     std::vector<std::filesystem::path> files_;
-    std::shared_ptr<std::vector<Map>> maps_;
+    std::shared_ptr<std::vector<MappedFile>> maps_;
     std::vector<TensorView> tensors_;
     std::vector<std::string> integers_;  // names of the tensors passed over
 };

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -104,7 +105,8 @@ class Hdf5File {
     hid_t check(hid_t returned, const std::string& path, const char* action) const;
     [[noreturn]] void refuse(const std::string& path, const std::string& problem) const;
     Hdf5Handle data_set(const std::string& path) const;
-    /// Refuses a data set whose entries stand in other files, or that claims more than the file can hold.
+    /// Refuses a data set whose entries stand in other files, that claims more than the file can hold, or whose chunks
+    /// do not unpack to what they should.
     void check_storage(hid_t set, const std::string& path) const;
     hsize_t file_bytes(const std::string& path) const;
     Hdf5Handle create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape, bool allocate);
@@ -121,6 +123,7 @@ class Hdf5File {
     Hdf5Place place_;
     Hdf5Handle handle_;
     std::vector<FileRange> unwritten_;
+    mutable std::set<std::string> unpacked_;  ///< chunked data sets that were looked at
 };
 
 /// "F.h5:/path" as file and path. @throws Error(study) where the colon or the path's slash is missing

@@ -168,6 +168,15 @@ TEST(StagedFile, PlantedLinksAreNotFollowed) {
     const Caught problem = caught([&] { const OutputLock lock(MPI_COMM_WORLD, file); });
     EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.lock: is a symbolic link")) << problem.text;
     EXPECT_EQ(std::filesystem::file_size(victim), 8);
+    barrier();
+    if (rank() == 0) {
+        std::filesystem::remove(file.string() + ".lock");
+        std::filesystem::create_hard_link(victim, file.string() + ".lock");
+    }
+    barrier();
+    const Caught hard = caught([&] { const OutputLock lock(MPI_COMM_WORLD, file); });
+    EXPECT_TRUE(hard.status == 5 && hard.says("is another name of an existing file")) << hard.text;
+    EXPECT_EQ(std::filesystem::file_size(victim), 8);
 }
 
 TEST(StagedFile, HasTheUsersUmask) {
@@ -178,6 +187,15 @@ TEST(StagedFile, HasTheUsersUmask) {
     EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0640));
     write_number(file, "/y", 3.0, true);
     EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0640));
+    // Never for all to write, whatever the umask says and the file before allowed.
+    umask(0);
+    write_number(file, "/z", 3.0, false);
+    EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0664));
+    barrier();
+    if (rank() == 0) std::filesystem::permissions(file, std::filesystem::perms(0666));
+    barrier();
+    write_number(file, "/z", 4.0, true);
+    EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0664));
     umask(before);
     barrier();
 }

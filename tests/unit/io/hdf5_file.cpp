@@ -240,6 +240,45 @@ f.create_dataset('packed', (2**24,), 'i8', data=np.zeros(2**24, 'i8'), chunks=(2
     EXPECT_EQ(h5.read_int64("/packed").size(), std::size_t{1} << 24);
 }
 
+TEST_F(Hdf5FileTest, UnpacksChunksToTheirSizeOrNotAtAll) {
+    if (!has_h5py()) GTEST_SKIP() << "needs h5py";
+    // Whole, shuffled and with a checksum, one that skipped its filter; short, long, broken, without its checksum; another filter.
+    ASSERT_TRUE(python("w", R"(
+import zlib
+a = np.arange(64.0)
+f.create_dataset('gzip', data=a, chunks=(16,), compression='gzip')
+f.create_dataset('all', data=a, chunks=(16,), compression='gzip', shuffle=True, fletcher32=True)
+f.create_dataset('plain', data=a, chunks=(16,), fletcher32=True)
+s = f.create_dataset('skipped', shape=(16,), chunks=(16,), compression='gzip', dtype='f8')
+s.id.write_direct_chunk((0,), a[:16].tobytes(), filter_mask=1)
+for name, chunk, mask in (('short', zlib.compress(b'x' * 8), 0), ('long', zlib.compress(b'x' * 200), 0), ('broken', b'no deflate', 0), ('shorter', b'x' * 8, 1), ('cut', zlib.compress(a[:16].tobytes())[:-9], 0)):
+    f.create_dataset(name, shape=(16,), chunks=(16,), compression='gzip', dtype='f8').id.write_direct_chunk((0,), chunk, filter_mask=mask)
+f.create_dataset('lzf', data=a, chunks=(16,), compression='lzf')
+f.create_dataset('scaled', data=np.arange(64), chunks=(16,), scaleoffset=0)
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    for (const char* path : {"/gzip", "/all", "/plain"}) {
+        const std::vector<double> values = h5.read_doubles(path);
+        ASSERT_EQ(values.size(), 64U) << path;
+        for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(values[i], static_cast<double>(i)) << path;
+    }
+    EXPECT_EQ(h5.read_doubles("/skipped").at(15), 15.0);
+    for (const char* path : {"/short", "/long", "/broken", "/shorter", "/cut"})
+        for (int twice = 0; twice < 2; ++twice) {
+            const std::string text = refusal([&] { h5.read_doubles(path); });
+            EXPECT_TRUE(has(text, "unpacks to another size than its 128 bytes")) << path << ": " << text;
+        }
+    for (const char* path : {"/lzf", "/scaled"}) {
+        const std::string text = refusal([&] { h5.read_doubles(path); });
+        EXPECT_TRUE(has(text, "repack it with gzip")) << path << ": " << text;
+    }
+}
+
+TEST_F(Hdf5FileTest, APipeIsNoFile) {
+    ASSERT_EQ(mkfifo(file().c_str(), 0600), 0);
+    EXPECT_TRUE(has(refusal([&] { Hdf5File::open(file(), false, ExitStatus::input); }), "is not a file"));
+}
+
 TEST(FileAndPath, AreSplitAtTheLastColonBeforeASlash) {
     using Pair = std::pair<std::filesystem::path, std::string>;
     EXPECT_EQ(file_and_path("F.h5:/kernel/gram"), (Pair{"F.h5", "/kernel/gram"}));
