@@ -35,9 +35,22 @@ TEST(Json, RefusesDeepNesting) {
     const TemporaryFolder folder;
     EXPECT_NO_THROW(read_json(folder.write("deep.json", nested(200))));
     expect_error(ExitStatus::input, {"deep.json", "200"},
-                 [&] { read_json(folder.write("deep.json", nested(202))); });
+                 [&] { read_json(folder.write("deep.json", nested(201))); });
+    expect_error(ExitStatus::input, {"deep.json", "200"}, [&] {
+        std::string objects;
+        for (int i = 0; i < 201; ++i) objects += "{\"a\":";
+        read_json(folder.write("deep.json", objects));
+    });
     expect_error(ExitStatus::input, {"deep.json"},
                  [&] { read_json(folder.write("deep.json", std::string(5'000'000, '['))); });
+}
+
+TEST(Json, ManyEmptyObjectsAreNotQuadratic) {
+    // Hours where the end of each looks at all that stand before it.
+    std::string text = "[{}";
+    for (int i = 1; i < 1'000'000; ++i) text += ",{}";
+    EXPECT_EQ(parse_json(text + "]", "x").size(), 1'000'000u);
+    EXPECT_EQ(parse_json(text + "]", "x", DuplicateKeys::refused).size(), 1'000'000u);
 }
 
 TEST(Json, NamesWhatCannotBeRead) {
