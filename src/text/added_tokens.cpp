@@ -2,7 +2,6 @@
 
 #include <unicode/uchar.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "utf8.hpp"
@@ -19,19 +18,11 @@ bool is_word_character(UChar32 c) {
 
 }  // namespace
 
-void AddedTokens::add(AddedToken token) {
-    auto& candidates = by_first_byte_[static_cast<unsigned char>(token.content.front())];
-    const auto shorter = std::find_if(candidates.begin(), candidates.end(), [&](const AddedToken& other) {
-        return other.content.size() < token.content.size();
-    });
-    candidates.insert(shorter, std::move(token));
-    empty_ = false;
-}
-
-const AddedToken* AddedTokens::longest_at(std::string_view rest) const {
-    for (const AddedToken& token : by_first_byte_[static_cast<unsigned char>(rest.front())])
-        if (rest.starts_with(token.content)) return &token;
-    return nullptr;
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
+    std::vector<LongestPrefix::Entry> contents;
+    for (std::size_t t = 0; t < tokens_.size(); ++t)
+        contents.emplace_back(tokens_[t].content, static_cast<std::int32_t>(t));
+    contents_ = LongestPrefix(std::move(contents));
 }
 
 void AddedTokens::cut(std::string_view text,
@@ -39,11 +30,12 @@ void AddedTokens::cut(std::string_view text,
     const Index size = std::ssize(text);
     Index stretch = 0;
     for (Index i = 0; i < size;) {
-        const AddedToken* const token = longest_at(text.substr(static_cast<std::size_t>(i)));
-        if (token == nullptr) {
+        const auto found = contents_.longest(text.substr(static_cast<std::size_t>(i)));
+        if (!found) {
             ++i;
             continue;
         }
+        const AddedToken* const token = &tokens_[static_cast<std::size_t>(found->second)];
         Index first = i, last = i + std::ssize(token->content);
         i = last;
         if (token->single_word) {

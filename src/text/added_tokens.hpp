@@ -1,11 +1,11 @@
 #pragma once
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "longest_prefix.hpp"
 #include "normalized_text.hpp"
 
 namespace tangram {
@@ -23,18 +23,25 @@ struct AddedToken {
 /// does.
 class AddedTokens {
   public:
-    void add(AddedToken token);
-    bool empty() const { return empty_; }
+    AddedTokens() = default;
+    /// @param tokens  of equal contents the first counts
+    explicit AddedTokens(std::vector<AddedToken> tokens);
+    // The table of contents views the tokens.
+    AddedTokens(const AddedTokens&) = delete;
+    AddedTokens& operator=(const AddedTokens&) = delete;
+    AddedTokens(AddedTokens&&) = default;
+    AddedTokens& operator=(AddedTokens&&) = default;
+    ~AddedTokens() = default;
+
+    bool empty() const { return tokens_.empty(); }
 
     /// Cuts a text up. @param visit  called in order with each piece and its token (nullptr: text between
     /// tokens)
     void cut(std::string_view text, const std::function<void(Range, const AddedToken*)>& visit) const;
 
   private:
-    const AddedToken* longest_at(std::string_view rest) const;
-
-    std::array<std::vector<AddedToken>, 256> by_first_byte_;  // the longest first
-    bool empty_ = true;
+    std::vector<AddedToken> tokens_;
+    LongestPrefix contents_;
 };
 
 }  // namespace tangram

@@ -13,6 +13,9 @@ namespace tangram {
 
 namespace {
 
+/// Bytes; what looks for added tokens compares that many at each byte of a text.
+constexpr Index longest_added_token = 4096;
+
 /// What stands around every sequence.
 struct PostProcessor {
     std::vector<std::int32_t> prefix, suffix;
@@ -110,12 +113,17 @@ struct Tokenizer::State {
         if (!tokenizer.has("added_tokens")) return;
         const auto& list = tokenizer.list("added_tokens");
         const Index count = std::ssize(model->vocabulary()) + std::ssize(list);
+        std::vector<AddedToken> plain_tokens, normalized_tokens;
         for (const auto& entry : list) {
             const JsonPart part{entry, file, "added token"};
             AddedToken token{part.text("content"), JsonPart{part.at("id").json, file, "added token"}.id(),
                              part.flag("single_word", false), part.flag("lstrip", false),
                              part.flag("rstrip", false)};
             if (token.content.empty()) continue;  // as Hugging Face: found nowhere
+            if (std::ssize(token.content) > longest_added_token)
+                part.refuse(fmt::format("an added token of {} bytes, \"{}...\", is longer than {}",
+                                        token.content.size(), token.content.substr(0, 20),
+                                        longest_added_token));
             name_token(token.content, token.id, count, part);
             const bool normalized = part.flag("normalized", !part.flag("special", false));
             if (normalized) {
@@ -124,8 +132,10 @@ struct Tokenizer::State {
                 token.content = content.text();
                 if (token.content.empty()) continue;
             }
-            (normalized ? normalized_added : plain_added).add(std::move(token));
+            (normalized ? normalized_tokens : plain_tokens).push_back(std::move(token));
         }
+        plain_added = AddedTokens(std::move(plain_tokens));
+        normalized_added = AddedTokens(std::move(normalized_tokens));
     }
 
     /// Tokens of a stretch of normalised text that holds no added token.

@@ -12,38 +12,41 @@ WordPiece::WordPiece(const JsonPart& model)
       longest_word_(100) {
     if (model.has("max_input_chars_per_word")) {
         const auto& longest = model.json["max_input_chars_per_word"];
-        if (!longest.is_number_unsigned() || longest.get<std::uint64_t>() > 1000000)
-            model.refuse(fmt::format("model: max_input_chars_per_word = {} is not a count up to 1000000",
-                                     longest.dump()));
+        constexpr std::uint64_t most = 10000;
+        if (!longest.is_number_unsigned() || longest.get<std::uint64_t>() > most)
+            model.refuse(fmt::format("model: max_input_chars_per_word = {} is not a count up to {}",
+                                     longest.dump(), most));
         longest_word_ = longest.get<Index>();
     }
     const auto unknown = find(vocabulary_, model.text("unk_token", "[UNK]"));
     if (!unknown) model.refuse("model: \"unk_token\" is not in the vocabulary");
     unknown_ = *unknown;
-    for (const auto& [token, id] : vocabulary_) longest_token_ = std::max(longest_token_, std::ssize(token));
+    std::vector<LongestPrefix::Entry> first, continuing;
+    for (const auto& [token, id] : vocabulary_) {
+        const std::string_view text(token);
+        if (!text.empty()) first.emplace_back(text, id);
+        if (text.starts_with(prefix_) && text.size() > prefix_.size())
+            continuing.emplace_back(text.substr(prefix_.size()), id);
+    }
+    first_ = LongestPrefix(std::move(first));
+    continuing_ = LongestPrefix(std::move(continuing));
 }
 
 void WordPiece::encode(const NormalizedText& word, std::vector<Token>& out) const {
     const std::size_t before = out.size();
-    const auto starts = [&](Index b) { return !is_trail_byte(word.text()[static_cast<std::size_t>(b)]); };
-    Index characters = 0;
-    for (Index b = 0; b < word.size(); ++b) characters += starts(b) ? 1 : 0;
+    const Index characters =
+        word.size() - std::count_if(word.text().begin(), word.text().end(), is_trail_byte);
     Index first = characters > longest_word_ ? -1 : 0;
-    std::string token;
     while (first >= 0 && first < word.size()) {
-        token = first > 0 ? prefix_ : "";
-        const Index spelt = std::ssize(token);
-        Index last = std::min(word.size(), first + std::max(longest_token_ - spelt, Index{0}));
-        token += word.text({first, last});
-        std::optional<std::int32_t> id;
-        for (; last > first; --last) {
-            if (last < word.size() && !starts(last)) continue;
-            id = find(vocabulary_,
-                      std::string_view(token).substr(0, static_cast<std::size_t>(spelt + last - first)));
-            if (id) break;
+        // Both are UTF-8: a token ends where a character does.
+        const auto token = (first > 0 ? continuing_ : first_).longest(word.text({first, word.size()}));
+        if (!token) {
+            first = -1;
+            break;
         }
-        if (id) out.push_back({*id, word.source({first, last})});
-        first = id ? last : -1;
+        const Index last = first + std::ssize(token->first);
+        out.push_back({token->second, word.source({first, last})});
+        first = last;
     }
     if (first >= 0) return;
     out.resize(before);

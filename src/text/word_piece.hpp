@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "longest_prefix.hpp"
 #include "model.hpp"
 
 namespace tangram {
@@ -21,9 +22,9 @@ class WordPiece final : public TokenModel {
 
   private:
     Vocabulary vocabulary_;
-    std::string prefix_;       // of every token but a word's first
-    Index longest_word_;       // characters
-    Index longest_token_ = 0;  // bytes
+    std::string prefix_;                // of every token but a word's first
+    Index longest_word_;                // characters
+    LongestPrefix first_, continuing_;  // tokens at a word's beginning, and behind it without the prefix
     std::int32_t unknown_;
 };
 

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
+#include <random>
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
@@ -167,6 +169,88 @@ TEST_F(SmallTokenizers, LongWordsAreNotQuadratic) {
     const Encoding encoding = tokenizer.encode(std::string(1 << 20, 'a'), true);
     EXPECT_EQ(encoding.ids, Ids(1 << 10, 10));
     EXPECT_EQ(encoding.bytes.back(), std::pair(Index{(1 << 20) - 1024}, Index{1 << 20}));
+}
+
+TEST_F(SmallTokenizers, TheLongestTokenIsTaken) {
+    // Of random tokens of two letters, many of which begin others; spelt as a search through all of them
+    // does.
+    std::mt19937 random(1);
+    const auto text = [&](std::size_t most) {
+        std::string letters(1 + random() % most, 'a');
+        for (char& letter : letters) letter = random() % 3 == 0 ? 'b' : 'a';
+        return letters;
+    };
+    for (int repeat = 0; repeat < 20; ++repeat) {
+        std::map<std::string, std::int32_t> tokens{{"[UNK]", 0}};
+        for (int t = 0; t < 60; ++t)
+            tokens.emplace(std::string(random() % 2, '#') + text(7), std::ssize(tokens));
+        nlohmann::json model = {{"type", "WordPiece"}, {"continuing_subword_prefix", "#"}, {"vocab", tokens}};
+        nlohmann::json list = nlohmann::json::array();
+        for (const auto& [content, id] : tokens) list.push_back({{"id", id}, {"content", content}});
+        const Tokenizer words = make(model.dump());
+        const Tokenizer added =
+            make(R"({"type":"BPE","vocab":{},"merges":[]})", "\"added_tokens\":" + list.dump() + ",");
+        const auto longest = [&](const std::string& rest, const std::string& prefix) {
+            auto best = tokens.end();
+            for (auto t = tokens.begin(); t != tokens.end(); ++t)
+                if ((prefix + rest).starts_with(t->first) && t->first.size() > prefix.size() &&
+                    (best == tokens.end() || t->first.size() > best->first.size()))
+                    best = t;
+            return best;
+        };
+        for (int w = 0; w < 50; ++w) {
+            const std::string word = text(30);
+            Ids spelt, cut;
+            for (std::size_t i = 0; i < word.size();) {
+                const std::string prefix = i > 0 ? "#" : "";
+                const auto token = longest(word.substr(i), prefix);
+                if (token == tokens.end()) {
+                    spelt = {0};
+                    break;
+                }
+                spelt.push_back(token->second);
+                i += token->first.size() - prefix.size();
+            }
+            for (std::size_t i = 0; i < word.size();) {
+                const auto token = longest(word.substr(i), "");
+                if (token != tokens.end()) cut.push_back(token->second);
+                i += token != tokens.end() ? token->first.size() : 1;
+            }
+            EXPECT_EQ(words.encode(word, true).ids, spelt) << word;
+            EXPECT_EQ(added.encode(word, true).ids, cut) << word;
+        }
+    }
+}
+
+TEST_F(SmallTokenizers, LongTokensOfWordPieceAreNotCubic) {
+    // Hours where every length of every stretch is looked up.
+    const std::string model =
+        R"({"type":"WordPiece","continuing_subword_prefix":"","max_input_chars_per_word":)";
+    const std::string vocabulary = R"(,"vocab":{"[UNK]":0,"a":1,")" + std::string(10000, 'b') + R"(":2,")" +
+                                   std::string(9999, 'a') + "b\":3}}";
+    const Tokenizer tokenizer =
+        make(model + "10000" + vocabulary, R"("pre_tokenizer":{"type":"WhitespaceSplit"},)");
+    std::string text;
+    for (int word = 0; word < 10; ++word) text += std::string(10000, 'a') + " ";
+    EXPECT_EQ(tokenizer.encode(text, true).ids, Ids(100'000, 1));
+    EXPECT_EQ(tokenizer.encode(std::string(10001, 'a'), true).ids, Ids{0});
+    expect_error(ExitStatus::input, {"tokenizer.json", "max_input_chars_per_word = 10001", "10000"},
+                 [&] { make(model + "10001" + vocabulary); });
+}
+
+TEST_F(SmallTokenizers, ManyAddedTokensAreNotQuadratic) {
+    // Minutes where each token is compared with all others.
+    std::string list;
+    for (int t = 0; t < 200'000; ++t)
+        list += fmt::format(R"({}{{"id":{},"content":"a{:06}","normalized":{}}})", t > 0 ? "," : "", t + 2, t,
+                            t % 2 == 0);
+    const Tokenizer tokenizer =
+        make(R"({"type":"BPE","vocab":{"a":0,"b":1},"merges":[]})", "\"added_tokens\":[" + list + "],");
+    EXPECT_EQ(tokenizer.encode("ba000000a199999", true).ids, (Ids{1, 2, 200'001}));
+    EXPECT_EQ(tokenizer.encode(std::string(100'000, 'a'), true).ids, Ids(100'000, 0));
+    expect_error(ExitStatus::input, {"tokenizer.json", "5000 bytes", "4096"}, [&] {
+        make(R"({"type":"BPE","vocab":{"a":0},"merges":[]})", added(std::string(5000, 'x'), 1, ""));
+    });
 }
 
 TEST_F(SmallTokenizers, IgnoreMergesTakesWholeWords) {
