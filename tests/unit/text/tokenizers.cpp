@@ -253,6 +253,29 @@ TEST_F(SmallTokenizers, ManyAddedTokensAreNotQuadratic) {
     });
 }
 
+TEST_F(SmallTokenizers, PatternsThatTryEverythingAreRefused) {
+    const auto split = [&](const std::string& regex, const std::string& text) {
+        return make(R"({"type":"BPE","vocab":{"a":0,"b":1," ":2},"merges":[]})",
+                    R"("pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":")" + regex +
+                        "\"}},")
+            .encode(text, true)
+            .ids.size();
+    };
+    // 2^n steps for n letters: some hundred, some ten million, more than there is time for.
+    EXPECT_EQ(split("(a+)+$", "aaaaaaaab"), 9u);
+    for (const std::size_t letters : {24u, 60u})
+        expect_error(ExitStatus::input, {"tokenizer.json", "(a+)+$", fmt::format("{} bytes", letters + 1)},
+                     [&] { split("(a+)+$", std::string(letters, 'a') + "b"); });
+    // A line of a megabyte with patterns of real tokenizers, each letter a word.
+    std::string line;
+    for (int word = 0; word < 500'000; ++word) line += "a ";
+    for (
+        const char* regex :
+        {R"('s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+)",
+         R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+)"})
+        EXPECT_EQ(split(regex, line), line.size());
+}
+
 TEST_F(SmallTokenizers, IgnoreMergesTakesWholeWords) {
     EXPECT_EQ(make(letters_ + R"("merges":["b c"],"ignore_merges":true})").encode("abc", true).ids, (Ids{6}));
     EXPECT_EQ(make(letters_ + R"("merges":["b c"],"ignore_merges":false})").encode("abc", true).ids,
