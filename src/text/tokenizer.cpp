@@ -21,9 +21,18 @@ struct PostProcessor {
     std::vector<std::int32_t> prefix, suffix;
 
     /// Puts another's tokens around these.
-    void surround(const PostProcessor& outer) {
+    void surround(const PostProcessor& outer, const JsonPart& part) {
         prefix.insert(prefix.begin(), outer.prefix.begin(), outer.prefix.end());
         suffix.insert(suffix.end(), outer.suffix.begin(), outer.suffix.end());
+        check(part);
+    }
+    void check(const JsonPart& part) const {
+        constexpr std::size_t most = 1000;
+        if (prefix.size() + suffix.size() > most)
+            part.refuse(
+                fmt::format("post_processor: more than {} tokens around every text; take the tokenizer "
+                            "as it was published",
+                            most));
     }
 };
 
@@ -49,7 +58,7 @@ PostProcessor read_post_processor(const JsonPart& part) {
     const std::string type = part.type();
     if (type == "Sequence") {
         for (const auto& inner : part.list("processors"))
-            result.surround(read_post_processor({inner, part.file, part.what}));
+            result.surround(read_post_processor({inner, part.file, part.what}), part);
     } else if (type == "RobertaProcessing" || type == "BertProcessing") {
         result.prefix.push_back(pair_id(part, "cls"));
         result.suffix.push_back(pair_id(part, "sep"));
@@ -64,6 +73,7 @@ PostProcessor read_post_processor(const JsonPart& part) {
             auto& side = sequences == 0 ? result.prefix : result.suffix;
             const auto ids = special_ids(part, inner.at("SpecialToken").text("id"));
             side.insert(side.end(), ids.begin(), ids.end());
+            result.check(part);
         }
         if (sequences != 1) part.refuse("post_processor: \"single\" must hold the sequence once");
     } else if (type != "ByteLevel") {  // which changes Hugging Face's offsets only
@@ -127,7 +137,8 @@ struct Tokenizer::State {
             name_token(token.content, token.id, count, part);
             const bool normalized = part.flag("normalized", !part.flag("special", false));
             if (normalized) {
-                NormalizedText content(token.content, 0);
+                Growth growth(token.content, file);
+                NormalizedText content(token.content, 0, growth);
                 normalize(content);
                 token.content = content.text();
                 if (token.content.empty()) continue;
@@ -149,6 +160,7 @@ struct Tokenizer::State {
 
     std::vector<Token> encode(std::string_view input) const {
         std::vector<Token> out;
+        Growth growth(input, file);
         plain_added.cut(input, [&](Range plain, const AddedToken* token) {
             if (token != nullptr) {
                 out.push_back({token->id, plain});
@@ -156,7 +168,7 @@ struct Tokenizer::State {
             }
             NormalizedText text(input.substr(static_cast<std::size_t>(plain.first),
                                              static_cast<std::size_t>(plain.second - plain.first)),
-                                plain.first);
+                                plain.first, growth);
             normalize(text);
             if (normalized_added.empty()) return encode_stretch(std::move(text), out);
             normalized_added.cut(text.text(), [&](Range part, const AddedToken* inner) {

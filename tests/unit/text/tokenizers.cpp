@@ -276,6 +276,70 @@ TEST_F(SmallTokenizers, PatternsThatTryEverythingAreRefused) {
         EXPECT_EQ(split(regex, line), line.size());
 }
 
+TEST_F(SmallTokenizers, TextsThatGrowWithoutEndAreRefused) {
+    const std::string model = R"({"type":"BPE","vocab":{"a":0,"\u0120":1},"merges":[]})";
+    const auto many = [](const std::string& part, int count) {
+        std::string list = part;
+        for (int i = 1; i < count; ++i) list += "," + part;
+        return list;
+    };
+    const auto normalizers = [&](const std::string& list) {
+        return make(model, R"("normalizer":{"type":"Sequence","normalizers":[)" + list + "]},");
+    };
+    const auto pre_tokenizers = [&](const std::string& list) {
+        return make(model, R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[)" + list + "]},");
+    };
+    const auto grows = [](const Tokenizer& tokenizer, const std::string& text) {
+        expect_error(ExitStatus::input,
+                     {"tokenizer.json", "add more than", fmt::format("text of {}", text.size())},
+                     [&] { tokenizer.encode(text, true); });
+    };
+    const std::string doubled = R"({"type":"Replace","pattern":{"String":"a"},"content":"aa"})";
+    grows(normalizers(many(doubled, 60)), "a");
+    grows(normalizers(many(doubled, 7)), std::string(50'000, 'a'));
+    EXPECT_EQ(normalizers(many(doubled, 6)).encode("aaa", true).ids.size(), 192u);
+    EXPECT_EQ(normalizers(many(doubled, 5)).encode(std::string(100'000, 'a'), true).ids.size(), 3'200'000u);
+    const std::string prepended = R"({"type":"Prepend","prepend":")" + std::string(10'000, 'a') + "\"}";
+    grows(normalizers(many(prepended, 60)), "a");
+    grows(make(model, R"("normalizer":{"type":"Replace","pattern":{"String":"a"},"content":")" +
+                          std::string(100'000, 'a') + "\"},"),
+          std::string(50'000, 'a'));
+    // Pre-tokenizers, also where the text is cut up between them.
+    const std::string bytes = R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":false})";
+    grows(pre_tokenizers(many(bytes, 60)), " ");
+    const std::string marks = R"({"type":"Metaspace","replacement":" )" + std::string(100, ' ') +
+                              R"(","split":false},)" +
+                              R"({"type":"Split","pattern":{"String":" "},"behavior":"Isolated"})";
+    grows(pre_tokenizers(many(marks, 20)), " a");
+    // The contents of added tokens too.
+    expect_error(ExitStatus::input, {"tokenizer.json", "add more than"}, [&] {
+        make(model, added("a", 0, R"(,"normalized":true)") +
+                        R"("normalizer":{"type":"Sequence","normalizers":[)" + many(doubled, 60) + "]},");
+    });
+}
+
+TEST_F(SmallTokenizers, PostProcessorsAddAThousandTokensAtMost) {
+    const std::string model = R"({"type":"BPE","vocab":{"a":0},"merges":[]})";
+    const auto around = [&](int pieces, int ids) {
+        nlohmann::json single = nlohmann::json::array(), special;
+        for (int p = 0; p < pieces; ++p) single.push_back({{"SpecialToken", {{"id", "s"}}}});
+        single.push_back({{"Sequence", {{"id", "A"}}}});
+        special["s"] = {{"ids", Ids(static_cast<std::size_t>(ids), 0)}};
+        const nlohmann::json processor = {
+            {"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", special}};
+        return make(model, "\"post_processor\":" + processor.dump() + ",").encode("a", true).ids.size();
+    };
+    EXPECT_EQ(around(10, 100), 1001u);
+    for (const auto& [pieces, ids] : {std::pair(1, 1001), std::pair(1001, 1), std::pair(50'000, 100'000)})
+        expect_error(ExitStatus::input, {"tokenizer.json", "post_processor", "1000"},
+                     [&] { around(pieces, ids); });
+    std::string list = R"({"type":"BertProcessing","sep":["a",0],"cls":["a",0]})";
+    for (int i = 0; i < 10; ++i) list += "," + list;
+    expect_error(ExitStatus::input, {"tokenizer.json", "post_processor", "1000"}, [&] {
+        make(model, R"("post_processor":{"type":"Sequence","processors":[)" + list + "]},");
+    });
+}
+
 TEST_F(SmallTokenizers, IgnoreMergesTakesWholeWords) {
     EXPECT_EQ(make(letters_ + R"("merges":["b c"],"ignore_merges":true})").encode("abc", true).ids, (Ids{6}));
     EXPECT_EQ(make(letters_ + R"("merges":["b c"],"ignore_merges":false})").encode("abc", true).ids,
