@@ -22,12 +22,12 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
     using enum ParameterKind;
     const Index hidden = config.size("hidden_size");
     const Index heads = config.size("num_attention_heads");
+    const Index head_size = parts::head_size(config, "num_attention_heads", hidden);
     const Index layers = config.size("num_hidden_layers");
     const Index inner = config.size("intermediate_size");
     const Index positions = config.size("max_position_embeddings");
     const double epsilon = config.number("layer_norm_eps", 1e-12);
     const Activation function = parts::activation(config, "hidden_act", "gelu");
-    if (hidden % heads != 0) config.refuse("num_attention_heads", "it must divide hidden_size");
     if (config.text("position_embedding_type", "absolute") != "absolute")
         config.refuse("position_embedding_type", "supported: absolute");
     if (config.flag("is_decoder", false)) config.refuse("is_decoder", "supported: false");
@@ -61,9 +61,8 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
         program.idle(key_bias, 0, hidden);  // softmax does not see a shift of all keys
         const Value k = program.linear(x, key, key_bias);
         const Value v = block.linear(x, "attention.self.value", hidden, attention);
-        const double scale = 1.0 / std::sqrt(static_cast<double>(hidden / heads));
-        const Value a =
-            program.attention({q, k, v, heads, heads, hidden / heads, scale, std::nullopt, {}, false});
+        const double scale = 1.0 / std::sqrt(static_cast<double>(head_size));
+        const Value a = program.attention({q, k, v, heads, heads, head_size, scale, std::nullopt, {}, false});
         if (last) x = program.at_reads(x);
         x = program.add(x, block.linear(a, "attention.output.dense", hidden, attention));
         x = block.layer_norm(x, "attention.output.LayerNorm", epsilon);

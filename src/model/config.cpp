@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 #include "tangram/error.hpp"
 #include "tangram/files/json.hpp"
 
@@ -15,7 +19,38 @@ namespace {
                                                file.string(), key, problem));
 }
 
+/// The largest sizes that are taken: several times those of any model, so small that a program of them stays
+/// below a GiB before a weight is read, and that the number of bytes of all its tensors fits into 64 bits.
+struct Bound {
+    std::string_view key;
+    Index most;
+};
+constexpr Index most_layers = 4096, most_heads = 4096, most_head_size = 4096, most_width = 1 << 20,
+                most_tokens = 1 << 28, most_of_others = 2147483647;
+constexpr std::array bounds{
+    Bound{"num_hidden_layers", most_layers},
+    Bound{"num_layers", most_layers},
+    Bound{"n_layer", most_layers},
+    Bound{"num_attention_heads", most_heads},
+    Bound{"num_key_value_heads", most_heads},
+    Bound{"num_heads", most_heads},
+    Bound{"n_head", most_heads},
+    Bound{"head_dim", most_head_size},
+    Bound{"hidden_size", most_width},
+    Bound{"n_embd", most_width},
+    Bound{"intermediate_size", most_width},
+    Bound{"n_inner", most_width},
+    Bound{"r", most_width},
+    Bound{"vocab_size", most_tokens},
+    Bound{"type_vocab_size", most_tokens},
+};
+
 }  // namespace
+
+Index Config::largest(const std::string& key) {
+    const auto found = std::ranges::find(bounds, key, &Bound::key);
+    return found == bounds.end() ? most_of_others : found->most;
+}
 
 Config::Config(const std::filesystem::path& file) : file_(file), values_(read_json(file)) {
     if (!values_.is_object()) bad_key(file_, "the file", "is not a JSON object");
@@ -42,9 +77,11 @@ std::string Config::text(const std::string& key, const std::string& otherwise) c
 
 Index Config::size(const std::string& key) const {
     const auto& value = at(key);
-    // Sizes above 2^31 are no model's; the bound keeps products of two of them inside 64 bits.
-    if (!value.is_number_integer() || value.get<double>() < 1 || value.get<double>() > 2147483647.0)
-        bad_key(file_, key, "must be a positive integer below 2^31");
+    if (!value.is_number_integer() || value.get<double>() < 1 ||
+        value.get<double>() > static_cast<double>(largest(key)))
+        bad_key(file_, key,
+                fmt::format("{}must be a positive integer up to {}",
+                            value.is_number() ? fmt::format("= {} ", value.dump()) : "", largest(key)));
     return value.get<Index>();
 }
 

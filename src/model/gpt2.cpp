@@ -11,13 +11,13 @@ Program gpt2(const Config& config, std::optional<Index> classifier_labels) {
     using enum ParameterKind;
     const Index hidden = config.size("n_embd");
     const Index heads = config.size("n_head");
+    const Index head_size = parts::head_size(config, "n_head", hidden);
     const Index layers = config.size("n_layer");
     const Index inner = config.size("n_inner", 4 * hidden);
     const double epsilon = config.number("layer_norm_epsilon", 1e-5);
     const Activation function = parts::activation(config, "activation_function", "gelu_new");
     const bool scaled = config.flag("scale_attn_weights", true);
     const bool by_layer = config.flag("scale_attn_by_inverse_layer_idx", false);
-    if (hidden % heads != 0) config.refuse("n_head", "it must divide n_embd");
     if (config.flag("add_cross_attention", false)) config.refuse("add_cross_attention", "supported: false");
 
     Program program;
@@ -42,10 +42,10 @@ Program gpt2(const Config& config, std::optional<Index> classifier_labels) {
         const Value qkv = conv1d(block.layer_norm(x, "ln_1", epsilon), "attn.c_attn", 3 * hidden, attention);
         const auto third = [&](Index i) { return program.columns(qkv, i * hidden, hidden, hidden, 1); };
         const Value q = last ? program.at_reads(third(0)) : third(0);
-        double scale = scaled ? 1.0 / std::sqrt(static_cast<double>(hidden / heads)) : 1.0;
+        double scale = scaled ? 1.0 / std::sqrt(static_cast<double>(head_size)) : 1.0;
         if (by_layer) scale /= static_cast<double>(layer + 1);
         const Value a =
-            program.attention({q, third(1), third(2), heads, heads, hidden / heads, scale, std::nullopt});
+            program.attention({q, third(1), third(2), heads, heads, head_size, scale, std::nullopt});
         if (last) x = program.at_reads(x);
         x = program.add(x, conv1d(a, "attn.c_proj", hidden, attention));
         const Value m = conv1d(block.layer_norm(x, "ln_2", epsilon), "mlp.c_fc", inner, mlp);

@@ -26,6 +26,8 @@ std::vector<std::string> attention_layers(const Config& config, Index layers) {
                 !entry[1].is_number_unsigned())
                 config.refuse(key, "it must be a list of [[kinds], count]");
             const auto count = entry[1].get<std::uint64_t>();
+            if (count > static_cast<std::uint64_t>(layers))
+                config.refuse(key, "it must name num_layers layers");
             for (std::uint64_t i = 0; i < count && std::ssize(kinds) <= layers; ++i) append(entry[0]);
         }
     }
@@ -42,11 +44,11 @@ Program gpt_neo(const Config& config, std::optional<Index> classifier_labels) {
     using enum ParameterKind;
     const Index hidden = config.size("hidden_size");
     const Index heads = config.size("num_heads");
+    const Index head_size = parts::head_size(config, "num_heads", hidden);
     const Index layers = config.size("num_layers");
     const Index intermediate = config.size("intermediate_size", 4 * hidden);
     const Index window = config.size("window_size", 256);
     const double epsilon = config.number("layer_norm_epsilon", 1e-5);
-    if (hidden % heads != 0) config.refuse("num_heads", "it must divide hidden_size");
     const Activation function = parts::activation(config, "activation_function", "gelu_new");
 
     Program program;
@@ -68,8 +70,8 @@ Program gpt_neo(const Config& config, std::optional<Index> classifier_labels) {
         const Value k = block.linear(h, attn + "k_proj", hidden, attention, false);
         const Value v = block.linear(h, attn + "v_proj", hidden, attention, false);
         const bool local = kinds[static_cast<std::size_t>(layer)] == "local";
-        const Value a = program.attention({q, k, v, heads, heads, hidden / heads, 1.0,
-                                           local ? std::optional<Index>(window) : std::nullopt});
+        const Value a = program.attention(
+            {q, k, v, heads, heads, head_size, 1.0, local ? std::optional<Index>(window) : std::nullopt});
         if (last) x = program.at_reads(x);
         x = program.add(x, block.linear(a, attn + "out_proj", hidden, attention));
         const Value m = block.linear(block.layer_norm(x, "ln_2", epsilon), "mlp.c_fc", intermediate, mlp);

@@ -18,8 +18,7 @@ Program gpt_neox(const Config& config, std::optional<Index> classifier_labels) {
     const Activation function = parts::activation(config, "hidden_act", "gelu");
     const bool parallel = config.flag("use_parallel_residual", true);
     const bool biased = config.flag("attention_bias", true);
-    if (hidden % heads != 0) config.refuse("num_attention_heads", "it must divide hidden_size");
-    const Index head_size = hidden / heads;
+    const Index head_size = parts::head_size(config, "num_attention_heads", hidden);
     const double share = parts::rotary_share(config, "rotary_pct", 0.25);
     const auto rotary_size = static_cast<Index>(static_cast<double>(head_size) * share);
     if (rotary_size % 2 != 0) config.refuse("rotary_pct", "it must turn an even number of a head's entries");

@@ -21,7 +21,8 @@ Program llama_family(const Config& config, const Variant& variant, std::optional
     const Index hidden = config.size("hidden_size");
     const Index heads = config.size("num_attention_heads");
     const Index key_value_heads = config.size("num_key_value_heads", heads);
-    const Index head_size = config.size("head_dim", hidden / heads);
+    const Index head_size = config.has("head_dim") ? config.size("head_dim")
+                                                   : parts::head_size(config, "num_attention_heads", hidden);
     const Index intermediate = config.size("intermediate_size");
     const double epsilon = config.number("rms_norm_eps", 1e-6);
     const Activation function = parts::activation(config, "hidden_act", "silu");
@@ -30,8 +31,6 @@ Program llama_family(const Config& config, const Variant& variant, std::optional
     if (parts::rotary_share(config, "partial_rotary_factor", 1.0) != 1.0)
         config.refuse("partial_rotary_factor", "supported: 1");
     if (head_size % 2 != 0) config.refuse("head_dim", "rotary positions need an even head size");
-    if (!config.has("head_dim") && hidden % heads != 0)
-        config.refuse("num_attention_heads", "it must divide hidden_size");
     const std::vector<double> frequencies =
         parts::rotary_frequencies(config, head_size, parts::rotary_theta(config, 10000.0));
 

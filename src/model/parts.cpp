@@ -1,9 +1,20 @@
 #include "parts.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <numbers>
 
 namespace tangram::parts {
+
+Index head_size(const Config& config, const std::string& heads_key, Index width) {
+    const Index heads = config.size(heads_key), largest = Config::largest("head_dim");
+    if (width % heads != 0) config.refuse(heads_key, fmt::format("it must divide the width {}", width));
+    if (width / heads > largest)
+        config.refuse(heads_key, fmt::format("{} of the width {} for each head are more than {}",
+                                             width / heads, width, largest));
+    return width / heads;
+}
 
 Activation activation(const Config& config, const std::string& key, const std::string& otherwise) {
     const std::string name = config.text(key, otherwise);

@@ -7,6 +7,12 @@
 /// What architecture files share: reading config.json's choices, and layers that several of them have.
 namespace tangram::parts {
 
+/// The size of a head: the width over the number of heads that stands under a key.
+/// @throws Error(input) naming the key where the number does not divide the width, or leaves a head larger
+/// than
+///         any model's
+Index head_size(const Config& config, const std::string& heads_key, Index width);
+
 /// The activation that a key names. @throws Error(input) naming the key and those supported
 Activation activation(const Config& config, const std::string& key, const std::string& otherwise);
 

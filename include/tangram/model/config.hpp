@@ -10,7 +10,7 @@ namespace tangram {
 
 /// A Hugging Face config.json whose keys are read by name and type. Every function throws Error(input) that
 /// names the file and the key where the key is missing (without a default), of another type, or not positive
-/// where it must be.
+/// or larger than any model's where it is a size.
 class Config {
   public:
     explicit Config(const std::filesystem::path& file);
@@ -19,6 +19,7 @@ class Config {
     std::string text(const std::string& key, const std::string& otherwise) const;
     Index size(const std::string& key) const;                   ///< a positive integer
     Index size(const std::string& key, Index otherwise) const;  ///< where missing or null: otherwise
+    static Index largest(const std::string& key);               ///< that size() takes
     double number(const std::string& key) const;
     double number(const std::string& key, double otherwise) const;
     bool flag(const std::string& key, bool otherwise) const;

@@ -306,6 +306,40 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     refused("roberta-odd", "max_position_embeddings", 2);
 }
 
+TEST(Architectures, SizesOfNoModelAreRefusedBeforeTheyTakeMemory) {
+    const testing::TemporaryFolder folder;
+    const auto refused = [&](const char* model, const nlohmann::json& change,
+                             std::initializer_list<std::string> words) {
+        nlohmann::json config = read_json(test_data() / "models" / model / "config.json");
+        config.update(change);
+        const auto file = folder.path() / "config.json";
+        std::ofstream(file) << config;
+        testing::expect_error(ExitStatus::input, {"config.json"}, [&] { program_of(Config(file)); });
+        testing::expect_error(ExitStatus::input, words, [&] { program_of(Config(file)); });
+    };
+    constexpr Index huge = 2147483647;
+    refused("gpt2-odd", {{"n_layer", huge}}, {"n_layer = 2147483647", "4096"});
+    refused("gpt2-odd", {{"n_layer", 4097}}, {"n_layer = 4097", "4096"});
+    refused("gpt2-odd", {{"n_embd", huge}, {"n_head", huge}}, {"n_embd = 2147483647", "1048576"});
+    refused("gpt2-odd", {{"n_inner", huge}}, {"n_inner = 2147483647", "1048576"});
+    refused("neo-odd", {{"vocab_size", huge}}, {"vocab_size = 2147483647", "268435456"});
+    refused("neo-odd", {{"num_layers", huge}, {"attention_types", {{{"global"}, huge}}}}, {"num_layers = "});
+    refused("llama-odd", {{"num_hidden_layers", huge}}, {"num_hidden_layers = 2147483647"});
+    refused("llama-odd", {{"head_dim", huge - 1}}, {"head_dim = 2147483646", "4096"});
+    refused("llama-odd", {{"num_key_value_heads", huge}}, {"num_key_value_heads = 2147483647"});
+    refused("bert-odd", {{"intermediate_size", 18446744073709551615u}}, {"intermediate_size = 1844674"});
+    refused("bert-odd", {{"type_vocab_size", -1}}, {"type_vocab_size = -1"});
+    refused("neox-parallel", {{"hidden_size", huge}, {"num_attention_heads", huge}}, {"hidden_size = "});
+    refused("neox-parallel", {{"hidden_size", 1 << 20}, {"num_attention_heads", 1}},
+            {"num_attention_heads = 1", "1048576", "4096"});
+    refused("llama-odd", {{"hidden_size", 1 << 20}, {"num_attention_heads", 2}, {"head_dim", nullptr}},
+            {"num_attention_heads = 2", "524288", "4096"});
+    // Kinds of layers that are none, again and again.
+    nlohmann::json nothing = {{"attention_types", {{nlohmann::json::array(), 18446744073709551615u}}},
+                              {"attention_layers", nullptr}};
+    refused("neo-odd", nothing, {"attention_types", "num_layers"});
+}
+
 TEST(Architectures, LinearScalingAndNewerKeysOfRotaryPositions) {
     const testing::TemporaryFolder folder;
     const auto frequencies = [&](const nlohmann::json& change, const char* without = "") {
