@@ -472,9 +472,13 @@ std::optional<std::string> kernel_difference(const Study& study, const std::stri
     const toml::array *const a = now["tasks"].as_array(), *const b = then["tasks"].as_array();
     const std::size_t mine = a != nullptr ? a->size() : 0, theirs = b != nullptr ? b->size() : 0;
     if (mine != theirs) return fmt::format("{} tasks in the file and {} in the study", theirs, mine);
-    for (std::size_t t = 0; t < mine; ++t)
-        if (auto found = difference(fmt::format("tasks[{}].", t), *(*a)[t].as_table(), *(*b)[t].as_table()))
-            return found;
+    for (std::size_t t = 0; t < mine; ++t) {
+        const toml::table* const stored = (*b)[t].as_table();
+        if (stored == nullptr)
+            return fmt::format("tasks[{}] is {} in the file and a table in the study", t,
+                               text_of(toml::node_view<const toml::node>((*b)[t])));
+        if (auto found = difference(fmt::format("tasks[{}].", t), *(*a)[t].as_table(), *stored)) return found;
+    }
     return std::nullopt;
 }
 

@@ -132,6 +132,20 @@ TEST(Configuration, ReadsTasks) {
     refused({"tasks[0].samples", "integer"}, head + task("one", "samples = \"7\"\n"));
 }
 
+TEST(Configuration, AStoredTaskThatIsNoTableIsADifference) {
+    const TemporaryFolder folder;
+    const Study study = read_study(
+        folder.write("study.toml",
+                     "[model]\npath = \"m\"\n[output]\npath = \"o.h5\"\n[[tasks]]\nname = \"one\"\ntrain = "
+                     "\"a.tsv\"\ntemplate = \"{text}\"\nlabel_words = [\"x\", \"y\"]\n"),
+        {});
+    EXPECT_EQ(kernel_difference(study, "tasks = [1]\n[kernel]\n[model]\n").value_or(""),
+              "tasks[0] is 1 in the file and a table in the study");
+    EXPECT_EQ(kernel_difference(study, "tasks = [{}]\n[kernel]\n[model]\n"), std::nullopt);
+    EXPECT_TRUE(kernel_difference(study, "tasks = 1\n[kernel]\n[model]\n"));
+    EXPECT_TRUE(kernel_difference(study, "tasks = [{}]\nkernel = 1\n[model]\n"));
+}
+
 TEST(Configuration, AnotherSketchIsAnotherKernel) {
     const TemporaryFolder folder;
     const auto with = [&](const std::vector<std::string>& settings) {
