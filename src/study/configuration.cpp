@@ -145,7 +145,54 @@ void take(const std::string& key, const toml::node& node, NumbersOrAuto target) 
     if (single) target.values.push_back(*single);
 }
 
+/// Parts that a key may have; those of the contract have two. toml++ goes through what a key opens by
+/// recursion: with its limit of 256 nested values the tree stays shallow.
+constexpr Index most_key_parts = 16;
+
+/// Where the string of a TOML text that begins at byte `first` ends, or its line where it does not.
+std::size_t end_of_string(std::string_view text, std::size_t first) {
+    const char quote = text[first];
+    const std::string fence(3, quote);
+    const bool multiline = text.substr(first).starts_with(fence);
+    for (std::size_t i = first + (multiline ? 3 : 1); i < text.size(); ++i) {
+        if (text[i] == '\\' && quote == '"') {
+            ++i;
+        } else if (!multiline && (text[i] == quote || text[i] == '\n')) {
+            return text[i] == quote ? i + 1 : i;
+        } else if (multiline && text.substr(i).starts_with(fence)) {
+            // One or two quotes may stand before the three that end it.
+            return std::min(text.find_first_not_of(quote, i), std::min(i + 5, text.size()));
+        }
+    }
+    return text.size();
+}
+
+/// The line of the first key of more parts than a key may have; dots in strings and comments join none.
+std::optional<Index> line_of_deep_key(std::string_view text) {
+    Index line = 1, parts = 1;
+    for (std::size_t i = 0; i < text.size();) {
+        const char c = text[i];
+        std::size_t next = i + 1;
+        if (c == '#') {
+            next = std::min(text.find('\n', i), text.size());
+        } else if (c == '"' || c == '\'') {
+            next = end_of_string(text, i);
+        } else if (c == '.') {
+            if (++parts > most_key_parts) return line;
+        } else if (std::string_view("\n,=[]{}").find(c) != std::string_view::npos) {
+            parts = 1;
+        }
+        line +=
+            std::count(text.begin() + static_cast<Index>(i), text.begin() + static_cast<Index>(next), '\n');
+        i = next;
+    }
+    return std::nullopt;
+}
+
 toml::table parse(std::string_view text, const std::string& name) {
+    if (const auto line = line_of_deep_key(text))
+        refuse(fmt::format("{}: line {}: a key of more than {} parts; write section.key, as in data.samples",
+                           name, *line, most_key_parts));
     try {
         return toml::parse(text, name);
     } catch (const toml::parse_error& e) {
@@ -161,8 +208,8 @@ void apply_setting(toml::table& table, const std::string& setting) {
     const std::string key = setting.substr(0, equals), text = setting.substr(equals + 1);
     toml::table value;
     try {
-        value = toml::parse("value = " + text);
-    } catch (const toml::parse_error&) {
+        value = parse("value = " + text, "--set");
+    } catch (const Error&) {
         value = toml::table{{"value", text}};
     }
     if (value.size() != 1) value = toml::table{{"value", text}};
@@ -309,6 +356,8 @@ void check_values(const Study& s) {
     check_formulas(s);
     one_of("kernel.precision", s.kernel.precision, {"mixed", "double"});
     at_least("kernel.lora_rank", static_cast<double>(s.kernel.lora_rank), 0);
+    if (s.kernel.lora_rank > 65536)
+        refuse(fmt::format("kernel.lora_rank = {} must be at most 65536", s.kernel.lora_rank));
     at_least("kernel.lora_alpha", s.kernel.lora_alpha, 0);
     if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)
         refuse("kernel.lora_alpha needs kernel.lora_rank, the rank of the LoRA factors");

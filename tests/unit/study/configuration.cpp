@@ -94,6 +94,7 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused({"one word per label"}, "data.labels=[\"a\", \"b\", \"c\"]");
     // Keys of the contract that this version does not serve are refused, never ignored.
     refused({"this version of tangram"}, "spectrum.count=10");
+    refused({"kernel.lora_rank", "65537", "65536"}, "kernel.lora_rank=65537");
     refused({"kernel.lora_alpha", "kernel.lora_rank"}, "kernel.lora_alpha=2");
     refused({"model.head_init", "classifier"}, "model.head_init=least-squares");
     refused({"kernel.formula", "name another"}, "kernel.formula=asymmetric-signgd");
@@ -130,6 +131,64 @@ TEST(Configuration, ReadsTasks) {
     refused({"not both"}, head + "[data]\ntrain = \"b.tsv\"\n" + task("one"));
     refused({"[[tasks]]"}, head + "[tasks]\nname = \"one\"\n");
     refused({"tasks[0].samples", "integer"}, head + task("one", "samples = \"7\"\n"));
+}
+
+TEST(Configuration, RefusesDeepKeys) {
+    const TemporaryFolder folder;
+    const auto read = [&](const std::string& more, const std::vector<std::string>& settings = {}) {
+        return read_study(folder.write("study.toml", smallest + more), settings);
+    };
+    const auto refused = [&](const std::string& more, const std::string& line) {
+        expect_error(ExitStatus::study, {"study.toml", "line " + line + ": a key of more than 16 parts"},
+                     [&] { read(more); });
+    };
+    std::string deep = "a", quoted = "'a'", spread = "a";
+    for (int i = 0; i < 100'000; ++i) {
+        deep += ".a";
+        quoted += ".\"a\"";
+        spread += " . a";
+    }
+    refused(deep + " = 1\n", "9");
+    refused("\n\n[" + deep + "]\n", "11");
+    refused("[[" + deep + "]]\n", "9");
+    refused(quoted + " = 1\n", "9");
+    refused(spread + " = 1\n", "9");
+    refused("a = [1,\n{" + deep + " = 1}]\n", "10");
+    // What looks like a string or a comment and ends before the key.
+    refused("a = \"\"\"b\"\"\"\"\nc = \"d\\\"\" # e\n" + deep + " = 1\n", "11");
+    refused("a = '''\nb'''''\n" + deep + " = '" + deep + "'\n", "11");
+    refused("a = ''\nb = \"\"\n" + deep + " = 1\n", "11");
+    const std::string stored = deep + " = 1\n";
+    expect_error(ExitStatus::study, {"/provenance@study", "line 1"}, [&] { study_keys(stored); });
+    expect_error(ExitStatus::study, {"/provenance@study", "line 1"},
+                 [&] { kernel_difference(read(""), stored); });
+
+    // As deep as both limits let it be: 256 tables, each of 16 parts.
+    std::string tables = "a", ends;
+    for (int i = 1; i < 16; ++i) tables += ".a";
+    const std::string key = tables;
+    for (int i = 1; i < 255; ++i) {
+        tables += " = {" + key;
+        ends += "}";
+    }
+    tables += " = 1" + ends + "\n";
+    expect_error(ExitStatus::study, {"study.toml", "unknown key"}, [&] { read(tables); });
+    EXPECT_EQ(study_keys(tables).size(), 1u);
+
+    // Dots that join no keys, and what --set takes as a text.
+    const std::string dots(1000, '.');
+    std::string list = "0.5";
+    for (int i = 0; i < 1000; ++i) list += ", 0.5";
+    const Study study =
+        read("# " + dots + "\n[kernel]\nparameters = [\"" + dots + "\\\"" + dots + "\", '" + dots +
+                 "', \"\"\"\n" + dots + "\"\"\"]\n[rates]\nstep_size = [" + list + "]\n",
+             {"data.template={text}" + dots, "data.test=" + deep});
+    EXPECT_EQ(study.kernel.parameters, (std::vector<std::string>{dots + "\"" + dots, dots, dots}));
+    EXPECT_EQ(study.rates.step_size.size(), 1001u);
+    EXPECT_EQ(study.data.tmpl, "{text}" + dots);
+    EXPECT_EQ(study.data.test, (folder / deep).string());
+    expect_error(ExitStatus::study, {"data.samples", "integer"},
+                 [&] { read("", {"data.samples={" + deep + " = 1}"}); });
 }
 
 TEST(Configuration, AStoredTaskThatIsNoTableIsADifference) {
