@@ -16,10 +16,11 @@ class LongestPrefix {
     LongestPrefix() = default;
     /// @param entries  of equal texts the first counts; what they view must outlive this
     explicit LongestPrefix(std::vector<Entry> entries) : entries_(std::move(entries)) {
-        const auto text = [](const Entry& entry) { return entry.first; };
-        std::ranges::stable_sort(entries_, {}, text);
-        const auto repeated = std::ranges::unique(entries_, {}, text);
-        entries_.erase(repeated.begin(), repeated.end());
+        std::stable_sort(entries_.begin(), entries_.end(),
+                         [](const Entry& a, const Entry& b) { return a.first < b.first; });
+        entries_.erase(std::unique(entries_.begin(), entries_.end(),
+                                   [](const Entry& a, const Entry& b) { return a.first == b.first; }),
+                       entries_.end());
         // In this order the texts that begin an entry stand before it, each beginning the next.
         shorter_.resize(entries_.size());
         for (std::size_t e = 0; e < entries_.size(); ++e) {
@@ -32,12 +33,14 @@ class LongestPrefix {
 
     std::optional<Entry> longest(std::string_view text) const {
         const auto behind =
-            std::ranges::upper_bound(entries_, text, {}, [](const Entry& e) { return e.first; });
+            std::upper_bound(entries_.begin(), entries_.end(), text,
+                             [](std::string_view one, const Entry& entry) { return one < entry.first; });
         auto candidate = static_cast<std::size_t>(behind - entries_.begin());
         if (candidate == 0) return std::nullopt;
         // What begins the text begins this entry too, as far as both are the same.
         const std::string_view nearest = entries_[candidate - 1].first;
-        const auto same = std::ranges::mismatch(nearest, text).in1 - nearest.begin();
+        const auto same =
+            std::mismatch(nearest.begin(), nearest.end(), text.begin(), text.end()).first - nearest.begin();
         while (candidate > 0 && std::ssize(entries_[candidate - 1].first) > same)
             candidate = shorter_[candidate - 1];
         if (candidate == 0) return std::nullopt;

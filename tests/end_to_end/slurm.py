@@ -85,7 +85,9 @@ try:
         for pid in [slurmd, *stepds, *on_n2]: os.kill(pid, signal.SIGKILL)
         # Slurm notices after SlurmdTimeout (60 s here), takes the job back by itself, and has it wait for a node.
         check('node: SLURM sees it', until(lambda: 'down' in shell('sinfo', '-h', '-N', '-n', 'n2', '-o', '%T')[1], 300)); say('n2 is down for SLURM')
-        check('node: the job waits', wait(number, ('PENDING',), 120) == 'PENDING', job(number)); say('n2 comes back'); shell(local, 'start', timeout=120)
+        check('node: the job waits', wait(number, ('PENDING',), 120) == 'PENDING', job(number)); say('n2 comes back')
+        shutil.rmtree(f.at('slurm/spool/n2'), ignore_errors=True)  # as a node that was switched on again: nothing of the dead step
+        shell(local, 'start', timeout=120)
         check('node: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT', 'NODE_FAIL'), 400) == 'COMPLETED', text('node.log')); same('node')
         restarts = job(number).get('Restarts'); say(f'restarts: {restarts}; ended {time.monotonic() - died:.0f} s after the node died')
         check('node: started again', restarts not in (None, '0'), restarts)
