@@ -161,9 +161,12 @@ PowerLine fit_power(const std::vector<double>& y, DecayWindow window, double low
 /// log(1 + bias) of the ranks of the window under exp(-rate k^power), see fit_exponential; empty where the
 /// bias is not small.
 std::vector<double> exponential_bias(double rate, double power, DecayWindow window, Index n) {
-    // Modes beyond exp(-30) of the last eigenvalue add less than 1e-12 each.
+    // Modes beyond exp(-30) of the last eigenvalue add less than 1e-12 each. A law so flat that it has a
+    // million before them is none of an exponential decay, and n alone, which the user gives, bounds neither
+    // time nor memory.
+    constexpr double most_modes = 1e6;
     const double end = std::pow(std::pow(static_cast<double>(window.last), power) + 30 / rate, 1 / power);
-    if (!(end <= 20 * static_cast<double>(n))) return {};
+    if (!(end <= std::min(20 * static_cast<double>(n), most_modes))) return {};
     std::vector<double> modes;
     for (Index j = 1; static_cast<double>(j) <= end; ++j)
         modes.push_back(std::exp(-rate * std::pow(static_cast<double>(j), power)));

@@ -162,7 +162,9 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     } else {
         // The eigenvalues at hand stand for the population's; sizes up to theirs.
         Curve population;
-        for (Index n = r.rows / 16; n > 0 && n <= r.rows; n *= 2) {
+        for (const Index times : {1, 2, 4, 8, 16}) {
+            const Index n = r.rows / 16 * times;
+            if (n == 0) continue;
             population.sizes.push_back(static_cast<double>(n));
             population.values.push_back(std::pow(critical_radius(l, r.noise / r.radius, n), 2));
         }
