@@ -204,6 +204,20 @@ std::vector<Index> Hdf5File::shape(const std::string& path) const {
     return {dimensions.begin(), dimensions.end()};
 }
 
+std::vector<Index> Hdf5File::shape(const std::string& path, Index dimensions) const {
+    std::vector<Index> found = shape(path);
+    if (std::ssize(found) != dimensions)
+        refuse(path, fmt::format("has {} dimensions, {} {} needed", found.size(), dimensions,
+                                 dimensions == 1 ? "is" : "are"));
+    return found;
+}
+
+Index Hdf5File::length(const std::string& path, Index least) const {
+    const Index entries = shape(path, 1).front();
+    if (entries < least) refuse(path, fmt::format("has {} entries, at least {} are needed", entries, least));
+    return entries;
+}
+
 bool Hdf5File::is_integer(const std::string& path) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);

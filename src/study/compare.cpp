@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "provenance.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/study/stages.hpp"
@@ -36,7 +37,10 @@ struct Distance {
 /// Two output files on the first rank: what differs in what is small, and which matrices are left to compare.
 class Comparison {
   public:
-    Comparison(const Hdf5File& a, const Hdf5File& b) : a_(a), b_(b) {}
+    /// The files and their names, for messages.
+    Comparison(const Hdf5File& a, const Hdf5File& b, std::filesystem::path name_a,
+               std::filesystem::path name_b)
+        : a_(a), b_(b), name_a_(std::move(name_a)), name_b_(std::move(name_b)) {}
 
     std::vector<std::string> study, provenance, results;  ///< differences
     std::vector<std::string> matrices;                    ///< large ones in both files, of one shape
@@ -48,7 +52,7 @@ class Comparison {
                 for (const std::string& name : file->attributes("/provenance")) names.insert(name);
         for (const std::string& name : names) {
             if (name == "study") {
-                study = study_differences(text_of_study(a_), text_of_study(b_));
+                study = study_differences(text_of_study(a_, name_a_), text_of_study(b_, name_b_));
                 continue;
             }
             const std::string mine = value(a_, "/provenance", name), theirs = value(b_, "/provenance", name);
@@ -56,11 +60,14 @@ class Comparison {
         }
     }
 
-    /// Everything under a path that stands in both files.
-    static constexpr Index deepest = 16;
+    /// Everything under a path that stands in both files. A group that is linked from many groups would be
+    /// met once on every way to it; our own files have fewer groups by far.
+    static constexpr Index deepest = 16, most_groups = 10'000;
     void compare_group(const std::string& path) {
-        if (std::count(path.begin(), path.end(), '/') > deepest)
-            throw Error(ExitStatus::output, fmt::format("{}: groups within groups without end", path));
+        if (std::count(path.begin(), path.end(), '/') > deepest || ++groups_ > most_groups)
+            throw Error(ExitStatus::output,
+                        fmt::format("{}, {}: {}: groups within groups without end; not files of tangram",
+                                    name_a_.string(), name_b_.string(), path));
         compare_attributes(path);
         const auto names_a = a_.children(path), names_b = b_.children(path);
         std::set<std::string> names(names_a.begin(), names_a.end());
@@ -81,8 +88,8 @@ class Comparison {
     }
 
   private:
-    static std::string text_of_study(const Hdf5File& file) {
-        return file.has_attribute("/provenance", "study") ? file.text_attribute("/provenance", "study") : "";
+    static std::string text_of_study(const Hdf5File& file, const std::filesystem::path& name) {
+        return file.has_attribute("/provenance", "study") ? stored_study(file, name) : "";
     }
     static std::string value(const Hdf5File& file, const std::string& path, const std::string& name) {
         return file.has_attribute(path, name) ? file.attribute_as_text(path, name) : "absent";
@@ -153,6 +160,8 @@ class Comparison {
     }
 
     const Hdf5File &a_, &b_;
+    std::filesystem::path name_a_, name_b_;
+    Index groups_ = 0;
 };
 
 }  // namespace
@@ -167,7 +176,7 @@ bool compare(const std::filesystem::path& first, const std::filesystem::path& se
         if (session.world.rank() != 0) return Found{};
         const Hdf5File a = Hdf5File::open(first, false, ExitStatus::output),
                        b = Hdf5File::open(second, false, ExitStatus::output);
-        Comparison comparison(a, b);
+        Comparison comparison(a, b, first, second);
         comparison.compare_provenance();
         comparison.compare_group("/");
         return Found{comparison.study, comparison.provenance, comparison.results, comparison.matrices};

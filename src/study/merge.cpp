@@ -31,9 +31,10 @@ struct Run {
 double at_stop(const Hdf5File& h5, const std::string& name, double stop) {
     const std::string at = "/rates/stopping/";
     if (!h5.exists(at + name)) return unknown;
-    const std::vector<double> steps = h5.read_doubles(at + "step"), values = h5.read_doubles(at + name);
+    const std::vector<double> steps = h5.read_doubles(at + "step"),
+                              values = h5.read_doubles(at + name, std::ssize(steps));
     const auto found = std::find(steps.begin(), steps.end(), stop);
-    return found == steps.end() ? unknown : values.at(static_cast<std::size_t>(found - steps.begin()));
+    return found == steps.end() ? unknown : values[static_cast<std::size_t>(found - steps.begin())];
 }
 
 Run read_run(const std::filesystem::path& file) {
@@ -47,11 +48,11 @@ Run read_run(const std::filesystem::path& file) {
                             file.string(), group));
     Run run;
     run.file = file.string();
-    run.study = h5.text_attribute("/provenance", "study");
+    run.study = stored_study(h5, file);
     run.keys = study_keys(run.study);
     run.model_sha256 = h5.text_attribute("/provenance", "model_sha256");
-    run.samples = h5.shape("/data/train/offsets").front() - 1;
-    run.rows = h5.shape("/spectrum/eigenvalues").front();
+    run.samples = h5.length("/data/train/offsets", 1) - 1;
+    run.rows = h5.length("/spectrum/eigenvalues", 1);
     run.ranks = h5.integer_attribute("/provenance", "ranks");
     for (const char* stage : {"seconds_gram", "seconds_spectrum", "seconds_rates"})
         run.seconds += h5.number_attribute("/provenance", stage);
@@ -63,7 +64,8 @@ Run read_run(const std::filesystem::path& file) {
     run.mse_stop = at_stop(h5, "test_mse", run.stopping_step);
     run.accuracy_stop = at_stop(h5, "test_accuracy", run.stopping_step);
     if (h5.exists("/rates/stopping/test_mse")) {
-        const std::vector<double> path = h5.read_doubles("/rates/stopping/test_mse");
+        const std::vector<double> path =
+            h5.read_doubles("/rates/stopping/test_mse", h5.length("/rates/stopping/step", 1));
         run.mse_best = *std::min_element(path.begin(), path.end());
     }
     if (h5.has_attribute("/rates/decay/polynomial", "exponent"))

@@ -1,12 +1,24 @@
 #include "provenance.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "tangram/study/configuration.hpp"
 #include "tangram/study/stages.hpp"
 
 namespace tangram {
+
+std::string stored_study(const Hdf5File& file, const std::filesystem::path& name) {
+    const std::string text = file.text_attribute("/provenance", "study");
+    try {
+        study_keys(text);
+    } catch (const Error& e) {
+        throw Error(ExitStatus::output, fmt::format("{}: {}", name.string(), e.what()));
+    }
+    return text;
+}
 
 Provenance Provenance::gather(const ProcessGrid& grid) {
     char host[256] = "";

@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,10 @@
 #include "tangram/study/session.hpp"
 
 namespace tangram {
+
+/// The study in an output file: TOML text, which study_keys() can read. Local.
+/// @throws Error(output) naming the file where it is missing or no TOML
+std::string stored_study(const Hdf5File& file, const std::filesystem::path& name);
 
 /// What /provenance says of a run; gathered on all ranks, written by the first.
 struct Provenance {

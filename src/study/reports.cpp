@@ -28,17 +28,17 @@ void inspect(const std::filesystem::path& file, Log& log) {
                    : std::string();
     };
     if (h5.exists("/data/train/offsets")) {
-        const Index n = h5.shape("/data/train/offsets")[0] - 1;
-        const Index m = h5.exists("/data/test/offsets") ? h5.shape("/data/test/offsets")[0] - 1 : 0;
+        const Index n = h5.length("/data/train/offsets", 1) - 1;
+        const Index m = h5.exists("/data/test/offsets") ? h5.length("/data/test/offsets", 1) - 1 : 0;
         line(fmt::format("data       {} training and {} test examples, {} labels", n, m,
-                         h5.shape("/data/label_token_ids")[0]));
+                         h5.length("/data/label_token_ids")));
     }
     if (h5.exists("/kernel"))
         line(fmt::format(
             "kernel     {} rows, output {}, {} precision, {} tensors{}",
-            h5.exists("/kernel/gram") ? std::to_string(h5.shape("/kernel/gram")[0]) : "not stored",
+            h5.exists("/kernel/gram") ? std::to_string(h5.shape("/kernel/gram", 2)[0]) : "not stored",
             h5.text_attribute("/kernel", "output"), h5.text_attribute("/kernel", "precision"),
-            h5.shape("/kernel/tensors")[0], seconds("seconds_gram")));
+            h5.length("/kernel/tensors"), seconds("seconds_gram")));
     if (h5.has_attribute("/kernel", "sketch_dimension") &&
         h5.number_attribute("/kernel", "sketch_dimension") > 0) {
         line(fmt::format(
@@ -55,7 +55,7 @@ void inspect(const std::filesystem::path& file, Log& log) {
                 h5.number_attribute("/rates", "sketch_trusted") > 0 ? "enough" : "NOT to be trusted"));
     }
     if (h5.exists("/spectrum")) {
-        const auto w = h5.read_doubles("/spectrum/eigenvalues");
+        const auto w = h5.read_doubles("/spectrum/eigenvalues", h5.length("/spectrum/eigenvalues", 1));
         const std::string at = "/spectrum/quality";
         line(
             fmt::format("spectrum   {} eigenvalues by {}: largest {:.6g}, smallest {:.3g}, noise floor "
@@ -128,6 +128,20 @@ void verify(const std::filesystem::path& file, const Session& session) {
             found.has[5] = h5.integer_attribute("/kernel/gram", checksum_name);
         }
         if (found.has[1] != 0) found.values = h5.read_doubles("/spectrum/eigenvalues");
+        // What has not the shape that it must have is not checked further.
+        for (const auto& [at, path] :
+             {std::pair{0, "/kernel/gram"}, std::pair{2, "/spectrum/eigenvectors"}}) {
+            Index& has = found.has[static_cast<std::size_t>(at)];
+            if (has == 0) continue;
+            const std::vector<Index> shape = h5.shape(path);
+            const Index rows = found.has[1] != 0 ? std::ssize(found.values)
+                               : shape.empty()   ? 0
+                                                 : shape.front();
+            if (rows > 0 && shape == std::vector<Index>{rows, rows}) continue;
+            found.problems.push_back(fmt::format("{} has the shape ({}), ({}, {}) is needed", path,
+                                                 fmt::join(shape, ", "), rows, rows));
+            has = 0;
+        }
         return found;
     });
     broadcast(comm, c.has, 0);
@@ -138,7 +152,7 @@ void verify(const std::filesystem::path& file, const Session& session) {
         if (!(value <= tolerance))
             problems.push_back(fmt::format("{} is {:.3g}, above {:.3g}", what, value, tolerance));
     };
-    if (c.has[0] == 0 && c.has[1] == 0)
+    if (c.has[0] == 0 && c.has[1] == 0 && problems.empty())
         problems.emplace_back("neither a Gram matrix nor a spectrum to verify");
     if (c.has[1] != 0) {
         const auto infinite =
@@ -174,9 +188,7 @@ void verify(const std::filesystem::path& file, const Session& session) {
             problems.push_back(fmt::format("{} entries of the Gram matrix are not finite", infinite));
         if (asymmetric > 0)
             problems.push_back(fmt::format("{} entries of the Gram matrix are not symmetric", asymmetric));
-        if (c.has[1] != 0 && std::ssize(c.values) != G.rows())
-            problems.push_back(fmt::format("{} eigenvalues for {} rows", c.values.size(), G.rows()));
-        else if (c.has[1] != 0 && infinite == 0) {
+        if (c.has[1] != 0 && infinite == 0) {
             Eigenpairs pairs{c.values, std::nullopt, Solver::automatic, ""};
             if (c.has[2] != 0)
                 pairs.vectors.emplace(read_matrix(file, "/spectrum/eigenvectors", grid, G.block(),

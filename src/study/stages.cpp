@@ -157,7 +157,10 @@ struct StudyRun::State {
     void check_study(const char* stage) {
         if (!kernel_inputs.empty() || !exists()) return;
         attribute("/kernel", "inputs", "gram");
-        const std::string stored = attribute("/provenance", "study", "gram");
+        const std::string stored =
+            InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
+                return stored_study(file, output);
+            });
         if (study.tasks.empty() && study.kernel.output.empty())
             study.kernel.output = attribute("/kernel", "output", "gram");
         if (const auto difference = kernel_difference(study, stored))

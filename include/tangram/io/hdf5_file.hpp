@@ -50,6 +50,10 @@ class Hdf5File {
     /// written before close(), never later: remove and write in one go.
     void remove(const std::string& path);
     std::vector<Index> shape(const std::string& path) const;
+    /// The shape of a data set that must have so many dimensions.
+    std::vector<Index> shape(const std::string& path, Index dimensions) const;
+    /// Entries of a data set that must have one dimension and at least `least` of them.
+    Index length(const std::string& path, Index least = 0) const;
     /// Whether a data set holds integers.
     bool is_integer(const std::string& path) const;
     /// What a data set holds.

@@ -161,6 +161,8 @@ f['table'] = t
     EXPECT_TRUE(has(refusal([&] { h5.text_attribute("/", "gone"); }), "/@gone is missing"));
     EXPECT_TRUE(has(refusal([&] { h5.read_int32("/wide"); }), "no 32-bit integer"));
     EXPECT_TRUE(has(refusal([&] { h5.read_table("/wide"); }), "is not a table"));
+    EXPECT_TRUE(has(refusal([&] { static_cast<void>(h5.length("/wide", 99)); }), "at least 99 are needed"));
+    EXPECT_TRUE(has(refusal([&] { static_cast<void>(h5.shape("/wide", 2)); }), "/wide has 1 dimensions, 2 are needed"));
     EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/words"); }), "does not hold numbers"));
 }
 
