@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "blacs.hpp"
@@ -91,6 +92,11 @@ DistributedMatrix transpose(const DistributedMatrix& matrix) {
         pdtran_(&m, &n, &alpha, matrix.data(), &one, &one, from.data(), &beta, out.data(), &one, &one,
                 to.data());
     return out;
+}
+
+bool is_finite(const DistributedMatrix& matrix) {
+    const bool here = std::ranges::all_of(matrix.local(), [](double entry) { return std::isfinite(entry); });
+    return !any_rank(matrix.grid().comm().get(), !here);
 }
 
 DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows,

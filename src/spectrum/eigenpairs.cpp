@@ -30,15 +30,14 @@ Index own_block(Index n, int widest) { return std::clamp<Index>(n / widest, 1, 6
 
 /// Non-finite and asymmetric entries, found before any solver sees them; the first in column order, on every
 /// rank. Returns the largest magnitude.
-double check_symmetric(const DistributedMatrix& G) {
+double check_symmetric(const DistributedMatrix& G, const MatrixName& matrix) {
     const MPI_Comm comm = G.grid().comm().get();
     constexpr Index none = std::numeric_limits<Index>::max();
     const auto first_over_ranks = [&](Index mine) { return -max_over_ranks(comm, -mine); };
     const auto name_entry = [&](Index entry, const char* problem) {
-        throw Error(ExitStatus::input,
-                    fmt::format("the matrix is {} at row {}, column {} (counted from 0); eigenvalues "
-                                "need a finite symmetric matrix",
-                                problem, entry % G.rows(), entry / G.rows()));
+        throw Error(matrix.status, fmt::format("{} is {} at row {}, column {} (counted from 0); eigenvalues "
+                                               "need a finite symmetric matrix",
+                                               matrix.text, problem, entry % G.rows(), entry / G.rows()));
     };
     Index bad = none;
     double largest = 0;
@@ -63,6 +62,17 @@ double check_symmetric(const DistributedMatrix& G) {
     bad = first_over_ranks(bad);
     if (bad != none) name_entry(bad, "not symmetric");
     return largest;
+}
+
+/// Squares of the entries and of the eigenvalues are summed; both sums are at most (n largest)^2.
+void check_magnitude(double largest, Index n, const MatrixName& matrix) {
+    const double most = std::sqrt(std::numeric_limits<double>::max()) / static_cast<double>(n);
+    if (!(largest <= most))
+        throw Error(
+            ExitStatus::numerical,
+            fmt::format("{} holds entries up to {:.3g}, too large for float64: their squares add up to "
+                        "infinity; divide it by a power of two, to {:.0e} at most",
+                        matrix.text, largest, most));
 }
 
 /// Exponent e of the power of two that brings the largest magnitude to between 1/2 and 1 as 2^-e. ELPA
@@ -324,14 +334,14 @@ void check_lapack_size(Index n, bool vectors) {
                             n));
 }
 
-Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block) {
+Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block,
+                      const MatrixName& matrix) {
     const ProcessGrid& grid = G.grid();
     const MPI_Comm comm = grid.comm().get();
     const Index n = G.rows(), layout_block = G.block();
     if (G.rows() != G.columns() || n < 1)
-        throw Error(
-            ExitStatus::input,
-            fmt::format("a matrix of {} x {} has no eigenvalues; give a square one", G.rows(), G.columns()));
+        throw Error(matrix.status, fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text,
+                                               G.rows(), G.columns()));
     Eigenpairs result{
         std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
         std::nullopt, solver, "named by the study"};
@@ -351,7 +361,9 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index bl
     else  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
         check_scalapack_size(n, grid.rows(), grid.columns(),
                              solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace);
-    const int exponent = exponent_of(check_symmetric(G));
+    const double largest = check_symmetric(G, matrix);
+    check_magnitude(largest, n, matrix);
+    const int exponent = exponent_of(largest);
     const bool check_vectors = solver == Solver::elpa2 && vectors;
     const std::optional<DistributedMatrix> original =
         check_vectors ? std::optional<DistributedMatrix>(G.copy()) : std::nullopt;

@@ -162,6 +162,9 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
             const auto [cross_file, cross_path] = file_and_path(kernel.cross);
             cross.emplace(
                 read_matrix(cross_file, cross_path, grid, block, Orientation::as_is, ExitStatus::input));
+            if (!is_finite(*cross))
+                throw Error(ExitStatus::input,
+                            fmt::format("{}: holds a value that is not finite", kernel.cross));
             if (cross->columns() != input.rows)
                 refuse(fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train",
                                    kernel.cross, cross->columns(), input.rows));
@@ -176,8 +179,9 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
                                    input.test->outputs, input.train->outputs));
             input.cross = &*cross;
         }
-        pairs.emplace(
-            eigenpairs(gram->copy(), solver_by_name(study.spectrum.solver), true, study.spectrum.block));
+        pairs.emplace(eigenpairs(gram->copy(), solver_by_name(study.spectrum.solver), true,
+                                 study.spectrum.block,
+                                 {fmt::format("{}: {}", file.string(), path), ExitStatus::input}));
         spectrum_seconds = seconds();
         checks = quality(*gram, *pairs, false);
         input.eigenvalues = pairs->values;

@@ -40,13 +40,13 @@ double seconds_since(Clock::time_point start) {
 
 /// Eigenpairs as the study asks for them; a stop request ends the program here, as no solver can be left.
 /// Collective.
-Eigenpairs solve(const DistributedMatrix& gram, const Study& study, const Session& session,
-                 const OutputLock& lock) {
+Eigenpairs solve(const DistributedMatrix& gram, const MatrixName& name, const Study& study,
+                 const Session& session, const OutputLock& lock) {
     const Log::Waiting waiting(session.log, "spectrum");
     const LeaveOnStop leave = leave_on_stop(session, " during the spectrum; the same command begins it again",
                                             [&lock] { lock.remove_file(); });
     return eigenpairs(gram.copy(), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
-                      study.spectrum.block);
+                      study.spectrum.block, name);
 }
 
 void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
@@ -671,7 +671,9 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
                                 study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
-    Eigenpairs pairs = solve(gram, study, session, *lock);
+    const std::string made_of = "/kernel" + at.substr(std::string_view("/spectrum").size()) + "/gram";
+    const MatrixName name{fmt::format("{}: {}", output.string(), made_of), ExitStatus::output};
+    Eigenpairs pairs = solve(gram, name, study, session, *lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
     const Provenance provenance = Provenance::gather(grid);
@@ -754,6 +756,13 @@ void StudyRun::spectrum_of_groups(std::vector<std::string> groups) {
     DistributedMatrix sum = s.read_gram("/kernel/groups/" + groups.front() + "/gram");
     for (std::size_t g = 1; g < groups.size(); ++g) {
         const DistributedMatrix more = s.read_gram("/kernel/groups/" + groups[g] + "/gram");
+        if (more.rows() != sum.rows() || more.columns() != sum.columns())
+            throw Error(
+                ExitStatus::output,
+                fmt::format("{}: /kernel/groups: the Gram matrix of {} is {} x {}, that of {} {} x {}; "
+                            "delete the file and use `tangram gram` to compute it again",
+                            s.output.string(), groups[g], more.columns(), more.rows(), groups.front(),
+                            sum.columns(), sum.rows()));
         for (Index j = 0; j < sum.local_columns(); ++j)
             for (Index i = 0; i < sum.local_rows(); ++i)
                 sum.data()[i + j * sum.lld()] += more.data()[i + j * more.lld()];
@@ -812,7 +821,8 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const DistributedMatrix G =
         read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
     const auto start = Clock::now();
-    const Eigenpairs pairs = solve(G, study, session, lock);
+    const Eigenpairs pairs =
+        solve(G, {fmt::format("{}: {}", source.string(), path), ExitStatus::input}, study, session, lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(G, pairs, false);
     const Provenance provenance = Provenance::gather(grid);

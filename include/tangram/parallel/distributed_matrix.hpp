@@ -66,6 +66,9 @@ DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& 
 /// The transpose, same grid and block. Collective (pdtran).
 DistributedMatrix transpose(const DistributedMatrix& matrix);
 
+/// Whether no entry is infinite or NaN. Collective.
+bool is_finite(const DistributedMatrix& matrix);
+
 /// The inverse of gather(): a whole column-major matrix on `root` in block-cyclic layout. Collective.
 DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows,
                           Index columns, Index block, int root);

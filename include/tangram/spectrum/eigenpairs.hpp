@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "tangram/error.hpp"
 #include "tangram/parallel/distributed_matrix.hpp"
 
 namespace tangram {
@@ -30,6 +31,12 @@ struct Eigenpairs {
 /// The solver that `auto` stands for, from measurements that are stored in the source, and why. Local.
 std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors);
 
+/// What messages call a matrix, and the status of what is wrong with it: "F.h5: /kernel/gram", output.
+struct MatrixName {
+    std::string text = "the matrix";
+    ExitStatus status = ExitStatus::input;
+};
+
 /// Eigenvalues and eigenvectors of a symmetric matrix, G = V diag(w) V^T. Collective over G's grid.
 /// @param G  N x N, block-cyclic with square blocks, both triangles set; consumed
 /// @param block  the solver's own block; 0: 64, or less so that every rank owns something (lesson 2).
@@ -38,15 +45,17 @@ std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors);
 /// @return V's columns have their first component of at least 0.6 of the largest magnitude positive. The same
 /// bits on
 ///         the same grid; eigenvalues to 1e-12 w_1 on another.
-/// @throws Error on every rank: input if G is not square, holds a non-finite entry or is not symmetric
-///         (|G_ij - G_ji| > 1e-12 max |G|), naming the first such entry in column order; study if a size
-///         exceeds 32 bits (the message says how many ranks suffice), before anything is allocated; numerical
-///         with the solver's info where it did not converge, its result is not finite, or trace and Frobenius
-///         norm are not G's; elpa2's vectors are checked in full, because its two-stage reduction fails
-///         silently on some smooth kernels
+/// @throws Error on every rank: matrix.status if G is not square, holds a non-finite entry or is not
+///         symmetric (|G_ij - G_ji| > 1e-12 max |G|), naming the first such entry in column order; study if
+///         a size exceeds 32 bits (the message says how many ranks suffice), before anything is allocated;
+///         numerical where the squares of G's entries may add up to infinity, and with the solver's info
+///         where it did not converge, its result is not finite, or trace and Frobenius norm are not G's;
+///         elpa2's vectors are checked in full, because its two-stage reduction fails silently on some
+///         smooth kernels
 /// Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4,
 /// elpa1 4, elpa2 5; lapack: four whole matrices on the first rank with vectors, one without.
-Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0);
+Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0,
+                      const MatrixName& matrix = {});
 
 /// Doubles that pdsyevd takes on a p x q grid, at least: lesson 1's bound, above its own query. 64-bit.
 /// Local.
