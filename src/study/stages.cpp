@@ -14,7 +14,7 @@
 #include "inputs.hpp"
 #include "model_loading.hpp"
 #include "provenance.hpp"
-#include "rates_stage.hpp"
+#include "rates_input.hpp"
 #include "sketch_report.hpp"
 #include "spectrum_file.hpp"
 #include "tangram/arithmetic.hpp"
@@ -199,77 +199,7 @@ struct StudyRun::State {
                                  const std::string& inputs);
     /// A symmetric matrix of the output file. Collective.
     DistributedMatrix read_gram(const std::string& path);
-    /// What the rates need, from memory and the output file, for the time of `use`. Collective.
-    template <class Use>
-    auto with_rates_input(Use&& use);
 };
-
-template <class Use>
-auto StudyRun::State::with_rates_input(Use&& use) {
-    const InputFile file(comm, output, ExitStatus::output);
-    const auto doubles = [&](const char* path) {
-        return file.read([&](const Hdf5File& h5) { return h5.read_doubles(path); });
-    };
-    const auto integers = [&](const char* path) {
-        return file.read([&](const Hdf5File& h5) { return h5.read_int32(path); });
-    };
-    const auto exists = [&](const char* path) {
-        return file.read([&](const Hdf5File& h5) { return h5.exists(path) ? 1 : 0; }) == 1;
-    };
-    RatesInput input;
-    input.eigenvalues = doubles("/spectrum/eigenvalues");
-    input.rows = std::ssize(input.eigenvalues);
-    input.noise_floor =
-        file.read([](const Hdf5File& h5) { return h5.number_attribute("/spectrum/quality", "noise_floor"); });
-    input.sketch = file.read([](const Hdf5File& h5) {
-        return h5.has_attribute("/kernel", "sketch_dimension")
-                   ? static_cast<Index>(h5.number_attribute("/kernel", "sketch_dimension"))
-                   : Index{0};
-    });
-    input.mixed_precision =
-        file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "precision"); }) == "mixed";
-    TaskNames tasks;
-    if (exists("/data/task_names")) {
-        tasks.names = file.read([](const Hdf5File& h5) { return h5.read_texts("/data/task_names"); });
-        tasks.labels = file.read([](const Hdf5File& h5) { return h5.read_int64("/data/task_labels"); });
-        tasks.outputs = file.read([](const Hdf5File& h5) { return h5.read_texts("/kernel/task_outputs"); });
-    } else {
-        tasks.outputs = {
-            file.read([](const Hdf5File& h5) { return h5.text_attribute("/kernel", "output"); })};
-    }
-    const auto targets_of = [&](const std::string& part) {
-        const std::string at = "/data/" + part;
-        std::vector<std::int32_t> task_of;
-        if (!tasks.names.empty()) task_of = integers((at + "/tasks").c_str());
-        return task_targets(tasks, task_of, integers((at + "/labels").c_str()),
-                            doubles(("/kernel/outputs_" + part).c_str()));
-    };
-    if (tasks.outputs.front() == "loss") return use(input);  // no targets: decay and functionals alone
-    input.train = targets_of("train");
-    input.task_names = tasks.names;
-    if (!tasks.names.empty()) input.train_tasks = integers("/data/train/tasks");
-    const Index block = arithmetic::tile_rows;
-    if (!eigen || !eigen->vectors)
-        eigen.emplace(
-            Eigenpairs{input.eigenvalues,
-                       file.read_matrix("/spectrum/eigenvectors", grid, block, Orientation::transposed),
-                       Solver::automatic, ""});
-    input.vectors = &*eigen->vectors;
-    if (!gram_matrix && exists("/kernel/gram"))
-        gram_matrix.emplace(file.read_matrix("/kernel/gram", grid, block, Orientation::transposed));
-    if (gram_matrix) input.gram = &*gram_matrix;
-    std::optional<DistributedMatrix> cross;
-    std::vector<double> diagonal;
-    if (exists("/kernel/cross")) {
-        cross.emplace(file.read_matrix("/kernel/cross", grid, block, Orientation::as_is));
-        input.cross = &*cross;
-        input.test = targets_of("test");
-        if (!tasks.names.empty()) input.test_tasks = integers("/data/test/tasks");
-        diagonal = doubles("/kernel/test_diagonal");
-        input.test_diagonal = &diagonal;
-    }
-    return use(input);
-}
 
 StudyRun::StudyRun(Study study, const Session& session, bool writes)
     : state_(std::make_unique<State>(std::move(study), session, writes)) {}
@@ -784,8 +714,12 @@ void StudyRun::rates() {
     if (!s.study.spectrum.vectors)
         throw Error(ExitStatus::study, "rates need eigenvectors; set spectrum.vectors = true");
     const auto start = Clock::now();
-    const RatesResult result =
-        s.with_rates_input([&](const RatesInput& input) { return compute_rates(input, options, s.session); });
+    RatesMatrices matrices;
+    matrices.gram.swap(s.gram_matrix);
+    if (s.eigen) matrices.vectors.swap(s.eigen->vectors);
+    const RatesInput input =
+        read_rates_input(InputFile(s.comm, s.output, ExitStatus::output), s.grid, matrices);
+    const RatesResult result = compute_rates(input, options, s.session);
     const double seconds = max_over_ranks(s.comm, seconds_since(start));
     const Provenance provenance = Provenance::gather(s.grid);
     const Log::Waiting waiting(s.session.log, "rates: writing " + s.output.string());
