@@ -62,7 +62,7 @@ class Comparison {
 
     /// Everything under a path that stands in both files. A group that is linked from many groups would be
     /// met once on every way to it; our own files have fewer groups by far.
-    static constexpr Index deepest = 16, most_groups = 10'000;
+    static constexpr Index deepest = 16, most_groups = 2'000;
     void compare_group(const std::string& path) {
         if (std::count(path.begin(), path.end(), '/') > deepest || ++groups_ > most_groups)
             throw Error(ExitStatus::output,

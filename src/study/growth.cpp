@@ -1,5 +1,7 @@
 #include "growth.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "tangram/io/input_file.hpp"
@@ -16,7 +18,7 @@ Index leading_examples(const DataSet& smaller, const DataSet& larger) {
     return leads(smaller.offsets, larger.offsets) && leads(smaller.token_ids, larger.token_ids) &&
                    leads(smaller.labels, larger.labels) && leads(smaller.rows, larger.rows) &&
                    leads(smaller.tasks, larger.tasks) && leads(smaller.reads, larger.reads)
-               ? smaller.examples()
+               ? std::max<Index>(0, smaller.examples())
                : 0;
 }
 
@@ -66,7 +68,13 @@ Index take_known_rows(const std::filesystem::path& output, const std::string& ba
     matrices.known_rows = kernel_rows(job.data.train, job.outputs)[static_cast<std::size_t>(examples)];
     if (matrices.known_rows < 2 * matrices.formulas.front().gram.block()) matrices.known_rows = 0;
     if (matrices.known_rows == 0) return 0;
+    const Index stored_rows = matrices.known_rows;
     const auto take = [&](const std::string& path, DistributedMatrix& to, bool square) {
+        const std::vector<Index> shape = file.read([&](const Hdf5File& h5) { return h5.shape(path); });
+        if (shape != std::vector<Index>{square ? stored_rows : to.rows(), stored_rows})
+            throw Error(ExitStatus::output,
+                        fmt::format("{}: {} has not the {} columns of its examples; delete the file and run again",
+                                    output.string(), path, stored_rows));
         file.read_into(path, to, Orientation::as_is);
         keep_known(to, matrices.known_rows, square);
     };
