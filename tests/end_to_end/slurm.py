@@ -86,7 +86,8 @@ try:
         # Slurm notices after SlurmdTimeout (60 s here), takes the job back by itself, and has it wait for a node.
         check('node: SLURM sees it', until(lambda: 'down' in shell('sinfo', '-h', '-N', '-n', 'n2', '-o', '%T')[1], 300)); say('n2 is down for SLURM')
         check('node: the job waits', wait(number, ('PENDING',), 120) == 'PENDING', job(number)); say('n2 comes back')
-        shutil.rmtree(f.at('slurm/spool/n2'), ignore_errors=True)  # as a node that was switched on again: nothing of the dead step
+        # As a node that was switched on again: nothing of the dead step is left there.
+        for left in [f.at('slurm/spool/n2'), *glob.glob(f.at('slurm/tmp/n2/*'))]: shutil.rmtree(left, ignore_errors=True)
         shell(local, 'start', timeout=120)
         check('node: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT', 'NODE_FAIL'), 400) == 'COMPLETED', text('node.log')); same('node')
         restarts = job(number).get('Restarts'); say(f'restarts: {restarts}; ended {time.monotonic() - died:.0f} s after the node died')
