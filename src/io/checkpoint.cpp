@@ -148,7 +148,12 @@ void remove_previous_checkpoint(const std::filesystem::path& output, MPI_Comm co
 
 void remove_checkpoint(const std::filesystem::path& output, MPI_Comm comm) {
     // The newest last: a death in between leaves what can still be recognised.
-    remove({previous_of(output), checkpoint_of(output).string() + ".partial", checkpoint_of(output)}, comm);
+    collectively(comm, [&] {
+        int rank = 0;
+        TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+        if (rank == 0) remove_partial(checkpoint_of(output).string() + ".partial");
+    });
+    remove({previous_of(output), checkpoint_of(output)}, comm);
 }
 
 }  // namespace tangram

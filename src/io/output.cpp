@@ -101,6 +101,26 @@ void sync(const std::filesystem::path& path, int flags) {
 
 }  // namespace
 
+void remove_partial(const std::filesystem::path& partial) noexcept {
+    std::error_code code;
+    // Or a link that somebody planted: it goes itself, not what it points to.
+    if (!std::filesystem::is_directory(std::filesystem::symlink_status(partial, code)))
+        std::filesystem::remove(partial, code);
+    const std::string name = partial.filename().string();
+    std::filesystem::directory_iterator entry(folder_of(partial), code), end;
+    while (!code && entry != end) {
+        const std::filesystem::path found = entry->path();
+        entry.increment(code);
+        std::error_code refused;
+        for (const char* kind : {".data.", ".metadata."}) {
+            const std::string other = found.filename().string(), begin = name + kind;
+            if (other.size() > begin.size() && other.starts_with(begin) &&
+                other.find_first_not_of("0123456789", begin.size()) == std::string::npos)
+                std::filesystem::remove(found, refused);
+        }
+    }
+}
+
 void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes) {
     collectively(comm, [&] {
         if (is_first(comm)) check_folder(file, bytes);
@@ -117,9 +137,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
             Hdf5File::open(final_, false, ExitStatus::output);
             bytes += static_cast<double>(std::filesystem::file_size(final_));
         }
-        // Of a dead run, or a link that somebody planted: it goes itself, not what it points to.
-        if (!std::filesystem::is_directory(std::filesystem::symlink_status(partial_, code)))
-            std::filesystem::remove(partial_, code);
+        remove_partial(partial_);  // of a dead run
         check_folder(final_, bytes);
         try {
             if (keep) {
@@ -142,8 +160,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
 }
 
 StagedFile::~StagedFile() {
-    std::error_code code;
-    if (first_rank_ && !committed_) std::filesystem::remove(partial_, code);
+    if (first_rank_ && !committed_) remove_partial(partial_);
 }
 
 void StagedFile::write_small(const std::function<void(Hdf5File&)>& write) {

@@ -13,6 +13,10 @@ namespace tangram {
 /// read-only, a folder or a file without write permission at the name, too little space
 void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes);
 
+/// Removes a file that was never finished, and what OpenMPI's shared file pointers leave beside it when their process
+/// dies: <partial>.data.<rank> and <partial>.metadata.<rank>. Local; what cannot be removed stays.
+void remove_partial(const std::filesystem::path& partial) noexcept;
+
 /// A file that appears whole or not at all: it is written as `<final>.partial` and renamed by commit(). The finished
 /// file at the final name is never open for writing. All members are collective over comm and throw Error(output) on
 /// every rank or none. The destructor without commit() removes the partial file and never throws; it is not collective.

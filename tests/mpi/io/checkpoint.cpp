@@ -104,6 +104,35 @@ TEST(Checkpoint, TheOneBeforeIsUsedWhereTheNewestIsTorn) {
     }
 }
 
+TEST(Checkpoint, IsRemovedWithWhatADeadRunLeft) {
+    const Scratch scratch;
+    const auto output = scratch / "out.h5";
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    DistributedMatrix gram(grid, 20, 20, 8);
+    fill(gram);
+    const std::vector<std::string> left{"partial", "partial.data.0", "partial.metadata.12"},
+        others{"partial.data.", "partial.data.x", "other"};
+    const auto plant = [&] {
+        for (const auto* const names : {&left, &others})
+            for (const std::string& name : *names)
+                if (rank() == 0) std::ofstream(scratch / ("out.h5.checkpoint." + name)) << "left";
+        barrier();
+    };
+    const auto there = [&](const std::string& name) { return std::filesystem::exists(scratch / ("out.h5.checkpoint." + name)); };
+    plant();
+    write_checkpoint(output, state_of(1), {{"gram", &gram}});
+    barrier();
+    for (const std::string& name : left) EXPECT_FALSE(there(name)) << name;
+    for (const std::string& name : others) EXPECT_TRUE(there(name)) << name;
+    barrier();
+    plant();
+    remove_checkpoint(output, MPI_COMM_WORLD);
+    barrier();
+    for (const std::string& name : left) EXPECT_FALSE(there(name)) << name;
+    EXPECT_FALSE(std::filesystem::exists(scratch / "out.h5.checkpoint"));
+    barrier();
+}
+
 TEST(Checkpoint, SurvivesADeathBetweenItsTwoNames) {
     const Scratch scratch;
     const auto output = scratch / "out.h5";
