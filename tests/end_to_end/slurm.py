@@ -99,7 +99,7 @@ try:
         check('cancelled: stays so', state == 'CANCELLED' == job(number).get('JobState'), f'{state} {job(number)} {text("cancelled.log")}')
         check('cancelled: the same command goes on', wait(submit('cancelled'), ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED' and 'goes on from the checkpoint' in text('cancelled.log'), text('cancelled.log')); same('cancelled')
         # The time limit itself: no signal but Slurm's own, on the way that the script asks for.
-        long = f.study(data__samples='4000', kernel__parameters='"all"', kernel__precision='"double"', kernel__formula='["sgd", "signgd"]', spectrum__vectors='false')
+        long = f.study(data__samples='2000', kernel__parameters='"all"', kernel__precision='"double"', kernel__formula='["sgd", "signgd"]', spectrum__vectors='false')
         f.write('long.toml', long); os.environ['TANGRAM_COMMAND'] = 'gram'
         code, out, err = shell('sbatch', '--parsable', '--nodes=2', '--ntasks=2', '--ntasks-per-node=1', '--time=2', '--signal=B:USR1@60', f'--output={f.at("limit.log")}', os.path.join(JOBS, 'study.sbatch'), f.at('long.toml'), '--set', 'output.path=limit.h5')
         del os.environ['TANGRAM_COMMAND']; number = int(out); say(f'sbatch --time=2 --signal=B:USR1@60 limit: {number}')
