@@ -13,7 +13,7 @@ enum class ExitStatus : int {
     stopped = 75,    ///< stopped on purpose after writing a checkpoint
 };
 
-/// The text with control characters as \xNN (a line's end stays): names come from other people's files and messages go to
+/// The text with control characters in hexadecimal (a line's end stays): names come from other people's files and messages go to
 /// terminals.
 inline std::string printable(const std::string& text) {
     std::string shown;
