@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernel_file.hpp"
 #include "tangram/io/input_file.hpp"
 
 namespace tangram {
@@ -22,8 +23,8 @@ Index leading_examples(const DataSet& smaller, const DataSet& larger) {
                : 0;
 }
 
-/// Zeroes all but the tiles whose columns are all known; of a square matrix those whose rows are known too and
-/// that do not stand on the diagonal. Local.
+/// Zeroes all but the tiles whose columns are all known; of a square matrix those whose rows are known too
+/// and that do not stand on the diagonal. Local.
 void keep_known(DistributedMatrix& matrix, Index known_rows, bool square) {
     const Index block = matrix.block();
     const auto known = [&](Index tile) { return (tile + 1) * block <= known_rows; };
@@ -37,10 +38,6 @@ void keep_known(DistributedMatrix& matrix, Index known_rows, bool square) {
 }
 
 }  // namespace
-
-std::string kernel_place(const Study& study, std::size_t formula) {
-    return formula == 0 ? "/kernel" : "/kernel/" + study.kernel.formula[formula];
-}
 
 Index take_known_rows(const std::filesystem::path& output, const std::string& basis, const GramJob& job,
                       const Study& study, KernelMatrices& matrices) {
@@ -72,9 +69,10 @@ Index take_known_rows(const std::filesystem::path& output, const std::string& ba
     const auto take = [&](const std::string& path, DistributedMatrix& to, bool square) {
         const std::vector<Index> shape = file.read([&](const Hdf5File& h5) { return h5.shape(path); });
         if (shape != std::vector<Index>{square ? stored_rows : to.rows(), stored_rows})
-            throw Error(ExitStatus::output,
-                        fmt::format("{}: {} has not the {} columns of its examples; delete the file and run again",
-                                    output.string(), path, stored_rows));
+            throw Error(
+                ExitStatus::output,
+                fmt::format("{}: {} has not the {} columns of its examples; delete the file and run again",
+                            output.string(), path, stored_rows));
         file.read_into(path, to, Orientation::as_is);
         keep_known(to, matrices.known_rows, square);
     };

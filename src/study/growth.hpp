@@ -15,7 +15,4 @@ namespace tangram {
 Index take_known_rows(const std::filesystem::path& output, const std::string& basis, const GramJob& job,
                       const Study& study, KernelMatrices& matrices);
 
-/// The group of the output file that the f-th formula's matrices stand in.
-std::string kernel_place(const Study& study, std::size_t formula);
-
 }  // namespace tangram

@@ -4,26 +4,25 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <map>
-#include <numeric>
+#include <functional>
 
 #include "checkpoint.hpp"
 #include "forecast.hpp"
+#include "gram_report.hpp"
 #include "growth.hpp"
 #include "inputs.hpp"
+#include "kernel_file.hpp"
+#include "kernel_fingerprint.hpp"
 #include "model_loading.hpp"
 #include "provenance.hpp"
 #include "rates_input.hpp"
 #include "sketch_report.hpp"
 #include "spectrum_file.hpp"
 #include "tangram/arithmetic.hpp"
-#include "tangram/files/json.hpp"
 #include "tangram/gram/assembly.hpp"
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
-#include "tangram/model/lora.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/study/data_loading.hpp"
@@ -47,16 +46,6 @@ Eigenpairs solve(const DistributedMatrix& gram, const MatrixName& name, const St
                                             [&lock] { lock.remove_file(); });
     return eigenpairs(gram.copy(), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
                       study.spectrum.block, name);
-}
-
-void write_data(Hdf5File& file, const std::string& part, const DataSet& data) {
-    const std::string at = "/data/" + part + "/";
-    file.write(at + "token_ids", data.token_ids);
-    file.write(at + "offsets", data.offsets);
-    file.write(at + "labels", data.labels);
-    file.write(at + "rows", data.rows);
-    if (!data.tasks.empty()) file.write(at + "tasks", data.tasks);
-    if (!data.reads.empty()) file.write(at + "reads", data.reads);
 }
 
 /// What of the options the rates depend on.
@@ -132,6 +121,8 @@ struct StudyRun::State {
             return file.exists(path);
         });
     }
+    /// Between checkpoints; 0: none but where the run is stopped.
+    double checkpoint_seconds() const { return 60 * study.output.checkpoint_minutes; }
     std::string spectrum_inputs() const {
         return Inputs()
             .add("kernel", kernel_inputs)
@@ -179,6 +170,20 @@ struct StudyRun::State {
                                   double resident);
     template <class Real>
     void gram(const LoadedModel& model, const GramJob& job);
+    /// Adds up the matrices; writes a checkpoint from time to time, and where it is asked to stop.
+    /// Collective. @throws Error(stopped) on every rank after a checkpoint
+    template <class Real>
+    AssemblyResult assemble_with_checkpoints(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
+                                             const GramCheckpoint& checkpoint);
+    /// Zero matrices, or what a checkpoint or the finished file of a smaller sample holds of them.
+    /// Collective.
+    KernelMatrices begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
+                                  const std::string& basis);
+    /// Runs `write`; where the output cannot be written, what was computed goes into a checkpoint.
+    /// Collective.
+    /// @throws Error(output) on every rank
+    void write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,
+                       const GramCheckpoint& checkpoint);
     template <class Real>
     void plan(const LoadedModel& model, const GramJob& job, int ranks);
     /// Says which rank took more memory than the forecast of the stages up to this one, if any. Local.
@@ -266,118 +271,30 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
                         bytes_text(planned.bytes()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
 }
 
-template <class Real>
-void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
-    const Program& program = model.program;
-    const StudyData& data = job.data;
-    const Index labels = std::ssize(data.label_ids);
-    const std::vector<std::string>& output_names = job.output_names;
-    const std::vector<ParameterId>& parameters = job.parameters;
-    if (study.tasks.empty()) study.kernel.output = output_names.front();
-
-    // All that the kernel is made from but the training examples, and with them.
-    Inputs made_of;
-    made_of.add("schema_version", std::to_string(schema_version))
-        .add("model.path, config.json", read_text(std::filesystem::path(study.model.path) / "config.json"))
-        .add("model.path, weights", model.sha256)
-        .add("model.init", study.model.init)
-        .add("model.head", study.model.head)
-        .add("model.head_init", study.model.head_init)
-        .add("model.seed", std::to_string(study.model.seed))
-        .add("kernel.lora_rank", std::to_string(study.kernel.lora_rank))
-        .add("kernel.lora_alpha", fmt::format("{:.17g}", study.kernel.lora_alpha))
-        .add("kernel.lora_seed", std::to_string(study.kernel.lora_seed))
-        .add("kernel.output", fmt::format("{}", fmt::join(output_names, " ")))
-        .add("kernel.precision", study.kernel.precision)
-        .add("kernel.sketch", std::to_string(study.kernel.sketch))
-        .add("kernel.groups", study.kernel.groups)
-        .add("kernel.formula", fmt::format("{}", fmt::join(study.kernel.formula, " ")));
-    std::string tensors, contractions;
-    for (const ParameterId p : parameters) tensors += program.parameters()[p].name + "\n";
-    for (const KernelFormula& formula : job.formulas)
-        for (const ContractionChoice& choice : formula.choices) contractions += name(choice.chosen) + "\n";
-    made_of.add("kernel.parameters", tensors).add("contractions", contractions);
-    made_of.add("lengths of sums", fmt::format("{} {} {}", arithmetic::product_depth,
-                                               arithmetic::matching_columns, arithmetic::slice_depth));
-    const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
-    if (study.kernel.sketch > 0) made_of.add("data.seed, of the sketch", std::to_string(sketch_seed));
-    for (std::size_t t = 0; t < study.tasks.size(); ++t)
-        made_of.add("tasks.name", study.tasks[t].name)
-            .add("labels of " + study.tasks[t].name, std::to_string(data.task_labels[t]));
-    made_of.add("data.label_words", data.label_ids);
-    const auto add_examples = [](Inputs& inputs, const std::string& key, const DataSet& set) {
-        inputs.add("examples of " + key, std::to_string(set.examples()))
-            .add("rows of " + key, set.rows)
-            .add("tokens of " + key, set.token_ids)
-            .add("lengths of " + key, set.offsets)
-            .add("labels of " + key, set.labels)
-            .add("places read in " + key, set.reads);
-    };
-    if (data.test) add_examples(made_of, "data.test", *data.test);
-    // What rows of a smaller sample must agree in. A fitted head depends on every example.
-    Inputs common = made_of;
-    common.add("program", library_versions().front());
-    add_examples(made_of, "data.train", data.train);
-    if (study.model.head_init == "least-squares") add_examples(common, "data.train", data.train);
-    const std::string basis = common.hash();
-    kernel_inputs = made_of.hash();
-    const GramCheckpoint checkpoint(output, made_of);
-    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
-    // is there too.
-    if (is_done("/kernel", kernel_inputs) &&
-        (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
-        session.log.say(
-            fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
-        checkpoint.remove_own(comm);  // of a run that ended between the two
-        return;
-    }
-
-    Network<Real> network = make_network<Real>(model, study, data, job.outputs, comm, true);
-    const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
-    const Forecast planned = forecast<Real>(program, job, study, Calibration{}, resident,
-                                            session.memory_per_rank, session.world.size());
-    refuse_what_does_not_fit<Real>(program, job, planned, resident);
-    require_space(comm, output, planned.stages.front().written_bytes);
-    forecast_of_run = planned;
-
-    const auto start = Clock::now();
-    const Index n = job.train_rows, m = job.test_rows;
-    session.log.say(fmt::format(
-        "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
-        "{} precision; {} planned on the largest rank{}",
-        data.train.examples(), data.train.token_ids.size(), n, job.parameter_count, parameters.size(),
-        session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(), grid.columns(),
-        study.kernel.precision, bytes_text(planned.stages.front().bytes),
-        planned.assembly.passes > 1
-            ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
-            : ""));
+KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
+                                               const std::string& basis) {
     KernelMatrices matrices = collectively(comm, [&] {
-        return empty_matrices(grid, n, m, parameters.size(), job.formulas.size(), job.groups.names.size());
+        return empty_matrices(grid, job.train_rows, job.test_rows, job.parameters.size(), job.formulas.size(),
+                              job.groups.names.size());
     });
-    {
-        const Log::Waiting waiting(session.log, "gram: reading what there is beside " + output.string());
-        if (checkpoint.read(matrices, session.log))
-            session.log.say(
-                fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
-        else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
-            session.log.say(
-                fmt::format("gram: {} holds the kernel of the first {} examples; only the others' rows "
-                            "are computed",
-                            output.string(), known));
-    }
+    const Log::Waiting waiting(session.log, "gram: reading what there is beside " + output.string());
+    if (checkpoint.read(matrices, session.log))
+        session.log.say(
+            fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
+    else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
+        session.log.say(
+            fmt::format("gram: {} holds the kernel of the first {} examples; only the others' rows "
+                        "are computed",
+                        output.string(), known));
+    return matrices;
+}
 
-    const KernelInputs<Real> inputs{network,
-                                    data.train,
-                                    data.test ? &*data.test : nullptr,
-                                    job.outputs,
-                                    parameters,
-                                    job.formulas,
-                                    planned.factor_limit,
-                                    study.kernel.sketch,
-                                    sketch_seed,
-                                    job.groups.group_of};
+template <class Real>
+AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Real>& inputs,
+                                                          KernelMatrices& matrices,
+                                                          const GramCheckpoint& checkpoint) {
     auto last_checkpoint = Clock::now();
-    const double interval = 60 * study.output.checkpoint_minutes;
+    const double interval = checkpoint_seconds();
     bool stopped = false;
     const auto write_checkpoint = [&] {
         try {
@@ -385,10 +302,9 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
             checkpoint.write(matrices);
         } catch (const Error& e) {
             if (stopped)
-                throw Error(e.status(),
-                            fmt::format("stopped on request, but {}; what was computed since the "
-                                        "checkpoint before is lost",
-                                        e.what()));
+                throw Error(e.status(), fmt::format("stopped on request, but {}; what was computed since the "
+                                                    "checkpoint before is lost",
+                                                    e.what()));
             session.log.warn(fmt::format("no checkpoint: {}; the run goes on and tries again in {}", e.what(),
                                          duration_text(interval)));
         }
@@ -425,132 +341,110 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         throw Error(ExitStatus::stopped,
                     fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
                                 output.string()));
-    const double seconds = max_over_ranks(comm, seconds_since(start));
-    const SketchReport sketch =
-        report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
-    const Provenance provenance = Provenance::gather(grid);
+    return assembled;
+}
 
-    const double jacobian_seconds = max_over_ranks(comm, assembled.jacobian_seconds),
-                 packing_seconds = max_over_ranks(comm, assembled.packing_seconds),
-                 waiting_seconds = max_over_ranks(comm, assembled.waiting_seconds),
-                 product_seconds = max_over_ranks(comm, assembled.product_seconds);
-    const double jacobian_flops =
-        static_cast<double>(sum_over_ranks(comm, static_cast<Index>(std::llround(assembled.jacobian_flops))));
-    double product_flops = 0;  // useful ones: a symmetric product and a general one
-    for (const KernelFormula& formula : job.formulas)
-        for (std::size_t p = 0; p < parameters.size(); ++p)
-            if (formula.choices[p].chosen == Contraction::multiply_out ||
-                formula.choices[p].chosen == Contraction::sketched)
-                product_flops += static_cast<double>(inputs.columns(p)) *
-                                 static_cast<double>(job.outputs.components()) * static_cast<double>(n) *
-                                 static_cast<double>(
-                                     (formula.formula == Formula::asymmetric_signgd ? 2 * n : n + 1) + 2 * m);
-    std::vector<Index> bytes_received(static_cast<std::size_t>(session.world.size()), 0);
-    bytes_received[static_cast<std::size_t>(session.world.rank())] = std::llround(assembled.bytes_received);
-    for (Index& bytes : bytes_received) bytes = sum_over_ranks(comm, bytes);
-
-    double writing = 0;
-    const auto write_output = [&] {
-        const Log::Waiting waiting(session.log, "gram: writing " + output.string());
-        const auto write_start = Clock::now();
-        std::vector<std::pair<std::string, const DistributedMatrix*>> symmetric, others;
-        for (std::size_t f = 0; f < job.formulas.size(); ++f) {
-            const FormulaMatrices& of = matrices.formulas[f];
-            const std::string place = kernel_place(study, f);
-            const bool mirrored = job.formulas[f].formula != Formula::asymmetric_signgd;
-            if (study.output.save_gram) (mirrored ? symmetric : others).emplace_back(place + "/gram", &of.gram);
-            if (m > 0) others.emplace_back(place + "/cross", &*of.cross);
-            for (std::size_t g = 0; g < of.groups.size(); ++g)
-                symmetric.emplace_back("/kernel/groups/" + job.groups.names[g] + "/gram", &of.groups[g]);
-        }
-        StagedFile file(comm, output, false, planned.stages.front().written_bytes);
-        file.write_small([&](Hdf5File& h5) {
-            write_data(h5, "train", data.train);
-            if (data.test) write_data(h5, "test", *data.test);
-            h5.write("/data/label_token_ids", data.label_ids);
-            if (!study.tasks.empty()) {
-                std::vector<std::string> task_names;
-                for (const Study::Task& task : study.tasks) task_names.push_back(task.name);
-                h5.write("/data/task_names", task_names);
-                h5.write("/data/task_labels", data.task_labels);
-                h5.write("/kernel/task_outputs", output_names);
-            }
-            for (const auto* const some : {&symmetric, &others})
-                for (const auto& [path, matrix] : *some)
-                    h5.create_matrix(path, matrix->rows(), matrix->columns());
-            for (std::size_t f = 0; f < job.formulas.size() && m > 0; ++f)
-                h5.write(kernel_place(study, f) + "/test_diagonal", matrices.formulas[f].test_diagonal);
-            h5.write("/kernel/outputs_train", assembled.train_outputs, {data.train.examples(), labels});
-            if (data.test)
-                h5.write("/kernel/outputs_test", assembled.test_outputs, {data.test->examples(), labels});
-            TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, ways{"contraction", {}, {}, {}},
-                shares{"trace_share", {}, {}, {}};
-            double before = 0;
-            for (std::size_t p = 0; p < parameters.size(); ++p) {
-                names.texts.push_back(program.parameters()[parameters[p]].name);
-                sizes.integers.push_back(program.parameters()[parameters[p]].size());
-                ways.texts.push_back(name(job.formulas.front().choices[p].chosen));
-                const double trace = matrices.formulas.front().trace(p);
-                shares.numbers.push_back((trace - before) /
-                                         matrices.formulas.front().trace(parameters.size() - 1));
-                before = trace;
-            }
-            h5.write_table("/kernel/tensors", {names, sizes, ways, shares});
-            // LoRA's A, which the kernel depends on and no checkpoint holds.
-            for (ParameterId p = 0; p < program.parameters().size(); ++p) {
-                const Parameter& parameter = program.parameters()[p];
-                if (!is_lora(parameter) || is_lora_b(parameter)) continue;
-                const auto A = network.weights(p);
-                h5.write("/kernel/lora/" + parameter.name, std::vector<double>(A.begin(), A.end()),
-                         parameter.shape);
-            }
-            h5.set_attribute("/kernel", "inputs", kernel_inputs);
-            h5.set_attribute("/kernel", "basis", basis);
-            h5.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(output_names, ", ")));
-            h5.set_attribute("/kernel", "precision", study.kernel.precision);
-            h5.set_attribute("/kernel", "formula", study.kernel.formula.front());
-            sketch.write(h5);
-            provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
-            h5.set_attribute("/provenance", "seconds_gram", seconds);
-            h5.set_attribute("/provenance", "seconds_jacobian", jacobian_seconds);
-            h5.set_attribute("/provenance", "seconds_multiply_out", packing_seconds);
-            h5.set_attribute("/provenance", "seconds_exchange", waiting_seconds);
-            h5.set_attribute("/provenance", "seconds_products", product_seconds);
-            h5.set_attribute("/provenance", "flops_jacobian", jacobian_flops);
-            h5.set_attribute("/provenance", "flops_products", product_flops);
-            h5.set_attribute("/provenance", "bytes_received_per_rank", bytes_received);
-            h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
-        });
-        // A symmetric matrix is written fastest the other way round.
-        for (const auto& [path, matrix] : symmetric)
-            write_matrix(file.partial(), path, *matrix, Orientation::transposed);
-        for (const auto& [path, matrix] : others)
-            write_matrix(file.partial(), path, *matrix, Orientation::as_is);
-        writing = max_over_ranks(comm, seconds_since(write_start));
-        file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
-        file.commit();
-    };
+void StudyRun::State::write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,
+                                    const GramCheckpoint& checkpoint) {
     try {
         // Disks then hold two copies and not three.
         remove_previous_checkpoint(output, comm);
-        write_output();
+        write();
     } catch (const Error& e) {
         if (e.status() != ExitStatus::output) throw;
         try {
             checkpoint.write(matrices, true);
         } catch (const Error& no_checkpoint) {
-            throw Error(e.status(), fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
+            throw Error(e.status(),
+                        fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
         }
-        throw Error(e.status(), fmt::format("{}; what was computed is in {}.checkpoint, the same command goes on",
-                                            e.what(), output.string()));
+        throw Error(e.status(),
+                    fmt::format("{}; what was computed is in {}.checkpoint, the same command goes on",
+                                e.what(), output.string()));
     }
+}
+
+template <class Real>
+void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
+    if (study.tasks.empty()) study.kernel.output = job.output_names.front();
+    const KernelFingerprint fingerprint = fingerprint_of(study, model, job);
+    kernel_inputs = fingerprint.made_of.hash();
+    const GramCheckpoint checkpoint(output, fingerprint.made_of);
+    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
+    // is there too.
+    if (is_done("/kernel", kernel_inputs) &&
+        (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
+        session.log.say(
+            fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
+        checkpoint.remove_own(comm);  // of a run that ended between the two
+        return;
+    }
+
+    Network<Real> network = make_network<Real>(model, study, job.data, job.outputs, comm, true);
+    const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
+    const Forecast planned = forecast<Real>(model.program, job, study, Calibration{}, resident,
+                                            session.memory_per_rank, session.world.size());
+    refuse_what_does_not_fit<Real>(model.program, job, planned, resident);
+    require_space(comm, output, planned.stages.front().written_bytes);
+    forecast_of_run = planned;
+
+    const auto start = Clock::now();
+    session.log.say(fmt::format(
+        "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
+        "{} precision; {} planned on the largest rank{}",
+        job.data.train.examples(), job.data.train.token_ids.size(), job.train_rows, job.parameter_count,
+        job.parameters.size(), session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(),
+        grid.columns(), study.kernel.precision, bytes_text(planned.stages.front().bytes),
+        planned.assembly.passes > 1
+            ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
+            : ""));
+    KernelMatrices matrices = begin_matrices(job, checkpoint, fingerprint.basis);
+    const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
+    const KernelInputs<Real> inputs{network,
+                                    job.data.train,
+                                    job.data.test ? &*job.data.test : nullptr,
+                                    job.outputs,
+                                    job.parameters,
+                                    job.formulas,
+                                    planned.factor_limit,
+                                    study.kernel.sketch,
+                                    sketch_seed,
+                                    job.groups.group_of};
+    const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint);
+    const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start), comm);
+    const SketchReport sketch =
+        report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
+    const Provenance provenance = Provenance::gather(grid);
+
+    double writing = 0;
+    const auto write_output = [&] {
+        const Log::Waiting waiting(session.log, "gram: writing " + output.string());
+        const auto write_start = Clock::now();
+        StagedFile file(comm, output, false, planned.stages.front().written_bytes);
+        file.write_small([&](Hdf5File& h5) {
+            write_kernel(h5, study, job, network, matrices, assembled);
+            h5.set_attribute("/kernel", "inputs", kernel_inputs);
+            h5.set_attribute("/kernel", "basis", fingerprint.basis);
+            sketch.write(h5);
+            provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
+            report.write(h5);
+            h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
+        });
+        for (const auto& [path, matrix, orientation] : kernel_matrices(study, job, matrices))
+            write_matrix(file.partial(), path, *matrix, orientation);
+        writing = max_over_ranks(comm, seconds_since(write_start));
+        file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
+        file.commit();
+    };
+    write_or_keep(write_output, matrices, checkpoint);
     // Without the matrix in the output, the spectrum would have nothing to begin again from.
-    if (whole_run && !study.output.save_gram && interval > 0) {
+    if (whole_run && !study.output.save_gram && checkpoint_seconds() > 0) {
         try {
             checkpoint.write(matrices, true);
             kept_checkpoint = checkpoint;
         } catch (const Error& e) {
-            session.log.warn(fmt::format("no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));
+            session.log.warn(fmt::format(
+                "no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));
         }
     } else {
         remove_checkpoint(output, comm);
@@ -560,15 +454,9 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
                             ? std::move(first)
                             : redistribute(first, grid, arithmetic::tile_rows));
     warn_beyond_plan("gram", planned, provenance);
-    const Index peak = *std::max_element(provenance.peaks.begin(), provenance.peaks.end());
-    session.log.say(fmt::format(
-        "gram: done in {} (passes {} at {:.0f} GFLOP/s, slices {}, waiting {} for {}, products {} at {:.0f} "
-        "GFLOP/s), {} resident on the largest rank; written in {}",
-        duration_text(seconds), duration_text(jacobian_seconds), jacobian_flops / 1e9 / jacobian_seconds,
-        duration_text(packing_seconds), duration_text(waiting_seconds),
-        bytes_text(static_cast<double>(*std::ranges::max_element(bytes_received))),
-        duration_text(product_seconds), product_flops / 1e9 / std::max(product_seconds, 1e-9),
-        bytes_text(static_cast<double>(peak)), duration_text(writing)));
+    session.log.say(fmt::format("gram: {}, {} resident on the largest rank; written in {}", report.text(),
+                                bytes_text(static_cast<double>(std::ranges::max(provenance.peaks))),
+                                duration_text(writing)));
 }
 
 void StudyRun::gram(bool whole_run) {
