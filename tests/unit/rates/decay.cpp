@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <Eigen/Eigenvalues>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -10,11 +10,13 @@
 
 #include "support/expect_error.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 namespace tangram {
 namespace {
 
 using testing::Normal;
+using testing::spectrum;
 
 /// G for n Gaussian examples of a kernel with eigenvalues k^-a.
 Eigen::MatrixXd sample_gram(Index n, Index modes, double a, std::uint64_t seed) {
@@ -25,14 +27,6 @@ Eigen::MatrixXd sample_gram(Index n, Index modes, double a, std::uint64_t seed) 
         for (Index i = 0; i < n; ++i) features(i, k) = normal() * scale;
     }
     return features * features.transpose();
-}
-
-/// Eigenvalues of G/n, descending.
-std::vector<double> spectrum(const Eigen::MatrixXd& G) {
-    const Eigen::VectorXd w =
-        Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues().reverse() /
-        static_cast<double>(G.rows());
-    return {w.data(), w.data() + w.size()};
 }
 
 std::vector<double> power_law(Index n, double a) {

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <Eigen/Eigenvalues>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -12,21 +12,15 @@
 #include "support/expect_error.hpp"
 #include "tangram/rates/decay.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 namespace tangram {
 namespace {
 
 using testing::Normal;
+using testing::spectrum;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-/// Eigenvalues of G/n, descending.
-std::vector<double> spectrum(const Eigen::MatrixXd& G) {
-    const Eigen::VectorXd w =
-        Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues().reverse() /
-        static_cast<double>(G.rows());
-    return {w.data(), w.data() + w.size()};
-}
 
 /// law(1), law(2), ... law(modes).
 std::vector<double> eigenvalues(Index modes, const std::function<double(double)>& law) {

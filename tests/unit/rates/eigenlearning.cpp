@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Cholesky>
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -11,6 +10,7 @@
 
 #include "support/expect_error.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 namespace tangram {
 namespace {
@@ -123,12 +123,11 @@ TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
     Normal normal(5);
     const Index N = 800;
     const Sample whole(p, N, normal);
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(whole.kernel(p, whole) /
-                                                               static_cast<double>(N));
-    const Eigen::VectorXd v =
-        eigen.eigenvectors().transpose() * whole.labels / std::sqrt(static_cast<double>(N));
+    const testing::SymmetricEigenpairs eigen =
+        testing::symmetric_eigenpairs(whole.kernel(p, whole) / static_cast<double>(N));
+    const Eigen::VectorXd v = eigen.vectors.transpose() * whole.labels / std::sqrt(static_cast<double>(N));
     const Eigen::VectorXd squares = v.cwiseAbs2();
-    const std::vector<double> l(eigen.eigenvalues().data(), eigen.eigenvalues().data() + N),
+    const std::vector<double> l(eigen.values.data(), eigen.values.data() + N),
         power(squares.data(), squares.data() + N);
     for (const Index n : {50, 100, 200}) {
         const double ridge = 0.05 * static_cast<double>(n);

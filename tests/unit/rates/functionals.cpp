@@ -2,13 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <Eigen/Eigenvalues>
 #include <Eigen/LU>
 #include <cmath>
 #include <vector>
 
 #include "support/expect_error.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 namespace tangram {
 namespace {
@@ -24,14 +24,14 @@ TEST(Functionals, AreThoseOfTheMatrix) {
     }
     const Eigen::MatrixXd G = J * J.transpose(), K = G / static_cast<double>(n),
                           I = Eigen::MatrixXd::Identity(n, n);
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(K);
-    const Eigen::VectorXd squares_of = (eigen.eigenvectors().transpose() * y).cwiseAbs2();
-    const std::vector<double> l(eigen.eigenvalues().data(), eigen.eigenvalues().data() + n),
+    const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(K);
+    const Eigen::VectorXd squares_of = (eigen.vectors.transpose() * y).cwiseAbs2();
+    const std::vector<double> l(eigen.values.data(), eigen.values.data() + n),
         squares(squares_of.data(), squares_of.data() + n);
     EXPECT_NEAR(effective_dimension(l, 0.3), (K * (K + 0.3 * I).inverse()).trace(), 1e-10);
     EXPECT_NEAR(information_gain(l, 0.7, n), 0.5 * std::log((I + G / 0.49).determinant()), 1e-9);
     EXPECT_NEAR(kernel_target_alignment(l, squares), y.dot(G * y) / G.norm() / y.squaredNorm(), 1e-12);
-    EXPECT_NEAR(stable_rank(l), G.trace() / eigen.eigenvalues().maxCoeff() / static_cast<double>(n), 1e-10);
+    EXPECT_NEAR(stable_rank(l), G.trace() / eigen.values.maxCoeff() / static_cast<double>(n), 1e-10);
     EXPECT_NEAR(participation_ratio(l), G.trace() * G.trace() / G.squaredNorm(), 1e-10);
 }
 

@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 #include <cstdio>
 
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -10,6 +9,7 @@
 #include "tangram/rates/stopping.hpp"
 #include "tangram/rates/stopping_rules.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 /// The stopping rule on a kernel whose spectrum is known: k(x, x') = min(x, x') on [0, 1], the first-order
 /// Sobolev kernel of functions with f(0) = 0 and norm^2 = integral of f'^2; its operator has the eigenvalues
@@ -55,10 +55,7 @@ TEST(KnownKernel, MinimumOnAGridOf4000) {
     // The closed form against a numerical decomposition, at a size that is cheap: eigenvalues to n 2^-52 of
     // the largest.
     const std::vector<double> small = grid_eigenvalues(600);
-    const Eigen::VectorXd numerical =
-        Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(grid_kernel(600), Eigen::EigenvaluesOnly)
-            .eigenvalues()
-            .reverse();
+    const Eigen::VectorXd numerical = testing::symmetric_eigenvalues(grid_kernel(600)).reverse();
     for (Index j = 0; j < 600; ++j)
         EXPECT_NEAR(numerical(j), small[static_cast<std::size_t>(j)], 600 * 0x1p-52 * small[0]);
 
@@ -106,9 +103,9 @@ struct Design {
     Eigen::MatrixXd U;
     Eigen::VectorXd w;  ///< of K, descending
     explicit Design(Index size) : n(size) {
-        const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(grid_kernel(n));
-        U = eigen.eigenvectors().rowwise().reverse();
-        w = eigen.eigenvalues().reverse().cwiseMax(0.0);
+        const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(grid_kernel(n));
+        U = eigen.vectors.rowwise().reverse();
+        w = eigen.values.reverse().cwiseMax(0.0);
     }
     Eigen::VectorXd filter(double alpha, double t) const {
         return 1 - (1 - (alpha * w.array()).min(1.0)).pow(t);
@@ -134,11 +131,11 @@ Errors simulate(Index n, int draws) {
     for (Index i = 0; i < n; ++i) (i % 2 == 0 ? even : odd).push_back(i);
     const Eigen::MatrixXd K = grid_kernel(n) * rows;  // the kernel itself
     const auto half = static_cast<double>(even.size());
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> part(Eigen::MatrixXd(K(even, even)) / half);
-    const Eigen::VectorXd part_w = part.eigenvalues().cwiseMax(1e-15);
+    const testing::SymmetricEigenpairs part = testing::symmetric_eigenpairs(K(even, even) / half);
+    const Eigen::VectorXd part_w = part.values.cwiseMax(1e-15);
     std::vector<Index> everywhere(static_cast<std::size_t>(n));
     for (Index i = 0; i < n; ++i) everywhere[static_cast<std::size_t>(i)] = i;
-    const Eigen::MatrixXd carry = Eigen::MatrixXd(K(everywhere, even)) * part.eigenvectors() / half;
+    const Eigen::MatrixXd carry = Eigen::MatrixXd(K(everywhere, even)) * part.vectors / half;
 
     std::vector<double> steps;
     for (double t = 1; t < 30 * std::max(10.0, mean.stop); t = std::ceil(t * 1.15)) steps.push_back(t);
@@ -156,7 +153,7 @@ Errors simulate(Index n, int draws) {
         mean.at_stop += at_stop / draws;
         mean.below += at_stop <= mean.bound ? 1 : 0;
         double oracle = at_stop, least_held = INFINITY, held_error = 0;
-        const Eigen::VectorXd part_z = part.eigenvectors().transpose() * Eigen::VectorXd(y(even));
+        const Eigen::VectorXd part_z = part.vectors.transpose() * Eigen::VectorXd(y(even));
         for (const double t : steps) {
             oracle = std::min(oracle, error(t));
             const Eigen::VectorXd q = 1 - (1 - (alpha * part_w.array()).min(1.0)).pow(t);

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Cholesky>
-#include <Eigen/Eigenvalues>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "support/expect_error.hpp"
 #include "tangram/rates/stopping.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 namespace tangram {
 namespace {
@@ -96,11 +96,11 @@ TEST(Noise, IsGeneralisedCrossValidationWithMatrices) {
                       static_cast<double>(n);
         r(i) = 2 * std::sin(5 * x) + 0.4 * normal();
     }
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(K);
+    const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(K);
     std::vector<double> l, squares;
     for (Index i = n; i-- > 0;) {
-        l.push_back(eigen.eigenvalues()(i));
-        squares.push_back(std::pow(eigen.eigenvectors().col(i).dot(r), 2));
+        l.push_back(eigen.values(i));
+        squares.push_back(std::pow(eigen.vectors.col(i).dot(r), 2));
     }
     const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, 1e-15);
     const Eigen::MatrixXd I = Eigen::MatrixXd::Identity(n, n);

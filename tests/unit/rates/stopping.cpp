@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <Eigen/Eigenvalues>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -13,6 +13,7 @@
 
 #include "support/expect_error.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 namespace tangram {
 namespace {
@@ -167,7 +168,8 @@ TEST(Stopping, OfAPopulationAreTheoryTables) {
                 xx += (x[i] - mx) * (x[i] - mx), xv += (x[i] - mx) * (v[i] - mv);
             return xv / xx;
         };
-        std::cout << "decay " << a << ": slope of eps_n^2 " << slope(y) << " (theory " << -a / (a + 1) << ")\n";
+        std::cout << "decay " << a << ": slope of eps_n^2 " << slope(y) << " (theory " << -a / (a + 1)
+                  << ")\n";
         EXPECT_NEAR(slope(y), -a / (a + 1), 0.02) << a;
         EXPECT_NEAR(slope(z), a / (a + 1), 0.02) << a;
     }
@@ -233,8 +235,7 @@ TEST(Stopping, OfTheFirstOrderSobolevKernel) {
     for (Index i = 0; i < n; ++i)
         for (Index j = 0; j < n; ++j)
             G(i, j) = static_cast<double>(std::min(i, j) + 1) / static_cast<double>(n);
-    const Eigen::VectorXd w =
-        Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues().reverse();
+    const Eigen::VectorXd w = testing::symmetric_eigenvalues(G).reverse();
     std::vector<double> l;
     for (Index i = 0; i < n; ++i) l.push_back(w(i) / static_cast<double>(n));
     for (int j = 1; j <= 15; ++j)
@@ -356,11 +357,11 @@ TEST(StoppingPath, IsGradientDescentOfAKernel) {
         start(i) = 0.5 * normal();
     }
     const Eigen::MatrixXd K = J * J.transpose() / static_cast<double>(n);
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(K);
+    const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(K);
     std::vector<double> l, squares;
     for (Index i = n; i-- > 0;) {
-        l.push_back(eigen.eigenvalues()(i));
-        squares.push_back(std::pow(eigen.eigenvectors().col(i).dot(y - start), 2));
+        l.push_back(eigen.values(i));
+        squares.push_back(std::pow(eigen.vectors.col(i).dot(y - start), 2));
     }
     // 1.6/l_1: the leading direction overshoots and swings, as 1 < alpha l < 2 allows.
     for (const double factor : {1.0, 1.6}) {

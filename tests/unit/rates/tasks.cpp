@@ -3,13 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Cholesky>
-#include <Eigen/Eigenvalues>
 #include <Eigen/LU>
 #include <cmath>
 
 #include "support/expect_error.hpp"
 #include "tangram/rates/local_regression.hpp"
 #include "unit/rates/normal.hpp"
+#include "unit/rates/symmetric_eigenpairs.hpp"
 
 namespace tangram {
 namespace {
@@ -31,15 +31,14 @@ TEST(Tasks, SolutionsAreGradientDescentOnTheParameters) {
     for (int a = 0; a < 2; ++a) {
         const auto n = static_cast<double>(J[a].rows());
         const Eigen::MatrixXd G = J[a] * J[a].transpose();
-        const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(G);
-        const double alpha = n / eigen.eigenvalues().maxCoeff();
+        const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(G);
+        const double alpha = n / eigen.values.maxCoeff();
         theta[a] = Eigen::VectorXd::Zero(30);
         for (int step = 0; step < t; ++step)
             theta[a] += alpha / n * J[a].transpose() * (r[a] - J[a] * theta[a]);
         Eigen::VectorXd weights(G.rows());
-        for (Index i = 0; i < G.rows(); ++i)
-            weights(i) = solution_weight(eigen.eigenvalues()(i) / n, n, alpha, t);
-        c[a] = eigen.eigenvectors() * weights.cwiseProduct(eigen.eigenvectors().transpose() * r[a]);
+        for (Index i = 0; i < G.rows(); ++i) weights(i) = solution_weight(eigen.values(i) / n, n, alpha, t);
+        c[a] = eigen.vectors * weights.cwiseProduct(eigen.vectors.transpose() * r[a]);
         EXPECT_LE((J[a].transpose() * c[a] - theta[a]).norm(), 1e-12 * theta[a].norm());
     }
     TaskVectors tasks{Eigen::MatrixXd(2, 2)};
