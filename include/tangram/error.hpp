@@ -6,15 +6,15 @@ namespace tangram {
 
 /// Exit statuses of the program. 0 is success; `compare` uses 1 for "different".
 enum class ExitStatus : int {
-    study = 2,       ///< study missing or wrong, plan does not fit
-    input = 3,       ///< model or data file missing or wrong
-    numerical = 4,   ///< non-finite gradient, no convergence, failed verify
-    output = 5,      ///< output or checkpoint cannot be written or read
-    stopped = 75,    ///< stopped on purpose after writing a checkpoint
+    study = 2,      ///< study missing or wrong, plan does not fit
+    input = 3,      ///< model or data file missing or wrong
+    numerical = 4,  ///< non-finite gradient, no convergence, failed verify
+    output = 5,     ///< output or checkpoint cannot be written or read
+    stopped = 75,   ///< stopped on purpose after writing a checkpoint
 };
 
-/// The text with control characters in hexadecimal (a line's end stays): names come from other people's files and messages go to
-/// terminals.
+/// The text with control characters in hexadecimal (a line's end stays): names come from other people's files
+/// and messages go to terminals.
 inline std::string printable(const std::string& text) {
     std::string shown;
     for (const char c : text) {
@@ -22,7 +22,8 @@ inline std::string printable(const std::string& text) {
         if ((byte >= 0x20 && byte != 0x7f) || c == '\n')
             shown += c;
         else
-            for (const char part : {'\\', 'x', "0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]}) shown += part;
+            for (const char part : {'\\', 'x', "0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]})
+                shown += part;
     }
     return shown;
 }
@@ -31,7 +32,8 @@ inline std::string printable(const std::string& text) {
 /// Under MPI it is thrown on all ranks of the communicator or on none (parallel/collective_error.hpp).
 class Error : public std::runtime_error {
   public:
-    Error(ExitStatus status, const std::string& message) : std::runtime_error(printable(message)), status_(status) {}
+    Error(ExitStatus status, const std::string& message)
+        : std::runtime_error(printable(message)), status_(status) {}
     ExitStatus status() const noexcept { return status_; }
 
   private:

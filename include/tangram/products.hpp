@@ -14,8 +14,8 @@
 /// vectors are, changes the speed and no bit.
 namespace tangram::products {
 
-// Before GCC decides what stays in registers: with AVX2 sums and x else go through memory, at a seventh of the speed.
-// With AVX-512 it does without.
+// Before GCC decides what stays in registers: with AVX2 sums and x else go through memory, at a seventh of
+// the speed. With AVX-512 it does without.
 #if defined(__AVX512F__) || !defined(__GNUC__)
 #define TANGRAM_UNROLLED
 #else
@@ -32,10 +32,12 @@ inline constexpr Index vector_bytes = 16;
 
 /// Rows of a packed panel.
 inline constexpr Index panel_rows = vector_bytes == 64 ? 32 : 24;
-/// Rows and columns of a block, both divide panel_rows: the registers busy, none spilled. Two AVX-512 registers of
-/// float32 (four of float64) to 8 columns; where there are 16 registers, 3 to 4 columns: 12 for sums, 3 for x, 1 for y.
+/// Rows and columns of a block, both divide panel_rows: the registers busy, none spilled. Two AVX-512
+/// registers of float32 (four of float64) to 8 columns; where there are 16 registers, 3 to 4 columns: 12 for
+/// sums, 3 for x, 1 for y.
 template <class Real>
-inline constexpr Index block_rows = vector_bytes == 64 ? 32 : 3 * vector_bytes / static_cast<Index>(sizeof(Real));
+inline constexpr Index block_rows = vector_bytes == 64 ? 32
+                                                       : 3 * vector_bytes / static_cast<Index>(sizeof(Real));
 inline constexpr Index block_columns = vector_bytes == 64 ? 8 : 4;
 
 /// A vector of entries that the processor works on at once; as many as it can unless said otherwise.
@@ -85,7 +87,7 @@ inline void block_sums(const Real* x, Index x_stride, const Real* y, Index y_str
     using V = typename Vector<Real, lanes>::type;
     V running[columns][vectors];
     TANGRAM_UNROLLED
-    for (Index c = 0; c < columns; ++c)
+    for (Index c = 0; c < columns; ++c) {
         TANGRAM_UNROLLED
         for (Index v = 0; v < vectors; ++v) {
             if constexpr (accumulate)
@@ -93,6 +95,7 @@ inline void block_sums(const Real* x, Index x_stride, const Real* y, Index y_str
             else
                 running[c][v] = V{};
         }
+    }
     constexpr Index unrolled = 8;
     for (Index k = 0; k < depth; k += unrolled) {
         if (ahead != nullptr) {
@@ -110,17 +113,19 @@ inline void block_sums(const Real* x, Index x_stride, const Real* y, Index y_str
 #endif
             }
             TANGRAM_UNROLLED
-            for (Index c = 0; c < columns; ++c)
+            for (Index c = 0; c < columns; ++c) {
                 TANGRAM_UNROLLED
                 for (Index v = 0; v < vectors; ++v)
                     running[c][v] = fused<Real, lanes>(y[c * y_step], at[v], running[c][v]);
+            }
         }
     }
     TANGRAM_UNROLLED
-    for (Index c = 0; c < columns; ++c)
+    for (Index c = 0; c < columns; ++c) {
         TANGRAM_UNROLLED
         for (Index v = 0; v < vectors; ++v)
             std::memcpy(sums + c * rows + v * lanes, &running[c][v], sizeof(V));
+    }
 }
 
 #undef TANGRAM_UNROLLED

@@ -83,7 +83,8 @@ Index TensorView::size() const {
 Weights::~Weights() = default;
 Weights::Weights(Weights&&) noexcept = default;
 
-Weights::Weights(const std::filesystem::path& folder_or_file) : maps_(std::make_shared<std::vector<MappedFile>>()) {
+Weights::Weights(const std::filesystem::path& folder_or_file)
+    : maps_(std::make_shared<std::vector<MappedFile>>()) {
     std::error_code code;
     if (!std::filesystem::is_directory(folder_or_file, code)) {
         open(folder_or_file);

@@ -211,8 +211,8 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
                                                 inputs.outputs.components(), inputs.sketch_dimension);
     const Index units = std::ssize(slices);
     if (matrices.units_done > units)
-        throw Error(ExitStatus::output, fmt::format("{} slices are said to be added, there are {}", matrices.units_done,
-                                                    units));
+        throw Error(ExitStatus::output,
+                    fmt::format("{} slices are said to be added, there are {}", matrices.units_done, units));
     AssemblyResult result;
 
     const Index tile_rows = matrices.formulas.front().gram.block();
@@ -278,7 +278,8 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
             half_places.push_back({I, J});
             half_pairs += I == J ? (pairs + static_cast<double>(train.layout().rows(I))) / 2 : pairs;
         }
-        for (Index I = grid.row(); test && !matrices.knows(J) && I < test->layout().tiles(); I += grid.rows()) {
+        for (Index I = grid.row(); test && !matrices.knows(J) && I < test->layout().tiles();
+             I += grid.rows()) {
             cross_places.push_back({I, J});
             cross_pairs += static_cast<double>(test->layout().rows(I) * train.layout().rows(J));
         }
@@ -340,7 +341,8 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
                 };
                 FormulaMatrices& of = matrices.formulas[slice.place];
                 const bool symmetric = slice.formula != Formula::asymmetric_signgd;
-                result.product_flops += slice.pair_flops * ((symmetric ? half_pairs : all_pairs) + cross_pairs);
+                result.product_flops +=
+                    slice.pair_flops * ((symmetric ? half_pairs : all_pairs) + cross_pairs);
                 const auto traced = [&](std::size_t selected, Index tile, Index rows, const double* entries) {
                     set_trace(of, selected, tile, rows, entries);
                 };
@@ -392,10 +394,11 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         sum_over_ranks(comm, of.tile_traces);
         for (std::size_t row = 0; row < of.test_diagonal.size(); ++row)
             if (!std::isfinite(of.test_diagonal[row]))
-                throw Error(ExitStatus::numerical,
-                            fmt::format("row {} of the test kernel is not finite: the squared gradient exceeds the "
-                                        "range of float32; use precision = \"double\"",
-                                        row));
+                throw Error(
+                    ExitStatus::numerical,
+                    fmt::format("row {} of the test kernel is not finite: the squared gradient exceeds the "
+                                "range of float32; use precision = \"double\"",
+                                row));
     }
     return result;
 }

@@ -179,7 +179,8 @@ template <class Real>
 double product_seconds_per_flop() {
     using Clock = std::chrono::steady_clock;
     constexpr Index depth = arithmetic::slice_depth, tiles = 4;
-    const std::vector<Real> packed(static_cast<std::size_t>(tiles * padded_rows(tile_rows) * depth), Real(0.5));
+    const std::vector<Real> packed(static_cast<std::size_t>(tiles * padded_rows(tile_rows) * depth),
+                                   Real(0.5));
     std::vector<double> to(static_cast<std::size_t>(tile_rows * tile_rows), 0.0);
     TileForm form;
     form.rows = tile_rows;

@@ -13,7 +13,9 @@ namespace tangram {
 
 namespace {
 
-std::filesystem::path checkpoint_of(const std::filesystem::path& output) { return output.string() + ".checkpoint"; }
+std::filesystem::path checkpoint_of(const std::filesystem::path& output) {
+    return output.string() + ".checkpoint";
+}
 std::filesystem::path previous_of(const std::filesystem::path& output) {
     return output.string() + ".checkpoint.previous";
 }
@@ -27,7 +29,8 @@ void remove(const std::vector<std::filesystem::path>& files, MPI_Comm comm) {
         for (const auto& name : files) {
             std::error_code code;
             if (!std::filesystem::remove(name, code) && code)
-                throw Error(ExitStatus::output, fmt::format("{}: cannot be removed ({})", name.string(), code.message()));
+                throw Error(ExitStatus::output,
+                            fmt::format("{}: cannot be removed ({})", name.string(), code.message()));
         }
     });
 }
@@ -48,10 +51,13 @@ CheckpointState read_state(const InputFile& file) {
         return h5.exists("/vectors") ? h5.children("/vectors") : std::vector<std::string>{};
     });
     for (const std::string& vector : names)
-        state.vectors[vector] = file.read([&](const Hdf5File& h5) { return h5.read_doubles("/vectors/" + vector); });
+        state.vectors[vector] =
+            file.read([&](const Hdf5File& h5) { return h5.read_doubles("/vectors/" + vector); });
     if (file.read([](const Hdf5File& h5) { return h5.text_attribute("/", "checksum"); }) != checksum(state))
-        throw Error(ExitStatus::output, fmt::format("{}: is torn: its numbers have another checksum than those that "
-                                                    "were written", file.name().string()));
+        throw Error(ExitStatus::output,
+                    fmt::format("{}: is torn: its numbers have another checksum than those that "
+                                "were written",
+                                file.name().string()));
     return state;
 }
 
@@ -60,12 +66,14 @@ void read_whole(const InputFile& file, const std::string& name, DistributedMatri
     std::vector<Index> shape = file.read([&](const Hdf5File& h5) { return h5.shape(path); });
     std::ranges::reverse(shape);  // it stands there transposed
     if (shape != std::vector<Index>{matrix.rows(), matrix.columns()})
-        throw Error(ExitStatus::output, fmt::format("{}: {} is {}, {} x {} is needed", file.name().string(), name,
-                                                    fmt::join(shape, " x "), matrix.rows(), matrix.columns()));
+        throw Error(ExitStatus::output,
+                    fmt::format("{}: {} is {}, {} x {} is needed", file.name().string(), name,
+                                fmt::join(shape, " x "), matrix.rows(), matrix.columns()));
     file.read_into(path, matrix, Orientation::transposed);
 }
 
-/// The first rank's view counts: on a shared file system another may see the folder a moment later. Collective.
+/// The first rank's view counts: on a shared file system another may see the folder a moment later.
+/// Collective.
 bool is_there(const std::filesystem::path& file, MPI_Comm comm) {
     int rank = 0;
     TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
@@ -126,7 +134,8 @@ std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& outpu
         return ReadCheckpoint{std::move(*state), torn};
     }
     if (!torn.empty())
-        throw Error(ExitStatus::output, fmt::format("{}; delete {}* to start again", torn, checkpoint_of(output).string()));
+        throw Error(ExitStatus::output,
+                    fmt::format("{}; delete {}* to start again", torn, checkpoint_of(output).string()));
     return std::nullopt;
 }
 

@@ -35,9 +35,11 @@ Filters filters_of(hid_t creation, const Hdf5Place& place, const std::string& pa
         else if (filter == H5Z_FILTER_FLETCHER32 && found.checksum == 0)
             found.checksum = 1U << i;
         else if (filter != H5Z_FILTER_SHUFFLE)
-            throw Error(place.status,
-                        fmt::format("{}: {} is packed by the filter {} ({}); repack it with gzip (h5repack -f GZIP=4)",
-                                    place.file.string(), path, filter, name.data()));
+            throw Error(
+                place.status,
+                fmt::format(
+                    "{}: {} is packed by the filter {} ({}); repack it with gzip (h5repack -f GZIP=4)",
+                    place.file.string(), path, filter, name.data()));
     }
     return found;
 }
@@ -75,8 +77,8 @@ void check_chunks(hid_t set, const Hdf5Place& place, const std::string& path) {
     double bytes = static_cast<double>(H5Tget_size(type));
     for (int d = 0; d < rank; ++d) bytes *= static_cast<double>(extents[static_cast<std::size_t>(d)]);
     const auto refuse = [&](hsize_t chunk, const std::string& problem) {
-        throw Error(place.status, fmt::format("{}: {}: chunk {} {}: the file is torn", place.file.string(), path, chunk,
-                                              problem));
+        throw Error(place.status, fmt::format("{}: {}: chunk {} {}: the file is torn", place.file.string(),
+                                              path, chunk, problem));
     };
     hsize_t chunks = 0;
     check_hdf5(H5Dget_num_chunks(set, space, &chunks), place, path, "described");
@@ -89,8 +91,8 @@ void check_chunks(hid_t set, const Hdf5Place& place, const std::string& path) {
         unsigned left_out = 0;
         haddr_t address = HADDR_UNDEF;
         hsize_t stored = 0;
-        check_hdf5(H5Dget_chunk_info(set, space, chunk, corner.data(), &left_out, &address, &stored), place, path,
-                   "described");
+        check_hdf5(H5Dget_chunk_info(set, space, chunk, corner.data(), &left_out, &address, &stored), place,
+                   path, "described");
         if (stored > file_size) refuse(chunk, "is larger than the file");
         packed.resize(static_cast<std::size_t>(stored));
         std::uint32_t mask = 0;

@@ -21,8 +21,8 @@ Hdf5Handle text_type(const Hdf5Place& place, const std::string& path) {
 
 Hdf5Handle space_of(const std::vector<Index>& shape, const Hdf5Place& place, const std::string& path) {
     const std::vector<hsize_t> extents(shape.begin(), shape.end());
-    return {check_hdf5(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), place, path,
-                       "described"),
+    return {check_hdf5(H5Screate_simple(static_cast<int>(extents.size()), extents.data(), nullptr), place,
+                       path, "described"),
             H5Sclose};
 }
 
@@ -32,8 +32,8 @@ Hdf5Handle link_properties(const Hdf5Place& place, const std::string& path) {
     return links;
 }
 
-/// The format of HDF5 1.8 is what HDF5 1.10 reads and what holds attributes above 64 kB (one value per rank). File
-/// systems without flock serve, too.
+/// The format of HDF5 1.8 is what HDF5 1.10 reads and what holds attributes above 64 kB (one value per rank).
+/// File systems without flock serve, too.
 Hdf5Handle file_access(const Hdf5Place& place) {
     Hdf5Handle access(check_hdf5(H5Pcreate(H5P_FILE_ACCESS), place, "the file", "opened"), H5Pclose);
     check_hdf5(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V110), place, "the file", "opened");
@@ -43,7 +43,8 @@ Hdf5Handle file_access(const Hdf5Place& place) {
     return access;
 }
 
-/// Texts of a data set or attribute, of fixed or variable length. `read(type, buffer)` is the checked H5Dread or H5Aread.
+/// Texts of a data set or attribute, of fixed or variable length. `read(type, buffer)` is the checked H5Dread
+/// or H5Aread.
 template <class Read>
 std::vector<std::string> texts(hid_t stored, hid_t space, std::size_t count, const Hdf5Place& place,
                                const std::string& path, Read read) {
@@ -72,7 +73,8 @@ std::vector<std::string> texts(hid_t stored, hid_t space, std::size_t count, con
 
 }  // namespace
 
-Hdf5File::Hdf5File(Hdf5Place place, Hdf5Handle handle) : place_(std::move(place)), handle_(std::move(handle)) {}
+Hdf5File::Hdf5File(Hdf5Place place, Hdf5Handle handle)
+    : place_(std::move(place)), handle_(std::move(handle)) {}
 
 hid_t Hdf5File::check(hid_t returned, const std::string& path, const char* action) const {
     return check_hdf5(returned, place_, path, action);
@@ -88,8 +90,9 @@ Hdf5File Hdf5File::create(const std::filesystem::path& file) {
     const Hdf5Handle access = file_access(place);
     Hdf5Handle handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), close_written_file);
     if (handle < 0)
-        throw Error(place.status, fmt::format("{}: cannot be created: {}; check the folder, its permissions and free space",
-                                              file.string(), hdf5_failure()));
+        throw Error(place.status,
+                    fmt::format("{}: cannot be created: {}; check the folder, its permissions and free space",
+                                file.string(), hdf5_failure()));
     return {std::move(place), std::move(handle)};
 }
 
@@ -108,27 +111,29 @@ Hdf5File Hdf5File::open(const std::filesystem::path& file, bool writable, ExitSt
                       writable ? close_written_file : H5Fclose);
     if (handle < 0) {
         const std::string reason = hdf5_failure();  // before the next HDF5 call overwrites it
-        throw Error(status, H5Fis_hdf5(file.c_str()) > 0
-                                ? fmt::format("{}: is torn or locked: {}; restore it from a copy or delete it",
-                                              file.string(), reason)
-                                : fmt::format("{}: is not an HDF5 file", file.string()));
+        throw Error(status,
+                    H5Fis_hdf5(file.c_str()) > 0
+                        ? fmt::format("{}: is torn or locked: {}; restore it from a copy or delete it",
+                                      file.string(), reason)
+                        : fmt::format("{}: is not an HDF5 file", file.string()));
     }
     return {std::move(place), std::move(handle)};
 }
 
 void Hdf5File::close() {
     if (handle_.close() < 0)
-        throw Error(place_.status,
-                    fmt::format("{}: cannot be written: {}; make room or change output.path", place_.file.string(),
-                                hdf5_failure()));
+        throw Error(place_.status, fmt::format("{}: cannot be written: {}; make room or change output.path",
+                                               place_.file.string(), hdf5_failure()));
 }
 
 bool Hdf5File::exists(const std::string& path) const {
-    // H5Lexists wants every group on the way to exist; it fails below a data set, and where a link leaves the file.
+    // H5Lexists wants every group on the way to exist; it fails below a data set, and where a link leaves the
+    // file.
     const auto found = [&](const std::string& name) {
         const htri_t answer = H5Lexists(handle_, name.c_str(), within_the_file());
         if (answer < 0)
-            if (const std::string reason = hdf5_failure(); reason.starts_with(leaves_the_file)) refuse(path, "is missing: " + reason);
+            if (const std::string reason = hdf5_failure(); reason.starts_with(leaves_the_file))
+                refuse(path, "is missing: " + reason);
         return answer > 0;
     };
     for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
@@ -161,7 +166,8 @@ void Hdf5File::remove(const std::string& path) {
 Hdf5Handle Hdf5File::data_set(const std::string& path) const {
     if (!exists(path)) refuse(path, "is missing");
     if (is_group(path)) refuse(path, "is a group; a data set is needed");
-    Hdf5Handle set(check(H5Dopen2(handle_, path.c_str(), within_the_file()), path, "opened as a data set"), H5Dclose);
+    Hdf5Handle set(check(H5Dopen2(handle_, path.c_str(), within_the_file()), path, "opened as a data set"),
+                   H5Dclose);
     check_storage(set, path);
     return set;
 }
@@ -177,12 +183,15 @@ void Hdf5File::check_storage(hid_t set, const std::string& path) const {
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
     const double bytes = static_cast<double>(entries) * static_cast<double>(H5Tget_size(type));
     const double stored = static_cast<double>(std::min<hsize_t>(H5Dget_storage_size(set), file_bytes(path)));
-    // Deflate packs at most 1032 bytes into one; a small data set may be without storage and hold fill values alone.
+    // Deflate packs at most 1032 bytes into one; a small data set may be without storage and hold fill values
+    // alone.
     constexpr double packing = 1032, small = 1 << 23;
     const double room = stored == 0 ? small : chunked ? std::max(small, packing * stored) : stored;
     if (bytes > room)
-        refuse(path, fmt::format("says that it has {} entries, {:.0f} bytes, but {:.0f} are stored: torn or never written",
-                                 entries, bytes, stored));
+        refuse(path,
+               fmt::format(
+                   "says that it has {} entries, {:.0f} bytes, but {:.0f} are stored: torn or never written",
+                   entries, bytes, stored));
     if (chunked && !unpacked_.contains(path)) {
         check_chunks(set, place_, path);
         unpacked_.insert(path);
@@ -245,8 +254,9 @@ Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const 
         check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), path, "created");
         check(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), path, "created");
     }
-    return {check(H5Dcreate2(handle_, path.c_str(), type, space, links, creation, H5P_DEFAULT), path, "created"),
-            H5Dclose};
+    return {
+        check(H5Dcreate2(handle_, path.c_str(), type, space, links, creation, H5P_DEFAULT), path, "created"),
+        H5Dclose};
 }
 
 void Hdf5File::write_values(const std::string& path, hid_t type, const void* values, Index size,
@@ -286,8 +296,8 @@ void Hdf5File::write_table(const std::string& path, const std::vector<TableColum
     const std::size_t rows = size_of(columns.front());
     for (const TableColumn& column : columns)
         if (size_of(column) != rows)
-            refuse(path, fmt::format("column {} has {} values, column {} has {}", column.name, size_of(column),
-                                     columns.front().name, rows));
+            refuse(path, fmt::format("column {} has {} values, column {} has {}", column.name,
+                                     size_of(column), columns.front().name, rows));
     const Hdf5Handle text = text_type(place_, path);
     const auto type_of = [&](const TableColumn& column) -> hid_t {
         if (!column.texts.empty()) return text;
@@ -324,24 +334,25 @@ void Hdf5File::create_matrix(const std::string& path, Index rows, Index columns)
 
 Hdf5Handle Hdf5File::object(const std::string& path, bool create) const {
     if (create && !exists(path))
-        return {check(H5Gcreate2(handle_, path.c_str(), link_properties(place_, path), H5P_DEFAULT, H5P_DEFAULT), path,
-                      "created"),
-                H5Gclose};
+        return {
+            check(H5Gcreate2(handle_, path.c_str(), link_properties(place_, path), H5P_DEFAULT, H5P_DEFAULT),
+                  path, "created"),
+            H5Gclose};
     if (!exists(path)) refuse(path, "is missing");
     return {check(H5Oopen(handle_, path.c_str(), within_the_file()), path, "opened"), H5Oclose};
 }
 
-void Hdf5File::write_attribute(const std::string& path, const std::string& name, hid_t type, Index count, bool scalar,
-                               const void* values) {
+void Hdf5File::write_attribute(const std::string& path, const std::string& name, hid_t type, Index count,
+                               bool scalar, const void* values) {
     const Hdf5Handle owner = object(path, true);
     const std::string full = path + "@" + name;
     if (check(H5Aexists(owner, name.c_str()), full, "looked up") > 0)
         check(H5Adelete(owner, name.c_str()), full, "replaced");
     const Hdf5Handle space = scalar ? Hdf5Handle(check(H5Screate(H5S_SCALAR), full, "described"), H5Sclose)
                                     : space_of({count}, place_, full);
-    const Hdf5Handle attribute(check(H5Acreate2(owner, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), full,
-                                     "created"),
-                               H5Aclose);
+    const Hdf5Handle attribute(
+        check(H5Acreate2(owner, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), full, "created"),
+        H5Aclose);
     if (count > 0) check(H5Awrite(attribute, type, values), full, "written");
 }
 
@@ -355,13 +366,16 @@ void Hdf5File::set_attribute(const std::string& path, const std::string& name, c
     const char* const text = value.c_str();
     write_attribute(path, name, text_type(place_, path), 1, true, &text);
 }
-void Hdf5File::set_attribute(const std::string& path, const std::string& name, const std::vector<double>& values) {
+void Hdf5File::set_attribute(const std::string& path, const std::string& name,
+                             const std::vector<double>& values) {
     write_attribute(path, name, H5T_NATIVE_DOUBLE, std::ssize(values), false, values.data());
 }
-void Hdf5File::set_attribute(const std::string& path, const std::string& name, const std::vector<Index>& values) {
+void Hdf5File::set_attribute(const std::string& path, const std::string& name,
+                             const std::vector<Index>& values) {
     write_attribute(path, name, H5T_NATIVE_INT64, std::ssize(values), false, values.data());
 }
-void Hdf5File::set_attribute(const std::string& path, const std::string& name, const std::vector<std::string>& values) {
+void Hdf5File::set_attribute(const std::string& path, const std::string& name,
+                             const std::vector<std::string>& values) {
     std::vector<const char*> words;
     for (const std::string& value : values) words.push_back(value.c_str());
     write_attribute(path, name, text_type(place_, path), std::ssize(values), false, words.data());
@@ -377,7 +391,8 @@ std::vector<T> Hdf5File::read_values(const std::string& path, hid_t type, Index 
         refuse(path, "holds floating-point numbers, integers are needed");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
-    if (size != any_size && entries != size) refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
+    if (size != any_size && entries != size)
+        refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
     std::vector<T> values(static_cast<std::size_t>(entries));
     if (entries > 0) check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), path, "read");
     return values;
@@ -390,10 +405,12 @@ std::vector<std::int32_t> Hdf5File::read_int32(const std::string& path, Index si
     // Ids that do not fit must not be clipped in silence: read wide, then narrowed.
     const std::vector<Index> wide = read_int64(path, size);
     for (const Index value : wide)
-        if (value < std::numeric_limits<std::int32_t>::min() || value > std::numeric_limits<std::int32_t>::max())
+        if (value < std::numeric_limits<std::int32_t>::min() ||
+            value > std::numeric_limits<std::int32_t>::max())
             refuse(path, fmt::format("holds {}, which is no 32-bit integer", value));
     std::vector<std::int32_t> values(wide.size());
-    std::transform(wide.begin(), wide.end(), values.begin(), [](Index v) { return static_cast<std::int32_t>(v); });
+    std::transform(wide.begin(), wide.end(), values.begin(),
+                   [](Index v) { return static_cast<std::int32_t>(v); });
     return values;
 }
 std::vector<Index> Hdf5File::read_int64(const std::string& path, Index size) const {
@@ -406,7 +423,8 @@ std::vector<std::string> Hdf5File::read_texts(const std::string& path, Index siz
     if (H5Tget_class(stored) != H5T_STRING) refuse(path, "does not hold texts");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
-    if (size != any_size && entries != size) refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
+    if (size != any_size && entries != size)
+        refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
     return texts(stored, space, static_cast<std::size_t>(entries), place_, path, [&](hid_t type, void* to) {
         check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, to), path, "read");
     });
@@ -418,7 +436,8 @@ std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
     if (H5Tget_class(stored) != H5T_COMPOUND) refuse(path, "is not a table");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const auto rows = static_cast<std::size_t>(check(H5Sget_simple_extent_npoints(space), path, "described"));
-    std::vector<TableColumn> columns(static_cast<std::size_t>(check(H5Tget_nmembers(stored), path, "described")));
+    std::vector<TableColumn> columns(
+        static_cast<std::size_t>(check(H5Tget_nmembers(stored), path, "described")));
     for (std::size_t c = 0; c < columns.size(); ++c) {
         TableColumn& column = columns[c];
         const auto member = static_cast<unsigned>(c);
@@ -427,7 +446,8 @@ std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
         H5free_memory(name);
         const Hdf5Handle type(check(H5Tget_member_type(stored, member), path, "described"), H5Tclose);
         const auto read = [&](hid_t as, void* to) {
-            const Hdf5Handle one(check(H5Tcreate(H5T_COMPOUND, H5Tget_size(as)), path, "described"), H5Tclose);
+            const Hdf5Handle one(check(H5Tcreate(H5T_COMPOUND, H5Tget_size(as)), path, "described"),
+                                 H5Tclose);
             check(H5Tinsert(one, column.name.c_str(), 0, as), path, "described");
             if (rows > 0) check(H5Dread(set, one, H5S_ALL, H5S_ALL, H5P_DEFAULT, to), path, "read");
         };
@@ -491,7 +511,8 @@ std::vector<T> Hdf5File::read_attribute(const std::string& path, const std::stri
     const Hdf5Handle stored(check(H5Aget_type(attribute), full, "described"), H5Tclose);
     const Hdf5Handle space(check(H5Aget_space(attribute), full, "described"), H5Sclose);
     const Index entries = check(H5Sget_simple_extent_npoints(space), full, "described");
-    if (static_cast<hsize_t>(entries) > file_bytes(full)) refuse(full, fmt::format("says that it has {} values: torn", entries));
+    if (static_cast<hsize_t>(entries) > file_bytes(full))
+        refuse(full, fmt::format("says that it has {} values: torn", entries));
     if (scalar && entries != 1) refuse(full, fmt::format("has {} values, one is needed", entries));
     const H5T_class_t found = H5Tget_class(stored);
     const auto size = static_cast<std::size_t>(entries);
@@ -530,8 +551,9 @@ std::vector<std::string> Hdf5File::texts_attribute(const std::string& path, cons
 std::pair<std::filesystem::path, std::string> file_and_path(const std::string& argument) {
     const auto colon = argument.rfind(":/");
     if (colon == std::string::npos || colon == 0 || colon + 2 >= argument.size())
-        throw Error(ExitStatus::study,
-                    fmt::format("\"{}\" is not FILE.h5:/path; write for example kernel.h5:/kernel/gram", argument));
+        throw Error(
+            ExitStatus::study,
+            fmt::format("\"{}\" is not FILE.h5:/path; write for example kernel.h5:/kernel/gram", argument));
     return {argument.substr(0, colon), argument.substr(colon + 1)};
 }
 

@@ -20,10 +20,12 @@ std::string hdf5_failure() {
     };
     // Upward starts at the innermost function, whose words say the cause (errno and all).
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take, &text);
-    // The sec2 driver appends addresses and counters after the cause; a user needs "errno = 28, error message = '...'".
+    // The sec2 driver appends addresses and counters after the cause; a user needs "errno = 28, error message
+    // = '...'".
     if (const auto cause = text.find("error message = '"); cause != std::string::npos) {
         const auto from = cause + std::string("error message = '").size();
-        if (const auto to = text.find('\'', from); to != std::string::npos) return text.substr(from, to - from);
+        if (const auto to = text.find('\'', from); to != std::string::npos)
+            return text.substr(from, to - from);
     }
     return text.empty() ? "unknown HDF5 failure" : text;
 }
@@ -31,16 +33,19 @@ std::string hdf5_failure() {
 hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path, const char* action) {
     if (returned < 0) {
         const std::string reason = hdf5_failure();
-        throw Error(place.status, fmt::format("{}: {} cannot be {}: {}", place.file.string(), path, action, reason));
+        throw Error(place.status,
+                    fmt::format("{}: {} cannot be {}: {}", place.file.string(), path, action, reason));
     }
     return returned;
 }
 
 hid_t within_the_file() {
     static const hid_t properties = [] {
-        const auto refuse = [](const char*, const char*, const char* other, const char*, unsigned*, hid_t, void*) -> herr_t {
+        const auto refuse = [](const char*, const char*, const char* other, const char*, unsigned*, hid_t,
+                               void*) -> herr_t {
             H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_LINK, H5E_TRAVERSE,
-                     "%s, %s, which is not followed; copy what is needed into this one", leaves_the_file, other);
+                     "%s, %s, which is not followed; copy what is needed into this one", leaves_the_file,
+                     other);
             return -1;
         };
         const hid_t made = H5Pcreate(H5P_DATASET_ACCESS);  // of the class of link access, too

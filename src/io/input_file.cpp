@@ -25,13 +25,16 @@ void InputFile::read_into(const std::string& path, DistributedMatrix& matrix, Or
     check(path, matrix, rows, columns);
 }
 
-void InputFile::check(const std::string& path, const DistributedMatrix& matrix, Index rows, Index columns) const {
+void InputFile::check(const std::string& path, const DistributedMatrix& matrix, Index rows,
+                      Index columns) const {
     if (!read([&](const Hdf5File& h5) { return h5.has_attribute(path, checksum_name) ? 1 : 0; })) return;
     const Index stored = read([&](const Hdf5File& h5) { return h5.integer_attribute(path, checksum_name); });
     if (stored != checksum(matrix, rows, columns))
-        throw Error(status_, fmt::format("{}: is torn: {} has another checksum than when it was written; delete the file "
-                                         "to compute it again",
-                                         name_.string(), path));
+        throw Error(
+            status_,
+            fmt::format("{}: is torn: {} has another checksum than when it was written; delete the file "
+                        "to compute it again",
+                        name_.string(), path));
 }
 
 void InputFile::share(std::vector<std::string>& texts) const {

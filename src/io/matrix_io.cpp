@@ -50,8 +50,8 @@ std::vector<Stripes> stripes(const BlockCyclic& layout, int process, Index first
     const auto add = [&](Index from, Index count, Index block) {
         if (count > 0 && block > 0)
             parts.push_back({static_cast<hsize_t>(layout.to_global(from, process)),
-                             static_cast<hsize_t>(layout.block * layout.processes), static_cast<hsize_t>(count),
-                             static_cast<hsize_t>(block)});
+                             static_cast<hsize_t>(layout.block * layout.processes),
+                             static_cast<hsize_t>(count), static_cast<hsize_t>(block)});
     };
     const Index nb = layout.block;
     const Index head = std::min(last, (first + nb - 1) / nb * nb), tail = std::max(head, last / nb * nb);
@@ -75,7 +75,8 @@ Dimensions dimensions(const BlockCyclic& rows, const BlockCyclic& columns, const
     return {columns, rows, q, p, columns.local_size(q), rows.local_size(p)};
 }
 
-/// The part of a panel's entries in file and memory, or nothing: what a rank without work, or in trouble, takes part with.
+/// The part of a panel's entries in file and memory, or nothing: what a rank without work, or in trouble,
+/// takes part with.
 struct Selection {
     Hdf5Handle file, memory;
 };
@@ -88,16 +89,17 @@ Selection nothing(hid_t set) {
     H5Sselect_none(none.memory);
     return none;
 }
-Selection select(hid_t set, const Dimensions& d, Index first, Index last, const Hdf5Place& place, const std::string& path) {
+Selection select(hid_t set, const Dimensions& d, Index first, Index last, const Hdf5Place& place,
+                 const std::string& path) {
     Selection found = nothing(set);
     const auto entries = static_cast<hsize_t>((last - first) * d.inner_local);
     if (entries == 0) return found;
     for (const Stripes& a : stripes(d.outer, d.outer_process, first, last))
         for (const Stripes& b : stripes(d.inner, d.inner_process, 0, d.inner_local)) {
-            const hsize_t start[] = {a.start, b.start}, stride[] = {a.stride, b.stride}, count[] = {a.count, b.count},
-                          block[] = {a.block, b.block};
-            check_hdf5(H5Sselect_hyperslab(found.file, H5S_SELECT_OR, start, stride, count, block), place, path,
-                       "selected");
+            const hsize_t start[] = {a.start, b.start}, stride[] = {a.stride, b.stride},
+                          count[] = {a.count, b.count}, block[] = {a.block, b.block};
+            check_hdf5(H5Sselect_hyperslab(found.file, H5S_SELECT_OR, start, stride, count, block), place,
+                       path, "selected");
         }
     found.memory = {check_hdf5(H5Screate_simple(1, &entries, nullptr), place, path, "selected"), H5Sclose};
     return found;
@@ -113,7 +115,8 @@ void in_squares(Index first, Index last, Index columns, Visit visit) {
                 for (Index i = i0; i < std::min(last, i0 + edge); ++i) visit(i, j);
 }
 
-/// Calls visit(first, last) for panels of the outer dimension, as often on every rank, each panel within `bytes`.
+/// Calls visit(first, last) for panels of the outer dimension, as often on every rank, each panel within
+/// `bytes`.
 template <class Visit>
 void for_panels(MPI_Comm comm, const Dimensions& d, Index bytes, Visit visit) {
     const Index panel = std::max<Index>(1, bytes / (8 * std::max<Index>(1, d.inner.local_size(0))));
@@ -133,7 +136,8 @@ Hdf5Handle collective_transfer(MPI_Comm comm, const Hdf5Place& place, const std:
 }
 
 Index panel_bytes(Index transfer, Orientation orientation) {
-    return orientation == Orientation::as_is ? std::min(transfer, largest_copy) : std::min(transfer, largest_transfer);
+    return orientation == Orientation::as_is ? std::min(transfer, largest_copy)
+                                             : std::min(transfer, largest_transfer);
 }
 
 }  // namespace
@@ -161,8 +165,8 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
         if (matrix.grid().comm().rank() != 0) return;
         const auto shape = Hdf5File::open(file, false, place.status).shape(path);
         if (shape != std::vector<Index>{d.outer.size, d.inner.size})
-            throw Error(place.status, fmt::format("{}: {} has not the shape {} x {} of the matrix", file.string(), path,
-                                                  d.outer.size, d.inner.size));
+            throw Error(place.status, fmt::format("{}: {} has not the shape {} x {} of the matrix",
+                                                  file.string(), path, d.outer.size, d.inner.size));
     });
     OpenSet open = open_together(place, path, comm, true);
     const Hdf5Handle property = collective_transfer(comm, place, path);
@@ -180,7 +184,8 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
             if (orientation == Orientation::as_is && last > first && d.inner_local > 0) {
                 packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
                 in_squares(first, last, d.inner_local, [&](Index i, Index j) {
-                    packed[static_cast<std::size_t>((i - first) * d.inner_local + j)] = matrix.data()[i + j * matrix.lld()];
+                    packed[static_cast<std::size_t>((i - first) * d.inner_local + j)] =
+                        matrix.data()[i + j * matrix.lld()];
                 });
                 from = packed.data();
             }
@@ -190,8 +195,9 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
             from = &none;
         }
         try {
-            check_hdf5(H5Dwrite(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file, property, from), place,
-                       path, "written");
+            check_hdf5(
+                H5Dwrite(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file, property, from),
+                place, path, "written");
             H5D_mpio_actual_io_mode_t mode = H5D_MPIO_NO_COLLECTIVE;
             check_hdf5(H5Pget_mpio_actual_io_mode(property, &mode), place, path, "written");
             collective = collective && mode != H5D_MPIO_NO_COLLECTIVE;
@@ -243,8 +249,8 @@ std::pair<Index, Index> matrix_shape(const Hdf5Place& place, const std::string& 
 }
 
 /// Reads a data set of rows x columns into the leading entries of a matrix at least as large.
-void read_leading(const Hdf5Place& place, const std::string& path, Index rows, Index columns, DistributedMatrix& matrix,
-                  Orientation orientation, Index transfer) {
+void read_leading(const Hdf5Place& place, const std::string& path, Index rows, Index columns,
+                  DistributedMatrix& matrix, Orientation orientation, Index transfer) {
     const MPI_Comm comm = matrix.grid().comm().get();
     OpenSet open = open_together(place, path, comm, false);
     collectively(comm, [&] {
@@ -261,47 +267,52 @@ void read_leading(const Hdf5Place& place, const std::string& path, Index rows, I
     const bool as_is = orientation == Orientation::as_is;
     const bool contiguous = !any_rank(comm, as_is || (d.outer_local > 0 && d.inner_local != matrix.lld()));
     const auto entry = [&](Index outer, Index inner) -> double& {
-        return as_is ? matrix.data()[outer + inner * matrix.lld()] : matrix.data()[inner + outer * matrix.lld()];
+        return as_is ? matrix.data()[outer + inner * matrix.lld()]
+                     : matrix.data()[inner + outer * matrix.lld()];
     };
     const Hdf5Handle property = collective_transfer(comm, place, path);
     std::vector<double> packed;
-    for_panels(comm, d, std::min(transfer, contiguous ? largest_transfer : largest_copy), [&](Index first, Index last) {
-        std::exception_ptr failure;
-        double none = 0;
-        double* to = &none;
-        Selection selection;
-        bool unpack = false;
-        try {
-            selection = select(open.set, d, first, last, place, path);
-            if (last > first && d.inner_local > 0) {
-                unpack = !contiguous;
-                if (unpack) packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
-                to = unpack ? packed.data() : matrix.data() + first * matrix.lld();
-            }
-        } catch (...) {
-            failure = std::current_exception();
-            selection = nothing(open.set);
-            unpack = false;
-            to = &none;
-        }
-        try {
-            check_hdf5(H5Dread(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file, property, to), place, path,
-                       "read");
-        } catch (...) {
-            if (!failure) failure = std::current_exception();
-        }
-        agree_on_failure(comm, failure);
-        if (unpack)
-            in_squares(first, last, d.inner_local, [&](Index i, Index j) {
-                entry(i, j) = packed[static_cast<std::size_t>((i - first) * d.inner_local + j)];
-            });
-    });
+    for_panels(comm, d, std::min(transfer, contiguous ? largest_transfer : largest_copy),
+               [&](Index first, Index last) {
+                   std::exception_ptr failure;
+                   double none = 0;
+                   double* to = &none;
+                   Selection selection;
+                   bool unpack = false;
+                   try {
+                       selection = select(open.set, d, first, last, place, path);
+                       if (last > first && d.inner_local > 0) {
+                           unpack = !contiguous;
+                           if (unpack)
+                               packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
+                           to = unpack ? packed.data() : matrix.data() + first * matrix.lld();
+                       }
+                   } catch (...) {
+                       failure = std::current_exception();
+                       selection = nothing(open.set);
+                       unpack = false;
+                       to = &none;
+                   }
+                   try {
+                       check_hdf5(H5Dread(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file,
+                                          property, to),
+                                  place, path, "read");
+                   } catch (...) {
+                       if (!failure) failure = std::current_exception();
+                   }
+                   agree_on_failure(comm, failure);
+                   if (unpack)
+                       in_squares(first, last, d.inner_local, [&](Index i, Index j) {
+                           entry(i, j) = packed[static_cast<std::size_t>((i - first) * d.inner_local + j)];
+                       });
+               });
 }
 
 }  // namespace
 
-DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path, const ProcessGrid& grid,
-                              Index block, Orientation orientation, ExitStatus status, Index transfer) {
+DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path,
+                              const ProcessGrid& grid, Index block, Orientation orientation,
+                              ExitStatus status, Index transfer) {
     const Hdf5Place place{file, status};
     const auto [rows, columns] = matrix_shape(place, path, orientation, grid.comm());
     DistributedMatrix matrix =
@@ -316,8 +327,8 @@ std::pair<Index, Index> read_into(const std::filesystem::path& file, const std::
     const Hdf5Place place{file, status};
     const auto [rows, columns] = matrix_shape(place, path, orientation, matrix.grid().comm());
     if (rows > matrix.rows() || columns > matrix.columns())
-        throw Error(status, fmt::format("{}: {} is {} x {}, more than the {} x {} that are needed", file.string(), path,
-                                        rows, columns, matrix.rows(), matrix.columns()));
+        throw Error(status, fmt::format("{}: {} is {} x {}, more than the {} x {} that are needed",
+                                        file.string(), path, rows, columns, matrix.rows(), matrix.columns()));
     read_leading(place, path, rows, columns, matrix, orientation, transfer);
     return {rows, columns};
 }

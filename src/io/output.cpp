@@ -51,22 +51,26 @@ void check_folder(const std::filesystem::path& file, double bytes) {
     const auto folder = folder_of(file);
     std::error_code code;
     if (!std::filesystem::is_directory(folder, code))
-        refuse(file, fmt::format("folder {} does not exist; create it or change output.path", folder.string()));
+        refuse(file,
+               fmt::format("folder {} does not exist; create it or change output.path", folder.string()));
     if (std::filesystem::is_directory(file, code)) refuse(file, "is a folder; change output.path");
     if (access(folder.c_str(), W_OK) != 0)
-        refuse(file, fmt::format("folder {} cannot be written ({}); change output.path", folder.string(), std::strerror(errno)));
+        refuse(file, fmt::format("folder {} cannot be written ({}); change output.path", folder.string(),
+                                 std::strerror(errno)));
     // A rename would replace a file that its owner has protected, and root may write everything.
     struct stat status {};
     if (stat(file.c_str(), &status) == 0 && ((status.st_mode & 0222) == 0 || access(file.c_str(), W_OK) != 0))
         refuse(file, "is there and has no write permission; change output.path, or chmod u+w");
     const auto space = std::filesystem::space(folder, code);
     if (!code && static_cast<double>(space.available) < bytes)
-        refuse(file, fmt::format("needs {:.1f} MB, the file system has {:.1f} MB free; make room or change output.path",
-                                 bytes / 1e6, static_cast<double>(space.available) / 1e6));
+        refuse(file,
+               fmt::format(
+                   "needs {:.1f} MB, the file system has {:.1f} MB free; make room or change output.path",
+                   bytes / 1e6, static_cast<double>(space.available) / 1e6));
 }
 
-/// Blocks for the ranges from the file system, so that later writes cannot run out of space. A file system that promises
-/// nothing (NFS before 4.2, older Lustre) gets zeros to store instead.
+/// Blocks for the ranges from the file system, so that later writes cannot run out of space. A file system
+/// that promises nothing (NFS before 4.2, older Lustre) gets zeros to store instead.
 void claim_space(const std::filesystem::path& file, const std::vector<FileRange>& ranges) {
     const Descriptor descriptor(::open(file.c_str(), O_RDWR | O_CLOEXEC));
     if (descriptor.id < 0) refuse(file, fmt::format("cannot be opened ({})", std::strerror(errno)));
@@ -82,7 +86,8 @@ void claim_space(const std::filesystem::path& file, const std::vector<FileRange>
         if (errno != EOPNOTSUPP && errno != ENOSYS) no_space(errno);
         const std::vector<char> zeros(std::size_t{1} << 20);
         for (Index done = 0; done < range.size;) {
-            const auto piece = std::min<std::size_t>(zeros.size(), static_cast<std::size_t>(range.size - done));
+            const auto piece =
+                std::min<std::size_t>(zeros.size(), static_cast<std::size_t>(range.size - done));
             const ssize_t written = pwrite(descriptor.id, zeros.data(), piece, range.first + done);
             if (written < 0 && errno == EINTR) continue;
             if (written <= 0) no_space(written < 0 ? errno : ENOSPC);
@@ -128,7 +133,10 @@ void require_space(MPI_Comm comm, const std::filesystem::path& file, double byte
 }
 
 StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool keep, double bytes)
-    : comm_(comm), first_rank_(is_first(comm)), final_(std::move(final_name)), partial_(final_.string() + ".partial") {
+    : comm_(comm),
+      first_rank_(is_first(comm)),
+      final_(std::move(final_name)),
+      partial_(final_.string() + ".partial") {
     collectively(comm_, [&] {
         if (!first_rank_) return;
         std::error_code code;
@@ -142,14 +150,18 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
         try {
             if (keep) {
                 if (!std::filesystem::copy_file(final_, partial_, code))
-                    refuse(partial_, fmt::format("cannot be copied from the finished file ({})", code.message()));
+                    refuse(partial_,
+                           fmt::format("cannot be copied from the finished file ({})", code.message()));
                 std::filesystem::permissions(partial_, std::filesystem::perms::others_write,
                                              std::filesystem::perm_options::remove, code);
             } else {
-                // HDF5 follows links, so the name is taken without: with the user's umask, and never for all to write.
-                const Descriptor fresh(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0664));
+                // HDF5 follows links, so the name is taken without: with the user's umask, and never for all
+                // to write.
+                const Descriptor fresh(
+                    ::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0664));
                 if (fresh.id < 0)
-                    refuse(partial_, fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
+                    refuse(partial_,
+                           fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
                 Hdf5File::create(partial_).close();
             }
         } catch (...) {
@@ -179,9 +191,11 @@ void StagedFile::commit(const std::filesystem::path& previous) {
         if (!first_rank_) return;
         sync(partial_, O_RDWR);
         if (!previous.empty() && std::rename(final_.c_str(), previous.c_str()) != 0 && errno != ENOENT)
-            refuse(previous, fmt::format("cannot be renamed from {} ({})", final_.string(), std::strerror(errno)));
+            refuse(previous,
+                   fmt::format("cannot be renamed from {} ({})", final_.string(), std::strerror(errno)));
         if (std::rename(partial_.c_str(), final_.c_str()) != 0)
-            refuse(final_, fmt::format("cannot be renamed from {} ({})", partial_.string(), std::strerror(errno)));
+            refuse(final_,
+                   fmt::format("cannot be renamed from {} ({})", partial_.string(), std::strerror(errno)));
         sync(folder_of(final_), O_RDONLY | O_DIRECTORY);
     });
     committed_ = true;
@@ -231,9 +245,11 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
         const auto give_up = std::chrono::steady_clock::now() + patience;
         while (true) {
             Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0664));
-            if (descriptor.id < 0 && errno == ELOOP) refuse(file_, "is a symbolic link, which is not followed; remove it");
+            if (descriptor.id < 0 && errno == ELOOP)
+                refuse(file_, "is a symbolic link, which is not followed; remove it");
             if (descriptor.id < 0)
-                refuse(file_, fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
+                refuse(file_,
+                       fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
             const bool locked = flock(descriptor.id, LOCK_EX | LOCK_NB) == 0;
             const int reason = locked ? 0 : errno;
             const std::string owner = read_owner(descriptor.id);
@@ -246,22 +262,27 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
                                            owner.empty() ? "owner not known" : owner));
             if (reason == EINTR) continue;
             if (!locked && may_live(owner))
-                refuse(output, fmt::format("another run is writing it: {}; if that run is dead, delete {} (this file "
-                                           "system has no flock: {})",
-                                           owner, file_.string(), std::strerror(reason)));
+                refuse(output,
+                       fmt::format("another run is writing it: {}; if that run is dead, delete {} (this file "
+                                   "system has no flock: {})",
+                                   owner, file_.string(), std::strerror(reason)));
             // The owner before may have removed the name between our open and our lock.
-            struct stat ours {}, named {};
-            if (fstat(descriptor.id, &ours) != 0 || stat(file_.c_str(), &named) != 0 || ours.st_ino != named.st_ino)
+            struct stat ours {
+            }, named{};
+            if (fstat(descriptor.id, &ours) != 0 || stat(file_.c_str(), &named) != 0 ||
+                ours.st_ino != named.st_ino)
                 continue;
             // Of another file, whose words the lock's would replace.
             if (ours.st_nlink > 1) refuse(file_, "is another name of an existing file; remove it");
-            const std::string text = fmt::format("host {}, process {}, since {}", host_name(), getpid(), start_text());
+            const std::string text =
+                fmt::format("host {}, process {}, since {}", host_name(), getpid(), start_text());
             if (ftruncate(descriptor.id, 0) != 0 ||
                 pwrite(descriptor.id, text.data(), text.size(), 0) != std::ssize(text)) {
                 const std::string problem = std::strerror(errno);
                 std::error_code code;
                 std::filesystem::remove(file_, code);
-                refuse(file_, fmt::format("cannot be written ({}); make room or change output.path", problem));
+                refuse(file_,
+                       fmt::format("cannot be written ({}); make room or change output.path", problem));
             }
             descriptor_ = std::exchange(descriptor.id, -1);
             return;

@@ -128,8 +128,8 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
     logits_.resize(static_cast<std::size_t>(count * network.labels()));
     seeds_.resize(logits_.size() * passes);
 
-    // Blocks go through the network on all threads; of several errors the first example's counts, and no block behind it
-    // is begun.
+    // Blocks go through the network on all threads; of several errors the first example's counts, and no
+    // block behind it is begun.
     std::exception_ptr failure;
     std::atomic<Index> failed_at = count, done = 0;
 #pragma omp parallel

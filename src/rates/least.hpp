@@ -4,8 +4,8 @@
 
 namespace tangram {
 
-/// Where on [low, high] a function is least: the best of grid + 1 points, refined by golden section between its
-/// neighbours. The first of equals.
+/// Where on [low, high] a function is least: the best of grid + 1 points, refined by golden section between
+/// its neighbours. The first of equals.
 template <class Function>
 double argument_of_least(double low, double high, int grid, int rounds, Function&& function) {
     const double step = (high - low) / grid;

@@ -55,9 +55,10 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Log& log) const {
                             output_.string(), *other));
         const auto needs = [&](bool holds, const std::string& what) {
             if (!holds)
-                throw Error(ExitStatus::output, fmt::format("{0}.checkpoint: {1} is not what this study needs; delete "
-                                                            "{0}.checkpoint* to start again",
-                                                            output_.string(), what));
+                throw Error(ExitStatus::output,
+                            fmt::format("{0}.checkpoint: {1} is not what this study needs; delete "
+                                        "{0}.checkpoint* to start again",
+                                        output_.string(), what));
         };
         const auto size = [&](const std::string& name) {
             const auto vector = state.vectors.find(name);
@@ -70,8 +71,9 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Log& log) const {
                   known == std::floor(known),
               "known_rows");
         for (std::size_t f = 0; f < matrices.formulas.size(); ++f)
-            for (const auto& [name, values] : {std::pair{"traces", &matrices.formulas[f].tile_traces},
-                                               std::pair{"test_diagonal", &matrices.formulas[f].test_diagonal}})
+            for (const auto& [name, values] :
+                 {std::pair{"traces", &matrices.formulas[f].tile_traces},
+                  std::pair{"test_diagonal", &matrices.formulas[f].test_diagonal}})
                 needs(size(name + std::to_string(f)) == values->size(), name + std::to_string(f));
     });
     if (!found) return false;

@@ -19,7 +19,8 @@ class GramCheckpoint {
     /// Collective over the matrices' grid. @throws Error(output) on every rank
     /// @param finished  the assembly has returned: sums stand on every rank
     void write(const KernelMatrices& matrices, bool finished = false) const;
-    /// Removes a checkpoint of these inputs, if there is one: their matrices stand in the output. Collective over comm.
+    /// Removes a checkpoint of these inputs, if there is one: their matrices stand in the output. Collective
+    /// over comm.
     /// @throws Error(output) on every rank
     void remove_own(MPI_Comm comm) const;
     /// Fills the matrices from the checkpoint, if there is one, or from the one before where that is torn.

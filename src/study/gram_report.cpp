@@ -32,7 +32,7 @@ double needed_product_flops(const KernelInputs<Real>& inputs, const GramJob& job
 
 template <class Real>
 GramReport GramReport::gather(const KernelInputs<Real>& inputs, const GramJob& job,
-                              const AssemblyResult& assembled, double seconds, MPI_Comm comm) {
+                              const AssemblyResult& assembled, double seconds, double whole, MPI_Comm comm) {
     const auto slowest = [&](double of_this_rank) { return max_over_ranks(comm, of_this_rank); };
     GramReport report{slowest(seconds),
                       slowest(assembled.jacobian_seconds),
@@ -43,6 +43,9 @@ GramReport GramReport::gather(const KernelInputs<Real>& inputs, const GramJob& j
                       needed_product_flops(inputs, job),
                       gather_to_all(comm, Index{std::llround(assembled.bytes_received)})};
     for (const double flops : gather_to_all(comm, assembled.jacobian_flops)) report.jacobian_flops += flops;
+    double done = 0;
+    for (const double flops : gather_to_all(comm, assembled.product_flops)) done += flops;
+    if (whole > 0) report.product_flops *= done / whole;
     return report;
 }
 
@@ -69,8 +72,8 @@ std::string GramReport::text() const {
 }
 
 template GramReport GramReport::gather(const KernelInputs<float>&, const GramJob&, const AssemblyResult&,
-                                       double, MPI_Comm);
+                                       double, double, MPI_Comm);
 template GramReport GramReport::gather(const KernelInputs<double>&, const GramJob&, const AssemblyResult&,
-                                       double, MPI_Comm);
+                                       double, double, MPI_Comm);
 
 }  // namespace tangram

@@ -134,7 +134,8 @@ constexpr const char* log_help =
     "{\"seconds\", \"level\": \"info\" | \"warning\" | \"result\", \"text\"}\n"
     "{\"seconds\", \"level\": \"progress\", \"stage\", \"done\", \"units\", \"seconds_left\", "
     "\"resident_bytes\", \"flops_per_second\", \"bytes_per_second\"}\n"
-    "stage is jacobian (examples through the network), gram (slices of the Jacobian), subsets or neighbours; done\n"
+    "stage is jacobian (examples through the network), gram (slices of the Jacobian), subsets or neighbours; "
+    "done\n"
     "and units count equal pieces of it; memory, flops and bytes received from other ranks are rank 0's.\n";
 
 }  // namespace

@@ -1,9 +1,9 @@
 #include "tangram/study/log.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -53,7 +53,8 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
         std::make_shared<spdlog::logger>("tangram", std::make_shared<spdlog::sinks::stderr_color_sink_st>());
     state_->logger->set_pattern("%^tangram: %v%$");
     if (speaks && !json.empty()) {
-        const int made = ::open(json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0664);  // never for all to write
+        const int made =
+            ::open(json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0664);  // never for all to write
         if (made >= 0) ::close(made);
         state_->json.open(json, std::ios::app);  // a job that goes on loses nothing
         if (!state_->json)
@@ -138,8 +139,8 @@ void Log::progress(Index done, Work so_far) {
         std::fflush(stderr);
         s.bar_open = true;
     } else {
-        s.logger->info("{}: {:.0f} %, {} of {}, {} left, {} resident{}", s.stage, 100 * fraction, done, s.units,
-                       duration_text(left), bytes_text(memory), rates);
+        s.logger->info("{}: {:.0f} %, {} of {}, {} left, {} resident{}", s.stage, 100 * fraction, done,
+                       s.units, duration_text(left), bytes_text(memory), rates);
     }
 }
 

@@ -45,8 +45,9 @@ LeaveOnStop leave_on_stop(const Session& session, std::string what, std::functio
         farewell = [&stop = session.stop, what = std::move(what), first = std::move(first)] {
             if (first) first();
             // mpirun sends it to the others when one rank has died.
-            const std::string by = stop.reason() == "SIGTERM" ? "by SIGTERM (a rank died, or the job was told to end)"
-                                                              : "on request (" + stop.reason() + ")";
+            const std::string by = stop.reason() == "SIGTERM"
+                                       ? "by SIGTERM (a rank died, or the job was told to end)"
+                                       : "on request (" + stop.reason() + ")";
             std::fputs(fmt::format("tangram: stopped {}{}\n", by, what).c_str(), stderr);
         };
     return {session.stop, std::move(farewell)};

@@ -411,7 +411,8 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
                                     sketch_seed,
                                     job.groups.group_of};
     const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint);
-    const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start), comm);
+    const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start),
+                                                 planned.assembly.product_flops, comm);
     const SketchReport sketch =
         report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
     const Provenance provenance = Provenance::gather(grid);

@@ -190,7 +190,8 @@ class Labels {
                 error != std::errc() || stop != end)
                 label = -1;
         }
-        if (label >= 0 && label < (count_ > 0 ? count_ : most_labels)) return static_cast<std::int32_t>(label);
+        if (label >= 0 && label < (count_ > 0 ? count_ : most_labels))
+            return static_cast<std::int32_t>(label);
         throw Error(ExitStatus::input, fmt::format("{}: line {}: label \"{}\" {}", table_.file,
                                                    table_.lines[row], text, advice(text)));
     }

@@ -111,6 +111,9 @@ for init, known in (('random', True), ('least-squares', False)):
         check(f'growing, {init} head, {path} to {size}: status 0', code == 0, said[path])
     check(f'growing, {init} head: rows are taken over or not', ('only the others' in said['grown.h5']) == known, said)
     check(f'growing, {init} head: the result of a fresh run', run('compare', f.at('grown.h5'), f.at('fresh.h5'))[0] == 0)
+    def products(path):
+        with h5py.File(f.at(path)) as h: return h['provenance'].attrs['flops_products']
+    check(f'growing, {init} head: the work that was left is what is counted', products('grown.h5') < 0.95 * products('fresh.h5') if known else products('grown.h5') == products('fresh.h5'), (products('grown.h5'), products('fresh.h5')))
     for path in ('grown.h5', 'fresh.h5'): os.remove(f.at(path))
 
 # A sketch: what it says of itself, and that another one is another kernel.

@@ -15,7 +15,8 @@ void expect_error(ExitStatus status, std::initializer_list<std::string> words, W
     } catch (const Error& e) {
         EXPECT_EQ(e.status(), status) << e.what();
         for (const std::string& word : words)
-            EXPECT_NE(std::string(e.what()).find(word), std::string::npos) << word << " is not in: " << e.what();
+            EXPECT_NE(std::string(e.what()).find(word), std::string::npos)
+                << word << " is not in: " << e.what();
         return;
     } catch (const std::exception& e) {
         ADD_FAILURE() << "another exception: " << e.what();

@@ -68,7 +68,8 @@ int main(int argc, char** argv) {
     auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
     listeners.Append(new RankListener(rank, listeners.Release(listeners.default_result_printer())));
     int failed = RUN_ALL_TESTS();
-    if (::testing::UnitTest::GetInstance()->test_to_run_count() == 0) failed = 1;  // a test that tests nothing
+    if (::testing::UnitTest::GetInstance()->test_to_run_count() == 0)
+        failed = 1;  // a test that tests nothing
     MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
     MPI_Finalize();
     return failed;

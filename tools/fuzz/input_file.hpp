@@ -25,7 +25,8 @@ inline const std::filesystem::path& folder() {
 
 inline std::filesystem::path file(const std::string& name, std::string_view content) {
     const auto path = folder() / name;
-    std::ofstream(path, std::ios::binary | std::ios::trunc).write(content.data(), static_cast<std::streamsize>(content.size()));
+    std::ofstream(path, std::ios::binary | std::ios::trunc)
+        .write(content.data(), static_cast<std::streamsize>(content.size()));
     return path;
 }
 

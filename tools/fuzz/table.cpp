@@ -1,5 +1,5 @@
-#include "input_file.hpp"
 #include "tangram/files/table.hpp"
+#include "input_file.hpp"
 
 using namespace tangram;
 

@@ -5,8 +5,9 @@
 
 using namespace tangram;
 
-/// What a file of somebody else's is asked: its groups, and its data sets of numbers. Not texts of variable length and names
-/// of attributes, which tangram reads of its own files alone: libhdf5 1.10.8 leaves its buffers there in torn files.
+/// What a file of somebody else's is asked: its groups, and its data sets of numbers. Not texts of variable
+/// length and names of attributes, which tangram reads of its own files alone: libhdf5 1.10.8 leaves its
+/// buffers there in torn files.
 static void visit(const Hdf5File& file, const std::string& path, int depth, int& left) {
     if (left-- <= 0) return;  // groups that are linked from each other are met on every way
     if (!file.is_group(path)) {
@@ -19,7 +20,8 @@ static void visit(const Hdf5File& file, const std::string& path, int depth, int&
             fuzz::read([&] { visit(file, (path == "/" ? path : path + "/") + name, depth - 1, left); });
 }
 
-/// An HDF5 file: as tokenised examples of a model with label words and of a classifier, then all numbers that it holds.
+/// An HDF5 file: as tokenised examples of a model with label words and of a classifier, then all numbers that
+/// it holds.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string file = fuzz::file("examples.h5", fuzz::text(data, size));
     Study study;

@@ -1,5 +1,5 @@
-#include "input_file.hpp"
 #include "tangram/text/tokenizer.hpp"
+#include "input_file.hpp"
 
 using namespace tangram;
 
@@ -10,7 +10,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view behind = all.substr(std::min(end + 1, all.size()));
     return fuzz::read([&] {
         const Tokenizer tokenizer(fuzz::file("tokenizer.json", all.substr(0, end)));
-        for (const std::string_view text : {behind, std::string_view("A film, it's  n\xc3\xb6t 12345 bad [MASK].\n")}) {
+        for (const std::string_view text :
+             {behind, std::string_view("A film, it's  n\xc3\xb6t 12345 bad [MASK].\n")}) {
             const Encoding encoding = tokenizer.encode(text, true);
             for (const std::int32_t id : encoding.ids) static_cast<void>(tokenizer.token(id));
         }

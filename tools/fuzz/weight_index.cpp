@@ -7,7 +7,8 @@ using namespace tangram;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const bool shards = [] {
         for (const char* name : {"a", "b"}) {
-            const std::string header = std::string("{\"") + name + R"(":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
+            const std::string header =
+                std::string("{\"") + name + R"(":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
             std::string bytes(8, '\0');
             bytes[0] = static_cast<char>(header.size());
             fuzz::file(std::string(name) + ".safetensors", bytes + header + std::string(8, '\0'));
@@ -19,6 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         fuzz::file("model.safetensors.index.json", fuzz::text(data, size));
         const Weights weights(fuzz::folder());
         for (const auto& file : weights.files())
-            if (std::filesystem::canonical(file).parent_path() != std::filesystem::canonical(fuzz::folder())) std::abort();
+            if (std::filesystem::canonical(file).parent_path() != std::filesystem::canonical(fuzz::folder()))
+                std::abort();
     });
 }

@@ -51,8 +51,8 @@ class Weights {
     /// @throws Error(input) naming file, tensor and position of an entry that is not finite
     template <class Real>
     std::vector<Real> read(const TensorView& tensor) const;
-    /// The entries where they stand in the memory map, whose pages the ranks of a node share; nullptr where the
-    /// file holds another precision or has them at an odd address. They stay as long as maps() is kept.
+    /// The entries where they stand in the memory map, whose pages the ranks of a node share; nullptr where
+    /// the file holds another precision or has them at an odd address. They stay as long as maps() is kept.
     /// @throws Error(input) as read()
     template <class Real>
     const Real* in_place(const TensorView& tensor) const;

@@ -84,9 +84,9 @@ bool is_computed(Index tile_row, Index tile_column, Index tiles);
 
 /// How far an assembly is, and the work that this rank has done for it so far.
 struct AssemblyProgress {
-    Index done, of;             ///< slices that were added; within a pass, this rank's examples
-    double flops;               ///< of passes, as forward_flops counts them, and of products, as ContractionChoice does
-    double bytes_received;      ///< slices of other ranks
+    Index done, of;  ///< slices that were added; within a pass, this rank's examples
+    double flops;    ///< of passes, as forward_flops counts them, and of products, as ContractionChoice does
+    double bytes_received;  ///< slices of other ranks
 };
 
 /// What the assembly leaves beside the matrices.
@@ -106,9 +106,11 @@ struct AssemblyResult {
 /// any grid. Every rank holds the factors of its share of the row tiles; a slice of all rows that a rank's
 /// tiles need travels while the one before it is multiplied and added. Tiles are spread over the rank's
 /// OpenMP threads.
-/// @param go_on    collective; called after every unit; false stops. The matrices may then be stored and handed to a
+/// @param go_on    collective; called after every unit; false stops. The matrices may then be stored and
+/// handed to a
 ///                 later call, on any grid, which goes on after units_done.
-/// @param in_pass  local; called between blocks of the forward and backward passes. An Error that it throws on any rank
+/// @param in_pass  local; called between blocks of the forward and backward passes. An Error that it throws
+/// on any rank
 ///                 leaves the assembly on every rank, with matrices as go_on last saw them.
 /// @return matrices.units_done == units means finished, and both triangles are set
 /// @throws Error(numerical) on every rank, naming example and tensor of a non-finite gradient

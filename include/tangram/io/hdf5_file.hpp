@@ -11,8 +11,8 @@
 
 namespace tangram {
 
-/// One column of a table: a name and as many values as the other columns, in one of the three vectors. A column with
-/// all three empty is one of numbers.
+/// One column of a table: a name and as many values as the other columns, in one of the three vectors. A
+/// column with all three empty is one of numbers.
 struct TableColumn {
     std::string name;
     std::vector<double> numbers;
@@ -30,9 +30,9 @@ inline constexpr const char* checksum_name = "checksum";
 
 enum class Content { numbers, texts, table };
 
-/// An HDF5 file opened by one process, for everything that is small. Paths are absolute ("/kernel/gram"); groups on the
-/// way are created. Every function throws Error with the status given to open() or create(), naming file and path. Local:
-/// under MPI one rank uses it, inside collectively().
+/// An HDF5 file opened by one process, for everything that is small. Paths are absolute ("/kernel/gram");
+/// groups on the way are created. Every function throws Error with the status given to open() or create(),
+/// naming file and path. Local: under MPI one rank uses it, inside collectively().
 class Hdf5File {
   public:
     /// A new file in place of what is there; failures are Error(output). Readable by HDF5 1.10 and h5py 3.7.
@@ -46,8 +46,8 @@ class Hdf5File {
     bool is_group(const std::string& path) const;  ///< false where there is nothing, too
     /// Names of the groups and data sets in a group, in alphabetical order.
     std::vector<std::string> children(const std::string& path) const;
-    /// Removes a group with all it holds, or a data set; nothing where there is none. The space is used again by what is
-    /// written before close(), never later: remove and write in one go.
+    /// Removes a group with all it holds, or a data set; nothing where there is none. The space is used again
+    /// by what is written before close(), never later: remove and write in one go.
     void remove(const std::string& path);
     std::vector<Index> shape(const std::string& path) const;
     /// The shape of a data set that must have so many dimensions.
@@ -59,18 +59,19 @@ class Hdf5File {
     /// What a data set holds.
     Content content(const std::string& path) const;
 
-    /// Contiguous data sets in place of what is there. An empty shape means one dimension; else its product must be the
-    /// number of values, row-major.
+    /// Contiguous data sets in place of what is there. An empty shape means one dimension; else its product
+    /// must be the number of values, row-major.
     void write(const std::string& path, const std::vector<double>& values, std::vector<Index> shape = {});
     void write(const std::string& path, const std::vector<std::int32_t>& values);
     void write(const std::string& path, const std::vector<Index>& values, std::vector<Index> shape = {});
     void write(const std::string& path, const std::vector<std::string>& values);  ///< variable-length UTF-8
     /// A compound data set; texts are variable-length UTF-8.
     void write_table(const std::string& path, const std::vector<TableColumn>& columns);
-    /// A float64 data set whose entries and checksum write_matrix fills in later; its space is allocated now, no fill
-    /// value is written.
+    /// A float64 data set whose entries and checksum write_matrix fills in later; its space is allocated now,
+    /// no fill value is written.
     void create_matrix(const std::string& path, Index rows, Index columns);
-    /// Where the matrices stand that create_matrix made since the file was opened: bytes that nothing was written to yet.
+    /// Where the matrices stand that create_matrix made since the file was opened: bytes that nothing was
+    /// written to yet.
     const std::vector<FileRange>& unwritten() const noexcept { return unwritten_; }
 
     /// Attributes of a group (created where missing) or data set; an old value is replaced.
@@ -79,10 +80,11 @@ class Hdf5File {
     void set_attribute(const std::string& path, const std::string& name, const std::string& value);
     void set_attribute(const std::string& path, const std::string& name, const std::vector<double>& values);
     void set_attribute(const std::string& path, const std::string& name, const std::vector<Index>& values);
-    void set_attribute(const std::string& path, const std::string& name, const std::vector<std::string>& values);
+    void set_attribute(const std::string& path, const std::string& name,
+                       const std::vector<std::string>& values);
 
-    /// Readers say which data set is missing, holds something else, or has not `size` entries where a size is given.
-    /// Integers are read as doubles, never the other way round; any byte order and width.
+    /// Readers say which data set is missing, holds something else, or has not `size` entries where a size is
+    /// given. Integers are read as doubles, never the other way round; any byte order and width.
     std::vector<double> read_doubles(const std::string& path, Index size = any_size) const;
     std::vector<std::int32_t> read_int32(const std::string& path, Index size = any_size) const;
     std::vector<Index> read_int64(const std::string& path, Index size = any_size) const;
@@ -109,20 +111,22 @@ class Hdf5File {
     hid_t check(hid_t returned, const std::string& path, const char* action) const;
     [[noreturn]] void refuse(const std::string& path, const std::string& problem) const;
     Hdf5Handle data_set(const std::string& path) const;
-    /// Refuses a data set whose entries stand in other files, that claims more than the file can hold, or whose chunks
-    /// do not unpack to what they should.
+    /// Refuses a data set whose entries stand in other files, that claims more than the file can hold, or
+    /// whose chunks do not unpack to what they should.
     void check_storage(hid_t set, const std::string& path) const;
     hsize_t file_bytes(const std::string& path) const;
-    Hdf5Handle create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape, bool allocate);
+    Hdf5Handle create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
+                               bool allocate);
     Hdf5Handle object(const std::string& path, bool create) const;
     void write_values(const std::string& path, hid_t type, const void* values, Index size,
                       const std::vector<Index>& shape);
-    void write_attribute(const std::string& path, const std::string& name, hid_t type, Index count, bool scalar,
-                         const void* values);
+    void write_attribute(const std::string& path, const std::string& name, hid_t type, Index count,
+                         bool scalar, const void* values);
     template <class T>
     std::vector<T> read_values(const std::string& path, hid_t type, Index size) const;
     template <class T>
-    std::vector<T> read_attribute(const std::string& path, const std::string& name, hid_t type, bool scalar) const;
+    std::vector<T> read_attribute(const std::string& path, const std::string& name, hid_t type,
+                                  bool scalar) const;
 
     Hdf5Place place_;
     Hdf5Handle handle_;

@@ -14,7 +14,8 @@ class Hdf5Handle {
   public:
     Hdf5Handle() = default;
     Hdf5Handle(hid_t id, herr_t (*close_by)(hid_t)) : id_(id), close_(close_by) {}
-    Hdf5Handle(Hdf5Handle&& other) noexcept : id_(std::exchange(other.id_, H5I_INVALID_HID)), close_(other.close_) {}
+    Hdf5Handle(Hdf5Handle&& other) noexcept
+        : id_(std::exchange(other.id_, H5I_INVALID_HID)), close_(other.close_) {}
     Hdf5Handle& operator=(Hdf5Handle&& other) noexcept {
         std::swap(id_, other.id_);
         std::swap(close_, other.close_);
@@ -39,26 +40,29 @@ struct Hdf5Place {
     ExitStatus status;  ///< output for files that tangram writes, input for somebody else's
 };
 
-/// HDF5's own words for its last failure, the innermost function's. Any further HDF5 call overwrites them. Local.
+/// HDF5's own words for its last failure, the innermost function's. Any further HDF5 call overwrites them.
+/// Local.
 std::string hdf5_failure();
 
 /// Turns HDF5's printing of errors off. Every function of io/ that opens a file calls it. Local.
 void silence_hdf5();
 
-/// The checked wrapper of every HDF5 call: what it returned (identifier, status or answer), unless that is negative.
+/// The checked wrapper of every HDF5 call: what it returned (identifier, status or answer), unless that is
+/// negative.
 /// @throws Error(place.status) "<file>: <path> cannot be <action>: <HDF5's words>". Local.
 hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path, const char* action);
 
-/// Access properties for links and data sets that refuse to follow a link to another file: what a file names must be
-/// in it. Valid until the process ends. Local.
+/// Access properties for links and data sets that refuse to follow a link to another file: what a file names
+/// must be in it. Valid until the process ends. Local.
 hid_t within_the_file();
 /// How hdf5_failure() begins where such a link was met.
 inline constexpr const char* leaves_the_file = "it is a link to another file";
 
-/// H5Fclose for a file that one process writes. When the disk fills up, a plain H5Fclose fails, leaves an identifier of
-/// freed memory behind and MPI_Finalize crashes on it (HDF5 1.10). This one flushes first; where that fails it lets the
-/// file's descriptor point at memory, so that HDF5 can let go of it, and returns a negative status with HDF5's words for
-/// the failed flush still there. The file on disk is then torn. Local.
+/// H5Fclose for a file that one process writes. When the disk fills up, a plain H5Fclose fails, leaves an
+/// identifier of freed memory behind and MPI_Finalize crashes on it (HDF5 1.10). This one flushes first;
+/// where that fails it lets the file's descriptor point at memory, so that HDF5 can let go of it, and returns
+/// a negative status with HDF5's words for the failed flush still there. The file on disk is then torn.
+/// Local.
 herr_t close_written_file(hid_t file) noexcept;
 
 }  // namespace tangram

@@ -31,8 +31,8 @@ class InputFile {
         return result;
     }
 
-    /// As tangram::read_matrix and read_into; the grid's ranks are comm's. @throws Error(status) also where the checksum
-    /// that was stored with the matrix is another
+    /// As tangram::read_matrix and read_into; the grid's ranks are comm's. @throws Error(status) also where
+    /// the checksum that was stored with the matrix is another
     DistributedMatrix read_matrix(const std::string& path, const ProcessGrid& grid, Index block,
                                   Orientation orientation) const;
     void read_into(const std::string& path, DistributedMatrix& matrix, Orientation orientation) const;
@@ -46,10 +46,8 @@ class InputFile {
         broadcast(comm_, values, 0);
     }
     template <class T>
-        requires std::is_arithmetic_v<T>
-    void share(T& value) const {
-        broadcast_bytes(comm_, std::as_writable_bytes(std::span(&value, 1)), 0);
-    }
+    requires std::is_arithmetic_v<T>
+    void share(T& value) const { broadcast_bytes(comm_, std::as_writable_bytes(std::span(&value, 1)), 0); }
 
     MPI_Comm comm_;
     std::filesystem::path name_;

@@ -12,7 +12,8 @@
 
 namespace tangram {
 
-/// Told, between blocks of examples, how many have gone through the network, of how many. What it throws ends the pass.
+/// Told, between blocks of examples, how many have gone through the network, of how many. What it throws ends
+/// the pass.
 using PassProgress = std::function<void(Index done, Index examples)>;
 
 /// The factors of a list of examples: what one forward pass and `passes` backward passes per example leave,

@@ -196,7 +196,8 @@ class Program {
     Index vocabulary_size = 0;  ///< token ids are 0 .. vocabulary_size - 1
     Index maximum_length = 0;   ///< tokens that the model has positions for
     Reading reading = Reading::last_token;
-    std::optional<std::int32_t> padding_id;  ///< a token that the model's positions pass over: no text may hold it
+    std::optional<std::int32_t>
+        padding_id;  ///< a token that the model's positions pass over: no text may hold it
 
   private:
     Value new_value(RowSet rows, Index width);

@@ -35,11 +35,12 @@ class StopFlag {
     void (*previous_term_)(int);
 };
 
-/// While it lives, a stop request ends the process at once with status 75: for a long step that no rank can leave (a
-/// solver) and that leaves nothing behind. Local; nothing may be open for writing.
+/// While it lives, a stop request ends the process at once with status 75: for a long step that no rank can
+/// leave (a solver) and that leaves nothing behind. Local; nothing may be open for writing.
 class LeaveOnStop {
   public:
-    /// @param farewell  called before the end on the rank that speaks, from another thread: what remains to be said
+    /// @param farewell  called before the end on the rank that speaks, from another thread: what remains to
+    /// be said
     ///                  and removed; the other ranks give none and wait a moment for it
     LeaveOnStop(const StopFlag& stop, std::function<void()> farewell);
 

@@ -14,14 +14,16 @@ struct Work {
     double flops = 0, bytes_received = 0;
 };
 
-/// What the program tells a person: rank 0 speaks, the others are silent. Messages and progress go to standard
-/// error, results to standard output; --log-json repeats every message as one JSON object per line
-/// {"seconds", "level": "info" | "warning" | "result", "text"} and progress as {"seconds", "level": "progress", "stage",
-/// "done", "units", "seconds_left", "resident_bytes", "flops_per_second", "bytes_per_second"}; seconds are since the start.
+/// What the program tells a person: rank 0 speaks, the others are silent. Messages and progress go to
+/// standard error, results to standard output; --log-json repeats every message as one JSON object per line
+/// {"seconds", "level": "info" | "warning" | "result", "text"} and progress as {"seconds", "level":
+/// "progress", "stage", "done", "units", "seconds_left", "resident_bytes", "flops_per_second",
+/// "bytes_per_second"}; seconds are since the start.
 class Log {
   public:
     /// @param speaks  rank 0
-    /// @param json    empty: none. @throws Error(output) where it cannot be opened (on the speaking rank alone)
+    /// @param json    empty: none. @throws Error(output) where it cannot be opened (on the speaking rank
+    /// alone)
     Log(bool speaks, bool quiet, const std::filesystem::path& json);
     ~Log();
     Log(Log&&) noexcept;
@@ -31,16 +33,17 @@ class Log {
     /// A result, on standard output.
     void result(const std::string& text);
 
-    /// A stage of `units` equal steps begins; progress() shows a bar on a terminal, else a line every few seconds, with
-    /// the time that is left at the speed so far, resident memory, and the rates of this rank's work since start().
+    /// A stage of `units` equal steps begins; progress() shows a bar on a terminal, else a line every few
+    /// seconds, with the time that is left at the speed so far, resident memory, and the rates of this rank's
+    /// work since start().
     void start(const std::string& stage, Index units, Index done = 0, Work so_far = {});
     void progress(Index done, Work so_far = {});
     void finish();
 
     double seconds() const;  ///< since the log was made
 
-    /// While it lives, a line every half minute says that a step without progress of its own still goes on: a solver,
-    /// a file system that has stalled.
+    /// While it lives, a line every half minute says that a step without progress of its own still goes on: a
+    /// solver, a file system that has stalled.
     class Waiting {
       public:
         Waiting(Log& log, std::string what);

@@ -22,8 +22,8 @@ struct Session {
 /// Collective. @throws Error(stopped) on every rank where a stop was requested, saying where that was
 void check_stop(const Session& session, const std::string& where);
 
-/// While it lives, a stop request ends the program at once with status 75 and one message: for what no rank can leave
-/// and what leaves nothing behind. Local, on every rank.
+/// While it lives, a stop request ends the program at once with status 75 and one message: for what no rank
+/// can leave and what leaves nothing behind. Local, on every rank.
 /// @param what   behind "stopped on request": where that was, and what follows
 /// @param first  called before it on the rank that speaks
 LeaveOnStop leave_on_stop(const Session& session, std::string what, std::function<void()> first = {});

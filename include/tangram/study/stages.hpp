@@ -61,10 +61,11 @@ struct ForeignKernel {
 void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& output, const Study& study,
                      const Session& session);
 
-/// Joins the finished runs of a scale study: a table of runs and, for runs that differ in size and draw alone,
-/// the rates across them, into a new output file. Collective. @throws Error on every rank: study for runs that
-/// do not go together, output for files
-void merge(const std::filesystem::path& output, const std::vector<std::string>& files, const Session& session);
+/// Joins the finished runs of a scale study: a table of runs and, for runs that differ in size and draw
+/// alone, the rates across them, into a new output file. Collective. @throws Error on every rank: study for
+/// runs that do not go together, output for files
+void merge(const std::filesystem::path& output, const std::vector<std::string>& files,
+           const Session& session);
 
 /// Prints what differs between two output files: keys of the study, provenance, results. Collective.
 /// @return whether studies (their [output] excepted) and results are the same, to the last bit; provenance is

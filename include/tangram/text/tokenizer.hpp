@@ -22,9 +22,9 @@ struct Encoding {
     std::vector<std::pair<Index, Index>> bytes;
 };
 
-/// A tokenizer as tokenizer.json describes it: byte-level BPE (the families of GPT-2, RoBERTa, GPT-NeoX, Llama
-/// 3 and Qwen2), BPE with byte fallback (LLaMA) and WordPiece (BERT), with added tokens, as Hugging Face's
-/// tokenizers do it. Local; encode() is const and keeps no state.
+/// A tokenizer as tokenizer.json describes it: byte-level BPE (the families of GPT-2, RoBERTa, GPT-NeoX,
+/// Llama 3 and Qwen2), BPE with byte fallback (LLaMA) and WordPiece (BERT), with added tokens, as Hugging
+/// Face's tokenizers do it. Local; encode() is const and keeps no state.
 class Tokenizer {
   public:
     /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json
@@ -46,8 +46,8 @@ class Tokenizer {
     std::string token(std::int32_t id) const;
     /// The token of what the vocabulary does not spell, if it has one.
     std::optional<std::int32_t> unknown() const;
-    /// The text of a masked model's mask token: tokenizer_config.json's or special_tokens_map.json's "mask_token"
-    /// beside the file, else "[MASK]" or "<mask>" where one of them is a token.
+    /// The text of a masked model's mask token: tokenizer_config.json's or special_tokens_map.json's
+    /// "mask_token" beside the file, else "[MASK]" or "<mask>" where one of them is a token.
     std::optional<std::string> mask_token() const;
 
   private:

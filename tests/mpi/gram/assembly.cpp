@@ -6,313 +6,17 @@
 #include <cmath>
 #include <numeric>
 
+#include "mpi/gram/problem.hpp"
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "support/mpi_test.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/gram/assembly_cost.hpp"
-#include "tangram/gram/sketch_error.hpp"
-#include "tangram/jacobian/selection.hpp"
 
 namespace tangram {
 namespace {
 
-using testing::test_data;
-
-/// Examples of 1 to 18 tokens from a fixed linear congruential generator (Knuth's MMIX constants).
-DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary) {
-    std::uint64_t state = seed;
-    const auto draw = [&](std::uint64_t bound) {
-        state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-        return (state >> 33) % bound;
-    };
-    DataSet data;
-    for (Index e = 0; e < examples; ++e) {
-        std::vector<std::int32_t> tokens(
-            1 + draw(vocabulary < 50 ? 16 : 18));  // the small ones have 16 positions
-        for (std::int32_t& token : tokens)
-            token = static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary)));
-        data.append(tokens, 0, e);
-    }
-    return data;
-}
-
-DataSet reordered(const DataSet& data, const std::vector<Index>& order) {
-    DataSet out;
-    for (const Index e : order)
-        out.append(data.tokens(e), data.labels[static_cast<std::size_t>(e)],
-                   data.rows[static_cast<std::size_t>(e)]);
-    return out;
-}
-
-/// Whole matrices, on every rank.
-struct Whole {
-    std::vector<double> gram, cross, test_diagonal, traces, outputs;
-    std::vector<std::vector<double>> groups;
-    bool operator==(const Whole&) const = default;
-};
-
-std::vector<double> gathered(const DistributedMatrix& matrix) {
-    std::vector<double> all = gather(matrix, 0);
-    broadcast(matrix.grid().comm().get(), all, 0);
-    return all;
-}
-
-/// The matrix in another place: as a checkpoint would carry it. Collective over the new grid; `all` on every
-/// rank.
-void fill(DistributedMatrix& matrix, const std::vector<double>& all) {
-    for (Index j = 0; j < matrix.local_columns(); ++j)
-        for (Index i = 0; i < matrix.local_rows(); ++i)
-            matrix.data()[i + j * matrix.lld()] =
-                all[static_cast<std::size_t>(matrix.global_row(i) + matrix.global_column(j) * matrix.rows())];
-}
-
-struct Problem {
-    const char* model = "neo-odd";
-    KernelOutput output = KernelOutput::margin;
-    std::vector<std::int32_t> labels{3, 8};
-    std::vector<std::string> parameters{"all"};
-    Index examples = 300, test_examples = 40;
-    std::optional<Contraction> contraction = {};  ///< of every tensor that has it; else as chosen
-    double factor_bytes = std::numeric_limits<double>::infinity();
-    Index sketch = 0;
-    std::uint64_t sketch_seed = 1;
-    std::vector<Formula> formulas{Formula::sgd};
-    std::string groups = "none";
-    std::int32_t vocabulary = 50;
-    bool left_in_pass = false;  ///< the stop comes on one rank within the first pass behind it
-};
-
-KernelFormula formula_of(const Program& program, const std::vector<ParameterId>& parameters,
-                         const DataSet& train, std::optional<Contraction> wanted = {}, Index sketch = 0,
-                         Formula formula = Formula::sgd) {
-    KernelFormula of{formula, choose_contractions(program, parameters, mean_tokens(train), sketch, formula)};
-    for (ContractionChoice& choice : of.choices)
-        if (wanted == Contraction::multiply_out ||
-            (wanted == Contraction::factors && std::isfinite(choice.in_factors)) ||
-            (wanted == Contraction::matching_rows && std::isfinite(choice.matching)))
-            choice.chosen = *wanted;
-    return of;
-}
-
-/// Of every formula.
-template <class Real>
-std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, const DataSet& train,
-                               const DataSet& test, Index stop_after = -1,
-                               const ProcessGrid* then_on = nullptr) {
-    const auto folder = test_data() / "models" / problem.model;
-    Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
-    const auto parameters = select_parameters(network.program(), problem.parameters);
-    std::vector<KernelFormula> formulas;
-    for (const Formula formula : problem.formulas)
-        formulas.push_back(
-            formula_of(network.program(), parameters, train, problem.contraction, problem.sketch, formula));
-    const ParameterGroups groups = group_parameters(network.program(), parameters, problem.groups);
-    const KernelInputs<Real> inputs{network,
-                                    train,
-                                    &test,
-                                    KernelOutputs(problem.output, network.labels()),
-                                    parameters,
-                                    formulas,
-                                    problem.factor_bytes,
-                                    problem.sketch,
-                                    problem.sketch_seed,
-                                    groups.group_of};
-    const Index per_example = shape(problem.output, network.labels()).rows_per_example;
-    const auto empty = [&](const ProcessGrid& on) {
-        return empty_matrices(on, train.examples() * per_example, test.examples() * per_example,
-                              parameters.size(), formulas.size(), groups.names.size());
-    };
-    KernelMatrices matrices = empty(grid);
-    Index calls = 0;
-    AssemblyResult outputs;
-    bool left = false;
-    try {
-        outputs = assemble<Real>(
-            inputs, matrices,
-            [&](const AssemblyProgress& at) {
-                EXPECT_EQ(at.done, ++calls);
-                EXPECT_LE(at.done, at.of);
-                return problem.left_in_pass || at.done != stop_after;
-            },
-            [&](const AssemblyProgress& at) {
-                EXPECT_LE(at.done, at.of);
-                if (problem.left_in_pass && matrices.units_done >= stop_after && grid.comm().rank() == 0)
-                    throw Error(ExitStatus::stopped, "in a pass");
-            });
-    } catch (const Error& e) {
-        left = e.status() == ExitStatus::stopped;
-        for (FormulaMatrices& of : matrices.formulas) {
-            sum_over_ranks(grid.comm().get(), of.test_diagonal);
-            sum_over_ranks(grid.comm().get(), of.tile_traces);
-        }
-    }
-    EXPECT_EQ(left, problem.left_in_pass);
-    if (then_on != nullptr) {
-        if (!left) {
-            EXPECT_EQ(matrices.units_done, stop_after);
-        }
-        KernelMatrices moved = empty(*then_on);
-        for (std::size_t f = 0; f < formulas.size(); ++f) {
-            FormulaMatrices &to = moved.formulas[f], &from = matrices.formulas[f];
-            fill(to.gram, gathered(from.gram));
-            fill(*to.cross, gathered(*from.cross));
-            for (std::size_t g = 0; g < to.groups.size(); ++g) fill(to.groups[g], gathered(from.groups[g]));
-            to.test_diagonal = from.test_diagonal;
-            to.tile_traces = from.tile_traces;
-        }
-        moved.units_done = matrices.units_done;
-        outputs = assemble<Real>(inputs, moved, [](const AssemblyProgress&) { return true; });
-        matrices = std::move(moved);
-    }
-    std::vector<Whole> all;
-    for (const FormulaMatrices& found : matrices.formulas) {
-        Whole& whole = all.emplace_back(gathered(found.gram), gathered(*found.cross), found.test_diagonal,
-                                        found.tile_traces, outputs.train_outputs);
-        whole.outputs.insert(whole.outputs.end(), outputs.test_outputs.begin(), outputs.test_outputs.end());
-        for (const DistributedMatrix& group : found.groups) whole.groups.push_back(gathered(group));
-    }
-    return all;
-}
-
-template <class Real>
-Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& train, const DataSet& test,
-              Index stop_after = -1, const ProcessGrid* then_on = nullptr) {
-    return compute_all<Real>(problem, grid, train, test, stop_after, then_on).front();
-}
-
-template <class Real>
-Whole compute(const Problem& problem, const ProcessGrid& grid) {
-    return compute<Real>(problem, grid, made_up_data(problem.examples, 1, problem.vocabulary),
-                         made_up_data(problem.test_examples, 2, problem.vocabulary));
-}
-
-/// What one process alone computes: the reference of every grid.
-template <class Real>
-Whole alone(const Problem& problem) {
-    return compute<Real>(problem, ProcessGrid(MPI_COMM_SELF, 1, 1));
-}
-
-template <class Visit>
-void for_each_grid(Visit visit) {
-    int size = 0;
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    for (int p = 1; p <= size; ++p)
-        if (size % p == 0) visit(ProcessGrid(MPI_COMM_WORLD, p, size / p));
-}
-
-/// EXPECT on every rank that the two are the same bits.
-void expect_same_bits(const Whole& found, const Whole& expected, const std::string& where) {
-    const auto same = [](const std::vector<double>& a, const std::vector<double>& b) {
-        return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
-    };
-    EXPECT_TRUE(same(found.gram, expected.gram)) << where;
-    EXPECT_TRUE(same(found.cross, expected.cross)) << where;
-    EXPECT_TRUE(same(found.test_diagonal, expected.test_diagonal)) << where;
-    EXPECT_TRUE(same(found.traces, expected.traces)) << where;
-    EXPECT_TRUE(same(found.outputs, expected.outputs)) << where;
-    ASSERT_EQ(found.groups.size(), expected.groups.size()) << where;
-    for (std::size_t g = 0; g < found.groups.size(); ++g)
-        EXPECT_TRUE(same(found.groups[g], expected.groups[g])) << where << " group " << g;
-}
-
-std::string text(const ProcessGrid& grid) {
-    return std::to_string(grid.rows()) + " x " + std::to_string(grid.columns());
-}
-
-/// G and the cross Gram from gradients multiplied out whole and products in long double: no tiles, no slices,
-/// no BLAS. Signs are taken of the whole gradients, as the formula has it.
-Whole naive(const Problem& problem, Formula formula = Formula::sgd) {
-    const auto folder = test_data() / "models" / problem.model;
-    Network<double> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
-    const Program program = network.program();
-    const auto parameters = select_parameters(program, problem.parameters);
-    const OutputShape rows = shape(problem.output, network.labels());
-    const auto jacobian = [&](const DataSet& data) {
-        std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
-        std::iota(examples.begin(), examples.end(), Index{0});
-        const JacobianFactors<double> factors(network, data, examples,
-                                              KernelOutputs(problem.output, network.labels()), parameters);
-        std::vector<std::vector<double>> J;
-        for (Index e = 0; e < data.examples(); ++e)
-            for (Index r = 0; r < rows.rows_per_example; ++r) {
-                J.emplace_back();
-                for (Index c = 0; c < rows.components; ++c)
-                    for (const ParameterId p : parameters) {
-                        const Index size = program.parameters()[p].size();
-                        std::vector<double> g(static_cast<std::size_t>(size));
-                        factors.multiply_out(p, 0, size, e, r * rows.components + c, g.data());
-                        J.back().insert(J.back().end(), g.begin(), g.end());
-                    }
-            }
-        return J;
-    };
-    const auto train = jacobian(made_up_data(problem.examples, 1, problem.vocabulary));
-    const auto test = jacobian(made_up_data(problem.test_examples, 2, problem.vocabulary));
-    const auto signs_of = [&](auto J) {
-        for (auto& row : J)
-            for (double& entry : row)
-                entry = (entry > 0   ? 1
-                         : entry < 0 ? -1
-                                     : 0) /
-                        std::sqrt(static_cast<double>(rows.components));
-        return J;
-    };
-    const auto left = [&](const auto& J) { return formula == Formula::signgd ? signs_of(J) : J; };
-    const auto right = [&](const auto& J) { return formula == Formula::sgd ? J : signs_of(J); };
-    const auto product = [](const auto& A, const auto& B) {
-        std::vector<double> out(A.size() * B.size());
-        for (std::size_t j = 0; j < B.size(); ++j)
-            for (std::size_t i = 0; i < A.size(); ++i) {
-                long double sum = 0;
-                for (std::size_t k = 0; k < A[i].size(); ++k)
-                    sum += static_cast<long double>(A[i][k]) * B[j][k];
-                out[i + j * A.size()] = static_cast<double>(sum);
-            }
-        return out;
-    };
-    Whole whole;
-    whole.gram = product(left(train), right(train));
-    whole.cross = product(left(test), right(train));
-    const auto squares = product(left(test), right(test));
-    for (std::size_t i = 0; i < test.size(); ++i) whole.test_diagonal.push_back(squares[i + i * test.size()]);
-    return whole;
-}
-
-/// max |a_ij - b_ij| / sqrt(G_ii G_jj); a NaN counts as infinite.
-double scaled_error(const std::vector<double>& a, const std::vector<double>& b,
-                    const std::vector<double>& row_squares, const std::vector<double>& column_squares) {
-    double worst = 0;
-    const std::size_t m = row_squares.size();
-    for (std::size_t j = 0; j < column_squares.size(); ++j)
-        for (std::size_t i = 0; i < m; ++i) {
-            if (a[i + j * m] == b[i + j * m]) continue;  // also where a row's gradient is zero
-            const double error =
-                std::abs(a[i + j * m] - b[i + j * m]) / std::sqrt(row_squares[i] * column_squares[j]);
-            worst = std::isnan(error) ? INFINITY : std::max(worst, error);
-        }
-    return worst;
-}
-
-void expect_close(const Whole& found, const Whole& expected, double tolerance) {
-    const std::size_t n = expected.gram.size() / (expected.cross.size() / expected.test_diagonal.size());
-    std::vector<double> squares(n);
-    for (std::size_t i = 0; i < n; ++i) squares[i] = expected.gram[i + i * n];
-    ASSERT_EQ(found.gram.size(), n * n);
-    EXPECT_TRUE(scaled_error(found.gram, expected.gram, squares, squares) <= tolerance);
-    EXPECT_TRUE(scaled_error(found.cross, expected.cross, expected.test_diagonal, squares) <= tolerance);
-    for (std::size_t i = 0; i < expected.test_diagonal.size(); ++i)
-        EXPECT_TRUE(std::abs(found.test_diagonal[i] - expected.test_diagonal[i]) <=
-                    tolerance * expected.test_diagonal[i]);
-    double trace = 0;
-    for (const double square : squares) trace += square;
-    // The last parameter's tiles hold the whole trace.
-    const auto block = static_cast<std::size_t>(arithmetic::tile_rows_of(static_cast<Index>(n)));
-    const std::size_t tiles = (n + block - 1) / block;
-    const double found_trace =
-        std::accumulate(found.traces.end() - static_cast<Index>(tiles), found.traces.end(), 0.0);
-    EXPECT_TRUE(std::abs(found_trace - trace) <= tolerance * trace);
-}
+using namespace testing;
 
 TEST(Assembly, SameBitsOnEveryGrid) {
     // 300 rows are three tiles, the last one ragged; more ranks than tiles leave some without any.
@@ -441,102 +145,6 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
     }
 }
 
-TEST(Sketch, SameBitsOnEveryGridInEveryGroupingAndAfterAStop) {
-    for (const Index sketch : {Index{30}, Index{400}, Index{1000}}) {
-        Problem problem{.sketch = sketch};
-        const Whole expected = alone<float>(problem);
-        for_each_grid([&](const ProcessGrid& grid) {
-            expect_same_bits(compute<float>(problem, grid), expected, text(grid));
-        });
-        const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
-        expect_same_bits(compute<float>(problem, ProcessGrid(MPI_COMM_WORLD, 1, last.comm().size()),
-                                        made_up_data(problem.examples, 1, 50),
-                                        made_up_data(problem.test_examples, 2, 50), 2, &last),
-                         expected, "stopped");
-        problem.factor_bytes = 1e5;
-        expect_same_bits(compute<float>(problem, last), expected, "in groups of parameters");
-        problem.sketch_seed = 2;
-        EXPECT_NE(compute<float>(problem, last).gram, expected.gram);
-    }
-}
-
-TEST(Sketch, IsExactWhereNoTensorIsLarger) {
-    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    Problem problem{.examples = 40, .test_examples = 7};
-    const Whole exact = compute<float>(problem, grid);
-    problem.sketch = 20 * 80;  // hidden size 20
-    expect_same_bits(compute<float>(problem, grid), exact, "");
-}
-
-TEST(Sketch, MeanOverSeedsIsTheExactMatrix) {
-    Problem problem{.parameters = {"mlp"}, .examples = 6, .test_examples = 3};
-    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    const Whole expected = naive(problem);
-    problem.sketch = 48;
-    constexpr int seeds = 300;
-    std::vector<double> sums(expected.gram.size(), 0.0), squares(expected.gram.size(), 0.0);
-    for (int seed = 0; seed < seeds; ++seed) {
-        problem.sketch_seed = static_cast<std::uint64_t>(seed);
-        const Whole found = compute<double>(problem, grid);
-        for (std::size_t i = 0; i < sums.size(); ++i) {
-            const double error = found.gram[i] - expected.gram[i];
-            sums[i] += error;
-            squares[i] += error * error;
-        }
-    }
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-        const double standard_error = std::sqrt(squares[i]) / seeds;
-        EXPECT_GT(standard_error, 0);
-        EXPECT_TRUE(std::abs(sums[i] / seeds) <= 5 * standard_error) << i;
-    }
-}
-
-TEST(Sketch, ErrorIsThatOfTheSubBlock) {
-    Problem problem{.output = KernelOutput::logits, .labels = {3, 8, 20}};
-    problem.examples = 100;
-    const Whole exact = compute<double>(problem, ProcessGrid::most_square(MPI_COMM_WORLD));
-    problem.sketch = 100;
-    const auto folder = test_data() / "models" / problem.model;
-    Network<double> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
-    const auto parameters = select_parameters(network.program(), problem.parameters);
-    const DataSet train = made_up_data(problem.examples, 1, 50);
-    const std::vector<Index> examples{3, 4, 50, 99};
-    for_each_grid([&](const ProcessGrid& grid) {
-        const KernelInputs<double> inputs{
-            network,
-            train,
-            nullptr,
-            KernelOutputs(problem.output, 3),
-            parameters,
-            {formula_of(network.program(), parameters, train, std::nullopt, problem.sketch)},
-            problem.factor_bytes,
-            problem.sketch};
-        KernelMatrices matrices = empty_matrices(grid, 300, 0, parameters.size());
-        assemble<double>(inputs, matrices, [](const AssemblyProgress&) { return true; });
-        const std::vector<double> sketched = gathered(matrices.formulas[0].gram);
-        const SketchError found = sketch_error(inputs, matrices.formulas[0].gram, examples);
-        double error = 0, norm = 0, largest = 0;
-        for (const Index e : examples)
-            for (Index row = 3 * e; row < 3 * e + 3; ++row)
-                for (const Index f : examples)
-                    for (Index column = 3 * f; column < 3 * f + 3; ++column) {
-                        const auto at = [](const std::vector<double>& G, Index i, Index j) {
-                            return G[static_cast<std::size_t>(i + 300 * j)];
-                        };
-                        const double G = at(exact.gram, row, column), S = at(sketched, row, column);
-                        error += (S - G) * (S - G);
-                        norm += G * G;
-                        largest =
-                            std::max(largest, std::abs(S - G) / std::sqrt(at(exact.gram, row, row) *
-                                                                          at(exact.gram, column, column)));
-                    }
-        EXPECT_EQ(found.rows, 12);
-        EXPECT_GT(found.relative, 0.01);
-        EXPECT_TRUE(std::abs(found.relative - std::sqrt(error / norm)) <= 1e-10) << found.relative;
-        EXPECT_TRUE(std::abs(found.largest - largest) <= 1e-10) << found.largest;
-    });
-}
-
 TEST(Assembly, SameBitsInDoubleAndForSeveralRowsPerExample) {
     // 3 rows per example: a tile's rows are no multiple of 3, so examples straddle tiles.
     Problem problem{.model = "llama-odd", .output = KernelOutput::logits, .labels = {3, 8, 20}};
@@ -620,103 +228,6 @@ TEST(Assembly, AgreesWithTheJacobianMultipliedOutNaively) {
     }
 }
 
-TEST(Formulas, AgreeWithTheSignsOfTheJacobianMultipliedOutNaively) {
-    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    for (const char* model : {"neo-odd", "llama-tied", "gpt2-odd"})
-        for (const KernelOutput output : {KernelOutput::margin, KernelOutput::trace}) {
-            Problem problem{.model = model, .output = output};
-            problem.examples = 60;
-            problem.test_examples = 9;
-            if (std::string(model) == "gpt2-odd") problem.vocabulary = 23;
-            problem.formulas = {Formula::sgd, Formula::signgd, Formula::asymmetric_signgd};
-            const std::vector<Whole> found =
-                compute_all<double>(problem, grid, made_up_data(60, 1, problem.vocabulary),
-                                    made_up_data(9, 2, problem.vocabulary));
-            ASSERT_EQ(found.size(), 3u);
-            for (std::size_t f = 0; f < 3; ++f) {
-                SCOPED_TRACE(std::string(model) + " " + name(output) + " " + name(problem.formulas[f]));
-                // As for sgd; the same gradients in both, so no sign differs.
-                expect_close(found[f], naive(problem, problem.formulas[f]), 1e-13);
-            }
-        }
-}
-
-TEST(Formulas, TogetherHaveTheBitsOfEachAloneOnEveryGridAndAfterAStop) {
-    Problem all{.model = "llama-tied"};
-    all.formulas = {Formula::signgd, Formula::sgd, Formula::asymmetric_signgd};
-    const DataSet train = made_up_data(all.examples, 1, 50), test = made_up_data(all.test_examples, 2, 50);
-    const ProcessGrid alone_grid(MPI_COMM_SELF, 1, 1), last = ProcessGrid::most_square(MPI_COMM_WORLD);
-    std::vector<Whole> expected;
-    for (const Formula formula : all.formulas) {
-        Problem one = all;
-        one.formulas = {formula};
-        expected.push_back(compute<float>(one, alone_grid, train, test));
-    }
-    const auto compare = [&](const std::vector<Whole>& found, const std::string& where) {
-        for (std::size_t f = 0; f < expected.size(); ++f)
-            expect_same_bits(found[f], expected[f], where + " " + name(all.formulas[f]));
-    };
-    for_each_grid([&](const ProcessGrid& grid) {
-        compare(compute_all<float>(all, grid, train, test), text(grid));
-        compare(compute_all<float>(all, grid, train, test, 5, &last), text(grid) + " stopped");
-    });
-    all.factor_bytes = 1e5;
-    compare(compute_all<float>(all, last, train, test), "in groups of parameters");
-    // Only the asymmetric one is not symmetric.
-    const auto asymmetry = [&](const std::vector<double>& G) {
-        double most = 0;
-        for (Index i = 0; i < all.examples; ++i)
-            for (Index j = 0; j < i; ++j)
-                most = std::max(most, std::abs(G[static_cast<std::size_t>(i + j * all.examples)] -
-                                               G[static_cast<std::size_t>(j + i * all.examples)]));
-        return most;
-    };
-    EXPECT_EQ(asymmetry(expected[0].gram), 0);
-    EXPECT_EQ(asymmetry(expected[1].gram), 0);
-    EXPECT_GT(asymmetry(expected[2].gram), 0.01);
-}
-
-TEST(Groups, KeptApartTheyAddUpToTheWholeWhoseBitsStay) {
-    for (const char* by : {"kind", "layer"}) {
-        Problem problem{.model = "neo-odd"};
-        const Whole whole = alone<float>(problem);
-        problem.groups = by;
-        const Whole apart = alone<float>(problem);
-        EXPECT_GE(apart.groups.size(), 4u) << by;
-        std::vector<double> sum(whole.gram.size(), 0.0);
-        for (const auto& group : apart.groups)
-            for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += group[i];
-        double most = 0;
-        for (std::size_t i = 0; i < sum.size(); ++i)
-            most = std::max(most, std::abs(sum[i] - whole.gram[i]) / whole.gram[0]);
-        EXPECT_TRUE(most <= 1e-13) << by << " " << most;  // float64 sums of some hundred pieces
-        for_each_grid([&](const ProcessGrid& grid) {
-            const Whole found = compute<float>(problem, grid);
-            expect_same_bits(found, apart, text(grid) + " " + by);
-            Whole without = found;
-            without.groups.clear();
-            expect_same_bits(without, whole, text(grid) + " whole");
-        });
-        const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
-        expect_same_bits(compute<float>(problem, last, made_up_data(problem.examples, 1, 50),
-                                        made_up_data(problem.test_examples, 2, 50), 3, &last),
-                         apart, "stopped");
-    }
-    // A group is what its tensors alone give, to the last bit.
-    Problem problem{.model = "neo-odd", .groups = "kind"};
-    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    const Whole apart = compute<float>(problem, grid);
-    const auto folder = test_data() / "models" / problem.model;
-    const Program program = program_of(Config(folder / "config.json"));
-    const ParameterGroups groups =
-        group_parameters(program, select_parameters(program, {"all"}), problem.groups);
-    problem.groups = "none";
-    for (std::size_t g = 0; g < groups.names.size(); ++g) {
-        problem.parameters = {groups.names[g]};
-        EXPECT_EQ(compute<float>(problem, grid).gram, apart.groups[g]) << groups.names[g];
-    }
-}
-
 TEST(Assembly, SelectedKindsAddUpToTheWhole) {
     Problem problem;
     problem.examples = 50;
@@ -794,9 +305,8 @@ TEST(Assembly, StoppedAndResumedOnAnotherGridGivesTheSameBits) {
 }
 
 TEST(Assembly, LeftWithinAPassItGoesOnWithTheSameBits) {
-    Problem problem{.model = "llama-tied",
-                    .formulas = {Formula::sgd, Formula::asymmetric_signgd},
-                    .groups = "kind"};
+    Problem problem{
+        .model = "llama-tied", .formulas = {Formula::sgd, Formula::asymmetric_signgd}, .groups = "kind"};
     const DataSet train = made_up_data(problem.examples, 1, 50),
                   test = made_up_data(problem.test_examples, 2, 50);
     const ProcessGrid alone(MPI_COMM_SELF, 1, 1);
@@ -807,7 +317,8 @@ TEST(Assembly, LeftWithinAPassItGoesOnWithTheSameBits) {
     for (const Index units : {0, 1, 5})
         for_each_grid([&](const ProcessGrid& grid) {
             const std::vector<Whole> found = compute_all<float>(problem, grid, train, test, units, &then);
-            for (std::size_t f = 0; f < found.size(); ++f) expect_same_bits(found[f], expected[f], text(grid));
+            for (std::size_t f = 0; f < found.size(); ++f)
+                expect_same_bits(found[f], expected[f], text(grid));
         });
 }
 
@@ -821,7 +332,8 @@ TEST(Assembly, TwoHundredInOneProcessKeepMemoryFlat) {
     const Index before = testing::resident_bytes();
     Whole last;
     for (int i = 0; i < 200; ++i) last = compute<float>(problem, grid);
-    // A kernel of 40 rows is 13 kB and its factors some MB: an assembly that kept either would show. MPI's own pools settle.
+    // A kernel of 40 rows is 13 kB and its factors some MB: an assembly that kept either would show. MPI's
+    // own pools settle.
     EXPECT_LT(testing::resident_bytes() - before, Index{8} << 20);
     expect_same_bits(last, first, "the 200th");
 }

@@ -89,14 +89,16 @@ TEST(Checkpoint, TheOneBeforeIsUsedWhereTheNewestIsTorn) {
         EXPECT_FALSE(std::filesystem::exists(previous));
         tear();
         Caught problem = caught([&] { read_checkpoint(output, {{"gram", &into}}, any); });
-        EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.checkpoint: is") && problem.says("to start again"))
+        EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.checkpoint: is") &&
+                    problem.says("to start again"))
             << problem.text;
         remove_checkpoint(output, MPI_COMM_WORLD);
         write_checkpoint(output, state_of(1), {{"gram", &gram}});
         write_checkpoint(output, state_of(2), {{"gram", &gram}});
         tear();
         const auto read = read_checkpoint(output, {{"gram", &into}}, any);
-        EXPECT_TRUE(read && read->state.units_done == 1 && read->torn.find("out.h5.checkpoint") != std::string::npos);
+        EXPECT_TRUE(read && read->state.units_done == 1 &&
+                    read->torn.find("out.h5.checkpoint") != std::string::npos);
         EXPECT_EQ(wrong_entries(into), 0);
         // The next one is written over the torn one, and counts.
         write_checkpoint(output, state_of(3), {{"gram", &gram}});
@@ -118,7 +120,9 @@ TEST(Checkpoint, IsRemovedWithWhatADeadRunLeft) {
                 if (rank() == 0) std::ofstream(scratch / ("out.h5.checkpoint." + name)) << "left";
         barrier();
     };
-    const auto there = [&](const std::string& name) { return std::filesystem::exists(scratch / ("out.h5.checkpoint." + name)); };
+    const auto there = [&](const std::string& name) {
+        return std::filesystem::exists(scratch / ("out.h5.checkpoint." + name));
+    };
     plant();
     write_checkpoint(output, state_of(1), {{"gram", &gram}});
     barrier();
@@ -140,7 +144,8 @@ TEST(Checkpoint, SurvivesADeathBetweenItsTwoNames) {
     DistributedMatrix gram(grid, 20, 20, 8);
     fill(gram);
     write_checkpoint(output, state_of(1), {{"gram", &gram}});
-    if (rank() == 0) std::filesystem::rename(scratch / "out.h5.checkpoint", scratch / "out.h5.checkpoint.previous");
+    if (rank() == 0)
+        std::filesystem::rename(scratch / "out.h5.checkpoint", scratch / "out.h5.checkpoint.previous");
     barrier();
     const auto read = read_checkpoint(output, {{"gram", &gram}}, any);
     EXPECT_TRUE(read && read->torn.empty() && read->state.units_done == 1);

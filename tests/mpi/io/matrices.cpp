@@ -13,7 +13,8 @@ using namespace testing_io;
 void poison(const std::filesystem::path& file, const std::string& path, Index rows, Index columns) {
     if (rank() == 0) {
         Hdf5File h5 = Hdf5File::create(file);
-        h5.write(path, std::vector<double>(static_cast<std::size_t>(rows * columns), std::nan("")), {rows, columns});
+        h5.write(path, std::vector<double>(static_cast<std::size_t>(rows * columns), std::nan("")),
+                 {rows, columns});
         h5.close();
     }
     barrier();
@@ -48,9 +49,10 @@ TEST(MatrixIo, RoundTripsOnEveryGrid) {
         for (const Shape& s : shapes)
             for (const Orientation orientation : {Orientation::as_is, Orientation::transposed})
                 for (const Index transfer : {largest_transfer, Index{200}, Index{1}}) {
-                    SCOPED_TRACE(::testing::Message() << grid.rows() << " x " << grid.columns() << " ranks, " << s.rows << " x "
-                                                      << s.columns << " in " << s.block << ", transfer " << transfer
-                                                      << (orientation == Orientation::as_is ? " as is" : " transposed"));
+                    SCOPED_TRACE(::testing::Message()
+                                 << grid.rows() << " x " << grid.columns() << " ranks, " << s.rows << " x "
+                                 << s.columns << " in " << s.block << ", transfer " << transfer
+                                 << (orientation == Orientation::as_is ? " as is" : " transposed"));
                     DistributedMatrix matrix(grid, s.rows, s.columns, s.block);
                     fill(matrix);
                     const bool turned = orientation == Orientation::transposed;
@@ -59,8 +61,8 @@ TEST(MatrixIo, RoundTripsOnEveryGrid) {
                     expect_in_file(file, "/a/m", s.rows, s.columns, orientation);
 
                     const Index other_block = s.block + 1;
-                    const DistributedMatrix back =
-                        read_matrix(file, "/a/m", grids.back(), other_block, orientation, ExitStatus::output, transfer);
+                    const DistributedMatrix back = read_matrix(file, "/a/m", grids.back(), other_block,
+                                                               orientation, ExitStatus::output, transfer);
                     EXPECT_EQ(back.rows(), s.rows);
                     EXPECT_EQ(back.columns(), s.columns);
                     EXPECT_EQ(back.block(), other_block);
@@ -113,7 +115,8 @@ f.create_dataset('packed', data=a, chunks=(8, 8), compression='gzip', shuffle=Tr
     for (const ProcessGrid& grid : all_grids())
         for (const char* path : {"/little", "/big", "/single", "/chunked", "/packed"}) {
             SCOPED_TRACE(path);
-            const DistributedMatrix matrix = read_matrix(file, path, grid, 5, Orientation::as_is, ExitStatus::input);
+            const DistributedMatrix matrix =
+                read_matrix(file, path, grid, 5, Orientation::as_is, ExitStatus::input);
             EXPECT_EQ(matrix.rows(), 31);
             EXPECT_EQ(matrix.columns(), 12);
             EXPECT_EQ(wrong_entries(matrix), 0);
@@ -147,7 +150,8 @@ TEST(MatrixIo, RefusesOnAllRanks) {
     problem = read(foreign, "/square");
     EXPECT_TRUE(problem.status == 3 && problem.says("text.h5: is not an HDF5 file")) << problem.text;
     problem = read(torn, "/square");
-    EXPECT_TRUE(problem.status == 3 && problem.says("torn.h5: is torn") && problem.says("truncated")) << problem.text;
+    EXPECT_TRUE(problem.status == 3 && problem.says("torn.h5: is torn") && problem.says("truncated"))
+        << problem.text;
     problem = read(scratch / "", "/square");
     EXPECT_TRUE(problem.status == 3 && problem.says("is a folder")) << problem.text;
     problem = read(file, "/elsewhere/gram");
@@ -164,7 +168,9 @@ TEST(MatrixIo, RefusesOnAllRanks) {
     EXPECT_TRUE(problem.status == 5 && problem.says("/square has not the shape 100 x 99")) << problem.text;
     problem = caught([&] { write_matrix(file, "/other", matrix, Orientation::as_is); });
     EXPECT_TRUE(problem.status == 5 && problem.says("/other is missing")) << problem.text;
-    EXPECT_EQ(caught([&] { read_matrix(file, "/square", grid, 2, Orientation::as_is, ExitStatus::input); }).status, 0);
+    EXPECT_EQ(
+        caught([&] { read_matrix(file, "/square", grid, 2, Orientation::as_is, ExitStatus::input); }).status,
+        0);
 }
 
 TEST(MatrixIo, SubCommunicatorsWorkApart) {
@@ -195,7 +201,8 @@ TEST(InputFile, TellsEveryRankTheSame) {
     }
     barrier();
     const InputFile input(MPI_COMM_WORLD, file, ExitStatus::input);
-    EXPECT_EQ(input.read([](const Hdf5File& h5) { return h5.read_doubles("/g/doubles", 2); }), (std::vector{1.5, -2.5}));
+    EXPECT_EQ(input.read([](const Hdf5File& h5) { return h5.read_doubles("/g/doubles", 2); }),
+              (std::vector{1.5, -2.5}));
     EXPECT_EQ(input.read([](const Hdf5File& h5) { return h5.text_attribute("/g", "name"); }), "größer");
     EXPECT_EQ(input.read([](const Hdf5File& h5) { return h5.texts_attribute("/g", "hosts"); }),
               (std::vector<std::string>{"a", "", "ccc"}));

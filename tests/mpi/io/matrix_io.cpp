@@ -85,8 +85,10 @@ TEST(MatrixIo, GoesAroundOnEveryGridInBothOrientations) {
                     const bool turned = orientation == Orientation::transposed;
                     make_file(file, turned ? s.columns : s.rows, turned ? s.rows : s.columns);
                     const DistributedMatrix matrix = numbered(grid, s.rows, s.columns, s.block);
-                    EXPECT_TRUE(write_matrix(file, "/some/matrix", matrix, orientation, transfer)) << "not collective";
-                    const DistributedMatrix back = read_matrix(file, "/some/matrix", grid, s.block, orientation, ExitStatus::output, transfer);
+                    EXPECT_TRUE(write_matrix(file, "/some/matrix", matrix, orientation, transfer))
+                        << "not collective";
+                    const DistributedMatrix back = read_matrix(file, "/some/matrix", grid, s.block,
+                                                               orientation, ExitStatus::output, transfer);
                     ASSERT_EQ(back.rows(), s.rows);
                     ASSERT_EQ(back.columns(), s.columns);
                     EXPECT_EQ(std::vector<double>(back.local().begin(), back.local().end()),
@@ -99,17 +101,23 @@ TEST(MatrixIo, GoesAroundOnEveryGridInBothOrientations) {
                     for (Index j = 0; j < larger.local_columns(); ++j)
                         for (Index i = 0; i < larger.local_rows(); ++i) {
                             const Index row = larger.global_row(i), column = larger.global_column(j);
-                            const double expected = row < s.rows && column < s.columns ? entry(row, column) : -1.0;
+                            const double expected =
+                                row < s.rows && column < s.columns ? entry(row, column) : -1.0;
                             misplaced += larger.data()[i + j * larger.lld()] != expected ? 1 : 0;
                         }
-                    ASSERT_EQ(sum_over_ranks(grid.comm().get(), misplaced), 0) << s.rows << " x " << s.columns;
+                    ASSERT_EQ(sum_over_ranks(grid.comm().get(), misplaced), 0)
+                        << s.rows << " x " << s.columns;
                     // By another route: one process, no hyperslabs.
                     std::vector<Index> wrong{0};
                     if (world_rank() == 0) {
-                        const auto all = Hdf5File::open(file, false, ExitStatus::output).read_doubles("/some/matrix");
+                        const auto all =
+                            Hdf5File::open(file, false, ExitStatus::output).read_doubles("/some/matrix");
                         for (Index i = 0; i < s.rows; ++i)
                             for (Index j = 0; j < s.columns; ++j)
-                                wrong[0] += all[static_cast<std::size_t>(turned ? j * s.rows + i : i * s.columns + j)] != entry(i, j) ? 1 : 0;
+                                wrong[0] += all[static_cast<std::size_t>(
+                                                turned ? j * s.rows + i : i * s.columns + j)] != entry(i, j)
+                                                ? 1
+                                                : 0;
                     }
                     broadcast(MPI_COMM_WORLD, wrong, 0);
                     ASSERT_EQ(wrong[0], 0) << s.rows << " x " << s.columns << " in blocks of " << s.block;
@@ -131,17 +139,25 @@ TEST(MatrixIo, IsWhatH5pyReads) {
         h5.set_attribute("/some", "texts", std::vector<std::string>{"a", "bc"});
         h5.set_attribute("/some", "integers", std::vector<Index>{1, -2});
         h5.set_attribute("/some", "number", 1.5);  // replaced
-        h5.write_table("/some/table", {{"name", {}, {}, {"x", "yz"}}, {"size", {}, {3, 4}, {}}, {"share", {0.25, 0.75}, {}, {}}});
+        h5.write_table(
+            "/some/table",
+            {{"name", {}, {}, {"x", "yz"}}, {"size", {}, {3, 4}, {}}, {"share", {0.25, 0.75}, {}, {}}});
         h5.close();
         const std::string script =
             "import sys\ntry: import h5py\nexcept ImportError: sys.exit(77)\n"
-            "f = h5py.File('" + file.string() + "'); m = f['/some/matrix']; a = f['/some'].attrs; t = f['/some/table']\n"
-            "assert m.shape == (20, 30) and m.dtype == 'f8' and m[3, 17] == 3017.25 and m[17, 3] == 17003.25\n"
-            "assert a['text'] == 'caf\\u00e9' and a['number'] == 1.5 and list(a['texts']) == ['a', 'bc'] and list(a['integers']) == [1, -2]\n"
-            "assert t.dtype.names == ('name', 'size', 'share') and t['name'].tolist() == [b'x', b'yz'] and t['size'].tolist() == [3, 4] and t['share'].tolist() == [0.25, 0.75]\n";
+            "f = h5py.File('" +
+            file.string() +
+            "'); m = f['/some/matrix']; a = f['/some'].attrs; t = f['/some/table']\n"
+            "assert m.shape == (20, 30) and m.dtype == 'f8' and m[3, 17] == 3017.25 and m[17, 3] == "
+            "17003.25\n"
+            "assert a['text'] == 'caf\\u00e9' and a['number'] == 1.5 and list(a['texts']) == ['a', 'bc'] and "
+            "list(a['integers']) == [1, -2]\n"
+            "assert t.dtype.names == ('name', 'size', 'share') and t['name'].tolist() == [b'x', b'yz'] and "
+            "t['size'].tolist() == [3, 4] and t['share'].tolist() == [0.25, 0.75]\n";
         std::ofstream(folder / "check.py") << script;
         // A child of its own would share MPI's state; the shell starts a clean one.
-        status[0] = WEXITSTATUS(std::system(("env -u LD_PRELOAD /usr/bin/python3 " + (folder / "check.py").string()).c_str()));
+        status[0] = WEXITSTATUS(
+            std::system(("env -u LD_PRELOAD /usr/bin/python3 " + (folder / "check.py").string()).c_str()));
     }
     broadcast(MPI_COMM_WORLD, status, 0);
     if (status[0] == 77) GTEST_SKIP() << "python3-h5py is missing: the file is not read by h5py";
@@ -194,11 +210,15 @@ TEST(StagedFile, AppearsWholeOrNotAtAll) {
 
 TEST(StagedFile, RefusesOnEveryRankWhatCannotBeWritten) {
     const SharedFolder folder;
-    expect_error(ExitStatus::output, {"nowhere", "does not exist"}, [&] { StagedFile s(MPI_COMM_WORLD, folder / "nowhere/out.h5", false, 0); });
-    expect_error(ExitStatus::output, {"needs", "MB free"}, [&] { StagedFile s(MPI_COMM_WORLD, folder / "out.h5", false, 1e18); });
+    expect_error(ExitStatus::output, {"nowhere", "does not exist"},
+                 [&] { StagedFile s(MPI_COMM_WORLD, folder / "nowhere/out.h5", false, 0); });
+    expect_error(ExitStatus::output, {"needs", "MB free"},
+                 [&] { StagedFile s(MPI_COMM_WORLD, folder / "out.h5", false, 1e18); });
     StagedFile staged(MPI_COMM_WORLD, folder / "out.h5", false, 0);
     // What the first rank's writing throws reaches all.
-    expect_error(ExitStatus::output, {"on purpose"}, [&] { staged.write_small([](Hdf5File&) { throw Error(ExitStatus::output, "on purpose"); }); });
+    expect_error(ExitStatus::output, {"on purpose"}, [&] {
+        staged.write_small([](Hdf5File&) { throw Error(ExitStatus::output, "on purpose"); });
+    });
 }
 
 TEST(OutputLock, RefusesASecondRunByItsOwner) {
@@ -207,7 +227,8 @@ TEST(OutputLock, RefusesASecondRunByItsOwner) {
     {
         const OutputLock lock(MPI_COMM_WORLD, file);
         // flock belongs to the open file, so a second lock of this very process is refused as another's is.
-        expect_error(ExitStatus::output, {"out.h5", "host", "process"}, [&] { OutputLock second(MPI_COMM_WORLD, file, std::chrono::seconds(0)); });
+        expect_error(ExitStatus::output, {"out.h5", "host", "process"},
+                     [&] { OutputLock second(MPI_COMM_WORLD, file, std::chrono::seconds(0)); });
     }
     MPI_Barrier(MPI_COMM_WORLD);
     const OutputLock again(MPI_COMM_WORLD, file);
@@ -240,13 +261,15 @@ TEST(Hdf5File, SaysWhatIsWrong) {
         expect_error(ExitStatus::input, {"/i", "32-bit"}, [&] { in.read_int32("/i"); });
         in.close();
         std::filesystem::resize_file(folder / "a.h5", 700);
-        expect_error(ExitStatus::output, {"torn"}, [&] { Hdf5File::open(folder / "a.h5", false, ExitStatus::output); });
+        expect_error(ExitStatus::output, {"torn"},
+                     [&] { Hdf5File::open(folder / "a.h5", false, ExitStatus::output); });
     }
     MPI_Barrier(MPI_COMM_WORLD);
 }
 
 TEST(FileAndPath, TakesTheLastColon) {
-    EXPECT_EQ(file_and_path("a:/b.h5:/k/g"), (std::pair<std::filesystem::path, std::string>("a:/b.h5", "/k/g")));
+    EXPECT_EQ(file_and_path("a:/b.h5:/k/g"),
+              (std::pair<std::filesystem::path, std::string>("a:/b.h5", "/k/g")));
     for (const char* bad : {"a.h5", "a.h5:", ":/x", "a.h5:/", "a.h5:x"})
         expect_error(ExitStatus::study, {"FILE.h5:/path"}, [&] { file_and_path(bad); });
 }

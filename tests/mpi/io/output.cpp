@@ -82,7 +82,8 @@ TEST(StagedFile, OneRanksProblemReachesAll) {
             h5.write("/a/b", std::vector<double>{1});
         });
     });
-    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.partial: /a/b cannot be created")) << problem.text;
+    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.partial: /a/b cannot be created"))
+        << problem.text;
     EXPECT_FALSE(there(partial(file)));
     EXPECT_FALSE(there(file));
 }
@@ -109,7 +110,9 @@ TEST(StagedFile, ReplacesAStagesMatrixWithoutGrowing) {
         EXPECT_LT(size, first + 100000);
         barrier();
     }
-    EXPECT_EQ(wrong_entries(read_matrix(file, "/stage/matrix", grid, 32, Orientation::as_is, ExitStatus::output)), 0);
+    EXPECT_EQ(
+        wrong_entries(read_matrix(file, "/stage/matrix", grid, 32, Orientation::as_is, ExitStatus::output)),
+        0);
 }
 
 TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
@@ -118,7 +121,8 @@ TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
         return caught([&] { write_number(file, "/a", 1, keep); });
     };
     Caught problem = attempt(scratch / "none/out.h5", false);
-    EXPECT_TRUE(problem.status == 5 && problem.says("none/out.h5: folder") && problem.says("does not exist")) << problem.text;
+    EXPECT_TRUE(problem.status == 5 && problem.says("none/out.h5: folder") && problem.says("does not exist"))
+        << problem.text;
 
     if (rank() == 0) std::filesystem::create_directories(scratch / "folder.h5");
     barrier();
@@ -216,7 +220,9 @@ TEST(StagedFile, RefusesAReadOnlyFileSystem) {
     }
     EXPECT_TRUE(first_rank_says([&] { return run("mount -o remount,ro " + (scratch / "disk").string()); }));
     Caught problem = caught([&] { write_number(file, "/a", 1, true); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5: folder") && problem.says("Read-only file system")) << problem.text;
+    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5: folder") &&
+                problem.says("Read-only file system"))
+        << problem.text;
     problem = caught([&] { OutputLock(MPI_COMM_WORLD, file); });
     EXPECT_TRUE(problem.status == 5 && problem.says("Read-only file system")) << problem.text;
     EXPECT_EQ(wrong_entries(read_matrix(file, "/m", grid, 4, Orientation::as_is, ExitStatus::input)), 0);
@@ -255,7 +261,8 @@ class FullDisk : public ::testing::Test {
 };
 
 TEST_F(FullDisk, IsKnownBeforehand) {
-    expect_refused(1e6, [](Hdf5File&) { ADD_FAILURE() << "began to write"; }, false, "needs 1.0 MB");
+    expect_refused(
+        1e6, [](Hdf5File&) { ADD_FAILURE() << "began to write"; }, false, "needs 1.0 MB");
 }
 TEST_F(FullDisk, ShowsInSmallData) {
     expect_refused(0, [](Hdf5File& h5) { h5.write("/v", std::vector<double>(100000, 1.0)); });
@@ -263,12 +270,14 @@ TEST_F(FullDisk, ShowsInSmallData) {
 TEST_F(FullDisk, ShowsInGroupsAndAttributesWhenTheFileIsClosed) {
     for (const int groups : {600, 2000, 20000})
         expect_refused(0, [&](Hdf5File& h5) {
-            for (int g = 0; g < groups; ++g) h5.set_attribute("/g" + std::to_string(g), "text", std::string(400, 'x'));
+            for (int g = 0; g < groups; ++g)
+                h5.set_attribute("/g" + std::to_string(g), "text", std::string(400, 'x'));
         });
 }
 TEST_F(FullDisk, ShowsInAMatrixBeforeRanksWrite) {
     expect_refused(0, [](Hdf5File& h5) { h5.create_matrix("/m", 300, 300); });
-    expect_refused(0, [](Hdf5File& h5) { h5.create_matrix("/m", 300, 300); }, true);
+    expect_refused(
+        0, [](Hdf5File& h5) { h5.create_matrix("/m", 300, 300); }, true);
 }
 TEST_F(FullDisk, ShowsInTheCopyOfTheFinishedFile) {
     {
@@ -276,14 +285,16 @@ TEST_F(FullDisk, ShowsInTheCopyOfTheFinishedFile) {
         staged.write_small([](Hdf5File& h5) { h5.write("/big", std::vector<double>(18000, 1.0)); });
         staged.commit();
     }
-    expect_refused(0, [](Hdf5File&) {}, true, "MB free");
+    expect_refused(
+        0, [](Hdf5File&) {}, true, "MB free");
 }
 
 TEST(StagedFile, ClaimsSpaceWhereTheFileSystemPromisesNone) {
     const Scratch scratch;
     const auto image = scratch / "image";
     const bool formatted = first_rank_says([&] {
-        return run("truncate -s 4M " + image.string() + " && PATH=$PATH:/sbin:/usr/sbin mkfs.ext2 -q -F " + image.string());
+        return run("truncate -s 4M " + image.string() + " && PATH=$PATH:/sbin:/usr/sbin mkfs.ext2 -q -F " +
+                   image.string());
     });
     if (!formatted) GTEST_SKIP() << "no mkfs.ext2";
     const Mount disk(scratch / "disk", "-o loop " + image.string());
@@ -330,8 +341,10 @@ TEST(StagedFile, SurvivesAWriteThatFailsOnOneRank) {
             const rlimit tiny{10000, before.rlim_max};
             setrlimit(RLIMIT_FSIZE, &tiny);
         }
-        // MPI-IO of OpenMPI 4.1 tells an error only where one rank writes alone; elsewhere no hang is all one can ask.
-        const Caught problem = caught([&] { write_matrix(staged.partial(), "/m", matrix, Orientation::as_is); });
+        // MPI-IO of OpenMPI 4.1 tells an error only where one rank writes alone; elsewhere no hang is all one
+        // can ask.
+        const Caught problem =
+            caught([&] { write_matrix(staged.partial(), "/m", matrix, Orientation::as_is); });
         setrlimit(RLIMIT_FSIZE, &before);
         if (ranks() == 1) {
             EXPECT_TRUE(problem.status == 5 && problem.says("/m cannot be written")) << problem.text;
@@ -357,8 +370,9 @@ TEST(OutputLock, RefusesASecondRun) {
         std::string process = std::to_string(getpid());
         broadcast(MPI_COMM_WORLD, process, 0);
         const Caught problem = caught([&] { OutputLock(MPI_COMM_WORLD, output, std::chrono::seconds(0)); });
-        EXPECT_TRUE(problem.status == 5 && problem.says("out.h5: another run") && problem.says("host " + host) &&
-                    problem.says("process " + process) && problem.says("since 20"))
+        EXPECT_TRUE(problem.status == 5 && problem.says("out.h5: another run") &&
+                    problem.says("host " + host) && problem.says("process " + process) &&
+                    problem.says("since 20"))
             << problem.text;
         EXPECT_TRUE(there(lock));
         EXPECT_EQ(caught([&] { OutputLock(MPI_COMM_WORLD, scratch / "other.h5"); }).status, 0);
@@ -373,9 +387,10 @@ TEST(OutputLock, AnotherProcessHoldsItUntilItDies) {
     const auto output = scratch / "out.h5", lock = scratch / "out.h5.lock", ready = scratch / "ready";
     pid_t child = -1;
     if (rank() == 0) {
-        const std::string script = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
-                                   "f.write('host elsewhere, process 12345, since yesterday'); f.flush(); "
-                                   "open(sys.argv[2], 'w'); time.sleep(600)";
+        const std::string script =
+            "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
+            "f.write('host elsewhere, process 12345, since yesterday'); f.flush(); "
+            "open(sys.argv[2], 'w'); time.sleep(600)";
         child = fork();
         if (child == 0) {
             execl("/usr/bin/python3", "python3", "-c", script.c_str(), lock.c_str(), ready.c_str(), nullptr);

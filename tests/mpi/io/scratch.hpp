@@ -33,7 +33,9 @@ inline void barrier() { MPI_Barrier(MPI_COMM_WORLD); }
 inline bool first_rank_says(const std::function<bool()>& work) {
     return any_rank(MPI_COMM_WORLD, rank() == 0 && work());
 }
-inline bool run(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
+inline bool run(const std::string& command) {
+    return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
+}
 
 /// A folder of its own for each test, known to all ranks, removed at the end.
 class Scratch {
@@ -106,13 +108,17 @@ inline bool python(const Scratch& scratch, const std::filesystem::path& file, co
     barrier();
     const bool good = first_rank_says([&] {
         std::ofstream(scratch / "check.py") << "import sys, h5py, numpy as np\n" << text;
-        return std::system(("/usr/bin/python3 " + (scratch / "check.py").string() + " " + file.string()).c_str()) == 0;
+        return std::system(
+                   ("/usr/bin/python3 " + (scratch / "check.py").string() + " " + file.string()).c_str()) ==
+               0;
     });
     return good;
 }
 
 /// A matrix without any symmetry.
-inline double entry(Index i, Index j) { return 1000.0 * static_cast<double>(i) + static_cast<double>(j) + 0.25; }
+inline double entry(Index i, Index j) {
+    return 1000.0 * static_cast<double>(i) + static_cast<double>(j) + 0.25;
+}
 inline void fill(DistributedMatrix& matrix) {
     for (Index j = 0; j < matrix.local_columns(); ++j)
         for (Index i = 0; i < matrix.local_rows(); ++i)
@@ -123,7 +129,9 @@ inline Index wrong_entries(const DistributedMatrix& matrix) {
     Index wrong = 0;
     for (Index j = 0; j < matrix.local_columns(); ++j)
         for (Index i = 0; i < matrix.local_rows(); ++i)
-            if (!(matrix.data()[i + j * matrix.lld()] == entry(matrix.global_row(i), matrix.global_column(j)))) ++wrong;
+            if (!(matrix.data()[i + j * matrix.lld()] ==
+                  entry(matrix.global_row(i), matrix.global_column(j))))
+                ++wrong;
     return wrong;
 }
 
@@ -139,7 +147,8 @@ struct Shape {
     Index rows, columns, block;
 };
 /// Ragged, wide, tall, ranks that own nothing, block larger than the matrix.
-inline const std::vector<Shape> shapes{{7, 7, 2}, {13, 5, 3}, {1, 1, 4}, {3, 11, 8}, {64, 64, 16}, {17, 17, 32}, {40, 23, 4}, {2, 9, 1}};
+inline const std::vector<Shape> shapes{{7, 7, 2},    {13, 5, 3},   {1, 1, 4},   {3, 11, 8},
+                                       {64, 64, 16}, {17, 17, 32}, {40, 23, 4}, {2, 9, 1}};
 
 inline std::string content(const std::filesystem::path& file) {
     std::ifstream stream(file, std::ios::binary);

@@ -304,9 +304,14 @@ TEST_P(BadInput, TheFirstBadEntryIsNamedOnEveryRank) {
         refused({{4, 12, 5 + 1e-10}}, "not symmetric at row 12, column 4 ");
         EXPECT_NO_THROW(eigenpairs(with({{4, 12, 5 + 1e-11}}), GetParam(), false));
         testing::expect_error_on_all_ranks(
-            [&] { eigenpairs(with({{3, 3, 1e200}}), GetParam(), false); }, ExitStatus::numerical, "1e+200");
+            [&] {
+                eigenpairs(with({{3, 3, 1e200}}), GetParam(), false);
+            },
+            ExitStatus::numerical, "1e+200");
         testing::expect_error_on_all_ranks(
-            [&] { eigenpairs(with({{17, 3, nan}}), GetParam(), false, 0, {"f.h5: /G", ExitStatus::output}); },
+            [&] {
+                eigenpairs(with({{17, 3, nan}}), GetParam(), false, 0, {"f.h5: /G", ExitStatus::output});
+            },
             ExitStatus::output, "f.h5: /G is not finite at row 17");
         testing::expect_error_on_all_ranks(
             [&] { eigenpairs(DistributedMatrix(grid, 4, 5, 2), GetParam(), false); }, ExitStatus::input,

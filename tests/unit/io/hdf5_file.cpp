@@ -23,8 +23,12 @@ class Hdf5FileTest : public ::testing::Test {
     static bool has_h5py() { return std::system("/usr/bin/python3 -c 'import h5py' >/dev/null 2>&1") == 0; }
     /// The program sees the file as f and checks by assert.
     bool python(const std::string& mode, const std::string& text) const {
-        std::ofstream(folder_ / "check.py") << "import sys, h5py, numpy as np\nf = h5py.File(sys.argv[1], '" << mode << "')\n" << text;
-        return std::system(("/usr/bin/python3 " + (folder_ / "check.py").string() + " " + file().string()).c_str()) == 0;
+        std::ofstream(folder_ / "check.py")
+            << "import sys, h5py, numpy as np\nf = h5py.File(sys.argv[1], '" << mode << "')\n"
+            << text;
+        return std::system(
+                   ("/usr/bin/python3 " + (folder_ / "check.py").string() + " " + file().string()).c_str()) ==
+               0;
     }
     std::filesystem::path file() const { return folder_ / "f.h5"; }
 
@@ -51,7 +55,8 @@ void write_everything(const std::filesystem::path& file) {
     h5.set_attribute("/a/b", "long", Index{1} << 60);
     h5.set_attribute("/a/b", "text", std::string("naïve\n\"quoted\""));
     h5.set_attribute("/a/b", "empty", std::string());
-    h5.set_attribute("/a/b", "numbers", std::vector<double>(20000, 0.5));  // 160 kB: one per rank of a large run
+    h5.set_attribute("/a/b", "numbers",
+                     std::vector<double>(20000, 0.5));  // 160 kB: one per rank of a large run
     h5.set_attribute("/a/b", "integers", std::vector<Index>{2, 3});
     h5.set_attribute("/a/b", "texts", std::vector<std::string>{"head", "", "Straße"});
     h5.set_attribute("/a/b", "none", std::vector<std::string>{});
@@ -62,7 +67,9 @@ void write_everything(const std::filesystem::path& file) {
     h5.write("/v/int64", std::vector<Index>{Index{1} << 40});
     h5.write("/v/texts", std::vector<std::string>{"ä", "bc"});
     h5.write("/v/empty", std::vector<double>{});
-    h5.write_table("/t", {{"name", {}, {}, {"first", "zweites"}}, {"size", {}, {3, 4}, {}}, {"share", {0.25, 0.75}, {}, {}}});
+    h5.write_table(
+        "/t",
+        {{"name", {}, {}, {"first", "zweites"}}, {"size", {}, {3, 4}, {}}, {"share", {0.25, 0.75}, {}, {}}});
     h5.close();
 }
 
@@ -154,7 +161,8 @@ f['table'] = t
     EXPECT_EQ(table[0].texts, (std::vector<std::string>{"first", "b"}));
     EXPECT_EQ(table[1].integers, (std::vector<Index>{1, 2}));
     EXPECT_EQ(table[2].numbers, (std::vector<double>{0.5, 1.5}));
-    EXPECT_TRUE(has(refusal([&] { h5.number_attribute("/", "two"); }), "3 " + file().string() + ": /@two has 2 values"));
+    EXPECT_TRUE(has(refusal([&] { h5.number_attribute("/", "two"); }),
+                    "3 " + file().string() + ": /@two has 2 values"));
     EXPECT_TRUE(has(refusal([&] { h5.number_attribute("/", "str"); }), "is not a number"));
     EXPECT_TRUE(has(refusal([&] { h5.integer_attribute("/", "one"); }), "is not an integer"));
     EXPECT_TRUE(has(refusal([&] { h5.text_attribute("/", "int32"); }), "is not a text"));
@@ -162,22 +170,31 @@ f['table'] = t
     EXPECT_TRUE(has(refusal([&] { h5.read_int32("/wide"); }), "no 32-bit integer"));
     EXPECT_TRUE(has(refusal([&] { h5.read_table("/wide"); }), "is not a table"));
     EXPECT_TRUE(has(refusal([&] { static_cast<void>(h5.length("/wide", 99)); }), "at least 99 are needed"));
-    EXPECT_TRUE(has(refusal([&] { static_cast<void>(h5.shape("/wide", 2)); }), "/wide has 1 dimensions, 2 are needed"));
+    EXPECT_TRUE(has(refusal([&] { static_cast<void>(h5.shape("/wide", 2)); }),
+                    "/wide has 1 dimensions, 2 are needed"));
     EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/words"); }), "does not hold numbers"));
 }
 
 TEST_F(Hdf5FileTest, RefusalsNameFileAndPath) {
     write_everything(file());
     Hdf5File h5 = Hdf5File::open(file(), true, ExitStatus::output);
-    EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/v/none"); }), "5 " + file().string() + ": /v/none is missing"));
+    EXPECT_TRUE(
+        has(refusal([&] { h5.read_doubles("/v/none"); }), "5 " + file().string() + ": /v/none is missing"));
     EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/v"); }), "/v is a group"));
     EXPECT_TRUE(has(refusal([&] { h5.read_int64("/v/doubles"); }), "integers are needed"));
     EXPECT_TRUE(has(refusal([&] { h5.read_doubles("/v/doubles", 5); }), "has 6 entries, 5 are needed"));
     EXPECT_TRUE(has(refusal([&] { h5.children("/t"); }), "/t is not a group"));
     EXPECT_TRUE(has(refusal([&] { h5.children("/none"); }), "/none is missing"));
-    EXPECT_TRUE(has(refusal([&] { h5.write("/x", std::vector<double>{1, 2, 3}, {2, 2}); }), "room for 4 values, 3 are given"));
-    EXPECT_TRUE(has(refusal([&] { h5.write_table("/x", {{"a", {1, 2}, {}, {}}, {"b", {1}, {}, {}}}); }), "column b has 1 values"));
-    EXPECT_TRUE(has(refusal([&] { h5.write("/t/below", std::vector<double>{1}); }), "/t/below cannot be created: "));
+    EXPECT_TRUE(has(refusal([&] {
+                        h5.write("/x", std::vector<double>{1, 2, 3}, {2, 2});
+                    }),
+                    "room for 4 values, 3 are given"));
+    EXPECT_TRUE(has(refusal([&] {
+                        h5.write_table("/x", {{"a", {1, 2}, {}, {}}, {"b", {1}, {}, {}}});
+                    }),
+                    "column b has 1 values"));
+    EXPECT_TRUE(
+        has(refusal([&] { h5.write("/t/below", std::vector<double>{1}); }), "/t/below cannot be created: "));
     EXPECT_FALSE(h5.exists("/x"));
     h5.close();
     const auto open = [&](const std::string& name) {
@@ -220,15 +237,18 @@ f.create_virtual_dataset('virtual', layout)
         return "read";
     };
     for (const char* path : {"/link", "/group/x", "/through"})
-        EXPECT_NE(message(path).find("it is a link to another file, other.h5, which is not followed"), std::string::npos)
+        EXPECT_NE(message(path).find("it is a link to another file, other.h5, which is not followed"),
+                  std::string::npos)
             << path << ": " << message(path);
     for (const char* path : {"/outside", "/virtual"})
-        EXPECT_NE(message(path).find("keeps its entries in another file"), std::string::npos) << path << ": " << message(path);
+        EXPECT_NE(message(path).find("keeps its entries in another file"), std::string::npos)
+            << path << ": " << message(path);
 }
 
 TEST_F(Hdf5FileTest, BelievesNoSizeThatTheFileCannotHold) {
     if (!has_h5py()) GTEST_SKIP() << "needs h5py";
-    // 2^40 entries of which one chunk, or none, is stored; a megabyte of zeros that deflate packs as well as it can.
+    // 2^40 entries of which one chunk, or none, is stored; a megabyte of zeros that deflate packs as well as
+    // it can.
     ASSERT_TRUE(python("w", R"(
 f.create_dataset('chunked', (2**40,), 'i8', chunks=(1024,))[0] = 1
 f.create_dataset('unwritten', (2**40,), 'i8')
@@ -244,7 +264,8 @@ f.create_dataset('packed', (2**24,), 'i8', data=np.zeros(2**24, 'i8'), chunks=(2
 
 TEST_F(Hdf5FileTest, UnpacksChunksToTheirSizeOrNotAtAll) {
     if (!has_h5py()) GTEST_SKIP() << "needs h5py";
-    // Whole, shuffled and with a checksum, one that skipped its filter; short, long, broken, without its checksum; another filter.
+    // Whole, shuffled and with a checksum, one that skipped its filter; short, long, broken, without its
+    // checksum; another filter.
     ASSERT_TRUE(python("w", R"(
 import zlib
 a = np.arange(64.0)
@@ -288,7 +309,8 @@ TEST(FileAndPath, AreSplitAtTheLastColonBeforeASlash) {
     EXPECT_EQ(file_and_path("a:/b:/c"), (Pair{"a:/b", "/c"}));
     for (const char* wrong : {"F.h5", "F.h5:", "F.h5:/", ":/g", "F.h5:gram", ""}) {
         const std::string text = refusal([&] { file_and_path(wrong); });
-        EXPECT_TRUE(has(text, "2 \"" + std::string(wrong) + "\" is not FILE.h5:/path")) << wrong << ": " << text;
+        EXPECT_TRUE(has(text, "2 \"" + std::string(wrong) + "\" is not FILE.h5:/path"))
+            << wrong << ": " << text;
     }
 }
 

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <Eigen/Core>
+#include <Eigen/QR>
 #include <algorithm>
 #include <cmath>
 #include <functional>

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tangram/gram/assembly.hpp"
+#include "tangram/jacobian/selection.hpp"
+#include "tangram/parallel/process_grid.hpp"
+
+/// Kernels of small models of odd shapes on made-up texts, and what they are compared with.
+namespace tangram::testing {
+
+/// Examples of 1 to 18 tokens from a fixed linear congruential generator (Knuth's MMIX constants).
+DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary);
+
+DataSet reordered(const DataSet& data, const std::vector<Index>& order);
+
+/// Whole matrices, on every rank.
+struct Whole {
+    std::vector<double> gram, cross, test_diagonal, traces, outputs;
+    std::vector<std::vector<double>> groups;
+    bool operator==(const Whole&) const = default;
+};
+
+/// The whole matrix on every rank. Collective over its grid.
+std::vector<double> gathered(const DistributedMatrix& matrix);
+
+struct Problem {
+    const char* model = "neo-odd";
+    KernelOutput output = KernelOutput::margin;
+    std::vector<std::int32_t> labels{3, 8};
+    std::vector<std::string> parameters{"all"};
+    Index examples = 300, test_examples = 40;
+    std::optional<Contraction> contraction = {};  ///< of every tensor that has it; else as chosen
+    double factor_bytes = std::numeric_limits<double>::infinity();
+    Index sketch = 0;
+    std::uint64_t sketch_seed = 1;
+    std::vector<Formula> formulas{Formula::sgd};
+    std::string groups = "none";
+    std::int32_t vocabulary = 50;
+    bool left_in_pass = false;  ///< the stop comes on one rank within the first pass behind it
+};
+
+KernelFormula formula_of(const Program& program, const std::vector<ParameterId>& parameters,
+                         const DataSet& train, std::optional<Contraction> wanted = {}, Index sketch = 0,
+                         Formula formula = Formula::sgd);
+
+/// Of every formula.
+/// @param stop_after  slices, after which what there is goes on on another grid, as a checkpoint would carry
+/// it
+template <class Real>
+std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, const DataSet& train,
+                               const DataSet& test, Index stop_after = -1,
+                               const ProcessGrid* then_on = nullptr);
+
+/// Of the first formula.
+template <class Real>
+Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& train, const DataSet& test,
+              Index stop_after = -1, const ProcessGrid* then_on = nullptr) {
+    return compute_all<Real>(problem, grid, train, test, stop_after, then_on).front();
+}
+
+template <class Real>
+Whole compute(const Problem& problem, const ProcessGrid& grid) {
+    return compute<Real>(problem, grid, made_up_data(problem.examples, 1, problem.vocabulary),
+                         made_up_data(problem.test_examples, 2, problem.vocabulary));
+}
+
+/// What one process alone computes: the reference of every grid.
+template <class Real>
+Whole alone(const Problem& problem) {
+    return compute<Real>(problem, ProcessGrid(MPI_COMM_SELF, 1, 1));
+}
+
+template <class Visit>
+void for_each_grid(Visit visit) {
+    int size = 0;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    for (int p = 1; p <= size; ++p)
+        if (size % p == 0) visit(ProcessGrid(MPI_COMM_WORLD, p, size / p));
+}
+
+/// EXPECT on every rank that the two are the same bits.
+void expect_same_bits(const Whole& found, const Whole& expected, const std::string& where);
+
+std::string text(const ProcessGrid& grid);
+
+/// G and the cross Gram from gradients multiplied out whole and products in long double: no tiles, no slices,
+/// no BLAS. Signs are taken of the whole gradients, as the formula has it.
+Whole naive(const Problem& problem, Formula formula = Formula::sgd);
+
+/// Entries to `tolerance` of their rows' norms, the trace to as much of itself.
+void expect_close(const Whole& found, const Whole& expected, double tolerance);
+
+}  // namespace tangram::testing
