@@ -24,7 +24,9 @@ def wait(number, states, seconds):
     while time.monotonic() < end:
         now = job(number); state = now.get('JobState', 'gone')
         if state in states: return state
-        if state == 'PENDING' and now.get('Reason') == 'BeginTime': shell('scontrol', 'update', f'jobid={number}', 'StartTime=now')
+        if state == 'PENDING' and now.get('Reason') == 'BeginTime':
+            time.sleep(3)  # nodes get two minutes to clear up after a step; these need a second
+            shell('scontrol', 'update', f'jobid={number}', 'StartTime=now')
         time.sleep(0.2)
     return f'{state} after {seconds} s'
 def submit(name, *options, script='study.sbatch', arguments=()):
@@ -87,6 +89,16 @@ def node():
     check('node: started again', restarts not in (None, '0'), restarts)
     check('node: went on', 'goes on from the checkpoint' in text('node.log'), text('node.log'))
 
+def launch():
+    """A node on which no rank can be started: srun's status is 0 all the same, the job's is not, and it comes back."""
+    number = submit('launch', '--hold'); blocked = f.at(f'slurm/spool/n2/stepd.slurm.pmix.{number}.0'); os.makedirs(blocked)
+    shell('scontrol', 'release', str(number))
+    check('launch: no success', until(lambda: 'no rank was started' in text('launch.log') or 'a rank died' in text('launch.log'), 60), text('launch.log')); print(text('launch.log'))
+    os.rmdir(blocked)
+    check('launch: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', text('launch.log')); same('launch')
+    check('launch: started again', job(number).get('Restarts') == '1', job(number))
+    check('launch: nothing is left', not glob.glob('.tangram-*'), glob.glob('.tangram-*'))
+
 def cancelled():
     """scancel means it: the ranks write a checkpoint, and the job stays away."""
     number = submit('cancelled'); check('cancelled: a first checkpoint', until(lambda: os.path.exists(f.at('cancelled.h5.checkpoint')), 90), text('cancelled.log'))
@@ -134,7 +146,7 @@ def proposed():
     number = int(re.search(r'Submitted batch job (\d+)', out)[1]) if code == 0 else 0
     check('submit: the proposed job completes', number > 0 and wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', f'{out} {err} {text("submit.log")}')
 
-PARTS = dict(signalled=lambda: stopped('signalled', 'USR1'), terminated=lambda: stopped('terminated', 'TERM'), rank=rank, node=node, cancelled=cancelled, limit=limit,
+PARTS = dict(signalled=lambda: stopped('signalled', 'USR1'), terminated=lambda: stopped('terminated', 'TERM'), rank=rank, node=node, launch=launch, cancelled=cancelled, limit=limit,
     element=element, scale=scale, proposed=proposed)
 wanted = sys.argv[5:] or ['signalled']
 if wanted == ['all']: wanted = list(PARTS)
