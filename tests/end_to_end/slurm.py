@@ -90,11 +90,12 @@ def node():
     check('node: went on', 'goes on from the checkpoint' in text('node.log'), text('node.log'))
 
 def launch():
-    """A node on which no rank can be started: srun's status is 0 all the same, the job's is not, and it comes back."""
-    number = submit('launch', '--hold'); blocked = f.at(f'slurm/spool/n2/stepd.slurm.pmix.{number}.0'); os.makedirs(blocked)
+    """Nodes on which no rank can be started: srun's status is 0 all the same, the job's is not, and it comes back."""
+    number = submit('launch', '--hold'); blocked = [f.at(f'slurm/spool/{n}/stepd.slurm.pmix.{number}.0') for n in ('n1', 'n2')]
+    for b in blocked: os.makedirs(b)
     shell('scontrol', 'release', str(number))
-    check('launch: no success', until(lambda: 'no rank was started' in text('launch.log') or 'a rank died' in text('launch.log'), 60), text('launch.log')); print(text('launch.log'))
-    os.rmdir(blocked)
+    check('launch: no success', until(lambda: 'no rank was started (status 1); requeued' in text('launch.log'), 60), text('launch.log')); print(text('launch.log'))
+    for b in blocked: os.rmdir(b)
     check('launch: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', text('launch.log')); same('launch')
     check('launch: started again', job(number).get('Restarts') == '1', job(number))
     check('launch: nothing is left', not glob.glob('.tangram-*'), glob.glob('.tangram-*'))
