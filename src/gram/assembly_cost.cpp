@@ -56,6 +56,7 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
     const int ranks = grid_rows * grid_columns;
     const std::vector<Slice> slices =
         slices_of(program, parameters, formulas, outputs.components(), sketch_dimension);
+    cost.slices = std::ssize(slices);
 
     const Index block = arithmetic::tile_rows_of(kernel_rows(train, outputs).back());
     const RowTiles train_tiles(program, train, outputs, label_ids, block);

@@ -9,8 +9,7 @@ namespace tangram::parts {
 
 /// The size of a head: the width over the number of heads that stands under a key.
 /// @throws Error(input) naming the key where the number does not divide the width, or leaves a head larger
-/// than
-///         any model's
+///         than any model's
 Index head_size(const Config& config, const std::string& heads_key, Index width);
 
 /// The activation that a key names. @throws Error(input) naming the key and those supported

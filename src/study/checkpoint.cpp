@@ -37,7 +37,7 @@ void GramCheckpoint::write(const KernelMatrices& matrices, bool finished) const 
     write_checkpoint(output_, state, named);
 }
 
-bool GramCheckpoint::read(KernelMatrices& matrices, Log& log) const {
+bool GramCheckpoint::read(KernelMatrices& matrices, Index slices, Log& log) const {
     std::map<std::string, DistributedMatrix*> named;
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
         FormulaMatrices& of = matrices.formulas[f];
@@ -64,7 +64,7 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Log& log) const {
             const auto vector = state.vectors.find(name);
             return vector == state.vectors.end() ? std::size_t(-1) : vector->second.size();
         };
-        needs(state.units_done >= 0, "units_done");
+        needs(state.units_done >= 0 && state.units_done <= slices, "units_done");
         needs(size("known_rows") == 1, "known_rows");
         const double known = state.vectors.at("known_rows").front();
         needs(known >= 0 && known <= static_cast<double>(matrices.formulas.front().gram.rows()) &&

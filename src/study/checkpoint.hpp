@@ -25,10 +25,10 @@ class GramCheckpoint {
     void remove_own(MPI_Comm comm) const;
     /// Fills the matrices from the checkpoint, if there is one, or from the one before where that is torn.
     /// Collective.
+    /// @param slices  of the whole assembly: no checkpoint holds more
     /// @return whether it did. @throws Error(output) on every rank: torn, or of other inputs or another
-    /// version of
-    ///         tangram, with the first difference
-    bool read(KernelMatrices& matrices, Log& log) const;
+    ///         version of tangram, with the first difference
+    bool read(KernelMatrices& matrices, Index slices, Log& log) const;
 
   private:
     std::filesystem::path output_;

@@ -178,7 +178,7 @@ struct StudyRun::State {
     /// Zero matrices, or what a checkpoint or the finished file of a smaller sample holds of them.
     /// Collective.
     KernelMatrices begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
-                                  const std::string& basis);
+                                  const std::string& basis, Index slices);
     /// Runs `write`; where the output cannot be written, what was computed goes into a checkpoint.
     /// Collective.
     /// @throws Error(output) on every rank
@@ -272,13 +272,13 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
 }
 
 KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
-                                               const std::string& basis) {
+                                               const std::string& basis, Index slices) {
     KernelMatrices matrices = collectively(comm, [&] {
         return empty_matrices(grid, job.train_rows, job.test_rows, job.parameters.size(), job.formulas.size(),
                               job.groups.names.size());
     });
     const Log::Waiting waiting(session.log, "gram: reading what there is beside " + output.string());
-    if (checkpoint.read(matrices, session.log))
+    if (checkpoint.read(matrices, slices, session.log))
         session.log.say(
             fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
     else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
@@ -398,7 +398,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         planned.assembly.passes > 1
             ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
             : ""));
-    KernelMatrices matrices = begin_matrices(job, checkpoint, fingerprint.basis);
+    KernelMatrices matrices = begin_matrices(job, checkpoint, fingerprint.basis, planned.assembly.slices);
     const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
     const KernelInputs<Real> inputs{network,
                                     job.data.train,

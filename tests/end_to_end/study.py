@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
 stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import fcntl, fnmatch, glob, os, re, shutil, signal, subprocess, sys, time
+import fcntl, fnmatch, glob, hashlib, os, re, shutil, signal, subprocess, sys, time
 from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
 try:
     import h5py, numpy as np
@@ -182,6 +182,16 @@ for setting, words in (('kernel.output=logits', 'kernel.output is margin there a
     code, out, err = run('gram', f.at('stop.toml'), '--set', setting)
     check(f'checkpoint of another study, {setting}: status 5, named', code == 5 and words in err and err.count('error:') == 1, f'{code} {err}')
 check('checkpoint of another study: stays', open(f.at('stopped.h5.checkpoint'), 'rb').read() == before)
+# Numbers that do not fit this study, although their checksum does.
+for key, value in (('units_done', 10**6), ('units_done', -1), ('known_rows', [1001.0]), ('known_rows', [0.5]), ('traces0', [])):
+    with h5py.File(f.at('stopped.h5.checkpoint'), 'r+') as h:
+        if key in h.attrs: h.attrs[key] = value
+        else: del h['vectors/' + key]; h['vectors/' + key] = np.array(value, dtype=float)
+        text = f"{len(h.attrs['inputs'].encode())}:{h.attrs['inputs']} {h.attrs['units_done']}" + ''.join(f" {n} {hashlib.sha256(h['vectors/' + n][()].tobytes()).hexdigest()}" for n in sorted(h['vectors']))
+        h.attrs['checksum'] = hashlib.sha256(text.encode()).hexdigest()
+    code, out, err = run('gram', f.at('stop.toml'))
+    check(f'checkpoint with {key} = {value}: status 5, named', code == 5 and f'stopped.h5.checkpoint: {key} is not what this study needs' in err and err.count('error:') == 1, f'{code} {err}')
+    with open(f.at('stopped.h5.checkpoint'), 'wb') as h: h.write(before)
 shutil.copy(f.at('stopped.h5.checkpoint'), f.at('stopped.h5.checkpoint.previous')); shutil.copy(f.at('stopped.h5.checkpoint'), f.at('kept.checkpoint'))
 with open(f.at('stopped.h5.checkpoint'), 'r+b') as h: h.seek(-9000, 2); h.write(b'\1' * 16)
 code, out, err = run('gram', f.at('stop.toml'), ranks=other)

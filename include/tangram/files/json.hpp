@@ -11,8 +11,7 @@ enum class DuplicateKeys { last_counts, refused };
 
 /// A JSON text. Local. @param name  what messages call it
 /// @throws Error(input) naming it and the byte at which it stops being JSON, a number beyond float64, that it
-/// nests
-///         deeper than 200 levels, or a key that stands twice where that is refused
+///         nests deeper than 200 levels, or a key that stands twice where that is refused
 nlohmann::json parse_json(std::string_view text, const std::string& name,
                           DuplicateKeys duplicates = DuplicateKeys::last_counts);
 

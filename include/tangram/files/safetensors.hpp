@@ -31,9 +31,9 @@ struct TensorView {
 class Weights {
   public:
     /// @throws Error(input) naming the file and what is wrong with it: missing, truncated, a header that is
-    /// too long, is
-    ///         not JSON or names a dtype, shape or offsets that do not fit the file, overlapping or missing
-    ///         bytes, a tensor twice, a shard outside the folder or without a tensor that the index promises
+    ///         too long, is not JSON or names a dtype, shape or offsets that do not fit the file, overlapping
+    ///         or missing bytes, a tensor twice, a shard outside the folder or without a tensor that the
+    ///         index promises
     explicit Weights(const std::filesystem::path& folder_or_file);
     ~Weights();
     Weights(Weights&&) noexcept;

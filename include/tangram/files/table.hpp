@@ -30,8 +30,7 @@ struct Table {
 /// their text; other values matter only to who asks for their column). UTF-8; a byte order mark, CRLF and
 /// empty last lines are tolerated. Local.
 /// @throws Error(input) naming file and line: missing, empty, not UTF-8, a row with another number of fields,
-/// an empty
-///         line between rows, an unclosed quote, a column twice, an unknown ending
+///         an empty line between rows, an unclosed quote, a column twice, an unknown ending
 Table read_table(const std::filesystem::path& file);
 
 /// True if the bytes are well-formed UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF).

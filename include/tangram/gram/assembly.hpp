@@ -107,11 +107,9 @@ struct AssemblyResult {
 /// tiles need travels while the one before it is multiplied and added. Tiles are spread over the rank's
 /// OpenMP threads.
 /// @param go_on    collective; called after every unit; false stops. The matrices may then be stored and
-/// handed to a
-///                 later call, on any grid, which goes on after units_done.
+///                 handed to a later call, on any grid, which goes on after units_done.
 /// @param in_pass  local; called between blocks of the forward and backward passes. An Error that it throws
-/// on any rank
-///                 leaves the assembly on every rank, with matrices as go_on last saw them.
+///                 on any rank leaves the assembly on every rank, with matrices as go_on last saw them.
 /// @return matrices.units_done == units means finished, and both triangles are set
 /// @throws Error(numerical) on every rank, naming example and tensor of a non-finite gradient
 /// Memory per rank beside the matrices: factors of its rows, two slices of (N/p + N/q + M/p) rows, one tile

@@ -12,6 +12,7 @@ struct AssemblyCost {
     double slice_bytes = 0;     ///< two packed slices
     double factor_bytes = 0;    ///< factors held at the same time
     double received_bytes = 0;  ///< slices of other ranks, over the whole assembly
+    Index slices = 0;           ///< KernelMatrices::units_done of a finished assembly
     Index passes = 1;           ///< groups of parameters, each with its forward and backward passes
     double pass_flops = 0;      ///< linear layers, all ranks, all passes
     double packed_entries = 0;  ///< entries that all ranks pack

@@ -27,8 +27,7 @@ class StagedFile {
     /// others wrote
     /// @param bytes  about how much will be added: refused now where the file system has less free space
     /// @throws Error(output): folder missing or read-only, a folder or a file without write permission at the
-    /// final
-    ///         name, too little space, with `keep` a finished file that is torn
+    ///         final name, too little space, with `keep` a finished file that is torn
     StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool keep, double bytes);
     ~StagedFile();
     StagedFile(const StagedFile&) = delete;

@@ -20,9 +20,9 @@ std::span<const Architecture> architectures();
 /// The program of a model folder's config. @throws Error(input) naming the model_type and the supported ones,
 /// or a key whose value is not supported.
 /// @param classifier_labels  nothing: the language model's own head; else a new linear head of so many labels
-/// on the
-///                           final features of the token that is read: score.weight, or classifier.weight and
-///                           .bias on the first token of BERT and RoBERTa. Its label ids are 0, 1, ...
+///                           on the final features of the token that is read: score.weight, or
+///                           classifier.weight and .bias on the first token of BERT and RoBERTa. Its label
+///                           ids are 0, 1, ...
 Program program_of(const Config& config, std::optional<Index> classifier_labels = std::nullopt);
 
 Program llama(const Config& config, std::optional<Index> classifier_labels);

@@ -40,8 +40,7 @@ class StopFlag {
 class LeaveOnStop {
   public:
     /// @param farewell  called before the end on the rank that speaks, from another thread: what remains to
-    /// be said
-    ///                  and removed; the other ranks give none and wait a moment for it
+    ///                  be said and removed; the other ranks give none and wait a moment for it
     LeaveOnStop(const StopFlag& stop, std::function<void()> farewell);
 
   private:

@@ -14,8 +14,7 @@ enum class Solver { automatic, lapack, scalapack_dc, scalapack_mrrr, elpa1, elpa
 
 /// A solver by the contract's name: "auto", "lapack", "scalapack-dc", "scalapack-mrrr", "elpa1", "elpa2".
 /// @throws Error(study) with the names of this build, for unknown names, for ELPA's where the build has none,
-/// and for
-///         "lanczos", which is not part of this version
+///         and for "lanczos", which is not part of this version
 Solver solver_by_name(std::string_view name);
 std::string name(Solver solver);
 /// The solvers that this build has, without `automatic`.
@@ -40,11 +39,10 @@ struct MatrixName {
 /// Eigenvalues and eigenvectors of a symmetric matrix, G = V diag(w) V^T. Collective over G's grid.
 /// @param G  N x N, block-cyclic with square blocks, both triangles set; consumed
 /// @param block  the solver's own block; 0: 64, or less so that every rank owns something (lesson 2).
-/// Problems too small
-///         for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and `reason` say so.
+///         Problems too small for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and
+///         `reason` say so.
 /// @return V's columns have their first component of at least 0.6 of the largest magnitude positive. The same
-/// bits on
-///         the same grid; eigenvalues to 1e-12 w_1 on another.
+///         bits on the same grid; eigenvalues to 1e-12 w_1 on another.
 /// @throws Error on every rank: matrix.status if G is not square, holds a non-finite entry or is not
 ///         symmetric (|G_ij - G_ji| > 1e-12 max |G|), naming the first such entry in column order; study if
 ///         a size exceeds 32 bits (the message says how many ranks suffice), before anything is allocated;

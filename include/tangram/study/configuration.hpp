@@ -62,8 +62,7 @@ struct Study {
 /// Reads a study file and applies `--set key=value` in order (the value in TOML, or bare text as a string).
 /// Local.
 /// @throws Error(study) naming the file, the key in full and, for an unknown key, the nearest one; also for
-/// values
-///         outside the contract's and for keys of the contract that this version cannot serve yet.
+///         values outside the contract's and for keys of the contract that this version cannot serve yet.
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings);
 
 /// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as

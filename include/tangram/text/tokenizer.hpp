@@ -29,8 +29,7 @@ class Tokenizer {
   public:
     /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json
     /// @throws Error(input) naming the file and the model, normalizer, pre-tokenizer or post-processor that
-    /// is not
-    ///         supported, or the entry that is malformed
+    ///         is not supported, or the entry that is malformed
     explicit Tokenizer(const std::filesystem::path& folder_or_file);
     ~Tokenizer();
     Tokenizer(Tokenizer&&) noexcept;
