@@ -34,6 +34,14 @@ inline std::vector<std::pair<int, int>> grid_shapes(int ranks) {
     return shapes;
 }
 
+/// Every grid of all ranks. Collective over the world.
+inline std::vector<ProcessGrid> all_grids() {
+    std::vector<ProcessGrid> grids;
+    for (const auto& [rows, columns] : grid_shapes(world_size()))
+        grids.emplace_back(MPI_COMM_WORLD, rows, columns);
+    return grids;
+}
+
 /// Bytes of this process that are in memory.
 inline Index resident_bytes() {
     std::ifstream file("/proc/self/statm");

@@ -22,9 +22,9 @@ TEST(Assembly, SameBitsOnEveryGrid) {
     // 300 rows are three tiles, the last one ragged; more ranks than tiles leave some without any.
     const Problem problem;
     const Whole expected = alone<float>(problem);
-    for_each_grid([&](const ProcessGrid& grid) {
+    for (const ProcessGrid& grid : all_grids()) {
         expect_same_bits(compute<float>(problem, grid), expected, text(grid));
-    });
+    }
 }
 
 TEST(Assembly, ContractionsAgreeOnEveryTensor) {
@@ -66,9 +66,9 @@ TEST(Assembly, EveryContractionHasTheSameBitsOnEveryGridAndInEveryOrder) {
         const DataSet train = made_up_data(problem.examples, 1, 50),
                       test = made_up_data(problem.test_examples, 2, 50);
         const Whole expected = alone<float>(problem);
-        for_each_grid([&](const ProcessGrid& grid) {
+        for (const ProcessGrid& grid : all_grids()) {
             expect_same_bits(compute<float>(problem, grid), expected, text(grid) + " " + name(contraction));
-        });
+        }
         std::vector<Index> order(static_cast<std::size_t>(problem.examples));
         for (std::size_t i = 0; i < order.size(); ++i)
             order[i] = static_cast<Index>((i * 77 + 5) % order.size());
@@ -111,7 +111,7 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
                 formulas.push_back(formula_of(network.program(), parameters, train, {}, 0, formula));
             groups = group_parameters(network.program(), parameters, "layer");
         }
-        for_each_grid([&](const ProcessGrid& grid) {
+        for (const ProcessGrid& grid : all_grids()) {
             for (const double limit : {1e9, 1e5}) {
                 const KernelInputs<float> inputs{network,  train, &test, outputs, parameters,
                                                  formulas, limit, 0,     1,       groups.group_of};
@@ -141,7 +141,7 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
                 EXPECT_EQ(cost.matrix_bytes, 8 * max_over_ranks(comm, local)) << text(grid);
                 EXPECT_TRUE(limit < 1e6 ? cost.passes > 1 : cost.passes == 1);
             }
-        });
+        }
     }
 }
 
@@ -151,9 +151,9 @@ TEST(Assembly, SameBitsInDoubleAndForSeveralRowsPerExample) {
     problem.examples = 200;
     problem.test_examples = 90;
     const Whole expected = alone<double>(problem);
-    for_each_grid([&](const ProcessGrid& grid) {
+    for (const ProcessGrid& grid : all_grids()) {
         expect_same_bits(compute<double>(problem, grid), expected, text(grid));
-    });
+    }
 }
 
 /// Two tasks in one kernel: the margin of labels 3 and 8, and the logits of 3, 8 and 20.
@@ -188,8 +188,8 @@ Whole two_tasks(const ProcessGrid& grid, Index first_examples, Index second_exam
 
 TEST(Assembly, TasksOfDifferentRowsStandInOneKernel) {
     const Whole expected = two_tasks(ProcessGrid(MPI_COMM_SELF, 1, 1), 100, 70);
-    for_each_grid(
-        [&](const ProcessGrid& grid) { expect_same_bits(two_tasks(grid, 100, 70), expected, text(grid)); });
+    for (const ProcessGrid& grid : all_grids())
+        expect_same_bits(two_tasks(grid, 100, 70), expected, text(grid));
     // Each task's block is what the task alone gives, to the last bit.
     const Index rows = 100 + 3 * 70;
     for (const bool second : {false, true}) {
@@ -297,11 +297,11 @@ TEST(Assembly, StoppedAndResumedOnAnotherGridGivesTheSameBits) {
                   test = made_up_data(problem.test_examples, 2, 50);
     const Whole expected = alone<float>(problem);
     const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
-    for_each_grid([&](const ProcessGrid& grid) {
+    for (const ProcessGrid& grid : all_grids()) {
         for (const Index stop_after : {Index{1}, Index{7}})
             expect_same_bits(compute<float>(problem, grid, train, test, stop_after, &last), expected,
                              text(grid));
-    });
+    }
 }
 
 TEST(Assembly, LeftWithinAPassItGoesOnWithTheSameBits) {
@@ -315,11 +315,11 @@ TEST(Assembly, LeftWithinAPassItGoesOnWithTheSameBits) {
     problem.factor_bytes = 1e5;  // several passes
     const ProcessGrid then = ProcessGrid::most_square(MPI_COMM_WORLD);
     for (const Index units : {0, 1, 5})
-        for_each_grid([&](const ProcessGrid& grid) {
+        for (const ProcessGrid& grid : all_grids()) {
             const std::vector<Whole> found = compute_all<float>(problem, grid, train, test, units, &then);
             for (std::size_t f = 0; f < found.size(); ++f)
                 expect_same_bits(found[f], expected[f], text(grid));
-        });
+        }
 }
 
 TEST(Assembly, TwoHundredInOneProcessKeepMemoryFlat) {

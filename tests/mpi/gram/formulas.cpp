@@ -47,10 +47,10 @@ TEST(Formulas, TogetherHaveTheBitsOfEachAloneOnEveryGridAndAfterAStop) {
         for (std::size_t f = 0; f < expected.size(); ++f)
             expect_same_bits(found[f], expected[f], where + " " + name(all.formulas[f]));
     };
-    for_each_grid([&](const ProcessGrid& grid) {
+    for (const ProcessGrid& grid : all_grids()) {
         compare(compute_all<float>(all, grid, train, test), text(grid));
         compare(compute_all<float>(all, grid, train, test, 5, &last), text(grid) + " stopped");
-    });
+    }
     all.factor_bytes = 1e5;
     compare(compute_all<float>(all, last, train, test), "in groups of parameters");
     // Only the asymmetric one is not symmetric.
@@ -81,13 +81,13 @@ TEST(Groups, KeptApartTheyAddUpToTheWholeWhoseBitsStay) {
         for (std::size_t i = 0; i < sum.size(); ++i)
             most = std::max(most, std::abs(sum[i] - whole.gram[i]) / whole.gram[0]);
         EXPECT_TRUE(most <= 1e-13) << by << " " << most;  // float64 sums of some hundred pieces
-        for_each_grid([&](const ProcessGrid& grid) {
+        for (const ProcessGrid& grid : all_grids()) {
             const Whole found = compute<float>(problem, grid);
             expect_same_bits(found, apart, text(grid) + " " + by);
             Whole without = found;
             without.groups.clear();
             expect_same_bits(without, whole, text(grid) + " whole");
-        });
+        }
         const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
         expect_same_bits(compute<float>(problem, last, made_up_data(problem.examples, 1, 50),
                                         made_up_data(problem.test_examples, 2, 50), 3, &last),

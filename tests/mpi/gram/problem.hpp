@@ -1,15 +1,13 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "support/mpi_test.hpp"
 #include "tangram/gram/assembly.hpp"
 #include "tangram/jacobian/selection.hpp"
-#include "tangram/parallel/process_grid.hpp"
 
 /// Kernels of small models of odd shapes on made-up texts, and what they are compared with.
 namespace tangram::testing {
@@ -74,14 +72,6 @@ Whole compute(const Problem& problem, const ProcessGrid& grid) {
 template <class Real>
 Whole alone(const Problem& problem) {
     return compute<Real>(problem, ProcessGrid(MPI_COMM_SELF, 1, 1));
-}
-
-template <class Visit>
-void for_each_grid(Visit visit) {
-    int size = 0;
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    for (int p = 1; p <= size; ++p)
-        if (size % p == 0) visit(ProcessGrid(MPI_COMM_WORLD, p, size / p));
 }
 
 /// EXPECT on every rank that the two are the same bits.

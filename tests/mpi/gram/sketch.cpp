@@ -16,9 +16,9 @@ TEST(Sketch, SameBitsOnEveryGridInEveryGroupingAndAfterAStop) {
     for (const Index sketch : {Index{30}, Index{400}, Index{1000}}) {
         Problem problem{.sketch = sketch};
         const Whole expected = alone<float>(problem);
-        for_each_grid([&](const ProcessGrid& grid) {
+        for (const ProcessGrid& grid : all_grids()) {
             expect_same_bits(compute<float>(problem, grid), expected, text(grid));
-        });
+        }
         const ProcessGrid last = ProcessGrid::most_square(MPI_COMM_WORLD);
         expect_same_bits(compute<float>(problem, ProcessGrid(MPI_COMM_WORLD, 1, last.comm().size()),
                                         made_up_data(problem.examples, 1, 50),
@@ -72,7 +72,7 @@ TEST(Sketch, ErrorIsThatOfTheSubBlock) {
     const auto parameters = select_parameters(network.program(), problem.parameters);
     const DataSet train = made_up_data(problem.examples, 1, 50);
     const std::vector<Index> examples{3, 4, 50, 99};
-    for_each_grid([&](const ProcessGrid& grid) {
+    for (const ProcessGrid& grid : all_grids()) {
         const KernelInputs<double> inputs{
             network,
             train,
@@ -105,7 +105,7 @@ TEST(Sketch, ErrorIsThatOfTheSubBlock) {
         EXPECT_GT(found.relative, 0.01);
         EXPECT_TRUE(std::abs(found.relative - std::sqrt(error / norm)) <= 1e-10) << found.relative;
         EXPECT_TRUE(std::abs(found.largest - largest) <= 1e-10) << found.largest;
-    });
+    }
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ TEST(Checkpoint, GoesFromAnyGridToAnyOther) {
 
 /// Overwrites bytes of a file from behind HDF5's back, on one rank.
 void overwrite(const std::filesystem::path& file, std::size_t from, std::size_t count) {
-    if (rank() == 0) {
+    if (world_rank() == 0) {
         std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
         bytes.seekp(static_cast<std::streamoff>(from));
         bytes << std::string(count, '\1');
@@ -76,11 +76,11 @@ TEST(Checkpoint, TheOneBeforeIsUsedWhereTheNewestIsTorn) {
     const std::vector<std::function<void()>> tears{
         [&] { overwrite(file, std::filesystem::file_size(file) - 9000, 8); },
         [&] {
-            if (rank() == 0) std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+            if (world_rank() == 0) std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
             barrier();
         },
         [&] {
-            if (rank() == 0) std::ofstream(file) << "not HDF5 at all";
+            if (world_rank() == 0) std::ofstream(file) << "not HDF5 at all";
             barrier();
         }};
     for (const auto& tear : tears) {
@@ -117,7 +117,7 @@ TEST(Checkpoint, IsRemovedWithWhatADeadRunLeft) {
     const auto plant = [&] {
         for (const auto* const names : {&left, &others})
             for (const std::string& name : *names)
-                if (rank() == 0) std::ofstream(scratch / ("out.h5.checkpoint." + name)) << "left";
+                if (world_rank() == 0) std::ofstream(scratch / ("out.h5.checkpoint." + name)) << "left";
         barrier();
     };
     const auto there = [&](const std::string& name) {
@@ -144,7 +144,7 @@ TEST(Checkpoint, SurvivesADeathBetweenItsTwoNames) {
     DistributedMatrix gram(grid, 20, 20, 8);
     fill(gram);
     write_checkpoint(output, state_of(1), {{"gram", &gram}});
-    if (rank() == 0)
+    if (world_rank() == 0)
         std::filesystem::rename(scratch / "out.h5.checkpoint", scratch / "out.h5.checkpoint.previous");
     barrier();
     const auto read = read_checkpoint(output, {{"gram", &gram}}, any);

@@ -1,5 +1,7 @@
 #include "tangram/io/matrix_io.hpp"
 
+#include <algorithm>
+
 #include "scratch.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/output.hpp"
@@ -11,7 +13,7 @@ using namespace testing_io;
 
 /// A data set of NaN, so that an entry that is not written shows.
 void poison(const std::filesystem::path& file, const std::string& path, Index rows, Index columns) {
-    if (rank() == 0) {
+    if (world_rank() == 0) {
         Hdf5File h5 = Hdf5File::create(file);
         h5.write(path, std::vector<double>(static_cast<std::size_t>(rows * columns), std::nan("")),
                  {rows, columns});
@@ -25,7 +27,7 @@ void expect_in_file(const std::filesystem::path& file, const std::string& path, 
                     Orientation orientation) {
     barrier();
     Index wrong = 0;
-    if (rank() == 0) {
+    if (world_rank() == 0) {
         const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
         const bool turned = orientation == Orientation::transposed;
         const std::vector<Index> expected = turned ? std::vector{columns, rows} : std::vector{rows, columns};
@@ -67,6 +69,21 @@ TEST(MatrixIo, RoundTripsOnEveryGrid) {
                     EXPECT_EQ(back.columns(), s.columns);
                     EXPECT_EQ(back.block(), other_block);
                     EXPECT_EQ(wrong_entries(back), 0);
+
+                    // Into the leading part of a larger matrix, whose other entries stay.
+                    DistributedMatrix larger(grid, s.rows + 9, s.columns + s.block, s.block);
+                    std::ranges::fill(larger.local(), -1.0);
+                    read_into(file, "/a/m", larger, orientation, ExitStatus::output, transfer);
+                    Index misplaced = 0;
+                    for (Index j = 0; j < larger.local_columns(); ++j)
+                        for (Index i = 0; i < larger.local_rows(); ++i) {
+                            const Index row = larger.global_row(i), column = larger.global_column(j);
+                            const bool inside = row < s.rows && column < s.columns;
+                            if (!(larger.data()[i + j * larger.lld()] ==
+                                  (inside ? entry(row, column) : -1.0)))
+                                ++misplaced;
+                        }
+                    EXPECT_EQ(misplaced, 0);
                 }
 }
 
@@ -131,7 +148,7 @@ TEST(MatrixIo, RefusesOnAllRanks) {
     const Scratch scratch;
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const auto file = scratch / "m.h5", foreign = scratch / "text.h5", torn = scratch / "torn.h5";
-    if (rank() == 0) {
+    if (world_rank() == 0) {
         Hdf5File h5 = Hdf5File::create(file);
         h5.write("/line", std::vector<double>(4, 1.0));
         h5.write("/square", std::vector<double>(10000, 1.0), {100, 100});
@@ -175,9 +192,9 @@ TEST(MatrixIo, RefusesOnAllRanks) {
 
 TEST(MatrixIo, SubCommunicatorsWorkApart) {
     const Scratch scratch;
-    const Communicator half(MPI_COMM_WORLD, rank() % 2, rank());
+    const Communicator half(MPI_COMM_WORLD, world_rank() % 2, world_rank());
     const ProcessGrid grid = ProcessGrid::most_square(half.get());
-    const auto file = scratch / ("half" + std::to_string(rank() % 2) + ".h5");
+    const auto file = scratch / ("half" + std::to_string(world_rank() % 2) + ".h5");
     DistributedMatrix matrix(grid, 12, 12, 5);
     fill(matrix);
     {
@@ -192,7 +209,7 @@ TEST(MatrixIo, SubCommunicatorsWorkApart) {
 TEST(InputFile, TellsEveryRankTheSame) {
     const Scratch scratch;
     const auto file = scratch / "small.h5";
-    if (rank() == 0) {
+    if (world_rank() == 0) {
         Hdf5File h5 = Hdf5File::create(file);
         h5.write("/g/doubles", std::vector<double>{1.5, -2.5});
         h5.set_attribute("/g", "name", std::string("größer"));

@@ -124,14 +124,14 @@ TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
     EXPECT_TRUE(problem.status == 5 && problem.says("none/out.h5: folder") && problem.says("does not exist"))
         << problem.text;
 
-    if (rank() == 0) std::filesystem::create_directories(scratch / "folder.h5");
+    if (world_rank() == 0) std::filesystem::create_directories(scratch / "folder.h5");
     barrier();
     problem = attempt(scratch / "folder.h5", true);
     EXPECT_TRUE(problem.status == 5 && problem.says("folder.h5: is a folder")) << problem.text;
 
     const auto guarded = scratch / "guarded.h5";
     write_number(guarded, "/a", 7, false);
-    if (rank() == 0) chmod(guarded.c_str(), 0444);
+    if (world_rank() == 0) chmod(guarded.c_str(), 0444);
     barrier();
     problem = attempt(guarded, true);
     EXPECT_TRUE(problem.status == 5 && problem.says("no write permission")) << problem.text;
@@ -140,7 +140,7 @@ TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
 
     const auto torn = scratch / "torn.h5";
     write_number(torn, "/a", 7, false);
-    if (rank() == 0) std::filesystem::resize_file(torn, 100);
+    if (world_rank() == 0) std::filesystem::resize_file(torn, 100);
     barrier();
     problem = attempt(torn, true);
     EXPECT_TRUE(problem.status == 5 && problem.says("torn.h5: ") && !problem.says("partial")) << problem.text;
@@ -151,7 +151,7 @@ TEST(StagedFile, PlantedLinksAreNotFollowed) {
     const Scratch scratch;
     const auto file = scratch / "out.h5", victim = scratch / "victim";
     const auto plant = [&](const std::filesystem::path& target) {
-        if (rank() == 0) {
+        if (world_rank() == 0) {
             std::ofstream(victim) << "precious";
             std::filesystem::create_symlink(target, partial(file));
         }
@@ -167,13 +167,13 @@ TEST(StagedFile, PlantedLinksAreNotFollowed) {
             EXPECT_FALSE(std::filesystem::exists(scratch / "nothing"));
             barrier();
         }
-    if (rank() == 0) std::filesystem::create_symlink(victim, file.string() + ".lock");
+    if (world_rank() == 0) std::filesystem::create_symlink(victim, file.string() + ".lock");
     barrier();
     const Caught problem = caught([&] { const OutputLock lock(MPI_COMM_WORLD, file); });
     EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.lock: is a symbolic link")) << problem.text;
     EXPECT_EQ(std::filesystem::file_size(victim), 8);
     barrier();
-    if (rank() == 0) {
+    if (world_rank() == 0) {
         std::filesystem::remove(file.string() + ".lock");
         std::filesystem::create_hard_link(victim, file.string() + ".lock");
     }
@@ -196,7 +196,7 @@ TEST(StagedFile, HasTheUsersUmask) {
     write_number(file, "/z", 3.0, false);
     EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0664));
     barrier();
-    if (rank() == 0) std::filesystem::permissions(file, std::filesystem::perms(0666));
+    if (world_rank() == 0) std::filesystem::permissions(file, std::filesystem::perms(0666));
     barrier();
     write_number(file, "/z", 4.0, true);
     EXPECT_EQ(std::filesystem::status(file).permissions(), std::filesystem::perms(0664));
@@ -334,10 +334,10 @@ TEST(StagedFile, SurvivesAWriteThatFailsOnOneRank) {
     auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
     rlimit before{};
     getrlimit(RLIMIT_FSIZE, &before);
-    for (const int victim : {0, ranks() - 1}) {
+    for (const int victim : {0, world_size() - 1}) {
         StagedFile staged(MPI_COMM_WORLD, file, false, 0);
         staged.write_small([](Hdf5File& h5) { h5.create_matrix("/m", 400, 400); });
-        if (rank() == victim) {
+        if (world_rank() == victim) {
             const rlimit tiny{10000, before.rlim_max};
             setrlimit(RLIMIT_FSIZE, &tiny);
         }
@@ -346,7 +346,7 @@ TEST(StagedFile, SurvivesAWriteThatFailsOnOneRank) {
         const Caught problem =
             caught([&] { write_matrix(staged.partial(), "/m", matrix, Orientation::as_is); });
         setrlimit(RLIMIT_FSIZE, &before);
-        if (ranks() == 1) {
+        if (world_size() == 1) {
             EXPECT_TRUE(problem.status == 5 && problem.says("/m cannot be written")) << problem.text;
         } else {
             EXPECT_TRUE(problem.status == 0 || problem.status == 5) << problem.text;
@@ -386,7 +386,7 @@ TEST(OutputLock, AnotherProcessHoldsItUntilItDies) {
     const Scratch scratch;
     const auto output = scratch / "out.h5", lock = scratch / "out.h5.lock", ready = scratch / "ready";
     pid_t child = -1;
-    if (rank() == 0) {
+    if (world_rank() == 0) {
         const std::string script =
             "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
             "f.write('host elsewhere, process 12345, since yesterday'); f.flush(); "
@@ -403,7 +403,7 @@ TEST(OutputLock, AnotherProcessHoldsItUntilItDies) {
     EXPECT_TRUE(problem.status == 5 && problem.says("host elsewhere, process 12345")) << problem.text;
     // It dies while the next one waits; its file stays and is no lock.
     std::thread killer([&] {
-        if (rank() != 0) return;
+        if (world_rank() != 0) return;
         usleep(300000);
         kill(child, SIGKILL);
         waitpid(child, nullptr, 0);

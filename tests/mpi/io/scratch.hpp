@@ -1,5 +1,4 @@
 #pragma once
-#include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <cmath>
@@ -11,27 +10,20 @@
 #include <string>
 #include <vector>
 
+#include "support/mpi_test.hpp"
 #include "tangram/io/hdf5_file.hpp"
-#include "tangram/parallel/communicator.hpp"
 #include "tangram/parallel/distributed_matrix.hpp"
 
 namespace tangram::testing_io {
 
-inline int rank() {
-    int value = 0;
-    MPI_Comm_rank(MPI_COMM_WORLD, &value);
-    return value;
-}
-inline int ranks() {
-    int value = 0;
-    MPI_Comm_size(MPI_COMM_WORLD, &value);
-    return value;
-}
+using testing::all_grids;
+using testing::world_rank;
+using testing::world_size;
 inline void barrier() { MPI_Barrier(MPI_COMM_WORLD); }
 
 /// True on every rank if `work` said so on the first.
 inline bool first_rank_says(const std::function<bool()>& work) {
-    return any_rank(MPI_COMM_WORLD, rank() == 0 && work());
+    return any_rank(MPI_COMM_WORLD, world_rank() == 0 && work());
 }
 inline bool run(const std::string& command) {
     return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
@@ -42,14 +34,14 @@ class Scratch {
   public:
     Scratch() {
         std::string name = (std::filesystem::temp_directory_path() / "tangram-io-XXXXXX").string();
-        if (rank() == 0 && mkdtemp(name.data()) == nullptr) std::abort();
+        if (world_rank() == 0 && mkdtemp(name.data()) == nullptr) std::abort();
         broadcast(MPI_COMM_WORLD, name, 0);
         folder_ = name;
     }
     ~Scratch() {
         barrier();
         std::error_code code;
-        if (rank() == 0) std::filesystem::remove_all(folder_, code);
+        if (world_rank() == 0) std::filesystem::remove_all(folder_, code);
     }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
@@ -70,7 +62,7 @@ class Mount {
     }
     ~Mount() {
         barrier();
-        if (made_ && rank() == 0) run("umount " + folder_.string());
+        if (made_ && world_rank() == 0) run("umount " + folder_.string());
         barrier();
     }
     Mount(const Mount&) = delete;
@@ -133,14 +125,6 @@ inline Index wrong_entries(const DistributedMatrix& matrix) {
                   entry(matrix.global_row(i), matrix.global_column(j))))
                 ++wrong;
     return wrong;
-}
-
-/// Every factorisation of the number of ranks.
-inline std::vector<ProcessGrid> all_grids() {
-    std::vector<ProcessGrid> grids;
-    for (int rows = 1; rows <= ranks(); ++rows)
-        if (ranks() % rows == 0) grids.emplace_back(MPI_COMM_WORLD, rows, ranks() / rows);
-    return grids;
 }
 
 struct Shape {
