@@ -43,6 +43,27 @@ Hdf5Handle file_access(const Hdf5Place& place) {
     return access;
 }
 
+/// Whether the numbers of a type are what processors compute with: integers of 1, 2, 4 or 8 bytes and IEEE
+/// 754, of either byte order. libhdf5 believes a type whose bits lie behind the number's end and reads
+/// foreign memory [seen with 1.10.8].
+bool is_plain(hid_t type) {
+    const std::size_t size = H5Tget_size(type);
+    const H5T_order_t order = H5Tget_order(type);
+    if ((order != H5T_ORDER_LE && order != H5T_ORDER_BE) || H5Tget_offset(type) != 0 ||
+        H5Tget_precision(type) != 8 * size)
+        return false;
+    if (H5Tget_class(type) == H5T_INTEGER) return size == 1 || size == 2 || size == 4 || size == 8;
+    const std::size_t mantissa = size == 2 ? 10 : size == 4 ? 23 : size == 8 ? 52 : 0;
+    if (mantissa == 0) return false;
+    const std::size_t exponent = 8 * size - 1 - mantissa;
+    std::size_t sign_at = 0, exponent_at = 0, exponent_bits = 0, mantissa_at = 0, mantissa_bits = 0;
+    return H5Tget_fields(type, &sign_at, &exponent_at, &exponent_bits, &mantissa_at, &mantissa_bits) >= 0 &&
+           sign_at == 8 * size - 1 && exponent_at == mantissa && exponent_bits == exponent &&
+           mantissa_at == 0 && mantissa_bits == mantissa &&
+           H5Tget_ebias(type) == (std::size_t{1} << (exponent - 1)) - 1 &&
+           H5Tget_norm(type) == H5T_NORM_IMPLIED;
+}
+
 /// Texts of a data set or attribute, of fixed or variable length. `read(type, buffer)` is the checked H5Dread
 /// or H5Aread.
 template <class Read>
@@ -82,6 +103,15 @@ hid_t Hdf5File::check(hid_t returned, const std::string& path, const char* actio
 
 void Hdf5File::refuse(const std::string& path, const std::string& problem) const {
     throw Error(place_.status, fmt::format("{}: {} {}", place_.file.string(), path, problem));
+}
+
+void Hdf5File::check_number(hid_t type, const std::string& path) const {
+    const H5T_class_t kind = H5Tget_class(type);
+    if ((kind == H5T_INTEGER || kind == H5T_FLOAT) && !is_plain(type))
+        refuse(
+            path,
+            "holds numbers that are neither integers of 1, 2, 4 or 8 bytes nor IEEE 754 numbers of 2, 4 or "
+            "8 bytes; convert them (numpy: astype(\"f8\"))");
 }
 
 Hdf5File Hdf5File::create(const std::filesystem::path& file) {
@@ -180,6 +210,7 @@ void Hdf5File::check_storage(hid_t set, const std::string& path) const {
         refuse(path, "keeps its entries in another file, which is not read; copy them into this one");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
+    check_number(type, path);
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
     const double bytes = static_cast<double>(entries) * static_cast<double>(H5Tget_size(type));
     const double stored = static_cast<double>(std::min<hsize_t>(H5Dget_storage_size(set), file_bytes(path)));
@@ -451,6 +482,7 @@ std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
             check(H5Tinsert(one, column.name.c_str(), 0, as), path, "described");
             if (rows > 0) check(H5Dread(set, one, H5S_ALL, H5S_ALL, H5P_DEFAULT, to), path, "read");
         };
+        check_number(type, path);
         const H5T_class_t found = H5Tget_class(type);
         if (found == H5T_STRING) {
             column.texts = texts(type, space, rows, place_, path, read);
@@ -523,6 +555,7 @@ std::vector<T> Hdf5File::read_attribute(const std::string& path, const std::stri
     } else {
         if (found != H5T_INTEGER && (found != H5T_FLOAT || H5Tget_class(type) == H5T_INTEGER))
             refuse(full, H5Tget_class(type) == H5T_INTEGER ? "is not an integer" : "is not a number");
+        check_number(stored, full);
         std::vector<T> values(size);
         if (size > 0) check(H5Aread(attribute, type, values.data()), full, "read");
         return values;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <functional>
 #include <limits>
 #include <sstream>
 
@@ -533,21 +532,26 @@ std::optional<std::string> kernel_difference(const Study& study, const std::stri
 
 std::map<std::string, std::string> study_keys(const std::string& stored_toml) {
     std::map<std::string, std::string> keys;
-    const std::function<void(const std::string&, const toml::node&)> unfold = [&](const std::string& at,
-                                                                                  const toml::node& node) {
-        if (const toml::table* const table = node.as_table()) {
+    // What remains to be unfolded: as deep as a file may be, recursion would take all of the stack.
+    const toml::table root = parse(stored_toml, "/provenance@study");
+    std::vector<std::pair<std::string, const toml::node*>> open{{"", &root}};
+    while (!open.empty()) {
+        const auto [at, node] = std::move(open.back());
+        open.pop_back();
+        if (const toml::table* const table = node->as_table()) {
             for (const auto& [key, value] : *table)
-                unfold(at.empty() ? std::string(key.str()) : at + "." + std::string(key.str()), value);
-        } else if (node.is_array_of_tables()) {
-            for (std::size_t i = 0; i < node.as_array()->size(); ++i)
-                unfold(fmt::format("{}[{}]", at, i), (*node.as_array())[i]);
+                open.emplace_back(at.empty() ? std::string(key.str()) : fmt::format("{}.{}", at, key.str()),
+                                  &value);
+        } else if (node->is_array_of_tables()) {
+            const toml::array& tables = *node->as_array();
+            for (std::size_t i = 0; i < tables.size(); ++i)
+                open.emplace_back(fmt::format("{}[{}]", at, i), &tables[i]);
         } else {
             std::ostringstream text;
-            text << toml::default_formatter(node);
+            text << toml::default_formatter(*node);
             keys[at] = text.str();
         }
-    };
-    unfold("", parse(stored_toml, "/provenance@study"));
+    }
     return keys;
 }
 

@@ -53,8 +53,9 @@ int main(int argc, char** argv) {
     // that other users' runs on files of the same name then fail on [seen with 4.1.4]; these leave files
     // (remove_partial).
     setenv("OMPI_MCA_sharedfp", "individual", 0);
-    // From the first moment to the last: a signal before MPI is there, or while it ends, must not kill.
-    tangram::StopFlag stop;
+    // From the first moment to the last: a signal before MPI is there, or while MPI and the C library end the
+    // process, must not kill. Never destroyed, as that would let signals kill again.
+    static auto& stop = *new tangram::StopFlag;
     tangram::name_files_cut_short();
     int provided = 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);

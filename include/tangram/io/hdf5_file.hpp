@@ -114,6 +114,8 @@ class Hdf5File {
     /// Refuses a data set whose entries stand in other files, that claims more than the file can hold, or
     /// whose chunks do not unpack to what they should.
     void check_storage(hid_t set, const std::string& path) const;
+    /// Refuses a type of numbers of another make than processors compute with; other types pass.
+    void check_number(hid_t type, const std::string& path) const;
     hsize_t file_bytes(const std::string& path) const;
     Hdf5Handle create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
                                bool allocate);

@@ -245,6 +245,54 @@ f.create_virtual_dataset('virtual', layout)
             << path << ": " << message(path);
 }
 
+TEST_F(Hdf5FileTest, ReadsNumbersOfTheUsualMakesAlone) {
+    if (!has_h5py()) GTEST_SKIP() << "needs h5py";
+    ASSERT_TRUE(python("w", R"(
+for kind in ('i1', 'u1', '<i2', '>i2', '<u4', '>i4', '<i8', '>u8', '<f2', '>f2', '<f4', '>f4', '<f8', '>f8'):
+    f['usual/' + kind] = np.array([1, 2, 3], kind)
+def odd(name, copied, change):
+    kind = copied.copy(); change(kind)
+    h5py.h5d.create(f.id, name.encode(), kind, h5py.h5s.create_simple((3,)))
+odd('narrow', h5py.h5t.STD_I32LE, lambda t: t.set_precision(12))
+odd('shifted', h5py.h5t.STD_I32LE, lambda t: (t.set_precision(12), t.set_offset(20)))
+odd('bfloat', h5py.h5t.IEEE_F32LE, lambda t: (t.set_fields(15, 7, 8, 0, 7), t.set_size(2)))
+odd('biased', h5py.h5t.IEEE_F64LE, lambda t: t.set_ebias(1000))
+f['long'] = np.array([1, 2, 3], np.longdouble)
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    const std::vector<std::string> kinds = h5.children("/usual");
+    EXPECT_EQ(kinds.size(), 14u);
+    for (const std::string& kind : kinds)
+        EXPECT_EQ(h5.read_doubles("/usual/" + kind), (std::vector<double>{1, 2, 3})) << kind;
+    for (const char* path : {"/narrow", "/shifted", "/bfloat", "/biased", "/long"})
+        EXPECT_TRUE(has(refusal([&] { h5.read_doubles(path); }), std::string(path) + " holds numbers that"))
+            << path << ": " << refusal([&] { h5.read_doubles(path); });
+}
+
+TEST_F(Hdf5FileTest, BelievesNoBitsBehindTheNumber) {
+    if (!has_h5py()) GTEST_SKIP() << "needs h5py";
+    // No library writes such types: patched (HDF5 file format specification, IV.A.2.d: size, bit offset,
+    // precision).
+    ASSERT_TRUE(python("w", R"(
+f['integers'] = np.array([1, 2, 3], '<i4')
+f['numbers'] = np.array([1, 2, 3], '<f4')
+f.attrs['integer'] = np.int16(7)
+f.close()
+whole = open(sys.argv[1], 'rb').read()
+for size, offset, precision, times in ((4, 0, 32000, 2), (2, 65000, 16, 1)):
+    described = lambda offset, precision: size.to_bytes(4, 'little') + offset.to_bytes(2, 'little') + precision.to_bytes(2, 'little')
+    assert whole.count(described(0, 8 * size)) == times
+    whole = whole.replace(described(0, 8 * size), described(offset, precision))
+open(sys.argv[1], 'wb').write(whole)
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    for (const char* path : {"/integers", "/numbers"})
+        EXPECT_TRUE(has(refusal([&] { h5.read_doubles(path); }), std::string(path) + " holds numbers that"))
+            << refusal([&] { h5.read_doubles(path); });
+    EXPECT_TRUE(has(refusal([&] { h5.integer_attribute("/", "integer"); }), "/@integer holds numbers that"))
+        << refusal([&] { h5.integer_attribute("/", "integer"); });
+}
+
 TEST_F(Hdf5FileTest, BelievesNoSizeThatTheFileCannotHold) {
     if (!has_h5py()) GTEST_SKIP() << "needs h5py";
     // 2^40 entries of which one chunk, or none, is stored; a megabyte of zeros that deflate packs as well as
