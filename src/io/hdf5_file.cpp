@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "hdf5_chunks.hpp"
+#include "tangram/io/damaged_file.hpp"
 
 namespace tangram {
 
@@ -136,6 +137,7 @@ Hdf5File Hdf5File::open(const std::filesystem::path& file, bool writable, ExitSt
     if (!std::filesystem::is_regular_file(file, code))  // opening a pipe would wait for ever
         throw Error(status, fmt::format("{}: is not a file", file.string()));
     Hdf5Place place{file, status};
+    note_hdf5_file(place);
     const Hdf5Handle access = file_access(place);
     Hdf5Handle handle(H5Fopen(file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access),
                       writable ? close_written_file : H5Fclose);
@@ -157,6 +159,7 @@ void Hdf5File::close() {
 }
 
 bool Hdf5File::exists(const std::string& path) const {
+    note_hdf5_file(place_);  // where several files are open: every reading begins with this question
     // H5Lexists wants every group on the way to exist; it fails below a data set, and where a link leaves the
     // file.
     const auto found = [&](const std::string& name) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "tangram/io/damaged_file.hpp"
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/random.hpp"
@@ -24,6 +25,7 @@ struct OpenSet {
 /// Every rank calls; a failure anywhere is an Error everywhere.
 OpenSet open_together(const Hdf5Place& place, const std::string& path, MPI_Comm comm, bool writable) {
     silence_hdf5();
+    note_hdf5_file(place);
     OpenSet open;
     Hdf5Handle access;
     collectively(comm, [&] {

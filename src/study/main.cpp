@@ -10,6 +10,7 @@
 
 #include "tangram/error.hpp"
 #include "tangram/files/mapped_file.hpp"
+#include "tangram/io/damaged_file.hpp"
 #include "tangram/study/program.hpp"
 
 namespace {
@@ -60,6 +61,7 @@ int main(int argc, char** argv) {
     int provided = 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    tangram::name_damaged_files();
     try {
         const int status = tangram::run_program(argc, argv, stop);
         MPI_Finalize();
