@@ -34,8 +34,9 @@ void name_the_file(int signal) {
     if (noted_status != 0 && std::any_of(frames.begin(), frames.begin() + depth, in_hdf5)) {
         say("tangram: error: ");
         say(noted_name.data());
-        say(": is damaged: the HDF5 library broke off while it read it; restore it from a copy or write it "
-            "again\n");
+        say(": the HDF5 library broke off on it, as it does on damaged files; restore it from a copy or "
+            "write "
+            "it again\n");
         _exit(noted_status);
     }
     // Not ours: the instruction fails once more, and whoever was asked before answers.

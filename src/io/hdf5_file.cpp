@@ -118,6 +118,7 @@ void Hdf5File::check_number(hid_t type, const std::string& path) const {
 Hdf5File Hdf5File::create(const std::filesystem::path& file) {
     silence_hdf5();
     Hdf5Place place{file, ExitStatus::output};
+    note_hdf5_file(place);
     const Hdf5Handle access = file_access(place);
     Hdf5Handle handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), close_written_file);
     if (handle < 0)
