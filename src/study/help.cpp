@@ -1,4 +1,4 @@
-#include "help.hpp"
+#include "tangram/study/help.hpp"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "inputs.hpp"
+#include "tangram/study/inputs.hpp"
 
 #include <fmt/format.h>
 

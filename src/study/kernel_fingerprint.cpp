@@ -1,4 +1,4 @@
-#include "kernel_fingerprint.hpp"
+#include "tangram/study/kernel_fingerprint.hpp"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 #include "tangram/arithmetic.hpp"
 #include "tangram/files/json.hpp"
-#include "tangram/study/stages.hpp"
+#include "tangram/session/provenance.hpp"
 
 namespace tangram {
 

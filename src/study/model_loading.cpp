@@ -1,4 +1,4 @@
-#include "model_loading.hpp"
+#include "tangram/study/model_loading.hpp"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "tangram/io/hdf5_file.hpp"
-#include "tangram/text/drawing.hpp"
+#include "tangram/drawing.hpp"
 
 namespace tangram {
 

@@ -7,10 +7,10 @@
 #include <charconv>
 #include <utility>
 
+#include "tangram/drawing.hpp"
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
 #include "tangram/files/table.hpp"
-#include "tangram/text/drawing.hpp"
 
 namespace tangram {
 

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "tangram/reading.hpp"
+#include "tangram/session/session.hpp"
 #include "tangram/study/configuration.hpp"
-#include "tangram/study/session.hpp"
 #include "tangram/text/data_set.hpp"
 
 namespace tangram {

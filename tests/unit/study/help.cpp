@@ -1,4 +1,4 @@
-#include "../src/study/help.hpp"
+#include "tangram/study/help.hpp"
 
 #include <gtest/gtest.h>
 

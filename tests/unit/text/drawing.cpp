@@ -1,4 +1,4 @@
-#include "tangram/text/drawing.hpp"
+#include "tangram/drawing.hpp"
 
 #include <gtest/gtest.h>
 

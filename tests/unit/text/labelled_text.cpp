@@ -8,7 +8,7 @@
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
 #include "tangram/files/json.hpp"
-#include "tangram/text/drawing.hpp"
+#include "tangram/drawing.hpp"
 
 namespace tangram {
 namespace {

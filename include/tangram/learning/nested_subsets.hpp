@@ -1,0 +1,54 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "tangram/learning/kernel_regression.hpp"
+#include "tangram/learning/listener.hpp"
+#include "tangram/rates/step_sizes.hpp"
+
+namespace tangram {
+
+/// What resampling needs of the whole sample. Equal on every rank.
+struct SubsetInputs {
+    const DistributedMatrix* gram;  ///< nullptr: no subsets, the whole sample alone
+    const DistributedMatrix*
+        cross;  ///< M x N; nullptr: errors are observed on a half that is held out, up to n/2
+    const Targets& train;
+    const Targets* test;
+    bool center, mixed_precision;
+    double noise, radius;                 ///< of the whole sample, used at every size
+    std::optional<StepSizes> step_sizes;  ///< nothing: 1/l_1 of each subset
+    std::uint64_t seed;
+    Index trusted_ranks;  ///< decay_window's
+};
+
+/// One random subset of examples. Errors are NaN where they were not observed.
+struct SubsetResult {
+    Index examples = 0;
+    std::vector<double> l, squares;  ///< N' each, only where asked for; see kernel_regression.hpp
+    double noise_floor = 0;          ///< scale of l
+    double critical_radius = 0, stopping_step = 0, eta = 0;  ///< eta = eta_T
+    double ridge = 0;                                        ///< on K, by GCV
+    double cross_validation = 0;  ///< GCV's estimate of the test error, at its best ridge
+    double exponent = 0;  ///< of the polynomial fit in the subset's own window; NaN where there is none
+    TestScore at_stop, at_best, at_ridge;
+    double best_step = 0;
+    double holdout_step = 0;  ///< half of the examples: the best step on the other half; else NaN
+};
+
+/// Subsets that are nested within a repeat: the first `size` examples of one random permutation per repeat
+/// (seed + 1000 + repeat). Small ones are solved side by side on groups of ranks, of so many that none holds
+/// more than its share of the whole matrix. Collective over the Gram matrix's grid; the results, sizes x
+/// repeats, are equal on every rank.
+/// @param sizes  examples, each at most the sample's
+/// @param keep_spectra  the size whose l and squares are wanted (0: none)
+/// @throws what the listener throws between subsets
+std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs,
+                                                      const std::vector<Index>& sizes, Index repeats,
+                                                      Index keep_spectra, const Listener& listener);
+
+/// Everything about one sample that a learning curve shows; collective over the regression's grid. The
+/// regression has its test set, or none.
+SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inputs, double noise_floor);
+
+}  // namespace tangram

@@ -1,0 +1,40 @@
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tangram/session/session.hpp"
+#include "tangram/study/configuration.hpp"
+
+namespace tangram {
+
+/// The stages of a study, in order: each reads what the one before it left in memory or in the output file,
+/// skips what is already there and made from the same inputs, and adds its groups to the file (written aside
+/// and renamed). All members are collective over the session's ranks and throw Error on every rank or none.
+class StudyRun {
+  public:
+    /// Takes the output's lock where it `writes`.
+    StudyRun(Study study, const Session& session, bool writes = true);
+    ~StudyRun();
+
+    /// Prints memory, work and time of every stage on `ranks` ranks (nothing: those of the session).
+    /// @throws Error(study) where the study does not fit
+    void plan(std::optional<int> ranks);
+    /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint,
+    /// Error(study) where this stage, or in a whole run one after it, does not fit into memory
+    void gram(bool whole_run);
+    /// /kernel/gram -> /spectrum, and of every further formula that has one
+    void spectrum();
+    /// The sum of some groups' Gram matrices, /kernel/groups/(name)/gram -> /spectrum/groups/(name+name).
+    /// @throws Error(study) where the file does not hold one of them
+    void spectrum_of_groups(std::vector<std::string> groups);
+    /// /spectrum, /data, /kernel -> /rates
+    void rates();
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace tangram

@@ -1,0 +1,162 @@
+#include "tangram/learning/kernel_regression.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "tangram/blas.hpp"
+#include "tangram/rates/tasks.hpp"
+#include "tangram/spectrum/quality.hpp"
+
+namespace tangram {
+
+namespace {
+
+double mean_square(const std::vector<double>& values) {
+    return std::inner_product(values.begin(), values.end(), values.begin(), 0.0) /
+           static_cast<double>(std::max<std::size_t>(1, values.size()));
+}
+
+}  // namespace
+
+double noise_floor_of_operator(const std::vector<double>& w, bool mixed_precision) {
+    const double trace = std::accumulate(w.begin(), w.end(), 0.0);
+    return noise_floor(w, trace, mixed_precision) / static_cast<double>(w.size());
+}
+
+std::vector<double> coefficients(const DistributedMatrix& V, const std::vector<double>& B, Index outputs) {
+    std::vector<double> z(static_cast<std::size_t>(V.columns() * outputs), 0.0);
+    for (Index j = 0; j < V.local_columns(); ++j) {
+        double* const to = z.data() + V.global_column(j) * outputs;
+        for (Index i = 0; i < V.local_rows(); ++i) {
+            const double v = V.data()[i + j * V.lld()];
+            const double* const b = B.data() + V.global_row(i) * outputs;
+            for (Index o = 0; o < outputs; ++o) to[o] += v * b[o];
+        }
+    }
+    sum_over_ranks(V.grid().comm().get(), z);
+    return z;
+}
+
+std::vector<double> product(const DistributedMatrix& A, const std::vector<double>& x, Index outputs) {
+    // The entries of x that this rank's columns meet, column-major, for one local product.
+    std::vector<double> local(static_cast<std::size_t>(A.local_columns() * outputs)),
+        result(static_cast<std::size_t>(A.local_rows() * outputs));
+    for (Index o = 0; o < outputs; ++o)
+        for (Index j = 0; j < A.local_columns(); ++j)
+            local[static_cast<std::size_t>(j + o * A.local_columns())] =
+                x[static_cast<std::size_t>(A.global_column(j) * outputs + o)];
+    std::vector<double> y(static_cast<std::size_t>(A.rows() * outputs), 0.0);
+    if (A.local_rows() > 0 && A.local_columns() > 0) {
+        const int m = narrow(A.local_rows(), "rows"), k = narrow(A.local_columns(), "columns");
+        gemm('N', 'N', m, narrow(outputs, "outputs"), k, A.data(), m, local.data(), k, result.data(), m);
+        for (Index o = 0; o < outputs; ++o)
+            for (Index i = 0; i < A.local_rows(); ++i)
+                y[static_cast<std::size_t>(A.global_row(i) * outputs + o)] =
+                    result[static_cast<std::size_t>(i + o * A.local_rows())];
+    }
+    sum_over_ranks(A.grid().comm().get(), y);
+    return y;
+}
+
+KernelRegression::KernelRegression(std::vector<double> w, const DistributedMatrix& V, const Targets& train,
+                                   bool center)
+    : V_(&V), l_(std::move(w)), outputs_(train.outputs) {
+    for (double& value : l_) value /= static_cast<double>(l_.size());
+    std::vector<double> residual(train.labels.size());
+    for (std::size_t i = 0; i < residual.size(); ++i) residual[i] = train.labels[i] - train.initial[i];
+    const double raw = mean_square(residual);
+    const auto groups =
+        static_cast<std::size_t>(*std::max_element(train.groups.begin(), train.groups.end()) + 1);
+    mean_.assign(groups, 0.0);
+    if (center) {
+        std::vector<double> counts(groups, 0.0);
+        for (std::size_t i = 0; i < residual.size(); ++i) {
+            mean_[static_cast<std::size_t>(train.groups[i])] += residual[i];
+            counts[static_cast<std::size_t>(train.groups[i])] += 1;
+        }
+        for (std::size_t g = 0; g < groups; ++g)
+            if (counts[g] > 0) mean_[g] /= counts[g];
+        for (std::size_t i = 0; i < residual.size(); ++i)
+            residual[i] -= mean_[static_cast<std::size_t>(train.groups[i])];
+    }
+    mean_square_ = mean_square(residual);
+    mean_share_ = raw > 0 ? 1 - mean_square_ / raw : 0.0;
+    coefficients_ = tangram::coefficients(V, residual, outputs_);
+    squares_.assign(l_.size(), 0.0);
+    for (std::size_t i = 0; i < coefficients_.size(); ++i)
+        squares_[i / static_cast<std::size_t>(outputs_)] +=
+            coefficients_[i] * coefficients_[i] / static_cast<double>(outputs_);
+}
+
+std::vector<double> KernelRegression::descent(const StepSizes& steps, double t) const {
+    std::vector<double> weights;
+    for (const double value : l_)
+        weights.push_back(solution_weight(value, static_cast<double>(l_.size()), steps, t));
+    return weights;
+}
+
+std::vector<double> KernelRegression::ridge(double on_K) const {
+    std::vector<double> weights;
+    for (const double value : l_)
+        weights.push_back(1 / (static_cast<double>(l_.size()) * (std::max(value, 0.0) + on_K)));
+    return weights;
+}
+
+std::vector<double> KernelRegression::solution(const std::vector<double>& weights) const {
+    std::vector<double> weighted(coefficients_);
+    for (std::size_t i = 0; i < weighted.size(); ++i)
+        weighted[i] *= weights[i / static_cast<std::size_t>(outputs_)];
+    return product(*V_, weighted, outputs_);
+}
+
+void KernelRegression::set_test(const DistributedMatrix& cross, Targets test) {
+    projected_.emplace(multiply(cross, *V_));
+    test_ = std::move(test);
+}
+
+std::vector<std::vector<double>> KernelRegression::predictions(
+    const std::vector<std::vector<double>>& weights) const {
+    const Index lists = std::ssize(weights), columns = lists * outputs_;
+    std::vector<double> weighted(static_cast<std::size_t>(rows() * columns));
+    for (Index i = 0; i < rows(); ++i)
+        for (Index k = 0; k < lists; ++k)
+            for (Index o = 0; o < outputs_; ++o)
+                weighted[static_cast<std::size_t>(i * columns + k * outputs_ + o)] =
+                    weights[static_cast<std::size_t>(k)][static_cast<std::size_t>(i)] *
+                    coefficients_[static_cast<std::size_t>(i * outputs_ + o)];
+    const std::vector<double> changes = product(*projected_, weighted, columns);
+    std::vector<std::vector<double>> result(weights.size());
+    for (Index k = 0; k < lists; ++k)
+        for (Index entry = 0; entry < std::ssize(test_.labels); ++entry) {
+            const auto e = static_cast<std::size_t>(entry);
+            const auto group = static_cast<std::size_t>(test_.groups[e]);
+            result[static_cast<std::size_t>(k)].push_back(
+                test_.initial[e] + (group < mean_.size() ? mean_[group] : 0.0) +
+                changes[static_cast<std::size_t>(entry / outputs_ * columns + k * outputs_ +
+                                                 entry % outputs_)]);
+        }
+    return result;
+}
+
+std::vector<TestScore> KernelRegression::scores(const std::vector<std::vector<double>>& weights) const {
+    // So many lists at a time that predictions stay small beside the matrices.
+    constexpr std::size_t at_once = 32;
+    std::vector<TestScore> result;
+    for (std::size_t first = 0; first < weights.size(); first += at_once) {
+        const auto last = std::min(weights.size(), first + at_once);
+        for (const std::vector<double>& f :
+             predictions({weights.begin() + static_cast<std::ptrdiff_t>(first),
+                          weights.begin() + static_cast<std::ptrdiff_t>(last)})) {
+            double sum = 0;
+            for (std::size_t e = 0; e < f.size(); ++e)
+                sum += (test_.labels[e] - f[e]) * (test_.labels[e] - f[e]);
+            result.push_back({sum / static_cast<double>(f.size()),
+                              test_.classes ? accuracy(test_, f) : std::numeric_limits<double>::quiet_NaN()});
+        }
+    }
+    return result;
+}
+
+}  // namespace tangram

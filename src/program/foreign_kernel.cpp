@@ -1,0 +1,209 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "commands.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tangram/io/input_file.hpp"
+#include "tangram/io/output.hpp"
+#include "tangram/session/clock.hpp"
+#include "tangram/session/provenance.hpp"
+#include "tangram/spectrum/quality.hpp"
+#include "tangram/stages/rates_file.hpp"
+#include "tangram/stages/rates_request.hpp"
+#include "tangram/stages/spectrum_file.hpp"
+#include "tangram/stages/spectrum_request.hpp"
+
+namespace tangram {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
+
+/// A data set's numbers with its shape; `integers`: whole numbers in one dimension.
+struct Numbers {
+    std::vector<double> values;
+    std::vector<Index> shape;
+    bool whole = false;
+};
+
+Numbers read_numbers(const std::string& place, MPI_Comm comm) {
+    const auto [name, path] = file_and_path(place);
+    const InputFile file(comm, name, ExitStatus::input);
+    Numbers numbers;
+    numbers.values = file.read([&, &at = path](const Hdf5File& h5) { return h5.read_doubles(at); });
+    numbers.shape = file.read([&, &at = path](const Hdf5File& h5) { return h5.shape(at); });
+    for (const double value : numbers.values)
+        if (!std::isfinite(value))
+            throw Error(ExitStatus::input, fmt::format("{}: holds a value that is not finite", place));
+    numbers.whole = file.read([&, &at = path](const Hdf5File& h5) { return h5.is_integer(at) ? 1 : 0; }) == 1;
+    if (numbers.shape.empty() || numbers.shape.size() > 2 || numbers.values.empty())
+        throw Error(ExitStatus::input,
+                    fmt::format("{}: must have one or two dimensions and hold something", place));
+    return numbers;
+}
+
+/// Targets of `rows` rows: one-dimensional integers are classes (two: -1 and +1; more: one-hot), other
+/// numbers the targets themselves.
+/// @param classes  number of labels, which the training labels decide; 0: not known yet
+Targets read_targets(const std::string& labels, const std::string& outputs, Index rows, Index& classes,
+                     MPI_Comm comm) {
+    const Numbers y = read_numbers(labels, comm);
+    if (y.shape[0] != rows) refuse(fmt::format("{}: has {} rows, the kernel {}", labels, y.shape[0], rows));
+    Targets result;
+    result.classes =
+        y.whole && y.shape.size() == 1 && *std::min_element(y.values.begin(), y.values.end()) >= 0;
+    if (result.classes) {
+        if (classes == 0) {
+            if (const double most = *std::max_element(y.values.begin(), y.values.end());
+                most >= static_cast<double>(rows))
+                refuse(fmt::format(
+                    "{}: holds label {} of {} rows; number the labels 0, 1, ... without gaps, or store "
+                    "targets as floating-point numbers",
+                    labels, most, rows));
+            classes = static_cast<Index>(*std::max_element(y.values.begin(), y.values.end())) + 1;
+            for (Index label = 0; label < classes; ++label)
+                if (std::find(y.values.begin(), y.values.end(), static_cast<double>(label)) == y.values.end())
+                    refuse(
+                        fmt::format("{}: integer labels are classes 0 to {}, but {} does not occur; number "
+                                    "them without gaps, or "
+                                    "store targets as floating-point numbers",
+                                    labels, classes - 1, label));
+        }
+        if (classes < 2) refuse(fmt::format("{}: every label is 0; there is nothing to tell apart", labels));
+        for (const double label : y.values)
+            if (label >= static_cast<double>(classes))
+                refuse(fmt::format("{}: label {} does not occur in training, which has 0 to {}", labels,
+                                   label, classes - 1));
+    }
+    result.outputs = result.classes ? (classes == 2 ? 1 : classes) : y.shape.size() == 2 ? y.shape[1] : 1;
+    for (Index row = 0; row < rows; ++row) {
+        for (Index o = 0; o < result.outputs; ++o) {
+            const double value =
+                y.values[static_cast<std::size_t>(result.classes ? row : row * result.outputs + o)];
+            result.labels.push_back(!result.classes ? value
+                                    : classes == 2  ? 2 * value - 1
+                                                    : (static_cast<Index>(value) == o ? 1.0 : 0.0));
+            result.groups.push_back(static_cast<std::int32_t>(o));
+        }
+        result.offsets.push_back(std::ssize(result.labels));
+    }
+    result.initial.assign(result.labels.size(), 0.0);
+    if (!outputs.empty()) {
+        result.initial = read_numbers(outputs, comm).values;
+        if (result.initial.size() != result.labels.size())
+            refuse(fmt::format("{}: has {} numbers, the targets are {} rows of {}", outputs,
+                               result.initial.size(), rows, result.outputs));
+    }
+    return result;
+}
+
+}  // namespace
+
+void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& output, const Study& study,
+                     const Session& session) {
+    const MPI_Comm comm = session.world.get();
+    const bool alone = !kernel.eigenvalues.empty();
+    if (alone && !kernel.matrix.empty()) refuse("give --eigenvalues or --matrix, not both");
+    for (const std::string* given :
+         {&kernel.labels, &kernel.outputs, &kernel.cross, &kernel.test_labels, &kernel.test_outputs})
+        if (alone && !given->empty())
+            refuse(fmt::format(
+                "{}: labels, outputs and a cross Gram matrix go with --matrix, not with --eigenvalues",
+                *given));
+    if (alone && kernel.samples == 0)
+        refuse("rates --eigenvalues needs --samples n, the rows of the Gram matrix");
+    if (alone && !study.rates.noise)
+        refuse("rates --eigenvalues needs --noise s: without labels it cannot be estimated");
+    if (!alone && kernel.labels.empty()) refuse("rates --matrix needs --labels F.h5:/path");
+    if (kernel.cross.empty() != kernel.test_labels.empty()) refuse("--cross and --test-labels go together");
+    if (study.rates.neighbours > 0) refuse("rates.neighbours needs a study with a test set");
+    const OutputLock lock(comm, output);
+    for (const std::string* place : {&kernel.eigenvalues, &kernel.matrix, &kernel.labels, &kernel.outputs,
+                                     &kernel.cross, &kernel.test_labels, &kernel.test_outputs}) {
+        std::error_code code;
+        if (!place->empty() &&
+            any_rank(comm, std::filesystem::equivalent(file_and_path(*place).first, output, code)))
+            refuse(fmt::format("--output {} is a file that is read; name another", output.string()));
+    }
+    const ProcessGrid grid = ProcessGrid::most_square(comm);
+    const auto start = Clock::now();
+    const auto seconds = [&] { return max_over_ranks(comm, seconds_since(start)); };
+    RatesOptions options = rates_options(study);
+    RatesInput input;
+    std::optional<DistributedMatrix> gram, cross;
+    std::optional<Eigenpairs> pairs;
+    std::optional<Quality> checks;
+    double spectrum_seconds = 0;
+    if (alone) {
+        input.eigenvalues = read_numbers(kernel.eigenvalues, comm).values;
+        std::sort(input.eigenvalues.begin(), input.eigenvalues.end(), std::greater<>());
+        input.rows = kernel.samples;
+        if (std::ssize(input.eigenvalues) > input.rows)
+            refuse(fmt::format("--samples {}: a Gram matrix of so many rows has not {} eigenvalues",
+                               input.rows, input.eigenvalues.size()));
+        double trace = 0;
+        for (const double value : input.eigenvalues) trace += value;
+        input.noise_floor = noise_floor(input.eigenvalues, trace, false);
+        if (!options.radius) options.radius = 1;
+    } else {
+        const auto [file, path] = file_and_path(kernel.matrix);
+        const Index block = arithmetic::tile_rows;
+        gram.emplace(read_matrix(file, path, grid, block, Orientation::transposed, ExitStatus::input));
+        input.rows = gram->rows();
+        if (gram->columns() != input.rows)
+            throw Error(ExitStatus::input, fmt::format("{}: is {} x {}; a Gram matrix is square",
+                                                       kernel.matrix, input.rows, gram->columns()));
+        Index classes = 0;
+        input.train = read_targets(kernel.labels, kernel.outputs, input.rows, classes, comm);
+        if (!kernel.cross.empty()) {
+            const auto [cross_file, cross_path] = file_and_path(kernel.cross);
+            cross.emplace(
+                read_matrix(cross_file, cross_path, grid, block, Orientation::as_is, ExitStatus::input));
+            if (!is_finite(*cross))
+                throw Error(ExitStatus::input,
+                            fmt::format("{}: holds a value that is not finite", kernel.cross));
+            if (cross->columns() != input.rows)
+                refuse(fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train",
+                                   kernel.cross, cross->columns(), input.rows));
+            input.test = read_targets(kernel.test_labels, kernel.test_outputs, cross->rows(), classes, comm);
+            if (input.test->classes != input.train->classes)
+                refuse(
+                    fmt::format("{}: integers are classes, other numbers targets; training and test labels "
+                                "must be of one kind",
+                                kernel.test_labels));
+            if (input.test->outputs != input.train->outputs)
+                refuse(fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
+                                   input.test->outputs, input.train->outputs));
+            input.cross = &*cross;
+        }
+        pairs.emplace(requested_eigenpairs(
+            *gram, {fmt::format("{}: {}", file.string(), path), ExitStatus::input}, study, session, lock));
+        spectrum_seconds = seconds();
+        checks = quality(*gram, *pairs, false);
+        input.eigenvalues = pairs->values;
+        input.noise_floor = checks->noise_floor;
+        input.vectors = &*pairs->vectors;
+        input.gram = &*gram;
+    }
+    const RatesResult result = compute_rates(input, options, rates_listener(session));
+    const double rates_seconds = seconds() - spectrum_seconds;
+    const Provenance provenance = Provenance::gather(grid);
+    StagedFile file(comm, output, false, 0.0);
+    file.write_small([&](Hdf5File& h5) {
+        const std::string made_of = alone ? kernel.eigenvalues : kernel.matrix;
+        if (checks)
+            write_spectrum(h5, "/spectrum",
+                           Eigenpairs{pairs->values, std::nullopt, pairs->solver, pairs->reason}, *checks,
+                           made_of, spectrum_seconds);
+        write_rates(h5, result);
+        provenance.write(h5, "# rates of " + made_of + "\n" + to_toml(study), "", arithmetic::tile_rows,
+                         session);
+        h5.set_attribute("/provenance", "seconds_rates", rates_seconds);
+    });
+    file.commit();
+    session.log.result(rates_summary(result));
+}
+
+}  // namespace tangram

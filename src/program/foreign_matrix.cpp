@@ -1,0 +1,49 @@
+#include <fmt/format.h>
+
+#include "commands.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tangram/io/input_file.hpp"
+#include "tangram/io/matrix_io.hpp"
+#include "tangram/io/output.hpp"
+#include "tangram/session/clock.hpp"
+#include "tangram/session/provenance.hpp"
+#include "tangram/spectrum/quality.hpp"
+#include "tangram/stages/spectrum_file.hpp"
+#include "tangram/stages/spectrum_request.hpp"
+#include "tangram/study/inputs.hpp"
+
+namespace tangram {
+
+void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& output, const Study& study,
+                        const Session& session) {
+    const MPI_Comm comm = session.world.get();
+    solver_by_name(study.spectrum.solver);  // refused before the matrix is read
+    const auto [source, path] = file_and_path(matrix);
+    const OutputLock lock(comm, output);
+    std::error_code code;
+    if (any_rank(comm, std::filesystem::equivalent(source, output, code)))
+        throw Error(
+            ExitStatus::study,
+            fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
+    const ProcessGrid grid = ProcessGrid::most_square(comm);
+    const DistributedMatrix G =
+        read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
+    const auto start = Clock::now();
+    const Eigenpairs pairs = requested_eigenpairs(
+        G, {fmt::format("{}: {}", source.string(), path), ExitStatus::input}, study, session, lock);
+    const double seconds = max_over_ranks(comm, seconds_since(start));
+    const Quality checks = quality(G, pairs, false);
+    const Provenance provenance = Provenance::gather(grid);
+    StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));
+    file.write_small([&](Hdf5File& h5) {
+        write_spectrum(h5, "/spectrum", pairs, checks, Inputs().add("matrix", matrix).hash(), seconds);
+        provenance.write(h5, "# spectrum of " + matrix + "\n", "", G.block(), session);
+        h5.set_attribute("/provenance", "seconds_spectrum", seconds);
+    });
+    if (pairs.vectors)
+        write_matrix(file.partial(), "/spectrum/eigenvectors", *pairs.vectors, Orientation::transposed);
+    file.commit();
+    session.log.result(spectrum_summary(pairs, checks, seconds));
+}
+
+}  // namespace tangram

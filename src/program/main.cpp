@@ -1,0 +1,76 @@
+#include <omp.h>
+
+#include <mpi.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <thread>
+
+#include "program.hpp"
+#include "tangram/error.hpp"
+#include "tangram/files/mapped_file.hpp"
+#include "tangram/io/damaged_file.hpp"
+
+namespace {
+
+/// Whether every rank comes here within a few seconds. An error that all ranks share ends the program in good
+/// order; one that a single rank met must not leave the others waiting for it.
+bool all_ranks_arrive() {
+    using Clock = std::chrono::steady_clock;
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (MPI_Ibarrier(MPI_COMM_WORLD, &request) != MPI_SUCCESS) return false;
+    const auto give_up = Clock::now() + std::chrono::seconds(5);
+    while (Clock::now() < give_up) {
+        int done = 0;
+        if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+        if (done != 0) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
+}
+
+/// One message from one rank: the first where all share the error, this one otherwise.
+int leave(int status, const char* message) {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    const bool shared = all_ranks_arrive();
+    if (!shared || rank == 0) {
+        std::fprintf(stderr, "tangram: %s%s\n", status == 75 ? "" : "error: ", message);
+        std::fflush(stderr);
+    }
+    if (!shared) MPI_Abort(MPI_COMM_WORLD, status);
+    MPI_Finalize();
+    return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    // One thread per rank unless the user says otherwise: the default is one rank per core.
+    if (std::getenv("OMP_NUM_THREADS") == nullptr) omp_set_num_threads(1);
+    // OpenMPI's shared file pointers, which nothing here uses, would leave a semaphore behind a killed run
+    // that other users' runs on files of the same name then fail on [seen with 4.1.4]; these leave files
+    // (remove_partial).
+    setenv("OMPI_MCA_sharedfp", "individual", 0);
+    // From the first moment to the last: a signal before MPI is there, or while MPI and the C library end the
+    // process, must not kill. Never destroyed, as that would let signals kill again.
+    static auto& stop = *new tangram::StopFlag;
+    tangram::name_files_cut_short();
+    int provided = 0;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    tangram::name_damaged_files();
+    try {
+        const int status = tangram::run_program(argc, argv, stop);
+        MPI_Finalize();
+        return status;
+    } catch (const tangram::Error& e) {
+        return leave(static_cast<int>(e.status()), e.what());
+    } catch (const std::bad_alloc&) {
+        return leave(2, "out of memory; use more ranks or fewer samples");
+    } catch (const std::exception& e) {
+        return leave(4, e.what());
+    }
+}

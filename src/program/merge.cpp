@@ -1,0 +1,283 @@
+#include "commands.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+
+#include "tangram/io/input_file.hpp"
+#include "tangram/io/output.hpp"
+#include "tangram/rates/exponents.hpp"
+#include "tangram/session/provenance.hpp"
+#include "tangram/study/stored_study.hpp"
+
+namespace tangram {
+
+namespace {
+
+constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+
+/// What a run of a scale study says.
+struct Run {
+    std::string file, study, model_sha256;
+    std::map<std::string, std::string> keys;  ///< of the study, values as TOML
+    Index samples = 0, rows = 0, ranks = 0;
+    double noise = unknown, radius = unknown, critical_radius = unknown, stopping_step = unknown;
+    double decay_exponent = unknown, mse_stop = unknown, accuracy_stop = unknown, mse_best = unknown,
+           seconds = 0;
+};
+
+/// Entry of /rates/stopping/<name> at the stopping step; NaN where there is none.
+double at_stop(const Hdf5File& h5, const std::string& name, double stop) {
+    const std::string at = "/rates/stopping/";
+    if (!h5.exists(at + name)) return unknown;
+    const std::vector<double> steps = h5.read_doubles(at + "step"),
+                              values = h5.read_doubles(at + name, std::ssize(steps));
+    const auto found = std::find(steps.begin(), steps.end(), stop);
+    return found == steps.end() ? unknown : values[static_cast<std::size_t>(found - steps.begin())];
+}
+
+Run read_run(const std::filesystem::path& file) {
+    const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
+    for (const char* group :
+         {"/provenance", "/data/train/offsets", "/spectrum/eigenvalues", "/rates/stopping"})
+        if (!h5.exists(group))
+            throw Error(
+                ExitStatus::output,
+                fmt::format("{}: {} is missing; `tangram merge` takes files that `tangram run` finished",
+                            file.string(), group));
+    Run run;
+    run.file = file.string();
+    run.study = stored_study(h5, file);
+    run.keys = study_keys(run.study);
+    run.model_sha256 = h5.text_attribute("/provenance", "model_sha256");
+    run.samples = h5.length("/data/train/offsets", 1) - 1;
+    run.rows = h5.length("/spectrum/eigenvalues", 1);
+    run.ranks = h5.integer_attribute("/provenance", "ranks");
+    for (const char* stage : {"seconds_gram", "seconds_spectrum", "seconds_rates"})
+        run.seconds += h5.number_attribute("/provenance", stage);
+    const auto stopping = [&](const char* name) { return h5.number_attribute("/rates/stopping", name); };
+    run.noise = stopping("noise");
+    run.radius = stopping("radius");
+    run.critical_radius = stopping("critical_radius");
+    run.stopping_step = stopping("stopping_step");
+    run.mse_stop = at_stop(h5, "test_mse", run.stopping_step);
+    run.accuracy_stop = at_stop(h5, "test_accuracy", run.stopping_step);
+    if (h5.exists("/rates/stopping/test_mse")) {
+        const std::vector<double> path =
+            h5.read_doubles("/rates/stopping/test_mse", h5.length("/rates/stopping/step", 1));
+        run.mse_best = *std::min_element(path.begin(), path.end());
+    }
+    if (h5.has_attribute("/rates/decay/polynomial", "exponent"))
+        run.decay_exponent = h5.number_attribute("/rates/decay/polynomial", "exponent");
+    return run;
+}
+
+/// Keys in which runs of one curve differ: the size, what draws it, and where it is written.
+bool belongs_to_a_point(const std::string& key) {
+    return key == "data.samples" || key == "data.seed" || key == "rates.sizes" || key.starts_with("output.");
+}
+
+/// Runs that differ in size and draw alone.
+struct ScaleCurve {
+    std::string name;
+    std::vector<Index> sizes;               ///< rising
+    std::vector<std::vector<Run>> repeats;  ///< by size; the same draws at every size, where there are such
+};
+
+std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
+    std::set<std::string> varying;  // keys that tell curves from each other
+    for (const Run& run : runs)
+        for (const auto& [key, value] : run.keys)
+            for (const Run& other : runs) {
+                const auto found = other.keys.find(key);
+                if (!belongs_to_a_point(key) && (found == other.keys.end() || found->second != value))
+                    varying.insert(key);
+            }
+    std::map<std::string, std::map<Index, std::map<std::string, Run>>> by_name;
+    for (const Run& run : runs) {
+        std::string name;
+        for (const std::string& key : varying) {
+            const auto found = run.keys.find(key);
+            name += fmt::format("{}{} = {}", name.empty() ? "" : ", ", key,
+                                found == run.keys.end() ? "absent" : found->second);
+        }
+        const auto seed = run.keys.find("data.seed");
+        auto& point = by_name[name][run.samples];
+        const auto [at, is_new] = point.emplace(seed == run.keys.end() ? "" : seed->second, run);
+        if (!is_new)
+            throw Error(ExitStatus::study,
+                        fmt::format("{} and {} are the same point of a scale study: {} samples "
+                                    "with the same seed; leave one out",
+                                    at->second.file, run.file, run.samples));
+    }
+    std::vector<ScaleCurve> curves;
+    for (const auto& [name, sizes] : by_name) {
+        ScaleCurve curve{name.empty() ? "all runs" : name, {}, {}};
+        std::set<std::string> everywhere;  // draws that every size has
+        for (const auto& [seed, run] : sizes.begin()->second)
+            if (std::ranges::all_of(sizes, [&](const auto& size) { return size.second.contains(seed); }))
+                everywhere.insert(seed);
+        for (const auto& [size, draws] : sizes) {
+            curve.sizes.push_back(size);
+            std::vector<Run>& repeats = curve.repeats.emplace_back();
+            for (const auto& [seed, run] : draws)
+                if (everywhere.empty() || everywhere.contains(seed)) repeats.push_back(run);
+        }
+        curves.push_back(std::move(curve));
+    }
+    return curves;
+}
+
+/// The slope of a quantity over the sizes of a curve.
+template <class Quantity>
+RateExponent slope(const ScaleCurve& curve, const std::string& source, const std::string& note,
+                   Quantity quantity) {
+    if (curve.sizes.size() < 3)
+        return unknown_rate(source, fmt::format("{} sizes are too few for a slope", curve.sizes.size()));
+    std::vector<double> sizes, values;
+    std::size_t repeats = curve.repeats.front().size();
+    for (const auto& runs : curve.repeats) repeats = runs.size() == repeats ? repeats : 1;
+    for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
+        sizes.push_back(static_cast<double>(curve.sizes[s]));
+        double mean = 0;
+        for (const Run& run : curve.repeats[s]) {
+            const double value = quantity(run);
+            if (!(value > 0) || !std::isfinite(value))
+                return unknown_rate(source, fmt::format("{}: it is {:.4g}", run.file, value));
+            if (repeats > 1) values.push_back(value);
+            mean += value / static_cast<double>(curve.repeats[s].size());
+        }
+        if (repeats == 1) values.push_back(mean);
+    }
+    return {source, power_law(sizes, values, static_cast<Index>(repeats)), note};
+}
+
+std::vector<RateExponent> exponents_of(const ScaleCurve& curve) {
+    double variance = 0;  // of the labels, as the largest sample has it
+    for (const Run& run : curve.repeats.back())
+        variance += run.noise * run.noise / static_cast<double>(curve.repeats.back().size());
+    return {
+        slope(curve, "critical_radius", "slope of eps_n^2, bound over the unit ball",
+              [](const Run& run) { return run.critical_radius * run.critical_radius; }),
+        slope(curve, "observed",
+              fmt::format("test error at T above sigma^2 = {:.4g}, the largest sample's", variance),
+              [&](const Run& run) { return run.mse_stop - variance; }),
+        slope(curve, "observed_mse", "whole test error at T", [](const Run& run) { return run.mse_stop; }),
+        slope(curve, "observed_best_mse", "whole test error at the best step",
+              [](const Run& run) { return run.mse_best; }),
+        slope(curve, "stopping_step", "T itself: negative where it grows",
+              [](const Run& run) { return run.stopping_step; })};
+}
+
+void write_merged(Hdf5File& h5, const std::vector<Run>& runs, const std::vector<ScaleCurve>& curves,
+                  const std::vector<std::vector<RateExponent>>& exponents) {
+    TableColumn file{"file", {}, {}, {}}, curve_name{"curve", {}, {}, {}}, seed{"seed", {}, {}, {}},
+        model{"model_sha256", {}, {}, {}}, samples{"samples", {}, {}, {}}, rows{"rows", {}, {}, {}},
+        ranks{"ranks", {}, {}, {}};
+    for (const Run& run : runs) {
+        file.texts.push_back(run.file);
+        const auto drawn = run.keys.find("data.seed");
+        seed.texts.push_back(drawn == run.keys.end() ? "" : drawn->second);
+        model.texts.push_back(run.model_sha256);
+        samples.integers.push_back(run.samples);
+        rows.integers.push_back(run.rows);
+        ranks.integers.push_back(run.ranks);
+        for (const ScaleCurve& curve : curves)
+            for (const auto& point : curve.repeats)
+                for (const Run& member : point)
+                    if (member.file == run.file) curve_name.texts.push_back(curve.name);
+        curve_name.texts.resize(file.texts.size());
+    }
+    std::vector<TableColumn> columns{file, curve_name, seed, model, samples, rows, ranks};
+    for (const auto& [name, member] :
+         {std::pair{"noise", &Run::noise}, std::pair{"radius", &Run::radius},
+          std::pair{"critical_radius", &Run::critical_radius},
+          std::pair{"stopping_step", &Run::stopping_step}, std::pair{"decay_exponent", &Run::decay_exponent},
+          std::pair{"mse_stop", &Run::mse_stop}, std::pair{"accuracy_stop", &Run::accuracy_stop},
+          std::pair{"mse_best", &Run::mse_best}, std::pair{"seconds", &Run::seconds}}) {
+        TableColumn column{name, {}, {}, {}};
+        for (const Run& run : runs) column.numbers.push_back(run.*member);
+        columns.push_back(column);
+    }
+    h5.write_table("/runs", columns);
+    TableColumn of{"curve", {}, {}, {}}, source{"source", {}, {}, {}}, value{"value", {}, {}, {}},
+        low{"low", {}, {}, {}}, high{"high", {}, {}, {}}, note{"note", {}, {}, {}};
+    for (std::size_t c = 0; c < curves.size(); ++c)
+        for (const RateExponent& row : exponents[c]) {
+            of.texts.push_back(curves[c].name);
+            source.texts.push_back(row.source);
+            value.numbers.push_back(row.exponent.value);
+            low.numbers.push_back(row.exponent.low);
+            high.numbers.push_back(row.exponent.high);
+            note.texts.push_back(row.note);
+        }
+    h5.write_table("/rates/exponents", {of, source, value, low, high, note});
+}
+
+std::string merged_text(const std::vector<ScaleCurve>& curves,
+                        const std::vector<std::vector<RateExponent>>& exponents) {
+    std::string text;
+    for (std::size_t c = 0; c < curves.size(); ++c) {
+        text += curves[c].name + "\n";
+        text += fmt::format("  {:>8} {:>5} {:>10} {:>12} {:>12} {:>12} {:>14}\n", "n", "runs", "T", "eps_n",
+                            "error at T", "best error", "accuracy at T");
+        for (std::size_t s = 0; s < curves[c].sizes.size(); ++s) {
+            const std::vector<Run>& runs = curves[c].repeats[s];
+            const auto mean = [&](double Run::*member) {
+                double sum = 0;
+                for (const Run& run : runs) sum += run.*member / static_cast<double>(runs.size());
+                return sum;
+            };
+            text += fmt::format("  {:>8} {:>5} {:>10.5g} {:>12.4g} {:>12.4g} {:>12.4g} {:>14.4g}\n",
+                                curves[c].sizes[s], runs.size(), mean(&Run::stopping_step),
+                                mean(&Run::critical_radius), mean(&Run::mse_stop), mean(&Run::mse_best),
+                                mean(&Run::accuracy_stop));
+        }
+        text += "  exponents x of n^-x across the runs\n";
+        for (const RateExponent& row : exponents[c])
+            text += row.known()
+                        ? fmt::format("    {:<18} {:.3f} [{:.3f}, {:.3f}]  {}\n", row.source,
+                                      row.exponent.value, row.exponent.low, row.exponent.high, row.note)
+                        : fmt::format("    {:<18} -  {}\n", row.source, row.note);
+    }
+    text.pop_back();
+    return text;
+}
+
+}  // namespace
+
+void merge(const std::filesystem::path& output, const std::vector<std::string>& files,
+           const Session& session) {
+    const MPI_Comm comm = session.world.get();
+    const OutputLock lock(comm, output);
+    const std::vector<Run> runs = collectively(comm, [&] {
+        std::vector<Run> read;
+        if (session.world.rank() != 0) return read;
+        for (const std::string& file : files) {
+            std::error_code code;
+            if (std::filesystem::equivalent(file, output, code))
+                throw Error(ExitStatus::study,
+                            fmt::format("{} is the output and one of the runs; name another", file));
+            read.push_back(read_run(file));
+        }
+        return read;
+    });
+    const std::vector<ScaleCurve> curves = collectively(comm, [&] { return curves_of(runs); });
+    std::vector<std::vector<RateExponent>> exponents;
+    for (const ScaleCurve& curve : curves) exponents.push_back(exponents_of(curve));
+    const ProcessGrid grid = ProcessGrid::most_square(comm);
+    const Provenance provenance = Provenance::gather(grid);
+    StagedFile file(comm, output, false, 0.0);
+    file.write_small([&](Hdf5File& h5) {
+        write_merged(h5, runs, curves, exponents);
+        provenance.write(h5, fmt::format("# merged of {}\n", fmt::join(files, ", ")), "", 0, session);
+    });
+    file.commit();
+    if (session.world.rank() == 0) session.log.result(merged_text(curves, exponents));
+}
+
+}  // namespace tangram

@@ -1,0 +1,184 @@
+#include "tangram/session/log.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <fstream>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "tangram/error.hpp"
+#include "tangram/session/resources.hpp"
+
+namespace tangram {
+
+using Clock = std::chrono::steady_clock;
+
+struct Log::State {
+    bool speaks, quiet, terminal;
+    Clock::time_point begin = Clock::now();
+    std::shared_ptr<spdlog::logger> logger;
+    std::ofstream json;
+    std::recursive_mutex mutex;  // Waiting speaks from a thread of its own
+
+    std::string stage;
+    Index units = 0, first = 0;
+    Work before;
+    Clock::time_point stage_begin, last_line;
+    bool bar_open = false;
+
+    double since(Clock::time_point start) const {
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    void close_bar() {
+        if (bar_open) std::fputs("\n", stderr);
+        bar_open = false;
+    }
+    void write_json(nlohmann::json object) {
+        if (!json.is_open()) return;
+        object["seconds"] = since(begin);
+        json << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
+    }
+};
+
+Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(std::make_unique<State>()) {
+    state_->speaks = speaks;
+    state_->quiet = quiet;
+    state_->terminal = isatty(STDERR_FILENO) != 0;
+    state_->logger =
+        std::make_shared<spdlog::logger>("tangram", std::make_shared<spdlog::sinks::stderr_color_sink_st>());
+    state_->logger->set_pattern("%^tangram: %v%$");
+    if (speaks && !json.empty()) {
+        const int made =
+            ::open(json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0664);  // never for all to write
+        if (made >= 0) ::close(made);
+        state_->json.open(json, std::ios::app);  // a job that goes on loses nothing
+        if (!state_->json)
+            throw Error(ExitStatus::output,
+                        fmt::format("--log-json {}: cannot be written; check the folder", json.string()));
+    }
+}
+
+Log::~Log() = default;
+Log::Log(Log&&) noexcept = default;
+
+void Log::say(const std::string& text) {
+    if (!state_->speaks) return;
+    const std::lock_guard lock(state_->mutex);
+    state_->close_bar();
+    if (!state_->quiet) state_->logger->info(text);
+    state_->write_json({{"level", "info"}, {"text", text}});
+}
+
+void Log::warn(const std::string& text) {
+    if (!state_->speaks) return;
+    const std::lock_guard lock(state_->mutex);
+    state_->close_bar();
+    state_->logger->warn("warning: {}", text);
+    state_->write_json({{"level", "warning"}, {"text", text}});
+}
+
+void Log::result(const std::string& text) {
+    if (!state_->speaks) return;
+    const std::lock_guard lock(state_->mutex);
+    state_->close_bar();
+    if (!state_->quiet) {
+        std::fputs((text + "\n").c_str(), stdout);
+        std::fflush(stdout);
+    }
+    state_->write_json({{"level", "result"}, {"text", text}});
+}
+
+void Log::start(const std::string& stage, Index units, Index done, Work so_far) {
+    const std::lock_guard lock(state_->mutex);
+    state_->close_bar();
+    state_->stage = stage;
+    state_->units = units;
+    state_->first = done;
+    state_->before = so_far;
+    state_->stage_begin = state_->last_line = Clock::now();
+}
+
+void Log::progress(Index done, Work so_far) {
+    State& s = *state_;
+    if (!s.speaks || s.units == 0) return;
+    const std::lock_guard lock(s.mutex);
+    const double interval = s.terminal ? 0.2 : 5.0;
+    if (s.since(s.last_line) < interval) return;
+    s.last_line = Clock::now();
+    const double elapsed = s.since(s.stage_begin);
+    const double fraction = static_cast<double>(done) / static_cast<double>(s.units);
+    const Index here = done - s.first;
+    const double left =
+        here > 0 ? elapsed * static_cast<double>(s.units - done) / static_cast<double>(here) : 0.0;
+    const auto memory = static_cast<double>(resident_bytes());
+    const double flops = (so_far.flops - s.before.flops) / elapsed,
+                 bytes = (so_far.bytes_received - s.before.bytes_received) / elapsed;
+    s.write_json({{"level", "progress"},
+                  {"stage", s.stage},
+                  {"done", done},
+                  {"units", s.units},
+                  {"seconds_left", left},
+                  {"resident_bytes", memory},
+                  {"flops_per_second", flops},
+                  {"bytes_per_second", bytes}});
+    if (s.quiet) return;
+    std::string rates;
+    if (flops > 0) rates += fmt::format(", {:.1f} GFLOP/s", flops / 1e9);
+    if (bytes > 0) rates += fmt::format(", {}/s received", bytes_text(bytes));
+    if (s.terminal) {
+        const int width = 30, filled = static_cast<int>(fraction * width);
+        std::fputs(fmt::format("\r{} [{:#<{}}{:.<{}}] {:3.0f} %, {} left, {}{}   ", s.stage, "", filled, "",
+                               width - filled, 100 * fraction, duration_text(left), bytes_text(memory), rates)
+                       .c_str(),
+                   stderr);
+        std::fflush(stderr);
+        s.bar_open = true;
+    } else {
+        s.logger->info("{}: {:.0f} %, {} of {}, {} left, {} resident{}", s.stage, 100 * fraction, done,
+                       s.units, duration_text(left), bytes_text(memory), rates);
+    }
+}
+
+void Log::finish() {
+    state_->close_bar();
+    state_->units = 0;
+}
+
+Log::Waiting::Waiting(Log& log, std::string what) {
+    if (!log.state_->speaks) return;
+    voice_ = std::jthread([&log, what = std::move(what)](const std::stop_token& over) {
+        const auto begin = Clock::now();
+        std::mutex mutex;
+        std::condition_variable_any wake;
+        std::unique_lock lock(mutex);
+        while (!wake.wait_for(lock, over, std::chrono::seconds(30), [&] { return over.stop_requested(); }))
+            log.say(fmt::format("{}: {} so far", what,
+                                duration_text(std::chrono::duration<double>(Clock::now() - begin).count())));
+    });
+}
+
+double Log::seconds() const { return state_->since(state_->begin); }
+
+std::string duration_text(double seconds) {
+    const auto whole = static_cast<Index>(seconds);
+    if (seconds < 60) return fmt::format("{:.1f} s", seconds);
+    if (seconds < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
+    return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
+}
+
+std::string bytes_text(double bytes) {
+    const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    std::size_t unit = 0;
+    while (bytes >= 1024 && unit + 1 < std::size(units)) {
+        bytes /= 1024;
+        ++unit;
+    }
+    return fmt::format("{:.{}f} {}", bytes, unit == 0 ? 0 : 1, units[unit]);
+}
+
+}  // namespace tangram

@@ -1,0 +1,41 @@
+#include "tangram/session/provenance.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "tangram/session/resources.hpp"
+
+namespace tangram {
+
+Provenance Provenance::gather(const ProcessGrid& grid) {
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    const MPI_Comm comm = grid.comm().get();
+    Provenance result{gather_to_all(comm, std::string(host)),
+                      gather_to_all(comm, peak_bytes()),
+                      grid.comm().size(),
+                      {grid.rows(), grid.columns()}};
+    std::sort(result.hosts.begin(), result.hosts.end());
+    result.hosts.erase(std::unique(result.hosts.begin(), result.hosts.end()), result.hosts.end());
+    return result;
+}
+
+void Provenance::write(Hdf5File& file, const std::string& study_toml, const std::string& model_sha256,
+                       Index block, const Session& session) const {
+    const std::string at = "/provenance";
+    file.set_attribute("/", "schema_version", schema_version);
+    file.set_attribute(at, "study", study_toml);
+    file.set_attribute(at, "git_revision", git_revision());
+    file.set_attribute(at, "versions", library_versions());
+    file.set_attribute(at, "ranks", ranks);
+    file.set_attribute(at, "grid", grid);
+    file.set_attribute(at, "block", block);
+    file.set_attribute(at, "hosts", hosts);
+    file.set_attribute(at, "started", session.started);
+    file.set_attribute(at, "ended", now_text());
+    file.set_attribute(at, "peak_bytes_per_rank", peaks);
+    file.set_attribute(at, "model_sha256", model_sha256);
+}
+
+}  // namespace tangram

@@ -1,0 +1,72 @@
+#include "tangram/session/session.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <hdf5.h>
+#include <mpi.h>
+
+#include <ctime>
+
+#include "revision.hpp"
+
+// OpenBLAS tells what it is; other BLAS libraries have no such functions.
+extern "C" {
+char* openblas_get_config() __attribute__((weak));
+char* openblas_get_corename() __attribute__((weak));
+}
+
+namespace tangram {
+
+void check_stop(const Session& session, const std::string& where) {
+    if (session.stop.requested(session.world.get()))
+        throw Error(ExitStatus::stopped, "stopped on request " + where);
+}
+
+LeaveOnStop leave_on_stop(const Session& session, std::string what, std::function<void()> first) {
+    std::function<void()> farewell;
+    if (session.world.rank() == 0)
+        farewell = [&stop = session.stop, what = std::move(what), first = std::move(first)] {
+            if (first) first();
+            // mpirun sends it to the others when one rank has died.
+            const std::string by = stop.reason() == "SIGTERM"
+                                       ? "by SIGTERM (a rank died, or the job was told to end)"
+                                       : "on request (" + stop.reason() + ")";
+            std::fputs(fmt::format("tangram: stopped {}{}\n", by, what).c_str(), stderr);
+        };
+    return {session.stop, std::move(farewell)};
+}
+
+std::string now_text() {
+    std::time_t now = std::time(nullptr);
+    return fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fmt::localtime(now));
+}
+
+std::vector<std::string> library_versions() {
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    TANGRAM_MPI(MPI_Get_library_version(mpi, &length));
+    const std::string text(mpi, static_cast<std::size_t>(length));
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    std::vector<std::string> versions{fmt::format("tangram {}", build::version),
+                                      text.substr(0, text.find(',')),
+                                      fmt::format("HDF5 {}.{}.{}", major, minor, release)};
+    if (openblas_get_config != nullptr) versions.emplace_back(openblas_get_config());
+    return versions;
+}
+
+std::string git_revision() { return build::revision; }
+
+void check_blas([[maybe_unused]] Log& log) {
+#if defined(__x86_64__)
+    const std::string core = openblas_get_corename != nullptr ? openblas_get_corename() : "";
+    __builtin_cpu_init();
+    if ((core == "Prescott" || core == "Core2" || core == "Nehalem") && __builtin_cpu_supports("avx2"))
+        log.warn(fmt::format(
+            "OpenBLAS does not know this processor and took its {} kernels, several times slower than "
+            "it could be; set OPENBLAS_CORETYPE={}",
+            core, __builtin_cpu_supports("avx512f") ? "SKYLAKEX" : "HASWELL"));
+#endif
+}
+
+}  // namespace tangram

@@ -1,0 +1,240 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "gram_report.hpp"
+#include "growth.hpp"
+#include "kernel_file.hpp"
+#include "sketch_report.hpp"
+#include "study_state.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tangram/io/checkpoint.hpp"
+#include "tangram/io/matrix_io.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/session/clock.hpp"
+#include "tangram/study/job.hpp"
+#include "tangram/study/kernel_fingerprint.hpp"
+
+namespace tangram {
+
+template <class Real>
+void StudyRun::State::refuse_what_does_not_fit(const Program& program, const GramJob& job,
+                                               const Forecast& planned, double resident) {
+    const double limit = session.memory_per_rank;
+    for (const StageForecast& stage : planned.stages) {
+        if (stage.bytes <= limit || (stage.stage != "gram" && !whole_run)) continue;
+        const auto fewest = fewest_ranks<Real>(program, job, study, resident, limit, !whole_run);
+        throw Error(
+            ExitStatus::study,
+            fmt::format("{} needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); {}; "
+                        "`tangram plan` shows what takes how much",
+                        stage.stage, bytes_text(stage.bytes), session.world.size(),
+                        session.world.size() == 1 ? "" : "s", bytes_text(limit),
+                        fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
+                               : "no number of ranks would do, use fewer samples"));
+    }
+}
+
+KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
+                                               const std::string& basis, Index slices) {
+    KernelMatrices matrices = collectively(comm, [&] {
+        return empty_matrices(grid, job.train_rows, job.test_rows, job.parameters.size(), job.formulas.size(),
+                              job.groups.names.size());
+    });
+    const Log::Waiting waiting(session.log, "gram: reading what there is beside " + output.string());
+    if (checkpoint.read(matrices, slices, session.log))
+        session.log.say(
+            fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
+    else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
+        session.log.say(
+            fmt::format("gram: {} holds the kernel of the first {} examples; only the others' rows "
+                        "are computed",
+                        output.string(), known));
+    return matrices;
+}
+
+template <class Real>
+AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Real>& inputs,
+                                                          KernelMatrices& matrices,
+                                                          const GramCheckpoint& checkpoint) {
+    auto last_checkpoint = Clock::now();
+    const double interval = checkpoint_seconds();
+    bool stopped = false;
+    const auto write_checkpoint = [&] {
+        try {
+            const Log::Waiting waiting(session.log, "gram: writing " + output.string() + ".checkpoint");
+            checkpoint.write(matrices);
+        } catch (const Error& e) {
+            if (stopped)
+                throw Error(e.status(), fmt::format("stopped on request, but {}; what was computed since the "
+                                                    "checkpoint before is lost",
+                                                    e.what()));
+            session.log.warn(fmt::format("no checkpoint: {}; the run goes on and tries again in {}", e.what(),
+                                         duration_text(interval)));
+        }
+        last_checkpoint = Clock::now();
+    };
+    std::string part;
+    const auto tell = [&](const char* now, const AssemblyProgress& at) {
+        const Work work{at.flops, at.bytes_received};
+        if (std::exchange(part, now) != now) session.log.start(now, at.of, at.done, work);
+        session.log.progress(at.done, work);
+    };
+    const auto go_on = [&](const AssemblyProgress& at) {
+        tell("gram", at);
+        if (at.done == at.of) return true;
+        stopped = session.stop.requested(comm);
+        if (stopped || any_rank(comm, interval > 0 && seconds_since(last_checkpoint) > interval))
+            write_checkpoint();
+        return !stopped;
+    };
+    const auto in_pass = [&](const AssemblyProgress& at) {
+        tell("jacobian", at);
+        if (session.stop.requested_here()) throw Error(ExitStatus::stopped, "in a pass");
+    };
+    AssemblyResult assembled;
+    try {
+        assembled = assemble<Real>(inputs, matrices, go_on, in_pass);
+    } catch (const Error& e) {
+        if (e.status() != ExitStatus::stopped) throw;
+        stopped = true;
+        write_checkpoint();
+    }
+    session.log.finish();
+    if (stopped)
+        throw Error(ExitStatus::stopped,
+                    fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
+                                output.string()));
+    return assembled;
+}
+
+void StudyRun::State::write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,
+                                    const GramCheckpoint& checkpoint) {
+    try {
+        // Disks then hold two copies and not three.
+        remove_previous_checkpoint(output, comm);
+        write();
+    } catch (const Error& e) {
+        if (e.status() != ExitStatus::output) throw;
+        try {
+            checkpoint.write(matrices, true);
+        } catch (const Error& no_checkpoint) {
+            throw Error(e.status(),
+                        fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
+        }
+        throw Error(e.status(),
+                    fmt::format("{}; what was computed is in {}.checkpoint, the same command goes on",
+                                e.what(), output.string()));
+    }
+}
+
+template <class Real>
+void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
+    if (study.tasks.empty()) study.kernel.output = job.output_names.front();
+    const KernelFingerprint fingerprint = fingerprint_of(study, model, job);
+    kernel_inputs = fingerprint.made_of.hash();
+    const GramCheckpoint checkpoint(output, fingerprint.made_of);
+    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
+    // is there too.
+    if (is_done("/kernel", kernel_inputs) &&
+        (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
+        session.log.say(
+            fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
+        checkpoint.remove_own(comm);  // of a run that ended between the two
+        return;
+    }
+
+    Network<Real> network = make_network<Real>(model, study, job.data, job.outputs, comm, true);
+    const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
+    const Forecast planned = forecast<Real>(model.program, job, study, Calibration{}, resident,
+                                            session.memory_per_rank, session.world.size());
+    refuse_what_does_not_fit<Real>(model.program, job, planned, resident);
+    require_space(comm, output, planned.stages.front().written_bytes);
+    forecast_of_run = planned;
+
+    const auto start = Clock::now();
+    session.log.say(fmt::format(
+        "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
+        "{} precision; {} planned on the largest rank{}",
+        job.data.train.examples(), job.data.train.token_ids.size(), job.train_rows, job.parameter_count,
+        job.parameters.size(), session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(),
+        grid.columns(), study.kernel.precision, bytes_text(planned.stages.front().bytes),
+        planned.assembly.passes > 1
+            ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
+            : ""));
+    KernelMatrices matrices = begin_matrices(job, checkpoint, fingerprint.basis, planned.assembly.slices);
+    const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
+    const KernelInputs<Real> inputs{network,
+                                    job.data.train,
+                                    job.data.test ? &*job.data.test : nullptr,
+                                    job.outputs,
+                                    job.parameters,
+                                    job.formulas,
+                                    planned.factor_limit,
+                                    study.kernel.sketch,
+                                    sketch_seed,
+                                    job.groups.group_of};
+    const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint);
+    const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start),
+                                                 planned.assembly.product_flops, comm);
+    const SketchReport sketch =
+        report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
+    const Provenance provenance = Provenance::gather(grid);
+
+    double writing = 0;
+    const auto write_output = [&] {
+        const Log::Waiting waiting(session.log, "gram: writing " + output.string());
+        const auto write_start = Clock::now();
+        StagedFile file(comm, output, false, planned.stages.front().written_bytes);
+        file.write_small([&](Hdf5File& h5) {
+            write_kernel(h5, study, job, network, matrices, assembled);
+            h5.set_attribute("/kernel", "inputs", kernel_inputs);
+            h5.set_attribute("/kernel", "basis", fingerprint.basis);
+            sketch.write(h5);
+            provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
+            report.write(h5);
+            h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
+        });
+        for (const auto& [path, matrix, orientation] : kernel_matrices(study, job, matrices))
+            write_matrix(file.partial(), path, *matrix, orientation);
+        writing = max_over_ranks(comm, seconds_since(write_start));
+        file.write_small([&](Hdf5File& h5) { h5.set_attribute("/provenance", "seconds_output", writing); });
+        file.commit();
+    };
+    write_or_keep(write_output, matrices, checkpoint);
+    // Without the matrix in the output, the spectrum would have nothing to begin again from.
+    if (whole_run && !study.output.save_gram && checkpoint_seconds() > 0) {
+        try {
+            checkpoint.write(matrices, true);
+            kept_checkpoint = checkpoint;
+        } catch (const Error& e) {
+            session.log.warn(fmt::format(
+                "no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));
+        }
+    } else {
+        remove_checkpoint(output, comm);
+    }
+    DistributedMatrix& first = matrices.formulas.front().gram;
+    gram_matrix.emplace(first.block() == arithmetic::tile_rows
+                            ? std::move(first)
+                            : redistribute(first, grid, arithmetic::tile_rows));
+    warn_beyond_plan("gram", planned, provenance);
+    session.log.say(fmt::format("gram: {}, {} resident on the largest rank; written in {}", report.text(),
+                                bytes_text(static_cast<double>(std::ranges::max(provenance.peaks))),
+                                duration_text(writing)));
+}
+
+void StudyRun::gram(bool whole_run) {
+    State& s = *state_;
+    s.whole_run = whole_run;
+    std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");
+    auto [model, data] = load_model(s.study, s.session);
+    waiting.reset();
+    const GramJob job = gram_job(s.study, model, std::move(data), s.comm);
+    if (s.study.kernel.precision == "double")
+        s.gram<double>(model, job);
+    else
+        s.gram<float>(model, job);
+}
+
+}  // namespace tangram

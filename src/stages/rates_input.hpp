@@ -1,0 +1,21 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "tangram/io/input_file.hpp"
+#include "tangram/learning/kernel_rates.hpp"
+
+namespace tangram {
+
+/// The matrices that a study's rates are made from; the output file gives those that are not in memory.
+struct RatesMatrices {
+    std::optional<DistributedMatrix> gram, vectors, cross;
+    std::vector<double> test_diagonal;  ///< with `cross`
+};
+
+/// What a study's output file says for its rates; points into `matrices`. Collective over the grid.
+/// @throws Error(output) on every rank, naming file and data set: a shape that does not follow from the
+/// number of examples and labels, a label or task that does not exist, a value that is not finite
+RatesInput read_rates_input(const InputFile& file, const ProcessGrid& grid, RatesMatrices& matrices);
+
+}  // namespace tangram

@@ -1,0 +1,25 @@
+#include "tangram/stages/rates_request.hpp"
+
+namespace tangram {
+
+RatesOptions rates_options(const Study& study) {
+    return {study.rates.noise,      study.rates.radius,
+            study.rates.step_size,  study.rates.center,
+            study.rates.sizes,      study.rates.repeats,
+            study.rates.neighbours, static_cast<std::uint64_t>(study.data.seed)};
+}
+
+Listener rates_listener(const Session& session) {
+    Listener listener;
+    listener.progress = [&session](const std::string& part, Index done, Index of) {
+        if (done < of) check_stop(session, "during the rates; the same command begins them again");
+        if (done == 0) session.log.start(part, of);
+        session.log.progress(done);
+        if (done == of) session.log.finish();
+    };
+    listener.say = [&session](const std::string& text) { session.log.say(text); };
+    listener.warn = [&session](const std::string& text) { session.log.warn(text); };
+    return listener;
+}
+
+}  // namespace tangram

@@ -1,0 +1,44 @@
+#include "tangram/stages/spectrum_file.hpp"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "tangram/session/log.hpp"
+
+namespace tangram {
+
+void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& pairs, const Quality& quality,
+                    const std::string& inputs, double seconds) {
+    const Index n = std::ssize(pairs.values);
+    file.remove(group);
+    file.write(group + "/eigenvalues", pairs.values);
+    if (pairs.vectors) file.create_matrix(group + "/eigenvectors", n, n);
+    const std::string at = group + "/quality";
+    file.set_attribute(at, "solver", name(pairs.solver));
+    file.set_attribute(at, "solver_reason", pairs.reason);
+    file.set_attribute(at, "noise_floor", quality.noise_floor);
+    // Without eigenvectors there is no residual to speak of: NaN says "not computed".
+    const double absent = std::numeric_limits<double>::quiet_NaN();
+    file.set_attribute(at, "residual_max", quality.residual_max.value_or(absent));
+    file.set_attribute(at, "orthogonality_max", quality.orthogonality_max.value_or(absent));
+    file.set_attribute(at, "trace_error", quality.trace_error);
+    file.set_attribute(at, "frobenius_error", quality.frobenius_error);
+    file.set_attribute(at, "negative", quality.negative);
+    file.set_attribute(at, "seconds", seconds);
+    file.set_attribute(group, "inputs", inputs);
+}
+
+std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds) {
+    std::string text = fmt::format(
+        "spectrum: {} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "
+        "{} negative; trace error {:.1e}",
+        pairs.values.size(), name(pairs.solver), duration_text(seconds), pairs.values.front(),
+        pairs.values.back(), quality.noise_floor, quality.negative, quality.trace_error);
+    if (quality.residual_max)
+        text += fmt::format(", residual {:.1e}, orthogonality {:.1e}", *quality.residual_max,
+                            *quality.orthogonality_max);
+    return text;
+}
+
+}  // namespace tangram

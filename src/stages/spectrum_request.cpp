@@ -1,0 +1,14 @@
+#include "tangram/stages/spectrum_request.hpp"
+
+namespace tangram {
+
+Eigenpairs requested_eigenpairs(const DistributedMatrix& matrix, const MatrixName& name, const Study& study,
+                                const Session& session, const OutputLock& lock) {
+    const Log::Waiting waiting(session.log, "spectrum");
+    const LeaveOnStop leave = leave_on_stop(session, " during the spectrum; the same command begins it again",
+                                            [&lock] { lock.remove_file(); });
+    return eigenpairs(matrix.copy(), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
+                      study.spectrum.block, name);
+}
+
+}  // namespace tangram

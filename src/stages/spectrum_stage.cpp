@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "study_state.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tangram/io/input_file.hpp"
+#include "tangram/io/matrix_io.hpp"
+#include "tangram/session/clock.hpp"
+#include "tangram/spectrum/quality.hpp"
+#include "tangram/stages/spectrum_file.hpp"
+#include "tangram/stages/spectrum_request.hpp"
+#include "tangram/study/inputs.hpp"
+
+namespace tangram {
+
+std::string StudyRun::State::spectrum_inputs() const {
+    return Inputs()
+        .add("kernel", kernel_inputs)
+        .add("spectrum.solver", study.spectrum.solver)
+        .add("spectrum.vectors", fmt::format("{}", study.spectrum.vectors))
+        .add("spectrum.block", fmt::format("{}", study.spectrum.block))
+        .hash();
+}
+
+Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
+                                              const std::string& inputs) {
+    const Index n = gram.rows();
+    session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
+                                study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
+    const auto start = Clock::now();
+    const std::string made_of = "/kernel" + at.substr(std::string_view("/spectrum").size()) + "/gram";
+    const MatrixName name{fmt::format("{}: {}", output.string(), made_of), ExitStatus::output};
+    Eigenpairs pairs = requested_eigenpairs(gram, name, study, session, *lock);
+    const double seconds = max_over_ranks(comm, seconds_since(start));
+    const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
+    const Provenance provenance = Provenance::gather(grid);
+    const Log::Waiting waiting(session.log, at.substr(1) + ": writing " + output.string());
+    StagedFile file(comm, output, true,
+                    pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
+    file.write_small([&](Hdf5File& h5) {
+        if (at == "/spectrum")
+            for (const char* made_of_it : {"/rates", "/neighbours", "/tasks"}) h5.remove(made_of_it);
+        write_spectrum(h5, at, pairs, checks, inputs, seconds);
+        if (at == "/spectrum") h5.set_attribute("/provenance", "seconds_spectrum", seconds);
+        h5.set_attribute("/provenance", "study", to_toml(study));
+        h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
+        h5.set_attribute("/provenance", "ended", now_text());
+    });
+    if (pairs.vectors)
+        write_matrix(file.partial(), at + "/eigenvectors", *pairs.vectors, Orientation::transposed);
+    file.commit();
+    if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
+    session.log.say(spectrum_summary(pairs, checks, seconds));
+    return pairs;
+}
+
+DistributedMatrix StudyRun::State::read_gram(const std::string& path) {
+    const Log::Waiting waiting(session.log, "spectrum: reading " + output.string());
+    return InputFile(comm, output, ExitStatus::output)
+        .read_matrix(path, grid, arithmetic::tile_rows, Orientation::transposed);
+}
+
+void StudyRun::spectrum() {
+    State& s = *state_;
+    s.check_study("spectrum");
+    if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
+    const std::string inputs = s.spectrum_inputs();
+    check_blas(s.session.log);
+    for (std::size_t f = 0; f < s.study.kernel.formula.size(); ++f) {
+        const std::string& formula = s.study.kernel.formula[f];
+        if (formula_by_name(formula) == Formula::asymmetric_signgd) continue;  // not symmetric
+        const std::string behind = f == 0 ? "" : "/" + formula;
+        if (s.is_done("/spectrum" + behind, inputs)) {
+            s.session.log.say(fmt::format("spectrum{}: made from the same inputs already; skipped", behind));
+            continue;
+        }
+        if (f == 0 && !s.gram_matrix) s.gram_matrix.emplace(s.read_gram("/kernel/gram"));
+        check_stop(s.session,
+                   s.study.output.save_gram ? "before the spectrum; the Gram matrix is in the output file"
+                   : s.kept_checkpoint      ? "before the spectrum; the Gram matrix is in the checkpoint"
+                                            : "before the spectrum; the Gram matrix will be computed again");
+        if (f == 0)
+            s.eigen.emplace(s.write_spectrum_of(*s.gram_matrix, "/spectrum", inputs));
+        else
+            s.write_spectrum_of(s.read_gram("/kernel" + behind + "/gram"), "/spectrum" + behind, inputs);
+    }
+    if (s.kept_checkpoint) s.kept_checkpoint->remove_own(s.comm);
+}
+
+void StudyRun::spectrum_of_groups(std::vector<std::string> groups) {
+    State& s = *state_;
+    s.check_study("spectrum");
+    s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
+    const std::vector<std::string> kept =
+        InputFile(s.comm, s.output, ExitStatus::output).read([](const Hdf5File& h5) {
+            return h5.exists("/kernel/groups") ? h5.children("/kernel/groups") : std::vector<std::string>{};
+        });
+    std::ranges::sort(groups);
+    groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
+    for (const std::string& group : groups)
+        if (std::ranges::find(kept, group) == kept.end())
+            throw Error(ExitStatus::study,
+                        fmt::format("--groups {}: {} holds {}", group, s.output.string(),
+                                    kept.empty() ? "no groups; set kernel.groups and run `tangram gram`"
+                                                 : fmt::format("{}", fmt::join(kept, ", "))));
+    const std::string at = fmt::format("/spectrum/groups/{}", fmt::join(groups, "+"));
+    const std::string inputs = s.spectrum_inputs();
+    if (s.is_done(at, inputs)) {
+        s.session.log.say(fmt::format("{}: made from the same inputs already; skipped", at.substr(1)));
+        return;
+    }
+    check_blas(s.session.log);
+    DistributedMatrix sum = s.read_gram("/kernel/groups/" + groups.front() + "/gram");
+    for (std::size_t g = 1; g < groups.size(); ++g) {
+        const DistributedMatrix more = s.read_gram("/kernel/groups/" + groups[g] + "/gram");
+        if (more.rows() != sum.rows() || more.columns() != sum.columns())
+            throw Error(
+                ExitStatus::output,
+                fmt::format("{}: /kernel/groups: the Gram matrix of {} is {} x {}, that of {} {} x {}; "
+                            "delete the file and use `tangram gram` to compute it again",
+                            s.output.string(), groups[g], more.columns(), more.rows(), groups.front(),
+                            sum.columns(), sum.rows()));
+        for (Index j = 0; j < sum.local_columns(); ++j)
+            for (Index i = 0; i < sum.local_rows(); ++i)
+                sum.data()[i + j * sum.lld()] += more.data()[i + j * more.lld()];
+    }
+    s.write_spectrum_of(sum, at, inputs);
+}
+
+}  // namespace tangram

@@ -1,0 +1,101 @@
+#include "tangram/stages/study_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "study_state.hpp"
+#include "tangram/io/input_file.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/study/stored_study.hpp"
+
+namespace tangram {
+
+StudyRun::State::State(Study s, const Session& in, bool writes)
+    : study(std::move(s)),
+      session(in),
+      comm(in.world.get()),
+      first_rank(in.world.rank() == 0),
+      output(study.output.path),
+      grid(ProcessGrid::most_square(comm)) {
+    if (!writes) return;
+    lock.emplace(comm, output);
+    check_output();
+}
+
+bool StudyRun::State::exists() {
+    std::error_code code;
+    return any_rank(comm, first_rank && std::filesystem::exists(output, code));
+}
+
+bool StudyRun::State::holds(const std::string& path) {
+    return exists() && InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
+        return file.exists(path);
+    });
+}
+
+bool StudyRun::State::is_done(const std::string& group, const std::string& inputs) {
+    if (!exists()) return false;
+    return InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
+        return file.has_attribute(group, "inputs") && file.text_attribute(group, "inputs") == inputs;
+    });
+}
+
+std::string StudyRun::State::attribute(const std::string& group, const std::string& key, const char* stage) {
+    if (!exists())
+        throw Error(ExitStatus::output,
+                    fmt::format("{}: no such file; run `tangram {}` first", output.string(), stage));
+    return InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
+        if (!file.has_attribute(group, key))
+            throw Error(ExitStatus::output, fmt::format("{}: {} is missing; run `tangram {}` first",
+                                                        output.string(), group, stage));
+        return file.text_attribute(group, key);
+    });
+}
+
+void StudyRun::State::check_output() {
+    const bool ours = !exists() || InputFile(comm, output, ExitStatus::output).read([](const Hdf5File& file) {
+        return file.has_attribute("/", "schema_version");
+    });
+    if (!ours)
+        throw Error(ExitStatus::output,
+                    fmt::format("{}: is an HDF5 file that tangram did not write; change output.path",
+                                output.string()));
+}
+
+void StudyRun::State::check_study(const char* stage) {
+    if (!kernel_inputs.empty() || !exists()) return;
+    attribute("/kernel", "inputs", "gram");
+    const std::string stored = InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
+        return stored_study(file, output);
+    });
+    if (study.tasks.empty() && study.kernel.output.empty())
+        study.kernel.output = attribute("/kernel", "output", "gram");
+    if (const auto difference = kernel_difference(study, stored))
+        throw Error(
+            ExitStatus::study,
+            fmt::format(
+                "{}: its kernel was made by another study: {}; `tangram run` makes it again, or change "
+                "output.path ({} reads the file)",
+                output.string(), *difference, stage));
+}
+
+void StudyRun::State::warn_beyond_plan(const std::string& stage, const Forecast& planned,
+                                       const Provenance& taken) const {
+    double most = 0;
+    for (const StageForecast& of : planned.stages) {
+        most = std::max(most, of.bytes);
+        if (of.stage == stage) break;
+    }
+    const auto peak = std::ranges::max_element(taken.peaks);
+    if (static_cast<double>(*peak) > 1.1 * most)
+        session.log.warn(fmt::format("{}: rank {} took {}, {} were planned", stage,
+                                     peak - taken.peaks.begin(), bytes_text(static_cast<double>(*peak)),
+                                     bytes_text(most)));
+}
+
+StudyRun::StudyRun(Study study, const Session& session, bool writes)
+    : state_(std::make_unique<State>(std::move(study), session, writes)) {}
+StudyRun::~StudyRun() = default;
+
+}  // namespace tangram

@@ -1,0 +1,91 @@
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "checkpoint.hpp"
+#include "forecast.hpp"
+#include "tangram/gram/assembly.hpp"
+#include "tangram/io/output.hpp"
+#include "tangram/session/provenance.hpp"
+#include "tangram/spectrum/eigenpairs.hpp"
+#include "tangram/stages/study_run.hpp"
+#include "tangram/study/model_loading.hpp"
+
+namespace tangram {
+
+/// What stages hand to each other in memory; what is not there is read from the output file.
+struct StudyRun::State {
+    Study study;
+    const Session& session;
+    MPI_Comm comm;
+    bool first_rank;
+    std::filesystem::path output;
+    std::optional<OutputLock> lock;
+    ProcessGrid grid;
+    std::string kernel_inputs;                // fingerprint, once known
+    bool whole_run = false;                   // spectrum and rates follow
+    std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
+    std::optional<DistributedMatrix> gram_matrix;
+    std::optional<Eigenpairs> eigen;
+    std::optional<GramCheckpoint> kept_checkpoint;  // of a matrix that the output does not hold
+
+    State(Study s, const Session& in, bool writes);
+
+    // The finished file; all collective.
+
+    bool exists();
+    /// Whether it has a group or data set.
+    bool holds(const std::string& path);
+    /// Whether one of its groups was made from these inputs.
+    bool is_done(const std::string& group, const std::string& inputs);
+    /// A text attribute of one of its groups; `stage` makes the group. @throws Error(output)
+    std::string attribute(const std::string& group, const std::string& key, const char* stage);
+    /// What stands at the output's name is replaced only if it is tangram's. @throws Error(output)
+    void check_output();
+    /// Where the gram stage has not run in this process: refuses a file whose kernel another study made, and
+    /// takes what that study had left to be chosen. @throws Error(study)
+    void check_study(const char* stage);
+
+    // The gram stage.
+
+    /// @throws Error(study) on every rank, with the numbers and how many ranks would do
+    template <class Real>
+    void refuse_what_does_not_fit(const Program& program, const GramJob& job, const Forecast& planned,
+                                  double resident);
+    template <class Real>
+    void gram(const LoadedModel& model, const GramJob& job);
+    /// Adds up the matrices; writes a checkpoint from time to time, and where it is asked to stop.
+    /// Collective. @throws Error(stopped) on every rank after a checkpoint
+    template <class Real>
+    AssemblyResult assemble_with_checkpoints(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
+                                             const GramCheckpoint& checkpoint);
+    /// Zero matrices, or what a checkpoint or the finished file of a smaller sample holds of them.
+    /// Collective.
+    KernelMatrices begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
+                                  const std::string& basis, Index slices);
+    /// Runs `write`; where the output cannot be written, what was computed goes into a checkpoint.
+    /// Collective. @throws Error(output) on every rank
+    void write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,
+                       const GramCheckpoint& checkpoint);
+    /// Between checkpoints; 0: none but where the run is stopped.
+    double checkpoint_seconds() const { return 60 * study.output.checkpoint_minutes; }
+
+    template <class Real>
+    void plan(const LoadedModel& model, const GramJob& job, int ranks);
+    /// Says which rank took more memory than the forecast of the stages up to this one, if any. Local.
+    void warn_beyond_plan(const std::string& stage, const Forecast& planned, const Provenance& taken) const;
+
+    // The spectrum stage.
+
+    /// Fingerprint of what a spectrum is made from.
+    std::string spectrum_inputs() const;
+    /// The spectrum of a Gram matrix into group `at` of the output file. Collective.
+    Eigenpairs write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
+                                 const std::string& inputs);
+    /// A symmetric matrix of the output file. Collective.
+    DistributedMatrix read_gram(const std::string& path);
+};
+
+}  // namespace tangram
