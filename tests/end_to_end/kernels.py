@@ -17,6 +17,9 @@ with h5py.File(f.at('out.h5')) as h: G, C, w = h['/kernel/gram'][:], h['/kernel/
 run('run', f.at('study.toml'), '--set', 'output.path=twin.h5')
 code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
 check('compare: status 0 for the same study', code == 0 and 'to the last bit' in out and 'seconds_gram' in out, out)
+run('run', f.at('study.toml'), '--set', 'output.path=threads.h5', environment={'OMP_NUM_THREADS': '3'})
+code, out, err = run('compare', f.at('out.h5'), f.at('threads.h5'))
+check('three threads per rank: the same to the last bit', code == 0 and 'to the last bit' in out, f'{code} {out} {err}')
 with h5py.File(f.at('twin.h5'), 'r+') as h: h['/kernel/gram'][3, 5] += 0.5; h['/rates/decay'].attrs['first'] = 7; del h['/rates/stopping/eta']
 code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
 check('compare: names what differs', code == 1 and '/kernel/gram: 1 entries differ, by 0.5' in out and '/rates/decay@first' in out and '/rates/stopping/eta: only in the first file' in out, out)
