@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "packed_tiles.hpp"
+#include "tangram/jacobian/factor_bytes.hpp"
 #include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
@@ -236,13 +237,12 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     }
 
     // Groups are the same on every rank: the largest share decides.
-    const Index most_tokens = max_over_ranks(comm, own_tokens),
-                most_examples = max_over_ranks(comm, own_examples);
-    const Sketch sketch = inputs.sketch();
+    const FactorBytes bytes(program,
+                            {max_over_ranks(comm, own_tokens), max_over_ranks(comm, own_examples),
+                             inputs.outputs.passes(), static_cast<Index>(sizeof(Real))},
+                            inputs.sketch());
     const std::vector<SliceGroup> groups = groups_of(slices, [&](const std::vector<ParameterId>& parameters) {
-        return static_cast<double>(JacobianFactors<Real>::bytes(
-                   program, parameters, most_tokens, most_examples, inputs.outputs.passes(), sketch)) <=
-               inputs.factor_bytes;
+        return static_cast<double>(bytes.of(parameters)) <= inputs.factor_bytes;
     });
     const auto load = [&](const std::vector<ParameterId>& parameters) {
         const Stopwatch watch(result.jacobian_seconds);

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "row_tiles.hpp"
+#include "tangram/jacobian/factor_bytes.hpp"
 
 namespace tangram {
 
@@ -162,9 +163,10 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
         if (formulas.front().choices[s].chosen == Contraction::sketched)
             sketch.parameters.push_back(parameters[s]);
     std::sort(sketch.parameters.begin(), sketch.parameters.end());
+    const FactorBytes factors(
+        program, {most_tokens, most_examples, outputs.passes(), static_cast<Index>(sizeof(Real))}, sketch);
     const auto bytes = [&](const std::vector<ParameterId>& of) {
-        return static_cast<double>(
-            JacobianFactors<Real>::bytes(program, of, most_tokens, most_examples, outputs.passes(), sketch));
+        return static_cast<double>(factors.of(of));
     };
     const auto groups = groups_of(
         slices, [&](const std::vector<ParameterId>& together) { return bytes(together) <= factor_limit; });

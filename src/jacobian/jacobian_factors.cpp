@@ -7,12 +7,12 @@
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <exception>
 #include <optional>
-#include <set>
 
+#include "factor_kinds.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/error.hpp"
+#include "tangram/parallel_for.hpp"
 #include "tangram/products.hpp"
 
 namespace tangram {
@@ -69,17 +69,6 @@ void project_rows(const Real* rows, Index count, Index d, const std::vector<Real
     }
 }
 
-/// Entries of a row of S: whole panels.
-Index padded_columns(Index k) {
-    return (k + products::panel_rows - 1) / products::panel_rows * products::panel_rows;
-}
-
-/// The shape of a sketched tensor.
-SketchShape shape_of(const Program& program, ParameterId parameter, const Sketch& sketch) {
-    const std::vector<Index>& shape = program.parameters()[parameter].shape;
-    return sketch_shape(shape[0], shape[1], sketch.dimension);
-}
-
 }  // namespace
 
 template <class Real>
@@ -98,13 +87,38 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
     token_offsets_.push_back(0);
     for (const Index example : examples_)
         token_offsets_.push_back(token_offsets_.back() + std::ssize(data.tokens(example)));
-    const auto count = std::ssize(examples_);
-    const auto passes = static_cast<std::size_t>(outputs_.passes());
+    make_room();
+    logits_.resize(examples_.size() * static_cast<std::size_t>(network.labels()));
+    seeds_.resize(logits_.size() * static_cast<std::size_t>(outputs_.passes()));
 
+    // Blocks go through the network on all threads; of several errors the first example's counts.
+    const Index count = std::ssize(examples_);
+    std::atomic<Index> done = 0;
+    parallel_for((count + arithmetic::examples_per_block - 1) / arithmetic::examples_per_block,
+                 [&] {
+                     std::optional<Network<Real>> twin;
+                     if (omp_get_thread_num() != 0) twin.emplace(network.twin());
+                     return twin;
+                 },
+                 [&](std::optional<Network<Real>>& twin, Index block) {
+                     const Index first = block * arithmetic::examples_per_block,
+                                 last = std::min(count, first + arithmetic::examples_per_block);
+                     pass_through(twin ? *twin : network, first, last);
+                     done += last - first;
+                     if (progress && omp_get_thread_num() == 0) progress(done, count);
+                 });
+    for (auto* const sides : {&projected_inputs_, &projected_deltas_})
+        for (auto& [p, side] : *sides) side.matrix = {};
+}
+
+/// Room for what the passes leave of the selected parameters.
+template <class Real>
+void JacobianFactors<Real>::make_room() {
     const auto make = [&](Stored& stored, Value value) {
         if (stored.entries == nullptr)
             stored = room_for(program_->shape(value).rows, program_->shape(value).width);
     };
+    const auto passes = static_cast<std::size_t>(outputs_.passes());
     inputs_.resize(program_->values().size());
     for (std::size_t pass = 0; pass < passes; ++pass) deltas_.emplace_back(program_->values().size());
     vectors_.assign(passes, std::vector<std::vector<Real>>(program_->parameters().size()));
@@ -112,50 +126,17 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
         if (sketch_.holds(p)) add_sketch(p);
     for (const ParameterId p : selected_)
         for (const Factor& factor : factors_[p]) {
-            using Kind = Factor::Kind;
-            const Kind kind = factor.kind;
-            if ((kind == Kind::outer || kind == Kind::label_rows) && !projected_inputs_.contains(p))
-                make(inputs_[factor.input.id], factor.input);
+            const Kept kept = kept_of(factor.kind);
+            if (kept.input && !projected_inputs_.contains(p)) make(inputs_[factor.input.id], factor.input);
             for (std::size_t pass = 0; pass < passes; ++pass) {
-                if (kind == Kind::sum || kind == Kind::normalised)
+                if (kept.vector)
                     vectors_[pass][p].assign(
-                        static_cast<std::size_t>(count * program_->parameters()[p].size()), Real(0));
-                else if (!factor.from_label() && !projected_deltas_.contains(p))
+                        examples_.size() * static_cast<std::size_t>(program_->parameters()[p].size()),
+                        Real(0));
+                if (kept.delta && !projected_deltas_.contains(p))
                     make(deltas_[pass][factor.delta.id], factor.delta);
             }
         }
-
-    logits_.resize(static_cast<std::size_t>(count * network.labels()));
-    seeds_.resize(logits_.size() * passes);
-
-    // Blocks go through the network on all threads; of several errors the first example's counts, and no
-    // block behind it is begun.
-    std::exception_ptr failure;
-    std::atomic<Index> failed_at = count, done = 0;
-#pragma omp parallel
-    {
-        std::optional<Network<Real>> twin;
-        if (omp_get_thread_num() != 0) twin.emplace(network.twin());
-#pragma omp for schedule(dynamic)
-        for (Index first = 0; first < count; first += arithmetic::examples_per_block) {
-            if (first > failed_at) continue;
-            try {
-                const Index last = std::min(count, first + arithmetic::examples_per_block);
-                pass_through(twin ? *twin : network, first, last);
-                done += last - first;
-                if (progress && omp_get_thread_num() == 0) progress(done, count);
-            } catch (...) {
-#pragma omp critical
-                if (first < failed_at) {
-                    failed_at = first;
-                    failure = std::current_exception();
-                }
-            }
-        }
-    }
-    if (failure) std::rethrow_exception(failure);
-    for (auto* const sides : {&projected_inputs_, &projected_deltas_})
-        for (auto& [p, side] : *sides) side.matrix = {};
 }
 
 /// Room for the rows of all examples, not set but for what blocks may read behind them.
@@ -193,22 +174,6 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
                                     example, data_->rows[static_cast<std::size_t>(example)]));
         }
     }
-    const auto count_of = [&](const Stored& stored) {
-        return stored.rows == RowSet::tokens ? block.offsets.back() : last - first;
-    };
-    const auto place_of = [&](const Stored& stored) {
-        const Index row =
-            stored.rows == RowSet::tokens ? token_offsets_[static_cast<std::size_t>(first)] : first;
-        return stored.entries.get() + row * stored.width;
-    };
-    const auto store = [&](Stored& stored, const Real* values) {
-        if (stored.entries != nullptr) std::copy_n(values, count_of(stored) * stored.width, place_of(stored));
-    };
-    const auto project = [&](ProjectedSide& side, Index pass, const Real* values) {
-        Stored& stored = side.rows[static_cast<std::size_t>(pass)];
-        project_rows(values, count_of(stored), program_->shape(side.value).width, side.matrix, side.stride,
-                     stored.width, place_of(stored));
-    };
     for (Index pass = 0; pass < outputs_.passes() && !selected_.empty(); ++pass) {
         const std::span<Real> seeds(seeds_.data() + seeds_at(first, pass), logits.size());
         for (Index i = first; i < last; ++i) {
@@ -218,31 +183,62 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
                            logits.subspan(at, labels), seeds.subspan(at, labels));
         }
         network.backward(seeds, selected_);
-        auto& deltas = deltas_[static_cast<std::size_t>(pass)];
-        for (std::size_t v = 0; v < inputs_.size(); ++v) {
-            if (pass == 0) store(inputs_[v], network.value(Value{v}));
-            store(deltas[v], network.gradient(Value{v}));
-        }
-        for (auto& [p, side] : projected_inputs_)
-            if (pass == 0) project(side, 0, network.value(side.value));
-        for (auto& [p, side] : projected_deltas_) project(side, pass, network.gradient(side.value));
-        for (const ParameterId p : selected_)
-            for (const Factor& factor : factors_[p])
-                for (Index i = first; i < last; ++i) {
-                    if (factor.kind == Factor::Kind::sum || factor.kind == Factor::Kind::normalised) {
-                        const Index size = program_->parameters()[p].size();
-                        Real* const out = vectors_[static_cast<std::size_t>(pass)][p].data() + i * size;
-                        network.add_vector(factor, i - first, out);
-                        for (const auto& [begin, end] : program_->parameters()[p].idle)
-                            std::fill(out + begin, out + end, Real(0));
-                        check_finite({out, static_cast<std::size_t>(size)}, i, p);
-                    } else if (!factor.from_label()) {
-                        const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
-                        const StoredRows rows = rows_of(delta, i);
-                        check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
-                    }
-                }
+        keep_rows(network, first, last, pass);
+        keep_vectors(network, first, last, pass);
     }
+}
+
+/// Rows of inputs and deltas, as they are or projected, of one pass's block.
+template <class Real>
+void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first, Index last, Index pass) {
+    const auto first_row = [&](const Stored& stored, Index example) {
+        return stored.rows == RowSet::tokens ? token_offsets_[static_cast<std::size_t>(example)] : example;
+    };
+    const auto count_of = [&](const Stored& stored) {
+        return first_row(stored, last) - first_row(stored, first);
+    };
+    const auto place_of = [&](const Stored& stored) {
+        return stored.entries.get() + first_row(stored, first) * stored.width;
+    };
+    const auto store = [&](Stored& stored, const Real* values) {
+        if (stored.entries != nullptr) std::copy_n(values, count_of(stored) * stored.width, place_of(stored));
+    };
+    const auto project = [&](ProjectedSide& side, Index to, const Real* values) {
+        Stored& stored = side.rows[static_cast<std::size_t>(to)];
+        project_rows(values, count_of(stored), program_->shape(side.value).width, side.matrix, side.stride,
+                     stored.width, place_of(stored));
+    };
+    auto& deltas = deltas_[static_cast<std::size_t>(pass)];
+    for (std::size_t v = 0; v < inputs_.size(); ++v) {
+        if (pass == 0) store(inputs_[v], network.value(Value{v}));
+        store(deltas[v], network.gradient(Value{v}));
+    }
+    for (auto& [p, side] : projected_inputs_)
+        if (pass == 0) project(side, 0, network.value(side.value));
+    for (auto& [p, side] : projected_deltas_) project(side, pass, network.gradient(side.value));
+}
+
+/// Vectors of one pass's block; all that was kept is checked.
+template <class Real>
+void JacobianFactors<Real>::keep_vectors(const Network<Real>& network, Index first, Index last, Index pass) {
+    for (const ParameterId p : selected_)
+        for (const Factor& factor : factors_[p]) {
+            const Kept kept = kept_of(factor.kind);
+            for (Index i = first; i < last; ++i) {
+                if (kept.vector) {
+                    const Index size = program_->parameters()[p].size();
+                    Real* const out = vectors_[static_cast<std::size_t>(pass)][p].data() + i * size;
+                    network.add_vector(factor, i - first, out);
+                    for (const auto& [begin, end] : program_->parameters()[p].idle)
+                        std::fill(out + begin, out + end, Real(0));
+                    check_finite({out, static_cast<std::size_t>(size)}, i, p);
+                } else if (kept.delta) {
+                    const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
+                    const StoredRows rows = rows_of(delta, i);
+                    check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
+                }
+            }
+        }
 }
 
 template <class Real>
@@ -269,15 +265,15 @@ void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index ex
 template <class Real>
 void JacobianFactors<Real>::add_sketch(ParameterId parameter) {
     const Factor& factor = factors_[parameter].front();
-    const SketchShape shape = shape_of(*program_, parameter, sketch_);
-    const std::string& tensor = program_->parameters()[parameter].name;
+    const Parameter& tensor = program_->parameters()[parameter];
+    const SketchShape shape = sketch_shape(tensor.shape[0], tensor.shape[1], sketch_.dimension);
     const auto add = [&](auto& sides, Value value, SketchSide side, Index k, std::size_t passes) {
         const ValueShape& whole = program_->shape(value);
         if (k >= whole.width) return;
         const Index stride = padded_columns(k);
         ProjectedSide& added = sides[parameter];
         added.value = value;
-        added.matrix = sketch_matrix<Real>(sketch_.seed, tensor, side, whole.width, k, stride);
+        added.matrix = sketch_matrix<Real>(sketch_.seed, tensor.name, side, whole.width, k, stride);
         added.stride = stride;
         for (std::size_t pass = 0; pass < passes; ++pass) added.rows.push_back(room_for(whole.rows, k));
     };
@@ -314,38 +310,26 @@ typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const 
 template <class Real>
 void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Index last, Index example,
                                          Index pass, Real* out) const {
-    using Kind = Factor::Kind;
+    const std::vector<Factor>& factors = factors_[parameter];
     const Index width = program_->parameters()[parameter].shape.back();
-    switch (factors_[parameter].front().kind) {
-        case Kind::outer: {
-            const OuterRows rows = outer_rows(parameter, example, pass);
-            outer_slice(rows.delta, rows.delta_width, rows.input, rows.input_width, rows.count, first, last,
-                        out);
-            return;
-        }
-        case Kind::sum:
-        case Kind::normalised: {
-            const Real* const vector =
-                vectors_[static_cast<std::size_t>(pass)][parameter].data() + example * width;
-            std::copy(vector + first, vector + last, out);
-            return;
-        }
-        case Kind::label_entries:
-            std::fill(out, out + (last - first), Real(0));
-            for (std::size_t c = 0; c < label_ids_.size(); ++c)
-                if (label_ids_[c] >= first && label_ids_[c] < last)
-                    out[label_ids_[c] - first] +=
-                        seeds_[static_cast<std::size_t>(seeds_at(example, pass)) + c];
-            return;
-        case Kind::token_rows:
-        case Kind::position_rows:
-        case Kind::first_row:
-        case Kind::label_rows:
-            std::fill(out, out + (last - first), Real(0));
-            for_table_rows(parameter, example, pass, [&](Index id, const Real* row, Real coefficient) {
-                add_row(row, id * width, width, coefficient, first, last, out);
-            });
-            return;
+    const Kept kept = kept_of(factors.front().kind);
+    if (kept.input && kept.delta) {
+        const OuterRows rows = outer_rows(parameter, example, pass);
+        outer_slice(rows.delta, rows.delta_width, rows.input, rows.input_width, rows.count, first, last, out);
+    } else if (kept.vector) {
+        const Real* const vector =
+            vectors_[static_cast<std::size_t>(pass)][parameter].data() + example * width;
+        std::copy(vector + first, vector + last, out);
+    } else if (factors.front().is_table()) {
+        std::fill(out, out + (last - first), Real(0));
+        for_table_rows(parameter, example, pass, [&](Index id, const Real* row, Real coefficient) {
+            add_row(row, id * width, width, coefficient, first, last, out);
+        });
+    } else {
+        std::fill(out, out + (last - first), Real(0));
+        for (std::size_t c = 0; c < label_ids_.size(); ++c)
+            if (label_ids_[c] >= first && label_ids_[c] < last)
+                out[label_ids_[c] - first] += seeds_[static_cast<std::size_t>(seeds_at(example, pass)) + c];
     }
 }
 
@@ -377,7 +361,7 @@ void JacobianFactors<Real>::for_table_rows(ParameterId parameter, Index example,
                                            Visit visit) const {
     const auto tokens = data_->tokens(examples_[static_cast<std::size_t>(example)]);
     for (const Factor& factor : factors_[parameter]) {
-        if (factor.kind == Factor::Kind::label_rows) {
+        if (kept_of(factor.kind).input) {
             const Real* const input = rows_of(inputs_[factor.input.id], example).first;
             const Real* const seeds = seeds_.data() + seeds_at(example, pass);
             for (std::size_t c = 0; c < label_ids_.size(); ++c)
@@ -386,54 +370,9 @@ void JacobianFactors<Real>::for_table_rows(ParameterId parameter, Index example,
             const Stored& delta = deltas_[static_cast<std::size_t>(pass)][factor.delta.id];
             const StoredRows rows = rows_of(delta, example);
             for (Index t = 0; t < rows.count; ++t)
-                visit(factor.kind == Factor::Kind::token_rows      ? tokens[static_cast<std::size_t>(t)]
-                      : factor.kind == Factor::Kind::position_rows ? t + factor.offset
-                                                                   : 0,
-                      rows.first + t * delta.width, Real(1));
+                visit(table_row(factor, tokens, t), rows.first + t * delta.width, Real(1));
         }
     }
-}
-
-template <class Real>
-Index JacobianFactors<Real>::bytes(const Program& program, const std::vector<ParameterId>& selected,
-                                   Index tokens, Index examples, Index passes, const Sketch& sketch) {
-    const auto factors = factors_of(program);
-    std::set<std::size_t> inputs, deltas;
-    Index entries = 0;
-    const auto add_sketched = [&](ParameterId p) {
-        const SketchShape shape = shape_of(program, p, sketch);
-        const Factor& factor = factors[p].front();
-        const auto add = [&](Value value, Index k, Index times, std::set<std::size_t>& whole) {
-            const ValueShape& rows = program.shape(value);
-            if (k >= rows.width)
-                whole.insert(value.id);
-            else
-                entries += rows.width * padded_columns(k) +
-                           times * k * (rows.rows == RowSet::tokens ? tokens : examples);
-        };
-        add(factor.input, shape.in, 1, inputs);
-        add(factor.delta, shape.out, passes, deltas);
-    };
-    for (const ParameterId p : selected)
-        for (const Factor& factor : factors[p]) {
-            using Kind = Factor::Kind;
-            if (sketch.holds(p)) {
-                add_sketched(p);
-                continue;
-            }
-            if (factor.kind == Kind::outer || factor.kind == Kind::label_rows) inputs.insert(factor.input.id);
-            if (factor.kind == Kind::sum || factor.kind == Kind::normalised)
-                entries += passes * examples * program.parameters()[p].size();
-            else if (!factor.from_label())
-                deltas.insert(factor.delta.id);
-        }
-    const auto rows_times_width = [&](std::size_t value) {
-        const ValueShape& shape = program.values()[value];
-        return (shape.rows == RowSet::tokens ? tokens : examples) * shape.width;
-    };
-    for (const std::size_t value : inputs) entries += rows_times_width(value);
-    for (const std::size_t value : deltas) entries += passes * rows_times_width(value);
-    return entries * static_cast<Index>(sizeof(Real));
 }
 
 std::vector<Index> row_ids(const std::vector<Factor>& factors, const DataSet& data, Index example,
@@ -441,16 +380,12 @@ std::vector<Index> row_ids(const std::vector<Factor>& factors, const DataSet& da
     std::vector<Index> ids;
     const auto tokens = data.tokens(example);
     for (const Factor& factor : factors) {
-        if (factor.kind == Factor::Kind::token_rows) {
-            ids.insert(ids.end(), tokens.begin(), tokens.end());
-        } else if (factor.kind == Factor::Kind::position_rows) {
-            for (Index t = 0; t < std::ssize(tokens); ++t) ids.push_back(t + factor.offset);
-        } else if (factor.kind == Factor::Kind::first_row) {
-            ids.push_back(0);
-        } else {
+        if (kept_of(factor.kind).input) {
             const Index task = data.task(example), label = outputs.first_label(task);
             for (Index c = label; c < label + outputs.labels(task); ++c)
                 ids.push_back(label_ids[static_cast<std::size_t>(c)]);
+        } else {
+            for (Index t = 0; t < std::ssize(tokens); ++t) ids.push_back(table_row(factor, tokens, t));
         }
     }
     std::sort(ids.begin(), ids.end());

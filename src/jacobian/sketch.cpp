@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tangram/products.hpp"
 #include "tangram/random.hpp"
 
 namespace tangram {
@@ -35,6 +36,10 @@ SketchShape sketch_shape(Index d_out, Index d_in, Index dimension) {
     shape.in = std::clamp<Index>(dimension / shape.out, 1, d_in);
     shape.out = std::clamp<Index>(dimension / shape.in, 1, d_out);
     return shape;
+}
+
+Index padded_columns(Index k) {
+    return (k + products::panel_rows - 1) / products::panel_rows * products::panel_rows;
 }
 
 int random_sign(std::uint64_t seed, std::string_view tensor, SketchSide side, Index row, Index column) {

@@ -57,11 +57,6 @@ class JacobianFactors {
     void add_table_rows(ParameterId parameter, std::span<const Index> ids, Index first, Index last,
                         Index example, Index pass, Real* out, Index stride) const;
 
-    /// Bytes that the factors of `examples` examples with `tokens` tokens in all would hold, with the
-    /// sketch's random matrices.
-    static Index bytes(const Program& program, const std::vector<ParameterId>& selected, Index tokens,
-                       Index examples, Index passes, const Sketch& sketch = {});
-
   private:
     /// Rows of one activation or of one pass's gradient for all examples, one after the other.
     struct Stored {
@@ -84,7 +79,10 @@ class JacobianFactors {
     /// visit(row id, row, coefficient) for everything that is added to a row of a table.
     template <class Visit>
     void for_table_rows(ParameterId parameter, Index example, Index pass, Visit visit) const;
+    void make_room();
     void pass_through(Network<Real>& network, Index first, Index last);
+    void keep_rows(const Network<Real>& network, Index first, Index last, Index pass);
+    void keep_vectors(const Network<Real>& network, Index first, Index last, Index pass);
     void add_sketch(ParameterId parameter);
     Stored room_for(RowSet rows, Index width) const;
     void check_finite(std::span<const Real> entries, Index example, ParameterId parameter) const;

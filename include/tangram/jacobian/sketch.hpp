@@ -32,6 +32,9 @@ struct SketchShape {
 /// where dimension >= d_out d_in.
 SketchShape sketch_shape(Index d_out, Index d_in, Index dimension);
 
+/// Entries from row to row of a random matrix of k columns: whole panels (products.hpp).
+Index padded_columns(Index k);
+
 enum class SketchSide : std::uint64_t { out = 1, in = 2 };
 
 /// +1 or -1 with equal probability: a hash (SplitMix64's, Steele, Lea, Flood 2014) of its arguments, the same

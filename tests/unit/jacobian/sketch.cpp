@@ -7,6 +7,7 @@
 
 #include "support/model_fixture.hpp"
 #include "tangram/jacobian/contraction.hpp"
+#include "tangram/jacobian/factor_bytes.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
 
 namespace tangram {
@@ -216,7 +217,7 @@ TEST(Sketch, TakesLinearWeightsThatAreMultipliedOutAndLarger) {
 TEST(Sketch, TakesLessMemoryThanTheWholeFactors) {
     Sketched s("neo-odd");
     const auto bytes = [&](const Sketch& sketch) {
-        return JacobianFactors<double>::bytes(s.network.program(), s.linear, 10000, 1000, 1, sketch);
+        return FactorBytes(s.network.program(), {10000, 1000, 1, sizeof(double)}, sketch).of(s.linear);
     };
     EXPECT_LT(bytes({16, 1, s.linear}), bytes({}) / 2);
     EXPECT_EQ(bytes({100000, 1, s.linear}), bytes({}));

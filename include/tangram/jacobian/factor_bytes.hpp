@@ -1,0 +1,41 @@
+#pragma once
+#include <set>
+#include <vector>
+
+#include "tangram/jacobian/sketch.hpp"
+#include "tangram/model/network.hpp"
+
+namespace tangram {
+
+/// The bytes that JacobianFactors hold of some examples, a parameter at a time. Local; nothing is allocated.
+/// The program outlives the object.
+class FactorBytes {
+  public:
+    /// Examples, their tokens in all, backward passes of each, bytes of an entry.
+    struct Shape {
+        Index tokens, examples, passes, entry_bytes;
+    };
+    FactorBytes(const Program& program, const Shape& shape, const Sketch& sketch = {});
+
+    /// What is held for some parameters.
+    struct Held {
+        std::set<ParameterId> parameters;
+        std::set<std::size_t> inputs, deltas;  ///< values whose rows are kept whole
+        Index bytes = 0;                       ///< with the sketch's random matrices
+    };
+    /// The factors of one parameter beside those that are held; a parameter that is held adds nothing.
+    void add(Held& held, ParameterId parameter) const;
+    /// Of a list of parameters.
+    Index of(const std::vector<ParameterId>& parameters) const;
+
+  private:
+    Index whole_rows(std::size_t value) const;
+    Index projected_side(Value value, Index k, Index times) const;
+
+    const Program* program_;
+    Shape shape_;
+    Sketch sketch_;
+    std::vector<std::vector<Factor>> factors_;  // by parameter
+};
+
+}  // namespace tangram
