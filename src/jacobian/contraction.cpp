@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 
+#include "factor_kinds.hpp"
 #include "tangram/jacobian/sketch.hpp"
 
 namespace tangram {
@@ -24,7 +26,6 @@ std::string name(Contraction contraction) {
 std::vector<ContractionChoice> choose_contractions(const Program& program,
                                                    const std::vector<ParameterId>& parameters,
                                                    double mean_tokens, Index sketch, Formula formula) {
-    using Kind = Factor::Kind;
     const auto all = factors_of(program);
     std::vector<ContractionChoice> choices;
     for (const ParameterId p : parameters) {
@@ -33,8 +34,8 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
         ContractionChoice choice{Contraction::multiply_out, 2.0 * static_cast<double>(parameter.size()),
                                  never, never};
         const std::vector<Factor>& factors = all[p];
-        const bool is_linear = factors.size() == 1 && factors[0].kind == Kind::outer;
-        if (is_linear && formula == Formula::sgd) {
+        const bool linear = is_linear(factors);
+        if (linear && formula == Formula::sgd) {
             const double tokens = program.shape(factors[0].delta).rows == RowSet::tokens ? mean_tokens : 1.0;
             // Beside the two products: their product and the sums over tokens in float64, as measured.
             constexpr double per_pair_of_tokens = 24;
@@ -50,8 +51,7 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
         if (choice.in_factors < choice.multiplied_out) choice.chosen = Contraction::factors;
         if (choice.matching < std::min(choice.multiplied_out, choice.in_factors))
             choice.chosen = Contraction::matching_rows;
-        if (sketch > 0 && formula == Formula::sgd && is_linear &&
-            choice.chosen == Contraction::multiply_out &&
+        if (sketch > 0 && formula == Formula::sgd && linear && choice.chosen == Contraction::multiply_out &&
             sketch_shape(parameter.shape[0], parameter.shape[1], sketch).size() < parameter.size())
             choice.chosen = Contraction::sketched;
         choices.push_back(choice);
@@ -61,10 +61,23 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
 
 double mean_tokens(const DataSet& data) {
     constexpr Index sampled = 256;
-    const Index count = std::min(sampled, data.examples());
-    return count == 0 ? 0.0
-                      : static_cast<double>(data.offsets[static_cast<std::size_t>(count)]) /
-                            static_cast<double>(count);
+    struct Sample {
+        Index examples = 0, sampled = 0, tokens = 0;
+    };
+    std::map<Index, Sample> tasks;
+    for (Index e = 0; e < data.examples(); ++e) {
+        Sample& of = tasks[data.task(e)];
+        ++of.examples;
+        if (of.sampled == sampled) continue;
+        ++of.sampled;
+        of.tokens += std::ssize(data.tokens(e));
+    }
+    double mean = 0;
+    // The only task's share is 1, and its mean keeps its bits.
+    for (const auto& [task, of] : tasks)
+        mean += static_cast<double>(of.examples) / static_cast<double>(data.examples()) *
+                (static_cast<double>(of.tokens) / static_cast<double>(of.sampled));
+    return mean;
 }
 
 double forward_flops(const Program& program, Index tokens, Index examples) {

@@ -44,8 +44,10 @@ struct KernelFormula {
     std::vector<ContractionChoice> choices;
 };
 
-/// Mean number of tokens of the first 256 examples as drawn (a larger sample with the same seed has the
-/// same).
+/// Mean number of tokens of an example, from the first 256 of every task as drawn, so that a larger sample of
+/// one task with the same seed has the same. A task counts by its number of examples: rows of the kernel meet
+/// each other whatever their task, so that a product in factors takes the square of the mean over all of
+/// them.
 double mean_tokens(const DataSet& data);
 
 /// Flops of one forward pass through the linear layers; a backward pass to the activations takes as many.
