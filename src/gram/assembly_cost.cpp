@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <set>
 #include <tuple>
 
-#include "row_tiles.hpp"
-#include "tangram/jacobian/factor_bytes.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tile_contraction.hpp"
 
 namespace tangram {
 
@@ -15,166 +14,162 @@ namespace {
 
 constexpr Index tile_rows = arithmetic::tile_rows;
 
-/// Per tile of one data set the entries of a segment of depth one, for one way of packing; factors count
-/// whole.
-std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice) {
-    Segment segment = slice.segments.front();
-    double depth = 0;
-    for (const Segment& s : slice.segments) depth += static_cast<double>(s.depth());
-    segment.first = 0;
-    segment.last = 1;
-    if (slice.contraction == Contraction::factors) depth = 1;
-    depth *= static_cast<double>(slice.copies());
-    std::vector<double> entries;
-    for (Index t = 0; t < tiles.tiles(); ++t)
-        entries.push_back(depth * static_cast<double>(tiles.entries(
-                                      slice.contraction, segment,
-                                      tiles.form(t, slice.contraction, slice.segments.front().parameter))));
-    return entries;
-}
+/// What the costs follow from: the tiles of the data sets, training and test, and the slices.
+struct Plan {
+    const KernelProblem& problem;
+    std::vector<RowTiles> sets;
+    Slices slices;
+    int grid_rows, grid_columns;
 
-/// Slices that are packed alike but for their depth: multiplied-out ones all, others by tensor and depth.
+    int ranks() const { return grid_rows * grid_columns; }
+    const RowTiles& train() const { return sets[0]; }
+};
+
+/// Slices that are packed alike but for their depth: multiplied-out ones all, others by tensor.
 struct Alike {
-    Slice deepest;
+    const Slice* deepest = nullptr;
     double deepest_depth = 0, whole_depth = 0;
 };
 
-double depth_of(const Slice& slice) {
-    double depth = 0;
-    for (const Segment& segment : slice.segments) depth += static_cast<double>(segment.depth());
-    return depth;
-}
-
-}  // namespace
-
-template <class Real>
-AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
-                           const DataSet& train, const DataSet* test, const KernelOutputs& outputs,
-                           const std::vector<ParameterId>& parameters,
-                           const std::vector<KernelFormula>& formulas, int grid_rows, int grid_columns,
-                           double factor_limit, Index sketch_dimension, std::size_t group_count) {
-    AssemblyCost cost;
-    const int ranks = grid_rows * grid_columns;
-    const std::vector<Slice> slices =
-        slices_of(program, parameters, formulas, outputs.components(), sketch_dimension);
-    cost.slices = std::ssize(slices);
-
-    const Index block = arithmetic::tile_rows_of(kernel_rows(train, outputs).back());
-    const RowTiles train_tiles(program, train, outputs, label_ids, block);
-    std::vector<RowTiles> sets{train_tiles};
-    if (test != nullptr) sets.emplace_back(program, *test, outputs, label_ids, block);
-    const double n = static_cast<double>(train_tiles.count()),
-                 m = test != nullptr ? static_cast<double>(sets[1].count()) : 0.0;
-
-    // Packed tiles: entries by tile of every way of packing, then sums over what each rank keeps.
+std::vector<Alike> slices_packed_alike(const Slices& slices) {
     std::map<std::tuple<Index, Contraction, ParameterId>, Alike> ways;
-    for (const Slice& slice : slices) {
-        const bool multiplied = slice.contraction == Contraction::multiply_out;
-        Alike& way =
-            ways[{slice.copies(), slice.contraction, multiplied ? 0 : slice.segments.front().parameter}];
-        const double depth = depth_of(slice);
-        way.whole_depth += depth;
+    for (const Slices::Run& run : slices.runs()) {
+        const bool multiplied = run.slice.contraction == Contraction::multiply_out;
+        Alike& way = ways[{run.slice.copies(), run.slice.contraction,
+                           multiplied ? 0 : run.slice.segments.front().parameter}];
+        const auto depth = static_cast<double>(run.slice.depth());
+        way.whole_depth += depth * static_cast<double>(run.count);
         if (depth > way.deepest_depth) {
             way.deepest_depth = depth;
-            way.deepest = slice;
+            way.deepest = &run.slice;
         }
     }
-    std::vector<double> slice_entries(static_cast<std::size_t>(ranks), 0.0), received(slice_entries);
-    for (const auto& [key, way] : ways) {
-        std::vector<double> kept(static_cast<std::size_t>(ranks), 0.0);
-        for (std::size_t s = 0; s < sets.size(); ++s) {
-            const std::vector<double> entries = entries_of_tiles(sets[s], way.deepest);
-            const Index first_owner = s == 0 ? 0 : train_tiles.tiles();
-            for (Index t = 0; t < sets[s].tiles(); ++t) {
+    std::vector<Alike> all;
+    for (const auto& [key, way] : ways) all.push_back(way);
+    return all;
+}
+
+/// Per tile of one data set the entries of a packed slice.
+std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice) {
+    const ContractionKind& kind = contraction_kind(slice.contraction);
+    std::vector<double> entries;
+    for (Index t = 0; t < tiles.tiles(); ++t)
+        entries.push_back(
+            static_cast<double>(kind.entries(slice, kind.form(tiles, t, slice.segments.front().parameter))));
+    return entries;
+}
+
+/// Packed entries by rank: of the largest slice those that it keeps, of all those that it receives.
+void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
+    const auto ranks = static_cast<std::size_t>(plan.ranks());
+    std::vector<double> largest(ranks, 0.0), received(ranks, 0.0);
+    for (const Alike& way : slices_packed_alike(plan.slices)) {
+        std::vector<double> kept(ranks, 0.0);
+        for (const RowTiles& tiles : plan.sets) {
+            const std::vector<double> entries = entries_of_tiles(tiles, *way.deepest);
+            for (Index t = 0; t < tiles.tiles(); ++t) {
                 const double whole =
                     entries[static_cast<std::size_t>(t)] * way.whole_depth / way.deepest_depth;
                 cost.packed_entries += whole;
-                for (int rank = 0; rank < ranks; ++rank) {
-                    const bool owned = (first_owner + t) % ranks == rank;
-                    const bool needed = t % grid_rows == rank / grid_columns ||
-                                        (s == 0 && t % grid_columns == rank % grid_columns);
-                    if (owned || needed)
-                        kept[static_cast<std::size_t>(rank)] += entries[static_cast<std::size_t>(t)];
-                    if (needed && !owned) received[static_cast<std::size_t>(rank)] += whole;
+                for (int rank = 0; rank < plan.ranks(); ++rank) {
+                    const auto at = static_cast<std::size_t>(rank);
+                    if (tiles.keeps(rank, t)) kept[at] += entries[static_cast<std::size_t>(t)];
+                    if (tiles.needs(rank, t) && tiles.owner(t) != rank) received[at] += whole;
                 }
             }
         }
-        for (std::size_t rank = 0; rank < kept.size(); ++rank)
-            slice_entries[rank] = std::max(slice_entries[rank], kept[rank]);
+        for (std::size_t rank = 0; rank < ranks; ++rank) largest[rank] = std::max(largest[rank], kept[rank]);
     }
-    cost.slice_bytes = (slices.size() > 1 ? 2.0 : 1.0) * sizeof(Real) *
-                       *std::max_element(slice_entries.begin(), slice_entries.end());
-    cost.received_bytes = sizeof(Real) * *std::max_element(received.begin(), received.end());
+    const auto bytes = static_cast<double>(entry_bytes);
+    cost.slice_bytes = (plan.slices.count() > 1 ? 2.0 : 1.0) * bytes * std::ranges::max(largest);
+    cost.received_bytes = bytes * std::ranges::max(received);
+}
 
-    // Flops of a pair of rows, and of all: those of symmetric kernels on half of the tiles.
-    double half = 0, full = 0;
-    for (const Slice& slice : slices)
-        (slice.formula == Formula::asymmetric_signgd ? full : half) += slice.pair_flops;
+/// Matrices and the flops of the products: those of symmetric kernels on half of the tiles.
+void count_products(const Plan& plan, AssemblyCost& cost) {
+    double half = 0, full = 0;  // for a pair of rows
+    for (const Slices::Run& run : plan.slices.runs())
+        (run.slice.formula == Formula::asymmetric_signgd ? full : half) +=
+            static_cast<double>(run.count) * run.slice.pair_flops;
+    const RowTiles& train = plan.train();
+    const auto rows_of = [](const RowTiles& tiles, Index first, Index step) {
+        double rows = 0;
+        for (Index t = first; t < tiles.tiles(); t += step) rows += static_cast<double>(tiles.rows(t));
+        return rows;
+    };
+    const auto matrices = static_cast<double>(plan.problem.formulas.size()),
+               groups = static_cast<double>(plan.problem.groups());
+    double all_work = 0, most_work = 0;
+    for (int rank = 0; rank < plan.ranks(); ++rank) {
+        const int p = rank / plan.grid_columns, q = rank % plan.grid_columns;
+        const double rows = rows_of(train, p, plan.grid_rows), columns = rows_of(train, q, plan.grid_columns),
+                     test_rows = plan.sets.size() > 1 ? rows_of(plan.sets[1], p, plan.grid_rows) : 0.0;
+        cost.matrix_bytes =
+            std::max(cost.matrix_bytes, 8 * (matrices * (rows + test_rows) + groups * rows) * columns);
+        double work = (half + full) * test_rows * columns + full * rows * columns;
+        for (Index J = q; J < train.tiles(); J += plan.grid_columns)
+            for (Index I = p; I < train.tiles(); I += plan.grid_rows)
+                if (is_computed(I, J, train.tiles()))
+                    work += half * static_cast<double>(train.rows(I) * train.rows(J)) * (I == J ? 0.5 : 1.0);
+        all_work += work;
+        most_work = std::max(most_work, work);
+    }
+    cost.imbalance = most_work * plan.ranks() / all_work;
+    const double n = static_cast<double>(train.count()),
+                 m = plan.sets.size() > 1 ? static_cast<double>(plan.sets[1].count()) : 0.0;
     cost.product_flops = half * (n * (n + 1) / 2 + m * n) + full * (n * n + m * n);
+}
 
-    // Matrices and the work of the products.
-    const auto sets_of_matrices = static_cast<double>(formulas.size());
-    std::vector<double> work(static_cast<std::size_t>(ranks), 0.0);
-    double all_work = 0;
-    for (int rank = 0; rank < ranks; ++rank) {
-        const int p = rank / grid_columns, q = rank % grid_columns;
-        double rows = 0, columns = 0, test_rows = 0;
-        for (Index t = 0; t < train_tiles.tiles(); ++t) {
-            if (t % grid_rows == p) rows += static_cast<double>(train_tiles.rows(t));
-            if (t % grid_columns == q) columns += static_cast<double>(train_tiles.rows(t));
-        }
-        for (Index t = p; test != nullptr && t < sets[1].tiles(); t += grid_rows)
-            test_rows += static_cast<double>(sets[1].rows(t));
-        cost.matrix_bytes = std::max(
-            cost.matrix_bytes,
-            8 * (sets_of_matrices * (rows + test_rows) + static_cast<double>(group_count) * rows) * columns);
-        double& own = work[static_cast<std::size_t>(rank)];
-        own = (half + full) * test_rows * columns + full * rows * columns;
-        for (Index J = q; J < train_tiles.tiles(); J += grid_columns)
-            for (Index I = p; I < train_tiles.tiles(); I += grid_rows)
-                if (is_computed(I, J, train_tiles.tiles()))
-                    own += half * static_cast<double>(train_tiles.rows(I)) *
-                           static_cast<double>(train_tiles.rows(J)) * (I == J ? 0.5 : 1.0);
-        all_work += own;
-    }
-    cost.imbalance = *std::max_element(work.begin(), work.end()) * ranks / all_work;
-
-    // Factors: of the largest share of examples.
+/// Factors of the largest share of examples, and the passes that leave them.
+void count_factors(const Plan& plan, const Program& program, Index entry_bytes, AssemblyCost& cost) {
+    const KernelProblem& problem = plan.problem;
     Index most_tokens = 0, most_examples = 0, tokens = 0, examples = 0;
-    for (int rank = 0; rank < std::min<Index>(ranks, train_tiles.tiles() + (m > 0 ? sets[1].tiles() : 0));
-         ++rank) {
+    for (int rank = 0; rank < plan.ranks(); ++rank) {
         Index own_tokens = 0, own_examples = 0;
-        for (std::size_t s = 0; s < sets.size(); ++s) {
-            std::set<Index> own;
-            for (Index t = 0; t < sets[s].tiles(); ++t)
-                if (((s == 0 ? 0 : train_tiles.tiles()) + t) % ranks == rank)
-                    for (Index r = 0; r < sets[s].rows(t); ++r)
-                        own.insert(sets[s].example_of(sets[s].first_row(t) + r));
+        for (std::size_t s = 0; s < plan.sets.size(); ++s) {
+            const std::vector<Index> own = plan.sets[s].examples_of(rank);
             own_examples += std::ssize(own);
-            for (const Index example : own) own_tokens += std::ssize(sets[s].data().tokens(example));
+            for (const Index example : own)
+                own_tokens += std::ssize((s == 0 ? problem.train : *problem.test).tokens(example));
         }
         most_tokens = std::max(most_tokens, own_tokens);
         most_examples = std::max(most_examples, own_examples);
         tokens += own_tokens;
         examples += own_examples;
     }
-    Sketch sketch{sketch_dimension};
-    for (std::size_t s = 0; s < parameters.size(); ++s)
-        if (formulas.front().choices[s].chosen == Contraction::sketched)
-            sketch.parameters.push_back(parameters[s]);
-    std::sort(sketch.parameters.begin(), sketch.parameters.end());
-    const FactorBytes factors(
-        program, {most_tokens, most_examples, outputs.passes(), static_cast<Index>(sizeof(Real))}, sketch);
-    const auto bytes = [&](const std::vector<ParameterId>& of) {
-        return static_cast<double>(factors.of(of));
-    };
-    const auto groups = groups_of(
-        slices, [&](const std::vector<ParameterId>& together) { return bytes(together) <= factor_limit; });
+    const Index passes = problem.outputs.passes();
+    const FactorBytes bytes(program, {most_tokens, most_examples, passes, entry_bytes}, problem.sketch());
+    const std::vector<SliceGroup> groups = groups_of(plan.slices, bytes, problem.factor_bytes);
     cost.passes = std::ssize(groups);
     for (const SliceGroup& group : groups)
-        cost.factor_bytes = std::max(cost.factor_bytes, bytes(group.parameters));
+        cost.factor_bytes = std::max(cost.factor_bytes, static_cast<double>(group.bytes));
     cost.pass_flops = static_cast<double>(cost.passes) * forward_flops(program, tokens, examples) *
-                      static_cast<double>(1 + outputs.passes());
+                      static_cast<double>(1 + passes);
+}
+
+}  // namespace
+
+template <class Real>
+AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
+                           const KernelProblem& problem, int grid_rows, int grid_columns) {
+    Plan plan{problem,
+              {},
+              Slices(program, problem.parameters, problem.formulas,
+                     {problem.outputs.components(), problem.sketch_dimension}),
+              grid_rows,
+              grid_columns};
+    const Index block = arithmetic::tile_rows_of(kernel_rows(problem.train, problem.outputs).back());
+    plan.sets.emplace_back(program, label_ids, problem.train, problem.outputs,
+                           TileSharing{block, grid_rows, grid_columns, 0, true});
+    if (problem.test != nullptr)
+        plan.sets.emplace_back(program, label_ids, *problem.test, problem.outputs,
+                               TileSharing{block, grid_rows, grid_columns, plan.train().tiles(), false});
+    AssemblyCost cost;
+    cost.slices = plan.slices.count();
+    constexpr auto entry_bytes = static_cast<Index>(sizeof(Real));
+    count_packed(plan, entry_bytes, cost);
+    count_products(plan, cost);
+    count_factors(plan, program, entry_bytes, cost);
     return cost;
 }
 
@@ -182,18 +177,19 @@ template <class Real>
 double product_seconds_per_flop() {
     using Clock = std::chrono::steady_clock;
     constexpr Index depth = arithmetic::slice_depth, tiles = 4;
-    const std::vector<Real> packed(static_cast<std::size_t>(tiles * padded_rows(tile_rows) * depth),
-                                   Real(0.5));
-    std::vector<double> to(static_cast<std::size_t>(tile_rows * tile_rows), 0.0);
+    const TileContraction<Real>& contraction = multiplied_out<Real>();
+    const Segment segment{0, 0, 0, 0, depth, false};
     TileForm form;
     form.rows = tile_rows;
+    const Index entries = contraction.entries(segment, form);
+    const std::vector<Real> packed(static_cast<std::size_t>(tiles * entries), Real(0.5));
+    std::vector<double> to(static_cast<std::size_t>(tile_rows * tile_rows), 0.0);
     const auto start = Clock::now();
     double flops = 0, seconds = 0;
     for (Index t = 0; seconds < 0.1; ++t) {
-        add_tile_product(Contraction::multiply_out, Segment{0, 0, 0, 0, depth, false}, {},
-                         packed.data() + t % tiles * padded_rows(tile_rows) * depth, form,
-                         packed.data() + (t + 1) % tiles * padded_rows(tile_rows) * depth, form, false,
-                         TileSums{to.data()});
+        contraction.add_product(segment, {packed.data() + t % tiles * entries, &form},
+                                {packed.data() + (t + 1) % tiles * entries, &form}, false,
+                                TileSums{to.data()});
         flops += 2.0 * static_cast<double>(tile_rows * tile_rows * depth);
         seconds = std::chrono::duration<double>(Clock::now() - start).count();
     }
@@ -202,14 +198,9 @@ double product_seconds_per_flop() {
 
 template double product_seconds_per_flop<float>();
 template double product_seconds_per_flop<double>();
-template AssemblyCost assembly_cost<float>(const Program&, std::span<const std::int32_t>, const DataSet&,
-                                           const DataSet*, const KernelOutputs&,
-                                           const std::vector<ParameterId>&, const std::vector<KernelFormula>&,
-                                           int, int, double, Index, std::size_t);
-template AssemblyCost assembly_cost<double>(const Program&, std::span<const std::int32_t>, const DataSet&,
-                                            const DataSet*, const KernelOutputs&,
-                                            const std::vector<ParameterId>&,
-                                            const std::vector<KernelFormula>&, int, int, double, Index,
-                                            std::size_t);
+template AssemblyCost assembly_cost<float>(const Program&, std::span<const std::int32_t>,
+                                           const KernelProblem&, int, int);
+template AssemblyCost assembly_cost<double>(const Program&, std::span<const std::int32_t>,
+                                            const KernelProblem&, int, int);
 
 }  // namespace tangram

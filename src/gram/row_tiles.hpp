@@ -2,44 +2,57 @@
 #include <vector>
 
 #include "tangram/gram/assembly.hpp"
-#include "tile_products.hpp"
 
 namespace tangram {
 
-/// The rows of the kernel on one data set, in tiles: what a packed tile of a slice holds. Local; every rank
-/// can say what another packs.
+/// How the tiles of a data set are shared out on a grid of ranks.
+struct TileSharing {
+    Index tile_rows;  ///< of all tiles but the last
+    int grid_rows, grid_columns;
+    Index first_owner;  ///< the round-robin over ranks goes on from here
+    bool columns_too;   ///< tiles also stand on the right of a product
+};
+
+/// The rows of the kernel on one data set, in tiles: which examples, tokens and table rows they stand for,
+/// which rank packs a tile and which need it. Local; every rank can say it of every other.
 class RowTiles {
   public:
-    /// All references outlive the object. @param tile_rows  of all tiles but the last
-    RowTiles(const Program& program, const DataSet& data, const KernelOutputs& outputs,
-             std::span<const std::int32_t> label_ids, Index tile_rows);
+    /// All references outlive the object.
+    RowTiles(const Program& program, std::span<const std::int32_t> label_ids, const DataSet& data,
+             const KernelOutputs& outputs, const TileSharing& sharing);
 
-    const DataSet& data() const { return *data_; }
     Index count() const { return offsets_.back(); }
-    Index tiles() const { return (count() + tile_rows_ - 1) / tile_rows_; }
-    Index tile_of(Index row) const { return row / tile_rows_; }
-    Index first_row(Index tile) const { return tile * tile_rows_; }
-    Index rows(Index tile) const { return std::min(tile_rows_, count() - first_row(tile)); }
+    Index tiles() const { return (count() + sharing_.tile_rows - 1) / sharing_.tile_rows; }
+    Index tile_of(Index row) const { return row / sharing_.tile_rows; }
+    Index first_row(Index tile) const { return tile * sharing_.tile_rows; }
+    Index rows(Index tile) const { return std::min(sharing_.tile_rows, count() - first_row(tile)); }
     Index example_of(Index row) const { return example_of_[static_cast<std::size_t>(row)]; }
     Index first_row_of(Index example) const { return offsets_[static_cast<std::size_t>(example)]; }
+    Index components() const { return outputs_->components(); }
     /// Backward pass of its example that a component of a row comes from.
     Index pass_of(Index row, Index component) const {
-        return (row - first_row_of(example_of(row))) * outputs_->components() + component;
+        return (row - first_row_of(example_of(row))) * components() + component;
     }
     /// Rows of a table that the gradient of an example may be non-zero in.
     std::vector<Index> table_rows(ParameterId parameter, Index example) const;
+    /// Rows of a linear weight's delta that an example has: its tokens, or the one that is read.
+    Index token_rows(ParameterId parameter, Index example) const;
 
-    TileForm form(Index tile, Contraction contraction, ParameterId parameter) const;
-    /// Entries of one segment of a packed tile.
-    Index entries(Contraction contraction, const Segment& segment, const TileForm& form) const;
-    Index entries(const Slice& slice, const TileForm& form) const;
+    int ranks() const { return sharing_.grid_rows * sharing_.grid_columns; }
+    /// The rank that packs a tile.
+    int owner(Index tile) const { return static_cast<int>((sharing_.first_owner + tile) % ranks()); }
+    /// Whether a rank's tiles of the matrices need it.
+    bool needs(int rank, Index tile) const;
+    bool keeps(int rank, Index tile) const { return owner(tile) == rank || needs(rank, tile); }
+    /// The examples with rows in a rank's tiles, ascending.
+    std::vector<Index> examples_of(int rank) const;
 
   private:
     const Program* program_;
+    std::span<const std::int32_t> label_ids_;
     const DataSet* data_;
     const KernelOutputs* outputs_;
-    std::span<const std::int32_t> label_ids_;
-    Index tile_rows_;
+    TileSharing sharing_;
     std::vector<std::vector<Factor>> factors_;  // by parameter
     std::vector<Index> offsets_, example_of_;
 };

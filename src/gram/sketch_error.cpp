@@ -21,7 +21,7 @@ SketchError sketch_error(const KernelInputs<Real>& inputs, const DistributedMatr
     const KernelFormula whole{Formula::sgd, choose_contractions(inputs.network.program(), inputs.parameters,
                                                                 mean_tokens(inputs.train))};
     const KernelInputs<Real> exact{
-        inputs.network, chosen, nullptr, inputs.outputs, inputs.parameters, {whole}, inputs.factor_bytes};
+        {chosen, nullptr, inputs.outputs, inputs.parameters, {whole}, inputs.factor_bytes}, inputs.network};
     KernelMatrices matrices = empty_matrices(gram.grid(), std::ssize(rows), 0, inputs.parameters.size());
     assemble<Real>(exact, matrices, [](const AssemblyProgress&) { return true; });
 

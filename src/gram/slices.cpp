@@ -3,93 +3,136 @@
 #include <algorithm>
 
 #include "tangram/arithmetic.hpp"
-#include "tangram/jacobian/sketch.hpp"
+#include "tile_contraction.hpp"
 
 namespace tangram {
 
 namespace {
 
-std::vector<ParameterId> with_parameters_of(const Slice& slice, std::vector<ParameterId> parameters) {
-    for (const Segment& segment : slice.segments) parameters.push_back(segment.parameter);
-    std::sort(parameters.begin(), parameters.end());
-    parameters.erase(std::unique(parameters.begin(), parameters.end()), parameters.end());
-    return parameters;
-}
-
-std::vector<Slice> slices_of_one(const Program& program, const std::vector<ParameterId>& parameters,
-                                 const std::vector<ContractionChoice>& choices, Index components,
-                                 Index sketch_dimension) {
-    std::vector<Slice> slices;
-    Index room = 0;  // parameters that the last slice can still take
-    for (std::size_t s = 0; s < parameters.size(); ++s) {
-        const Parameter& parameter = program.parameters()[parameters[s]];
-        const bool sketched = choices[s].chosen == Contraction::sketched;
-        const Contraction contraction = sketched ? Contraction::multiply_out : choices[s].chosen;
-        const Index size = sketched
-                               ? sketch_shape(parameter.shape[0], parameter.shape[1], sketch_dimension).size()
-                           : contraction == Contraction::matching_rows ? parameter.shape[1]
-                                                                       : parameter.size();
-        for (Index component = 0; component < components; ++component)
-            for (Index first = 0; first < size;) {
-                Index most = size;
-                if (contraction == Contraction::matching_rows) most = arithmetic::matching_columns;
-                if (contraction == Contraction::multiply_out) {
-                    // A piece that is cut short by the slice's end is a whole number of products deep.
-                    if (room < std::min(size - first, arithmetic::product_depth) || slices.empty() ||
-                        slices.back().contraction != contraction) {
-                        slices.push_back({.contraction = contraction, .segments = {}});
-                        room = arithmetic::slice_depth;
-                    }
-                    most = size - first <= room
-                               ? size - first
-                               : room / arithmetic::product_depth * arithmetic::product_depth;
-                    room -= most;
-                } else {
-                    slices.push_back({.contraction = contraction, .segments = {}});
-                }
-                const Index last = std::min(size, first + most);
-                const auto share = static_cast<double>(last - first);
-                slices.back().pair_flops += contraction == Contraction::multiply_out ? 2 * share
-                                            : contraction == Contraction::factors
-                                                ? choices[s].in_factors
-                                                : choices[s].matching * share / static_cast<double>(size);
-                slices.back().segments.push_back(
-                    {s, parameters[s], component, first, last, component == components - 1 && last == size});
-                first = last;
+/// The runs of one formula, tensor after tensor.
+class RunsOfFormula {
+  public:
+    /// Cuts one component of a tensor.
+    /// @param whole   all of it as a segment: what is cut, and what every piece of it holds
+    void add(const ContractionKind& kind, const Cutting& cutting, const ContractionChoice& choice,
+             const Segment& whole) {
+        const Contraction contraction = kind.contraction();
+        for (Index first = 0; first < whole.last;) {
+            const Index rest = whole.last - first;
+            Index most = cutting.most;
+            // A piece that is cut short by the slice's end is a whole number of products deep.
+            const bool joins = cutting.shares_slices && !runs.empty() &&
+                               runs.back().slice.contraction == contraction &&
+                               room_ >= std::min(rest, arithmetic::product_depth);
+            if (!joins) {
+                runs.push_back({.slice = {.contraction = contraction, .segments = {}}});
+                room_ = cutting.most;
             }
+            if (cutting.shares_slices) {
+                most = rest <= room_ ? rest : room_ / arithmetic::product_depth * arithmetic::product_depth;
+                room_ -= most;
+            }
+            Segment piece = whole;
+            piece.first = first;
+            piece.last = std::min(whole.last, first + most);
+            piece.ends_parameter = whole.ends_parameter && piece.last == whole.last;
+            Slices::Run& run = runs.back();
+            run.slice.pair_flops += kind.pair_flops(choice, piece.depth(), whole.last);
+            run.slice.segments.push_back(piece);
+            first = piece.last;
+            if (joins || piece.depth() < cutting.most || first == whole.last) continue;
+            // Whole slices follow, up to the one that ends this component.
+            const Index alike = (whole.last - first - 1) / cutting.most;
+            run.count += alike;
+            first += alike * cutting.most;
+        }
     }
-    return slices;
-}
+
+    std::vector<Slices::Run> runs;
+
+  private:
+    Index room_ = 0;  // parameters that the last slice can still take
+};
 
 }  // namespace
 
-std::vector<Slice> slices_of(const Program& program, const std::vector<ParameterId>& parameters,
-                             const std::vector<KernelFormula>& formulas, Index components,
-                             Index sketch_dimension) {
-    std::vector<Slice> all;
-    for (std::size_t f = 0; f < formulas.size(); ++f)
-        for (Slice& slice :
-             slices_of_one(program, parameters, formulas[f].choices, components, sketch_dimension)) {
-            slice.place = f;
-            slice.formula = formulas[f].formula;
-            all.push_back(std::move(slice));
-        }
-    const auto first_tensor = [](const Slice& slice) { return slice.segments.front().selected; };
-    std::ranges::stable_sort(all, {}, first_tensor);
-    return all;
+Index Slice::depth() const {
+    Index sum = 0;
+    for (const Segment& segment : segments) sum += segment.depth();
+    return sum;
 }
 
-std::vector<SliceGroup> groups_of(const std::vector<Slice>& slices,
-                                  const std::function<bool(const std::vector<ParameterId>&)>& fits) {
+Slices::Slices(const Program& program, const std::vector<ParameterId>& parameters,
+               const std::vector<KernelFormula>& formulas, const TensorCuts& cuts) {
+    for (std::size_t f = 0; f < formulas.size(); ++f) {
+        RunsOfFormula of;
+        for (std::size_t s = 0; s < parameters.size(); ++s) {
+            const Parameter& parameter = program.parameters()[parameters[s]];
+            const ContractionChoice& choice = formulas[f].choices[s];
+            const ContractionKind& kind = contraction_kind(choice.chosen);
+            Cutting cutting = kind.cutting(parameter);
+            if (choice.chosen == Contraction::sketched)
+                cutting.length =
+                    sketch_shape(parameter.shape[0], parameter.shape[1], cuts.sketch_dimension).size();
+            Segment whole{s, parameters[s], 0, 0, cutting.length, false};
+            if (parameter.shape.size() == 2) {
+                whole.delta_width = parameter.shape[0];
+                whole.input_width = parameter.shape[1];
+            }
+            for (; whole.component < cuts.components; ++whole.component) {
+                whole.ends_parameter = whole.component == cuts.components - 1;
+                of.add(kind, cutting, choice, whole);
+            }
+        }
+        for (Run& run : of.runs) {
+            run.slice.place = f;
+            run.slice.formula = formulas[f].formula;
+            runs_.push_back(std::move(run));
+        }
+    }
+    std::ranges::stable_sort(runs_, {}, [](const Run& run) { return run.slice.segments.front().selected; });
+    Index first = 0;
+    for (Run& run : runs_) {
+        run.first = first;
+        first += run.count;
+    }
+}
+
+Slice Slices::operator[](Index u) const {
+    const auto behind = std::ranges::upper_bound(runs_, u, {}, &Run::first);
+    const Run& run = *(behind - 1);
+    Slice slice = run.slice;
+    const Index shift = (u - run.first) * slice.segments.front().depth();
+    if (run.count > 1) {
+        slice.segments.front().first += shift;
+        slice.segments.front().last += shift;
+    }
+    return slice;
+}
+
+std::vector<SliceGroup> groups_of(const Slices& slices, const FactorBytes& bytes, double limit) {
     std::vector<SliceGroup> groups;
-    for (Index u = 0; u < std::ssize(slices); ++u) {
-        const Slice& slice = slices[static_cast<std::size_t>(u)];
-        std::vector<ParameterId> together;
-        if (!groups.empty()) together = with_parameters_of(slice, groups.back().parameters);
-        if (groups.empty() || !fits(together))
-            groups.push_back({u, u + 1, with_parameters_of(slice, {})});
-        else
-            groups.back() = {groups.back().first, u + 1, std::move(together)};
+    FactorBytes::Held held;
+    for (const Slices::Run& run : slices.runs()) {
+        const auto add_to = [&](FactorBytes::Held& to) {
+            for (const Segment& segment : run.slice.segments) bytes.add(to, segment.parameter);
+        };
+        const bool more = std::ranges::any_of(run.slice.segments, [&](const Segment& segment) {
+            return !held.parameters.contains(segment.parameter);
+        });
+        if (more) {
+            FactorBytes::Held together = held;
+            add_to(together);
+            if (groups.empty() || static_cast<double>(together.bytes) > limit) {
+                groups.push_back({run.first, run.first, {}, 0});
+                together = {};
+                add_to(together);
+            }
+            held = std::move(together);
+            groups.back().bytes = held.bytes;
+            groups.back().parameters.assign(held.parameters.begin(), held.parameters.end());
+        }
+        groups.back().last = run.first + run.count;
     }
     return groups;
 }

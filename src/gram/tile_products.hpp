@@ -1,61 +1,55 @@
 #pragma once
-#include <vector>
+#include <functional>
 
-#include "slices.hpp"
-#include "tangram/arithmetic.hpp"
+#include "packed_slice.hpp"
+#include "tile_contraction.hpp"
 
 namespace tangram {
 
-/// Consecutive rows of a tile whose tokens are packed together in panels (factors).
-struct TokenChunk {
-    Index first_row, last_row;  ///< in the tile
-    Index tokens;               ///< of all its rows
-};
-
-/// The rows of a tile whose gradients reach one row of a table (matching rows).
-struct MatchingRows {
-    Index id;            ///< row of the table
-    Index first, count;  ///< places in TileForm::matching_rows
-    Index first_octet;   ///< they are packed in groups of eight, the last one padded
-};
-
-/// What stands where in a packed tile. P = products::panel_rows entries of a panel lie side by side:
-/// multiplied out:  [segment][piece of product_depth][panel of rows][parameter][P]
-/// factors:         [chunk][panel of tokens][entries of delta, then of the input][P]
-/// matching rows:   [octet][column][8]
-/// Padded with zeros. Every rank can derive the form of every tile.
-struct TileForm {
-    Index rows = 0;
-    std::vector<Index> row_tokens;  ///< factors: token rows of each row
-    std::vector<TokenChunk> chunks;
-    std::vector<MatchingRows> matches;  ///< ascending ids
-    std::vector<Index> matching_rows;
-    Index octets = 0;
-};
-
-/// Rows rounded up to whole panels.
-Index padded_rows(Index rows);
-
-/// Where products are added: a tile of tile_rows x tile_rows, column-major, and the same of the tensor's
-/// group (nullptr: groups are not kept apart).
-struct TileSums {
-    double *whole, *group = nullptr;
-};
-
-/// to[r + c tile_rows] += the segment's share of the kernel of row r of the left tile and row c of the right
-/// one, as arithmetic.hpp, 3. and 4. have it. Local.
-/// @param left, right  where the segment stands in the packed tiles
-/// @param lower_only   entries with r < c may be left out (a tile with itself)
-/// @param shape        d_out and d_in of the tensor (factors)
+/// The tiles of the kernel's matrices that this rank computes: their sums are loaded, a slice is added,
+/// traces and squares are taken, and they are stored. On this machine's cores; how packed tiles are laid out,
+/// read and multiplied is behind tile_contraction(). No rank hears of another here.
 template <class Real>
-void add_tile_product(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
-                      const Real* left, const TileForm& left_form, const Real* right,
-                      const TileForm& right_form, bool lower_only, TileSums to);
+class TileProducts {
+  public:
+    /// All references outlive the object.
+    /// @param sets  the training set, and the test set if there is one
+    TileProducts(const KernelProblem& problem, KernelMatrices& matrices,
+                 std::span<const KernelRows<Real>> sets, int rank);
 
-/// squares[r] += the segment's share of the kernel of row r with itself, sums in float64. Local.
-/// @param left, right  the same packed tile, or its plain entries and their signs
-template <class Real>
-void add_squares(Contraction contraction, const Segment& segment, const std::vector<Index>& shape,
-                 const Real* left, const Real* right, const TileForm& form, double* squares);
+    /// Traces and squares that others compute become zero: a stored sum is whole on every rank, from here on
+    /// it grows where it is computed.
+    void keep_own_sums();
+    /// Flops that add() takes, as ContractionChoice counts them.
+    double flops(const Slice& slice) const;
+    /// Adds a slice to its formula's matrices, the tiles shared out over the OpenMP threads.
+    /// @param between  called between tiles by the first thread
+    void add(const Slice& slice, const PackedSlice<Real>& packed, const std::function<void()>& between);
+
+  private:
+    struct TilePlace {
+        Index row, column;
+    };
+    /// Tiles of one matrix: left tile I times right tile J of the training set.
+    struct Tiles {
+        std::vector<TilePlace> places;
+        double pairs = 0;  ///< of rows
+    };
+    static bool is_symmetric(const Slice& slice) { return slice.formula != Formula::asymmetric_signgd; }
+    void add_tiles(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
+                   const Tiles& tiles, const std::function<void()>& between);
+    void add_tile(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set, TilePlace at);
+    void add_squares(const Slice& slice, const PackedSlice<Real>& packed);
+    void set_trace(const Slice& slice, std::size_t selected, Index tile, const double* entries);
+
+    const KernelProblem* problem_;
+    KernelMatrices* matrices_;
+    std::span<const KernelRows<Real>> sets_;
+    int rank_;
+    Tiles all_, half_, cross_;
+};
+
+extern template class TileProducts<float>;
+extern template class TileProducts<double>;
 
 }  // namespace tangram

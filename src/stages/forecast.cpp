@@ -190,10 +190,17 @@ Forecast forecast(const Program& program, const GramJob& job, const Study& study
     result.grid_rows = ProcessGrid::rows_of_most_square(ranks);
     result.grid_columns = ranks / result.grid_rows;
     const auto cost = [&](double factor_limit) {
-        return assembly_cost<Real>(program, job.data.label_ids, job.data.train,
-                                   job.data.test ? &*job.data.test : nullptr, job.outputs, job.parameters,
-                                   job.formulas, result.grid_rows, result.grid_columns, factor_limit,
-                                   study.kernel.sketch, job.groups.names.size());
+        const KernelProblem problem{job.data.train,
+                                    job.data.test ? &*job.data.test : nullptr,
+                                    job.outputs,
+                                    job.parameters,
+                                    job.formulas,
+                                    factor_limit,
+                                    study.kernel.sketch,
+                                    static_cast<std::uint64_t>(study.data.seed),
+                                    job.groups.group_of};
+        return assembly_cost<Real>(program, job.data.label_ids, problem, result.grid_rows,
+                                   result.grid_columns);
     };
     result.factor_limit = std::numeric_limits<double>::infinity();
     AssemblyCost assembly = cost(result.factor_limit);

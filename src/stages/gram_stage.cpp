@@ -164,16 +164,10 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
             : ""));
     KernelMatrices matrices = begin_matrices(job, checkpoint, fingerprint.basis, planned.assembly.slices);
     const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
-    const KernelInputs<Real> inputs{network,
-                                    job.data.train,
-                                    job.data.test ? &*job.data.test : nullptr,
-                                    job.outputs,
-                                    job.parameters,
-                                    job.formulas,
-                                    planned.factor_limit,
-                                    study.kernel.sketch,
-                                    sketch_seed,
-                                    job.groups.group_of};
+    const KernelInputs<Real> inputs{
+        {job.data.train, job.data.test ? &*job.data.test : nullptr, job.outputs, job.parameters, job.formulas,
+         planned.factor_limit, study.kernel.sketch, sketch_seed, job.groups.group_of},
+        network};
     const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint);
     const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start),
                                                  planned.assembly.product_flops, comm);

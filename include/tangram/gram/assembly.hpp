@@ -12,10 +12,9 @@
 
 namespace tangram {
 
-/// What the Gram matrix is made of. All references outlive the assembly; equal on every rank.
-template <class Real>
-struct KernelInputs {
-    Network<Real>& network;
+/// What a kernel is made of, but for the weights: whatever can be planned follows from it. The data outlive
+/// the object. Equal on every rank.
+struct KernelProblem {
     const DataSet& train;
     const DataSet* test;  ///< nullptr: no cross Gram
     KernelOutputs outputs;
@@ -33,13 +32,16 @@ struct KernelInputs {
 
     /// The sketch with the parameters that it projects.
     Sketch sketch() const;
+    std::size_t groups() const { return group_of.empty() ? 0 : 1 + *std::ranges::max_element(group_of); }
+};
+
+/// A kernel's description with the network that it is the kernel of, which outlives it.
+template <class Real>
+struct KernelInputs : KernelProblem {
+    Network<Real>& network;
+
     /// Numbers that a gradient of the i-th parameter has where it is multiplied out, projected or not.
     Index columns(std::size_t i) const;
-    std::size_t groups() const { return count_groups(group_of); }
-
-    static std::size_t count_groups(const std::vector<std::size_t>& group_of) {
-        return group_of.empty() ? 0 : 1 + *std::ranges::max_element(group_of);
-    }
 };
 
 /// The matrices of one formula. N and M are the rows of the kernel on the training and test examples. Blocks
@@ -105,7 +107,7 @@ struct AssemblyResult {
 /// the formula has it. Collective over the matrices' grid. The bits are those that arithmetic.hpp fixes, on
 /// any grid. Every rank holds the factors of its share of the row tiles; a slice of all rows that a rank's
 /// tiles need travels while the one before it is multiplied and added. Tiles are spread over the rank's
-/// OpenMP threads.
+/// OpenMP threads. What fails on one rank before or between its messages is thrown on all of them.
 /// @param go_on    collective; called after every unit; false stops. The matrices may then be stored and
 ///                 handed to a later call, on any grid, which goes on after units_done.
 /// @param in_pass  local; called between blocks of the forward and backward passes. An Error that it throws

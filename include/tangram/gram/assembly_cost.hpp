@@ -20,16 +20,12 @@ struct AssemblyCost {
     double imbalance = 1;       ///< product work of the busiest rank over the mean
 };
 
-/// Of any number of ranks on a grid of that shape. Local; from tokens and shapes alone.
-/// @param factor_limit      bytes that factors may take on a rank (KernelInputs::factor_bytes)
-/// @param sketch_dimension  of the parameters whose choice is `sketched`
-/// @param group_count       Gram matrices kept apart beside the whole
+/// Of any number of ranks on a grid of that shape. Local; from tokens and shapes alone, in time that grows
+/// with tensors, not with parameters.
+/// @param label_ids  vocabulary ids of the outputs
 template <class Real>
 AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
-                           const DataSet& train, const DataSet* test, const KernelOutputs& outputs,
-                           const std::vector<ParameterId>& parameters,
-                           const std::vector<KernelFormula>& formulas, int grid_rows, int grid_columns,
-                           double factor_limit, Index sketch_dimension = 0, std::size_t group_count = 0);
+                           const KernelProblem& problem, int grid_rows, int grid_columns);
 
 /// Seconds of a flop in products of whole tiles, one thread, measured for about a tenth of a second. Local.
 template <class Real>

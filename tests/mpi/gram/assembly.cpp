@@ -113,16 +113,16 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
         }
         for (const ProcessGrid& grid : all_grids()) {
             for (const double limit : {1e9, 1e5}) {
-                const KernelInputs<float> inputs{network,  train, &test, outputs, parameters,
-                                                 formulas, limit, 0,     1,       groups.group_of};
+                const KernelInputs<float> inputs{
+                    {train, &test, outputs, parameters, formulas, limit, 0, 1, groups.group_of}, network};
                 KernelMatrices matrices = empty_matrices(grid, kernel_rows(train, outputs).back(),
                                                          kernel_rows(test, outputs).back(), parameters.size(),
                                                          formulas.size(), groups.names.size());
                 const AssemblyResult found =
                     assemble<float>(inputs, matrices, [](const AssemblyProgress&) { return true; });
-                const AssemblyCost cost = assembly_cost<float>(
-                    network.program(), network.label_ids(), train, &test, outputs, parameters, formulas,
-                    grid.rows(), grid.columns(), limit, 0, groups.names.size());
+                const AssemblyCost cost = assembly_cost<float>(network.program(), network.label_ids(), inputs,
+                                                               grid.rows(), grid.columns());
+                EXPECT_EQ(cost.slices, matrices.units_done) << text(grid);
                 const MPI_Comm comm = grid.comm().get();
                 EXPECT_EQ(cost.received_bytes, max_over_ranks(comm, found.bytes_received)) << text(grid);
                 EXPECT_EQ(cost.passes, found.passes) << text(grid);
@@ -179,7 +179,7 @@ Whole two_tasks(const ProcessGrid& grid, Index first_examples, Index second_exam
     KernelMatrices matrices = empty_matrices(grid, kernel_rows(train, outputs).back(),
                                              kernel_rows(test, outputs).back(), parameters.size());
     const AssemblyResult found = assemble<float>(
-        {network, train, &test, outputs, parameters, {formula_of(network.program(), parameters, train)}},
+        {{train, &test, outputs, parameters, {formula_of(network.program(), parameters, train)}}, network},
         matrices, [](const AssemblyProgress&) { return true; });
     const FormulaMatrices& of = matrices.formulas[0];
     return {gathered(of.gram), gathered(*of.cross), of.test_diagonal,
@@ -351,12 +351,12 @@ TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
     KernelMatrices matrices = empty_matrices(grid, 30, 0, parameters.size());
     bool thrown = false;
     try {
-        assemble<float>({network,
-                         train,
-                         nullptr,
-                         KernelOutputs(KernelOutput::margin, network.labels()),
-                         parameters,
-                         {formula_of(network.program(), parameters, train)}},
+        assemble<float>({{train,
+                          nullptr,
+                          KernelOutputs(KernelOutput::margin, network.labels()),
+                          parameters,
+                          {formula_of(network.program(), parameters, train)}},
+                         network},
                         matrices, [](const AssemblyProgress&) { return true; });
     } catch (const Error& e) {
         thrown = true;

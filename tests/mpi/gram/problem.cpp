@@ -92,16 +92,10 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
         formulas.push_back(
             formula_of(network.program(), parameters, train, problem.contraction, problem.sketch, formula));
     const ParameterGroups groups = group_parameters(network.program(), parameters, problem.groups);
-    const KernelInputs<Real> inputs{network,
-                                    train,
-                                    &test,
-                                    KernelOutputs(problem.output, network.labels()),
-                                    parameters,
-                                    formulas,
-                                    problem.factor_bytes,
-                                    problem.sketch,
-                                    problem.sketch_seed,
-                                    groups.group_of};
+    const KernelInputs<Real> inputs{
+        {train, &test, KernelOutputs(problem.output, network.labels()), parameters, formulas,
+         problem.factor_bytes, problem.sketch, problem.sketch_seed, groups.group_of},
+        network};
     const Index per_example = shape(problem.output, network.labels()).rows_per_example;
     const auto empty = [&](const ProcessGrid& on) {
         return empty_matrices(on, train.examples() * per_example, test.examples() * per_example,

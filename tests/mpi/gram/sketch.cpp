@@ -74,14 +74,14 @@ TEST(Sketch, ErrorIsThatOfTheSubBlock) {
     const std::vector<Index> examples{3, 4, 50, 99};
     for (const ProcessGrid& grid : all_grids()) {
         const KernelInputs<double> inputs{
-            network,
-            train,
-            nullptr,
-            KernelOutputs(problem.output, 3),
-            parameters,
-            {formula_of(network.program(), parameters, train, std::nullopt, problem.sketch)},
-            problem.factor_bytes,
-            problem.sketch};
+            {train,
+             nullptr,
+             KernelOutputs(problem.output, 3),
+             parameters,
+             {formula_of(network.program(), parameters, train, std::nullopt, problem.sketch)},
+             problem.factor_bytes,
+             problem.sketch},
+            network};
         KernelMatrices matrices = empty_matrices(grid, 300, 0, parameters.size());
         assemble<double>(inputs, matrices, [](const AssemblyProgress&) { return true; });
         const std::vector<double> sketched = gathered(matrices.formulas[0].gram);

@@ -1,0 +1,58 @@
+#pragma once
+#include <array>
+#include <span>
+#include <vector>
+
+#include "packed_form.hpp"
+#include "row_tiles.hpp"
+#include "slices.hpp"
+#include "tangram/jacobian/held_factors.hpp"
+
+namespace tangram {
+
+/// A data set as the rows of a kernel: its tiles, and the factors of this rank's examples.
+template <class Real>
+struct KernelRows {
+    RowTiles tiles;
+    HeldFactors<Real> factors;
+};
+
+/// The packed tiles of one slice that a rank packs itself or needs from others. Local.
+template <class Real>
+class PackedSlice {
+  public:
+    /// A packed tile; its entries stand at [first, first + count).
+    struct Place {
+        std::size_t set;  ///< place of its data set
+        Index tile, first, count;
+        TileForm form;
+    };
+
+    /// Makes room for the tiles of a slice and packs those that this rank owns. Their factors are held.
+    /// Entries of the tile before are overwritten.
+    /// @param sets  the data sets, the training set first
+    void pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank);
+
+    /// The tiles, those of one data set ascending.
+    const std::vector<Place>& places() const { return places_; }
+    std::span<Real> entries(const Place& place) {
+        return {entries_.data() + place.first, static_cast<std::size_t>(place.count)};
+    }
+    PackedTile<Real> tile(std::size_t set, Index tile) const {
+        const Place& place =
+            places_[static_cast<std::size_t>(place_of_[set][static_cast<std::size_t>(tile)])];
+        return {entries_.data() + place.first, &place.form};
+    }
+
+  private:
+    void pack_tile(const Slice& slice, const KernelRows<Real>& rows, const Place& place);
+
+    std::vector<Real> entries_;
+    std::vector<Place> places_;
+    std::array<std::vector<Index>, 2> place_of_;  // by set and tile; -1: not here
+};
+
+extern template class PackedSlice<float>;
+extern template class PackedSlice<double>;
+
+}  // namespace tangram

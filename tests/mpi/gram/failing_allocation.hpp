@@ -1,0 +1,9 @@
+#pragma once
+#include <atomic>
+
+namespace tangram::testing {
+
+/// Allocations of this process (operator new, any thread) until one fails; negative: none does.
+extern std::atomic<long> allocations_left;
+
+}  // namespace tangram::testing
