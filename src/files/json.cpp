@@ -1,30 +1,46 @@
 #include "tangram/files/json.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <fstream>
+#include <cerrno>
+#include <cstring>
+#include <memory>
 #include <set>
-#include <sstream>
-#include <utility>
 #include <vector>
-
-#include "tangram/error.hpp"
 
 namespace tangram {
 
-std::string read_text(const std::filesystem::path& file) {
+std::string read_text(const std::filesystem::path& file, ExitStatus status) {
+    const auto refuse = [&](const std::string& problem) {
+        throw Error(status, fmt::format("{}: {}", file.string(), problem));
+    };
     std::error_code code;
-    if (!std::filesystem::exists(file, code))
-        throw Error(ExitStatus::input, fmt::format("{}: no such file; check the path", file.string()));
-    if (!std::filesystem::is_regular_file(file, code))
-        throw Error(ExitStatus::input, fmt::format("{}: not a file; check the path", file.string()));
-    std::ifstream stream(file, std::ios::binary);
-    std::ostringstream text;
-    text << stream.rdbuf();
-    if (!stream)
-        throw Error(ExitStatus::input,
-                    fmt::format("{}: cannot be read; check its permissions", file.string()));
-    return std::move(text).str();
+    if (!std::filesystem::exists(file, code)) refuse("no such file; check the path");
+    if (!std::filesystem::is_regular_file(file, code)) refuse("not a file; check the path");
+    const auto close_it = [](const int* descriptor) { close(*descriptor); };
+    const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) refuse("cannot be read; check its permissions");
+    const std::unique_ptr<const int, decltype(close_it)> closed(&descriptor, close_it);
+    struct stat status_of_file {};
+    if (fstat(descriptor, &status_of_file) != 0) refuse(fmt::format("reading failed: {}", strerror(errno)));
+    // One byte more than the file says, so that its end is seen; files of /proc say nothing.
+    const auto size = static_cast<std::size_t>(status_of_file.st_size);
+    std::string text(size + 1, '\0');
+    std::size_t count = 0;
+    while (true) {
+        if (count == text.size()) text.resize(2 * count + 4096);
+        const ssize_t more = read(descriptor, text.data() + count, text.size() - count);
+        if (more < 0 && errno == EINTR) continue;
+        if (more < 0) refuse(fmt::format("reading failed: {}", strerror(errno)));
+        if (more == 0) break;
+        count += static_cast<std::size_t>(more);
+    }
+    if (count < size) refuse("was cut short while it was read; fetch it again");
+    text.resize(count);
+    return text;
 }
 
 namespace {

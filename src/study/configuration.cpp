@@ -5,11 +5,11 @@
 #include <toml++/toml.h>
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <sstream>
 
 #include "tangram/error.hpp"
+#include "tangram/files/json.hpp"
 #include "tangram/files/nearest.hpp"
 
 namespace tangram {
@@ -446,11 +446,8 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     std::error_code code;
     if (!std::filesystem::is_regular_file(file, code))
         refuse(fmt::format("{}: no such study file; give the path of a TOML file", file.string()));
-    std::ifstream stream(file);
-    std::ostringstream text;
-    text << stream.rdbuf();
-    if (!stream) refuse(fmt::format("{}: cannot be read", file.string()));
-    Study study = with_settings(parse(text.str(), file.string()), settings, file.string());
+    Study study =
+        with_settings(parse(read_text(file, ExitStatus::study), file.string()), settings, file.string());
 
     const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
     std::vector<std::pair<const char*, std::string*>> required{{"model.path", &study.model.path},

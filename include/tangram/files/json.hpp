@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "tangram/error.hpp"
+
 namespace tangram {
 
 /// What a key that stands twice in one object means.
@@ -18,7 +20,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& name,
 /// A JSON file. Local. @throws Error(input) as parse_json, or that the file is missing or cannot be read.
 nlohmann::json read_json(const std::filesystem::path& file);
 
-/// The bytes of a file. Local. @throws Error(input) naming the file where it is missing or cannot be read
-std::string read_text(const std::filesystem::path& file);
+/// All bytes of a file. Local. @throws Error of this status naming the file where it is missing, cannot be
+/// read, fails while it is read, or ends before the size that it had; std::bad_alloc where it does not fit
+std::string read_text(const std::filesystem::path& file, ExitStatus status = ExitStatus::input);
 
 }  // namespace tangram

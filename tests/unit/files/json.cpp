@@ -21,6 +21,30 @@ TEST(Json, ReadsAFile) {
     EXPECT_EQ(json["a"][2], "\xC3\xA9");
 }
 
+TEST(Text, HasEveryByteOrIsRefused) {
+    const TemporaryFolder folder;
+    for (const std::size_t size : {0UL, 1UL, 4096UL, 1000003UL}) {
+        const std::string text(size, 'x');
+        EXPECT_EQ(read_text(folder.write("text", text)), text);
+    }
+    // Of size 0 by name, and more than one page of text.
+    EXPECT_GT(read_text("/proc/self/smaps").size(), 4096U);
+    EXPECT_TRUE(read_text("/proc/self/smaps").find('\0') == std::string::npos);
+    // Nothing is mapped at the beginning: every read fails.
+    expect_error(ExitStatus::input, {"/proc/self/mem", "reading failed"},
+                 [] { read_text("/proc/self/mem"); });
+    expect_error(ExitStatus::study, {"/proc/self/mem"},
+                 [] { read_text("/proc/self/mem", ExitStatus::study); });
+}
+
+TEST(Text, ThatEndsBeforeItsSizeIsRefused) {
+    // A file whose size is a page and whose bytes are a few.
+    const char* const file = "/sys/devices/system/cpu/online";
+    if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
+    ASSERT_GT(std::filesystem::file_size(file), 100U);
+    expect_error(ExitStatus::input, {file, "cut short"}, [&] { read_text(file); });
+}
+
 TEST(Json, NamesFileAndByteOfWhatIsNotJson) {
     const TemporaryFolder folder;
     const auto read = [&](const std::string& text) { return read_json(folder.write("bad.json", text)); };
