@@ -12,25 +12,6 @@ namespace {
 
 constexpr std::string_view a_end = ".lora_A.weight", b_end = ".lora_B.weight";
 
-/// Sets the values that an operation reads to those that took their places.
-void rename_inputs(Operation& operation, const std::vector<Value>& now) {
-    const auto rename = [&](Value& value) { value = now[value.id]; };
-    std::visit(
-        [&](auto& op) {
-            if constexpr (requires { op.in; }) rename(op.in);
-            if constexpr (requires { op.a; }) {
-                rename(op.a);
-                rename(op.b);
-            }
-            if constexpr (requires { op.query; }) {
-                rename(op.query);
-                rename(op.key);
-                rename(op.value);
-            }
-        },
-        operation);
-}
-
 }  // namespace
 
 Program with_lora(const Program& program, const std::vector<ParameterId>& weights, Index rank, double alpha) {
@@ -40,7 +21,7 @@ Program with_lora(const Program& program, const std::vector<ParameterId>& weight
     std::vector<Value> now;
     for (std::size_t v = 0; v < program.values().size(); ++v) now.push_back({v});
     for (Operation operation : program.operations()) {
-        rename_inputs(operation, now);
+        for (Value* const value : inputs_of(operation)) *value = now[value->id];
         result.append(operation);
         const auto* const linear = std::get_if<operation::Linear>(&operation);
         if (linear == nullptr || std::ranges::find(weights, linear->weight) == weights.end()) continue;

@@ -153,9 +153,18 @@ using Operation =
                  operation::Attention, operation::Activate, operation::Multiply, operation::Add,
                  operation::AtReads, operation::LabelLogits>;
 
+/// The values that an operation reads, in the order of its members; one that it reads twice stands twice.
+/// Backward passes, LoRA and shortened programs know an operation's values from here and output_of() alone.
+std::vector<Value*> inputs_of(Operation& operation);
+std::vector<Value> inputs_of(const Operation& operation);
+/// The value that an operation writes; LabelLogits writes none.
+std::optional<Value> output_of(const Operation& operation);
+
 /// An architecture with its sizes filled in: parameters, activations and the operations in forward order.
 /// An architecture file calls the functions below in the order of its forward pass and nothing else; the
-/// backward pass follows from the operations.
+/// backward pass follows from the operations. Everything that adds an operation throws Error(input), naming
+/// the tensor (or the operation's input), the shape that it expects and the one that it found, where they
+/// differ.
 class Program {
   public:
     ParameterId parameter(std::string name, std::vector<Index> shape, ParameterKind kind);
@@ -184,7 +193,7 @@ class Program {
 
     /// Parameters and values without the operations, which append() then adds as they are.
     Program without_operations() const;
-    void append(Operation operation) { operations_.push_back(std::move(operation)); }
+    void append(Operation operation);
 
     const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
     /// Names of second copies, each with its parameter.
@@ -200,8 +209,8 @@ class Program {
         padding_id;  ///< a token that the model's positions pass over: no text may hold it
 
   private:
-    Value new_value(RowSet rows, Index width);
-    Value append(Operation operation, Value out);
+    template <class AnOperation>
+    Value append_with_output(AnOperation operation);
 
     std::vector<Parameter> parameters_;
     std::vector<std::pair<std::string, ParameterId>> copies_;
