@@ -261,6 +261,22 @@ TEST_P(Gradients, TwinsShareWeightsAndNothingElse) {
     EXPECT_TRUE(std::equal(before.begin(), before.end(), twin.logits().begin()));
 }
 
+/// Another executor: it counts the threads it serves and leaves the passes to the processor's.
+TEST_P(Gradients, RunOnAnyExecutor) {
+    const auto weights = std::make_shared<NetworkWeights<float>>(
+        program_of(Config(folder() / "config.json")), InitialWeights{}, std::vector<std::int32_t>{5, 9});
+    int threads = 0;
+    Network<float> network(weights, [&](std::shared_ptr<const NetworkWeights<float>> shared) {
+        EXPECT_EQ(shared, weights);
+        ++threads;
+        return passes_on_processor<float>(std::move(shared));
+    });
+    const Network<float> twin = network.twin();
+    EXPECT_EQ(threads, 2);
+    network.forward(block_of({{1, 2, 3}}));
+    EXPECT_EQ(network.logits().size(), 2U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, Gradients,
                          ::testing::Values(Case{"llama_odd", "llama-odd"}, Case{"llama_tied", "llama-tied"},
                                            Case{"neo_odd", "neo-odd"}, Case{"gpt2_odd", "gpt2-odd"},

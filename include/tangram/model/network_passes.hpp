@@ -1,0 +1,71 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tangram/model/factors.hpp"
+#include "tangram/model/network_weights.hpp"
+
+namespace tangram {
+
+/// Half-open range of rows.
+struct RowRange {
+    Index first, last;
+    Index size() const { return last - first; }
+};
+
+/// Examples that go through the network together: tokens concatenated, not padded.
+struct TokenBlock {
+    std::vector<std::int32_t> token_ids;
+    std::vector<Index> offsets;  ///< examples + 1; example e owns tokens offsets[e] .. offsets[e+1]-1
+    std::vector<Index> reads;    ///< per example the row among all tokens at which the outputs are read
+
+    Index examples() const { return static_cast<Index>(reads.size()); }
+    /// Rows of a row set.
+    Index rows(RowSet set) const { return set == RowSet::tokens ? offsets.back() : examples(); }
+    /// An example's rows of a row set.
+    RowRange rows_of(RowSet set, Index example) const;
+    /// Tokens of the longest example.
+    Index longest() const;
+};
+
+/// One thread's passes over a network's weights: what an executor (this processor, a device) implements, and
+/// all of a network that depends on where it runs. Serial. Every operation treats rows or examples alone
+/// (arithmetic.hpp, 1.), so that a row's bits depend on its own example only, and are the same from every
+/// executor. Pointers that it returns are this processor's, and hold until the next pass.
+template <class Real>
+class NetworkPasses {
+  public:
+    NetworkPasses() = default;
+    NetworkPasses(const NetworkPasses&) = delete;
+    NetworkPasses& operator=(const NetworkPasses&) = delete;
+    virtual ~NetworkPasses() = default;
+
+    /// Fills the activations and the logits.
+    virtual void forward(const TokenBlock& block) = 0;
+    /// The block that went through last.
+    virtual const TokenBlock& block() const = 0;
+    virtual std::span<const Real> logits() const = 0;
+    /// Gradients of sum_c seeds[e][c] logit_c for the activations that the factors of `wanted` parameters
+    /// take, directly or on the way.
+    virtual void backward(std::span<const Real> seeds, std::span<const ParameterId> wanted) = 0;
+    virtual const Real* value(Value value) const = 0;
+    virtual const Real* gradient(Value value) const = 0;
+    /// A factor of kind sum or normalised, for one example, added to out[0 .. d).
+    virtual void add_vector(const Factor& factor, Index example, Real* out) const = 0;
+    /// What its buffers hold by now.
+    virtual Index bytes() const = 0;
+};
+
+/// Makes the passes of one more thread over the same weights.
+template <class Real>
+using Executor =
+    std::function<std::unique_ptr<NetworkPasses<Real>>(std::shared_ptr<const NetworkWeights<Real>>)>;
+
+/// The executor that runs on the thread that calls it.
+template <class Real>
+std::unique_ptr<NetworkPasses<Real>> passes_on_processor(std::shared_ptr<const NetworkWeights<Real>> weights);
+
+}  // namespace tangram

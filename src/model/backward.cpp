@@ -1,0 +1,162 @@
+#include "pass_state.hpp"
+
+namespace tangram {
+
+namespace {
+
+using operations::Mode;
+
+/// The operations' backward steps.
+template <class Real>
+class Backward {
+  public:
+    using Step = BackwardStep<Real>;
+
+    explicit Backward(PassState<Real>& state) : s(state) {}
+
+    void operator()(std::size_t, Step&, const operation::Embedding&) {}
+    void operator()(std::size_t, Step& step, const operation::Positions& op) { pass_on(step, op.in); }
+    void operator()(std::size_t, Step& step, const operation::TokenType& op) { pass_on(step, op.in); }
+    void operator()(std::size_t, Step& step, const operation::Columns& op) {
+        const GradientRows<Real> dx = step.gradient_of_some(op.in);
+        if (dx.mode == Mode::skip) return;
+        const Rows<Real>& dout = step.slope();
+        for (Index r = 0; r < dout.count; ++r)
+            for (Index run = 0; run < op.runs; ++run) {
+                const Real* const dy = dout.row(r) + run * op.width;
+                operations::put(dx.mode, op.width, dx.row(r) + op.first + run * op.stride,
+                                [=](Index i) { return dy[i]; });
+            }
+    }
+    void operator()(std::size_t, Step& step, const operation::Linear& op) {
+        const GradientRows<Real> dx = step.gradient(op.in);
+        if (dx.mode == Mode::skip) return;
+        const Rows<Real>& dy = step.slope();
+        const Index d_in = dx.rows->width, d_out = dy.width;
+        operations::linear(dy.row(0), dy.count, s.weight(op.weight), d_in, Index{1}, d_out, d_in,
+                           {dx.mode == Mode::add ? dx.row(0) : nullptr, d_in}, dx.row(0), s.scratch);
+    }
+    void operator()(std::size_t o, Step& step, const operation::LayerNorm& op) {
+        norm(o, step, op.in, op.weight, true);
+    }
+    void operator()(std::size_t o, Step& step, const operation::RmsNorm& op) {
+        norm(o, step, op.in, op.weight, false);
+    }
+    void operator()(std::size_t o, Step& step, const operation::Rotary& op) {
+        const GradientRows<Real> dx = step.gradient(op.in);
+        if (dx.mode == Mode::assign) s.template rotate<false>(o, op, step.slope(), *dx.rows, Real(-1));
+        if (dx.mode == Mode::add) s.template rotate<true>(o, op, step.slope(), *dx.rows, Real(-1));
+    }
+    void operator()(std::size_t, Step& step, const operation::Attention& op) {
+        const Rows<Real>&query = step.in(op.query), &key = step.in(op.key), &value = step.in(op.value);
+        const GradientRows<Real> dq = step.gradient(op.query), dk = step.gradient(op.key),
+                                 dv = step.gradient(op.value);
+        const Rows<Real>& dout = step.slope();
+        const Index sharing = op.heads / op.key_value_heads;
+        s.for_heads(op, [&](const operations::Head<Real>& head, Index q, Index k, Index query_row,
+                            Index key_row) {
+            operations::AttentionModes how{dq.mode, dk.mode, dv.mode};
+            if (q / op.head_size % sharing > 0)  // an earlier head of the group has written keys and values
+                for (Mode* const later : {&how.key, &how.value})
+                    if (*later == Mode::assign) *later = Mode::add;
+            operations::attention_backward(head, query.row(query_row) + q, key.row(key_row) + k,
+                                           value.row(key_row) + k, dout.row(query_row) + q, how,
+                                           dq.row(query_row) + q, dk.row(key_row) + k, dv.row(key_row) + k,
+                                           s.head_scratch);
+        });
+    }
+    void operator()(std::size_t o, Step& step, const operation::Activate& op) {
+        const Real *const dy = step.slope().row(0), *const derivative = s.slopes[o].row(0);
+        step.gradient(op.in).put([=](Index i) { return dy[i] * derivative[i]; });
+    }
+    void operator()(std::size_t, Step& step, const operation::Multiply& op) {
+        const Real *const a = step.in(op.a).row(0), *const b = step.in(op.b).row(0),
+                          *const dy = step.slope().row(0);
+        step.gradient(op.a).put([=](Index i) { return dy[i] * b[i]; });
+        step.gradient(op.b).put([=](Index i) { return dy[i] * a[i]; });
+    }
+    void operator()(std::size_t, Step& step, const operation::Add& op) {
+        pass_on(step, op.a);
+        const Real* const dy = step.slope().row(0);
+        const Real factor = static_cast<Real>(op.factor);
+        step.gradient(op.b).put([=](Index i) { return factor * dy[i]; });
+    }
+    void operator()(std::size_t, Step& step, const operation::AtReads& op) {
+        const GradientRows<Real> dx = step.gradient_of_some(op.in);
+        if (dx.mode == Mode::skip) return;
+        const Rows<Real>& dout = step.slope();
+        for (Index e = 0; e < s.block.examples(); ++e) {
+            const Real* const dy = dout.row(e);
+            operations::put(dx.mode, dout.width, dx.row(s.block.reads[static_cast<std::size_t>(e)]),
+                            [=](Index i) { return dy[i]; });
+        }
+    }
+    void operator()(std::size_t, Step& step, const operation::LabelLogits& op) {
+        const GradientRows<Real> dx = step.gradient_of_some(op.in);
+        if (dx.mode == Mode::skip) return;
+        const std::size_t labels = s.weights->label_ids().size();
+        for (Index e = 0; e < s.block.examples(); ++e)
+            for (std::size_t c = 0; c < labels; ++c)
+                operations::add_scaled(dx.rows->width, s.seeds[static_cast<std::size_t>(e) * labels + c],
+                                       s.label_row(op.table, c), dx.row(e));
+    }
+
+  private:
+    /// The gradient goes through unchanged.
+    void pass_on(Step& step, Value in) {
+        const Real* const dy = step.slope().row(0);
+        step.gradient(in).put([=](Index i) { return dy[i]; });
+    }
+    void norm(std::size_t o, Step& step, Value in, ParameterId weight, bool centred) {
+        const GradientRows<Real> dx = step.gradient(in);
+        if (dx.mode == Mode::skip) return;
+        const Rows<Real>&x = step.in(in), &dy = step.slope();
+        for (Index r = 0; r < x.count; ++r)
+            operations::norm_backward(x.row(r), s.weight(weight), dy.row(r),
+                                      s.statistics[o][static_cast<std::size_t>(r)], centred, x.width, dx.mode,
+                                      dx.row(r), s.scratch);
+    }
+
+    PassState<Real>& s;
+};
+
+}  // namespace
+
+std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,
+                                   std::span<const ParameterId> wanted) {
+    std::vector<bool> needed(program.values().size(), false);
+    for (const ParameterId p : wanted)
+        for (const Factor& factor : factors[p])
+            if (!factor.from_label()) needed[factor.delta.id] = true;
+    for (const Operation& operation : program.operations())
+        if (const std::optional<Value> out = output_of(operation))
+            for (const Value in : inputs_of(operation))
+                if (needed[in.id]) needed[out->id] = true;
+    return needed;
+}
+
+template <class Real>
+void run_backward(PassState<Real>& state, const std::vector<std::vector<Factor>>& factors,
+                  std::span<const ParameterId> wanted) {
+    const std::vector<bool> needed = needed_gradients(state.program, factors, wanted);
+    for (std::size_t v = 0; v < needed.size(); ++v) {
+        Gradient<Real>& gradient = state.gradients[v];
+        gradient.needed = needed[v];
+        gradient.written = false;
+        if (needed[v]) gradient.rows.reserve(state.values[v].count);
+    }
+    Backward<Real> backward(state);
+    for (std::size_t o = state.declared.size(); o-- > 0;) {
+        BackwardStep<Real> step(state.declared[o], state.values, state.gradients);
+        if (!step.reached()) continue;
+        std::visit([&](const auto& op) { backward(o, step, op); }, state.program.operations()[o]);
+        step.finish();
+    }
+}
+
+template void run_backward(PassState<float>&, const std::vector<std::vector<Factor>>&,
+                           std::span<const ParameterId>);
+template void run_backward(PassState<double>&, const std::vector<std::vector<Factor>>&,
+                           std::span<const ParameterId>);
+
+}  // namespace tangram

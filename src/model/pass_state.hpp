@@ -1,0 +1,134 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "step.hpp"
+#include "tangram/model/network_passes.hpp"
+
+namespace tangram {
+
+/// What forward and backward passes on this processor share: the block that went through last and what they
+/// have made of it.
+template <class Real>
+struct PassState {
+    explicit PassState(std::shared_ptr<const NetworkWeights<Real>> shared)
+        : weights(std::move(shared)),
+          program(weights->program()),
+          values(program.values().size()),
+          gradients(values.size()),
+          statistics(program.operations().size()),
+          slopes(statistics.size()),
+          cosines(statistics.size()),
+          sines(statistics.size()) {
+        for (const Operation& operation : program.operations())
+            declared.push_back({inputs_of(operation), output_of(operation)});
+        for (std::size_t v = 0; v < values.size(); ++v) values[v].width = program.values()[v].width;
+        for (std::size_t v = 0; v < values.size(); ++v) gradients[v].rows.width = values[v].width;
+    }
+
+    std::shared_ptr<const NetworkWeights<Real>> weights;
+    const Program& program;
+    std::vector<DeclaredValues> declared;  // by operation
+
+    TokenBlock block;
+    std::vector<Rows<Real>> values;                                         // by value
+    std::vector<Gradient<Real>> gradients;                                  // by value
+    std::vector<std::vector<operations::NormStatistics<Real>>> statistics;  // by operation: norms, per row
+    std::vector<Rows<Real>> slopes;                                         // by operation: activations
+    std::vector<std::vector<Real>> cosines, sines;                          // by operation: rotary tables
+    std::vector<Real> logits, seeds;                                        // examples x C
+    operations::Buffer<Real> scratch;
+    operations::HeadScratch<Real> head_scratch;
+
+    RowSet row_set(Value value) const { return program.shape(value).rows; }
+    const Real* weight(ParameterId parameter) const { return (*weights)[parameter]; }
+    const Real* table_row(ParameterId table, Index r) const {
+        return weight(table) + r * program.parameters()[table].shape[1];
+    }
+    const Real* label_row(ParameterId table, std::size_t c) const {
+        return table_row(table, weights->label_ids()[c]);
+    }
+
+    /// Position in its example of each row of a row set; `visit(row, position)`.
+    template <class Visit>
+    void for_positions(RowSet set, Visit visit) const {
+        for (Index e = 0; e < block.examples(); ++e) {
+            const Index start = block.offsets[static_cast<std::size_t>(e)];
+            if (set == RowSet::reads) {
+                visit(e, block.reads[static_cast<std::size_t>(e)] - start);
+            } else {
+                const RowRange range = block.rows_of(set, e);
+                for (Index row = range.first; row < range.last; ++row) visit(row, row - start);
+            }
+        }
+    }
+
+    /// visit(head, offset of queries, offset of keys, first query row, first key row) for each example and
+    /// head.
+    template <class Visit>
+    void for_heads(const operation::Attention& op, Visit visit) const {
+        const RowSet query_rows = row_set(op.query);
+        operations::Head<Real> head;
+        head.size = op.head_size;
+        head.query_stride = program.shape(op.query).width;
+        head.key_stride = program.shape(op.key).width;
+        head.scale = static_cast<Real>(op.scale);
+        for (Index e = 0; e < block.examples(); ++e) {
+            const RowRange tokens = block.rows_of(RowSet::tokens, e), queries = block.rows_of(query_rows, e);
+            head.queries = queries.size();
+            head.keys = tokens.size();
+            head.first_position =
+                query_rows == RowSet::tokens ? 0 : block.reads[static_cast<std::size_t>(e)] - tokens.first;
+            head.window = op.window.value_or(head.keys);
+            head.causal = op.causal;
+            for (Index h = 0; h < op.heads; ++h) {
+                const Index group = h / (op.heads / op.key_value_heads);
+                visit(head, h * op.head_size, group * op.head_size, queries.first, tokens.first);
+            }
+        }
+    }
+
+    /// out = or += the rotation of in by `direction` (1 forward, -1 backward: its transpose) times the angle.
+    template <bool add>
+    void rotate(std::size_t o, const operation::Rotary& op, const Rows<Real>& in, Rows<Real>& out,
+                Real direction) const {
+        const Index half = std::ssize(op.frequencies);
+        const Index head_count = in.width / op.head_size;
+        for_positions(row_set(op.in), [&](Index r, Index position) {
+            const Real* const c = cosines[o].data() + position * half;
+            const Real* const s = sines[o].data() + position * half;
+            for (Index h = 0; h < head_count; ++h) {
+                const Real* const a = in.row(r) + h * op.head_size;
+                Real* const b = out.row(r) + h * op.head_size;
+                for (Index i = 0; i < half; ++i) {
+                    const Real sine = direction * s[i];
+                    const Real first = a[i] * c[i] - a[i + half] * sine;
+                    const Real second = a[i + half] * c[i] + a[i] * sine;
+                    b[i] = add ? b[i] + first : first;
+                    b[i + half] = add ? b[i + half] + second : second;
+                }
+                for (Index i = 2 * half; i < op.head_size; ++i) b[i] = add ? b[i] + a[i] : a[i];
+            }
+        });
+    }
+};
+
+/// Values and logits of state.block.
+template <class Real>
+void run_forward(PassState<Real>& state);
+
+/// Gradients of the values that the wanted parameters' factors take, from state.seeds.
+/// @param factors  of every parameter of the program
+template <class Real>
+void run_backward(PassState<Real>& state, const std::vector<std::vector<Factor>>& factors,
+                  std::span<const ParameterId> wanted);
+
+/// By value, whether the factors of the wanted parameters take its gradient, directly or through later
+/// values.
+std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,
+                                   std::span<const ParameterId> wanted);
+
+}  // namespace tangram
