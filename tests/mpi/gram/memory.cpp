@@ -30,6 +30,7 @@ Thrown assembled_without_allocation(long k) {
         if (at.done == at.of) allocations_left = -1;
         return true;
     };
+    allocation_failed = false;
     if (grid.comm().rank() == grid.comm().size() - 1) allocations_left = k;
     const Thrown thrown = thrown_by([&] { assemble<float>(inputs, matrices, go_on); });
     allocations_left = -1;
@@ -42,16 +43,17 @@ TEST_P(Memory, LackedByOneRankAtAnyAllocationEndsAllOfThemWithOneMessage) {
     const int threads_before = omp_get_max_threads();
     omp_set_num_threads(GetParam());
     Index failures = 0;
-    for (long k = 0;; k += 1 + k / 20) {
+    for (long k = 0;; k += 1 + k / 8) {
         const Thrown thrown = assembled_without_allocation(k);
         const std::vector<std::string> texts = gather_to_all(MPI_COMM_WORLD, thrown.text);
         for (const std::string& text : texts) EXPECT_EQ(text, texts.front()) << "allocation " << k;
-        if (texts.back().empty()) break;
+        if (!any_rank(MPI_COMM_WORLD, allocation_failed)) break;
+        if (thrown.text.empty()) continue;  // a sort that does without its buffer
         ++failures;
         EXPECT_EQ(thrown.status, ExitStatus::study) << thrown.text << ", allocation " << k;
     }
     omp_set_num_threads(threads_before);
-    EXPECT_GT(failures, 50);
+    EXPECT_GT(failures, 40);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Memory, ::testing::Values(1, 4));
