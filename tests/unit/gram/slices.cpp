@@ -1,0 +1,125 @@
+#include "../src/gram/slices.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "tangram/arithmetic.hpp"
+
+namespace tangram {
+namespace {
+
+/// Linear weights of several sizes and their biases, from nothing to many slices long, behind a table.
+Program program_of_shapes() {
+    Program program;
+    const ParameterId table = program.parameter("table", {3000, 150}, ParameterKind::embedding);
+    Value value = program.embedding(table);
+    Index width = 150;
+    for (const Index out : {7, 1000, 300, 64, 128}) {
+        const std::string name = std::to_string(out);
+        const ParameterId weight = program.parameter(name, {out, width}, ParameterKind::mlp),
+                          bias = program.parameter(name + ".bias", {out}, ParameterKind::mlp);
+        value = program.linear(value, weight, bias);
+        width = out;
+    }
+    program.label_logits(program.at_reads(value),
+                         program.parameter("head", {3000, width}, ParameterKind::head));
+    return program;
+}
+
+struct Sliced {
+    Program program = program_of_shapes();
+    std::vector<ParameterId> parameters;
+    std::vector<KernelFormula> formulas;
+
+    explicit Sliced(double tokens) {
+        parameters.resize(program.parameters().size());
+        std::iota(parameters.begin(), parameters.end(), ParameterId{0});
+        for (const Formula formula : {Formula::sgd, Formula::asymmetric_signgd})
+            formulas.push_back({formula, choose_contractions(program, parameters, tokens, 0, formula)});
+    }
+};
+
+TEST(Slices, HoldEveryTensorOnceInOrderAndNoMoreThanTheirDepth) {
+    for (const double tokens : {3.0, 12.0, 500.0})
+        for (const Index components : {1, 3}) {
+            const Sliced of(tokens);
+            const Slices slices(of.program, of.parameters, of.formulas, {components, 0});
+            // By formula: the tensor, component and entry that come next.
+            struct Next {
+                std::size_t selected = 0;
+                Index component = 0, entry = 0;
+            };
+            std::vector<Next> next(of.formulas.size());
+            for (Index u = 0; u < slices.count(); ++u) {
+                const Slice slice = slices[u];
+                Next& at = next[slice.place];
+                EXPECT_EQ(slice.formula, of.formulas[slice.place].formula);
+                if (slice.contraction == Contraction::multiply_out) {
+                    EXPECT_LE(slice.depth(), arithmetic::slice_depth);
+                    EXPECT_EQ(slice.pair_flops, 2.0 * static_cast<double>(slice.depth()));
+                }
+                for (const Segment& segment : slice.segments) {
+                    ASSERT_EQ(segment.selected, at.selected) << "slice " << u;
+                    EXPECT_EQ(segment.component, at.component);
+                    EXPECT_EQ(segment.first, at.entry);
+                    EXPECT_LT(segment.first, segment.last);
+                    const auto& chosen = of.formulas[slice.place].choices[at.selected].chosen;
+                    EXPECT_EQ(slice.contraction, chosen);
+                    const Parameter& parameter = of.program.parameters()[segment.parameter];
+                    const bool matched = chosen == Contraction::matching_rows;
+                    const Index size = matched ? parameter.shape[1] : parameter.size();
+                    ASSERT_LE(segment.last, size);
+                    const bool ends = segment.last == size && at.component == components - 1;
+                    EXPECT_EQ(segment.ends_parameter, ends);
+                    at.entry = segment.last == size ? 0 : segment.last;
+                    if (segment.last == size) at.component = ends ? 0 : at.component + 1;
+                    if (ends) ++at.selected;
+                }
+            }
+            for (const Next& at : next) EXPECT_EQ(at.selected, of.parameters.size());
+        }
+}
+
+TEST(Slices, OfLargerTensorsAreNoMoreRuns) {
+    // A plan's time goes with runs.
+    const Sliced of(500.0);
+    const Slices slices(of.program, of.parameters, of.formulas, {1, 0});
+    EXPECT_GT(slices.count(), 150);
+    EXPECT_LE(std::ssize(slices.runs()), 6 * std::ssize(of.parameters));
+}
+
+TEST(SliceGroups, HoldAsManyFactorsAsTheLimitAllows) {
+    const Sliced of(500.0);
+    const Slices slices(of.program, of.parameters, of.formulas, {1, 0});
+    const FactorBytes bytes(of.program, {1000, 100, 1, 4});
+    const auto whole = static_cast<double>(bytes.of(of.parameters));
+    for (const double limit : {2 * whole, whole, whole / 2, whole / 4, 0.0}) {
+        const std::vector<SliceGroup> groups = groups_of(slices, bytes, limit);
+        Index next = 0;
+        for (std::size_t g = 0; g < groups.size(); ++g) {
+            EXPECT_EQ(groups[g].first, next);
+            EXPECT_LT(groups[g].first, groups[g].last);
+            next = groups[g].last;
+            EXPECT_EQ(groups[g].bytes, bytes.of(groups[g].parameters));
+            for (Index u = groups[g].first; u < groups[g].last; ++u)
+                for (const Segment& segment : slices[u].segments)
+                    EXPECT_TRUE(std::ranges::binary_search(groups[g].parameters, segment.parameter));
+            // A group that takes more than the limit is what one slice needs; the next slice did not fit.
+            std::vector<ParameterId> of_first, with_next = groups[g].parameters;
+            for (const Segment& segment : slices[groups[g].first].segments)
+                of_first.push_back(segment.parameter);
+            EXPECT_TRUE(static_cast<double>(groups[g].bytes) <= limit ||
+                        groups[g].bytes == bytes.of(of_first));
+            if (g + 1 == groups.size()) continue;
+            for (const Segment& segment : slices[next].segments) with_next.push_back(segment.parameter);
+            EXPECT_GT(static_cast<double>(bytes.of(with_next)), limit);
+        }
+        EXPECT_EQ(next, slices.count());
+        EXPECT_EQ(groups.size() == 1, limit >= whole);
+    }
+}
+
+}  // namespace
+}  // namespace tangram
