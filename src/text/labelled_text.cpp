@@ -280,18 +280,18 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
         const Filled filled = fill(prompt, table.rows[r], mask);
         const std::int32_t label = labels.of(r);
 
+        Encoding plain = tokenizer.encode(filled.text, false);
         // Behind every text anew: without a fixed end of the template a word may join what stands before it.
         if (mask.empty() && !options.label_words.empty()) {
             std::vector<std::int32_t> ids;
-            const std::vector<std::int32_t> plain = tokenizer.encode(filled.text, false).ids;
             for (const std::string& word : options.label_words)
-                ids.push_back(label_id(tokenizer, plain, filled.text, word, where));
+                ids.push_back(label_id(tokenizer, plain.ids, filled.text, word, where));
             // The tokens cover the text, so one more token is the word's text and the same everywhere.
             assert(result.data.examples() == 0 || ids == result.label_ids);
             result.label_ids = std::move(ids);
         }
 
-        Encoding encoding = tokenizer.encode(filled.text, true);
+        Encoding encoding = tokenizer.with_special_tokens(std::move(plain), std::ssize(filled.text));
         if (truncate(encoding, filled, options, where)) ++result.cut;
         if (encoding.ids.empty()) throw Error(ExitStatus::input, fmt::format("{}: gives no token", where));
         result.data.append(encoding.ids, label, row);

@@ -212,16 +212,19 @@ Encoding Tokenizer::encode(std::string_view text, bool add_special_tokens) const
     const State& s = *state_;
     if (!is_utf8(text)) throw Error(ExitStatus::input, "a text that is not UTF-8 cannot be tokenised");
     Encoding encoding;
-    const auto add = [&](std::int32_t id, Range bytes) {
-        encoding.ids.push_back(id);
-        encoding.bytes.push_back(bytes);
-    };
-    const Index end = std::ssize(text);
-    if (add_special_tokens)
-        for (const std::int32_t id : s.post_processor.prefix) add(id, {0, 0});
-    for (const Token& token : s.encode(text)) add(token.id, token.source);
-    if (add_special_tokens)
-        for (const std::int32_t id : s.post_processor.suffix) add(id, {end, end});
+    for (const Token& token : s.encode(text)) {
+        encoding.ids.push_back(token.id);
+        encoding.bytes.push_back(token.source);
+    }
+    return add_special_tokens ? with_special_tokens(std::move(encoding), std::ssize(text)) : encoding;
+}
+
+Encoding Tokenizer::with_special_tokens(Encoding encoding, Index bytes) const {
+    const auto& [prefix, suffix] = state_->post_processor;
+    encoding.ids.insert(encoding.ids.begin(), prefix.begin(), prefix.end());
+    encoding.bytes.insert(encoding.bytes.begin(), prefix.size(), Range(0, 0));
+    encoding.ids.insert(encoding.ids.end(), suffix.begin(), suffix.end());
+    encoding.bytes.insert(encoding.bytes.end(), suffix.size(), Range(bytes, bytes));
     return encoding;
 }
 

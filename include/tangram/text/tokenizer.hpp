@@ -37,6 +37,8 @@ class Tokenizer {
 
     /// O(n log n) in the bytes of the text. @throws Error(input) for a text that is not UTF-8
     Encoding encode(std::string_view text, bool add_special_tokens) const;
+    /// An encoding without special tokens of a text of so many bytes, with them: what encode() gives.
+    Encoding with_special_tokens(Encoding encoding, Index bytes) const;
     /// Largest id + 1, added tokens included.
     Index vocabulary_size() const;
     /// The id of a token as the vocabulary writes it (a byte-level vocabulary writes a blank as U+0120).
