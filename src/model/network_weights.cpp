@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <new>
 #include <utility>
 
 #include "tangram/error.hpp"
+#include "tangram/random.hpp"
 
 namespace tangram {
 
@@ -13,6 +16,10 @@ template <class Real>
 NetworkWeights<Real>::NetworkWeights(Program program, const InitialWeights& source,
                                      std::vector<std::int32_t> label_ids)
     : program_(std::move(program)), label_ids_(std::move(label_ids)) {
+    if (source.placeholder) {
+        make_placeholder(source.deviation);
+        return;
+    }
     if (source.file != nullptr) held_ = source.file->maps();
     for (const Parameter& parameter : program_.parameters()) {
         Tensor& tensor = tensors_.emplace_back(source.template in_place<Real>(parameter));
@@ -21,6 +28,33 @@ NetworkWeights<Real>::NetworkWeights(Program program, const InitialWeights& sour
         tensor.data = tensor.copy.data();
     }
     check_copies(source);
+}
+
+template <class Real>
+void NetworkWeights<Real>::make_placeholder(double deviation) {
+    // Only what layers multiply is filled; behind it tables stand in pages of zeros that nothing has touched.
+    Index multiplied = 0, largest = 0;
+    for (const Parameter& parameter : program_.parameters())
+        if (parameter.shape.size() > 1) largest = std::max(largest, parameter.size());
+    for (const Operation& operation : program_.operations())
+        if (const auto* const linear = std::get_if<operation::Linear>(&operation))
+            multiplied = std::max(multiplied, program_.parameters()[linear->weight].size());
+    const std::shared_ptr<Real> shared(
+        static_cast<Real*>(std::calloc(static_cast<std::size_t>(std::max(largest, Index{1})), sizeof(Real))),
+        std::free);
+    if (shared == nullptr) throw std::bad_alloc();
+    constexpr Index period = 4099;  // prime: rows of a matrix differ
+    for (Index i = 0; i < std::min(period, multiplied); ++i)
+        shared.get()[i] = static_cast<Real>(deviation * random::normal(1, i));
+    for (Index i = period; i < multiplied; i += period)
+        std::copy_n(shared.get(), std::min(period, multiplied - i), shared.get() + i);
+    for (const Parameter& parameter : program_.parameters()) {
+        Tensor& tensor = tensors_.emplace_back(shared.get());
+        if (parameter.shape.size() > 1) continue;
+        tensor.copy = InitialWeights{}.template values<Real>(parameter);
+        tensor.data = tensor.copy.data();
+    }
+    held_ = shared;
 }
 
 template <class Real>

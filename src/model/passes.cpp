@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "pass_state.hpp"
@@ -74,6 +76,93 @@ Index ProcessorPasses<Real>::bytes() const {
 }
 
 }  // namespace
+
+namespace {
+
+/// Entries of scratch that the operations of a program ask for.
+template <class Real>
+class Scratch {
+  public:
+    Scratch(const Program& program, const TokenBlock& block) : program_(program), block_(block) {}
+
+    void operator()(const operation::Linear&) {
+        common_ = std::max(common_, operations::panel_depth * operations::panel_width<Real>);
+    }
+    void operator()(const operation::LayerNorm& op, bool backward) { norm(op.in, true, backward); }
+    void operator()(const operation::RmsNorm& op, bool backward) { norm(op.in, false, backward); }
+    void operator()(const operation::Attention& op, bool backward) {
+        for (Index e = 0; e < block_.examples(); ++e) {
+            operations::Head<Real> head;
+            head.size = op.head_size;
+            head.queries = block_.rows_of(program_.shape(op.query).rows, e).size();
+            head.keys = block_.rows_of(RowSet::tokens, e).size();
+            transposed_ = std::max(transposed_, head.size * head.row_width());
+            packed_ =
+                std::max(packed_, std::max(head.keys, backward ? head.queries : 0) * head.packed_size());
+            weights_ = std::max(weights_, head.keys * head.row_width());
+            if (backward) slopes_ = std::max(slopes_, head.keys * head.row_width());
+        }
+    }
+    Index entries() const { return common_ + transposed_ + packed_ + weights_ + slopes_; }
+
+  private:
+    void norm(Value in, bool centred, bool backward) {
+        const Index width = program_.shape(in).width;
+        common_ = std::max(common_, backward ? 2 * width : centred ? width : 0);
+    }
+
+    const Program& program_;
+    const TokenBlock& block_;
+    Index common_ = 0, transposed_ = 0, packed_ = 0, weights_ = 0, slopes_ = 0;
+};
+
+}  // namespace
+
+template <class Real>
+Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index labels,
+                         std::span<const ParameterId> wanted) {
+    const std::vector<bool> needed = needed_gradients(program, factors_of(program), wanted);
+    const auto any = [&](const std::vector<Value>& values) {
+        return std::ranges::any_of(values, [&](Value value) { return needed[value.id]; });
+    };
+    const auto entries = [&](Value value) {
+        return block.rows(program.shape(value).rows) * program.shape(value).width;
+    };
+    Scratch<Real> scratch(program, block);
+    Index reals = 2 * block.examples() * labels, statistics = 0;
+    for (const Operation& operation : program.operations()) {
+        if (const std::optional<Value> out = output_of(operation))
+            reals += (needed[out->id] ? 2 : 1) * entries(*out);
+        const bool backward = any(inputs_of(operation));
+        std::visit(
+            [&]<class AnOperation>(const AnOperation& op) {
+                using namespace operation;
+                if constexpr (std::is_same_v<AnOperation, LayerNorm> ||
+                              std::is_same_v<AnOperation, RmsNorm>) {
+                    statistics += block.rows(program.shape(op.in).rows);
+                    scratch(op, backward);
+                } else if constexpr (std::is_same_v<AnOperation, Attention>) {
+                    scratch(op, backward);
+                } else if constexpr (std::is_same_v<AnOperation, Linear>) {
+                    scratch(op);
+                } else if constexpr (std::is_same_v<AnOperation, Rotary>) {
+                    reals += 2 * block.longest() * std::ssize(op.frequencies);
+                } else if constexpr (std::is_same_v<AnOperation, Activate>) {
+                    reals += entries(op.in);
+                }
+            },
+            operation);
+    }
+    const auto bytes = [](Index count, std::size_t size) { return count * static_cast<Index>(size); };
+    return bytes(reals + scratch.entries(), sizeof(Real)) +
+           bytes(statistics, sizeof(operations::NormStatistics<Real>)) +
+           bytes(block.offsets.back(), sizeof(std::int32_t)) + bytes(2 * block.examples() + 1, sizeof(Index));
+}
+
+template Index planned_pass_bytes<float>(const Program&, const TokenBlock&, Index,
+                                         std::span<const ParameterId>);
+template Index planned_pass_bytes<double>(const Program&, const TokenBlock&, Index,
+                                          std::span<const ParameterId>);
 
 template <class Real>
 std::unique_ptr<NetworkPasses<Real>> passes_on_processor(

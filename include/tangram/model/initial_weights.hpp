@@ -20,6 +20,9 @@ struct InitialWeights {
     double deviation = 0.02;      ///< of drawn weights: config.json's initializer_range
     std::uint64_t lora_seed = 1;  ///< of LoRA's A where there is no adapter
     std::map<std::string, std::vector<double>> given = {};  ///< by name: values that were computed
+    /// For what only the time and the memory of passes count: no matrix is read or drawn, all of them begin
+    /// at the same memory, which holds numbers of this deviation; biases and norms as drawn ones.
+    bool placeholder = false;
 
     /// The values of a parameter, in the order of its shape: given, read, or drawn. Drawn ones are normal(0,
     /// deviation^2) for matrices, 0 for biases, 1 for the weights of norms, as Hugging Face's models begin;

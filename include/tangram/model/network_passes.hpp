@@ -68,4 +68,11 @@ using Executor =
 template <class Real>
 std::unique_ptr<NetworkPasses<Real>> passes_on_processor(std::shared_ptr<const NetworkWeights<Real>> weights);
 
+/// Bytes that passes_on_processor's buffers hold after a forward and a backward pass of the block, computed
+/// from the program alone; of the token ids of the block only their number counts. Local.
+/// @param labels  C
+template <class Real>
+Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index labels,
+                         std::span<const ParameterId> wanted);
+
 }  // namespace tangram

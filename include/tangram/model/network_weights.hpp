@@ -35,6 +35,7 @@ class NetworkWeights {
         std::vector<Real> copy;
     };
 
+    void make_placeholder(double deviation);
     void check_copies(const InitialWeights& source) const;
 
     Program program_;

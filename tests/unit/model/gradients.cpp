@@ -9,6 +9,7 @@
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
 #include "tangram/error.hpp"
+#include "tangram/model/first_layers.hpp"
 
 namespace tangram {
 namespace {
@@ -275,6 +276,61 @@ TEST_P(Gradients, RunOnAnyExecutor) {
     EXPECT_EQ(threads, 2);
     network.forward(block_of({{1, 2, 3}}));
     EXPECT_EQ(network.logits().size(), 2U);
+}
+
+TEST_P(Gradients, HoldTheBytesThatWerePlanned) {
+    const Program program = program_of(Config(folder() / "config.json"));
+    const auto blocks = fitting(program, {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {3}, {4, 5, 6, 7}});
+    std::vector<std::vector<ParameterId>> selections{{}, {0}};
+    for (ParameterId p = 0; p < program.parameters().size(); ++p) selections[0].push_back(p);
+    selections.push_back({selections[0].back()});
+    selections.push_back({selections[0][selections[0].size() / 2]});
+    const auto check = [&]<class Real>(Real) {
+        for (const auto& wanted : selections) {
+            Network<Real> network(program, Weights(folder()), {5, 9, 11});
+            const TokenBlock block = block_of(blocks);
+            network.forward(block);
+            network.backward(std::vector<Real>(9, Real(1)), wanted);
+            EXPECT_EQ(network.pass_bytes(), planned_pass_bytes<Real>(program, block, 3, wanted))
+                << wanted.size() << " parameters from " << wanted[0];
+        }
+    };
+    check(float());
+    check(double());
+}
+
+TEST_P(Gradients, OfAPieceWithPlaceholdersAreThoseOfAShorterModel) {
+    const Program program = program_of(Config(folder() / "config.json"));
+    const Program piece = first_layers(program, 1);
+    EXPECT_LT(piece.operations().size(), program.operations().size());
+    EXPECT_EQ(piece.parameters().size(), program.parameters().size());
+    EXPECT_GE(piece.values().size(), program.values().size());
+    testing::expect_error(ExitStatus::input, {"layers"}, [&] { first_layers(program, 99); });
+    // Every parameter outside the layers is used as before; of the layers the first one's are.
+    const auto before = factors_of(program), after = factors_of(piece);
+    for (ParameterId p = 0; p < before.size(); ++p) {
+        const std::string& name = program.parameters()[p].name;
+        EXPECT_EQ(after[p].size(), name.find(".1.") == std::string::npos && name.find(".2.") == std::string::npos
+                                       ? before[p].size()
+                                       : 0U)
+            << name;
+    }
+    InitialWeights source;
+    source.placeholder = true;
+    Network<float> network(piece, source, {5, 9});
+    const auto examples = fitting(program, {{1, 2, 3, 4}, {5, 6}});
+    network.forward(block_of(examples));
+    for (const float logit : network.logits()) EXPECT_TRUE(std::isfinite(logit));
+    network.backward(std::vector<float>(4, 1.0F));
+    std::vector<ParameterId> all(piece.parameters().size());
+    for (ParameterId p = 0; p < all.size(); ++p) all[p] = p;
+    EXPECT_EQ(network.pass_bytes(), planned_pass_bytes<float>(piece, block_of(examples), 2, all));
+    // Matrices share their memory, a change takes a copy.
+    const NetworkWeights<float> weights(piece, source, {5, 9});
+    std::vector<const float*> matrices;
+    for (ParameterId p = 0; p < all.size(); ++p)
+        if (piece.parameters()[p].shape.size() > 1) matrices.push_back(weights[p]);
+    EXPECT_EQ(std::count(matrices.begin(), matrices.end(), matrices[0]), std::ssize(matrices));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Gradients,
