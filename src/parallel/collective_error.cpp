@@ -2,10 +2,46 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <new>
+#include <string_view>
 
 namespace tangram {
+
+namespace {
+
+/// An error on its way to the other ranks. Nothing is allocated for it: memory may be what is short.
+struct Report {
+    int status = static_cast<int>(ExitStatus::numerical);
+    char text[1 << 14] = "";
+
+    void say(std::string_view words) noexcept {
+        const std::size_t length = std::min(words.size(), sizeof text - 1);
+        std::copy_n(words.begin(), length, text);
+        text[length] = '\0';
+    }
+    void describe(const std::exception_ptr& failure, int rank) noexcept {
+        try {
+            std::rethrow_exception(failure);
+        } catch (const Error& e) {
+            say(e.what());
+            status = static_cast<int>(e.status());
+        } catch (const std::bad_alloc&) {
+            const auto end = fmt::format_to_n(
+                text, sizeof text - 1,
+                "rank {} is out of memory; use more ranks, fewer samples or --memory-per-rank", rank);
+            *end.out = '\0';
+            status = static_cast<int>(ExitStatus::study);
+        } catch (const std::exception& e) {
+            say(e.what());
+        } catch (...) {
+            say("unknown exception");
+        }
+    }
+};
+
+}  // namespace
 
 void agree_on_failure(MPI_Comm comm, std::exception_ptr failure) {
     int rank = 0;
@@ -15,28 +51,10 @@ void agree_on_failure(MPI_Comm comm, std::exception_ptr failure) {
     int lowest = none;
     TANGRAM_MPI(MPI_Allreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, comm));
     if (lowest == none) return;
-
-    std::string text;
-    int status = static_cast<int>(ExitStatus::numerical);
-    if (rank == lowest) {
-        try {
-            std::rethrow_exception(failure);
-        } catch (const Error& e) {
-            text = e.what();
-            status = static_cast<int>(e.status());
-        } catch (const std::bad_alloc&) {
-            text = fmt::format("rank {} is out of memory; use more ranks, fewer samples or --memory-per-rank",
-                               rank);
-            status = static_cast<int>(ExitStatus::study);
-        } catch (const std::exception& e) {
-            text = e.what();
-        } catch (...) {
-            text = "unknown exception";
-        }
-    }
-    TANGRAM_MPI(MPI_Bcast(&status, 1, MPI_INT, lowest, comm));
-    broadcast(comm, text, lowest);
-    throw Error(static_cast<ExitStatus>(status), text);
+    Report report;
+    if (rank == lowest) report.describe(failure, rank);
+    TANGRAM_MPI(MPI_Bcast(&report, sizeof report, MPI_BYTE, lowest, comm));
+    throw Error(static_cast<ExitStatus>(report.status), report.text);
 }
 
 }  // namespace tangram

@@ -62,7 +62,9 @@ T reduced(MPI_Comm comm, T value, MPI_Datatype type, MPI_Op op) {
 
 template <class T>
 std::vector<T> gathered(MPI_Comm comm, T value, MPI_Datatype type) {
-    std::vector<T> values(static_cast<std::size_t>(size_of(comm)));
+    const int size = size_of(comm);
+    std::vector<T> values =
+        collectively(comm, [&] { return std::vector<T>(static_cast<std::size_t>(size)); });
     TANGRAM_MPI(MPI_Allgather(&value, 1, type, values.data(), 1, type, comm));
     return values;
 }
@@ -130,26 +132,32 @@ std::vector<Index> gather_to_all(MPI_Comm comm, Index value) { return gathered(c
 std::vector<std::string> gather_to_all(MPI_Comm comm, const std::string& value) {
     const std::vector<Index> sizes = gather_to_all(comm, std::ssize(value));
     std::vector<int> counts, offsets;
-    Index total = 0;
-    for (const Index size : sizes) {
-        counts.push_back(narrow(size, "length of a text"));
-        offsets.push_back(narrow(total, "length of all texts"));
-        total += size;
-    }
-    std::string all(static_cast<std::size_t>(total), ' ');
+    std::string all;
+    collectively(comm, [&] {
+        Index total = 0;
+        for (const Index size : sizes) {
+            counts.push_back(narrow(size, "length of a text"));
+            offsets.push_back(narrow(total, "length of all texts"));
+            total += size;
+        }
+        all.assign(static_cast<std::size_t>(total), ' ');
+    });
     TANGRAM_MPI(MPI_Allgatherv(value.data(), narrow(std::ssize(value), "length of a text"), MPI_CHAR,
                                all.data(), counts.data(), offsets.data(), MPI_CHAR, comm));
-    std::vector<std::string> texts;
-    for (std::size_t r = 0; r < sizes.size(); ++r)
-        texts.push_back(
-            all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(counts[r])));
-    return texts;
+    return collectively(comm, [&] {
+        std::vector<std::string> texts;
+        for (std::size_t r = 0; r < sizes.size(); ++r)
+            texts.push_back(
+                all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(counts[r])));
+        return texts;
+    });
 }
 
 void broadcast(MPI_Comm comm, std::string& text, int root) {
-    std::vector<char> characters(text.begin(), text.end());
-    broadcast(comm, characters, root);
-    text.assign(characters.begin(), characters.end());
+    Index size = std::ssize(text);
+    broadcast_bytes(comm, std::as_writable_bytes(std::span(&size, 1)), root);
+    collectively(comm, [&] { text.resize(static_cast<std::size_t>(size)); });
+    broadcast_bytes(comm, std::as_writable_bytes(std::span(text)), root);
 }
 
 }  // namespace tangram

@@ -71,7 +71,8 @@ std::array<int, 9> DistributedMatrix::descriptor() const {
 DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& b) {
     if (a.columns() != b.rows() || a.block() != b.block() || a.grid().context() != b.grid().context())
         throw Error(ExitStatus::study, "matrices of unlike sizes, blocks or grids cannot be multiplied");
-    DistributedMatrix c(a.grid(), a.rows(), b.columns(), a.block());
+    DistributedMatrix c = collectively(
+        a.grid().comm().get(), [&] { return DistributedMatrix(a.grid(), a.rows(), b.columns(), a.block()); });
     const int m = narrow(a.rows(), "rows"), n = narrow(b.columns(), "columns"),
               k = narrow(a.columns(), "columns");
     const int one = 1;
@@ -84,7 +85,9 @@ DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& 
 }
 
 DistributedMatrix transpose(const DistributedMatrix& matrix) {
-    DistributedMatrix out(matrix.grid(), matrix.columns(), matrix.rows(), matrix.block());
+    DistributedMatrix out = collectively(matrix.grid().comm().get(), [&] {
+        return DistributedMatrix(matrix.grid(), matrix.columns(), matrix.rows(), matrix.block());
+    });
     const int m = narrow(out.rows(), "rows"), n = narrow(out.columns(), "columns"), one = 1;
     const double alpha = 1, beta = 0;
     const auto from = matrix.descriptor(), to = out.descriptor();
@@ -102,24 +105,26 @@ bool is_finite(const DistributedMatrix& matrix) {
 DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows,
                           Index columns, Index block, int root) {
     const MPI_Comm comm = grid.comm().get();
+    std::vector<double> packed;  // on the root: rows of a column that go to one rank
     DistributedMatrix out = collectively(comm, [&] {
-        if (grid.comm().rank() == root && std::ssize(whole) != rows * columns)
+        DistributedMatrix made(grid, rows, columns, block);
+        if (grid.comm().rank() != root) return made;
+        if (std::ssize(whole) != rows * columns)
             throw Error(ExitStatus::study,
                         fmt::format("{} numbers are no matrix of {} x {}", whole.size(), rows, columns));
-        return DistributedMatrix(grid, rows, columns, block);
+        packed.resize(static_cast<std::size_t>(made.row_layout().local_size(0)));
+        return made;
     });
-    std::vector<double> packed;
     if (grid.comm().rank() == root) {
         for (int p = 0; p < grid.rows(); ++p)
             for (int q = 0; q < grid.columns(); ++q) {
                 const Index local = out.row_layout().local_size(p);
                 for (Index j = 0; j < out.column_layout().local_size(q) && local > 0; ++j) {
-                    packed.resize(static_cast<std::size_t>(local));
                     const double* const from = whole.data() + out.column_layout().to_global(j, q) * rows;
                     for (Index i = 0; i < local; ++i)
                         packed[static_cast<std::size_t>(i)] = from[out.row_layout().to_global(i, p)];
                     if (grid.rank_of(p, q) == root)
-                        std::copy(packed.begin(), packed.end(), out.data() + j * out.lld());
+                        std::copy_n(packed.begin(), local, out.data() + j * out.lld());
                     else
                         TANGRAM_MPI(MPI_Send(packed.data(), narrow(local, "rows"), MPI_DOUBLE,
                                              grid.rank_of(p, q), 4, comm));
@@ -137,17 +142,20 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     const ProcessGrid& grid = matrix.grid();
     const MPI_Comm comm = grid.comm().get();
     const bool is_root = grid.comm().rank() == root;
-    std::vector<double> all = collectively(comm, [&] {
-        return std::vector<double>(is_root ? static_cast<std::size_t>(matrix.rows() * matrix.columns()) : 0);
-    });
-    std::vector<double> column(static_cast<std::size_t>(matrix.rows()));
-    // Column by column: the owners send their rows of it, the root puts them in place.
+    constexpr std::size_t on_their_way = 64;  // columns
+    std::vector<double> all, column;
     std::vector<MPI_Request> requests;
+    collectively(comm, [&] {
+        if (is_root) all.resize(static_cast<std::size_t>(matrix.rows() * matrix.columns()));
+        if (is_root) column.resize(static_cast<std::size_t>(matrix.rows()));
+        requests.reserve(on_their_way);
+    });
+    // Column by column: the owners send their rows of it, the root puts them in place.
     for (Index j = 0; j < matrix.local_columns(); ++j)
         if (!is_root && matrix.local_rows() > 0) {
             TANGRAM_MPI(MPI_Isend(matrix.data() + j * matrix.lld(), narrow(matrix.local_rows(), "rows"),
                                   MPI_DOUBLE, root, 0, comm, &post(requests)));
-            if (requests.size() == 64) wait_all(requests);
+            if (requests.size() == on_their_way) wait_all(requests);
         }
     if (is_root)
         for (int p = 0; p < grid.rows(); ++p)
@@ -168,70 +176,117 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     return all;
 }
 
+namespace {
+
+/// A block (from_row, from_column) that is to be copied, transposed, into (from_column, from_row).
+struct MirroredBlock {
+    Index row, column;  ///< of the block that is set
+    Index rows, columns;
+    int from, to;  ///< ranks
+    Index size() const { return rows * columns; }
+};
+
+/// The blocks beside the diagonal of a square matrix, one block column at a time, and buffers for what this
+/// rank sends and receives of one.
+class Mirror {
+  public:
+    Mirror(DistributedMatrix& matrix, const std::function<bool(Index, Index)>& is_set)
+        : matrix_(matrix), is_set_(is_set), me_(matrix.grid().comm().rank()) {
+        collectively(comm(), [&] { allocate(); });
+    }
+
+    /// Copies, transposed, what stands below the diagonal of block column J, or what mirrors it. Collective.
+    void copy(Index J) {
+        double *sent = outgoing_.data(), *arrived = incoming_.data();
+        for_each_block(J, [&](const MirroredBlock& block) {
+            const int count = narrow(block.size(), "block");
+            if (block.from == me_) {
+                pack(block, sent);
+                if (block.to != me_)
+                    TANGRAM_MPI(MPI_Isend(sent, count, MPI_DOUBLE, block.to, 2, comm(), &post(requests_)));
+                sent += block.size();
+            } else if (block.to == me_) {
+                TANGRAM_MPI(MPI_Irecv(arrived, count, MPI_DOUBLE, block.from, 2, comm(), &post(requests_)));
+                arrived += block.size();
+            }
+        });
+        wait_all(requests_);
+        const double *own = outgoing_.data(), *others = incoming_.data();
+        for_each_block(J, [&](const MirroredBlock& block) {
+            const double*& packed = block.from == me_ ? own : others;
+            if (block.to == me_) unpack(block, packed);
+            packed += block.from == me_ || block.to == me_ ? block.size() : 0;
+        });
+    }
+
+  private:
+    MPI_Comm comm() const { return matrix_.grid().comm().get(); }
+    int rank_of(Index I, Index J) const {
+        return matrix_.grid().rank_of(matrix_.row_layout().owner(I * matrix_.block()),
+                                      matrix_.column_layout().owner(J * matrix_.block()));
+    }
+    template <class Visit>
+    void for_each_block(Index J, Visit&& visit) const {
+        const Index nb = matrix_.block();
+        const auto extent = [&](Index b) { return std::min(nb, matrix_.rows() - b * nb); };
+        for (Index I = J + 1; I < matrix_.row_layout().blocks(); ++I) {
+            const Index row = is_set_(I, J) ? I : J, column = is_set_(I, J) ? J : I;
+            visit(MirroredBlock{row, column, extent(row), extent(column), rank_of(row, column),
+                                rank_of(column, row)});
+        }
+    }
+    /// The largest block column bounds the buffers. Local.
+    void allocate() {
+        Index most_sent = 0, most_received = 0, most_messages = 0;
+        for (Index J = 0; J < matrix_.row_layout().blocks(); ++J) {
+            Index sent = 0, received = 0, messages = 0;
+            for_each_block(J, [&](const MirroredBlock& block) {
+                if (block.from == me_) sent += block.size();
+                if (block.from != me_ && block.to == me_) received += block.size();
+                if ((block.from == me_) != (block.to == me_)) ++messages;
+            });
+            most_sent = std::max(most_sent, sent);
+            most_received = std::max(most_received, received);
+            most_messages = std::max(most_messages, messages);
+        }
+        outgoing_.resize(static_cast<std::size_t>(most_sent));
+        incoming_.resize(static_cast<std::size_t>(most_received));
+        requests_.reserve(static_cast<std::size_t>(most_messages));
+    }
+    double* corner(Index I, Index J) const {
+        return matrix_.data() + matrix_.row_layout().to_local(I * matrix_.block()) +
+               matrix_.column_layout().to_local(J * matrix_.block()) * matrix_.lld();
+    }
+    /// Transposed: the receiver's column-major block is columns x rows.
+    void pack(const MirroredBlock& block, double* packed) const {
+        const double* const entries = corner(block.row, block.column);
+        for (Index c = 0; c < block.columns; ++c)
+            for (Index r = 0; r < block.rows; ++r)
+                packed[c + r * block.columns] = entries[r + c * matrix_.lld()];
+    }
+    void unpack(const MirroredBlock& block, const double* packed) const {
+        double* const entries = corner(block.column, block.row);
+        for (Index r = 0; r < block.rows; ++r)
+            std::copy_n(packed + r * block.columns, block.columns, entries + r * matrix_.lld());
+    }
+
+    DistributedMatrix& matrix_;
+    const std::function<bool(Index, Index)>& is_set_;
+    int me_;
+    std::vector<double> outgoing_, incoming_;
+    std::vector<MPI_Request> requests_;
+};
+
+}  // namespace
+
 void mirror_blocks(DistributedMatrix& matrix,
                    const std::function<bool(Index block_row, Index block_column)>& is_set) {
-    const ProcessGrid& grid = matrix.grid();
-    const MPI_Comm comm = grid.comm().get();
     if (matrix.rows() != matrix.columns())
         throw Error(ExitStatus::study,
                     fmt::format("a matrix of {} x {} has no mirror image across its diagonal", matrix.rows(),
                                 matrix.columns()));
-    const Index nb = matrix.block(), blocks = matrix.row_layout().blocks();
-    const auto extent = [&](Index b) { return std::min(nb, matrix.rows() - b * nb); };
-    const auto rank_of = [&](Index I, Index J) {
-        return grid.rank_of(static_cast<int>(I % grid.rows()), static_cast<int>(J % grid.columns()));
-    };
-    const auto corner = [&](Index I, Index J) {
-        return matrix.data() + matrix.row_layout().to_local(I * nb) +
-               matrix.column_layout().to_local(J * nb) * matrix.lld();
-    };
-    const int me = grid.comm().rank();
-    struct Arrival {
-        Index I, J;  ///< the block to be set
-        std::vector<double> entries;
-    };
-    std::vector<MPI_Request> requests;
-    // For each block column J the blocks below the diagonal and their mirror images; a column's blocks bound
-    // the buffers.
-    for (Index J = 0; J < blocks; ++J) {
-        std::vector<std::vector<double>> outgoing;
-        std::vector<Arrival> incoming;
-        outgoing.reserve(static_cast<std::size_t>(blocks - J));
-        incoming.reserve(static_cast<std::size_t>(blocks - J));
-        for (Index I = J + 1; I < blocks; ++I) {
-            const Index from_row = is_set(I, J) ? I : J, from_column = is_set(I, J) ? J : I;
-            const int from = rank_of(from_row, from_column), to = rank_of(from_column, from_row);
-            const Index rows = extent(from_row), columns = extent(from_column);
-            const int count = narrow(rows * columns, "block");
-            if (from == me) {
-                // Packed transposed: the receiver's column-major block is columns x rows.
-                std::vector<double> packed(static_cast<std::size_t>(rows * columns));
-                const double* const block = corner(from_row, from_column);
-                for (Index c = 0; c < columns; ++c)
-                    for (Index r = 0; r < rows; ++r)
-                        packed[static_cast<std::size_t>(c + r * columns)] = block[r + c * matrix.lld()];
-                if (to == me) {
-                    incoming.push_back({from_column, from_row, std::move(packed)});
-                } else {
-                    outgoing.push_back(std::move(packed));
-                    TANGRAM_MPI(
-                        MPI_Isend(outgoing.back().data(), count, MPI_DOUBLE, to, 2, comm, &post(requests)));
-                }
-            } else if (to == me) {
-                incoming.push_back(
-                    {from_column, from_row, std::vector<double>(static_cast<std::size_t>(count))});
-                TANGRAM_MPI(MPI_Irecv(incoming.back().entries.data(), count, MPI_DOUBLE, from, 2, comm,
-                                      &post(requests)));
-            }
-        }
-        wait_all(requests);
-        for (const Arrival& arrival : incoming) {
-            const Index rows = extent(arrival.I), columns = extent(arrival.J);
-            double* const block = corner(arrival.I, arrival.J);
-            for (Index c = 0; c < columns; ++c)
-                std::copy_n(arrival.entries.data() + c * rows, rows, block + c * matrix.lld());
-        }
-    }
+    Mirror mirror(matrix, is_set);
+    for (Index J = 0; J < matrix.row_layout().blocks(); ++J) mirror.copy(J);
 }
 
 }  // namespace tangram

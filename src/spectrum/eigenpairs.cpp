@@ -149,7 +149,8 @@ void solve_dc(DistributedMatrix& G, std::vector<double>& w, DistributedMatrix& V
     const int order = narrow(n, "matrix size"), one = 1;
     const auto descriptor = G.descriptor(), vectors = V.descriptor();
     const int integers = narrow(7 * n + 8 * static_cast<Index>(grid.columns()) + 2, "integer workspace");
-    std::vector<int> iwork(static_cast<std::size_t>(integers));
+    std::vector<int> iwork =
+        collectively(grid.comm().get(), [&] { return std::vector<int>(static_cast<std::size_t>(integers)); });
     double query = 0;
     int info = 0, ask = -1;
     pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one,
@@ -176,7 +177,9 @@ void solve_mrrr(DistributedMatrix& G, bool vectors, std::vector<double>& w, Dist
     std::vector<double> work =
         workspace(grid.comm().get(), query[0], pdsyevr_workspace(n, G.block(), grid.rows(), grid.columns()));
     const Index most = std::max({n, static_cast<Index>(grid.comm().size()) + 1, Index{4}});
-    std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 12 * most + 2 * n)));
+    std::vector<int> iwork = collectively(grid.comm().get(), [&] {
+        return std::vector<int>(static_cast<std::size_t>(std::max<Index>(integer_query, 12 * most + 2 * n)));
+    });
     const int size = narrow(std::ssize(work), "pdsyevr workspace");
     const int integers = narrow(std::ssize(iwork), "integer workspace");
     pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order,
@@ -221,7 +224,13 @@ void fix_signs(DistributedMatrix& V) {
     const MPI_Comm comm = V.grid().comm().get();
     const auto n = static_cast<std::size_t>(V.columns());
     const int count = narrow(V.columns(), "eigenvectors");
-    std::vector<double> largest(n, 0.0);
+    std::vector<double> largest;
+    // 2 row + 1 where the component is negative, 2 row where it is not: the smallest tells row and sign.
+    std::vector<Index> first;
+    collectively(comm, [&] {
+        largest.assign(n, 0.0);
+        first.assign(n, std::numeric_limits<Index>::max());
+    });
     const auto visit = [&](auto&& entry) {
         for (Index j = 0; j < V.local_columns(); ++j)
             for (Index i = 0; i < V.local_rows(); ++i)
@@ -229,8 +238,6 @@ void fix_signs(DistributedMatrix& V) {
     };
     visit([&](std::size_t j, Index, double v) { largest[j] = std::max(largest[j], std::abs(v)); });
     TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, largest.data(), count, MPI_DOUBLE, MPI_MAX, comm));
-    // 2 row + 1 where the component is negative, 2 row where it is not: the smallest tells row and sign.
-    std::vector<Index> first(n, std::numeric_limits<Index>::max());
     visit([&](std::size_t j, Index i, double v) {
         if (std::abs(v) >= 0.6 * largest[j])
             first[j] = std::min(first[j], 2 * V.global_row(i) + (v < 0 ? 1 : 0));
@@ -243,9 +250,12 @@ void fix_signs(DistributedMatrix& V) {
 
 /// Every solver gives ascending eigenvalues; the result is descending and laid out as G was.
 DistributedMatrix descending_vectors(DistributedMatrix V, Index block) {
-    std::vector<Index> rows(static_cast<std::size_t>(V.rows()));
-    std::iota(rows.begin(), rows.end(), 0);
-    const std::vector<Index> columns(rows.rbegin(), rows.rend());
+    std::vector<Index> rows, columns;
+    collectively(V.grid().comm().get(), [&] {
+        rows.resize(static_cast<std::size_t>(V.rows()));
+        std::iota(rows.begin(), rows.end(), 0);
+        columns.assign(rows.rbegin(), rows.rend());
+    });
     DistributedMatrix out = submatrix(V, rows, columns, V.grid(), block);
     fix_signs(out);
     return out;
@@ -334,11 +344,12 @@ void check_lapack_size(Index n, bool vectors) {
                             n));
 }
 
-Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block,
-                      const MatrixName& matrix) {
+namespace {
+
+/// The result before it is there: the solver, and why; values NaN. Refuses what no solver can do. Local.
+Eigenpairs planned(const DistributedMatrix& G, Solver solver, bool vectors, const MatrixName& matrix) {
     const ProcessGrid& grid = G.grid();
-    const MPI_Comm comm = grid.comm().get();
-    const Index n = G.rows(), layout_block = G.block();
+    const Index n = G.rows();
     if (G.rows() != G.columns() || n < 1)
         throw Error(matrix.status, fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text,
                                                G.rows(), G.columns()));
@@ -349,44 +360,60 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index bl
         std::tie(result.solver, result.reason) = choose_solver(n, grid.comm().size(), vectors);
     // ScaLAPACK and ELPA go wrong where a rank owns nothing (lesson 2): the smallest problems are solved on
     // one rank.
-    const int widest = std::max(grid.rows(), grid.columns());
-    if (n < 2 * widest && result.solver != Solver::lapack) {
+    if (n < 2 * std::max(grid.rows(), grid.columns()) && result.solver != Solver::lapack) {
         result.reason += fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n,
                                      grid.rows(), grid.columns());
         result.solver = Solver::lapack;
     }
-    solver = result.solver;
-    if (solver == Solver::lapack)
+    if (result.solver == Solver::lapack)
         check_lapack_size(n, vectors);
     else  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
         check_scalapack_size(n, grid.rows(), grid.columns(),
-                             solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace);
+                             result.solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace);
+    return result;
+}
+
+/// Ascending values and their vectors, by a solver that works on all ranks, in its own block. Collective.
+void solve_distributed(DistributedMatrix G, bool vectors, Index block, Eigenpairs& result) {
+    const ProcessGrid& grid = G.grid();
+    const Index n = G.rows();
+    const int widest = std::max(grid.rows(), grid.columns());
+    const Index nb = block > 0 ? std::min(block, n / widest) : own_block(n, widest);
+    if (nb != G.block()) G = redistribute(G, grid, nb);
+    DistributedMatrix V = collectively(grid.comm().get(), [&] { return DistributedMatrix(grid, n, n, nb); });
+    // What a solver leaves unset shows as NaN, here and in the values.
+    std::fill(V.local().begin(), V.local().end(), std::numeric_limits<double>::quiet_NaN());
+    if (result.solver == Solver::scalapack_dc)
+        solve_dc(G, result.values, V);
+    else if (result.solver == Solver::scalapack_mrrr)
+        solve_mrrr(G, vectors, result.values, V);
+    else
+        solve_elpa(G, result.solver == Solver::elpa2, vectors, result.values, V);
+    if (vectors) result.vectors.emplace(std::move(V));
+}
+
+}  // namespace
+
+Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block,
+                      const MatrixName& matrix) {
+    const MPI_Comm comm = G.grid().comm().get();
+    const Index n = G.rows(), layout_block = G.block();
+    Eigenpairs result = collectively(comm, [&] { return planned(G, solver, vectors, matrix); });
     const double largest = check_symmetric(G, matrix);
     check_magnitude(largest, n, matrix);
     const int exponent = exponent_of(largest);
-    const bool check_vectors = solver == Solver::elpa2 && vectors;
-    const std::optional<DistributedMatrix> original =
-        check_vectors ? std::optional<DistributedMatrix>(G.copy()) : std::nullopt;
+    const bool check_vectors = result.solver == Solver::elpa2 && vectors;
+    std::optional<DistributedMatrix> original;
+    collectively(comm, [&] {
+        if (check_vectors) original.emplace(G.copy());
+    });
     const double scale = std::ldexp(1.0, -exponent);
     for (double& entry : G.local()) entry *= scale;
     const Invariants invariants = Invariants::of(G);
-
-    if (solver == Solver::lapack) {
+    if (result.solver == Solver::lapack)
         result.vectors = solve_lapack(std::move(G), vectors, result.values);
-    } else {
-        const Index nb = block > 0 ? std::min(block, n / widest) : own_block(n, widest);
-        if (nb != layout_block) G = redistribute(G, grid, nb);
-        DistributedMatrix V = collectively(comm, [&] { return DistributedMatrix(grid, n, n, nb); });
-        // What a solver leaves unset shows as NaN, here and in the values.
-        std::fill(V.local().begin(), V.local().end(), std::numeric_limits<double>::quiet_NaN());
-        if (solver == Solver::scalapack_dc)
-            solve_dc(G, result.values, V);
-        else if (solver == Solver::scalapack_mrrr)
-            solve_mrrr(G, vectors, result.values, V);
-        else
-            solve_elpa(G, solver == Solver::elpa2, vectors, result.values, V);
-        if (vectors) result.vectors.emplace(std::move(V));
-    }
+    else
+        solve_distributed(std::move(G), vectors, block, result);
     // Only the first process's eigenvalues are sure to be right (lesson 2).
     broadcast(comm, result.values, 0);
     check_result(result, invariants);

@@ -8,6 +8,7 @@
 
 #include "invariants.hpp"
 #include "lapack.hpp"
+#include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
 
@@ -42,10 +43,13 @@ void multiply_panel(const char* op, const DistributedMatrix& A, Index first_row,
 /// max_j ||G v_j - w_j v_j||. Collective.
 double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V,
                         const std::vector<double>& w) {
-    std::vector<double> squares(w.size(), 0.0);
+    const MPI_Comm comm = G.grid().comm().get();
+    std::vector<double> squares = collectively(comm, [&] { return std::vector<double>(w.size(), 0.0); });
     const Index width = panel_width(V);
     for (Index first = 0; first < V.columns(); first += width) {
-        DistributedMatrix GV(G.grid(), G.rows(), std::min(width, V.columns() - first), G.block());
+        DistributedMatrix GV = collectively(comm, [&] {
+            return DistributedMatrix(G.grid(), G.rows(), std::min(width, V.columns() - first), G.block());
+        });
         multiply_panel("N", G, 0, V, first, GV);
         const Index first_local = V.column_layout().to_local(first);
         for (Index j = 0; j < GV.local_columns(); ++j) {
@@ -57,7 +61,7 @@ double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V,
             }
         }
     }
-    sum_over_ranks(G.grid().comm().get(), squares);
+    sum_over_ranks(comm, squares);
     double worst = 0;
     for (const double square : squares) worst = worse(worst, std::sqrt(square));
     return worst;
@@ -71,8 +75,10 @@ double largest_overlap(const DistributedMatrix& V) {
     const Index width = panel_width(V);
     for (Index first = 0; first < V.columns(); first += width) {
         // Rows begin at the panel's first column as well; a multiple of the block, but of any process row.
-        DistributedMatrix product(V.grid(), V.columns() - first, std::min(width, V.columns() - first),
-                                  V.block());
+        DistributedMatrix product = collectively(V.grid().comm().get(), [&] {
+            return DistributedMatrix(V.grid(), V.columns() - first, std::min(width, V.columns() - first),
+                                     V.block());
+        });
         multiply_panel("T", V, first, V, first, product);
         for (Index j = 0; j < product.local_columns(); ++j)
             for (Index i = 0; i < product.local_rows(); ++i)

@@ -4,19 +4,20 @@
 #include <type_traits>
 #include <utility>
 
-#include "tangram/parallel/communicator.hpp"
+#include "tangram/parallel/mpi.hpp"
 
 namespace tangram {
 
 /// Where every rank arrives after local work that may have failed on some: throws on all ranks the error of
 /// the lowest failing rank (its status and text), or on none. Collective over comm. What is not an Error
 /// becomes one: std::bad_alloc with status study, because the job does not fit; any other exception with
-/// status numerical.
+/// status numerical. Allocates nothing before all have heard of it; a text of more than 16 383 bytes is cut.
 /// @param failure  this rank's exception, or nullptr
 void agree_on_failure(MPI_Comm comm, std::exception_ptr failure);
 
 /// Runs `work` on every rank and returns its result; an exception on any rank becomes one Error on all ranks.
-/// `work` must hold no collective call. Collective over comm.
+/// `work` must hold no collective call. Collective over comm. What allocates between collective calls goes
+/// through this, or one rank leaves alone and the others wait for it.
 template <class Work>
 auto collectively(MPI_Comm comm, Work&& work) {
     std::exception_ptr failure;

@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "tangram/parallel/mpi.hpp"
+#include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
 
@@ -50,18 +50,20 @@ Index max_over_ranks(MPI_Comm comm, Index value);
 Index sum_over_ranks(MPI_Comm comm, Index value);
 /// True on every rank if it is true on any. Collective: how ranks agree on a stop flag.
 bool any_rank(MPI_Comm comm, bool value);
-/// One value from every rank, in rank order, on every rank. Collective.
+/// One value from every rank, in rank order, on every rank. Collective. @throws Error on every rank where one
+/// is out of memory
 std::vector<double> gather_to_all(MPI_Comm comm, double value);
 std::vector<Index> gather_to_all(MPI_Comm comm, Index value);
 std::vector<std::string> gather_to_all(MPI_Comm comm, const std::string& value);
-/// Copies of root's values on every rank. Collective. Vectors are resized.
+/// Copies of root's values on every rank. Collective. Vectors are resized. @throws Error on every rank where
+/// one is out of memory
 void broadcast(MPI_Comm comm, std::string& text, int root);
 template <class T>
 void broadcast(MPI_Comm comm, std::vector<T>& values, int root) {
     static_assert(std::is_trivially_copyable_v<T>);
-    std::vector<Index> size{static_cast<Index>(values.size())};
-    broadcast_bytes(comm, std::as_writable_bytes(std::span(size)), root);
-    values.resize(static_cast<std::size_t>(size[0]));
+    Index size = std::ssize(values);
+    broadcast_bytes(comm, std::as_writable_bytes(std::span(&size, 1)), root);
+    collectively(comm, [&] { values.resize(static_cast<std::size_t>(size)); });
     broadcast_bytes(comm, std::as_writable_bytes(std::span(values)), root);
 }
 
