@@ -43,8 +43,9 @@ class Comparison {
                std::filesystem::path name_b)
         : a_(a), b_(b), name_a_(std::move(name_a)), name_b_(std::move(name_b)) {}
 
-    std::vector<std::string> study, provenance, results;  ///< differences
-    std::vector<std::string> matrices;                    ///< large ones in both files, of one shape
+    StudyDifferences study;
+    std::vector<std::string> provenance, results;  ///< differences
+    std::vector<std::string> matrices;             ///< large ones in both files, of one shape
 
     void compare_provenance() {
         std::set<std::string> names;
@@ -171,7 +172,8 @@ bool compare(const std::filesystem::path& first, const std::filesystem::path& se
              const Session& session) {
     const MPI_Comm comm = session.world.get();
     struct Found {
-        std::vector<std::string> study, provenance, results, matrices;
+        StudyDifferences study;
+        std::vector<std::string> provenance, results, matrices;
     };
     Found found = collectively(comm, [&] {
         if (session.world.rank() != 0) return Found{};
@@ -197,14 +199,14 @@ bool compare(const std::filesystem::path& first, const std::filesystem::path& se
         distance.scale = max_over_ranks(comm, distance.scale);
         if (distance.differing > 0) found.results.push_back(path + ": " + distance.text());
     }
-    const bool same_study = std::ranges::all_of(
-        found.study, [](const std::string& difference) { return difference.starts_with("output."); });
-    const bool same = !any_rank(comm, session.world.rank() == 0 && !(same_study && found.results.empty()));
+    const bool different = found.study.results || !found.results.empty();  // on the first rank
+    const bool same = !any_rank(comm, different);
     std::string text =
         fmt::format("{} | {}: {}\n", first.string(), second.string(),
                     same ? "the same study and the same results, to the last bit" : "different");
-    for (const auto& [title, lines] : {std::pair{"study", &found.study}, std::pair{"results", &found.results},
-                                       std::pair{"provenance (does not count)", &found.provenance}}) {
+    for (const auto& [title, lines] :
+         {std::pair{"study", &found.study.texts}, std::pair{"results", &found.results},
+          std::pair{"provenance (does not count)", &found.provenance}}) {
         if (lines->empty()) continue;
         text += std::string(title) + "\n";
         for (const std::string& line : *lines) text += "  " + line + "\n";

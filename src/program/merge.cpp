@@ -12,6 +12,7 @@
 #include "tangram/io/output.hpp"
 #include "tangram/rates/exponents.hpp"
 #include "tangram/session/provenance.hpp"
+#include "tangram/study/keys.hpp"
 #include "tangram/study/stored_study.hpp"
 
 namespace tangram {
@@ -76,9 +77,9 @@ Run read_run(const std::filesystem::path& file) {
     return run;
 }
 
-/// Keys in which runs of one curve differ: the size, what draws it, and where it is written.
+/// Keys in which runs of one curve differ: the size, what draws it, and what decides no result.
 bool belongs_to_a_point(const std::string& key) {
-    return key == "data.samples" || key == "data.seed" || key == "rates.sizes" || key.starts_with("output.");
+    return key == "data.samples" || key == "data.seed" || key == "rates.sizes" || !decides_a_result(key);
 }
 
 /// Runs that differ in size and draw alone.

@@ -13,7 +13,7 @@
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/study/job.hpp"
-#include "tangram/study/kernel_fingerprint.hpp"
+#include "tangram/study/fingerprints.hpp"
 
 namespace tangram {
 
@@ -137,7 +137,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
     // is there too.
     if (is_done("/kernel", kernel_inputs) &&
-        (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs()))) {
+        (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs(study, kernel_inputs).hash()))) {
         session.log.say(
             fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
         checkpoint.remove_own(comm);  // of a run that ended between the two

@@ -1,38 +1,19 @@
-#include <fmt/format.h>
-
 #include "rates_input.hpp"
 #include "study_state.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/stages/rates_file.hpp"
 #include "tangram/stages/rates_request.hpp"
-#include "tangram/study/inputs.hpp"
+#include "tangram/study/fingerprints.hpp"
 
 namespace tangram {
 
-namespace {
-
-/// What of the options the rates depend on.
-std::string text_of(const RatesOptions& options) {
-    const auto number = [](const std::optional<double>& value) {
-        return value ? fmt::format("{:.17g}", *value) : "auto";
-    };
-    std::string text = fmt::format("{} {} {} {} {} {}", number(options.noise), number(options.radius),
-                                   options.center, options.repeats, options.neighbours, options.seed);
-    for (const double alpha : options.step_sizes) text += fmt::format(" {:.17g}", alpha);
-    for (const Index size : options.sizes) text += fmt::format(" n{}", size);
-    return text;
-}
-
-}  // namespace
-
 void StudyRun::rates() {
     State& s = *state_;
-    const std::string spectrum_inputs = s.attribute("/spectrum", "inputs", "spectrum");
+    const std::string spectrum_hash = s.attribute("/spectrum", "inputs", "spectrum");
     s.check_study("rates");
     const RatesOptions options = rates_options(s.study);
-    const std::string inputs =
-        Inputs().add("spectrum", spectrum_inputs).add("rates", text_of(options)).hash();
+    const std::string inputs = rates_inputs(s.study, spectrum_hash).hash();
     if (s.is_done("/rates", inputs)) {
         s.session.log.say("rates: made from the same inputs already; skipped");
         return;

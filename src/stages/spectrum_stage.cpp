@@ -10,18 +10,9 @@
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/stages/spectrum_file.hpp"
 #include "tangram/stages/spectrum_request.hpp"
-#include "tangram/study/inputs.hpp"
+#include "tangram/study/fingerprints.hpp"
 
 namespace tangram {
-
-std::string StudyRun::State::spectrum_inputs() const {
-    return Inputs()
-        .add("kernel", kernel_inputs)
-        .add("spectrum.solver", study.spectrum.solver)
-        .add("spectrum.vectors", fmt::format("{}", study.spectrum.vectors))
-        .add("spectrum.block", fmt::format("{}", study.spectrum.block))
-        .hash();
-}
 
 Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
                                               const std::string& inputs) {
@@ -65,7 +56,7 @@ void StudyRun::spectrum() {
     State& s = *state_;
     s.check_study("spectrum");
     if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
-    const std::string inputs = s.spectrum_inputs();
+    const std::string inputs = spectrum_inputs(s.study, s.kernel_inputs).hash();
     check_blas(s.session.log);
     for (std::size_t f = 0; f < s.study.kernel.formula.size(); ++f) {
         const std::string& formula = s.study.kernel.formula[f];
@@ -105,7 +96,7 @@ void StudyRun::spectrum_of_groups(std::vector<std::string> groups) {
                                     kept.empty() ? "no groups; set kernel.groups and run `tangram gram`"
                                                  : fmt::format("{}", fmt::join(kept, ", "))));
     const std::string at = fmt::format("/spectrum/groups/{}", fmt::join(groups, "+"));
-    const std::string inputs = s.spectrum_inputs();
+    const std::string inputs = spectrum_inputs(s.study, s.kernel_inputs).hash();
     if (s.is_done(at, inputs)) {
         s.session.log.say(fmt::format("{}: made from the same inputs already; skipped", at.substr(1)));
         return;

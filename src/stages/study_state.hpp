@@ -79,8 +79,6 @@ struct StudyRun::State {
 
     // The spectrum stage.
 
-    /// Fingerprint of what a spectrum is made from.
-    std::string spectrum_inputs() const;
     /// The spectrum of a Gram matrix into group `at` of the output file. Collective.
     Eigenpairs write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
                                  const std::string& inputs);

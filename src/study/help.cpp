@@ -2,62 +2,21 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <vector>
 
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
-#include "tangram/study/configuration.hpp"
+#include "tangram/study/keys.hpp"
+#include "tangram/study/stored_study.hpp"
 
 namespace tangram {
 
 namespace {
 
-constexpr Explained keys[] = {
-    {"model.path",
-     "Hugging Face folder: config.json, model.safetensors or a sharded index, tokenizer.json; required"},
-    {"model.init", "pretrained | random | mixed (pretrained body, drawn head)"},
-    {"model.head", "lm: logits of the label words | classifier: a new linear head"},
-    {"model.head_init", "random | least-squares: the classifier fitted to the training features"},
-    {"model.seed", "of every drawn weight"},
-    {"data.train", ".tsv, .csv, .jsonl, or .h5 already tokenised; required, unless there are [[tasks]]"},
-    {"data.test", "the same; empty: none"},
-    {"data.text", "column of the text"},
-    {"data.label", "column of the label"},
-    {"data.labels", "names of the labels, in order, where the column holds names"},
-    {"data.template", "\"{column}\" is replaced; \"[MASK]\" marks the token that a masked model predicts"},
-    {"data.label_words", "one word per label, each a single token"},
-    {"data.max_length", "tokens of an example, special ones included"},
-    {"data.samples", "training examples drawn without replacement; 0: all; fewer are a prefix of more"},
-    {"data.test_samples", "test examples; 0: all"},
-    {"data.seed", "of the drawing"},
-    {"kernel.parameters",
-     "all | attention | mlp | norm | embedding | head, or a list of patterns of tensor names"},
-    {"kernel.lora_rank", "> 0: the parameters are LoRA factors of the selected linear layers"},
-    {"kernel.lora_alpha", "scale of LoRA; 0: the rank"},
-    {"kernel.lora_seed", "of LoRA's A"},
-    {"kernel.output", "margin | logits | trace | sum | loss; empty: margin for two labels, else logits"},
-    {"kernel.formula",
-     "sgd | signgd | asymmetric-signgd, or a list; the first one's spectrum gives the rates"},
-    {"kernel.precision", "mixed: float32 products, float64 sums | double"},
-    {"kernel.sketch", "> 0: sketch dimension per linear layer; 0: exact"},
-    {"kernel.groups", "none | kind | layer: also keep the Gram matrix of each group"},
-    {"spectrum.solver", "auto | lapack | scalapack-dc | scalapack-mrrr | elpa1 | elpa2"},
-    {"spectrum.vectors", "eigenvectors too; the rates need them"},
-    {"spectrum.count", "0: all eigenpairs (no other value yet)"},
-    {"spectrum.block", "block of the block-cyclic layout; 0: chosen"},
-    {"rates.noise", "sigma, or auto: estimated"},
-    {"rates.radius", "RKHS norm of the target, or auto: estimated"},
-    {"rates.step_size", "learning rate, a list that does not grow, or auto: 1/l_1 of G/n"},
-    {"rates.center", "take the residual's training mean out and add it back to predictions"},
-    {"rates.sizes", "of the learning curve; empty: powers of two from 128 up to n, and n"},
-    {"rates.repeats", "random nested subsets per size"},
-    {"rates.neighbours", "> 0: regression on as many nearest training examples"},
-    {"output.path", "the HDF5 file; required"},
-    {"output.save_gram", "keep the Gram matrix in the file"},
-    {"output.checkpoint_minutes", "between checkpoints of the Gram stage; 0: only on a signal"},
-};
+/// A name and what it means.
+using Explained = std::pair<const char*, const char*>;
 
+/// What an output file holds; <...> stands for any name.
 constexpr Explained paths[] = {
     {"/provenance",
      "attributes: study, versions, ranks, grid, seconds, flops and bytes of the run, model_sha256"},
@@ -100,24 +59,56 @@ constexpr Explained paths[] = {
     {"/runs", "of `tangram merge`: a row per run"},
 };
 
-std::string list(std::span<const Explained> entries) {
+std::string list_of_paths() {
     std::string text;
-    for (const auto& [name, meaning] : entries) text += fmt::format("{:<28} {}\n", name, meaning);
+    for (const auto& [name, meaning] : paths) text += fmt::format("{:<28} {}\n", name, meaning);
     return text;
+}
+
+std::string allowed_text(const Path& path) { return path.required ? "required" : ""; }
+std::string allowed_text(const Anything&) { return ""; }
+std::string allowed_text(const OnlyDefault&) { return "no other value yet"; }
+std::string allowed_text(const Bounds& range) {
+    if (range.positive) return "positive";
+    std::string text;
+    if (range.least) text += fmt::format("at least {}", *range.least);
+    if (range.most) text += fmt::format("{}at most {}", text.empty() ? "" : ", ", *range.most);
+    return text;
+}
+std::string allowed_text(const Choices& allowed) {
+    std::string text;
+    for (const Choices::Choice& choice : allowed.choices)
+        if (choice.served)
+            text += fmt::format("{}{}{}{}", text.empty() ? "" : " | ", choice.word,
+                                choice.meaning.empty() ? "" : ": ", choice.meaning);
+    return text;
+}
+
+/// What a key means and may hold.
+std::string meaning(const KeyValue& at) {
+    std::string allowed = std::visit([](const auto& of) { return allowed_text(of); }, at.key->allowed);
+    if (std::holds_alternative<StringOrList>(at.value) && !allowed.empty()) allowed += ", or a list";
+    const bool choices_first = std::holds_alternative<Choices>(at.key->allowed);
+    const std::string& first = choices_first ? allowed : at.key->help;
+    const std::string& second = choices_first ? at.key->help : allowed;
+    return first + (first.empty() || second.empty() ? "" : "; ") + second;
 }
 
 std::string study_help() {
     const auto defaults = study_keys(to_toml(Study{}));
     std::string text =
         "Keys of the study file (TOML), with their defaults. Relative paths are relative to the file.\n";
-    std::string section;
-    for (const auto& [key, meaning] : keys) {
-        const std::string name = key, own = name.substr(0, name.find('.'));
-        if (own != section) text += fmt::format("\n[{}]\n", section = own);
-        text +=
-            fmt::format("{:<34} # {}\n", name.substr(own.size() + 1) + " = " + defaults.at(name), meaning);
+    std::string section, decide_nothing;
+    Study study;
+    for (const KeyValue& at : values_of(study)) {
+        const Key& key = *at.key;
+        if (key.section() != section) text += fmt::format("\n[{}]\n", section = key.section());
+        text += fmt::format("{:<34} # {}\n", key.own_name() + " = " + defaults.at(key.name), meaning(at));
+        if (key.decides == Decides::nothing)
+            decide_nothing += (decide_nothing.empty() ? "" : ", ") + key.name;
     }
-    return text + "\nInstead of [data], several [[tasks]], each with a name and the keys of [data].\n";
+    return text + "\nInstead of [data], several [[tasks]], each with a name and the keys of [data].\n" +
+           "No result depends on " + decide_nothing + ".\n";
 }
 
 constexpr const char* status_help =
@@ -140,9 +131,6 @@ constexpr const char* log_help =
 
 }  // namespace
 
-std::span<const Explained> explained_keys() { return keys; }
-std::span<const Explained> explained_paths() { return paths; }
-
 std::string help(const std::string& topic) {
     if (topic.empty())
         return "tangram help study | output | status | log\n"
@@ -156,7 +144,7 @@ std::string help(const std::string& topic) {
         return "n, m: train and test examples; C: labels; N, M: rows of the kernels (n or n C). Eigenvalues "
                "in /spectrum "
                "are G's, /rates speaks of G/n.\n\n" +
-               list(paths);
+               list_of_paths();
     if (topic == "status") return status_help;
     if (topic == "log") return log_help;
     const std::vector<std::string> topics{"study", "output", "status", "log"};

@@ -1,5 +1,6 @@
 #include "input_file.hpp"
 #include "tangram/study/configuration.hpp"
+#include "tangram/study/stored_study.hpp"
 
 using namespace tangram;
 

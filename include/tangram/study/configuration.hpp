@@ -1,6 +1,5 @@
 #pragma once
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,15 +67,6 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
 /// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as
 /// read_study
 Study default_study(const std::vector<std::string>& settings);
-
-/// The first key of [model], [data], [[tasks]] or [kernel] in which the study differs from one that an output
-/// file keeps, with both values; nothing where they agree. Local.
-std::optional<std::string> kernel_difference(const Study& study, const std::string& stored_toml);
-
-/// Every key of a study that an output file keeps, in full, with its value as TOML. Local.
-std::map<std::string, std::string> study_keys(const std::string& stored_toml);
-/// "key: value | other value" for every key in which two studies kept by output files differ. Local.
-std::vector<std::string> study_differences(const std::string& first, const std::string& second);
 
 /// The whole study as TOML text, defaults included: what the output file keeps.
 std::string to_toml(const Study& study);

@@ -4,6 +4,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "tangram/study/stored_study.hpp"
 
 namespace tangram {
 namespace {

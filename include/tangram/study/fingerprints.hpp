@@ -1,0 +1,28 @@
+#pragma once
+#include <string>
+
+#include "tangram/study/inputs.hpp"
+#include "tangram/study/job.hpp"
+#include "tangram/study/model_loading.hpp"
+
+namespace tangram {
+
+/// What the Gram stage's result is made from.
+struct KernelFingerprint {
+    Inputs made_of;
+    /// Of all but the training examples: what the kernel of a smaller sample must agree in to be taken over.
+    std::string basis;
+};
+
+/// Of every key that decides the kernel, as its declaration says. Reads the model's config.json. Local; equal
+/// on every rank. @throws Error(input)
+KernelFingerprint fingerprint_of(const Study& study, const LoadedModel& model, const GramJob& job);
+
+/// What a spectrum is made from: the kernel, by the hash of what it was made from, and every key that decides
+/// a spectrum. Local.
+Inputs spectrum_inputs(const Study& study, const std::string& kernel_hash);
+/// What rates are made from: the spectrum, by the hash of what it was made from, and every key that decides
+/// the rates. Local.
+Inputs rates_inputs(const Study& study, const std::string& spectrum_hash);
+
+}  // namespace tangram

@@ -1,0 +1,285 @@
+#include "tangram/study/keys.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "support/expect_error.hpp"
+#include "support/temporary_folder.hpp"
+#include "tangram/study/stored_study.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::expect_error;
+using testing::TemporaryFolder;
+
+const std::string one_data_set = R"([model]
+path = "/m"
+[data]
+train = "/a.tsv"
+template = "{text}"
+label_words = ["x", "y"]
+[output]
+path = "/o.h5"
+)";
+const std::string two_tasks = R"([model]
+path = "/m"
+[[tasks]]
+name = "one"
+train = "/a.tsv"
+template = "{text}"
+label_words = ["x", "y"]
+[[tasks]]
+name = "two"
+train = "/b.tsv"
+template = "{text}"
+label_words = ["x", "y"]
+[output]
+path = "/o.h5"
+)";
+
+/// The names and defaults that users rely on; of a task's name there is none.
+const std::map<std::string, std::string> promised{
+    {"model.path", "''"},
+    {"model.init", "'pretrained'"},
+    {"model.head", "'lm'"},
+    {"model.head_init", "'random'"},
+    {"model.seed", "1"},
+    {"data.train", "''"},
+    {"data.test", "''"},
+    {"data.text", "'text'"},
+    {"data.label", "'label'"},
+    {"data.labels", "[]"},
+    {"data.template", "''"},
+    {"data.label_words", "[]"},
+    {"data.max_length", "64"},
+    {"data.samples", "0"},
+    {"data.test_samples", "0"},
+    {"data.seed", "1"},
+    {"kernel.parameters", "[ 'all' ]"},
+    {"kernel.lora_rank", "0"},
+    {"kernel.lora_alpha", "0.0"},
+    {"kernel.lora_seed", "1"},
+    {"kernel.output", "''"},
+    {"kernel.formula", "[ 'sgd' ]"},
+    {"kernel.precision", "'mixed'"},
+    {"kernel.sketch", "0"},
+    {"kernel.groups", "'none'"},
+    {"spectrum.solver", "'auto'"},
+    {"spectrum.vectors", "true"},
+    {"spectrum.count", "0"},
+    {"spectrum.block", "0"},
+    {"rates.noise", "'auto'"},
+    {"rates.radius", "'auto'"},
+    {"rates.step_size", "'auto'"},
+    {"rates.center", "true"},
+    {"rates.sizes", "[]"},
+    {"rates.repeats", "5"},
+    {"rates.neighbours", "0"},
+    {"output.path", "''"},
+    {"output.save_gram", "true"},
+    {"output.checkpoint_minutes", "10.0"},
+};
+
+/// Makes a value another one of its type that a study may hold, where any may be held.
+void change(const KeyValue& at) {
+    std::visit(
+        [&](const auto& value) {
+            using Type = std::decay_t<decltype(value)>;
+            const auto* const choices = std::get_if<Choices>(&at.key->allowed);
+            if constexpr (std::is_same_v<Type, std::string*>)
+                *value = choices != nullptr ? choices->choices[1].word : *value + "/z";
+            else if constexpr (std::is_same_v<Type, bool*>)
+                *value = !*value;
+            else if constexpr (std::is_same_v<Type, Index*> || std::is_same_v<Type, double*>)
+                *value += 1;
+            else if constexpr (std::is_same_v<Type, std::optional<double>*>)
+                *value = 0.1;
+            else if constexpr (std::is_same_v<Type, std::vector<std::string>*>)
+                *value = {"p", "\"q'\n"};
+            else if constexpr (std::is_same_v<Type, std::vector<Index>*>)
+                *value = {7, 5};
+            else if constexpr (std::is_same_v<Type, StringOrList>)
+                *value.values = {choices != nullptr ? choices->choices[1].word : "b.*"};
+            else
+                *value.values = {0.3, 0.1};
+        },
+        at.value);
+}
+
+TEST(Keys, AreWhatWasPromised) {
+    std::set<std::string> declared;
+    for (const Key& key : keys()) {
+        EXPECT_TRUE(declared.insert(key.name).second) << key.name << " stands twice";
+        EXPECT_EQ(key.name, key.section() + "." + key.own_name());
+    }
+    EXPECT_TRUE(declared.erase("tasks.name"));
+    std::set<std::string> names;
+    for (const auto& [name, value] : promised) names.insert(name);
+    EXPECT_EQ(declared, names);
+    EXPECT_EQ(study_keys(to_toml(Study{})), promised);
+}
+
+TEST(Keys, EveryOneIsReadBackAsItIsWritten) {
+    const TemporaryFolder folder;
+    for (const std::string& text : {one_data_set, two_tasks}) {
+        const Study plain = read_study(folder.write("plain.toml", text), {});
+        Study counted = plain;
+        const std::size_t count = values_of(counted).size();
+        EXPECT_EQ(count, text == one_data_set ? promised.size() : promised.size() - 11 + 2 * 12);
+        for (std::size_t k = 0; k < count; ++k) {
+            Study changed = plain;
+            // What these need beside them.
+            changed.model.head = "classifier";
+            changed.kernel.lora_rank = 2;
+            (changed.tasks.empty() ? changed.data : changed.tasks.front().data).test = "/t.tsv";
+            const std::string before = to_toml(changed);
+            const KeyValue at = values_of(changed)[k];
+            if (std::holds_alternative<OnlyDefault>(at.key->allowed)) continue;
+            if (at.key->name == "model.head" || at.key->name == "tasks.name")
+                *std::get<std::string*>(at.value) = at.task ? "another" : "lm";
+            else
+                change(at);
+            const std::string written = to_toml(changed);
+            EXPECT_NE(written, before) << at.name();
+            Study read = read_study(folder.write("written.toml", written), {});
+            EXPECT_EQ(text_of(values_of(read)[k].value), text_of(at.value)) << at.name();
+            EXPECT_EQ(to_toml(read), written) << at.name();
+        }
+    }
+}
+
+TEST(Keys, TellUnlikeValuesApart) {
+    Study study;
+    for (const KeyValue& at : values_of(study)) {
+        const std::string before = text_of(at.value);
+        change(at);
+        EXPECT_NE(text_of(at.value), before) << at.name();
+    }
+    std::vector<std::string> two{"a", "b"}, one{"a b"}, quoted{"a\", \"b"};
+    EXPECT_NE(text_of(&two), text_of(&one));
+    EXPECT_NE(text_of(&two), text_of(&quoted));
+    double tenth = 0.1, next = std::nextafter(0.1, 1.0);
+    EXPECT_NE(text_of(&tenth), text_of(&next));
+}
+
+TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
+    const TemporaryFolder folder;
+    const auto refused = [&](const std::string& name, double value, const std::string& words) {
+        const bool list = name == "rates.sizes";
+        const std::string text = list ? fmt::format("[300, {}]", value) : fmt::format("{}", value);
+        expect_error(ExitStatus::study, {name + " = ", words},
+                     [&] { read_study(folder.write("study.toml", one_data_set), {name + "=" + text}); });
+        if (name.starts_with("data.")) {
+            const std::string of_task = name.substr(5) + " = " + text + "\n[output]";
+            std::string tasks = two_tasks;
+            tasks.replace(tasks.find("[output]"), 8, of_task);
+            expect_error(ExitStatus::study, {"tasks[1]." + name.substr(5) + " = ", words},
+                         [&] { read_study(folder.write("study.toml", tasks), {}); });
+        }
+    };
+    Index bounds = 0;
+    for (const Key& key : keys()) {
+        const auto* const of = std::get_if<Bounds>(&key.allowed);
+        if (of == nullptr) continue;
+        if (of->least) refused(key.name, *of->least - 1, fmt::format("at least {}", *of->least));
+        if (of->most) refused(key.name, *of->most * 2, fmt::format("at most {}", *of->most));
+        if (of->positive) refused(key.name, 0, "positive");
+        bounds += (of->least ? 1 : 0) + (of->most ? 1 : 0) + (of->positive ? 1 : 0);
+    }
+    EXPECT_EQ(bounds, 16);
+    // The bounds themselves are allowed.
+    const Study least = read_study(folder.write("study.toml", one_data_set),
+                                   {"data.max_length=1", "rates.sizes=[2]", "rates.repeats=1",
+                                    "kernel.lora_rank=65536", "rates.noise=0"});
+    EXPECT_EQ(least.rates.sizes, std::vector<Index>{2});
+    EXPECT_EQ(default_study({"rates.noise=1e100"}).rates.noise, 1e100);
+    expect_error(ExitStatus::study, {"rates.repeats = 0"}, [] { default_study({"rates.repeats=0"}); });
+}
+
+TEST(Keys, WordsThatNobodyDeclaredAreRefusedByName) {
+    const TemporaryFolder folder;
+    for (const Key& key : keys()) {
+        const auto* const choices = std::get_if<Choices>(&key.allowed);
+        if (choices == nullptr) continue;
+        const auto refused = [&](const std::string& word, const std::string& words) {
+            expect_error(
+                ExitStatus::study,
+                {key.name + " = \"" + word + "\"", words, '"' + choices->choices[0].word + '"'},
+                [&] { read_study(folder.write("study.toml", one_data_set), {key.name + "=" + word}); });
+        };
+        refused("nonsense", "is not possible");
+        if (!choices->or_empty) refused("", "is not possible");
+        for (const Choices::Choice& choice : choices->choices)
+            if (!choice.served) refused(choice.word, "not available in this version of tangram");
+    }
+}
+
+TEST(Keys, OfLaterVersionsAreRefusedByName) {
+    const TemporaryFolder folder;
+    const auto refused = [&](const std::string& name, const std::string& setting) {
+        expect_error(ExitStatus::study,
+                     {"study.toml: " + name + " is not available in this version of tangram"},
+                     [&] { read_study(folder.write("study.toml", one_data_set), {setting}); });
+    };
+    refused("model.adapter", "model.adapter=none");
+    refused("data.score", "data.score=logit");
+    refused("data.completion", "data.completion=answer");
+    refused("spectrum.matrix", "spectrum.matrix=free");
+    refused("spectrum.density", "spectrum.density=true");
+    refused("rates.window", "rates.window=[1, 9]");
+    refused("[finetune]", "finetune.steps=3");
+    expect_error(ExitStatus::study, {"spectrum.count = 10 is not available in this version of tangram"},
+                 [&] { read_study(folder.write("study.toml", one_data_set), {"spectrum.count=10"}); });
+    std::string tasks = two_tasks;
+    tasks.replace(tasks.find("[output]"), 8, "score = \"logit\"\n[output]");
+    expect_error(ExitStatus::study, {"tasks.score is not available in this version"},
+                 [&] { read_study(folder.write("study.toml", tasks), {}); });
+    // Nothing is both served and not.
+    for (const Key& key : keys()) EXPECT_EQ(std::ranges::count(keys_not_served(), key.name), 0) << key.name;
+}
+
+TEST(Keys, ThatDecideNothingDoNotCount) {
+    const auto differences = [](const std::string& name) {
+        Study study;
+        for (const KeyValue& at : values_of(study))
+            if (at.name() == name) change(at);
+        return study_differences(to_toml(Study{}), to_toml(study));
+    };
+    for (const Key& key : keys()) {
+        if (key.section() == "tasks") continue;
+        const StudyDifferences found = differences(key.name);
+        ASSERT_EQ(found.texts.size(), 1u) << key.name;
+        EXPECT_TRUE(found.texts.front().starts_with(key.name + ": ")) << found.texts.front();
+        EXPECT_EQ(found.results, key.section() != "output") << key.name;
+    }
+    EXPECT_FALSE(study_differences(to_toml(Study{}), to_toml(Study{})).results);
+    // Keys of another version, and of tasks.
+    EXPECT_TRUE(study_differences("a.b = 1", "").results);
+    EXPECT_TRUE(study_differences("[[tasks]]\npath = 1", "").results);
+}
+
+TEST(Keys, ThatDecideTheKernelAreThoseThatItsFileIsComparedBy) {
+    for (const std::string& text : {one_data_set, two_tasks}) {
+        const TemporaryFolder folder;
+        Study study = read_study(folder.write("study.toml", text), {});
+        const std::string stored = to_toml(study);
+        EXPECT_EQ(kernel_difference(study, stored), std::nullopt);
+        for (std::size_t k = 0; k < values_of(study).size(); ++k) {
+            Study changed = study;
+            const KeyValue at = values_of(changed)[k];
+            change(at);
+            const auto found = kernel_difference(changed, stored);
+            EXPECT_EQ(found.has_value(), decides_kernel(at.key->decides)) << at.name();
+            EXPECT_TRUE(!found || found->starts_with(at.name() + " is ")) << found.value_or("");
+        }
+    }
+}
+
+}  // namespace
+}  // namespace tangram
