@@ -117,6 +117,11 @@ TEST(Keys, AreWhatWasPromised) {
     for (const Key& key : keys()) {
         EXPECT_TRUE(declared.insert(key.name).second) << key.name << " stands twice";
         EXPECT_EQ(key.name, key.section() + "." + key.own_name());
+        // A section is a stage's.
+        const std::string section = key.section();
+        EXPECT_EQ(key.decides == Decides::spectrum, section == "spectrum") << key.name;
+        EXPECT_EQ(key.decides == Decides::rates, section == "rates") << key.name;
+        EXPECT_EQ(key.decides == Decides::nothing, section == "output") << key.name;
     }
     EXPECT_TRUE(declared.erase("tasks.name"));
     std::set<std::string> names;
@@ -183,21 +188,25 @@ TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
                          [&] { read_study(folder.write("study.toml", tasks), {}); });
         }
     };
-    Index bounds = 0;
-    for (const Key& key : keys()) {
-        const auto* const of = std::get_if<Bounds>(&key.allowed);
-        if (of == nullptr) continue;
-        if (of->least) refused(key.name, *of->least - 1, fmt::format("at least {}", *of->least));
-        if (of->most) refused(key.name, *of->most * 2, fmt::format("at most {}", *of->most));
-        if (of->positive) refused(key.name, 0, "positive");
-        bounds += (of->least ? 1 : 0) + (of->most ? 1 : 0) + (of->positive ? 1 : 0);
-    }
-    EXPECT_EQ(bounds, 16);
+    const std::map<std::string, double> least{
+        {"data.max_length", 1},  {"data.samples", 0},      {"data.test_samples", 0},
+        {"kernel.lora_rank", 0}, {"kernel.lora_alpha", 0}, {"kernel.sketch", 0},
+        {"spectrum.block", 0},   {"rates.noise", 0},       {"rates.sizes", 2},
+        {"rates.repeats", 1},    {"rates.neighbours", 0},  {"output.checkpoint_minutes", 0}};
+    for (const auto& [name, bound] : least) refused(name, bound - 1, fmt::format("at least {}", bound));
+    refused("kernel.lora_rank", 65537, "at most 65536");
+    refused("rates.noise", 1e101, "at most 1e+100");
+    refused("rates.radius", 0, "positive");
+    refused("rates.step_size", 0, "positive");
+    for (const Key& key : keys())
+        EXPECT_EQ(std::holds_alternative<Bounds>(key.allowed),
+                  least.contains(key.name) || key.name == "rates.radius" || key.name == "rates.step_size")
+            << key.name;
     // The bounds themselves are allowed.
-    const Study least = read_study(folder.write("study.toml", one_data_set),
-                                   {"data.max_length=1", "rates.sizes=[2]", "rates.repeats=1",
-                                    "kernel.lora_rank=65536", "rates.noise=0"});
-    EXPECT_EQ(least.rates.sizes, std::vector<Index>{2});
+    const Study allowed = read_study(folder.write("study.toml", one_data_set),
+                                     {"data.max_length=1", "rates.sizes=[2]", "rates.repeats=1",
+                                      "kernel.lora_rank=65536", "rates.noise=0"});
+    EXPECT_EQ(allowed.rates.sizes, std::vector<Index>{2});
     EXPECT_EQ(default_study({"rates.noise=1e100"}).rates.noise, 1e100);
     expect_error(ExitStatus::study, {"rates.repeats = 0"}, [] { default_study({"rates.repeats=0"}); });
 }
