@@ -78,9 +78,9 @@ class MatchedRows final : public TileContraction<Real> {
             const Index row = rows.first_row(tile) + r, example = rows.example_of(row);
             const std::vector<Index> ids = rows.table_rows(segment.parameter, example);
             table_rows.assign(ids.size() * static_cast<std::size_t>(columns), Real(0));
-            factors.factors().add_table_rows(segment.parameter, ids, segment.first, segment.last,
+            factors.factors().add_table_rows(segment.parameter, ids, {segment.first, segment.last},
                                              factors.place(example), rows.pass_of(row, segment.component),
-                                             table_rows.data(), columns);
+                                             table_rows.data());
             auto match = form.matches.begin();
             for (std::size_t i = 0; i < ids.size(); ++i) {
                 match = std::lower_bound(match, form.matches.end(), ids[i],

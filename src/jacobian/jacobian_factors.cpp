@@ -24,8 +24,9 @@ constexpr Index overhang = products::panel_rows;
 
 /// Overwrites out with entries [first, last) of the d_out x d_in matrix sum_t delta_t input_t^T, row-major.
 template <class Real>
-void outer_slice(const Real* delta, Index d_out, const Real* input, Index d_in, Index tokens, Index first,
-                 Index last, Real* out) {
+void outer_slice(const typename JacobianFactors<Real>::OuterRows& rows_of, Index first, Index last,
+                 Real* out) {
+    const auto& [delta, input, d_out, d_in, tokens] = rows_of;
     constexpr Index wide = products::block_rows<Real>, rows = products::block_columns;
     alignas(64) Real sums[rows * wide];
     for (Index row = first / d_in; row * d_in < last; row += rows)
@@ -41,17 +42,25 @@ void outer_slice(const Real* delta, Index d_out, const Real* input, Index d_in, 
         }
 }
 
-/// Adds `row` (width entries, standing at [at, at + width) of the tensor) to the slice [first, last).
+/// Adds `row`, which stands from entry `at` of the tensor on, to the slice.
 template <class Real>
-void add_row(const Real* row, Index at, Index width, Real coefficient, Index first, Index last, Real* out) {
-    const Index begin = std::max(at, first), end = std::min(at + width, last);
-    for (Index i = begin; i < end; ++i) out[i - first] += coefficient * row[i - at];
+void add_row(std::span<const Real> row, Index at, Real coefficient, RowRange slice, Real* out) {
+    const Index begin = std::max(at, slice.first), end = std::min(at + std::ssize(row), slice.last);
+    for (Index i = begin; i < end; ++i)
+        out[i - slice.first] += coefficient * row[static_cast<std::size_t>(i - at)];
 }
 
-/// out = rows S for `count` rows of width d: each entry one chain over d. S: d x stride, k of it.
+/// S: d x stride, k of it.
 template <class Real>
-void project_rows(const Real* rows, Index count, Index d, const std::vector<Real>& S, Index stride, Index k,
-                  Real* out) {
+struct RandomMatrix {
+    const Real* entries;
+    Index d, k, stride;
+};
+
+/// out = rows S for `count` rows of width d: each entry one chain over d.
+template <class Real>
+void project_rows(const Real* rows, Index count, const RandomMatrix<Real>& S, Real* out) {
+    const auto [entries, d, k, stride] = S;
     constexpr Index wide = products::block_rows<Real>, together = products::block_columns;
     alignas(64) Real sums[together * wide];
     for (Index t = 0; t < count;) {
@@ -59,9 +68,9 @@ void project_rows(const Real* rows, Index count, Index d, const std::vector<Real
         for (Index column = 0; column < k; column += wide) {
             const Real* const row = rows + t * d;
             if (at_once == together)
-                products::block_sums<wide, together, false>(S.data() + column, stride, row, 1, d, d, sums);
+                products::block_sums<wide, together, false>(entries + column, stride, row, 1, d, d, sums);
             else
-                products::block_sums<wide, 1, false>(S.data() + column, stride, row, 1, d, d, sums);
+                products::block_sums<wide, 1, false>(entries + column, stride, row, 1, d, d, sums);
             for (Index r = 0; r < at_once; ++r)
                 std::copy_n(sums + r * wide, std::min(wide, k - column), out + (t + r) * k + column);
         }
@@ -205,8 +214,9 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
     };
     const auto project = [&](ProjectedSide& side, Index to, const Real* values) {
         Stored& stored = side.rows[static_cast<std::size_t>(to)];
-        project_rows(values, count_of(stored), program_->shape(side.value).width, side.matrix, side.stride,
-                     stored.width, place_of(stored));
+        const Index d = program_->shape(side.value).width;
+        project_rows<Real>(values, count_of(stored), {side.matrix.data(), d, stored.width, side.stride},
+                           place_of(stored));
     };
     auto& deltas = deltas_[static_cast<std::size_t>(pass)];
     for (std::size_t v = 0; v < inputs_.size(); ++v) {
@@ -315,7 +325,7 @@ void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Ind
     const Kept kept = kept_of(factors.front().kind);
     if (kept.input && kept.delta) {
         const OuterRows rows = outer_rows(parameter, example, pass);
-        outer_slice(rows.delta, rows.delta_width, rows.input, rows.input_width, rows.count, first, last, out);
+        outer_slice<Real>(rows, first, last, out);
     } else if (kept.vector) {
         const Real* const vector =
             vectors_[static_cast<std::size_t>(pass)][parameter].data() + example * width;
@@ -323,7 +333,8 @@ void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Ind
     } else if (factors.front().is_table()) {
         std::fill(out, out + (last - first), Real(0));
         for_table_rows(parameter, example, pass, [&](Index id, const Real* row, Real coefficient) {
-            add_row(row, id * width, width, coefficient, first, last, out);
+            add_row<Real>({row, static_cast<std::size_t>(width)}, id * width, coefficient, {first, last},
+                          out);
         });
     } else {
         std::fill(out, out + (last - first), Real(0));
@@ -344,13 +355,12 @@ typename JacobianFactors<Real>::OuterRows JacobianFactors<Real>::outer_rows(Para
 }
 
 template <class Real>
-void JacobianFactors<Real>::add_table_rows(ParameterId parameter, std::span<const Index> ids, Index first,
-                                           Index last, Index example, Index pass, Real* out,
-                                           Index stride) const {
+void JacobianFactors<Real>::add_table_rows(ParameterId parameter, std::span<const Index> ids,
+                                           RowRange columns, Index example, Index pass, Real* out) const {
     const auto add = [&](Index id, const Real* row, Real coefficient) {
         const auto place = std::lower_bound(ids.begin(), ids.end(), id) - ids.begin();
-        Real* const to = out + place * stride;
-        for (Index i = first; i < last; ++i) to[i - first] += coefficient * row[i];
+        Real* const to = out + place * columns.size();
+        for (Index i = columns.first; i < columns.last; ++i) to[i - columns.first] += coefficient * row[i];
     };
     for_table_rows(parameter, example, pass, add);
 }

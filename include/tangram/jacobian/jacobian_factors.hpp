@@ -51,11 +51,10 @@ class JacobianFactors {
     };
     OuterRows outer_rows(ParameterId parameter, Index example, Index pass) const;
 
-    /// Adds entries [first, last) of the rows `ids` of a table's gradient to out[i * stride ..], i the place
-    /// in ids (ascending, from row_ids()): tokens in order, then labels. For one example of the list and one
-    /// pass.
-    void add_table_rows(ParameterId parameter, std::span<const Index> ids, Index first, Index last,
-                        Index example, Index pass, Real* out, Index stride) const;
+    /// Adds some columns of the rows `ids` of a table's gradient to out (ids x columns, row-major; ids
+    /// ascending, from row_ids()): tokens in order, then labels. For one example of the list and one pass.
+    void add_table_rows(ParameterId parameter, std::span<const Index> ids, RowRange columns, Index example,
+                        Index pass, Real* out) const;
 
   private:
     /// Rows of one activation or of one pass's gradient for all examples, one after the other.
