@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
+#include "tangram/parallel/collective_error.hpp"
 #include "tangram/rates/eigenlearning.hpp"
 #include "tangram/rates/functionals.hpp"
 #include "tangram/rates/stopping_rules.hpp"
@@ -75,220 +77,313 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
     return f;
 }
 
-/// What the path of the whole sample shows on the test set, by step: descent and its ridge twin.
-void test_path(const KernelRegression& regression, const StepSizes& steps, RatesResult& r) {
-    std::vector<std::vector<double>> descent, ridge;
-    for (std::size_t k = 0; k < r.path.step.size(); ++k) {
-        descent.push_back(regression.descent(steps, r.path.step[k]));
-        ridge.push_back(r.path.step[k] > 0 ? regression.ridge(1 / r.path.eta[k])
-                                           : std::vector<double>(regression.l().size(), 0.0));
+/// The rates of one kernel, part after part into one result. Members that say so are collective over the
+/// grid of the matrices, the others local.
+class RatesOfKernel {
+  public:
+    RatesOfKernel(const RatesInput& input, const RatesOptions& options, const Listener& listener)
+        : input_(input), options_(options), listener_(listener) {}
+
+    /// Collective.
+    RatesResult computed() {
+        together([&] { check_input(); });
+        if (input_.vectors != nullptr) regress();
+        together([&] {
+            take_noise_and_radius();
+            find_stopping_step();
+            warn_of_sketch();
+            draw_path();
+        });
+        if (regression_ && regression_->has_test()) test_path();
+        if (regression_) learning_curve();
+        together([&] { fit_decay_and_exponents(); });
+        if (!input_.task_names.empty()) r_.tasks = task_arithmetic(input_, options_, listener_);
+        if (options_.neighbours > 0) nearest();
+        return std::move(r_);
     }
-    for (const TestScore& score : regression.scores(descent)) {
-        r.test_mse.push_back(score.mse);
-        r.test_accuracy.push_back(score.accuracy);
+
+  private:
+    /// Work without collective calls, failing on all ranks; from eigenvalues alone there are no others.
+    void together(const std::function<void()>& work) const {
+        if (input_.vectors == nullptr)
+            work();
+        else
+            collectively(input_.vectors->grid().comm().get(), work);
     }
-    for (const TestScore& score : regression.scores(ridge)) {
-        r.ridge_test_mse.push_back(score.mse);
-        r.ridge_test_accuracy.push_back(score.accuracy);
+    bool both_given() const { return options_.noise && options_.radius; }
+    /// Eigenvalues of K above a level.
+    Index count_above(double level) const {
+        return std::count_if(l_.begin(), l_.end(), [&](double value) { return value > level; });
     }
-    const auto best = std::min_element(r.test_mse.begin(), r.test_mse.end());
-    r.best_step = r.path.step[static_cast<std::size_t>(best - r.test_mse.begin())];
-}
+    const std::vector<double>& squares() const {
+        static const std::vector<double> none;
+        return regression_ ? regression_->squares() : none;
+    }
+
+    void check_input() {
+        r_.rows = input_.rows;
+        r_.sketch = input_.sketch;
+        const auto n = static_cast<double>(r_.rows);
+        r_.noise_floor = input_.noise_floor / n;
+        l_ = input_.eigenvalues;
+        for (double& value : l_) value /= n;
+        if (!(l_.front() > 0))
+            throw Error(ExitStatus::numerical,
+                        "the kernel is zero: there is nothing to learn with these parameters");
+        if (!(l_.front() > r_.noise_floor))
+            throw Error(
+                ExitStatus::numerical,
+                fmt::format("the matrix is not positive semidefinite: its largest eigenvalue {:.4g} does "
+                            "not stand above its "
+                            "noise floor {:.4g}, the smallest is {:.4g}; a Gram matrix J J^T is needed",
+                            input_.eigenvalues.front(), input_.noise_floor, input_.eigenvalues.back()));
+        if (options_.neighbours > 0 && input_.gram == nullptr)
+            throw Error(ExitStatus::study,
+                        "rates.neighbours needs the Gram matrix; set output.save_gram = true");
+        if (input_.gram == nullptr && !input_.task_names.empty())
+            throw Error(ExitStatus::study,
+                        "the rates of [[tasks]] need the Gram matrix; set output.save_gram = true");
+        if (input_.gram == nullptr && input_.vectors != nullptr)
+            listener_.warn(
+                "the Gram matrix was not kept: no learning curve and no intervals by resampling; set "
+                "output.save_gram = "
+                "true for them");
+    }
+
+    /// The residual in the eigenvectors, its cumulative power, and the ridge by cross-validation. Collective.
+    void regress() {
+        regression_.emplace(input_.eigenvalues, *input_.vectors, *input_.train, options_.center);
+        if (input_.cross != nullptr) regression_->set_test(*input_.cross, *input_.test);
+        together([&] {
+            r_.outputs = regression_->outputs();
+            r_.examples = input_.train->examples();
+            r_.residual_mean = regression_->residual_mean();
+            r_.residual_square = regression_->residual_mean_square();
+            r_.mean_share = regression_->mean_share();
+            if (!(r_.residual_square > 0))
+                throw Error(ExitStatus::numerical,
+                            "the residual is zero after taking out its mean: there is nothing to "
+                            "learn; use more examples, or rates.center = false");
+            r_.residual = regression_->coefficients();
+        });
+        r_.labels = coefficients(*input_.vectors, input_.train->labels, r_.outputs);
+        together([&] {
+            add_cumulative_power();
+            ridge_ = cross_validated_ridge(l_, regression_->squares(), r_.noise_floor);
+            if (ridge_->limited && !both_given())
+                listener_.warn(
+                    "cross-validation finds no ridge that tells signal from noise: sigma and R are what the "
+                    "end of its search makes them; give rates.noise and rates.radius where you know them");
+        });
+    }
+
+    void add_cumulative_power() {
+        const auto outputs = static_cast<std::size_t>(r_.outputs);
+        r_.cumulative.resize(r_.residual.size());
+        for (std::size_t o = 0; o < outputs; ++o) {
+            std::vector<double> of_output;
+            for (std::size_t i = o; i < r_.residual.size(); i += outputs)
+                of_output.push_back(r_.residual[i] * r_.residual[i]);
+            const std::vector<double> power = cumulative_power(of_output);
+            for (std::size_t i = 0; i < power.size(); ++i) r_.cumulative[i * outputs + o] = power[i];
+        }
+    }
+
+    /// Without targets neither can be estimated: sigma unknown makes T unknown, and the bounds are over the
+    /// unit ball.
+    void take_noise_and_radius() {
+        r_.noise_source = options_.noise ? "given" : regression_ ? noise_from_ridge : no_targets;
+        r_.radius_source = options_.radius ? "given" : regression_ ? radius_from_ridge : no_targets;
+        r_.noise = options_.noise ? *options_.noise : regression_ ? ridge_->noise : unknown;
+        r_.radius = options_.radius ? *options_.radius
+                    : regression_   ? target_radius(l_, squares(), ridge_->ridge, r_.noise_floor)
+                                    : 1.0;
+    }
+
+    void find_stopping_step() {
+        r_.step_sizes =
+            options_.step_sizes.empty() ? std::vector<double>{1 / l_.front()} : options_.step_sizes;
+        steps_.emplace(r_.step_sizes);
+        if (steps_->first() * l_.front() > 2)
+            throw Error(ExitStatus::study,
+                        fmt::format("rates.step_size = {} diverges: gradient descent needs at most "
+                                    "2/l_1 = {:.6g}; \"auto\" takes 1/l_1",
+                                    steps_->first(), 2 / l_.front()));
+        if (r_.stop_known()) {
+            r_.critical = critical_radius(l_, r_.noise / r_.radius, r_.rows);
+            r_.stop = stopping_step(l_, r_.noise / r_.radius, *steps_, r_.rows);
+            r_.sensitivity = stopping_sensitivity(l_, r_.noise, r_.radius, *steps_, r_.rows);
+        } else {
+            r_.critical = r_.stop = unknown;
+            r_.sensitivity = {unknown, unknown, unknown, unknown};
+        }
+        r_.eigenvalues_at_stop = count_above(1 / steps_->eta(std::min(r_.stop, 1e300)));
+        if (ridge_ && !both_given()) r_.eigenvalues_at_ridge = count_above(ridge_->ridge);
+    }
+
+    void warn_of_sketch() const {
+        if (r_.sketch > 0 && ridge_ && !both_given())
+            listener_.warn(
+                "sigma and R are estimated from a sketched spectrum, and T moves with them (by 6 to 40 % "
+                "where it was compared); give rates.noise and rates.radius where you know them");
+        if (r_.stop_trusted()) return;
+        listener_.warn(fmt::format(
+            "T = {:.0f} cannot be trusted: {} eigenvalues lie above 1/eta_T{}, and the sketch has {} "
+            "dimensions, fewer than ten times as many; take a larger kernel.sketch",
+            r_.stop, r_.eigenvalues_at_stop,
+            r_.eigenvalues_at_ridge > 0
+                ? fmt::format(", {} above the ridge that sigma and R are estimated with",
+                              r_.eigenvalues_at_ridge)
+                : "",
+            r_.sketch));
+    }
+
+    void draw_path() {
+        if (r_.stop_known())
+            r_.path = stopping_path(l_, squares(), {r_.noise, r_.radius, r_.stop, r_.noise_floor, r_.rows},
+                                    *steps_);
+        r_.bound = error_bound(r_.critical, r_.radius,
+                               regression_ ? r_.residual_square : std::numeric_limits<double>::infinity());
+        if (!regression_) return;
+        r_.discrepancy_step = discrepancy_step(l_, squares(), r_.noise, *steps_);
+        r_.cross_validated_step = cross_validated_step(l_, squares(), r_.noise_floor, *steps_, r_.path.step);
+    }
+
+    /// What the path of the whole sample shows on the test set, by step: descent and its ridge twin.
+    /// Collective.
+    void test_path() {
+        std::vector<std::vector<double>> descent, ridge;
+        together([&] {
+            for (std::size_t k = 0; k < r_.path.step.size(); ++k) {
+                descent.push_back(regression_->descent(*steps_, r_.path.step[k]));
+                ridge.push_back(r_.path.step[k] > 0 ? regression_->ridge(1 / r_.path.eta[k])
+                                                    : std::vector<double>(l_.size(), 0.0));
+            }
+        });
+        const std::vector<TestScore> of_descent = regression_->scores(descent),
+                                     of_ridge = regression_->scores(ridge);
+        together([&] {
+            for (const TestScore& score : of_descent) {
+                r_.test_mse.push_back(score.mse);
+                r_.test_accuracy.push_back(score.accuracy);
+            }
+            for (const TestScore& score : of_ridge) {
+                r_.ridge_test_mse.push_back(score.mse);
+                r_.ridge_test_accuracy.push_back(score.accuracy);
+            }
+        });
+        const auto best = std::min_element(r_.test_mse.begin(), r_.test_mse.end());
+        r_.best_step = r_.path.step[static_cast<std::size_t>(best - r_.test_mse.begin())];
+    }
+
+    /// Subsets: the learning curve, and halves for the intervals. Collective.
+    void learning_curve() {
+        LearningCurve& curve = r_.curve;
+        const Index half = r_.examples / 2;
+        std::optional<StepSizes> given;
+        std::vector<Index> sizes;
+        together([&] {
+            if (!options_.step_sizes.empty()) given.emplace(options_.step_sizes);
+            curve.sizes = curve_sizes(options_, r_.examples, listener_);
+            if (input_.gram == nullptr) curve.sizes = {r_.examples};
+            sizes = curve.sizes;
+            if (input_.gram != nullptr && half > 0) sizes.push_back(half);
+            std::erase(sizes, r_.examples);
+            std::sort(sizes.begin(), sizes.end());
+            sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+        });
+        const SubsetInputs subsets{input_.gram,       input_.cross,
+                                   *input_.train,     input_.test ? &*input_.test : nullptr,
+                                   options_.center,   input_.mixed_precision,
+                                   r_.noise,          r_.radius,
+                                   std::move(given),  options_.seed,
+                                   r_.trusted_ranks()};
+        const auto found = nested_subsets(subsets, sizes, options_.repeats, half, listener_);
+        const bool with_whole = !curve.sizes.empty() && curve.sizes.back() == r_.examples;
+        SubsetResult whole;
+        if (with_whole) whole = learned(*regression_, subsets, r_.noise_floor);
+        together([&] {
+            for (std::size_t s = 0; s < sizes.size(); ++s) {
+                if (sizes[s] == half) halves_ = found[s];
+                if (std::find(curve.sizes.begin(), curve.sizes.end(), sizes[s]) != curve.sizes.end())
+                    curve.results.push_back(found[s]);
+            }
+            whole.examples = r_.examples;
+            if (with_whole) curve.results.emplace_back(static_cast<std::size_t>(options_.repeats), whole);
+            judge_curve();
+        });
+    }
+
+    /// Who judges the curve, what eigenlearning says of it, and the step that the held-out halves choose.
+    void judge_curve() {
+        LearningCurve& curve = r_.curve;
+        const Targets& judged = input_.test ? *input_.test : *input_.train;
+        curve.base_rate = base_rate(judged);
+        curve.observed_on = input_.test ? on_test_set : on_other_half;
+        curve.test_examples = input_.test ? input_.test->examples() : r_.examples - r_.examples / 2;
+        const std::vector<double> power = power_of(*regression_);
+        for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
+            const double rows = static_cast<double>(r_.rows) * static_cast<double>(curve.sizes[s]) /
+                                static_cast<double>(r_.examples);
+            const auto predicted = [&](double on_K) {
+                if (std::isinf(on_K))
+                    return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
+                const auto prediction =
+                    on_K >= 0 ? predict_ridge(l_, power, rows, rows * on_K) : std::nullopt;
+                return prediction ? prediction->test_mse : unknown;
+            };
+            curve.predicted_ridge.emplace_back();
+            curve.predicted_descent.emplace_back();
+            for (const SubsetResult& subset : curve.results[s]) {
+                curve.predicted_ridge.back().push_back(predicted(subset.ridge));
+                curve.predicted_descent.back().push_back(predicted(1 / subset.eta));
+            }
+        }
+        std::vector<double> held;
+        for (const SubsetResult& subset : halves_)
+            if (std::isfinite(subset.holdout_step)) held.push_back(subset.holdout_step);
+        std::sort(held.begin(), held.end());
+        if (!held.empty()) r_.holdout_step = held[held.size() / 2];
+    }
+
+    void fit_decay_and_exponents() {
+        r_.decay = fit_decay(l_, r_.noise_floor, r_.rows, std::nullopt, r_.trusted_ranks());
+        std::vector<DecayFit> replicas;
+        for (const SubsetResult& half : halves_)
+            if (r_.decay.window.last <= std::ssize(half.l))
+                replicas.push_back(
+                    fit_decay(half.l, half.noise_floor, 0, r_.decay.window, r_.trusted_ranks()));
+        if (r_.decay.selected != DecayFamily::none && replicas.size() < 2)
+            listener_.warn("the interval of the decay holds the window's drift alone: no resampled fits");
+        r_.intervals = decay_intervals(l_, r_.noise_floor, r_.rows, r_.decay, replicas);
+        r_.functionals = functionals(r_, l_, regression_ ? &*regression_ : nullptr, *steps_);
+        tabulate_exponents(r_, l_, squares(), halves_);
+    }
+
+    /// Collective.
+    void nearest() {
+        if (input_.cross == nullptr || input_.test_diagonal == nullptr)
+            throw Error(ExitStatus::study, "rates.neighbours needs a test set");
+        const double twin = r_.stop > 0 && std::isfinite(r_.stop) ? 1 / steps_->eta(r_.stop) : ridge_->ridge;
+        r_.neighbours = nearest_examples(input_, *regression_, std::min(options_.neighbours, r_.examples),
+                                         twin, listener_);
+    }
+
+    const RatesInput& input_;
+    const RatesOptions& options_;
+    const Listener& listener_;
+    RatesResult r_;
+    std::vector<double> l_;  ///< eigenvalues of K = G/n, descending
+    std::optional<KernelRegression> regression_;
+    std::optional<CrossValidatedRidge> ridge_;
+    std::optional<StepSizes> steps_;
+    std::vector<SubsetResult> halves_;
+};
 
 }  // namespace
 
 RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, const Listener& listener) {
-    RatesResult r;
-    r.rows = input.rows;
-    r.sketch = input.sketch;
-    const auto n = static_cast<double>(r.rows);
-    r.noise_floor = input.noise_floor / n;
-    std::vector<double> l = input.eigenvalues;
-    for (double& value : l) value /= n;
-    if (!(l.front() > 0))
-        throw Error(ExitStatus::numerical,
-                    "the kernel is zero: there is nothing to learn with these parameters");
-    if (!(l.front() > r.noise_floor))
-        throw Error(ExitStatus::numerical,
-                    fmt::format("the matrix is not positive semidefinite: its largest eigenvalue {:.4g} does "
-                                "not stand above its "
-                                "noise floor {:.4g}, the smallest is {:.4g}; a Gram matrix J J^T is needed",
-                                input.eigenvalues.front(), input.noise_floor, input.eigenvalues.back()));
-    if (input.gram == nullptr && options.neighbours > 0)
-        throw Error(ExitStatus::study, "rates.neighbours needs the Gram matrix; set output.save_gram = true");
-    if (input.gram == nullptr && !input.task_names.empty())
-        throw Error(ExitStatus::study,
-                    "the rates of [[tasks]] need the Gram matrix; set output.save_gram = true");
-    if (input.gram == nullptr && input.vectors != nullptr)
-        listener.warn(
-            "the Gram matrix was not kept: no learning curve and no intervals by resampling; set "
-            "output.save_gram = "
-            "true for them");
-
-    std::optional<KernelRegression> regression;
-    std::optional<CrossValidatedRidge> ridge;
-    if (input.vectors != nullptr) {
-        regression.emplace(input.eigenvalues, *input.vectors, *input.train, options.center);
-        if (input.cross != nullptr) regression->set_test(*input.cross, *input.test);
-        r.outputs = regression->outputs();
-        r.examples = input.train->examples();
-        r.residual_mean = regression->residual_mean();
-        r.residual_square = regression->residual_mean_square();
-        r.mean_share = regression->mean_share();
-        if (!(r.residual_square > 0))
-            throw Error(ExitStatus::numerical,
-                        "the residual is zero after taking out its mean: there is nothing to "
-                        "learn; use more examples, or rates.center = false");
-        r.residual = regression->coefficients();
-        r.labels = coefficients(*input.vectors, input.train->labels, r.outputs);
-        const auto outputs = static_cast<std::size_t>(r.outputs);
-        r.cumulative.resize(r.residual.size());
-        for (std::size_t o = 0; o < outputs; ++o) {
-            std::vector<double> squares;
-            for (std::size_t i = o; i < r.residual.size(); i += outputs)
-                squares.push_back(r.residual[i] * r.residual[i]);
-            const std::vector<double> power = cumulative_power(squares);
-            for (std::size_t i = 0; i < power.size(); ++i) r.cumulative[i * outputs + o] = power[i];
-        }
-        ridge = cross_validated_ridge(l, regression->squares(), r.noise_floor);
-        if (ridge->limited && !(options.noise && options.radius))
-            listener.warn(
-                "cross-validation finds no ridge that tells signal from noise: sigma and R are what the end "
-                "of its search makes them; give rates.noise and rates.radius where you know them");
-    }
-
-    // Noise, radius, stopping. Without targets neither can be estimated: sigma unknown makes T unknown, and
-    // the bounds are over the unit ball.
-    r.noise_source = options.noise ? "given" : regression ? noise_from_ridge : no_targets;
-    r.radius_source = options.radius ? "given" : regression ? radius_from_ridge : no_targets;
-    r.noise = options.noise ? *options.noise : regression ? ridge->noise : unknown;
-    r.radius = options.radius ? *options.radius
-               : regression   ? target_radius(l, regression->squares(), ridge->ridge, r.noise_floor)
-                              : 1.0;
-    r.step_sizes = options.step_sizes.empty() ? std::vector<double>{1 / l.front()} : options.step_sizes;
-    const StepSizes steps(r.step_sizes);
-    if (steps.first() * l.front() > 2)
-        throw Error(ExitStatus::study,
-                    fmt::format("rates.step_size = {} diverges: gradient descent needs at most "
-                                "2/l_1 = {:.6g}; \"auto\" takes 1/l_1",
-                                steps.first(), 2 / l.front()));
-    if (r.stop_known()) {
-        r.critical = critical_radius(l, r.noise / r.radius, r.rows);
-        r.stop = stopping_step(l, r.noise / r.radius, steps, r.rows);
-        r.sensitivity = stopping_sensitivity(l, r.noise, r.radius, steps, r.rows);
-    } else {
-        r.critical = r.stop = unknown;
-        r.sensitivity = {unknown, unknown, unknown, unknown};
-    }
-    const double at_stop = 1 / steps.eta(std::min(r.stop, 1e300));
-    const auto count_above = [&](double level) {
-        return std::count_if(l.begin(), l.end(), [&](double value) { return value > level; });
-    };
-    r.eigenvalues_at_stop = count_above(at_stop);
-    if (ridge && !(options.noise && options.radius)) r.eigenvalues_at_ridge = count_above(ridge->ridge);
-    if (r.sketch > 0 && ridge && !(options.noise && options.radius))
-        listener.warn(
-            "sigma and R are estimated from a sketched spectrum, and T moves with them (by 6 to 40 % where "
-            "it was compared); give rates.noise and rates.radius where you know them");
-    if (!r.stop_trusted())
-        listener.warn(fmt::format(
-            "T = {:.0f} cannot be trusted: {} eigenvalues lie above 1/eta_T{}, and the sketch has {} "
-            "dimensions, fewer than ten times as many; take a larger kernel.sketch",
-            r.stop, r.eigenvalues_at_stop,
-            r.eigenvalues_at_ridge > 0
-                ? fmt::format(", {} above the ridge that sigma and R are estimated with",
-                              r.eigenvalues_at_ridge)
-                : "",
-            r.sketch));
-    const std::vector<double> no_squares;
-    const std::vector<double>& squares = regression ? regression->squares() : no_squares;
-    if (r.stop_known())
-        r.path = stopping_path(l, squares, r.noise, r.radius, steps, r.stop, r.noise_floor, r.rows);
-    r.bound = error_bound(r.critical, r.radius,
-                          regression ? r.residual_square : std::numeric_limits<double>::infinity());
-    if (regression) {
-        r.discrepancy_step = discrepancy_step(l, squares, r.noise, steps);
-        r.cross_validated_step = cross_validated_step(l, squares, r.noise_floor, steps, r.path.step);
-        if (regression->has_test()) test_path(*regression, steps, r);
-    }
-
-    // Subsets: the learning curve, and halves for the intervals.
-    std::optional<SubsetInputs> subsets;
-    std::vector<SubsetResult> halves;
-    if (regression) {
-        std::optional<StepSizes> given;
-        if (!options.step_sizes.empty()) given.emplace(options.step_sizes);
-        subsets.emplace(SubsetInputs{
-            input.gram, input.cross, *input.train, input.test ? &*input.test : nullptr, options.center,
-            input.mixed_precision, r.noise, r.radius, given, options.seed, r.trusted_ranks()});
-        LearningCurve& curve = r.curve;
-        curve.sizes = curve_sizes(options, r.examples, listener);
-        if (input.gram == nullptr) curve.sizes = {r.examples};
-        std::vector<Index> sizes = curve.sizes;
-        const Index half = r.examples / 2;
-        if (input.gram != nullptr && half > 0) sizes.push_back(half);
-        std::erase(sizes, r.examples);
-        std::sort(sizes.begin(), sizes.end());
-        sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
-        const auto found = nested_subsets(*subsets, sizes, options.repeats, half, listener);
-        for (std::size_t s = 0; s < sizes.size(); ++s) {
-            if (sizes[s] == half) halves = found[s];
-            if (std::find(curve.sizes.begin(), curve.sizes.end(), sizes[s]) != curve.sizes.end())
-                curve.results.push_back(found[s]);
-        }
-        if (!curve.sizes.empty() && curve.sizes.back() == r.examples) {
-            SubsetResult whole = learned(*regression, *subsets, r.noise_floor);
-            whole.examples = r.examples;
-            curve.results.emplace_back(static_cast<std::size_t>(options.repeats), whole);
-        }
-        const Targets& judged = input.test ? *input.test : *input.train;
-        curve.base_rate = base_rate(judged);
-        curve.observed_on = input.test ? on_test_set : on_other_half;
-        curve.test_examples = input.test ? input.test->examples() : r.examples - half;
-        const std::vector<double> power = power_of(*regression);
-        for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
-            const double rows = n * static_cast<double>(curve.sizes[s]) / static_cast<double>(r.examples);
-            curve.predicted_ridge.emplace_back();
-            curve.predicted_descent.emplace_back();
-            for (const SubsetResult& subset : curve.results[s]) {
-                const auto at_ridge = [&](double on_K) {
-                    if (std::isinf(on_K))
-                        return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
-                    const auto prediction =
-                        on_K >= 0 ? predict_ridge(l, power, rows, rows * on_K) : std::nullopt;
-                    return prediction ? prediction->test_mse : unknown;
-                };
-                curve.predicted_ridge.back().push_back(at_ridge(subset.ridge));
-                curve.predicted_descent.back().push_back(at_ridge(1 / subset.eta));
-            }
-        }
-        std::vector<double> held;
-        for (const SubsetResult& subset : halves)
-            if (std::isfinite(subset.holdout_step)) held.push_back(subset.holdout_step);
-        std::sort(held.begin(), held.end());
-        if (!held.empty()) r.holdout_step = held[held.size() / 2];
-    }
-
-    r.decay = fit_decay(l, r.noise_floor, r.rows, std::nullopt, r.trusted_ranks());
-    std::vector<DecayFit> replicas;
-    for (const SubsetResult& half : halves)
-        if (r.decay.window.last <= std::ssize(half.l))
-            replicas.push_back(fit_decay(half.l, half.noise_floor, 0, r.decay.window, r.trusted_ranks()));
-    if (r.decay.selected != DecayFamily::none && replicas.size() < 2)
-        listener.warn("the interval of the decay holds the window's drift alone: no resampled fits");
-    r.intervals = decay_intervals(l, r.noise_floor, r.rows, r.decay, replicas);
-    r.functionals = functionals(r, l, regression ? &*regression : nullptr, steps);
-    tabulate_exponents(r, l, squares, halves);
-
-    if (!input.task_names.empty()) r.tasks = task_arithmetic(input, options, listener);
-    if (options.neighbours > 0) {
-        if (input.cross == nullptr || input.test_diagonal == nullptr)
-            throw Error(ExitStatus::study, "rates.neighbours needs a test set");
-        const double twin = r.stop > 0 && std::isfinite(r.stop) ? 1 / steps.eta(r.stop) : ridge->ridge;
-        r.neighbours =
-            nearest_examples(input, *regression, std::min(options.neighbours, r.examples), twin, listener);
-    }
-    return r;
+    return RatesOfKernel(input, options, listener).computed();
 }
 
 }  // namespace tangram

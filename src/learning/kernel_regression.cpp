@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tangram/blas.hpp"
+#include "tangram/parallel/collective_error.hpp"
 #include "tangram/rates/tasks.hpp"
 #include "tangram/spectrum/quality.hpp"
 
@@ -26,7 +27,9 @@ double noise_floor_of_operator(const std::vector<double>& w, bool mixed_precisio
 }
 
 std::vector<double> coefficients(const DistributedMatrix& V, const std::vector<double>& B, Index outputs) {
-    std::vector<double> z(static_cast<std::size_t>(V.columns() * outputs), 0.0);
+    const MPI_Comm comm = V.grid().comm().get();
+    std::vector<double> z = collectively(
+        comm, [&] { return std::vector<double>(static_cast<std::size_t>(V.columns() * outputs), 0.0); });
     for (Index j = 0; j < V.local_columns(); ++j) {
         double* const to = z.data() + V.global_column(j) * outputs;
         for (Index i = 0; i < V.local_rows(); ++i) {
@@ -35,11 +38,14 @@ std::vector<double> coefficients(const DistributedMatrix& V, const std::vector<d
             for (Index o = 0; o < outputs; ++o) to[o] += v * b[o];
         }
     }
-    sum_over_ranks(V.grid().comm().get(), z);
+    sum_over_ranks(comm, z);
     return z;
 }
 
-std::vector<double> product(const DistributedMatrix& A, const std::vector<double>& x, Index outputs) {
+namespace {
+
+/// This rank's part of A x. Local.
+std::vector<double> local_product(const DistributedMatrix& A, const std::vector<double>& x, Index outputs) {
     // The entries of x that this rank's columns meet, column-major, for one local product.
     std::vector<double> local(static_cast<std::size_t>(A.local_columns() * outputs)),
         result(static_cast<std::size_t>(A.local_rows() * outputs));
@@ -56,14 +62,34 @@ std::vector<double> product(const DistributedMatrix& A, const std::vector<double
                 y[static_cast<std::size_t>(A.global_row(i) * outputs + o)] =
                     result[static_cast<std::size_t>(i + o * A.local_rows())];
     }
-    sum_over_ranks(A.grid().comm().get(), y);
     return y;
 }
 
-KernelRegression::KernelRegression(std::vector<double> w, const DistributedMatrix& V, const Targets& train,
-                                   bool center)
-    : V_(&V), l_(std::move(w)), outputs_(train.outputs) {
-    for (double& value : l_) value /= static_cast<double>(l_.size());
+}  // namespace
+
+std::vector<double> product(const DistributedMatrix& A, const std::vector<double>& x, Index outputs) {
+    const MPI_Comm comm = A.grid().comm().get();
+    std::vector<double> y = collectively(comm, [&] { return local_product(A, x, outputs); });
+    sum_over_ranks(comm, y);
+    return y;
+}
+
+KernelRegression::KernelRegression(const std::vector<double>& w, const DistributedMatrix& V,
+                                   const Targets& train, bool center)
+    : V_(&V), outputs_(train.outputs) {
+    const std::vector<double> residual = collectively(comm(), [&] {
+        l_ = w;
+        for (double& value : l_) value /= static_cast<double>(l_.size());
+        squares_.assign(l_.size(), 0.0);
+        return residual_of(train, center);
+    });
+    coefficients_ = tangram::coefficients(V, residual, outputs_);
+    for (std::size_t i = 0; i < coefficients_.size(); ++i)
+        squares_[i / static_cast<std::size_t>(outputs_)] +=
+            coefficients_[i] * coefficients_[i] / static_cast<double>(outputs_);
+}
+
+std::vector<double> KernelRegression::residual_of(const Targets& train, bool center) {
     std::vector<double> residual(train.labels.size());
     for (std::size_t i = 0; i < residual.size(); ++i) residual[i] = train.labels[i] - train.initial[i];
     const double raw = mean_square(residual);
@@ -83,11 +109,7 @@ KernelRegression::KernelRegression(std::vector<double> w, const DistributedMatri
     }
     mean_square_ = mean_square(residual);
     mean_share_ = raw > 0 ? 1 - mean_square_ / raw : 0.0;
-    coefficients_ = tangram::coefficients(V, residual, outputs_);
-    squares_.assign(l_.size(), 0.0);
-    for (std::size_t i = 0; i < coefficients_.size(); ++i)
-        squares_[i / static_cast<std::size_t>(outputs_)] +=
-            coefficients_[i] * coefficients_[i] / static_cast<double>(outputs_);
+    return residual;
 }
 
 std::vector<double> KernelRegression::descent(const StepSizes& steps, double t) const {
@@ -105,39 +127,47 @@ std::vector<double> KernelRegression::ridge(double on_K) const {
 }
 
 std::vector<double> KernelRegression::solution(const std::vector<double>& weights) const {
-    std::vector<double> weighted(coefficients_);
-    for (std::size_t i = 0; i < weighted.size(); ++i)
-        weighted[i] *= weights[i / static_cast<std::size_t>(outputs_)];
+    const std::vector<double> weighted = collectively(comm(), [&] {
+        std::vector<double> entries(coefficients_);
+        for (std::size_t i = 0; i < entries.size(); ++i)
+            entries[i] *= weights[i / static_cast<std::size_t>(outputs_)];
+        return entries;
+    });
     return product(*V_, weighted, outputs_);
 }
 
-void KernelRegression::set_test(const DistributedMatrix& cross, Targets test) {
+void KernelRegression::set_test(const DistributedMatrix& cross, const Targets& test) {
     projected_.emplace(multiply(cross, *V_));
-    test_ = std::move(test);
+    test_ = &test;
 }
 
 std::vector<std::vector<double>> KernelRegression::predictions(
-    const std::vector<std::vector<double>>& weights) const {
+    std::span<const std::vector<double>> weights) const {
     const Index lists = std::ssize(weights), columns = lists * outputs_;
-    std::vector<double> weighted(static_cast<std::size_t>(rows() * columns));
-    for (Index i = 0; i < rows(); ++i)
-        for (Index k = 0; k < lists; ++k)
-            for (Index o = 0; o < outputs_; ++o)
-                weighted[static_cast<std::size_t>(i * columns + k * outputs_ + o)] =
-                    weights[static_cast<std::size_t>(k)][static_cast<std::size_t>(i)] *
-                    coefficients_[static_cast<std::size_t>(i * outputs_ + o)];
+    const std::vector<double> weighted = collectively(comm(), [&] {
+        std::vector<double> entries(static_cast<std::size_t>(rows() * columns));
+        for (Index i = 0; i < rows(); ++i)
+            for (Index k = 0; k < lists; ++k)
+                for (Index o = 0; o < outputs_; ++o)
+                    entries[static_cast<std::size_t>(i * columns + k * outputs_ + o)] =
+                        weights[static_cast<std::size_t>(k)][static_cast<std::size_t>(i)] *
+                        coefficients_[static_cast<std::size_t>(i * outputs_ + o)];
+        return entries;
+    });
     const std::vector<double> changes = product(*projected_, weighted, columns);
-    std::vector<std::vector<double>> result(weights.size());
-    for (Index k = 0; k < lists; ++k)
-        for (Index entry = 0; entry < std::ssize(test_.labels); ++entry) {
-            const auto e = static_cast<std::size_t>(entry);
-            const auto group = static_cast<std::size_t>(test_.groups[e]);
-            result[static_cast<std::size_t>(k)].push_back(
-                test_.initial[e] + (group < mean_.size() ? mean_[group] : 0.0) +
-                changes[static_cast<std::size_t>(entry / outputs_ * columns + k * outputs_ +
-                                                 entry % outputs_)]);
-        }
-    return result;
+    return collectively(comm(), [&] {
+        std::vector<std::vector<double>> result(weights.size());
+        for (Index k = 0; k < lists; ++k)
+            for (Index entry = 0; entry < std::ssize(test_->labels); ++entry) {
+                const auto e = static_cast<std::size_t>(entry);
+                const auto group = static_cast<std::size_t>(test_->groups[e]);
+                result[static_cast<std::size_t>(k)].push_back(
+                    test_->initial[e] + (group < mean_.size() ? mean_[group] : 0.0) +
+                    changes[static_cast<std::size_t>(entry / outputs_ * columns + k * outputs_ +
+                                                     entry % outputs_)]);
+            }
+        return result;
+    });
 }
 
 std::vector<TestScore> KernelRegression::scores(const std::vector<std::vector<double>>& weights) const {
@@ -145,16 +175,18 @@ std::vector<TestScore> KernelRegression::scores(const std::vector<std::vector<do
     constexpr std::size_t at_once = 32;
     std::vector<TestScore> result;
     for (std::size_t first = 0; first < weights.size(); first += at_once) {
-        const auto last = std::min(weights.size(), first + at_once);
-        for (const std::vector<double>& f :
-             predictions({weights.begin() + static_cast<std::ptrdiff_t>(first),
-                          weights.begin() + static_cast<std::ptrdiff_t>(last)})) {
-            double sum = 0;
-            for (std::size_t e = 0; e < f.size(); ++e)
-                sum += (test_.labels[e] - f[e]) * (test_.labels[e] - f[e]);
-            result.push_back({sum / static_cast<double>(f.size()),
-                              test_.classes ? accuracy(test_, f) : std::numeric_limits<double>::quiet_NaN()});
-        }
+        const std::vector<std::vector<double>> predicted =
+            predictions(std::span(weights).subspan(first, std::min(at_once, weights.size() - first)));
+        collectively(comm(), [&] {
+            for (const std::vector<double>& f : predicted) {
+                double sum = 0;
+                for (std::size_t e = 0; e < f.size(); ++e)
+                    sum += (test_->labels[e] - f[e]) * (test_->labels[e] - f[e]);
+                result.push_back(
+                    {sum / static_cast<double>(f.size()),
+                     test_->classes ? accuracy(*test_, f) : std::numeric_limits<double>::quiet_NaN()});
+            }
+        });
     }
     return result;
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -24,144 +25,202 @@ std::vector<double> example_norms(const Targets& targets, const std::vector<doub
     return squares;
 }
 
+/// Collective.
 std::vector<double> diagonal_of(const DistributedMatrix& G) {
-    std::vector<double> entries(static_cast<std::size_t>(G.rows()), 0.0);
+    const MPI_Comm comm = G.grid().comm().get();
+    std::vector<double> entries =
+        collectively(comm, [&] { return std::vector<double>(static_cast<std::size_t>(G.rows()), 0.0); });
     for (Index j = 0; j < G.local_columns(); ++j)
         for (Index i = 0; i < G.local_rows(); ++i)
             if (G.global_row(i) == G.global_column(j))
                 entries[static_cast<std::size_t>(G.global_column(j))] = G.data()[i + j * G.lld()];
-    sum_over_ranks(G.grid().comm().get(), entries);
+    sum_over_ranks(comm, entries);
     return entries;
 }
+
+/// One test example per rank and round: its row of the cross Gram matrix first, then the Gram matrix of its
+/// nearest.
+class Neighbourhoods {
+  public:
+    /// Collective, as all members that do not say that they are local.
+    Neighbourhoods(const RatesInput& input, const KernelRegression& regression, Index largest, double ridge)
+        : input_(input),
+          regression_(regression),
+          train_(*input.train),
+          test_(*input.test),
+          largest_(largest),
+          ridge_(ridge),
+          single_(comm(), 1) {
+        const std::vector<double> diagonal = diagonal_of(*input.gram);
+        collectively(comm(), [&] {
+            train_norms_ = example_norms(train_, diagonal);
+            test_norms_ = example_norms(test_, *input.test_diagonal);
+            all_.resize(static_cast<std::size_t>(input.gram->rows()));
+            std::iota(all_.begin(), all_.end(), Index{0});
+            result_.test_examples = test_.examples();
+            for (Index k = 1; k < largest; k *= 2) result_.sizes.push_back(k);
+            result_.sizes.push_back(largest);
+            result_.nearest.assign(static_cast<std::size_t>(test_.examples() * largest), 0);
+            result_.cosines.assign(result_.nearest.size(), 0.0);
+            sums_.assign(3 * result_.sizes.size(), 0.0);
+        });
+    }
+
+    Index at_once() const { return single_.count(); }
+
+    /// Test examples `first` to `last`, at most at_once() of them.
+    void round(Index first, Index last) {
+        const Index x = first + single_.mine();
+        const bool busy = x < last;
+        std::optional<DistributedMatrix> cross, gram;
+        for (Index other = first; other < last; ++other) {
+            std::vector<Index> rows;
+            collectively(comm(), [&] { rows = test_.rows_of(std::array{other}); });
+            auto part = submatrix(*input_.cross, rows, all_, single_, static_cast<int>(other - first),
+                                  input_.cross->block());
+            if (part) cross = std::move(part);
+        }
+        std::vector<double> nearest, cosines;  // of this round: zero but for this rank's
+        collectively(comm(), [&] {
+            nearest.assign(static_cast<std::size_t>((last - first) * largest_), 0.0);
+            cosines.assign(nearest.size(), 0.0);
+            if (busy) find_nearest(x, *cross, (x - first) * largest_, nearest, cosines);
+        });
+        sum_over_ranks(comm(), nearest);
+        sum_over_ranks(comm(), cosines);
+        std::copy(cosines.begin(), cosines.end(), result_.cosines.begin() + first * largest_);
+        std::transform(nearest.begin(), nearest.end(), result_.nearest.begin() + first * largest_,
+                       [](double example) { return static_cast<std::int32_t>(example); });
+        for (Index other = first; other < last; ++other) {
+            std::vector<Index> rows;
+            collectively(comm(), [&] { rows = train_.rows_of(nearest_of(other)); });
+            auto part = submatrix(*input_.gram, rows, rows, single_, static_cast<int>(other - first),
+                                  input_.gram->block());
+            if (part) gram = std::move(part);
+        }
+        collectively(comm(), [&] {
+            if (busy) add_errors(x, *cross, *gram);
+        });
+    }
+
+    /// After the last round: means over the test examples, and the regression on all examples beside them.
+    Neighbours means() {
+        std::vector<std::vector<double>> weights;
+        collectively(comm(), [&] { weights = {regression_.ridge(ridge_)}; });
+        const TestScore global = regression_.scores(weights).front();
+        result_.global_accuracy = global.accuracy;
+        result_.global_mse = global.mse;
+        sum_over_ranks(comm(), sums_);
+        const auto count = static_cast<double>(test_.examples());
+        collectively(comm(), [&] {
+            for (std::size_t s = 0; s < result_.sizes.size(); ++s) {
+                result_.accuracy.push_back(sums_[3 * s] / count);
+                result_.mse.push_back(sums_[3 * s + 1] / count);
+                result_.effective_dimension.push_back(sums_[3 * s + 2] / count);
+            }
+        });
+        return std::move(result_);
+    }
+
+  private:
+    MPI_Comm comm() const { return input_.gram->grid().comm().get(); }
+    Index rows_of_test(Index x) const { return test_.first_row(x + 1) - test_.first_row(x); }
+
+    /// Cosine of the kernel's angle between test example x and every training example, summed over an
+    /// example's rows where it has several. Local.
+    std::vector<double> cosines_of(Index x, const DistributedMatrix& cross) const {
+        const Index test_rows = rows_of_test(x);
+        std::vector<double> angle(static_cast<std::size_t>(train_.examples()));
+        for (Index e = 0; e < train_.examples(); ++e) {
+            double sum = 0;
+            const Index train_rows = train_.first_row(e + 1) - train_.first_row(e);
+            for (Index c = 0; c < std::min(test_rows, train_rows); ++c)
+                sum += cross.data()[c + (train_.first_row(e) + c) * test_rows];
+            const double length = std::sqrt(train_norms_[static_cast<std::size_t>(e)] *
+                                            test_norms_[static_cast<std::size_t>(x)]);
+            angle[static_cast<std::size_t>(e)] = length > 0 ? sum / length : 0;
+        }
+        return angle;
+    }
+
+    /// Local; writes from entry `at` on.
+    void find_nearest(Index x, const DistributedMatrix& cross, Index at, std::vector<double>& nearest,
+                      std::vector<double>& cosines) const {
+        const std::vector<double> angle = cosines_of(x, cross);
+        std::vector<Index> order(angle.size());
+        std::iota(order.begin(), order.end(), Index{0});
+        std::partial_sort(order.begin(), order.begin() + largest_, order.end(), [&](Index a, Index b) {
+            const double ca = angle[static_cast<std::size_t>(a)], cb = angle[static_cast<std::size_t>(b)];
+            return ca > cb || (ca == cb && a < b);
+        });
+        for (Index k = 0; k < largest_; ++k) {
+            const Index example = order[static_cast<std::size_t>(k)];
+            nearest[static_cast<std::size_t>(at + k)] = static_cast<double>(example);
+            cosines[static_cast<std::size_t>(at + k)] = angle[static_cast<std::size_t>(example)];
+        }
+    }
+
+    /// The nearest examples of test example x, nearest first. Local.
+    std::vector<Index> nearest_of(Index x) const {
+        const auto from = result_.nearest.begin() + x * largest_;
+        return {from, from + largest_};
+    }
+
+    /// What the regressions on the nearest examples of x make of it, for every size. Local.
+    void add_errors(Index x, const DistributedMatrix& own_cross, const DistributedMatrix& gram) {
+        const std::vector<Index> examples = nearest_of(x), rows = train_.rows_of(examples);
+        const Targets local = train_.of(examples), judged = test_.of(std::array{x});
+        const Index test_rows = rows_of_test(x);
+        const std::vector<double>& means = regression_.residual_mean();
+        std::vector<double> cross, residual, start;
+        for (const Index row : rows)
+            for (Index c = 0; c < test_rows; ++c) cross.push_back(own_cross.data()[c + row * test_rows]);
+        for (std::size_t i = 0; i < local.labels.size(); ++i)
+            residual.push_back(local.labels[i] - local.initial[i] -
+                               means[static_cast<std::size_t>(local.groups[i])]);
+        for (std::size_t i = 0; i < judged.labels.size(); ++i)
+            start.push_back(judged.initial[i] + means[static_cast<std::size_t>(judged.groups[i])]);
+        const Neighbourhood neighbourhood{gram.local(),     cross,     residual,
+                                          std::ssize(rows), test_rows, train_.outputs};
+        for (std::size_t s = 0; s < result_.sizes.size(); ++s) {
+            const LocalRegression fit = local_regression(neighbourhood, local.first_row(result_.sizes[s]),
+                                                         ridge_ * static_cast<double>(input_.rows));
+            std::vector<double> f = start;
+            double error = 0;
+            for (std::size_t i = 0; i < f.size(); ++i) {
+                f[i] += fit.changes[i];
+                error += std::pow(judged.labels[i] - f[i], 2) / static_cast<double>(f.size());
+            }
+            sums_[3 * s] += test_.classes ? accuracy(judged, f) : std::numeric_limits<double>::quiet_NaN();
+            sums_[3 * s + 1] += error;
+            sums_[3 * s + 2] += fit.effective_dimension;
+        }
+    }
+
+    const RatesInput& input_;
+    const KernelRegression& regression_;
+    const Targets &train_, &test_;
+    Index largest_;
+    double ridge_;
+    RankGroups single_;
+    std::vector<double> train_norms_, test_norms_;
+    std::vector<Index> all_;  ///< rows of the Gram matrix
+    Neighbours result_;
+    std::vector<double> sums_;  ///< per size: accuracy, error, effective dimension of this rank's examples
+};
 
 }  // namespace
 
 Neighbours nearest_examples(const RatesInput& input, const KernelRegression& regression, Index largest,
                             double ridge, const Listener& listener) {
-    const Targets &train = *input.train, &test = *input.test;
-    const MPI_Comm comm = input.gram->grid().comm().get();
-    const Index m = test.examples(), n = train.examples();
-    Neighbours result;
-    result.test_examples = m;
-    for (Index k = 1; k < largest; k *= 2) result.sizes.push_back(k);
-    result.sizes.push_back(largest);
-    const TestScore global = regression.scores({regression.ridge(ridge)}).front();
-    result.global_accuracy = global.accuracy;
-    result.global_mse = global.mse;
-
-    const std::vector<double> train_norms = example_norms(train, diagonal_of(*input.gram)),
-                              test_norms = example_norms(test, *input.test_diagonal);
-    result.nearest.assign(static_cast<std::size_t>(m * largest), 0);
-    result.cosines.assign(static_cast<std::size_t>(m * largest), 0.0);
-    std::vector<double> sums(3 * result.sizes.size(), 0.0);
-
-    // One test example per rank and round: its row of the cross Gram first, then the Gram matrix of its
-    // nearest.
-    const RankGroups single(comm, 1);
-    std::vector<Index> all(static_cast<std::size_t>(input.gram->rows()));
-    std::iota(all.begin(), all.end(), Index{0});
-    const int ranks = single.count(), me = single.mine();
-    for (Index first = 0; first < m; first += ranks) {
+    Neighbourhoods neighbourhoods(input, regression, largest, ridge);
+    const Index m = input.test->examples();
+    for (Index first = 0; first < m; first += neighbourhoods.at_once()) {
         listener.progress("neighbours", first, m);
-        const Index last = std::min(m, first + ranks);
-        std::vector<double> own_cross;
-        for (Index x = first; x < last; ++x) {
-            const std::vector<Index> one{x}, rows = test.rows_of(one);
-            const auto part =
-                submatrix(*input.cross, rows, all, single, static_cast<int>(x - first), input.cross->block());
-            if (part) own_cross.assign(part->local().begin(), part->local().end());
-        }
-        // Nearest by the cosine of the kernel's angle, summed over an example's rows where it has several.
-        std::vector<double> nearest(static_cast<std::size_t>((last - first) * largest), 0.0),
-            cosines(nearest.size(), 0.0);
-        const Index x = first + me;
-        const bool busy = x < last;
-        Index test_rows = 0;
-        if (busy) {
-            test_rows = test.first_row(x + 1) - test.first_row(x);
-            std::vector<double> angle(static_cast<std::size_t>(n));
-            for (Index e = 0; e < n; ++e) {
-                double sum = 0;
-                const Index train_rows = train.first_row(e + 1) - train.first_row(e);
-                for (Index c = 0; c < std::min(test_rows, train_rows); ++c)
-                    sum += own_cross[static_cast<std::size_t>(c + (train.first_row(e) + c) * test_rows)];
-                const double length = std::sqrt(train_norms[static_cast<std::size_t>(e)] *
-                                                test_norms[static_cast<std::size_t>(x)]);
-                angle[static_cast<std::size_t>(e)] = length > 0 ? sum / length : 0;
-            }
-            std::vector<Index> order(static_cast<std::size_t>(n));
-            std::iota(order.begin(), order.end(), Index{0});
-            std::partial_sort(order.begin(), order.begin() + largest, order.end(), [&](Index a, Index b) {
-                const double ca = angle[static_cast<std::size_t>(a)], cb = angle[static_cast<std::size_t>(b)];
-                return ca > cb || (ca == cb && a < b);
-            });
-            for (Index k = 0; k < largest; ++k) {
-                nearest[static_cast<std::size_t>(me * largest + k)] =
-                    static_cast<double>(order[static_cast<std::size_t>(k)]);
-                cosines[static_cast<std::size_t>(me * largest + k)] =
-                    angle[static_cast<std::size_t>(order[static_cast<std::size_t>(k)])];
-            }
-        }
-        sum_over_ranks(comm, nearest);
-        sum_over_ranks(comm, cosines);
-        std::copy(cosines.begin(), cosines.end(), result.cosines.begin() + first * largest);
-        std::vector<double> own_gram;
-        std::vector<Index> own_examples, own_rows;
-        for (Index other = first; other < last; ++other) {
-            std::vector<Index> examples;
-            for (Index k = 0; k < largest; ++k) {
-                examples.push_back(
-                    static_cast<Index>(nearest[static_cast<std::size_t>((other - first) * largest + k)]));
-                result.nearest[static_cast<std::size_t>(other * largest + k)] =
-                    static_cast<std::int32_t>(examples.back());
-            }
-            const std::vector<Index> rows = train.rows_of(examples);
-            const auto part = submatrix(*input.gram, rows, rows, single, static_cast<int>(other - first),
-                                        input.gram->block());
-            if (!part) continue;
-            own_gram.assign(part->local().begin(), part->local().end());
-            own_examples = examples;
-            own_rows = rows;
-        }
-        collectively(comm, [&] {
-            if (!busy) return;
-            const Targets local = train.of(own_examples), judged = test.of(std::vector<Index>{x});
-            std::vector<double> cross;
-            for (const Index row : own_rows)
-                for (Index c = 0; c < test_rows; ++c)
-                    cross.push_back(own_cross[static_cast<std::size_t>(c + row * test_rows)]);
-            std::vector<double> residual, start;
-            for (std::size_t i = 0; i < local.labels.size(); ++i)
-                residual.push_back(local.labels[i] - local.initial[i] -
-                                   regression.residual_mean()[static_cast<std::size_t>(local.groups[i])]);
-            for (std::size_t i = 0; i < judged.labels.size(); ++i)
-                start.push_back(judged.initial[i] +
-                                regression.residual_mean()[static_cast<std::size_t>(judged.groups[i])]);
-            for (std::size_t s = 0; s < result.sizes.size(); ++s) {
-                const Index rows = local.first_row(result.sizes[s]);
-                const LocalRegression fit =
-                    local_regression(own_gram, std::ssize(own_rows), cross, test_rows, residual,
-                                     train.outputs, rows, ridge * static_cast<double>(input.rows));
-                std::vector<double> f = start;
-                double error = 0;
-                for (std::size_t i = 0; i < f.size(); ++i) {
-                    f[i] += fit.changes[i];
-                    error += std::pow(judged.labels[i] - f[i], 2) / static_cast<double>(f.size());
-                }
-                sums[3 * s] += test.classes ? accuracy(judged, f) : std::numeric_limits<double>::quiet_NaN();
-                sums[3 * s + 1] += error;
-                sums[3 * s + 2] += fit.effective_dimension;
-            }
-        });
+        neighbourhoods.round(first, std::min(m, first + neighbourhoods.at_once()));
     }
     listener.progress("neighbours", m, m);
-    sum_over_ranks(comm, sums);
-    for (std::size_t s = 0; s < result.sizes.size(); ++s) {
-        result.accuracy.push_back(sums[3 * s] / static_cast<double>(m));
-        result.mse.push_back(sums[3 * s + 1] / static_cast<double>(m));
-        result.effective_dimension.push_back(sums[3 * s + 2] / static_cast<double>(m));
-    }
-    return result;
+    return neighbourhoods.means();
 }
 
 }  // namespace tangram

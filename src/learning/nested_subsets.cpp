@@ -6,7 +6,9 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <numeric>
+#include <span>
 
 #include "tangram/drawing.hpp"
 #include "tangram/parallel/collective_error.hpp"
@@ -54,25 +56,30 @@ int group_size(double rows, double whole_rows, double judging_rows, int ranks) {
     return std::clamp(static_cast<int>(std::ceil(ranks * needed / whole)), 1, ranks);
 }
 
-}  // namespace
-
-namespace {
-
 bool less_error(const TestScore& a, const TestScore& b) { return a.mse < b.mse; }
 
-/// Of ridges from nothing to all learned, six per factor of ten.
+/// Of ridges from nothing to all learned, six per factor of ten. Collective over the regression's grid.
 TestScore best_ridge_score(const KernelRegression& regression, double noise_floor) {
-    const double largest = regression.l().front(), lowest = std::max(noise_floor, 1e-10 * largest);
-    std::vector<std::vector<double>> weights{regression.ridge(10 * largest)};
-    for (double rho = 5 * largest; rho >= lowest; rho /= std::pow(10, 1.0 / 6))
-        weights.push_back(regression.ridge(rho));
+    const auto weights = collectively(regression.comm(), [&] {
+        const double largest = regression.l().front(), lowest = std::max(noise_floor, 1e-10 * largest);
+        std::vector<std::vector<double>> lists{regression.ridge(10 * largest)};
+        for (double rho = 5 * largest; rho >= lowest; rho /= std::pow(10, 1.0 / 6))
+            lists.push_back(regression.ridge(rho));
+        return lists;
+    });
     const std::vector<TestScore> scores = regression.scores(weights);
     return *std::min_element(scores.begin(), scores.end(), less_error);
 }
 
-}  // namespace
+/// A kernel of zeros, or a residual of zeros.
+bool nothing_to_learn(const KernelRegression& regression) {
+    return !(regression.l().front() > 0) || !(regression.residual_mean_square() > 0);
+}
 
-SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inputs, double noise_floor) {
+/// What the spectrum and the training labels say; the rest NaN, the stopping step also where the steps, given
+/// for the whole, diverge on this part. Local.
+SubsetResult without_test(const KernelRegression& regression, const SubsetInputs& inputs,
+                          const std::optional<StepSizes>& steps, double noise_floor) {
     SubsetResult result;
     const std::vector<double>& l = regression.l();
     result.at_stop = result.at_best = result.at_ridge = {unknown, unknown};
@@ -85,143 +92,213 @@ SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inp
     result.exponent = no_decay_reason(l, noise_floor, window).empty()
                           ? fit_polynomial(l, regression.rows(), window).exponent
                           : unknown;
-    // Nothing to learn from: a kernel of zeros, or steps given for the whole that diverge on this part.
-    if (!(l.front() > 0) || !(regression.residual_mean_square() > 0)) return result;
-    const StepSizes steps = inputs.step_sizes.value_or(StepSizes(1 / l.front()));
+    if (!steps) return result;
     const CrossValidatedRidge ridge = cross_validated_ridge(l, regression.squares(), noise_floor);
     result.ridge = ridge.ridge;
     result.cross_validation = ridge.score;
-    if (regression.has_test()) result.at_ridge = best_ridge_score(regression, noise_floor);
-    if (steps.first() * l.front() > 2) return result;
-    result.stopping_step = stopping_step(l, sigma, steps);
-    result.eta = steps.eta(result.stopping_step);
-    if (!regression.has_test()) return result;
+    if (steps->first() * l.front() > 2) return result;
+    result.stopping_step = stopping_step(l, sigma, *steps);
+    result.eta = steps->eta(result.stopping_step);
+    return result;
+}
 
-    const StoppingPath path = stopping_path(l, regression.squares(), inputs.noise, inputs.radius, steps,
-                                            result.stopping_step, noise_floor);
-    std::vector<std::vector<double>> weights;
-    for (const double t : path.step) weights.push_back(regression.descent(steps, t));
+}  // namespace
+
+SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inputs, double noise_floor) {
+    std::optional<StepSizes> steps;
+    SubsetResult result = collectively(regression.comm(), [&] {
+        if (!nothing_to_learn(regression))
+            steps = inputs.step_sizes ? *inputs.step_sizes : StepSizes(1 / regression.l().front());
+        return without_test(regression, inputs, steps, noise_floor);
+    });
+    if (!steps || !regression.has_test()) return result;
+    result.at_ridge = best_ridge_score(regression, noise_floor);
+    if (std::isnan(result.stopping_step)) return result;
+    StoppingPath path;
+    const auto weights = collectively(regression.comm(), [&] {
+        path = stopping_path(
+            regression.l(), regression.squares(),
+            {inputs.noise, inputs.radius, result.stopping_step, noise_floor, regression.rows()}, *steps);
+        std::vector<std::vector<double>> lists;
+        for (const double t : path.step) lists.push_back(regression.descent(*steps, t));
+        return lists;
+    });
     const std::vector<TestScore> descent = regression.scores(weights);
     const auto best = std::min_element(descent.begin(), descent.end(), less_error);
     result.at_best = *best;
     result.best_step = path.step[static_cast<std::size_t>(best - descent.begin())];
     const auto stop = std::find(path.step.begin(), path.step.end(), result.stopping_step);
     if (stop != path.step.end()) result.at_stop = descent[static_cast<std::size_t>(stop - path.step.begin())];
-
     return result;
 }
+
+namespace {
+
+/// One subset with all that its group needs to learn it.
+struct OwnSubset {
+    std::optional<DistributedMatrix> gram, cross;  ///< cross: where the study has test examples
+    std::optional<DistributedMatrix> held;         ///< held-out x chosen; where a half judges
+    Targets train, held_targets;
+};
+
+/// The subsets of one size, dealt to groups of ranks round by round.
+class SubsetsOfOneSize {
+  public:
+    /// @param permutations  one per repeat
+    SubsetsOfOneSize(const SubsetInputs& inputs, const std::vector<std::vector<Index>>& permutations,
+                     Index size, bool keep_spectra)
+        : inputs_(inputs),
+          permutations_(permutations),
+          size_(size),
+          examples_(inputs.train.examples()),
+          keep_spectra_(keep_spectra),
+          groups_(comm(), ranks_of_one()) {}
+
+    Index at_once() const { return groups_.count(); }
+
+    /// The results of repeats `first` to `last`, at most at_once() of them, on every rank. Collective.
+    std::vector<SubsetResult> learn(Index first, Index last) {
+        std::optional<OwnSubset> own = deal(first, last);
+        const auto count = static_cast<std::size_t>(last - first);
+        std::vector<SubsetResult> found;
+        std::vector<double> rows;
+        collectively(comm(), [&] {
+            found.resize(count);
+            rows.assign(count * std::tuple_size_v<Row>, 0.0);
+        });
+        std::exception_ptr failure;
+        // A group's ranks fail together, with an Error, because what allocates in a group goes through
+        // collectively() on that group; the other groups hear of it behind their own work. An allocation that
+        // fails elsewhere fails on this rank alone, and its group may wait for it inside a solver: it is not
+        // caught, and main() ends the job.
+        try {
+            if (own) {
+                SubsetResult& result = found[static_cast<std::size_t>(groups_.mine())];
+                result = learn_own(*own);
+                if (groups_.grid().comm().rank() == 0)
+                    std::ranges::copy(row_of(result), rows.begin() + groups_.mine() * row_size);
+            }
+        } catch (const std::bad_alloc&) {
+            throw;
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        agree_on_failure(comm(), failure);
+        sum_over_ranks(comm(), rows);
+        for (Index r = 0; r < last - first; ++r) {
+            SubsetResult& result = found[static_cast<std::size_t>(r)];
+            Row row;
+            std::copy_n(rows.begin() + r * row_size, row_size, row.begin());
+            set_row(result, row);
+            result.examples = size_;
+            if (!keep_spectra_) continue;
+            broadcast(comm(), result.l, static_cast<int>(r) * groups_.size());
+            broadcast(comm(), result.squares, static_cast<int>(r) * groups_.size());
+        }
+        return found;
+    }
+
+  private:
+    static constexpr auto row_size = static_cast<Index>(std::tuple_size_v<Row>);
+    MPI_Comm comm() const { return inputs_.gram->grid().comm().get(); }
+
+    int ranks_of_one() const {
+        const auto all = static_cast<double>(inputs_.gram->rows());
+        const double share = static_cast<double>(size_) / static_cast<double>(examples_);
+        const double judging =
+            inputs_.cross != nullptr ? static_cast<double>(inputs_.cross->rows()) : 0.5 * all;
+        return group_size(share * all, all, judging, inputs_.gram->grid().comm().size());
+    }
+
+    /// This rank's subset of repeats `first` to `last`, or none. Collective over all ranks.
+    std::optional<OwnSubset> deal(Index first, Index last) {
+        // The second half of the permutation is held out from every subset of the first.
+        const bool holds_out = inputs_.cross == nullptr ? size_ <= examples_ / 2 : size_ == examples_ / 2;
+        const Index block = inputs_.gram->block();
+        std::optional<OwnSubset> own;
+        for (Index r = first; r < last; ++r) {
+            const auto group = static_cast<int>(r - first);
+            const std::span<const Index> permutation(permutations_[static_cast<std::size_t>(r)]);
+            const auto chosen = permutation.first(static_cast<std::size_t>(size_)),
+                       held_out = permutation.subspan(static_cast<std::size_t>(examples_ / 2));
+            std::vector<Index> rows, held_rows, test_rows;
+            std::optional<OwnSubset> part(std::in_place);
+            collectively(comm(), [&] {
+                rows = inputs_.train.rows_of(chosen);
+                if (holds_out) held_rows = inputs_.train.rows_of(held_out);
+                if (inputs_.cross != nullptr)
+                    test_rows.resize(static_cast<std::size_t>(inputs_.cross->rows()));
+                std::iota(test_rows.begin(), test_rows.end(), Index{0});
+                if (groups_.mine() != group) return;
+                part->train = inputs_.train.of(chosen);
+                if (holds_out) part->held_targets = inputs_.train.of(held_out);
+            });
+            part->gram = submatrix(*inputs_.gram, rows, rows, groups_, group, block);
+            if (inputs_.cross != nullptr)
+                part->cross = submatrix(*inputs_.cross, test_rows, rows, groups_, group, block);
+            if (holds_out) part->held = submatrix(*inputs_.gram, held_rows, rows, groups_, group, block);
+            if (groups_.mine() == group) own = std::move(part);
+        }
+        return own;
+    }
+
+    /// Its kernel is consumed. Collective over this rank's group.
+    SubsetResult learn_own(OwnSubset& own) const {
+        const MPI_Comm group = groups_.grid().comm().get();
+        const Eigenpairs pairs = eigenpairs(std::move(*own.gram), Solver::automatic, true);
+        const double floor = noise_floor_of_operator(pairs.values, inputs_.mixed_precision);
+        KernelRegression regression(pairs.values, *pairs.vectors, own.train, inputs_.center);
+        SubsetResult result;
+        double holdout_step = unknown;
+        if (own.held) {
+            regression.set_test(*own.held, own.held_targets);
+            result = learned(regression, inputs_, floor);
+            holdout_step = result.best_step;
+        }
+        if (own.cross) regression.set_test(*own.cross, *inputs_.test);
+        if (own.cross || !own.held) result = learned(regression, inputs_, floor);
+        if (size_ == examples_ / 2) result.holdout_step = holdout_step;
+        collectively(group, [&] {
+            if (!keep_spectra_) return;
+            result.l = regression.l();
+            result.squares = regression.squares();
+        });
+        return result;
+    }
+
+    const SubsetInputs& inputs_;
+    const std::vector<std::vector<Index>>& permutations_;
+    Index size_, examples_;
+    bool keep_spectra_;
+    RankGroups groups_;
+};
+
+}  // namespace
 
 std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs,
                                                       const std::vector<Index>& sizes, Index repeats,
                                                       Index keep_spectra, const Listener& listener) {
     if (sizes.empty()) return {};
-    const DistributedMatrix& gram_matrix = *inputs.gram;
-    const ProcessGrid& world = gram_matrix.grid();
-    const MPI_Comm comm = world.comm().get();
-    const Index examples = inputs.train.examples();
+    const MPI_Comm comm = inputs.gram->grid().comm().get();
     std::vector<std::vector<Index>> permutations;
-    for (Index r = 0; r < repeats; ++r)
-        permutations.push_back(
-            draw_rows(examples, 0, inputs.seed + 1000 + static_cast<std::uint64_t>(r), "the study"));
-    std::vector<std::vector<SubsetResult>> results(
-        sizes.size(), std::vector<SubsetResult>(static_cast<std::size_t>(repeats)));
-
-    Index done = 0;
+    std::vector<std::vector<SubsetResult>> results;
+    collectively(comm, [&] {
+        for (Index r = 0; r < repeats; ++r)
+            permutations.push_back(draw_rows(
+                inputs.train.examples(), 0, inputs.seed + 1000 + static_cast<std::uint64_t>(r), "the study"));
+        results.resize(sizes.size());
+        for (std::vector<SubsetResult>& of_size : results) of_size.reserve(static_cast<std::size_t>(repeats));
+    });
+    const Index all = std::ssize(sizes) * repeats;
     for (std::size_t s = 0; s < sizes.size(); ++s) {
-        const Index size = sizes[s];
-        const double share = static_cast<double>(size) / static_cast<double>(examples);
-        const auto rows_in_all = static_cast<double>(gram_matrix.rows());
-        const double judging =
-            inputs.cross != nullptr ? static_cast<double>(inputs.cross->rows()) : 0.5 * rows_in_all;
-        const RankGroups groups(comm,
-                                group_size(share * rows_in_all, rows_in_all, judging, world.comm().size()));
-        for (Index first = 0; first < repeats; first += groups.count()) {
-            listener.progress("subsets", done, std::ssize(sizes) * repeats);
-            std::optional<DistributedMatrix> gram, cross, held;
-            Targets train, held_targets;
-            Index mine = -1;
-            const Index last = std::min(repeats, first + groups.count());
-            for (Index r = first; r < last; ++r) {
-                const auto group = static_cast<int>(r - first);
-                const std::vector<Index>& permutation = permutations[static_cast<std::size_t>(r)];
-                const std::span<const Index> chosen(permutation.data(), static_cast<std::size_t>(size));
-                const std::vector<Index> rows = inputs.train.rows_of(chosen);
-                auto part = submatrix(gram_matrix, rows, rows, groups, group, gram_matrix.block());
-                // The second half of the permutation is held out from every subset of the first.
-                const std::span<const Index> held_out(permutation.data() + examples / 2,
-                                                      static_cast<std::size_t>(examples - examples / 2));
-                const bool holds_out = inputs.cross == nullptr ? size <= examples / 2 : size == examples / 2;
-                std::optional<DistributedMatrix> to_test, to_held_out;
-                if (inputs.cross != nullptr) {
-                    std::vector<Index> all(static_cast<std::size_t>(inputs.cross->rows()));
-                    std::iota(all.begin(), all.end(), Index{0});
-                    to_test = submatrix(*inputs.cross, all, rows, groups, group, gram_matrix.block());
-                }
-                if (holds_out)
-                    to_held_out = submatrix(gram_matrix, inputs.train.rows_of(held_out), rows, groups, group,
-                                            gram_matrix.block());
-                if (groups.mine() != group) continue;
-                mine = r;
-                gram = std::move(part);
-                cross = std::move(to_test);
-                held = std::move(to_held_out);
-                train = inputs.train.of(chosen);
-                if (held) held_targets = inputs.train.of(held_out);
-            }
-            std::vector<double> rows_found(static_cast<std::size_t>(last - first) * std::tuple_size_v<Row>,
-                                           0.0);
-            std::vector<SubsetResult> found(static_cast<std::size_t>(last - first));
-            std::exception_ptr failure;
-            // A group's ranks fail together (but for memory); the others hear of it behind their own work.
-            try {
-                if (mine >= 0) {
-                    const Eigenpairs pairs = eigenpairs(std::move(*gram), Solver::automatic, true);
-                    const double floor = noise_floor_of_operator(pairs.values, inputs.mixed_precision);
-                    KernelRegression regression(pairs.values, *pairs.vectors, train, inputs.center);
-                    SubsetResult& result = found[static_cast<std::size_t>(mine - first)];
-                    double holdout_step = unknown;
-                    if (held) {
-                        regression.set_test(*held, held_targets);
-                        result = learned(regression, inputs, floor);
-                        holdout_step = result.best_step;
-                    }
-                    if (cross) regression.set_test(*cross, *inputs.test);
-                    if (cross || !held) result = learned(regression, inputs, floor);
-                    if (size == examples / 2) result.holdout_step = holdout_step;
-                    if (size == keep_spectra) {
-                        result.l = regression.l();
-                        result.squares = regression.squares();
-                    }
-                    if (groups.grid().comm().rank() == 0) {
-                        const Row row = row_of(result);
-                        std::copy(
-                            row.begin(), row.end(),
-                            rows_found.begin() + (mine - first) * static_cast<Index>(std::tuple_size_v<Row>));
-                    }
-                }
-            } catch (...) {
-                failure = std::current_exception();
-            }
-            agree_on_failure(comm, failure);
-            sum_over_ranks(comm, rows_found);
-            done += last - first;
-            for (Index r = first; r < last; ++r) {
-                SubsetResult& result = found[static_cast<std::size_t>(r - first)];
-                Row row;
-                std::copy_n(rows_found.begin() + (r - first) * static_cast<Index>(row.size()), row.size(),
-                            row.begin());
-                set_row(result, row);
-                result.examples = size;
-                if (size == keep_spectra) {
-                    const int root = static_cast<int>(r - first) * groups.size();
-                    broadcast(comm, result.l, root);
-                    broadcast(comm, result.squares, root);
-                }
-                results[s][static_cast<std::size_t>(r)] = std::move(result);
-            }
+        SubsetsOfOneSize subsets(inputs, permutations, sizes[s], sizes[s] == keep_spectra);
+        for (Index first = 0; first < repeats; first += subsets.at_once()) {
+            listener.progress("subsets", static_cast<Index>(s) * repeats + first, all);
+            for (SubsetResult& result : subsets.learn(first, std::min(repeats, first + subsets.at_once())))
+                results[s].push_back(std::move(result));
         }
     }
-    listener.progress("subsets", done, done);
+    listener.progress("subsets", all, all);
     return results;
 }
 

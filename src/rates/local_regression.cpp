@@ -6,9 +6,8 @@
 
 namespace tangram {
 
-LocalRegression local_regression(std::span<const double> gram, Index size, std::span<const double> cross,
-                                 Index test_rows, std::span<const double> residual, Index outputs, Index rows,
-                                 double ridge) {
+LocalRegression local_regression(const Neighbourhood& neighbourhood, Index rows, double ridge) {
+    const auto& [gram, cross, residual, size, test_rows, outputs] = neighbourhood;
     using Matrix = Eigen::MatrixXd;
     using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     const auto G = Eigen::Map<const Matrix>(gram.data(), size, size).topLeftCorner(rows, rows);

@@ -106,45 +106,58 @@ double stopping_step(std::span<const double> l, double sigma, const StepSizes& s
     return high - 1;
 }
 
-StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares, double noise,
-                           double radius, const StepSizes& steps, double stop, double floor, Index rows) {
-    const Sorted sorted(l, rows);
-    if (!squares.empty() && squares.size() != l.size())
+namespace {
+
+void check(const Sorted& sorted, std::span<const double> squares, const PathInputs& inputs,
+           const StepSizes& steps) {
+    if (!squares.empty() && squares.size() != sorted.l.size())
         throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
     for (const double value : squares)
         if (!std::isfinite(value))
             throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+    const auto& [noise, radius, stop, floor, n] = inputs;
     if (!(noise >= 0) || !std::isfinite(noise) || !(radius >= 0) || !std::isfinite(radius) || !(stop >= 0))
         throw Error(ExitStatus::numerical,
                     "noise, radius and stopping step must be numbers that are not negative");
-    const double largest = l.empty() ? 0 : sorted.l.front();
+    const double largest = sorted.l.empty() ? 0 : sorted.l.front();
     // One part in 10^9 for an l_1 that was rounded on its way here.
     if (steps.first() * largest > 2 * (1 + 1e-9))
         throw Error(ExitStatus::study,
                     "gradient descent diverges with step size " + std::to_string(steps.first()) +
                         ": the largest eigenvalue of G/n is l_1 = " + std::to_string(largest) +
                         "; take 1/l_1 = " + std::to_string(1 / largest) + " or less");
-    double last = 10 * stop;
-    if (!std::isfinite(stop)) {
-        double smallest = largest;
+}
+
+std::vector<double> steps_of_path(const Sorted& sorted, const PathInputs& inputs, const StepSizes& steps) {
+    double last = 10 * inputs.stop;
+    if (!std::isfinite(inputs.stop)) {
+        double smallest = sorted.l.empty() ? 0 : sorted.l.front();
         for (const double value : sorted.l)
-            if (value > floor) smallest = std::min(smallest, value);
+            if (value > inputs.floor) smallest = std::min(smallest, value);
         last = smallest > 0 ? 10 / (steps.rates().back() * smallest) : 0;
     }
     last = std::clamp(last, 1e3, 1e12);
-
-    StoppingPath path;
-    path.step = {0.0};
+    std::vector<double> step = {0.0};
     for (int k = 0;; ++k) {
         const double t = std::round(std::pow(10.0, k / 12.0));
         if (t > last) break;
-        if (t > path.step.back()) path.step.push_back(t);
+        if (t > step.back()) step.push_back(t);
     }
-    if (std::isfinite(stop)) path.step.push_back(stop);
-    std::sort(path.step.begin(), path.step.end());
-    path.step.erase(std::unique(path.step.begin(), path.step.end()), path.step.end());
+    if (std::isfinite(inputs.stop)) step.push_back(inputs.stop);
+    std::sort(step.begin(), step.end());
+    step.erase(std::unique(step.begin(), step.end()), step.end());
+    return step;
+}
 
-    const double variance = noise * noise;
+}  // namespace
+
+StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares,
+                           const PathInputs& inputs, const StepSizes& steps) {
+    const Sorted sorted(l, inputs.n);
+    check(sorted, squares, inputs, steps);
+    StoppingPath path;
+    path.step = steps_of_path(sorted, inputs, steps);
+    const double variance = inputs.noise * inputs.noise, stop = inputs.stop;
     for (const double t : path.step) {
         const double eta = steps.eta(t);
         double bias = 0, fitted = 0, error = 0, twin = 0;
@@ -165,11 +178,11 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
             path.bias2.push_back(std::max(0.0, bias / sorted.n));
             path.train_mse.push_back(error / sorted.n);
             path.ridge_train_mse.push_back(twin / sorted.n);
-            path.gcv.push_back(cross_validation_score(l, squares, floor, steps, t));
+            path.gcv.push_back(cross_validation_score(l, squares, inputs.floor, steps, t));
         }
         path.bound.push_back(t > stop ? std::numeric_limits<double>::quiet_NaN()
                              : t == 0 ? infinity
-                                      : 4 * radius * radius / (std::numbers::e * eta));
+                                      : 4 * inputs.radius * inputs.radius / (std::numbers::e * eta));
     }
     return path;
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tangram/learning/targets.hpp"
@@ -22,8 +23,11 @@ class KernelRegression {
     /// Collective. The residual's means per group are taken out where `center`.
     /// @param w  N eigenvalues of G, descending
     /// @param V  N x N, column i belongs to w[i]; outlives this
-    KernelRegression(std::vector<double> w, const DistributedMatrix& V, const Targets& train, bool center);
+    KernelRegression(const std::vector<double>& w, const DistributedMatrix& V, const Targets& train,
+                     bool center);
 
+    /// Of the eigenvectors' grid.
+    MPI_Comm comm() const { return V_->grid().comm().get(); }
     Index rows() const { return std::ssize(l_); }
     const std::vector<double>& l() const { return l_; }  ///< eigenvalues of K = G/N
     Index outputs() const { return outputs_; }
@@ -42,22 +46,26 @@ class KernelRegression {
     std::vector<double> solution(const std::vector<double>& weights) const;
 
     /// Collective. Examples to be tested on. @param cross  M x N, test x train, same grid and block as V
-    void set_test(const DistributedMatrix& cross, Targets test);
+    /// @param test  outlives this
+    void set_test(const DistributedMatrix& cross, const Targets& test);
     bool has_test() const { return projected_.has_value(); }
     /// Predictions on the test examples, f_0 + mean + k(x, X) c, for several lists of weights: per list M x
     /// outputs. Collective.
-    std::vector<std::vector<double>> predictions(const std::vector<std::vector<double>>& weights) const;
+    std::vector<std::vector<double>> predictions(std::span<const std::vector<double>> weights) const;
     std::vector<TestScore> scores(const std::vector<std::vector<double>>& weights) const;
-    const Targets& test() const { return test_; }
+    const Targets& test() const { return *test_; }
 
   private:
+    /// The labels' residual behind the network's outputs, centred where asked for; sets its means. Local.
+    std::vector<double> residual_of(const Targets& train, bool center);
+
     const DistributedMatrix* V_;
     std::vector<double> l_;
     Index outputs_;
     std::vector<double> coefficients_, squares_, mean_;
     double mean_square_ = 0, mean_share_ = 0;
     std::optional<DistributedMatrix> projected_;  ///< cross V
-    Targets test_;
+    const Targets* test_ = nullptr;
 };
 
 /// Noise floor of a sample's eigenvalues of K = G/N, from those of G (spectrum/quality.hpp). Local.

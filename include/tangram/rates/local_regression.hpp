@@ -13,13 +13,18 @@ struct LocalRegression {
     double effective_dimension;   ///< tr G_SS (G_SS + ridge I)^-1, dimensionless
 };
 
-/// @param gram    K x K, symmetric; its leading `rows` rows and columns are S, 1 <= rows <= K
-/// @param cross   test rows x K, column-major
-/// @param residual  K x outputs, row-major
-/// @param ridge   > 0, on G
+/// The K nearest training rows of a test example, nearest first.
+struct Neighbourhood {
+    std::span<const double> gram;      ///< K x K, symmetric
+    std::span<const double> cross;     ///< test rows x K, column-major
+    std::span<const double> residual;  ///< K x outputs, row-major
+    Index size;                        ///< K
+    Index test_rows, outputs;
+};
+
+/// @param rows   the leading rows that are S, 1 <= rows <= K
+/// @param ridge  > 0, on G
 /// @throws Error(numerical) where G_SS + ridge I is not positive definite
-LocalRegression local_regression(std::span<const double> gram, Index size, std::span<const double> cross,
-                                 Index test_rows, std::span<const double> residual, Index outputs, Index rows,
-                                 double ridge);
+LocalRegression local_regression(const Neighbourhood& neighbourhood, Index rows, double ridge);
 
 }  // namespace tangram

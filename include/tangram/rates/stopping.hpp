@@ -43,13 +43,21 @@ struct StoppingPath {
     std::vector<double> gcv;              ///< cross_validation_score (stopping_rules.hpp)
 };
 
+/// What a path is drawn from beside its spectrum.
+struct PathInputs {
+    double noise;   ///< sigma itself, not divided by the radius
+    double radius;  ///< of the target, RKHS norm
+    double stop;    ///< T
+    double floor;   ///< noise floor, scale of l
+    Index n = 0;    ///< rows of the kernel; 0: as many as l
+};
+
 /// Steps 0, then about twelve per factor of ten, T itself, to ten times T or, where T is infinite, until the
 /// smallest eigenvalue above `floor` is fitted; at least 1000, at most 1e12 steps.
 /// @param squares  one per l: z_i^2 = (u_i^T r)^2, mean over outputs; empty where only eigenvalues are known,
 ///                 and then what is made from them is empty too
-/// @param noise    sigma itself, not divided by the radius
 /// @throws Error(study) where the first step exceeds 2/l_1, which diverges
-StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares, double noise,
-                           double radius, const StepSizes& steps, double stop, double floor, Index n = 0);
+StoppingPath stopping_path(std::span<const double> l, std::span<const double> squares,
+                           const PathInputs& inputs, const StepSizes& steps);
 
 }  // namespace tangram

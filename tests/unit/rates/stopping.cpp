@@ -201,7 +201,7 @@ TEST(Stopping, RescalingTheKernelOrTheLabelsChangesNothing) {
     std::vector<double> squares;
     for (const double value : l) squares.push_back(3 * value + 0.04);
     const double noise = 0.2, radius = 1.5, alpha = 1.0, stop = stopping_step(l, noise / radius, alpha);
-    const StoppingPath path = stopping_path(l, squares, noise, radius, alpha, stop, 1e-13);
+    const StoppingPath path = stopping_path(l, squares, {noise, radius, stop, 1e-13}, alpha);
     for (const double s : {0x1p-20, 4.0, 0x1p30}) {
         std::vector<double> scaled = l;
         for (double& value : scaled) value *= s;
@@ -209,7 +209,8 @@ TEST(Stopping, RescalingTheKernelOrTheLabelsChangesNothing) {
         EXPECT_EQ(stopping_step(scaled, noise / smaller, alpha / s), stop);
         EXPECT_EQ(critical_radius(scaled, noise / smaller),
                   critical_radius(l, noise / radius) * std::sqrt(s));
-        const StoppingPath other = stopping_path(scaled, squares, noise, smaller, alpha / s, stop, 1e-13 * s);
+        const StoppingPath other =
+            stopping_path(scaled, squares, {noise, smaller, stop, 1e-13 * s}, alpha / s);
         ASSERT_EQ(other.step, path.step);
         EXPECT_EQ(other.train_mse, path.train_mse);
         EXPECT_EQ(other.variance, path.variance);
@@ -222,7 +223,7 @@ TEST(Stopping, RescalingTheKernelOrTheLabelsChangesNothing) {
     // Labels times two: sigma and R both double, errors are four times as large, the step stays.
     EXPECT_EQ(stopping_step(l, 2 * noise / (2 * radius), alpha), stop);
     for (double& value : squares) value *= 4;
-    const StoppingPath doubled = stopping_path(l, squares, 2 * noise, 2 * radius, alpha, stop, 1e-13);
+    const StoppingPath doubled = stopping_path(l, squares, {2 * noise, 2 * radius, stop, 1e-13}, alpha);
     for (std::size_t k = 0; k < path.step.size(); ++k)
         EXPECT_DOUBLE_EQ(doubled.train_mse[k], 4 * path.train_mse[k]);
     for (std::size_t k = 0; path.step[k] <= stop; ++k) EXPECT_DOUBLE_EQ(doubled.bound[k], 4 * path.bound[k]);
@@ -311,7 +312,7 @@ TEST(StoppingPath, IsGradientDescentStepByStep) {
     std::vector<double> squares;
     for (const double value : z) squares.push_back(value * value);
     const double noise = 0.2, alpha = 1.0;
-    const StoppingPath path = stopping_path(l, squares, noise, 2.0, alpha, 37, 1e-6);
+    const StoppingPath path = stopping_path(l, squares, {noise, 2.0, 37, 1e-6}, alpha);
     std::vector<double> f(5, 0.0), weight(5, 0.0);
     Index t = 0;
     std::size_t compared = 0;
@@ -366,7 +367,7 @@ TEST(StoppingPath, IsGradientDescentOfAKernel) {
     // 1.6/l_1: the leading direction overshoots and swings, as 1 < alpha l < 2 allows.
     for (const double factor : {1.0, 1.6}) {
         const double noise = 0.3, alpha = factor / l.front();
-        const StoppingPath path = stopping_path(l, squares, noise, 1.0, alpha, 5, 1e-12);
+        const StoppingPath path = stopping_path(l, squares, {noise, 1.0, 5, 1e-12}, alpha);
         Eigen::VectorXd f = start;
         Eigen::MatrixXd H = Eigen::MatrixXd::Zero(n, n);
         const Eigen::MatrixXd I = Eigen::MatrixXd::Identity(n, n);
@@ -390,7 +391,7 @@ TEST(StoppingPath, EndsSensibly) {
     const double infinity = std::numeric_limits<double>::infinity();
     const std::vector<double> l{1.0, 1e-3, 1e-5, 1e-14}, squares{1.0, 1.0, 1.0, 1.0};
     const auto last = [&](double stop, double floor) {
-        return stopping_path(l, squares, 0.1, 1.0, 1.0, stop, floor).step.back();
+        return stopping_path(l, squares, {0.1, 1.0, stop, floor}, 1.0).step.back();
     };
     // To ten times T, in steps of 10^(1/12), and at least 1000; where T is infinite to ten times 1/(alpha l)
     // of the smallest l above the floor; at most 10^12.
@@ -400,7 +401,7 @@ TEST(StoppingPath, EndsSensibly) {
     EXPECT_TRUE(last(infinity, 1e-16) > 1e12 / 1.3 && last(infinity, 1e-16) <= 1e12);
     EXPECT_EQ(last(3e17, 1e-12), 3e17);  // T itself is always on the path
     EXPECT_TRUE(last(infinity, 2.0) <= 1000);
-    const StoppingPath at_once = stopping_path(l, squares, 0.1, 0.0, 1.0, 0, 1e-12);
+    const StoppingPath at_once = stopping_path(l, squares, {0.1, 0.0, 0, 1e-12}, 1.0);
     EXPECT_EQ(at_once.step[0], 0.0);
     EXPECT_EQ(at_once.eta[0], 0.0);
     EXPECT_EQ(at_once.bound[0], infinity);
@@ -412,15 +413,16 @@ TEST(StoppingPath, EndsSensibly) {
                 at_once.step.end());
     // Zero kernel: nothing moves. One row. Eigenvalues alone: no errors of the residual, the rest is there.
     const StoppingPath still = stopping_path(std::vector<double>{0.0, -1.0}, std::vector<double>{1.0, 3.0},
-                                             0.0, 1.0, 1.0, infinity, 0.0);
+                                             {0.0, 1.0, infinity, 0.0}, 1.0);
     EXPECT_EQ(still.train_mse.front(), 2.0);
     EXPECT_EQ(still.train_mse.back(), 2.0);
-    EXPECT_EQ(stopping_path(std::vector<double>{1.0}, std::vector<double>{4.0}, 0.0, 1.0, 1.0, infinity, 0.0)
-                  .train_mse.back(),
-              0.0);
-    const StoppingPath alone = stopping_path(l, {}, 0.1, 1.0, 1.0, 40, 1e-12, 8);
+    EXPECT_EQ(
+        stopping_path(std::vector<double>{1.0}, std::vector<double>{4.0}, {0.0, 1.0, infinity, 0.0}, 1.0)
+            .train_mse.back(),
+        0.0);
+    const StoppingPath alone = stopping_path(l, {}, {0.1, 1.0, 40, 1e-12, 8}, 1.0);
     const StoppingPath padded = stopping_path(std::vector<double>{1.0, 1e-3, 1e-5, 1e-14, 0, 0, 0, 0},
-                                              std::vector<double>(8, 1.0), 0.1, 1.0, 1.0, 40, 1e-12);
+                                              std::vector<double>(8, 1.0), {0.1, 1.0, 40, 1e-12}, 1.0);
     EXPECT_TRUE(alone.bias2.empty() && alone.train_mse.empty());
     EXPECT_EQ(alone.step, padded.step);
     EXPECT_EQ(alone.rademacher, padded.rademacher);
@@ -431,25 +433,31 @@ TEST(StoppingPath, EndsSensibly) {
 
 TEST(StoppingPath, RefusesWhatCannotBe) {
     const std::vector<double> l{1.0, 0.5}, squares{1.0, 1.0};
-    testing::expect_error(ExitStatus::study, {"diverges", "l_1 = 1.0", "or less"},
-                          [&] { stopping_path(l, squares, 0.1, 1.0, 2.1, 5, 0); });
-    EXPECT_NO_THROW(stopping_path(l, squares, 0.1, 1.0, 2.0, 5, 0));
-    testing::expect_error(ExitStatus::numerical, {"belongs"},
-                          [&] { stopping_path(l, std::vector<double>{1.0}, 0.1, 1.0, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] {
-        stopping_path(l, std::vector<double>{1.0, NAN}, 0.1, 1.0, 1.0, 5, 0);
+    testing::expect_error(ExitStatus::study, {"diverges", "l_1 = 1.0", "or less"}, [&] {
+        stopping_path(l, squares, {0.1, 1.0, 5, 0}, 2.1);
+    });
+    EXPECT_NO_THROW(stopping_path(l, squares, {0.1, 1.0, 5, 0}, 2.0));
+    testing::expect_error(ExitStatus::numerical, {"belongs"}, [&] {
+        stopping_path(l, std::vector<double>{1.0}, {0.1, 1.0, 5, 0}, 1.0);
     });
     testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] {
-        stopping_path(std::vector<double>{1.0, NAN}, squares, 0.1, 1.0, 1.0, 5, 0);
+        stopping_path(l, std::vector<double>{1.0, NAN}, {0.1, 1.0, 5, 0}, 1.0);
     });
-    testing::expect_error(ExitStatus::numerical, {"negative"},
-                          [&] { stopping_path(l, squares, NAN, 1.0, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"negative"},
-                          [&] { stopping_path(l, squares, 0.1, INFINITY, 1.0, 5, 0); });
-    testing::expect_error(ExitStatus::numerical, {"negative"},
-                          [&] { stopping_path(l, squares, 0.1, 1.0, 1.0, NAN, 0); });
-    testing::expect_error(ExitStatus::study, {"step size"},
-                          [&] { stopping_path(l, squares, 0.1, 1.0, 0.0, 5, 0); });
+    testing::expect_error(ExitStatus::numerical, {"not finite"}, [&] {
+        stopping_path(std::vector<double>{1.0, NAN}, squares, {0.1, 1.0, 5, 0}, 1.0);
+    });
+    testing::expect_error(ExitStatus::numerical, {"negative"}, [&] {
+        stopping_path(l, squares, {NAN, 1.0, 5, 0}, 1.0);
+    });
+    testing::expect_error(ExitStatus::numerical, {"negative"}, [&] {
+        stopping_path(l, squares, {0.1, INFINITY, 5, 0}, 1.0);
+    });
+    testing::expect_error(ExitStatus::numerical, {"negative"}, [&] {
+        stopping_path(l, squares, {0.1, 1.0, NAN, 0}, 1.0);
+    });
+    testing::expect_error(ExitStatus::study, {"step size"}, [&] {
+        stopping_path(l, squares, {0.1, 1.0, 5, 0}, 0.0);
+    });
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ TEST(LocalRegression, SolvesTheLeadingBlock) {
     Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> r = random_matrix(8, 2, 7);
     for (const Index rows : {1, 5, 8}) {
         const LocalRegression found =
-            local_regression({G.data(), 64}, 8, {k.data(), 24}, 3, {r.data(), 16}, 2, rows, 0.7);
+            local_regression({{G.data(), 64}, {k.data(), 24}, {r.data(), 16}, 8, 3, 2}, rows, 0.7);
         const Eigen::MatrixXd A = G.topLeftCorner(rows, rows),
                               inverse = (A + 0.7 * Eigen::MatrixXd::Identity(rows, rows)).inverse();
         const Eigen::MatrixXd expected = k.leftCols(rows) * inverse * r.topRows(rows);
@@ -70,7 +70,7 @@ TEST(LocalRegression, SolvesTheLeadingBlock) {
     }
     const Eigen::MatrixXd negative = -G;
     testing::expect_error(ExitStatus::numerical, {"positive definite"}, [&] {
-        local_regression({negative.data(), 64}, 8, {k.data(), 24}, 3, {r.data(), 16}, 2, 8, 0.1);
+        local_regression({{negative.data(), 64}, {k.data(), 24}, {r.data(), 16}, 8, 3, 2}, 8, 0.1);
     });
 }
 
