@@ -89,25 +89,73 @@ struct ScaleCurve {
     std::vector<std::vector<Run>> repeats;  ///< by size; the same draws at every size, where there are such
 };
 
-std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
-    std::set<std::string> varying;  // keys that tell curves from each other
+using RunsByDraw = std::map<std::string, Run>;   ///< by data.seed
+using RunsBySize = std::map<Index, RunsByDraw>;  ///< by examples
+constexpr const char* weights_key = "model_sha256";
+
+/// What tells runs from each other: the keys of the study, and the hash of the weights that were read, which
+/// a folder of the same name need not share.
+std::map<std::string, std::string> distinctions(const Run& run) {
+    std::map<std::string, std::string> found = run.keys;
+    std::erase_if(found, [](const auto& entry) { return belongs_to_a_point(entry.first); });
+    found[weights_key] = run.model_sha256;
+    return found;
+}
+
+/// The distinctions in which the runs differ. Weights that follow from other keys (another model.path) are
+/// not named beside them.
+std::set<std::string> varying_keys(const std::vector<Run>& runs) {
+    std::set<std::string> varying;
+    bool same_study_other_weights = false;
     for (const Run& run : runs)
-        for (const auto& [key, value] : run.keys)
-            for (const Run& other : runs) {
-                const auto found = other.keys.find(key);
-                if (!belongs_to_a_point(key) && (found == other.keys.end() || found->second != value))
-                    varying.insert(key);
+        for (const Run& other : runs) {
+            const auto mine = distinctions(run), theirs = distinctions(other);
+            bool same_study = true;
+            for (const auto& [key, value] : mine) {
+                const auto found = theirs.find(key);
+                if (key == weights_key || (found != theirs.end() && found->second == value)) continue;
+                varying.insert(key);
+                same_study = false;
             }
-    std::map<std::string, std::map<Index, std::map<std::string, Run>>> by_name;
-    for (const Run& run : runs) {
-        std::string name;
-        for (const std::string& key : varying) {
-            const auto found = run.keys.find(key);
-            name += fmt::format("{}{} = {}", name.empty() ? "" : ", ", key,
-                                found == run.keys.end() ? "absent" : found->second);
+            same_study_other_weights |= same_study && run.model_sha256 != other.model_sha256;
         }
+    if (same_study_other_weights) varying.insert(weights_key);
+    return varying;
+}
+
+/// "model.path = "a", kernel.output = "trace"": a curve by what its runs share and others do not.
+std::string name_of_curve(const Run& run, const std::set<std::string>& varying) {
+    const auto mine = distinctions(run);
+    std::string name;
+    for (const std::string& key : varying) {
+        const auto found = mine.find(key);
+        name += fmt::format("{}{} = {}", name.empty() ? "" : ", ", key,
+                            found == mine.end() ? "absent" : found->second);
+    }
+    return name;
+}
+
+ScaleCurve curve_of(const std::string& name, const RunsBySize& sizes) {
+    ScaleCurve curve{name.empty() ? "all runs" : name, {}, {}};
+    std::set<std::string> everywhere;  // draws that every size has
+    for (const auto& [seed, run] : sizes.begin()->second)
+        if (std::ranges::all_of(sizes, [&](const auto& size) { return size.second.contains(seed); }))
+            everywhere.insert(seed);
+    for (const auto& [size, draws] : sizes) {
+        curve.sizes.push_back(size);
+        std::vector<Run>& repeats = curve.repeats.emplace_back();
+        for (const auto& [seed, run] : draws)
+            if (everywhere.empty() || everywhere.contains(seed)) repeats.push_back(run);
+    }
+    return curve;
+}
+
+std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
+    const std::set<std::string> varying = varying_keys(runs);
+    std::map<std::string, RunsBySize> by_name;
+    for (const Run& run : runs) {
         const auto seed = run.keys.find("data.seed");
-        auto& point = by_name[name][run.samples];
+        auto& point = by_name[name_of_curve(run, varying)][run.samples];
         const auto [at, is_new] = point.emplace(seed == run.keys.end() ? "" : seed->second, run);
         if (!is_new)
             throw Error(ExitStatus::study,
@@ -116,20 +164,7 @@ std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
                                     at->second.file, run.file, run.samples));
     }
     std::vector<ScaleCurve> curves;
-    for (const auto& [name, sizes] : by_name) {
-        ScaleCurve curve{name.empty() ? "all runs" : name, {}, {}};
-        std::set<std::string> everywhere;  // draws that every size has
-        for (const auto& [seed, run] : sizes.begin()->second)
-            if (std::ranges::all_of(sizes, [&](const auto& size) { return size.second.contains(seed); }))
-                everywhere.insert(seed);
-        for (const auto& [size, draws] : sizes) {
-            curve.sizes.push_back(size);
-            std::vector<Run>& repeats = curve.repeats.emplace_back();
-            for (const auto& [seed, run] : draws)
-                if (everywhere.empty() || everywhere.contains(seed)) repeats.push_back(run);
-        }
-        curves.push_back(std::move(curve));
-    }
+    for (const auto& [name, sizes] : by_name) curves.push_back(curve_of(name, sizes));
     return curves;
 }
 
