@@ -15,9 +15,8 @@ namespace tangram {
 
 namespace {
 
-/// Reads a tensor as `shape` has it; a file may hold it transposed.
-template <class Real>
-std::vector<Real> read(const Weights& weights, const TensorView* tensor, const Parameter& parameter) {
+/// @throws Error(input) naming file and tensor that is missing or of another shape
+void check_shape(const Weights& weights, const TensorView* tensor, const Parameter& parameter) {
     if (tensor == nullptr)
         throw Error(ExitStatus::input,
                     fmt::format("{}: tensor {} is missing; the model's config.json asks for it",
@@ -28,13 +27,19 @@ std::vector<Real> read(const Weights& weights, const TensorView* tensor, const P
         throw Error(ExitStatus::input,
                     fmt::format("{}: tensor {} has shape [{}], config.json asks for [{}]", weights.name(),
                                 tensor->name, fmt::join(tensor->shape, ", "), fmt::join(stored, ", ")));
-    std::vector<Real> values = weights.template read<Real>(*tensor);
+}
+
+/// Reads a tensor as `shape` has it; a file may hold it transposed.
+template <class Real>
+std::vector<Real> read(const Weights& weights, const TensorView& tensor, const Parameter& parameter) {
+    std::vector<Real> values = weights.template read<Real>(tensor);
     if (!parameter.transposed) return values;
+    const Index rows = parameter.shape[1], columns = parameter.shape[0];  // as stored
     std::vector<Real> turned(values.size());
-    for (Index i = 0; i < stored[0]; ++i)
-        for (Index j = 0; j < stored[1]; ++j)
-            turned[static_cast<std::size_t>(j * stored[0] + i)] =
-                values[static_cast<std::size_t>(i * stored[1] + j)];
+    for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < columns; ++j)
+            turned[static_cast<std::size_t>(j * rows + i)] =
+                values[static_cast<std::size_t>(i * columns + j)];
     return turned;
 }
 
@@ -50,19 +55,28 @@ std::vector<Real> draw(std::uint64_t seed, const Parameter& parameter, double de
 
 }  // namespace
 
+const TensorView* InitialWeights::stored(const Parameter& parameter) const {
+    if (given.contains(parameter.name)) return nullptr;
+    const bool of_adapter = is_lora(parameter);
+    const Weights* const from = of_adapter ? adapter : drawn(parameter) ? nullptr : file;
+    if (from == nullptr) return nullptr;
+    const TensorView* const tensor =
+        of_adapter ? from->find(adapter_name(parameter)) : find_tensor(*from, parameter.name);
+    check_shape(*from, tensor, parameter);
+    return tensor;
+}
+
 template <class Real>
 std::vector<Real> InitialWeights::values(const Parameter& parameter) const {
     const auto size = static_cast<std::size_t>(parameter.size());
     if (const auto found = given.find(parameter.name); found != given.end())
         return {found->second.begin(), found->second.end()};
+    if (const TensorView* const tensor = stored(parameter))
+        return read<Real>(is_lora(parameter) ? *adapter : *file, *tensor, parameter);
     if (is_lora(parameter)) {
-        if (adapter != nullptr)
-            return read<Real>(*adapter, adapter->find(adapter_name(parameter)), parameter);
         if (is_lora_b(parameter)) return std::vector<Real>(size, Real(0));
         return draw<Real>(lora_seed, parameter, 1 / std::sqrt(static_cast<double>(parameter.shape[0])));
     }
-    if (file != nullptr && !drawn(parameter))
-        return read<Real>(*file, find_tensor(*file, parameter.name), parameter);
     if (parameter.shape.size() > 1) return draw<Real>(seed, parameter, deviation);
     const bool scale = parameter.kind == ParameterKind::norm && parameter.name.ends_with("weight");
     return std::vector<Real>(size, scale ? Real(1) : Real(0));

@@ -320,6 +320,12 @@ void Program::label_logits(Value in, ParameterId table, std::optional<ParameterI
     append(operation::LabelLogits{in, table, bias});
 }
 
+void Program::set_labels(Index labels) {
+    const auto& head = std::get<operation::LabelLogits>(operations_.back());
+    parameters_[head.table].shape.front() = labels;
+    if (head.bias) parameters_[*head.bias].shape.front() = labels;
+}
+
 Program Program::without_operations() const {
     Program copy = *this;
     copy.operations_.clear();

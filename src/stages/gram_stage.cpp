@@ -5,6 +5,7 @@
 #include "gram_report.hpp"
 #include "growth.hpp"
 #include "kernel_file.hpp"
+#include "open_study.hpp"
 #include "sketch_report.hpp"
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
@@ -12,6 +13,7 @@
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
+#include "tangram/study/initial_network.hpp"
 #include "tangram/study/job.hpp"
 #include "tangram/study/fingerprints.hpp"
 
@@ -144,7 +146,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         return;
     }
 
-    Network<Real> network = make_network<Real>(model, study, job.data, job.outputs, comm, true);
+    Network<Real> network = initial_network<Real>(model, study, job, comm);
     const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
     const Forecast planned = forecast<Real>(model.program, job, study, Calibration{}, resident,
                                             session.memory_per_rank, session.world.size());
@@ -222,9 +224,9 @@ void StudyRun::gram(bool whole_run) {
     State& s = *state_;
     s.whole_run = whole_run;
     std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");
-    auto [model, data] = load_model(s.study, s.session);
+    auto [model, job] = open_study(s.study, s.session);
+    hash_weights(model, s.comm);
     waiting.reset();
-    const GramJob job = gram_job(s.study, model, std::move(data), s.comm);
     if (s.study.kernel.precision == "double")
         s.gram<double>(model, job);
     else

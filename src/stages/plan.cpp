@@ -1,15 +1,16 @@
 #include <fmt/format.h>
 
 #include "forecast.hpp"
+#include "open_study.hpp"
 #include "study_state.hpp"
-#include "tangram/study/job.hpp"
+#include "tangram/study/initial_network.hpp"
 
 namespace tangram {
 
 template <class Real>
 void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ranks) {
     const Program& program = model.program;
-    Network<Real> network = make_network<Real>(model, study, job.data, job.outputs, comm, false);
+    Network<Real> network = initial_network<Real>(model, study, job, comm);
     const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
     const Calibration calibration = calibrated(network, job, model.sha256, session);
     const double limit = session.memory_per_rank;
@@ -27,8 +28,7 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
 void StudyRun::plan(std::optional<int> ranks) {
     State& s = *state_;
     const int on = ranks.value_or(s.session.world.size());
-    auto [model, data] = load_model(s.study, s.session);
-    const GramJob job = gram_job(s.study, model, std::move(data), s.comm);
+    const auto [model, job] = open_study(s.study, s.session);
     if (s.study.kernel.precision == "double")
         s.plan<double>(model, job, on);
     else

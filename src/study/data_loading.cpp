@@ -34,16 +34,23 @@ LabelledExamples read_examples(const Study& study, const std::string& file, cons
     return read_labelled_text(options, *tokenizer);
 }
 
-void check_range(const DataSet& data, const std::string& file, Index vocabulary) {
+void check_tokens(const DataSet& data, const std::string& file, const TokenRules& rules) {
     for (Index e = 0; e < data.examples(); ++e)
-        for (const std::int32_t token : data.tokens(e))
-            if (token < 0 || token >= vocabulary)
-                refuse(
-                    file,
-                    fmt::format(
-                        "example {} (source row {}) holds token id {}, the model has 0 to {}; tokenise with "
-                        "the model's own tokenizer",
-                        e, data.rows[static_cast<std::size_t>(e)], token, vocabulary - 1));
+        for (const std::int32_t token : data.tokens(e)) {
+            const auto refuse_token = [&](const std::string& problem) {
+                refuse(file, fmt::format("example {} (source row {}) holds {}", e,
+                                         data.rows[static_cast<std::size_t>(e)], problem));
+            };
+            if (token < 0 || token >= rules.vocabulary)
+                refuse_token(
+                    fmt::format("token id {}, the model has 0 to {}; tokenise with the model's own tokenizer",
+                                token, rules.vocabulary - 1));
+            if (rules.padding_id && token == *rules.padding_id)
+                refuse_token(
+                    fmt::format("the padding token (id {}), which this model's positions pass over; take it "
+                                "out of the text",
+                                token));
+        }
 }
 
 void share(MPI_Comm comm, DataSet& data) {
@@ -55,11 +62,11 @@ void share(MPI_Comm comm, DataSet& data) {
 }
 
 /// One task's examples; the study's [data] is that task's.
-StudyData load_one(Study study, Index vocabulary, Index longest, Reading reading, const Session& session) {
-    if (study.data.max_length > longest) {
+StudyData load_one(Study study, const TokenRules& rules, const Session& session) {
+    if (study.data.max_length > rules.longest) {
         session.log.say(fmt::format("data.max_length = {} is lowered to the model's {} positions",
-                                    study.data.max_length, longest));
-        study.data.max_length = longest;
+                                    study.data.max_length, rules.longest));
+        study.data.max_length = rules.longest;
     }
     const MPI_Comm comm = session.world.get();
     const bool has_test = !study.data.test.empty();
@@ -71,13 +78,13 @@ StudyData load_one(Study study, Index vocabulary, Index longest, Reading reading
         if (!study.data.train.ends_with(".h5") || (has_test && !study.data.test.ends_with(".h5")))
             tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json");
         LabelledExamples train =
-            read_examples(study, study.data.train, "train", study.data.samples, reading, tokenizer);
-        check_range(train.data, study.data.train, vocabulary);
+            read_examples(study, study.data.train, "train", study.data.samples, rules.reading, tokenizer);
+        check_tokens(train.data, study.data.train, rules);
         for (const std::int32_t id : train.label_ids)
-            if (id < 0 || id >= vocabulary)
-                refuse(
-                    study.data.train,
-                    fmt::format("label word id {} is not in the model's vocabulary of {}", id, vocabulary));
+            if (id < 0 || id >= rules.vocabulary)
+                refuse(study.data.train,
+                       fmt::format("label word id {} is not in the model's vocabulary of {}", id,
+                                   rules.vocabulary));
         const bool classifier = study.model.head == "classifier";
         if (classifier) {
             if (train.label_count < 2)
@@ -89,9 +96,9 @@ StudyData load_one(Study study, Index vocabulary, Index longest, Reading reading
         data.train = std::move(train.data);
         data.label_ids = std::move(train.label_ids);
         if (has_test) {
-            LabelledExamples test =
-                read_examples(study, study.data.test, "test", study.data.test_samples, reading, tokenizer);
-            check_range(test.data, study.data.test, vocabulary);
+            LabelledExamples test = read_examples(study, study.data.test, "test", study.data.test_samples,
+                                                  rules.reading, tokenizer);
+            check_tokens(test.data, study.data.test, rules);
             if (classifier && test.label_count > std::ssize(data.label_ids))
                 refuse(study.data.test,
                        fmt::format("holds label {}, the training examples have 0 to {}; name all of "
@@ -125,14 +132,13 @@ void append(DataSet& all, const DataSet& more, std::int32_t task) {
 
 }  // namespace
 
-StudyData load_data(const Study& study, Index vocabulary, Index longest, Reading reading,
-                    const Session& session) {
-    if (study.tasks.empty()) return load_one(study, vocabulary, longest, reading, session);
+StudyData load_data(const Study& study, const TokenRules& rules, const Session& session) {
+    if (study.tasks.empty()) return load_one(study, rules, session);
     StudyData data;
     for (std::size_t t = 0; t < study.tasks.size(); ++t) {
         Study single = study;
         single.data = study.tasks[t].data;
-        const StudyData more = load_one(single, vocabulary, longest, reading, session);
+        const StudyData more = load_one(single, rules, session);
         append(data.train, more.train, static_cast<std::int32_t>(t));
         if (more.test) {
             if (!data.test) data.test.emplace();

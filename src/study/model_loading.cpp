@@ -2,17 +2,13 @@
 
 #include <fmt/format.h>
 
-// GCC 12 takes its own AVX-512 intrinsics for uninitialised (bug 105593).
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <Eigen/Dense>
 #include <algorithm>
 
-#include "tangram/arithmetic.hpp"
 #include "tangram/files/hash.hpp"
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/architectures.hpp"
 #include "tangram/model/lora.hpp"
+#include "tangram/model/network.hpp"
 #include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
@@ -81,64 +77,6 @@ void add_lora(LoadedModel& model, const Study& study) {
     }
 }
 
-/// Features of the training examples, rows x hidden, then their logits' targets, fitted.
-template <class Real>
-std::map<std::string, std::vector<double>> fitted_head(Network<Real>& network, const StudyData& data,
-                                                       const KernelOutputs& outputs, MPI_Comm comm) {
-    const auto head = std::get<operation::LabelLogits>(network.program().operations().back());
-    const Index n = data.train.examples(), width = network.program().shape(head.in).width,
-                labels = network.labels();
-    int rank = 0, ranks = 1;
-    MPI_Comm_rank(comm, &rank);
-    MPI_Comm_size(comm, &ranks);
-    std::vector<double> features(static_cast<std::size_t>(n * width), 0.0);
-    collectively(comm, [&] {
-        const Index together = arithmetic::examples_per_block;
-        for (Index first = rank * together; first < n; first += ranks * together) {
-            TokenBlock block;
-            block.offsets.push_back(0);
-            for (Index e = first; e < std::min(n, first + together); ++e) {
-                const auto tokens = data.train.tokens(e);
-                block.reads.push_back(block.offsets.back() + data.train.read(e));
-                block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
-                block.offsets.push_back(std::ssize(block.token_ids));
-            }
-            network.forward(block);
-            const Real* const rows = network.value(head.in);
-            std::copy_n(rows, block.examples() * width, features.begin() + first * width);
-        }
-    });
-    sum_over_ranks(comm, features);  // each entry stands on one rank, zero elsewhere
-    // Solved once: the same bits on any number of ranks.
-    std::vector<double> weights(static_cast<std::size_t>(labels * width)),
-        biases(static_cast<std::size_t>(labels));
-    collectively(comm, [&] {
-        if (rank != 0) return;
-        const Index columns = width + (head.bias ? 1 : 0);
-        Eigen::MatrixXd X(n, columns), Y = Eigen::MatrixXd::Zero(n, labels);
-        for (Index e = 0; e < n; ++e) {
-            for (Index i = 0; i < width; ++i) X(e, i) = features[static_cast<std::size_t>(e * width + i)];
-            if (head.bias) X(e, width) = 1;
-            const Index task = data.train.task(e), first = outputs.first_label(task);
-            const Index label = first + data.train.labels[static_cast<std::size_t>(e)];
-            if (outputs.output(task) == KernelOutput::margin) Y.row(e).segment(first, 2).setConstant(-0.5);
-            Y(e, label) = outputs.output(task) == KernelOutput::margin ? 0.5 : 1.0;
-        }
-        const Eigen::MatrixXd solution = X.completeOrthogonalDecomposition().solve(Y);
-        for (Index c = 0; c < labels; ++c) {
-            for (Index i = 0; i < width; ++i)
-                weights[static_cast<std::size_t>(c * width + i)] = solution(i, c);
-            if (head.bias) biases[static_cast<std::size_t>(c)] = solution(width, c);
-        }
-    });
-    broadcast(comm, weights, 0);
-    broadcast(comm, biases, 0);
-    const auto name_of = [&](ParameterId p) { return network.program().parameters()[p].name; };
-    std::map<std::string, std::vector<double>> given{{name_of(head.table), weights}};
-    if (head.bias) given[name_of(*head.bias)] = biases;
-    return given;
-}
-
 }  // namespace
 
 InitialWeights LoadedModel::initial(const Study& study) const {
@@ -155,48 +93,32 @@ InitialWeights LoadedModel::initial(const Study& study) const {
     return source;
 }
 
-std::pair<LoadedModel, StudyData> load_model(const Study& study, const Session& session) {
-    const MPI_Comm comm = session.world.get();
-    const std::filesystem::path folder = study.model.path;
-    const bool classifier = study.model.head == "classifier";
-    const auto compose = [&](std::optional<Index> labels) {
-        return program_of(Config(folder / "config.json"), labels);
-    };
-    LoadedModel model = collectively(comm, [&] {
+OpenedModel open_model(const Study& study, const Session& session) {
+    return collectively(session.world.get(), [&] {
+        const std::filesystem::path folder = study.model.path;
         std::error_code code;
         if (!std::filesystem::is_directory(folder, code))
             throw Error(
                 ExitStatus::input,
                 fmt::format("{}: no such folder; model.path must be a Hugging Face folder", folder.string()));
-        LoadedModel opened;
-        opened.program = compose(classifier ? std::optional<Index>(1) : std::nullopt);
-        opened.deviation = Config(folder / "config.json").number("initializer_range", 0.02);
+        const Config config(folder / "config.json");
+        OpenedModel opened;
+        opened.program =
+            program_of(config, study.model.head == "classifier" ? std::optional<Index>(1) : std::nullopt);
+        opened.deviation = config.number("initializer_range", 0.02);
         if (study.model.init != "random") opened.weights.emplace(folder);
         const std::filesystem::path adapter = folder / "adapter_model.safetensors";
         if (study.kernel.lora_rank > 0 && std::filesystem::exists(adapter, code))
             opened.adapter.emplace(adapter);
         return opened;
     });
-    StudyData data = load_data(study, model.program.vocabulary_size, model.program.maximum_length,
-                               model.program.reading, session);
-    if (model.program.padding_id)
-        for (const DataSet* const set : {&data.train, data.test ? &*data.test : nullptr})
-            for (Index e = 0; set != nullptr && e < set->examples(); ++e)
-                if (std::ranges::count(set->tokens(e), *model.program.padding_id) > 0)
-                    throw Error(
-                        ExitStatus::input,
-                        fmt::format("example {} (source row {}) holds the padding token (id {}), which this "
-                                    "model's positions pass over; take it out of the text",
-                                    e, set->rows[static_cast<std::size_t>(e)], *model.program.padding_id));
-    std::vector<std::filesystem::path> files;
-    for (const auto* const weights : {&model.weights, &model.adapter})
-        if (*weights) files.insert(files.end(), (*weights)->files().begin(), (*weights)->files().end());
-    model.sha256 = collectively(comm, [&] {
-        return session.world.rank() == 0 && !files.empty() ? sha256_of_files(files) : std::string();
-    });
-    broadcast(comm, model.sha256, 0);
+}
+
+LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels, const Session& session) {
+    LoadedModel model{std::move(opened), {}, {}};
+    const MPI_Comm comm = session.world.get();
     collectively(comm, [&] {
-        if (classifier) model.program = compose(std::ssize(data.label_ids));
+        if (study.model.head == "classifier") model.program.set_labels(labels);
         const auto drawn_head = [](const Parameter& parameter) {
             return parameter.kind == ParameterKind::head;
         };
@@ -210,26 +132,38 @@ std::pair<LoadedModel, StudyData> load_model(const Study& study, const Session& 
         for (const std::string& tensor : unused_tensors(model.program, *model.weights))
             session.log.warn(fmt::format("{}: nothing uses tensor {}", model.weights->name(), tensor));
     if (study.kernel.lora_rank > 0) collectively(comm, [&] { add_lora(model, study); });
-    return {std::move(model), std::move(data)};
+    return model;
+}
+
+void hash_weights(LoadedModel& model, MPI_Comm comm) {
+    std::vector<std::filesystem::path> files;
+    for (const auto* const weights : {&model.weights, &model.adapter})
+        if (*weights) files.insert(files.end(), (*weights)->files().begin(), (*weights)->files().end());
+    int rank = 0;
+    MPI_Comm_rank(comm, &rank);
+    model.sha256 = collectively(
+        comm, [&] { return rank == 0 && !files.empty() ? sha256_of_files(files) : std::string(); });
+    broadcast(comm, model.sha256, 0);
 }
 
 template <class Real>
-Network<Real> make_network(const LoadedModel& model, const Study& study, const StudyData& data,
-                           const KernelOutputs& outputs, MPI_Comm comm, bool fit) {
-    InitialWeights source = model.initial(study);
-    const auto network = [&] { return Network<Real>(model.program, source, data.label_ids); };
-    // The model's weights are the same on every rank; a bad one is one message.
-    if (!fit || study.model.head_init != "least-squares") return collectively(comm, network);
-    Network<Real> features = collectively(comm, network);
-    source.given = fitted_head(features, data, outputs, comm);
-    return collectively(comm, network);
+double weight_bytes(const LoadedModel& model, const Study& study) {
+    const InitialWeights source = model.initial(study);
+    constexpr DType dtype = sizeof(Real) == 4 ? DType::F32 : DType::F64;
+    double bytes = 0, largest_on_its_way = 0;
+    for (const Parameter& parameter : model.program.parameters()) {
+        const TensorView* const tensor = source.stored(parameter);
+        const double copy = static_cast<double>(sizeof(Real)) * static_cast<double>(parameter.size());
+        if (tensor != nullptr) bytes += static_cast<double>(tensor->bytes.size());
+        if (tensor != nullptr && tensor->dtype == dtype && !parameter.transposed && !is_lora(parameter))
+            continue;
+        bytes += copy;
+        if (parameter.transposed) largest_on_its_way = std::max(largest_on_its_way, copy);
+    }
+    return bytes + largest_on_its_way;
 }
 
-template Network<float> make_network(const LoadedModel&, const Study&, const StudyData&, const KernelOutputs&,
-                                     MPI_Comm, bool);
-template Network<double> make_network(const LoadedModel&, const Study&, const StudyData&,
-                                      const KernelOutputs&, MPI_Comm, bool);
+template double weight_bytes<float>(const LoadedModel&, const Study&);
+template double weight_bytes<double>(const LoadedModel&, const Study&);
 
 }  // namespace tangram
-
-#pragma GCC diagnostic pop

@@ -24,6 +24,9 @@ struct InitialWeights {
     /// at the same memory, which holds numbers of this deviation; biases and norms as drawn ones.
     bool placeholder = false;
 
+    /// Where a parameter is read from; nullptr: it is given or drawn. Nothing is read.
+    /// @throws Error(input) naming file and tensor that is missing or of another shape
+    const TensorView* stored(const Parameter& parameter) const;
     /// The values of a parameter, in the order of its shape: given, read, or drawn. Drawn ones are normal(0,
     /// deviation^2) for matrices, 0 for biases, 1 for the weights of norms, as Hugging Face's models begin;
     /// LoRA's A is normal(0, 1/r), B is 0 [theory: M].

@@ -191,6 +191,10 @@ class Program {
     Value at_reads(Value in);
     void label_logits(Value in, ParameterId table, std::optional<ParameterId> bias = std::nullopt);
 
+    /// A head of its own that was composed before its labels were known, a classifier's: the rows of its
+    /// weight and the entries of its bias.
+    void set_labels(Index labels);
+
     /// Parameters and values without the operations, which append() then adds as they are.
     Program without_operations() const;
     void append(Operation operation);

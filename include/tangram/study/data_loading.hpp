@@ -18,14 +18,18 @@ struct StudyData {
     std::vector<Index> task_labels;       ///< labels of each task; one entry where there are no tasks
 };
 
+/// What a model asks of its examples.
+struct TokenRules {
+    Index vocabulary;  ///< token ids lie below
+    Index longest;     ///< tokens that it has positions for; max_length is lowered to it with a note
+    Reading reading;   ///< where its outputs are read
+    std::optional<std::int32_t> padding_id = {};  ///< a token that no example may hold
+};
+
 /// Reads on the first rank and hands to all: tables through the model's tokenizer, .h5 files as they are
 /// (token_ids, offsets, labels at the root or in /data/train, /data/test; label_token_ids). Collective over
 /// the world.
-/// @param vocabulary  token ids must lie below
-/// @param longest     tokens that the model has positions for; max_length is lowered to it with a note
-/// @param reading     where the model's outputs are read
 /// @throws Error on every rank, as read_labelled_text; input for ids, offsets or labels out of range (named)
-StudyData load_data(const Study& study, Index vocabulary, Index longest, Reading reading,
-                    const Session& session);
+StudyData load_data(const Study& study, const TokenRules& rules, const Session& session);
 
 }  // namespace tangram

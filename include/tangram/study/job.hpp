@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tangram/jacobian/contraction.hpp"
+#include "tangram/jacobian/output.hpp"
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/study/configuration.hpp"
 #include "tangram/study/data_loading.hpp"

@@ -3,37 +3,47 @@
 #include <string>
 #include <vector>
 
-#include "tangram/jacobian/output.hpp"
-#include "tangram/model/network.hpp"
+#include "tangram/model/initial_weights.hpp"
+#include "tangram/model/program.hpp"
 #include "tangram/session/session.hpp"
-#include "tangram/study/data_loading.hpp"
+#include "tangram/study/configuration.hpp"
 
 namespace tangram {
 
-/// The study's model with its head and LoRA factors, and the parameters that the kernel is about. Equal on
-/// every rank.
-struct LoadedModel {
-    Program program;
-    std::vector<ParameterId> parameters;  ///< kernel.parameters, or their LoRA factors
-    std::optional<Weights> weights;       ///< nothing where all are drawn
+/// A model folder that was opened: nothing in it depends on the data. Equal on every rank.
+struct OpenedModel {
+    Program program;                 ///< a classifier's head has one label as yet
+    std::optional<Weights> weights;  ///< nothing where all are drawn
     std::optional<Weights> adapter;
     double deviation = 0.02;  ///< initializer_range
-    std::string sha256;       ///< of the files; empty: there is none
+};
+
+/// Opens the folder and composes the program; weights are mapped, not read. Collective.
+/// @throws Error on every rank: input for files, study for keys that do not fit the model
+OpenedModel open_model(const Study& study, const Session& session);
+
+/// The study's model with its head and LoRA factors, and the parameters that the kernel is about. Equal on
+/// every rank.
+struct LoadedModel : OpenedModel {
+    std::vector<ParameterId> parameters;  ///< kernel.parameters, or their LoRA factors
+    std::string sha256;                   ///< of the files, once hash_weights() has read them
 
     InitialWeights initial(const Study& study) const;
 };
 
-/// Opens the folder, reads the examples (a classifier has as many labels as they have) and composes the
-/// program; warns of tensors that nothing uses. Collective.
-/// @throws Error on every rank: input for files, study for keys that do not fit the model
-std::pair<LoadedModel, StudyData> load_model(const Study& study, const Session& session);
+/// Gives a classifier as many labels as the data have, selects the kernel's parameters and adds LoRA factors;
+/// warns of tensors that nothing uses. Collective.
+/// @throws Error(study) on every rank for keys that do not fit the model
+LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels, const Session& session);
 
-/// The network with its initial weights. A classifier's head that is to begin from least squares is fitted to
-/// the training examples' features here (minimum norm; targets one-hot, or -1/2 and 1/2 where the margin of
-/// two labels is to be -1 and 1), the same on any number of ranks. Collective.
-/// @param fit  false: a head that would be fitted is drawn (for a plan)
+/// Sets sha256; it stays empty where there are no files of weights. The first rank reads all of them.
+/// Collective. @throws Error(input) on every rank
+void hash_weights(LoadedModel& model, MPI_Comm comm);
+
+/// Bytes that the network's weights take on a rank once it is made, pages of the files that it maps included.
+/// Local; nothing is read. @throws Error(input) as InitialWeights for a tensor that is missing or of another
+/// shape
 template <class Real>
-Network<Real> make_network(const LoadedModel& model, const Study& study, const StudyData& data,
-                           const KernelOutputs& outputs, MPI_Comm comm, bool fit);
+double weight_bytes(const LoadedModel& model, const Study& study);
 
 }  // namespace tangram
