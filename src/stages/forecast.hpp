@@ -3,22 +3,18 @@
 #include <string>
 #include <vector>
 
+#include "calibration.hpp"
 #include "tangram/gram/assembly_cost.hpp"
-#include "tangram/session/session.hpp"
 #include "tangram/study/configuration.hpp"
 #include "tangram/study/job.hpp"
+#include "tangram/study/model_loading.hpp"
 
 namespace tangram {
 
-/// Seconds that this machine takes for units of work of one rank, all ranks busy.
-struct Calibration {
-    double per_pass_flop = 0, per_packed_entry = 0, per_product_flop = 0, per_float64_flop = 0;
-};
-
 struct StageForecast {
-    std::string stage;
-    double bytes = 0;  ///< resident on the largest rank
-    double flops = 0;  ///< of all ranks
+    std::string stage;  ///< "head" where one is fitted, "gram", "spectrum", "rates" where there are vectors
+    double bytes = 0;   ///< resident on the largest rank
+    double flops = 0;   ///< of all ranks
     double received_bytes = 0, written_bytes = 0, seconds = 0;
 };
 
@@ -28,35 +24,43 @@ struct Forecast {
     double factor_limit = 0;  ///< bytes that factors may take on a rank
     std::vector<StageForecast> stages;
 
-    double bytes() const;  ///< of the stage that needs most
+    int ranks() const { return grid_rows * grid_columns; }
+    double bytes() const;                ///< of the stage that needs most
+    double bytes_until_written() const;  ///< of the stages that end with the Gram matrix
+    const StageForecast& gram() const;
 };
 
-/// Resident bytes of this rank once a block of the longest examples went forward and backward: what it holds
-/// before matrices, slices and factors. @throws Error(numerical) on every rank
-template <class Real>
-double trial_memory(Network<Real>& network, const GramJob& job, MPI_Comm comm);
+/// Whether a stage follows the Gram matrix.
+bool is_later(const StageForecast& stage);
 
-/// Times a forward and backward pass over the longest examples and small pieces of the rest of the work, some
-/// tenths of a second in all, on all ranks at once; the slowest counts. Kept in the user's cache folder for
-/// the same program, machine, model and precision. Collective.
+/// What a study is planned from, on any number of ranks; the references outlive it.
+struct PlannedStudy {
+    const LoadedModel& model;
+    const GramJob& job;
+    const Study& study;
+    double limit;          ///< bytes that a rank may take
+    double network_bytes;  ///< network_bytes() of the same
+    Calibration calibration = {};
+
+    /// Of a rank before matrices, slices and factors.
+    double resident() const { return job.idle_bytes + network_bytes; }
+};
+
+/// Bytes of a rank's network while it works: its weights, and on every thread the buffers of passes over the
+/// longest examples. Local, from shapes and tokens; nothing is allocated or read.
+/// @throws Error(input) as weight_bytes
 template <class Real>
-Calibration calibrated(Network<Real>& network, const GramJob& job, const std::string& model_sha256,
-                       const Session& session);
+double network_bytes(const LoadedModel& model, const GramJob& job, const Study& study);
 
 /// Memory, work and time of every stage on a number of ranks, from shapes and tokens. Local.
-/// @param resident  bytes that a rank holds before matrices, slices and factors, its network included
 template <class Real>
-Forecast forecast(const Program& program, const GramJob& job, const Study& study,
-                  const Calibration& calibration, double resident, double limit, int ranks);
+Forecast forecast(const PlannedStudy& planned, int ranks);
 
-/// The fewest ranks on which every stage, or the Gram stage alone, fits into `limit` bytes per rank; nothing
-/// where up to 1024 do not do. Local.
+/// The fewest ranks on which every stage, or those that end with the Gram matrix, fits into the limit;
+/// nothing where up to most_ranks_tried do not do. Local.
 template <class Real>
-std::optional<int> fewest_ranks(const Program& program, const GramJob& job, const Study& study,
-                                double resident, double limit, bool gram_alone);
+std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone);
 
-/// What `tangram plan` prints.
-std::string plan_text(const Program& program, const GramJob& job, const Forecast& forecast, double limit,
-                      std::optional<int> fewest);
+inline constexpr int most_ranks_tried = 1024;
 
 }  // namespace tangram

@@ -20,12 +20,13 @@
 namespace tangram {
 
 template <class Real>
-void StudyRun::State::refuse_what_does_not_fit(const Program& program, const GramJob& job,
-                                               const Forecast& planned, double resident) {
+Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const GramJob& job) {
     const double limit = session.memory_per_rank;
-    for (const StageForecast& stage : planned.stages) {
-        if (stage.bytes <= limit || (stage.stage != "gram" && !whole_run)) continue;
-        const auto fewest = fewest_ranks<Real>(program, job, study, resident, limit, !whole_run);
+    const PlannedStudy planned{model, job, study, limit, network_bytes<Real>(model, job, study)};
+    Forecast on = forecast<Real>(planned, session.world.size());
+    for (const StageForecast& stage : on.stages) {
+        if (stage.bytes <= limit || (is_later(stage) && !whole_run)) continue;
+        const auto fewest = fewest_ranks<Real>(planned, !whole_run);
         throw Error(
             ExitStatus::study,
             fmt::format("{} needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); {}; "
@@ -35,6 +36,8 @@ void StudyRun::State::refuse_what_does_not_fit(const Program& program, const Gra
                         fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
                                : "no number of ranks would do, use fewer samples"));
     }
+    require_space(comm, output, on.gram().written_bytes);
+    return on;
 }
 
 KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
@@ -146,13 +149,9 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         return;
     }
 
-    Network<Real> network = initial_network<Real>(model, study, job, comm);
-    const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
-    const Forecast planned = forecast<Real>(model.program, job, study, Calibration{}, resident,
-                                            session.memory_per_rank, session.world.size());
-    refuse_what_does_not_fit<Real>(model.program, job, planned, resident);
-    require_space(comm, output, planned.stages.front().written_bytes);
+    const Forecast planned = forecast_that_fits<Real>(model, job);
     forecast_of_run = planned;
+    Network<Real> network = initial_network<Real>(model, study, job, comm);
 
     const auto start = Clock::now();
     session.log.say(fmt::format(
@@ -160,7 +159,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         "{} precision; {} planned on the largest rank{}",
         job.data.train.examples(), job.data.train.token_ids.size(), job.train_rows, job.parameter_count,
         job.parameters.size(), session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(),
-        grid.columns(), study.kernel.precision, bytes_text(planned.stages.front().bytes),
+        grid.columns(), study.kernel.precision, bytes_text(planned.bytes_until_written()),
         planned.assembly.passes > 1
             ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
             : ""));
@@ -181,7 +180,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     const auto write_output = [&] {
         const Log::Waiting waiting(session.log, "gram: writing " + output.string());
         const auto write_start = Clock::now();
-        StagedFile file(comm, output, false, planned.stages.front().written_bytes);
+        StagedFile file(comm, output, false, planned.gram().written_bytes);
         file.write_small([&](Hdf5File& h5) {
             write_kernel(h5, study, job, network, matrices, assembled);
             h5.set_attribute("/kernel", "inputs", kernel_inputs);
@@ -189,7 +188,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
             sketch.write(h5);
             provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
             report.write(h5);
-            h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.stages.front().bytes);
+            h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.bytes_until_written());
         });
         for (const auto& [path, matrix, orientation] : kernel_matrices(study, job, matrices))
             write_matrix(file.partial(), path, *matrix, orientation);

@@ -1,28 +1,97 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "forecast.hpp"
 #include "open_study.hpp"
 #include "study_state.hpp"
-#include "tangram/study/initial_network.hpp"
+#include "tangram/arithmetic.hpp"
 
 namespace tangram {
 
+namespace {
+
+std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
+    const GramJob& job = planned.job;
+    std::string text = fmt::format(
+        "{} rows, {} test rows, {} parameters in {} tensors; {} rank{} as {} x {}, {} allowed on each\n\n"
+        "{:<9} {:>12} {:>10} {:>12} {:>12} {:>14}\n",
+        job.train_rows, job.test_rows, job.parameter_count, job.parameters.size(), on.ranks(),
+        on.ranks() == 1 ? "" : "s", on.grid_rows, on.grid_columns, bytes_text(planned.limit), "stage",
+        "memory/rank", "flops", "received/rank", "written", "time");
+    for (const StageForecast& stage : on.stages)
+        text +=
+            fmt::format("{:<9} {:>12} {:>10.2e} {:>12} {:>12} {:>14}\n", stage.stage, bytes_text(stage.bytes),
+                        stage.flops, bytes_text(stage.received_bytes), bytes_text(stage.written_bytes),
+                        planned.calibration.per_pass_flop > 0 ? duration_text(stage.seconds) : "-");
+    const AssemblyCost& assembly = on.assembly;
+    text += fmt::format(
+        "\nGram stage on the largest rank: program and data {}, network {}, matrices {}, two slices {}, "
+        "factors {} in {} group{} of tensors ({} forward and backward pass{} per example)\n",
+        bytes_text(job.idle_bytes), bytes_text(planned.network_bytes), bytes_text(assembly.matrix_bytes),
+        bytes_text(assembly.slice_bytes), bytes_text(assembly.factor_bytes), assembly.passes,
+        assembly.passes == 1 ? "" : "s", assembly.passes, assembly.passes == 1 ? "" : "es");
+    return text;
+}
+
+/// A line of every tensor: how it is contracted, and what the other ways would cost.
+std::string tensors_text(const Program& program, const GramJob& job) {
+    std::string text =
+        fmt::format("\n{:<52} {:>10} {:>11}  {:<14} {}\n", "tensor", "size", "slice", "contraction",
+                    "flops per pair of rows: multiplied out | in factors | matching rows");
+    const auto slice_of = [](const ContractionChoice& choice, Index size) {
+        if (choice.chosen == Contraction::factors) return std::string("all factors");
+        if (choice.chosen == Contraction::matching_rows)
+            return fmt::format("{} columns", arithmetic::matching_columns);
+        return std::to_string(std::min(size, arithmetic::slice_depth));
+    };
+    const auto number = [](double flops) {
+        return std::isfinite(flops) ? fmt::format("{:.3g}", flops) : "-";
+    };
+    for (std::size_t s = 0; s < job.parameters.size(); ++s) {
+        const Parameter& parameter = program.parameters()[job.parameters[s]];
+        const ContractionChoice& choice = job.formulas.front().choices[s];
+        std::string chosen = name(choice.chosen);
+        for (const KernelFormula& formula : job.formulas)
+            if (formula.choices[s].chosen != choice.chosen)
+                chosen += fmt::format(", {}: {}", name(formula.formula), name(formula.choices[s].chosen));
+        text += fmt::format("{:<52} {:>10} {:>11}  {:<14} {} | {} | {}\n", parameter.name, parameter.size(),
+                            slice_of(choice, parameter.size()), chosen, number(choice.multiplied_out),
+                            number(choice.in_factors), number(choice.matching));
+    }
+    return text;
+}
+
+std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::optional<int> fewest) {
+    const std::string limit = bytes_text(planned.limit);
+    std::string text =
+        fmt::format("\n{}: {} of {} per rank\n", on.bytes() <= planned.limit ? "fits" : "does not fit",
+                    bytes_text(on.bytes()), limit);
+    return text + (fewest ? fmt::format("fewest ranks that fit with {} on each: {}\n", limit, *fewest)
+                          : fmt::format("no number of ranks up to {} fits with {} on each\n",
+                                        most_ranks_tried, limit));
+}
+
+}  // namespace
+
 template <class Real>
 void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ranks) {
-    const Program& program = model.program;
-    Network<Real> network = initial_network<Real>(model, study, job, comm);
-    const double resident = max_over_ranks(comm, trial_memory(network, job, comm));
-    const Calibration calibration = calibrated(network, job, model.sha256, session);
     const double limit = session.memory_per_rank;
-    const Forecast planned = forecast<Real>(program, job, study, calibration, resident, limit, ranks);
-    session.log.result(plan_text(program, job, planned, limit,
-                                 fewest_ranks<Real>(program, job, study, resident, limit, false)));
-    if (planned.bytes() > limit)
-        throw Error(
-            ExitStatus::study,
-            fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
-                        "allowed; use more ranks, fewer samples or --memory-per-rank",
-                        bytes_text(planned.bytes()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
+    const PlannedStudy planned{model,
+                               job,
+                               study,
+                               limit,
+                               network_bytes<Real>(model, job, study),
+                               calibrated<Real>(model.program, job, session)};
+    const Forecast on = forecast<Real>(planned, ranks);
+    session.log.result(stages_text(planned, on) + tensors_text(model.program, job) +
+                       verdict_text(planned, on, fewest_ranks<Real>(planned, false)));
+    if (on.bytes() > limit)
+        throw Error(ExitStatus::study,
+                    fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
+                                "allowed; use more ranks, fewer samples or --memory-per-rank",
+                                bytes_text(on.bytes()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
 }
 
 void StudyRun::plan(std::optional<int> ranks) {

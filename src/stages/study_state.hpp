@@ -50,10 +50,11 @@ struct StudyRun::State {
 
     // The gram stage.
 
-    /// @throws Error(study) on every rank, with the numbers and how many ranks would do
+    /// Before anything of the size of model or matrices is allocated. Collective.
+    /// @throws Error(study) on every rank, with the numbers and how many ranks would do; Error(output) where
+    /// the disk is too small
     template <class Real>
-    void refuse_what_does_not_fit(const Program& program, const GramJob& job, const Forecast& planned,
-                                  double resident);
+    Forecast forecast_that_fits(const LoadedModel& model, const GramJob& job);
     template <class Real>
     void gram(const LoadedModel& model, const GramJob& job);
     /// Adds up the matrices; writes a checkpoint from time to time, and where it is asked to stop.

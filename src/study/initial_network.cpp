@@ -13,61 +13,104 @@ namespace tangram {
 
 namespace {
 
-/// The head's weight and bias, fitted to the features of the training examples (examples x width).
+/// A head, and the shapes that its fit follows from.
+struct Head {
+    operation::LabelLogits logits;
+    Index examples, width, labels;
+
+    Head(const Program& program, const GramJob& job)
+        : logits(std::get<operation::LabelLogits>(program.operations().back())),
+          examples(job.data.train.examples()),
+          width(program.shape(logits.in).width),
+          labels(std::ssize(job.data.label_ids)) {}
+    Index columns() const { return width + (logits.bias ? 1 : 0); }
+    Index blocks() const {
+        return (examples + arithmetic::examples_per_block - 1) / arithmetic::examples_per_block;
+    }
+    Index first(Index block) const { return block * arithmetic::examples_per_block; }
+    Index size(Index block) const {
+        return std::min(arithmetic::examples_per_block, examples - first(block));
+    }
+};
+
+/// Features of one block of training examples, examples x width.
 template <class Real>
-std::map<std::string, std::vector<double>> fitted_head(Network<Real>& network, const StudyData& data,
-                                                       const KernelOutputs& outputs, MPI_Comm comm) {
-    const auto head = std::get<operation::LabelLogits>(network.program().operations().back());
-    const Index n = data.train.examples(), width = network.program().shape(head.in).width,
-                labels = network.labels();
+std::vector<double> features_of(Network<Real>& network, const DataSet& data, const Head& head, Index of) {
+    TokenBlock block;
+    block.offsets.push_back(0);
+    for (Index e = head.first(of); e < head.first(of) + head.size(of); ++e) {
+        const auto tokens = data.tokens(e);
+        block.reads.push_back(block.offsets.back() + data.read(e));
+        block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
+        block.offsets.push_back(std::ssize(block.token_ids));
+    }
+    network.forward(block);
+    const Real* const rows = network.value(head.logits.in);
+    return {rows, rows + head.size(of) * head.width};
+}
+
+/// Features of all training examples, and a column of ones for the bias, on the first rank; on the others
+/// nothing. Blocks go round the ranks. Collective.
+template <class Real>
+Eigen::MatrixXd all_features(Network<Real>& network, const DataSet& data, const Head& head, MPI_Comm comm) {
     int rank = 0, ranks = 1;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &ranks);
-    std::vector<double> features(static_cast<std::size_t>(n * width), 0.0);
+    Eigen::MatrixXd X;
     collectively(comm, [&] {
-        const Index together = arithmetic::examples_per_block;
-        for (Index first = rank * together; first < n; first += ranks * together) {
-            TokenBlock block;
-            block.offsets.push_back(0);
-            for (Index e = first; e < std::min(n, first + together); ++e) {
-                const auto tokens = data.train.tokens(e);
-                block.reads.push_back(block.offsets.back() + data.train.read(e));
-                block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
-                block.offsets.push_back(std::ssize(block.token_ids));
-            }
-            network.forward(block);
-            const Real* const rows = network.value(head.in);
-            std::copy_n(rows, block.examples() * width, features.begin() + first * width);
-        }
+        if (rank == 0) X = Eigen::MatrixXd::Ones(head.examples, head.columns());
     });
-    sum_over_ranks(comm, features);  // each entry stands on one rank, zero elsewhere
-    // Solved once: the same bits on any number of ranks.
-    std::vector<double> weights(static_cast<std::size_t>(labels * width)),
-        biases(static_cast<std::size_t>(labels));
-    collectively(comm, [&] {
-        if (rank != 0) return;
-        const Index columns = width + (head.bias ? 1 : 0);
-        Eigen::MatrixXd X(n, columns), Y = Eigen::MatrixXd::Zero(n, labels);
-        for (Index e = 0; e < n; ++e) {
-            for (Index i = 0; i < width; ++i) X(e, i) = features[static_cast<std::size_t>(e * width + i)];
-            if (head.bias) X(e, width) = 1;
-            const Index task = data.train.task(e), first = outputs.first_label(task);
-            const Index label = first + data.train.labels[static_cast<std::size_t>(e)];
-            if (outputs.output(task) == KernelOutput::margin) Y.row(e).segment(first, 2).setConstant(-0.5);
-            Y(e, label) = outputs.output(task) == KernelOutput::margin ? 0.5 : 1.0;
+    for (Index round = 0; round < head.blocks(); round += ranks) {
+        std::vector<double> own = collectively(comm, [&] {
+            return round + rank < head.blocks() ? features_of(network, data, head, round + rank)
+                                                : std::vector<double>();
+        });
+        for (Index block = round; block < std::min<Index>(head.blocks(), round + ranks); ++block) {
+            std::vector<double> features = block == round + rank ? std::move(own) : std::vector<double>();
+            broadcast(comm, features, static_cast<int>(block - round));
+            for (Index e = 0; rank == 0 && e < head.size(block); ++e)
+                for (Index i = 0; i < head.width; ++i)
+                    X(head.first(block) + e, i) = features[static_cast<std::size_t>(e * head.width + i)];
         }
-        const Eigen::MatrixXd solution = X.completeOrthogonalDecomposition().solve(Y);
-        for (Index c = 0; c < labels; ++c) {
-            for (Index i = 0; i < width; ++i)
-                weights[static_cast<std::size_t>(c * width + i)] = solution(i, c);
-            if (head.bias) biases[static_cast<std::size_t>(c)] = solution(width, c);
+    }
+    return X;
+}
+
+/// What the logits of the training examples are to be, examples x labels.
+Eigen::MatrixXd targets_of(const GramJob& job, const Head& head) {
+    Eigen::MatrixXd Y = Eigen::MatrixXd::Zero(head.examples, head.labels);
+    for (Index e = 0; e < head.examples; ++e) {
+        const Index task = job.data.train.task(e), first = job.outputs.first_label(task);
+        const bool margin = job.outputs.output(task) == KernelOutput::margin;
+        if (margin) Y.row(e).segment(first, 2).setConstant(-0.5);
+        Y(e, first + job.data.train.labels[static_cast<std::size_t>(e)]) = margin ? 0.5 : 1.0;
+    }
+    return Y;
+}
+
+/// The head's weight and bias, fitted to the features of the training examples, by name.
+template <class Real>
+std::map<std::string, std::vector<double>> fitted_head(Network<Real>& network, const GramJob& job,
+                                                       MPI_Comm comm) {
+    const Head head(network.program(), job);
+    const Eigen::MatrixXd X = all_features(network, job.data.train, head, comm);
+    // Solved once: the same bits on any number of ranks.
+    std::vector<double> weights(static_cast<std::size_t>(head.labels * head.width)),
+        biases(static_cast<std::size_t>(head.labels));
+    collectively(comm, [&] {
+        if (X.size() == 0) return;
+        const Eigen::MatrixXd solution = X.completeOrthogonalDecomposition().solve(targets_of(job, head));
+        for (Index c = 0; c < head.labels; ++c) {
+            for (Index i = 0; i < head.width; ++i)
+                weights[static_cast<std::size_t>(c * head.width + i)] = solution(i, c);
+            if (head.logits.bias) biases[static_cast<std::size_t>(c)] = solution(head.width, c);
         }
     });
     broadcast(comm, weights, 0);
     broadcast(comm, biases, 0);
     const auto name_of = [&](ParameterId p) { return network.program().parameters()[p].name; };
-    std::map<std::string, std::vector<double>> given{{name_of(head.table), weights}};
-    if (head.bias) given[name_of(*head.bias)] = biases;
+    std::map<std::string, std::vector<double>> given{{name_of(head.logits.table), weights}};
+    if (head.logits.bias) given[name_of(*head.logits.bias)] = biases;
     return given;
 }
 
@@ -83,9 +126,19 @@ Network<Real> initial_network(const LoadedModel& model, const Study& study, cons
     };
     if (study.model.head_init == "least-squares") {
         Network<Real> features = network();
-        source.given = fitted_head(features, job.data, job.outputs, comm);
+        source.given = fitted_head(features, job, comm);
     }
     return network();
+}
+
+FittedHeadCost fitted_head_cost(const Program& program, const GramJob& job) {
+    const Head head(program, job);
+    const auto n = static_cast<double>(head.examples), columns = static_cast<double>(head.columns()),
+               labels = static_cast<double>(head.labels);
+    // Features, their decomposition, and the targets with the copy that a solution is made in.
+    const double least = std::min(n, columns);
+    return {8 * (2 * n * columns + 3 * n * labels), 4 * least * least * std::max(n, columns),
+            8 * n * static_cast<double>(head.width)};
 }
 
 template Network<float> initial_network(const LoadedModel&, const Study&, const GramJob&, MPI_Comm);

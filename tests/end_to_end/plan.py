@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """tangram plan and the memory that runs are held to. usage: plan.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import os, sys
+import json, os, shutil, sys
 from support import RANKS, Folder, check, finish, run
 try:
     import h5py, numpy as np
@@ -41,5 +41,37 @@ check('little memory: several passes', code == 0 and 'passes per example' in err
 with h5py.File(f.at('out.h5')) as a, h5py.File(f.at('little.h5')) as b:
     for path in ('/kernel/gram', '/kernel/cross', '/kernel/test_diagonal', '/kernel/outputs_train'):
         check(f'little memory: {path} has the same bits', np.array_equal(a[path][:], b[path][:]))
+
+# What is planned is not made: a model of 7e9 parameters (LLaMA's shape) that would be drawn, on one rank.
+def peak_of_children():
+    import resource
+    return 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def drawn(name, **changes):
+    """A folder with config.json and a tokenizer alone, and a study that draws its weights."""
+    os.makedirs(f.at(name), exist_ok=True)
+    for file in ('tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'): shutil.copy(f.at('model/' + file), f.at(name))
+    config = {'model_type': 'llama', 'hidden_size': 4096, 'num_hidden_layers': 32, 'num_attention_heads': 32, 'intermediate_size': 11008, 'vocab_size': 32000,
+        'max_position_embeddings': 2048, 'rms_norm_eps': 1e-6, 'hidden_act': 'silu', 'tie_word_embeddings': False, **changes}
+    f.write(name + '/config.json', json.dumps(config))
+    return f.write(name + '.toml', f.study(model__path=f'"{name}"', model__init='"random"', data__samples='64', kernel__parameters='"all"'))
+code, out, err = run('plan', drawn('seven'), '--memory-per-rank', '64GiB', ranks=1, environment=cache)
+check('plan of 7e9 parameters: fits 64 GiB on a rank', code == 0 and '6738415616 parameters' in out and 'fits: ' in out, f'{code} {out[:400]} {err}')
+if own_memory: check('plan of 7e9 parameters: draws no weights', peak_of_children() < 1.5 * 2**30, peak_of_children())
+code, out, err = run('plan', f.at('seven.toml'), '--memory-per-rank', '4GiB', ranks=1, environment=cache)
+check('plan of 7e9 parameters: does not fit 4 GiB', code == 2 and 'no number of ranks' in out, f'{code} {out[-400:]} {err}')
+
+# What does not fit is refused before it is allocated, whatever the model's sizes.
+for name, changes in (('deep', {'num_hidden_layers': 4096}), ('wide', {'hidden_size': 2**20, 'num_attention_heads': 2**13})):
+    for command in ('plan', 'run'):
+        code, out, err = run(command, drawn(name, **changes), '--memory-per-rank', '8GiB', ranks=1, environment=cache)
+        check(f'{command}, {name}: is refused with numbers', code == 2 and '8.0 GiB' in err and 'bad_alloc' not in err, f'{code} {err[-400:]}')
+if own_memory: check('what does not fit: nothing of it was allocated', peak_of_children() < 1.5 * 2**30, peak_of_children())
+
+# A head that is fitted needs the features of all examples on the first rank: a stage of the plan.
+fitted = ['--set', 'model.head=classifier', '--set', 'model.head_init=least-squares', '--set', 'kernel.parameters=["score.weight"]', '--set', 'output.path=fitted.h5']
+code, out, err = run('plan', f.at('study.toml'), *fitted, environment=cache)
+check('plan: a fitted head is a stage', code == 0 and '\nhead ' in out, f'{code} {out[:400]} {err}')
+code, out, err = run('plan', f.at('study.toml'), environment=cache)
+check('plan: no fitted head, no stage', '\nhead ' not in out, out[:400])
 f.remove()
 finish()

@@ -13,4 +13,14 @@ template <class Real>
 Network<Real> initial_network(const LoadedModel& model, const Study& study, const GramJob& job,
                               MPI_Comm comm);
 
+/// What fitting a head takes.
+struct FittedHeadCost {
+    double bytes = 0;           ///< on the first rank, beside the network
+    double flops = 0;           ///< of least squares, on the first rank; float64
+    double received_bytes = 0;  ///< by every rank
+};
+
+/// Local, from shapes alone.
+FittedHeadCost fitted_head_cost(const Program& program, const GramJob& job);
+
 }  // namespace tangram

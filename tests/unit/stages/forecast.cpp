@@ -1,0 +1,143 @@
+#include "../src/stages/forecast.hpp"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "support/model_fixture.hpp"
+#include "support/temporary_folder.hpp"
+#include "tangram/jacobian/selection.hpp"
+#include "tangram/model/architectures.hpp"
+#include "tangram/study/initial_network.hpp"
+
+namespace tangram {
+namespace {
+
+/// A drawn GPT-Neo of some sizes and examples of 5 to 36 tokens; nothing of it has weights.
+struct MadeUp {
+    LoadedModel model;
+    GramJob job;
+    Study study;
+
+    MadeUp(Index hidden, Index layers, Index examples, const std::string& parameters = "all",
+           std::optional<Index> classes = std::nullopt) {
+        const testing::TemporaryFolder folder;
+        folder.write("config.json",
+                     "{\"model_type\": \"gpt_neo\", \"vocab_size\": 500, \"hidden_size\": " +
+                         std::to_string(hidden) + ", \"num_layers\": " + std::to_string(layers) +
+                         ", \"num_heads\": " + std::to_string(std::max<Index>(4, hidden / 64)) +
+                         ", \"max_position_embeddings\": 64, \"window_size\": 16, \"attention_types\": "
+                         "[[[\"global\"], " +
+                         std::to_string(layers) + "]]}");
+        model.program = program_of(Config(folder.path() / "config.json"), classes);
+        model.parameters = select_parameters(model.program, {parameters});
+        std::vector<std::int32_t> tokens(36);
+        std::iota(tokens.begin(), tokens.end(), 3);
+        for (Index e = 0; e < examples; ++e)
+            job.data.train.append(std::span(tokens).first(static_cast<std::size_t>(5 + e * 7 % 32)),
+                                  static_cast<std::int32_t>(e % 2), e);
+        job.data.label_ids = {0, 1};
+        job.data.task_labels = {2};
+        job.output_names = {"margin"};
+        job.outputs.add(KernelOutput::margin, 2);
+        job.parameters = model.parameters;
+        job.formulas.push_back(
+            {Formula::sgd, choose_contractions(model.program, job.parameters, mean_tokens(job.data.train), 0,
+                                               Formula::sgd)});
+        for (const ParameterId p : job.parameters) job.parameter_count += model.program.parameters()[p].size();
+        job.train_rows = examples;
+        job.idle_bytes = 40e6;
+        study.model.init = "random";
+    }
+    PlannedStudy planned(double limit = 1e18) const {
+        return {model, job, study, limit, network_bytes<float>(model, job, study)};
+    }
+};
+
+TEST(Forecast, IsOfTheMostSquareGrid) {
+    const MadeUp small(32, 2, 100);
+    for (const auto& [ranks, rows, columns] :
+         {std::tuple{1, 1, 1}, {2, 1, 2}, {6, 2, 3}, {7, 1, 7}, {16, 4, 4}}) {
+        const Forecast on = forecast<float>(small.planned(), ranks);
+        EXPECT_EQ(on.grid_rows, rows) << ranks;
+        EXPECT_EQ(on.grid_columns, columns) << ranks;
+        EXPECT_EQ(on.ranks(), ranks);
+    }
+}
+
+TEST(Forecast, MoreRanksNeedLessMemoryEach) {
+    const MadeUp study(64, 3, 3000);
+    double gram = 1e30, spectrum = 1e30;
+    for (const int ranks : {1, 4, 16, 64}) {
+        const Forecast on = forecast<float>(study.planned(), ranks);
+        EXPECT_LT(on.gram().bytes, gram) << ranks;
+        EXPECT_LE(on.stages[1].bytes, spectrum) << ranks;
+        EXPECT_GE(on.gram().bytes, study.planned().resident() + on.assembly.matrix_bytes +
+                                       on.assembly.slice_bytes + on.assembly.factor_bytes);
+        EXPECT_EQ(on.bytes(), std::max({on.stages[0].bytes, on.stages[1].bytes, on.stages[2].bytes}));
+        gram = on.gram().bytes;
+        spectrum = on.stages[1].bytes;
+    }
+}
+
+TEST(Forecast, LittleMemoryIsKeptByMorePasses) {
+    const MadeUp study(64, 3, 500);
+    const Forecast whole = forecast<float>(study.planned(), 1);
+    EXPECT_EQ(whole.assembly.passes, 1);
+    const double limit = whole.gram().bytes - 0.5 * whole.assembly.factor_bytes;
+    const Forecast little = forecast<float>(study.planned(limit), 1);
+    EXPECT_GT(little.assembly.passes, 1);
+    EXPECT_LE(little.gram().bytes, limit);
+    EXPECT_LT(little.factor_limit, whole.assembly.factor_bytes);
+}
+
+TEST(FewestRanks, AreTheFirstThatFitOfThoseTried) {
+    const MadeUp study(32, 2, 1500);
+    const double one = forecast<float>(study.planned(), 1).bytes(),
+                 many = forecast<float>(study.planned(), 32).bytes();
+    for (const double share : {0.05, 0.3, 0.5, 0.8, 1.0}) {
+        const PlannedStudy planned = study.planned(many + share * (one - many));
+        const auto fits = [&](int ranks) { return forecast<float>(planned, ranks).bytes() <= planned.limit; };
+        int first = 1;
+        while (!fits(first)) ++first;
+        EXPECT_EQ(fewest_ranks<float>(planned, false), first) << share;
+    }
+    EXPECT_EQ(fewest_ranks<float>(study.planned(study.job.idle_bytes), false), std::nullopt);
+}
+
+TEST(FewestRanks, OfTheGramStageAloneIgnoreTheSpectrum) {
+    const MadeUp study(16, 1, 1500, "norm");
+    const Forecast on = forecast<float>(study.planned(), 1);
+    ASSERT_GT(on.bytes(), on.bytes_until_written());
+    const PlannedStudy planned = study.planned(on.bytes_until_written());
+    EXPECT_EQ(fewest_ranks<float>(planned, true), 1);
+    EXPECT_GT(fewest_ranks<float>(planned, false), 1);
+}
+
+TEST(NetworkBytes, CountWeightsThatAreDrawnBeforeTheyAre) {
+    const MadeUp small(64, 2, 20);
+    double weights = 0;
+    for (const Parameter& parameter : small.model.program.parameters())
+        weights += 4 * static_cast<double>(parameter.size());
+    EXPECT_GT(network_bytes<float>(small.model, small.job, small.study), weights);
+    EXPECT_LT(network_bytes<float>(small.model, small.job, small.study), weights + 16e6);
+    EXPECT_GT(network_bytes<double>(small.model, small.job, small.study), 2 * weights);
+    const MadeUp deep(64, 4096, 20), wide(Index{1} << 16, 2, 20);
+    EXPECT_GT(network_bytes<float>(deep.model, deep.job, deep.study), 4096 * 12 * 64 * 64 * 4.0);
+    EXPECT_GT(network_bytes<float>(wide.model, wide.job, wide.study), 2 * 12 * 0x1p32 * 4);
+    EXPECT_EQ(fewest_ranks<float>(wide.planned(8e9), true), std::nullopt);
+}
+
+TEST(FittedHead, IsAStageOfItsOwnWithFeaturesAndTheirDecomposition) {
+    MadeUp study(64, 2, 4000, "head", 2);
+    EXPECT_EQ(forecast<float>(study.planned(), 4).stages.front().stage, "gram");
+    study.study.model.head_init = "least-squares";
+    const Forecast on = forecast<float>(study.planned(), 4);
+    ASSERT_EQ(on.stages.front().stage, "head");
+    EXPECT_GE(on.stages.front().bytes, study.planned().resident() + 2 * 8.0 * 4000 * 64);
+    EXPECT_GE(on.bytes_until_written(), on.stages.front().bytes);
+    EXPECT_EQ(on.gram().stage, "gram");
+}
+
+}  // namespace
+}  // namespace tangram

@@ -1,0 +1,74 @@
+#include "tangram/study/model_loading.hpp"
+
+#include <gtest/gtest.h>
+
+#include "support/expect_error.hpp"
+#include "support/model_fixture.hpp"
+#include "tangram/model/architectures.hpp"
+
+namespace tangram {
+namespace {
+
+LoadedModel opened(const std::string& folder, std::optional<Index> labels = std::nullopt) {
+    LoadedModel model;
+    model.program = program_of(Config(testing::test_data() / folder / "config.json"), labels);
+    model.weights.emplace(testing::test_data() / folder);
+    return model;
+}
+
+double entries(const Program& program) {
+    double sum = 0;
+    for (const Parameter& parameter : program.parameters()) sum += static_cast<double>(parameter.size());
+    return sum;
+}
+
+TEST(WeightBytes, CountMappedTensorsOnceAndConvertedOnesWithTheirCopy) {
+    const LoadedModel model = opened("neo-mini");
+    double stored = 0;
+    for (const TensorView& tensor : model.weights->tensors()) {
+        ASSERT_EQ(tensor.dtype, DType::F32);
+        stored += static_cast<double>(tensor.bytes.size());
+    }
+    const double of_all = 4 * entries(model.program);
+    EXPECT_LE(of_all, stored);
+    EXPECT_EQ(weight_bytes<float>(model, Study()), of_all);
+    EXPECT_EQ(weight_bytes<double>(model, Study()), 3 * of_all);
+}
+
+TEST(WeightBytes, CountCopiesOfTransposedTensors) {
+    const LoadedModel model = opened("models/gpt2-odd");
+    EXPECT_GT(weight_bytes<float>(model, Study()), 4 * entries(model.program));
+}
+
+TEST(WeightBytes, CountDrawnTensors) {
+    LoadedModel model = opened("neo-mini");
+    model.weights.reset();
+    EXPECT_EQ(weight_bytes<float>(model, Study()), 4 * entries(model.program));
+}
+
+TEST(WeightBytes, NameATensorThatIsMissingOrOfAnotherShape) {
+    LoadedModel model = opened("neo-mini");
+    model.program.parameter("transformer.h.9.attn.weight", {2, 2}, ParameterKind::attention);
+    testing::expect_error(ExitStatus::input, {"transformer.h.9.attn.weight", "missing"},
+                          [&] { weight_bytes<float>(model, Study()); });
+    LoadedModel other = opened("neo-mini");
+    other.program.parameter("transformer.wte.weight", {2, 2}, ParameterKind::embedding);
+    testing::expect_error(ExitStatus::input, {"transformer.wte.weight", "[2, 2]"},
+                          [&] { weight_bytes<float>(other, Study()); });
+}
+
+TEST(Labels, GiveAHeadOfItsOwnItsRows) {
+    for (const char* const folder : {"neo-mini", "bert-mini"}) {
+        Program program = opened(folder, 1).program;
+        program.set_labels(7);
+        const Program whole = opened(folder, 7).program;
+        ASSERT_EQ(program.parameters().size(), whole.parameters().size());
+        for (std::size_t p = 0; p < whole.parameters().size(); ++p) {
+            EXPECT_EQ(program.parameters()[p].name, whole.parameters()[p].name);
+            EXPECT_EQ(program.parameters()[p].shape, whole.parameters()[p].shape);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace tangram
