@@ -19,7 +19,7 @@ MAY_INCLUDE = {
     'learning': ['parallel', 'spectrum', 'rates'],
     'session': ['parallel', 'io'],
     'study': ['files', 'parallel', 'io', 'text', 'model', 'jacobian', 'gram', 'session'],
-    'stages': ['parallel', 'io', 'model', 'gram', 'spectrum', 'rates', 'learning', 'session', 'study'],
+    'stages': ['parallel', 'io', 'model', 'jacobian', 'gram', 'spectrum', 'rates', 'learning', 'session', 'study'],
     'program': ['files', 'parallel', 'io', 'spectrum', 'rates', 'session', 'study', 'stages'],
 }
 # The vocabulary of all rooms stands beside them.
