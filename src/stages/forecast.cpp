@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "sketch_report.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/model/factors.hpp"
 #include "tangram/model/network_passes.hpp"
@@ -91,45 +92,85 @@ std::vector<TokenBlock> largest_blocks(const StudyData& data) {
     return blocks;
 }
 
-/// Matrices, slices and factors beside the network; the factors of all parameters together where they fit.
+std::uint64_t sketch_seed(const Study& study) { return static_cast<std::uint64_t>(study.data.seed); }
+
+/// The examples whose exact kernel a sketched one is compared with, as far as costs follow from them; none
+/// where nothing is sketched.
+DataSet compared_examples(const PlannedStudy& planned) {
+    const GramJob& job = planned.job;
+    const DataSet& train = job.data.train;
+    DataSet compared;
+    if (std::ranges::find(job.formulas.front().choices, Contraction::sketched, &ContractionChoice::chosen) ==
+        job.formulas.front().choices.end())
+        return compared;
+    for (const Index e : examples_to_compare(train, job.outputs, sketch_seed(planned.study))) {
+        compared.append(train.tokens(e), 0, e);
+        if (!train.tasks.empty()) compared.tasks.push_back(train.tasks[static_cast<std::size_t>(e)]);
+    }
+    return compared;
+}
+
+/// Matrices, slices and factors beside the network: of the assembly, and of the one of some rows that a
+/// sketched kernel is then compared with. The factors of all parameters together where they fit.
 template <class Real>
-StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
+double gram_bytes(const PlannedStudy& planned, Forecast& result) {
     const GramJob& job = planned.job;
     const Program& program = planned.model.program;
+    constexpr double unlimited = std::numeric_limits<double>::infinity();
     KernelProblem problem{job.data.train,
                           job.data.test ? &*job.data.test : nullptr,
                           job.outputs,
                           job.parameters,
                           job.formulas,
-                          std::numeric_limits<double>::infinity(),
+                          unlimited,
                           planned.study.kernel.sketch,
-                          static_cast<std::uint64_t>(planned.study.data.seed),
+                          sketch_seed(planned.study),
                           job.groups.group_of};
-    const auto cost = [&] {
-        return assembly_cost<Real>(program, job.data.label_ids, problem, result.grid_rows,
-                                   result.grid_columns);
+    const DataSet compared = compared_examples(planned);
+    const KernelFormula exact{Formula::sgd,
+                              choose_contractions(program, job.parameters, mean_tokens(job.data.train))};
+    KernelProblem comparison{compared, nullptr, job.outputs, job.parameters, {exact}, unlimited};
+    double held = 0, held_then = 0;
+    const auto bytes = [&] {
+        const auto cost = [&](const KernelProblem& of) {
+            return assembly_cost<Real>(program, job.data.label_ids, of, result.grid_rows,
+                                       result.grid_columns);
+        };
+        AssemblyCost& assembly = result.assembly;
+        assembly = cost(problem);
+        const AssemblyCost then = compared.examples() > 0 ? cost(comparison) : AssemblyCost{};
+        held = planned.resident() + assembly.matrix_bytes + assembly.slice_bytes;
+        held_then = planned.resident() + assembly.matrix_bytes + then.matrix_bytes + then.slice_bytes;
+        return std::max(held + assembly.factor_bytes, held_then + then.factor_bytes);
     };
-    AssemblyCost& assembly = result.assembly;
-    assembly = cost();
-    const double held = planned.resident() + assembly.matrix_bytes + assembly.slice_bytes;
-    if (held + assembly.factor_bytes > planned.limit) {
+    double needed = bytes();
+    if (needed > planned.limit) {
         constexpr double used = 0.97;  // the rest is the allocator's
-        problem.factor_bytes = std::max(0.0, used * planned.limit - held);
-        assembly = cost();
+        problem.factor_bytes = comparison.factor_bytes =
+            std::max(0.0, used * planned.limit - std::max(held, held_then));
+        needed = bytes();
     }
     result.factor_limit = problem.factor_bytes;
+    return needed;
+}
+
+template <class Real>
+StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
+    const GramJob& job = planned.job;
+    const double bytes = gram_bytes<Real>(planned, result);
+    const AssemblyCost& assembly = result.assembly;
     const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
                  p = result.ranks(), passes = static_cast<double>(job.outputs.passes());
     const auto kernels = static_cast<double>(job.formulas.size()),
                groups = static_cast<double>(job.groups.names.size());
     StageForecast gram{"gram",
-                       held + assembly.factor_bytes,
+                       bytes,
                        assembly.pass_flops + assembly.product_flops,
                        assembly.received_bytes,
                        8 * n * (kernels * m + (planned.study.output.save_gram ? (kernels + groups) * n : 0)),
                        0};
     const Calibration& speed = planned.calibration;
-    const double passed = (1 + passes * backward_share(program, job.parameters)) / (1 + passes);
+    const double passed = (1 + passes * backward_share(planned.model.program, job.parameters)) / (1 + passes);
     gram.seconds = (assembly.pass_flops * passed * speed.per_pass_flop +
                     assembly.packed_entries * speed.per_packed_entry) /
                        p +
@@ -254,12 +295,11 @@ std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone) {
         if (most >= most_ranks_tried) return std::nullopt;
         most *= 2;
     }
-    int least = most / 2;  // does not fit
-    while (most - least > 1) {
-        const int middle = least + (most - least) / 2;
-        (fits(middle) ? most : least) = middle;
-    }
-    return most;
+    // Neither grids nor tiles divide evenly: less than half as many may do where half as many do not.
+    const int step = std::max(1, most / 64);
+    int least = most / 4 + step;
+    while (least < most && !fits(least)) least += step;
+    return std::min(least, most);
 }
 
 template double network_bytes<float>(const LoadedModel&, const GramJob&, const Study&);

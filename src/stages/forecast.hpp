@@ -56,8 +56,9 @@ double network_bytes(const LoadedModel& model, const GramJob& job, const Study& 
 template <class Real>
 Forecast forecast(const PlannedStudy& planned, int ranks);
 
-/// The fewest ranks on which every stage, or those that end with the Gram matrix, fits into the limit;
-/// nothing where up to most_ranks_tried do not do. Local.
+/// The fewest ranks on which every stage, or those that end with the Gram matrix, fits into the limit; of
+/// more than 64 a multiple of a 64th of the next power of two. Nothing where no power of two up to
+/// most_ranks_tried does. Local.
 template <class Real>
 std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone);
 

@@ -9,6 +9,20 @@
 
 namespace tangram {
 
+std::vector<Index> examples_to_compare(const DataSet& train, const KernelOutputs& outputs,
+                                       std::uint64_t seed) {
+    constexpr Index wanted_rows = 256;
+    std::vector<Index> examples;
+    Index rows = 0;
+    for (const Index e : draw_rows(train.examples(), 0, seed, "the study")) {
+        if (rows >= wanted_rows) break;
+        rows += outputs.shape(train.task(e)).rows_per_example;
+        examples.push_back(e);
+    }
+    std::sort(examples.begin(), examples.end());
+    return examples;
+}
+
 template <class Real>
 SketchReport report_sketch(const KernelInputs<Real>& inputs, const DistributedMatrix& gram,
                            std::uint64_t seed, Log& log) {
@@ -27,17 +41,8 @@ SketchReport report_sketch(const KernelInputs<Real>& inputs, const DistributedMa
                         report.dimension));
         return report;
     }
-    constexpr Index wanted_rows = 256;
-    std::vector<Index> examples;
-    Index rows = 0;
-    for (const Index e : draw_rows(inputs.train.examples(), 0, seed, "the study")) {
-        if (rows >= wanted_rows) break;
-        rows += inputs.outputs.shape(inputs.train.task(e)).rows_per_example;
-        examples.push_back(e);
-    }
-    std::sort(examples.begin(), examples.end());
     const auto start = std::chrono::steady_clock::now();
-    report.error = sketch_error(inputs, gram, examples);
+    report.error = sketch_error(inputs, gram, examples_to_compare(inputs.train, inputs.outputs, seed));
     report.seconds =
         max_over_ranks(gram.grid().comm().get(),
                        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());

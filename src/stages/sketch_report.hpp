@@ -16,6 +16,10 @@ struct SketchReport {
     void write(Hdf5File& file) const;
 };
 
+/// The examples of 256 rows (all, where there are fewer) drawn with `seed`, ascending. Local.
+std::vector<Index> examples_to_compare(const DataSet& train, const KernelOutputs& outputs,
+                                       std::uint64_t seed);
+
 /// Compares with the exact entries of the examples of 256 rows (all, where there are fewer) drawn with
 /// `seed`, and says so. Collective over the grid of `gram`.
 template <class Real>
