@@ -23,6 +23,11 @@ template <class Real>
 Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const GramJob& job) {
     const double limit = session.memory_per_rank;
     const PlannedStudy planned{model, job, study, limit, network_bytes<Real>(model, job, study)};
+    if (planned.resident() > limit)
+        throw Error(ExitStatus::study,
+                    fmt::format("the network needs {} on every rank before the kernel's part, {} allowed "
+                                "(--memory-per-rank); no number of ranks would do, give each more memory",
+                                bytes_text(planned.resident()), bytes_text(limit)));
     Forecast on = forecast<Real>(planned, session.world.size());
     for (const StageForecast& stage : on.stages) {
         if (stage.bytes <= limit || (is_later(stage) && !whole_run)) continue;
