@@ -285,7 +285,7 @@ Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const 
     const Hdf5Handle links = link_properties(place_, path);
     const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), path, "created"), H5Pclose);
     if (allocate) {
-        // Fill values would write a large matrix twice (lesson 14); variable-length texts need them.
+        // Fill values would write a large matrix twice; variable-length texts need them.
         check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), path, "created");
         check(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), path, "created");
     }

@@ -47,7 +47,8 @@ std::pair<double, double> mean_and_deviation(const Curve& curve, std::size_t siz
     return {mean, repeats > 1 ? std::sqrt(squares / static_cast<double>(repeats - 1)) : 0.0};
 }
 
-/// An observed curve has a rate only where it falls by more than its spread (theory.md, Learning curves).
+/// An observed curve has a rate only where it falls by more than its spread (docs/mathematics.md, Rates in
+/// n).
 std::optional<std::string> does_not_fall(const Curve& curve, std::size_t repeats) {
     if (curve.sizes.size() < 2) return std::nullopt;
     if (repeats < 2) return "one repeat shows no spread to judge a fall by; take more rates.repeats";

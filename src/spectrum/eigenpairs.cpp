@@ -25,7 +25,7 @@ constexpr std::pair<Solver, const char*> names[] = {{Solver::automatic, "auto"},
                                                     {Solver::elpa2, "elpa2"}};
 
 /// Block of the tridiagonal reductions: 64 is where ScaLAPACK and ELPA are fastest here; smaller where a rank
-/// would own nothing (lesson 2).
+/// would own nothing (docs/libraries.md, Small problems).
 Index own_block(Index n, int widest) { return std::clamp<Index>(n / widest, 1, 64); }
 
 /// Non-finite and asymmetric entries, found before any solver sees them; the first in column order, on every
@@ -134,8 +134,9 @@ void check_two_stage(const DistributedMatrix& G, const Eigenpairs& result) {
                                    *found.residual_max, *found.orthogonality_max));
 }
 
-/// Workspace of at least `bound` doubles, or what the routine itself asks for where that is more (lesson 1).
-/// A query that wrapped around 32 bits may say anything (lesson 3) and is then below the bound. Collective.
+/// Workspace of at least `bound` doubles, or what the routine itself asks for where that is more
+/// (docs/libraries.md, Workspace). A query that wrapped around 32 bits may say anything (docs/libraries.md,
+/// 32-bit sizes) and is then below the bound. Collective.
 std::vector<double> workspace(MPI_Comm comm, double query, Index bound) {
     return collectively(comm, [&] {
         return std::vector<double>(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound)));
@@ -358,8 +359,8 @@ Eigenpairs planned(const DistributedMatrix& G, Solver solver, bool vectors, cons
         std::nullopt, solver, "named by the study"};
     if (solver == Solver::automatic)
         std::tie(result.solver, result.reason) = choose_solver(n, grid.comm().size(), vectors);
-    // ScaLAPACK and ELPA go wrong where a rank owns nothing (lesson 2): the smallest problems are solved on
-    // one rank.
+    // ScaLAPACK and ELPA go wrong where a rank owns nothing (docs/libraries.md): the smallest problems are
+    // solved on one rank.
     if (n < 2 * std::max(grid.rows(), grid.columns()) && result.solver != Solver::lapack) {
         result.reason += fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n,
                                      grid.rows(), grid.columns());
@@ -414,7 +415,7 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index bl
         result.vectors = solve_lapack(std::move(G), vectors, result.values);
     else
         solve_distributed(std::move(G), vectors, block, result);
-    // Only the first process's eigenvalues are sure to be right (lesson 2).
+    // Only the first process's eigenvalues are sure to be right (docs/libraries.md, Small problems).
     broadcast(comm, result.values, 0);
     check_result(result, invariants);
     for (double& value : result.values) value = std::ldexp(value, exponent);

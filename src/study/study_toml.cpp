@@ -112,7 +112,7 @@ void with(const StudyValue& value, Work work) {
         value);
 }
 
-/// Parts that a key may have; those of the contract have two. toml++ goes through what a key opens by
+/// Parts that a key may have; those of a study have two. toml++ goes through what a key opens by
 /// recursion: with its limit of 256 nested values the tree stays shallow.
 constexpr Index most_key_parts = 16;
 

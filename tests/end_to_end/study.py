@@ -24,7 +24,7 @@ with h5py.File(f.at('out.h5')) as h:
     check('text attributes are str', isinstance(h['/spectrum/quality'].attrs['solver'], str))
     check('tensors: shares add up', abs(h['/kernel/tensors']['trace_share'].sum() - 1) <= 1e-12)
     check('provenance: one peak per rank', len(h['/provenance'].attrs['peak_bytes_per_rank']) == RANKS)
-    # The stopping rule and the error path, spelled out (theory.md), from what the file holds.
+    # The stopping rule and the error path, spelled out (docs/mathematics.md), from what the file holds.
     s = h['/rates/stopping'].attrs; n = 300; l = np.maximum(w / n, 0)
     y = np.where(h['/data/train/labels'][:] == 1, 1.0, -1.0); f0 = h['/kernel/outputs_train'][:, 1] - h['/kernel/outputs_train'][:, 0]
     r = y - f0; mean = r.mean(); z = V @ (r - mean)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Reads the includes and fails on an arrow between rooms that is not in the list, on a header without #pragma once, and on
-a file that no room holds. Every arrow is listed: a room does not reach through its neighbours. Run from anywhere; part of
+"""Reads the includes and fails on an arrow between rooms that is not in the list, on a header without #pragma once, on a
+file that no room holds, and on a page named in a comment that the repository lacks. Every arrow is listed: a room does not reach through its neighbours. Run from anywhere; part of
 tools/test."""
 import os, re, sys
 
@@ -41,6 +41,14 @@ for base in ('include/tangram', 'src'):
                 used.add((room, to))
                 if to in COMMON or to == room or to in MAY_INCLUDE[room]: continue
                 bad.append(f'{base}/{path}: includes {target}, an arrow {room} -> {to} that is not in the list')
+# A page that a comment names stands in the repository.
+for base in ('include', 'src', 'tests', 'tools'):
+    for folder, _, files in os.walk(os.path.join(ROOT, base)):
+        for name in files:
+            if not name.endswith(('.hpp', '.cpp', '.py', '.cmake', '.txt')) or 'seeds' in folder: continue
+            with open(os.path.join(folder, name), encoding='utf-8') as file: text = file.read()
+            for page in sorted(set(re.findall(r'(?<![\w/*.])(?:docs/)?[A-Za-z_]+\.md\b', text))):
+                if not os.path.exists(os.path.join(ROOT, page)): bad.append(f'{os.path.relpath(os.path.join(folder, name), ROOT)}: names {page}, which is not here')
 bad += [f'{room} -> {to}: in the list, and nothing uses it' for room, below in MAY_INCLUDE.items() for to in below
         if (room, to) not in used]
 for line in bad: print(line)

@@ -8,7 +8,7 @@
 
 namespace tangram {
 
-/// Which scalars of the network's C label logits the kernel differentiates (contract: kernel.output).
+/// Which scalars of the network's C label logits the kernel differentiates (kernel.output).
 enum class KernelOutput {
     margin,  ///< logit[1] - logit[0]; two labels
     logits,  ///< every logit: C rows per example, example-major

@@ -92,7 +92,7 @@ struct TasksResult {
 };
 
 /// Everything under /rates, /neighbours and /tasks; equal on every rank. N rows, o outputs per row
-/// (theory.md; errors are means over both).
+/// (docs/mathematics.md; errors are means over both).
 struct RatesResult {
     Index rows = 0, outputs = 1, examples = 0;
     double noise_floor = 0;  ///< scale of G/n
@@ -100,8 +100,8 @@ struct RatesResult {
     /// Eigenvalues of G/n that T stands on: above 1/eta_T, and where sigma or R are estimated also above the
     /// GCV ridge, which they are estimated with.
     Index eigenvalues_at_stop = 0, eigenvalues_at_ridge = 0;
-    /// theory.md, Sketches: the last rank that shows an exponent, the dimensions that T needs, and whether
-    /// they are there.
+    /// docs/mathematics.md, Sketches: the last rank that shows an exponent, the dimensions that T needs, and
+    /// whether they are there.
     Index trusted_ranks() const { return sketch > 0 ? sketch / 10 : every_rank; }
     Index sketch_needed() const { return 10 * std::max(eigenvalues_at_stop, eigenvalues_at_ridge); }
     /// Without targets and without a given sigma there is no stopping step.

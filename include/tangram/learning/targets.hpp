@@ -30,7 +30,8 @@ struct Targets {
     void append(const Targets& other, std::int32_t first_group);
 };
 
-/// Targets by the kernel's output (contract: Targets): margin -1 and +1, the others one-hot.
+/// Targets by the kernel's output (docs/mathematics.md, Outputs and targets): margin -1 and +1, the others
+/// one-hot.
 /// @param labels  n, 0 .. C-1
 /// @param logits  n x C, the label words' logits at the initial weights
 Targets targets(const std::string& output, const std::vector<std::int32_t>& labels,

@@ -11,7 +11,7 @@
 
 namespace tangram {
 
-/// The kinds that partition the stored tensors (contract: Kinds).
+/// The kinds that partition the stored tensors (docs/mathematics.md, Outputs and targets).
 enum class ParameterKind { attention, mlp, norm, embedding, head };
 
 /// "attention", "mlp", "norm", "embedding" or "head".

@@ -38,7 +38,7 @@ class Communicator {
 /// Elements of one transfer: far below what MPI's int counts hold, far above where latency matters.
 constexpr Index largest_piece = Index{1} << 28;
 
-/// Transfers of any length, cut into pieces that MPI's int counts can hold (lesson 9). Collective over comm.
+/// Transfers of any length, cut into pieces that MPI's int counts can hold. Collective over comm.
 /// @param bytes  of the same length on every rank
 /// @param piece  elements of one transfer, 1 to 2^31 - 1, equal on every rank; tests cut finely
 void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root, Index piece = largest_piece);

@@ -5,7 +5,7 @@ namespace tangram {
 
 /// A p x q grid of all ranks of a communicator, row-major, with its own communicator and BLACS context.
 /// One owner: freed by the destructor (Cblacs_gridexit, Cfree_blacs_system_handle) unless MPI is finalised.
-/// The context is built from the communicator itself, so sub-communicators work (lesson 5).
+/// The context is built from the communicator itself, so sub-communicators work (docs/libraries.md, Grids).
 class ProcessGrid {
   public:
     /// Collective over comm, whose size must be rows * columns.

@@ -22,11 +22,11 @@ inline constexpr Index smallest_window = 5;
 /// No limit to the ranks that are trusted.
 inline constexpr Index every_rank = std::numeric_limits<Index>::max();
 
-/// theory.md, Fitting the decay: above ten times the noise floor, past the leading eigenvalue or two that
-/// each hold more than half of the trace that is left, last <= n/20.
+/// docs/mathematics.md, Fitting the decay: above ten times the noise floor, past the leading eigenvalue or
+/// two that each hold more than half of the trace that is left, last <= n/20.
 /// @param floor    noise floor in the scale of l
-/// @param trusted  the last rank that may be fitted: of a kernel sketched to k dimensions k/10 (theory.md,
-/// Sketches)
+/// @param trusted  the last rank that may be fitted: of a kernel sketched to k dimensions k/10
+/// (docs/mathematics.md, Sketches)
 DecayWindow decay_window(std::span<const double> l, double floor, Index n = 0, Index trusted = every_rank);
 
 /// Why this window allows no fit (selected = "none"), as a sentence for the reader; empty where it allows
@@ -60,11 +60,11 @@ struct FiniteRankDecay {
 };
 
 /// Least squares of log l on log rank in the window. Empirical eigenvalues are biased, to first order in k/n,
-/// l_k = lam_k (1 - (k/n)(pi/a) cot(pi/a)) [theory.md, derived]; this is divided out and the fit repeated to
-/// convergence. The sum behind it converges for a > 1 only: where a <= 1, where the correction is not small
-/// (above 1/2 in the window, as it is up to a = 1.1) or where it does not converge, the plain fit stands and
-/// `corrected` is false. The plain fit is then too low: by 0.05 at a = 1.1 to 0.1 at 0.8 with last = n/20
-/// (Gaussian features, n = 400 and 800).
+/// l_k = lam_k (1 - (k/n)(pi/a) cot(pi/a)) [docs/mathematics.md, derived]; this is divided out and the fit
+/// repeated to convergence. The sum behind it converges for a > 1 only: where a <= 1, where the correction is
+/// not small (above 1/2 in the window, as it is up to a = 1.1) or where it does not converge, the plain fit
+/// stands and `corrected` is false. The plain fit is then too low: by 0.05 at a = 1.1 to 0.1 at 0.8 with last
+/// = n/20 (Gaussian features, n = 400 and 800).
 /// @param n  rows of the kernel that l came from
 /// @throws Error(numerical) where the window is shorter than smallest_window or holds an l that is not
 /// positive
@@ -80,7 +80,7 @@ ExponentialDecay fit_exponential(std::span<const double> l, Index n, DecayWindow
 
 enum class DecayFamily { none, polynomial, exponential, finite_rank };
 
-/// "none", "polynomial", "exponential", "finite_rank": the words of contract.md, /rates/decay.
+/// "none", "polynomial", "exponential", "finite_rank": as /rates/decay has them.
 const char* name(DecayFamily family);
 
 struct DecayFit {
@@ -98,8 +98,8 @@ struct DecayFit {
 /// more: chosen for the drop, whatever its sizes. With too few ranks for a law it is still selected if the
 /// drop is clear, l_m^2/l_1 above a hundred floors: the descent from l_1 to l_m, once more, would not reach
 /// the floor. Absent: laws in a window too short, finite_rank where the floor is not reached or the rank is
-/// past `trusted`: a sketched kernel's rank is the sketch's (theory.md, Sketches). Throws as decay_window; a
-/// window given must start at 1 or later.
+/// past `trusted`: a sketched kernel's rank is the sketch's (docs/mathematics.md, Sketches). Throws as
+/// decay_window; a window given must start at 1 or later.
 /// @param floor   noise floor in the scale of l; at least 2^-52 l_1 is taken
 /// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); ranks at
 /// its end that are not above ten times the floor are left out
@@ -150,8 +150,8 @@ struct DecayIntervals {
 DecayIntervals decay_intervals(std::span<const double> l, double floor, Index n, const DecayFit& fit,
                                std::span<const DecayFit> replicas);
 
-/// Exponent x of the rate n^-x that a polynomial decay gives, a/(a+1); none where a <= 1 (theory.md, Rates in
-/// n).
+/// Exponent x of the rate n^-x that a polynomial decay gives, a/(a+1); none where a <= 1
+/// (docs/mathematics.md, Rates in n).
 std::optional<double> rate_exponent(double decay_exponent);
 
 }  // namespace tangram

@@ -11,8 +11,8 @@
 /// Everything here is local; an input that is not finite throws Error(numerical).
 ///
 /// Coefficients that come from labels hold the labels' noise already: then noise = 0, and the predicted error
-/// is that of predicting labels. Only for a known noiseless target is noise > 0 (theory.md: counting it twice
-/// doubled the error).
+/// is that of predicting labels. Only for a known noiseless target is noise > 0 (docs/mathematics.md,
+/// Learning curves: counting it twice doubled the error).
 namespace tangram {
 
 struct LearningPrediction {

@@ -42,7 +42,7 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
 double tail_noise(std::span<const double> squares, Index signal);
 
 /// RKHS norm of the learned part: R = [ sum A_i^2 z_i^2/(n l_i) ]^(1/2) over l_i > floor, at the ridge rho,
-/// in one pass (theory.md: iterating collapses to zero).
+/// in one pass (docs/mathematics.md, Early stopping: iterating collapses to zero).
 double target_radius(std::span<const double> l, std::span<const double> squares, double ridge, double floor);
 
 /// T with one of the estimates halved or doubled. RWY's rule knows sigma/R only, so that half the radius and

@@ -34,7 +34,7 @@ double cross_validated_step(std::span<const double> l, std::span<const double> s
                             const StepSizes& steps, std::span<const double> candidates);
 
 /// Full-batch steps as passes over the data: T steps are T epochs; minibatches of B at the same learning rate
-/// take T B / n epochs (theory.md).
+/// take T B / n epochs (docs/mathematics.md, Early stopping).
 double epochs(double steps, Index batch, Index examples);
 
 }  // namespace tangram

@@ -12,7 +12,7 @@ namespace tangram {
 
 enum class Solver { automatic, lapack, scalapack_dc, scalapack_mrrr, elpa1, elpa2 };
 
-/// A solver by the contract's name: "auto", "lapack", "scalapack-dc", "scalapack-mrrr", "elpa1", "elpa2".
+/// A solver by spectrum.solver's name: "auto", "lapack", "scalapack-dc", "scalapack-mrrr", "elpa1", "elpa2".
 /// @throws Error(study) with the names of this build, for unknown names, for ELPA's where the build has none,
 ///         and for "lanczos", which is not part of this version
 Solver solver_by_name(std::string_view name);
@@ -38,7 +38,8 @@ struct MatrixName {
 
 /// Eigenvalues and eigenvectors of a symmetric matrix, G = V diag(w) V^T. Collective over G's grid.
 /// @param G  N x N, block-cyclic with square blocks, both triangles set; consumed
-/// @param block  the solver's own block; 0: 64, or less so that every rank owns something (lesson 2).
+/// @param block  the solver's own block; 0: 64, or less so that every rank owns something (docs/libraries.md,
+/// Small problems).
 ///         Problems too small for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and
 ///         `reason` say so.
 /// @return V's columns have their first component of at least 0.6 of the largest magnitude positive. The same
@@ -55,13 +56,13 @@ struct MatrixName {
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0,
                       const MatrixName& matrix = {});
 
-/// Doubles that pdsyevd takes on a p x q grid, at least: lesson 1's bound, above its own query. 64-bit.
-/// Local.
+/// Doubles that pdsyevd takes on a p x q grid, at least: the bound of docs/libraries.md (Workspace), above
+/// its own query. 64-bit. Local.
 Index pdsyevd_workspace(Index n, Index nb, int grid_rows, int grid_columns);
 /// Doubles that pdsyevr takes for all eigenvectors on a p x q grid, by its documentation. 64-bit. Local.
 Index pdsyevr_workspace(Index n, Index nb, int grid_rows, int grid_columns);
 
-/// Throws Error(study) where that workspace does not fit into ScaLAPACK's 32-bit integers (lesson 3), naming
+/// Throws Error(study) where that workspace does not fit into ScaLAPACK's 32-bit integers, naming
 /// the number of ranks that would do. Allocates nothing. Local.
 void check_scalapack_size(Index n, int grid_rows, int grid_columns,
                           Index (*workspace)(Index, Index, int, int));

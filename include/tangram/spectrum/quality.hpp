@@ -18,8 +18,8 @@ struct Quality {
 /// max_ij |V^T V - I|_ij. Collective over V's grid; memory: a panel of columns.
 double largest_overlap(const DistributedMatrix& V);
 
-/// Below this an eigenvalue of G says nothing (theory.md, Fitting the decay): the largest of n 2^-52 w_1; in
-/// mixed precision sqrt(n) 2^-24 trace/n; and |w_n| where w_n is negative. In the scale of G. Local.
+/// Below this an eigenvalue of G says nothing (docs/mathematics.md, Noise floor): the largest of n 2^-52 w_1;
+/// in mixed precision sqrt(n) 2^-24 trace/n; and |w_n| where w_n is negative. In the scale of G. Local.
 double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision);
 
 /// Of all eigenvalues of G, and of the vectors where `pairs` has them. Collective over G's grid. Whatever is

@@ -8,8 +8,8 @@
 
 namespace tangram {
 
-/// A study file (TOML) with every default filled in; names and meanings are the contract's. Paths are
-/// absolute after reading. std::nullopt stands for "auto".
+/// A study file (TOML) with every default filled in; names and meanings are those of `tangram help study`.
+/// Paths are absolute after reading. std::nullopt stands for "auto".
 struct Study {
     struct Data {
         std::string train, test, text = "text", label = "label";
@@ -61,7 +61,7 @@ struct Study {
 /// Reads a study file and applies `--set key=value` in order (the value in TOML, or bare text as a string).
 /// Local.
 /// @throws Error(study) naming the file, the key in full and, for an unknown key, the nearest one; also for
-///         values outside the contract's and for keys of the contract that this version cannot serve yet.
+///         values that are not allowed and for keys that later versions serve.
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings);
 
 /// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as

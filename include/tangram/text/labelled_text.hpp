@@ -10,7 +10,7 @@
 
 namespace tangram {
 
-/// How a table becomes examples; the keys of [data] in the study file (contract: Study file).
+/// How a table becomes examples; the keys of [data] in the study file (`tangram help study`).
 struct LabelledText {
     std::filesystem::path file;
     std::string text = "text";        ///< the column that {text} in the template stands for
@@ -37,7 +37,7 @@ struct LabelledExamples {
     Index cut = 0;                        ///< examples that were truncated to max_length
 };
 
-/// Reads, draws, fills the template, tokenises and truncates (contract: Label words, Truncation). A token
+/// Reads, draws, fills the template, tokenises and truncates. A token
 /// stands inside a column's text if all its bytes do: the blank that a template sets before a column belongs
 /// to neither where the tokenizer joins it to a word, so that token stays. Local; depends on file, tokenizer
 /// and options alone.

@@ -211,7 +211,7 @@ TEST_P(EverySolver, LargerMatrices) {
     });
 }
 
-// Ragged blocks, ranks that own nothing, one block for all (lesson 2), and lesson 1's n = 128, nb = 70.
+// Ragged blocks, ranks that own nothing, one block for all, and the n = 128, nb = 70 of docs/libraries.md.
 TEST_P(EverySolver, BlocksOfTheInput) {
     on_every_grid([](const ProcessGrid& grid) {
         for (const Index n : {1, 2, 7, 13, 64, 70, 128, 200})
@@ -220,8 +220,8 @@ TEST_P(EverySolver, BlocksOfTheInput) {
     });
 }
 
-// The solver's own block, as the study may name it; lesson 1's n = 13, nb = 8 is lowered to what every rank
-// owns.
+// The solver's own block, as the study may name it; n = 13, nb = 8 of docs/libraries.md is lowered to what
+// every rank owns.
 TEST_P(EverySolver, BlocksOfTheSolver) {
     on_every_grid([](const ProcessGrid& grid) {
         for (const Index n : {13, 128})

@@ -47,7 +47,7 @@ class Gradients : public ::testing::TestWithParam<Case> {
 };
 
 /// Entry of the whole gradient of one output with respect to one parameter, for one example, from the factors
-/// as design.md defines them, spelled out naively.
+/// as docs/mathematics.md (Kernels) defines them, spelled out naively.
 double naive_entry(const Network<double>& network, const TokenBlock& block, ParameterId parameter,
                    Index entry, Index example, const std::vector<double>& seeds) {
     const Program& program = network.program();
@@ -310,9 +310,10 @@ TEST_P(Gradients, OfAPieceWithPlaceholdersAreThoseOfAShorterModel) {
     const auto before = factors_of(program), after = factors_of(piece);
     for (ParameterId p = 0; p < before.size(); ++p) {
         const std::string& name = program.parameters()[p].name;
-        EXPECT_EQ(after[p].size(), name.find(".1.") == std::string::npos && name.find(".2.") == std::string::npos
-                                       ? before[p].size()
-                                       : 0U)
+        EXPECT_EQ(after[p].size(),
+                  name.find(".1.") == std::string::npos && name.find(".2.") == std::string::npos
+                      ? before[p].size()
+                      : 0U)
             << name;
     }
     InitialWeights source;

@@ -59,8 +59,8 @@ TEST(Decay, FitsAnExactPowerLaw) {
 }
 
 TEST(Decay, DividesOutTheFirstOrderBias) {
-    // Eigenvalues made with exactly the bias of theory.md come back; the plain fit is off by more than ten
-    // times as much.
+    // Eigenvalues made with exactly the bias of docs/mathematics.md come back; the plain fit is off by more
+    // than ten times as much.
     for (const double a : {1.5, 3.0}) {
         std::vector<double> l;
         const double x = 3.14159265358979323846 / a;
@@ -74,8 +74,9 @@ TEST(Decay, DividesOutTheFirstOrderBias) {
 
 TEST(Decay, FindsTheExponentOfSampledKernels) {
     // n = 500 Gaussian examples of 3000 modes, a window that reaches to n/5, where the bias is large: raw
-    // fits are off by 0.03 to 0.05 at 1.5 and 3 [theory.md: 0.04]. One draw's exponent varies by 0.005 to
-    // 0.01; the mean of 6 by 0.004, and the first-order correction leaves 0.02 at 1.5, 0.005 at 2 and 3.
+    // fits are off by 0.03 to 0.05 at 1.5 and 3 [docs/mathematics.md: 0.04]. One draw's exponent varies by
+    // 0.005 to 0.01; the mean of 6 by 0.004, and the first-order correction leaves 0.02 at 1.5, 0.005 at 2
+    // and 3.
     for (const double a : {1.5, 2.0, 3.0}) {
         const DecayWindow window{1, 100};
         double corrected = 0, raw = 0;

@@ -118,7 +118,8 @@ TEST(Eigenlearning, KnowsItsClosedForms) {
 
 TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
     // Coefficients from the labels of N rows: with noise = 0 they predict the error on labels; adding sigma^2
-    // counts it twice (theory.md). N = 800, n' up to N/4; one draw of the sample varies by a few per cent.
+    // counts it twice (docs/mathematics.md). N = 800, n' up to N/4; one draw of the sample varies by a few
+    // per cent.
     const Population p(800, 1.5, 2.2, 0.5);
     Normal normal(5);
     const Index N = 800;

@@ -78,7 +78,7 @@ TEST(Stopping, AgreesWithTheDefinitionsWalkedThrough) {
             EXPECT_TRUE(std::abs(radius - expected) <= 1e-9 * expected) << radius << " " << expected;
             EXPECT_TRUE(std::abs(rademacher_complexity(spectrum.l, radius) -
                                  naive_complexity(spectrum.l, radius)) <= 1e-12 * radius);
-            // eta_T eps_n^2 = 1 up to one step [theory.md, derived].
+            // eta_T eps_n^2 = 1 up to one step [docs/mathematics.md, derived].
             EXPECT_TRUE(std::abs(stop - 1 / (alpha * radius * radius)) <= 1.0 + 1e-9 * stop) << stop;
             // A schedule of equal steps is the constant step.
             if (stop < 1e5) {
@@ -141,7 +141,7 @@ TEST(Stopping, OfGivenStepSizes) {
 }
 
 TEST(Stopping, OfAPopulationAreTheoryTables) {
-    // A population of 10^6 modes, n examples: (1/n) sum over the modes (theory.md, Checks).
+    // A population of 10^6 modes, n examples: (1/n) sum over the modes (docs/mathematics.md, Rates in n).
     const double sigma = 0.01;
     for (const double a : {1.5, 2.0, 3.0}) {
         const std::vector<double> population = polynomial(1000000, a);
@@ -246,7 +246,8 @@ TEST(Stopping, OfTheFirstOrderSobolevKernel) {
     for (const double sigma : {0.01, 0.1, 1.0}) {
         const double stop = stopping_step(l, sigma, alpha), radius = critical_radius(l, sigma);
         EXPECT_TRUE(std::abs(stop - 1 / (alpha * radius * radius)) <= 1) << stop;
-        // l_j = c j^-2 to leading order, c = 1/pi^2 (ranks move by one half): theory.md's table with a = 2.
+        // l_j = c j^-2 to leading order, c = 1/pi^2 (ranks move by one half): the table of
+        // docs/mathematics.md with a = 2.
         const double table =
             std::pow(8 * e * e * sigma * sigma / std::numbers::pi / static_cast<double>(n), 2.0 / 3.0);
         EXPECT_TRUE(std::abs(radius * radius / table - 1) <= 2 * radius * std::numbers::pi)

@@ -93,7 +93,7 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused({"kernel.sketch", "at least 0"}, "kernel.sketch=-1");
     refused({"kernel.output", "margins", "\"margin\""}, "kernel.output=margins");
     refused({"one word per label"}, "data.labels=[\"a\", \"b\", \"c\"]");
-    // Keys of the contract that this version does not serve are refused, never ignored.
+    // Keys that this version does not serve are refused, never ignored.
     refused({"this version of tangram"}, "spectrum.count=10");
     refused({"kernel.lora_rank", "65537", "65536"}, "kernel.lora_rank=65537");
     refused({"kernel.lora_alpha", "kernel.lora_rank"}, "kernel.lora_alpha=2");
