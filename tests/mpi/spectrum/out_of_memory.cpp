@@ -1,4 +1,5 @@
 #include "support/failing_allocation.hpp"
+#include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
 
 namespace tangram {
