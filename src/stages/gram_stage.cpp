@@ -5,7 +5,6 @@
 #include "gram_report.hpp"
 #include "growth.hpp"
 #include "kernel_file.hpp"
-#include "open_study.hpp"
 #include "sketch_report.hpp"
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
@@ -13,9 +12,10 @@
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
+#include "tangram/study/fingerprints.hpp"
 #include "tangram/study/initial_network.hpp"
 #include "tangram/study/job.hpp"
-#include "tangram/study/fingerprints.hpp"
+#include "tangram/study/open_study.hpp"
 
 namespace tangram {
 

@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "forecast.hpp"
-#include "open_study.hpp"
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/study/open_study.hpp"
 
 namespace tangram {
 

@@ -10,6 +10,7 @@
 #include "support/mpi_test.hpp"
 #include "support/temporary_folder.hpp"
 #include "tangram/study/keys.hpp"
+#include "tangram/study/open_study.hpp"
 
 namespace tangram {
 namespace {
@@ -65,8 +66,8 @@ label_words = [" bad", " great"]
         return of_study(read_study(folder_ / file, settings));
     }
     std::vector<std::string> of_study(const Study& study) {
-        auto [model, data] = load_model(study, session_);
-        const GramJob job = gram_job(study, model, std::move(data), world_.get());
+        auto [model, job] = open_study(study, session_);
+        hash_weights(model, world_.get());
         const KernelFingerprint kernel = fingerprint_of(study, model, job);
         basis_ = kernel.basis;
         const Inputs spectrum = spectrum_inputs(study, kernel.made_of.hash());

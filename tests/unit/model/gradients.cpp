@@ -141,7 +141,7 @@ TEST_P(Gradients, AgreeWithCentralDifferences) {
         }
         return values;
     };
-    // MODELS.md's measure: |difference| / (|gradient| + 1e-3 of the largest), there up to 6.9e-8 with h =
+    // The measure: |difference| / (|gradient| + 1e-3 of the largest), there up to 6.9e-8 with h =
     // 1e-5.
     const double h = 1e-5;
     double worst = 0;

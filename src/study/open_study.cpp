@@ -1,4 +1,4 @@
-#include "open_study.hpp"
+#include "tangram/study/open_study.hpp"
 
 namespace tangram {
 
