@@ -22,7 +22,7 @@ NetworkWeights<Real>::NetworkWeights(Program program, const InitialWeights& sour
     }
     if (source.file != nullptr) held_ = source.file->maps();
     for (const Parameter& parameter : program_.parameters()) {
-        Tensor& tensor = tensors_.emplace_back(source.template in_place<Real>(parameter));
+        Tensor& tensor = tensors_.emplace_back(Tensor{source.template in_place<Real>(parameter), {}});
         if (tensor.data != nullptr) continue;
         tensor.copy = source.template values<Real>(parameter);
         tensor.data = tensor.copy.data();
@@ -49,7 +49,7 @@ void NetworkWeights<Real>::make_placeholder(double deviation) {
     for (Index i = period; i < multiplied; i += period)
         std::copy_n(shared.get(), std::min(period, multiplied - i), shared.get() + i);
     for (const Parameter& parameter : program_.parameters()) {
-        Tensor& tensor = tensors_.emplace_back(shared.get());
+        Tensor& tensor = tensors_.emplace_back(Tensor{shared.get(), {}});
         if (parameter.shape.size() > 1) continue;
         tensor.copy = InitialWeights{}.template values<Real>(parameter);
         tensor.data = tensor.copy.data();

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
-#include "mpi/gram/failing_allocation.hpp"
 #include "mpi/gram/problem.hpp"
+#include "support/failing_allocation.hpp"
 #include "support/model_fixture.hpp"
 #include "support/mpi_test.hpp"
 
@@ -11,9 +11,12 @@ namespace {
 
 using namespace testing;
 
-/// A kernel of all ways of contraction, whose k-th allocation on the last rank fails.
-/// @return what was thrown
-Thrown assembled_without_allocation(long k) {
+struct Assembled {
+    Thrown thrown;
+    bool failed;  ///< there was such an allocation
+};
+/// A kernel of all ways of contraction, whose k-th allocation on the last rank fails. Collective.
+Assembled assembled_without_allocation(Index k) {
     const auto folder = test_data() / "models" / "llama-tied";
     Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8});
     const auto parameters = select_parameters(network.program(), {"all"});
@@ -25,16 +28,13 @@ Thrown assembled_without_allocation(long k) {
     const KernelInputs<float> inputs{
         {train, &test, KernelOutputs(KernelOutput::margin, 2), parameters, formulas, 1e6}, network};
     KernelMatrices matrices = empty_matrices(grid, 150, 20, parameters.size(), 2);
-    const std::function<bool(const AssemblyProgress&)> go_on = [](const AssemblyProgress& at) {
-        // What follows is the matrices' own: both triangles are set.
-        if (at.done == at.of) allocations_left = -1;
-        return true;
-    };
-    allocation_failed = false;
-    if (grid.comm().rank() == grid.comm().size() - 1) allocations_left = k;
-    const Thrown thrown = thrown_by([&] { assemble<float>(inputs, matrices, go_on); });
-    allocations_left = -1;
-    return thrown;
+    std::optional<FailingAllocation> failing;
+    if (grid.comm().rank() == grid.comm().size() - 1) failing.emplace(k, 1);
+    const Thrown thrown =
+        thrown_by([&] { assemble<float>(inputs, matrices, [](const AssemblyProgress&) { return true; }); });
+    const bool failed = failing && failing->happened();
+    failing.reset();
+    return {thrown, any_rank(MPI_COMM_WORLD, failed)};
 }
 
 class Memory : public ::testing::TestWithParam<int> {};
@@ -43,11 +43,11 @@ TEST_P(Memory, LackedByOneRankAtAnyAllocationEndsAllOfThemWithOneMessage) {
     const int threads_before = omp_get_max_threads();
     omp_set_num_threads(GetParam());
     Index failures = 0;
-    for (long k = 0;; k += 1 + k / 8) {
-        const Thrown thrown = assembled_without_allocation(k);
+    for (Index k = 1;; k += 1 + k / 8) {
+        const auto [thrown, failed] = assembled_without_allocation(k);
         const std::vector<std::string> texts = gather_to_all(MPI_COMM_WORLD, thrown.text);
         for (const std::string& text : texts) EXPECT_EQ(text, texts.front()) << "allocation " << k;
-        if (!any_rank(MPI_COMM_WORLD, allocation_failed)) break;
+        if (!failed) break;
         if (thrown.text.empty()) continue;  // a sort that does without its buffer
         ++failures;
         EXPECT_EQ(thrown.status, ExitStatus::study) << thrown.text << ", allocation " << k;

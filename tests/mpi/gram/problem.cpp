@@ -145,8 +145,8 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
     }
     std::vector<Whole> all;
     for (const FormulaMatrices& found : matrices.formulas) {
-        Whole& whole = all.emplace_back(gathered(found.gram), gathered(*found.cross), found.test_diagonal,
-                                        found.tile_traces, outputs.train_outputs);
+        Whole& whole = all.emplace_back(Whole{gathered(found.gram), gathered(*found.cross),
+                                              found.test_diagonal, found.tile_traces, outputs.train_outputs});
         whole.outputs.insert(whole.outputs.end(), outputs.test_outputs.begin(), outputs.test_outputs.end());
         for (const DistributedMatrix& group : found.groups) whole.groups.push_back(gathered(group));
     }

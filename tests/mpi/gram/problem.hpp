@@ -20,7 +20,7 @@ DataSet reordered(const DataSet& data, const std::vector<Index>& order);
 /// Whole matrices, on every rank.
 struct Whole {
     std::vector<double> gram, cross, test_diagonal, traces, outputs;
-    std::vector<std::vector<double>> groups;
+    std::vector<std::vector<double>> groups = {};
     bool operator==(const Whole&) const = default;
 };
 

@@ -203,7 +203,10 @@ TEST(Adapter, SettingsThatAreNotSupportedAreNamed) {
                                      {"peft_type", "IA3"},
                                      {"modules_to_save", {"score"}},
                                      {"r", 0}})
-        testing::expect_error(ExitStatus::input, {"adapter_config.json", key}, [&] { read({{key, value}}); });
+        testing::expect_error(ExitStatus::input, {"adapter_config.json", key},
+                              [&, &name = key, &entry = value] {
+                                  read({{name, entry}});
+                              });
 }
 
 }  // namespace
