@@ -1,0 +1,26 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+
+namespace tangram {
+
+/// What the command line says. Empty texts, lists and optionals: not given.
+struct Arguments {
+    std::string command;  ///< "run", "gram", ...; empty where CLI has answered: --help and --version
+    std::string study, output, file, topic, other_file, log_json, time_limit, memory_per_rank;
+    std::optional<int> ranks;
+    ForeignKernel kernel;
+    std::vector<std::string> settings;  ///< --set key=value, then the short forms of [rates]
+    std::vector<std::string> groups, runs;
+    bool quiet = false;
+};
+
+/// Reads the command line; options may stand before and behind the command. Local, the same on every rank.
+/// @param speaks  whether this rank prints what --help and --version ask for
+/// @throws Error(study) for an option or a command that there is not, or what one of them lacks
+Arguments parse_command_line(int argc, char** argv, bool speaks);
+
+}  // namespace tangram
