@@ -114,25 +114,26 @@ std::vector<SliceGroup> groups_of(const Slices& slices, const FactorBytes& bytes
     std::vector<SliceGroup> groups;
     FactorBytes::Held held;
     for (const Slices::Run& run : slices.runs()) {
-        const auto add_to = [&](FactorBytes::Held& to) {
-            for (const Segment& segment : run.slice.segments) bytes.add(to, segment.parameter);
+        const std::size_t known = held.parameters.size();
+        const auto hold = [&] {
+            for (const Segment& segment : run.slice.segments) bytes.add(held, segment.parameter);
         };
-        const bool more = std::ranges::any_of(run.slice.segments, [&](const Segment& segment) {
-            return !held.parameters.contains(segment.parameter);
-        });
-        if (more) {
-            FactorBytes::Held together = held;
-            add_to(together);
-            if (groups.empty() || static_cast<double>(together.bytes) > limit) {
-                groups.push_back({run.first, run.first, {}, 0});
-                together = {};
-                add_to(together);
-            }
-            held = std::move(together);
-            groups.back().bytes = held.bytes;
-            groups.back().parameters.assign(held.parameters.begin(), held.parameters.end());
+        hold();
+        const bool more = held.parameters.size() > known;
+        if (more && (groups.empty() || static_cast<double>(held.bytes) > limit)) {
+            groups.push_back({run.first, run.first, {}, 0});
+            held = {};
+            hold();
         }
-        groups.back().last = run.first + run.count;
+        SliceGroup& group = groups.back();
+        group.last = run.first + run.count;
+        group.bytes = held.bytes;
+        for (const Segment& segment : run.slice.segments) group.parameters.push_back(segment.parameter);
+    }
+    for (SliceGroup& group : groups) {
+        std::ranges::sort(group.parameters);
+        const auto repeated = std::ranges::unique(group.parameters);
+        group.parameters.erase(repeated.begin(), repeated.end());
     }
     return groups;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "tangram/arithmetic.hpp"
 
@@ -118,6 +119,82 @@ TEST(SliceGroups, HoldAsManyFactorsAsTheLimitAllows) {
         }
         EXPECT_EQ(next, slices.count());
         EXPECT_EQ(groups.size() == 1, limit >= whole);
+    }
+}
+
+/// The definition, slice by slice: what is held is counted anew for each.
+std::vector<SliceGroup> naive_groups(const Slices& slices, const FactorBytes& bytes, double limit) {
+    std::vector<SliceGroup> groups;
+    for (Index u = 0; u < slices.count(); ++u) {
+        std::set<ParameterId> alone, together;
+        for (const Segment& segment : slices[u].segments) alone.insert(segment.parameter);
+        together = alone;
+        if (!groups.empty())
+            together.insert(groups.back().parameters.begin(), groups.back().parameters.end());
+        const auto list = [](const std::set<ParameterId>& set) {
+            return std::vector<ParameterId>(set.begin(), set.end());
+        };
+        const bool joins = !groups.empty() && (together.size() == groups.back().parameters.size() ||
+                                               static_cast<double>(bytes.of(list(together))) <= limit);
+        if (!joins) groups.push_back({u, u, {}, 0});
+        SliceGroup& group = groups.back();
+        group.last = u + 1;
+        group.parameters = list(joins ? together : alone);
+        group.bytes = bytes.of(group.parameters);
+    }
+    return groups;
+}
+
+TEST(SliceGroups, AreThoseOfTheDefinition) {
+    for (const double tokens : {3.0, 500.0})
+        for (const Index components : {1, 3}) {
+            const Sliced of(tokens);
+            const Slices slices(of.program, of.parameters, of.formulas, {components, 0});
+            const FactorBytes bytes(of.program, {1000, 100, components, 4});
+            const auto whole = static_cast<double>(bytes.of(of.parameters));
+            for (const double share : {2.0, 1.0, 0.7, 0.5, 0.3, 0.1, 0.01, 0.0}) {
+                SCOPED_TRACE(share);
+                const auto found = groups_of(slices, bytes, share * whole),
+                           expected = naive_groups(slices, bytes, share * whole);
+                ASSERT_EQ(found.size(), expected.size());
+                for (std::size_t g = 0; g < found.size(); ++g) {
+                    EXPECT_EQ(found[g].first, expected[g].first);
+                    EXPECT_EQ(found[g].last, expected[g].last);
+                    EXPECT_EQ(found[g].parameters, expected[g].parameters);
+                    EXPECT_EQ(found[g].bytes, expected[g].bytes);
+                }
+            }
+        }
+}
+
+TEST(SliceGroups, OfThousandsOfTensors) {
+    // A chain of equal layers, each of which one slice holds; of each, the input's and the delta's rows are
+    // kept: so many bytes a layer, in every group of so many layers.
+    constexpr Index layers = 12000, width = 300, tokens = 50;
+    Program program;
+    Value value = program.embedding(program.parameter("table", {10, width}, ParameterKind::embedding));
+    std::vector<ParameterId> chain;
+    for (Index layer = 0; layer < layers; ++layer) {
+        chain.push_back(program.parameter(std::to_string(layer), {width, width}, ParameterKind::mlp));
+        value = program.linear(value, chain.back());
+    }
+    program.label_logits(program.at_reads(value),
+                         program.parameter("head", {10, width}, ParameterKind::head));
+    const Slices slices(program, chain,
+                        {{Formula::sgd, choose_contractions(program, chain, 2.0, 0, Formula::sgd)}}, {1, 0});
+    const FactorBytes bytes(program, {tokens, 10, 1, 4});
+    constexpr Index of_layer = 2 * tokens * width * 4;
+    for (const Index held : {1, 7, 5000, 11999, 12000}) {
+        const std::vector<SliceGroup> groups =
+            groups_of(slices, bytes, static_cast<double>(held * of_layer + of_layer / 2));
+        ASSERT_EQ(std::ssize(groups), (layers + held - 1) / held);
+        for (std::size_t g = 0; g < groups.size(); ++g) {
+            const auto first = chain.begin() + static_cast<Index>(g) * held;
+            const std::vector<ParameterId> expected(first, std::min(first + held, chain.end()));
+            EXPECT_TRUE(groups[g].parameters == expected) << g;
+            EXPECT_EQ(groups[g].bytes, std::ssize(expected) * of_layer);
+        }
+        EXPECT_EQ(groups.back().last, slices.count());
     }
 }
 
