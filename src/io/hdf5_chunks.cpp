@@ -74,7 +74,7 @@ void check_chunks(hid_t set, const Hdf5Place& place, const std::string& path) {
     std::array<hsize_t, H5S_MAX_RANK> extents{}, corner{};
     const int rank = H5Pget_chunk(creation, H5S_MAX_RANK, extents.data());
     check_hdf5(rank, place, path, "described");
-    double bytes = static_cast<double>(H5Tget_size(type));
+    double bytes = static_cast<double>(size_of_type(type, place, path));
     for (int d = 0; d < rank; ++d) bytes *= static_cast<double>(extents[static_cast<std::size_t>(d)]);
     const auto refuse = [&](hsize_t chunk, const std::string& problem) {
         throw Error(place.status, fmt::format("{}: {}: chunk {} {}: the file is torn", place.file.string(),

@@ -77,10 +77,10 @@ std::vector<std::string> texts(hid_t stored, hid_t space, std::size_t count, con
         std::vector<char*> found(count, nullptr);
         read(type, found.data());
         for (const char* text : found) values.emplace_back(text == nullptr ? "" : text);
-        H5Dvlen_reclaim(type, space, H5P_DEFAULT, found.data());
+        check_hdf5(H5Dvlen_reclaim(type, space, H5P_DEFAULT, found.data()), place, path, "read");
         return values;
     }
-    const std::size_t width = H5Tget_size(stored);
+    const std::size_t width = size_of_type(stored, place, path);
     std::string bytes(width * count, '\0');
     read(stored, bytes.data());
     const bool spaces = H5Tget_strpad(stored) == H5T_STR_SPACEPAD;
@@ -216,7 +216,7 @@ void Hdf5File::check_storage(hid_t set, const std::string& path) const {
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
     check_number(type, path);
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
-    const double bytes = static_cast<double>(entries) * static_cast<double>(H5Tget_size(type));
+    const double bytes = static_cast<double>(entries) * static_cast<double>(size_of_type(type, place_, path));
     const double stored = static_cast<double>(std::min<hsize_t>(H5Dget_storage_size(set), file_bytes(path)));
     // Deflate packs at most 1032 bytes into one; a small data set may be without storage and hold fill values
     // alone.
@@ -478,11 +478,11 @@ std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
         const auto member = static_cast<unsigned>(c);
         char* const name = H5Tget_member_name(stored, member);
         column.name = name == nullptr ? "" : name;
-        H5free_memory(name);
+        check(H5free_memory(name), path, "described");
         const Hdf5Handle type(check(H5Tget_member_type(stored, member), path, "described"), H5Tclose);
         const auto read = [&](hid_t as, void* to) {
-            const Hdf5Handle one(check(H5Tcreate(H5T_COMPOUND, H5Tget_size(as)), path, "described"),
-                                 H5Tclose);
+            const Hdf5Handle one(
+                check(H5Tcreate(H5T_COMPOUND, size_of_type(as, place_, path)), path, "described"), H5Tclose);
             check(H5Tinsert(one, column.name.c_str(), 0, as), path, "described");
             if (rows > 0) check(H5Dread(set, one, H5S_ALL, H5S_ALL, H5P_DEFAULT, to), path, "read");
         };

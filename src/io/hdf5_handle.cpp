@@ -39,6 +39,12 @@ hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path
     return returned;
 }
 
+std::size_t size_of_type(hid_t type, const Hdf5Place& place, const std::string& path) {
+    const std::size_t bytes = H5Tget_size(type);
+    check_hdf5(bytes > 0 ? 0 : -1, place, path, "described");
+    return bytes;
+}
+
 hid_t within_the_file() {
     static const hid_t properties = [] {
         const auto refuse = [](const char*, const char*, const char* other, const char*, unsigned*, hid_t,
@@ -49,7 +55,9 @@ hid_t within_the_file() {
             return -1;
         };
         const hid_t made = H5Pcreate(H5P_DATASET_ACCESS);  // of the class of link access, too
-        H5Pset_elink_cb(made, refuse, nullptr);
+        // Without it a link would be followed, whatever it points to.
+        if (made < 0 || H5Pset_elink_cb(made, refuse, nullptr) < 0)
+            throw Error(ExitStatus::numerical, "HDF5 failed to refuse links: " + hdf5_failure());
         return made;
     }();
     return properties;

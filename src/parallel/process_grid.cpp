@@ -19,7 +19,7 @@ ProcessGrid::ProcessGrid(MPI_Comm comm, int rows, int columns) : comm_(comm), ro
     Cblacs_gridinit(&context_, "Row", rows, columns);
     int blacs_rows = 0, blacs_columns = 0, blacs_row = -1, blacs_column = -1;
     Cblacs_gridinfo(context_, &blacs_rows, &blacs_columns, &blacs_row, &blacs_column);
-    if (any_rank(comm_.get(), context_ < 0 || blacs_rows != rows || blacs_columns != columns ||
+    if (any_rank(comm_.get(), handle_ < 0 || context_ < 0 || blacs_rows != rows || blacs_columns != columns ||
                                   blacs_row != row_ || blacs_column != column_)) {
         release();  // no destructor runs for an object whose constructor throws
         throw Error(ExitStatus::numerical, "BLACS numbers the processes of a grid otherwise than MPI");

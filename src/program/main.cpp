@@ -59,13 +59,12 @@ int main(int argc, char** argv) {
     static auto& stop = *new tangram::StopFlag;
     tangram::name_files_cut_short();
     int provided = 0;
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) return 4;
     tangram::name_damaged_files();
     try {
+        TANGRAM_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
         const int status = tangram::run_program(argc, argv, stop);
-        MPI_Finalize();
-        return status;
+        return MPI_Finalize() == MPI_SUCCESS ? status : 4;
     } catch (const tangram::Error& e) {
         return leave(static_cast<int>(e.status()), e.what());
     } catch (const std::bad_alloc&) {

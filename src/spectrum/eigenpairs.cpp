@@ -156,6 +156,7 @@ void solve_dc(DistributedMatrix& G, std::vector<double>& w, DistributedMatrix& V
     int info = 0, ask = -1;
     pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one,
              vectors.data(), &query, &ask, iwork.data(), &integers, &info);
+    check_info(info, Solver::scalapack_dc);
     std::vector<double> work = workspace(grid.comm().get(), query, bound);
     const int size = narrow(std::ssize(work), "pdsyevd workspace");
     pdsyevd_("V", "L", &order, G.data(), &one, &one, descriptor.data(), w.data(), V.data(), &one, &one,
@@ -175,6 +176,7 @@ void solve_mrrr(DistributedMatrix& G, bool vectors, std::vector<double>& w, Dist
     pdsyevr_(job, "A", "L", &order, G.data(), &one, &one, descriptor.data(), &unused, &unused, &one, &order,
              &found, &found_vectors, w.data(), V.data(), &one, &one, vector_descriptor.data(), query, &ask,
              &integer_query, &ask, &info);
+    check_info(info, Solver::scalapack_mrrr);
     std::vector<double> work =
         workspace(grid.comm().get(), query[0], pdsyevr_workspace(n, G.block(), grid.rows(), grid.columns()));
     const Index most = std::max({n, static_cast<Index>(grid.comm().size()) + 1, Index{4}});
@@ -205,6 +207,7 @@ std::optional<DistributedMatrix> solve_lapack(DistributedMatrix G, bool vectors,
         double query = 0;
         int info = 0, integer_query = 0;
         dsyevd_(job, "L", &order, whole.data(), &order, w.data(), &query, &ask, &integer_query, &ask, &info);
+        check_info(info, Solver::lapack);
         const Index bound = vectors ? 1 + 6 * n + 2 * n * n : 2 * n + 1;
         std::vector<double> work(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound)));
         std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 3 + 5 * n)));

@@ -54,8 +54,8 @@ std::vector<double> features_of(Network<Real>& network, const DataSet& data, con
 template <class Real>
 Eigen::MatrixXd all_features(Network<Real>& network, const DataSet& data, const Head& head, MPI_Comm comm) {
     int rank = 0, ranks = 1;
-    MPI_Comm_rank(comm, &rank);
-    MPI_Comm_size(comm, &ranks);
+    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+    TANGRAM_MPI(MPI_Comm_size(comm, &ranks));
     Eigen::MatrixXd X;
     collectively(comm, [&] {
         if (rank == 0) X = Eigen::MatrixXd::Ones(head.examples, head.columns());

@@ -140,7 +140,7 @@ void hash_weights(LoadedModel& model, MPI_Comm comm) {
     for (const auto* const weights : {&model.weights, &model.adapter})
         if (*weights) files.insert(files.end(), (*weights)->files().begin(), (*weights)->files().end());
     int rank = 0;
-    MPI_Comm_rank(comm, &rank);
+    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
     model.sha256 = collectively(
         comm, [&] { return rank == 0 && !files.empty() ? sha256_of_files(files) : std::string(); });
     broadcast(comm, model.sha256, 0);

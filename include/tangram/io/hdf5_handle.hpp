@@ -52,8 +52,11 @@ void silence_hdf5();
 /// @throws Error(place.status) "<file>: <path> cannot be <action>: <HDF5's words>". Local.
 hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path, const char* action);
 
+/// Bytes of a type, which HDF5 says to be 0 where it fails. @throws as check_hdf5. Local.
+std::size_t size_of_type(hid_t type, const Hdf5Place& place, const std::string& path);
+
 /// Access properties for links and data sets that refuse to follow a link to another file: what a file names
-/// must be in it. Valid until the process ends. Local.
+/// must be in it. Valid until the process ends. Local. @throws Error(numerical) where HDF5 cannot make them
 hid_t within_the_file();
 /// How hdf5_failure() begins where such a link was met.
 inline constexpr const char* leaves_the_file = "it is a link to another file";
