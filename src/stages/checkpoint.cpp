@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tangram/io/checkpoint.hpp"
+#include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/session.hpp"
 
 namespace tangram {
@@ -18,22 +19,25 @@ void GramCheckpoint::remove_own(MPI_Comm comm) const {
 }
 
 void GramCheckpoint::write(const KernelMatrices& matrices, bool finished) const {
-    // Between units each of these numbers stands on one rank, zero elsewhere: the sum is exact.
+    const MPI_Comm comm = matrices.grid().comm().get();
     CheckpointState state{inputs_, matrices.units_done, {}};
-    state.vectors["known_rows"] = {static_cast<double>(matrices.known_rows)};
     std::map<std::string, const DistributedMatrix*> named;
-    for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
-        const FormulaMatrices& of = matrices.formulas[f];
-        const std::string place = std::to_string(f);
-        for (const auto& [name, values] :
-             {std::pair{"traces", &of.tile_traces}, std::pair{"test_diagonal", &of.test_diagonal}}) {
-            std::vector<double>& sum = state.vectors[name + place] = *values;
-            if (!finished) sum_over_ranks(matrices.grid().comm().get(), sum);
+    collectively(comm, [&] {
+        state.vectors["known_rows"] = {static_cast<double>(matrices.known_rows)};
+        for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
+            const FormulaMatrices& of = matrices.formulas[f];
+            const std::string place = std::to_string(f);
+            state.vectors["traces" + place] = of.tile_traces;
+            state.vectors["test_diagonal" + place] = of.test_diagonal;
+            named["gram" + place] = &of.gram;
+            if (of.cross) named["cross" + place] = &*of.cross;
+            for (std::size_t g = 0; g < of.groups.size(); ++g)
+                named["group" + std::to_string(g)] = &of.groups[g];
         }
-        named["gram" + place] = &of.gram;
-        if (of.cross) named["cross" + place] = &*of.cross;
-        for (std::size_t g = 0; g < of.groups.size(); ++g) named["group" + std::to_string(g)] = &of.groups[g];
-    }
+    });
+    // Between units each of these numbers stands on one rank, zero elsewhere: the sum is exact.
+    for (auto& [name, values] : state.vectors)
+        if (!finished && name != "known_rows") sum_over_ranks(comm, values);
     write_checkpoint(output_, state, named);
 }
 

@@ -1,5 +1,7 @@
 #include "tangram/stages/spectrum_request.hpp"
 
+#include "tangram/parallel/collective_error.hpp"
+
 namespace tangram {
 
 Eigenpairs requested_eigenpairs(const DistributedMatrix& matrix, const MatrixName& name, const Study& study,
@@ -7,7 +9,8 @@ Eigenpairs requested_eigenpairs(const DistributedMatrix& matrix, const MatrixNam
     const Log::Waiting waiting(session.log, "spectrum");
     const LeaveOnStop leave = leave_on_stop(session, " during the spectrum; the same command begins it again",
                                             [&lock] { lock.remove_file(); });
-    return eigenpairs(matrix.copy(), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
+    DistributedMatrix consumed = collectively(matrix.grid().comm().get(), [&] { return matrix.copy(); });
+    return eigenpairs(std::move(consumed), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
                       study.spectrum.block, name);
 }
 
