@@ -2,33 +2,59 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+
+#include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
+
+namespace {
+
+/// Some examples, and the exact kernel of their rows. Local.
+template <class Real>
+struct ExactPart {
+    DataSet examples;
+    std::vector<Index> rows;  ///< of the whole kernel
+    std::optional<KernelInputs<Real>> inputs;
+    std::optional<KernelMatrices> matrices;
+
+    ExactPart(const KernelInputs<Real>& whole, const ProcessGrid& grid, const std::vector<Index>& chosen) {
+        const std::vector<Index> offsets = kernel_rows(whole.train, whole.outputs);
+        for (const Index e : chosen) {
+            const auto at = static_cast<std::size_t>(e);
+            examples.append(whole.train.tokens(e), whole.train.labels[at], whole.train.rows[at]);
+            if (!whole.train.tasks.empty()) examples.tasks.push_back(whole.train.tasks[at]);
+            if (!whole.train.reads.empty()) examples.reads.push_back(whole.train.reads[at]);
+            for (Index row = offsets[at]; row < offsets[at + 1]; ++row) rows.push_back(row);
+        }
+        const KernelFormula exact{Formula::sgd, choose_contractions(whole.network.program(), whole.parameters,
+                                                                    mean_tokens(whole.train))};
+        inputs.emplace(KernelInputs<Real>{
+            {examples, nullptr, whole.outputs, whole.parameters, {exact}, whole.factor_bytes},
+            whole.network});
+        matrices.emplace(empty_matrices(grid, std::ssize(rows), 0, whole.parameters.size()));
+    }
+    ExactPart(const ExactPart&) = delete;  // inputs refer to the examples
+    ExactPart& operator=(const ExactPart&) = delete;
+};
+
+}  // namespace
 
 template <class Real>
 SketchError sketch_error(const KernelInputs<Real>& inputs, const DistributedMatrix& gram,
                          const std::vector<Index>& examples) {
-    const std::vector<Index> offsets = kernel_rows(inputs.train, inputs.outputs);
-    DataSet chosen;
-    std::vector<Index> rows;
-    for (const Index e : examples) {
-        const auto at = static_cast<std::size_t>(e);
-        chosen.append(inputs.train.tokens(e), inputs.train.labels[at], inputs.train.rows[at]);
-        if (!inputs.train.tasks.empty()) chosen.tasks.push_back(inputs.train.tasks[at]);
-        if (!inputs.train.reads.empty()) chosen.reads.push_back(inputs.train.reads[at]);
-        for (Index row = offsets[at]; row < offsets[at + 1]; ++row) rows.push_back(row);
-    }
-    const KernelFormula whole{Formula::sgd, choose_contractions(inputs.network.program(), inputs.parameters,
-                                                                mean_tokens(inputs.train))};
-    const KernelInputs<Real> exact{
-        {chosen, nullptr, inputs.outputs, inputs.parameters, {whole}, inputs.factor_bytes}, inputs.network};
-    KernelMatrices matrices = empty_matrices(gram.grid(), std::ssize(rows), 0, inputs.parameters.size());
-    assemble<Real>(exact, matrices, [](const AssemblyProgress&) { return true; });
-
     const MPI_Comm comm = gram.grid().comm().get();
+    std::optional<ExactPart<Real>> exact;
+    std::vector<double> errors;
+    collectively(comm, [&] {
+        exact.emplace(inputs, gram.grid(), examples);
+        errors.assign(2, 0.0);
+    });
+    assemble<Real>(*exact->inputs, *exact->matrices, [](const AssemblyProgress&) { return true; });
+
+    const std::vector<Index>& rows = exact->rows;
     const DistributedMatrix sketched = principal_submatrix(gram, rows);
-    std::vector<double> G = gather(matrices.formulas.front().gram, 0), S = gather(sketched, 0);
-    std::vector<double> errors{0.0, 0.0};
+    std::vector<double> G = gather(exact->matrices->formulas.front().gram, 0), S = gather(sketched, 0);
     const std::size_t n = rows.size();
     if (!G.empty()) {
         double squares = 0, difference_squares = 0;

@@ -5,6 +5,7 @@
 #include "support/failing_allocation.hpp"
 #include "support/model_fixture.hpp"
 #include "support/mpi_test.hpp"
+#include "tangram/gram/sketch_error.hpp"
 
 namespace tangram {
 namespace {
@@ -57,6 +58,38 @@ TEST_P(Memory, LackedByOneRankAtAnyAllocationEndsAllOfThemWithOneMessage) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Memory, ::testing::Values(1, 4));
+
+TEST(MemoryOfASketch, LackedByOneRankEndsAllOfThemWithOneMessage) {
+    const auto folder = test_data() / "models" / "llama-tied";
+    Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8});
+    const auto parameters = select_parameters(network.program(), {"mlp"});
+    const DataSet train = made_up_data(12, 1, 50);
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const KernelInputs<float> inputs{{train,
+                                      nullptr,
+                                      KernelOutputs(KernelOutput::margin, 2),
+                                      parameters,
+                                      {formula_of(network.program(), parameters, train, {}, 100)},
+                                      1e6,
+                                      100},
+                                     network};
+    const DistributedMatrix sketched(grid, 12, 12, 128);
+    const std::vector<Index> compared{1, 5, 7};
+    Index failures = 0;
+    // What an assembly allocates is tried above: here the first allocations, which come before it.
+    for (Index k = 1; k <= 40; ++k) {
+        std::optional<FailingAllocation> failing;
+        if (grid.comm().rank() == grid.comm().size() - 1) failing.emplace(k, 1);
+        const Thrown thrown = thrown_by([&] { sketch_error(inputs, sketched, compared); });
+        failing.reset();
+        for (const std::string& text : gather_to_all(MPI_COMM_WORLD, thrown.text))
+            EXPECT_EQ(text, thrown.text) << "allocation " << k;
+        if (thrown.text.empty()) continue;
+        ++failures;
+        EXPECT_EQ(thrown.status, ExitStatus::study) << thrown.text << ", allocation " << k;
+    }
+    EXPECT_GT(failures, 20);
+}
 
 }  // namespace
 }  // namespace tangram
