@@ -1,6 +1,3 @@
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -10,8 +7,6 @@
 namespace tangram {
 
 namespace {
-
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
 void write_decay(Hdf5File& file, const RatesResult& r) {
     const std::string decay = "/rates/decay";
@@ -203,68 +198,6 @@ void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
     file.write_table(at + "/arithmetic", {weights, task, accuracies, base, mse, examples});
 }
 
-std::string tasks_text(const TasksResult& tasks, double joint_stop) {
-    std::string text = fmt::format("\ntasks      joint T = {:.0f}\n", joint_stop);
-    const Eigen::VectorXd norms = tasks.vectors.norms();
-    const Eigen::MatrixXd cosines = tasks.vectors.cosines();
-    for (std::size_t a = 0; a < tasks.names.size(); ++a) {
-        const auto row = static_cast<Eigen::Index>(a);
-        text += fmt::format(
-            "  {:<12} {} examples, T = {:.0f}, sigma = {:.4g}, R = {:.4g}, norm of its vector {:.4g}, "
-            "cosines",
-            tasks.names[a], tasks.examples[a], tasks.stop[a], tasks.noise[a], tasks.radius[a], norms(row));
-        for (Eigen::Index b = 0; b < cosines.cols(); ++b) text += fmt::format(" {:.3f}", cosines(row, b));
-        text += "\n";
-    }
-    for (const TasksResult::Judged& judged : tasks.judged)
-        text += fmt::format("  with {:<24} {:<12} accuracy {:.3f}, mean squared error {:.4g} ({} examples)\n",
-                            judged.weights, judged.task, judged.score.accuracy, judged.score.mse,
-                            judged.test_examples);
-    return text;
-}
-
-/// Mean over repeats with the spread, "0.512 +- 0.010"; a dash where nothing was observed.
-template <class Value>
-std::string mean_text(const std::vector<SubsetResult>& results, Value&& value) {
-    double mean = 0, squares = 0;
-    for (const SubsetResult& result : results) mean += value(result) / static_cast<double>(results.size());
-    for (const SubsetResult& result : results) squares += std::pow(value(result) - mean, 2);
-    if (!std::isfinite(mean)) return "-";
-    // Equal values leave rounding alone.
-    if (results.size() < 2 || !(squares > 1e-24 * mean * mean)) return fmt::format("{:.4g}", mean);
-    return fmt::format("{:.4g} +- {:.2g}", mean,
-                       std::sqrt(squares / static_cast<double>(results.size() - 1)));
-}
-
-std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
-    std::string text = fmt::format(
-        "\nlearning curve: mean squared error on {} ({} examples), mean +- standard deviation over "
-        "repeats; * beyond N/4, where a prediction lacks the sample's own tail\n"
-        "  {:>7}  {:>17}  {:>17}  {:>17}  {:>9}  {:>9}  {:>17}  {:>17}\n",
-        curve.observed_on, curve.test_examples, "n", "at T", "at best step", "ridge", "pred. GD",
-        "pred. ridge", "GCV", "accuracy at T");
-    for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
-        const auto& results = curve.results[s];
-        const auto mean = [](const std::vector<double>& values) {
-            double sum = 0;
-            for (const double value : values) sum += value / static_cast<double>(values.size());
-            return std::isfinite(sum) ? fmt::format("{:.4g}", sum) : std::string("-");
-        };
-        const std::string flag = 4 * curve.sizes[s] > r.examples ? "*" : " ";
-        text +=
-            fmt::format("  {:>7}  {:>17}  {:>17}  {:>17}  {:>8}{}  {:>8}{}  {:>17}  {:>17}\n", curve.sizes[s],
-                        mean_text(results, [](const SubsetResult& x) { return x.at_stop.mse; }),
-                        mean_text(results, [](const SubsetResult& x) { return x.at_best.mse; }),
-                        mean_text(results, [](const SubsetResult& x) { return x.at_ridge.mse; }),
-                        mean(curve.predicted_descent[s]), flag, mean(curve.predicted_ridge[s]), flag,
-                        mean_text(results, [](const SubsetResult& x) { return x.cross_validation; }),
-                        mean_text(results, [](const SubsetResult& x) { return x.at_stop.accuracy; }));
-    }
-    return text;
-}
-
-std::string step_text(double step) { return std::isfinite(step) ? fmt::format("{:.0f}", step) : "never"; }
-
 }  // namespace
 
 void write_rates(Hdf5File& file, const RatesResult& r) {
@@ -296,139 +229,6 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
     if (!r.curve.sizes.empty()) write_curve(file, r.curve, r);
     if (r.neighbours) write_neighbours(file, *r.neighbours);
     if (r.tasks) write_tasks(file, *r.tasks, r.stop);
-}
-
-std::string rates_summary(const RatesResult& r) {
-    std::string text;
-    const auto line = [&](const std::string& words) { text += words + "\n"; };
-    const auto& window = r.decay.window;
-    if (r.sketch > 0)
-        line(fmt::format(
-            "sketched   to {} dimensions in all: no exponent past rank {}; {} eigenvalues above "
-            "1/eta_T{}, T needs ten times as many: {}",
-            r.sketch, r.trusted_ranks(), r.eigenvalues_at_stop,
-            r.eigenvalues_at_ridge > 0 ? fmt::format(" and {} above the GCV ridge", r.eigenvalues_at_ridge)
-                                       : "",
-            r.stop_trusted() ? "enough" : "NOT to be trusted"));
-    switch (r.decay.selected) {
-        case DecayFamily::none:
-            line("decay      none: " + r.decay.reason);
-            break;
-        case DecayFamily::polynomial: {
-            const Interval& a = r.intervals.polynomial.exponent;
-            line(fmt::format(
-                "decay      polynomial: eigenvalues of G/n fall like rank^-{:.3f} [{:.3f}, {:.3f}] over "
-                "ranks {} to {}{}",
-                a.value, a.low, a.high, window.first, window.last,
-                r.decay.polynomial->corrected ? "" : "; the finite-sample correction does not apply here"));
-            break;
-        }
-        case DecayFamily::exponential:
-            line(
-                fmt::format("decay      exponential: eigenvalues of G/n fall like exp(-{:.3g} rank^{:.3g}) "
-                            "over ranks {} to {}",
-                            r.intervals.exponential_rate.value, r.intervals.exponential_power.value,
-                            window.first, window.last));
-            break;
-        case DecayFamily::finite_rank:
-            line(fmt::format("decay      finite rank {:.0f} [{:.0f}, {:.0f}]", r.intervals.rank.value,
-                             r.intervals.rank.low, r.intervals.rank.high));
-            break;
-    }
-    if (r.decay.selected != DecayFamily::polynomial && r.decay.selected != DecayFamily::none &&
-        r.decay.polynomial) {
-        const Interval& a = r.intervals.polynomial.exponent;
-        const bool exponential = r.decay.selected == DecayFamily::exponential;
-        line(fmt::format(
-            "           beside it: polynomial, rank^-{:.3f} [{:.3f}, {:.3f}], BIC {:.1f} against {:.1f}{}",
-            a.value, a.low, a.high, r.decay.polynomial->criterion,
-            exponential ? r.decay.exponential->criterion : r.decay.finite_rank->criterion,
-            exponential && r.decay.exponential->power < 0.501
-                ? "; the power stands at its limit 1/2: the decay bends, and may be neither"
-                : ""));
-    }
-    if (!r.residual.empty())
-        line(r.mean_share != 0 ? fmt::format("residual   mean square {:.4g} after taking out its mean "
-                                             "({:.0f} % of the raw mean square)",
-                                             r.residual_square, 100 * r.mean_share)
-                               : fmt::format("residual   mean square {:.4g}", r.residual_square));
-    if (!r.stop_known())
-        line(
-            "stopping   no stopping step: the output has no targets to estimate sigma from; give "
-            "rates.noise");
-    else
-        line(fmt::format("noise      sigma = {:.4g} ({}), radius R = {:.4g} ({})", r.noise, r.noise_source,
-                         r.radius, r.radius_source));
-    if (r.stop_known())
-        line(fmt::format(
-            "stopping   T = {:.0f} steps of size {:.4g} ({:.0f} at half, {:.0f} at double sigma), critical "
-            "radius {:.4g}",
-            r.stop, r.step_sizes.front(), r.sensitivity.half_noise, r.sensitivity.double_noise, r.critical));
-    if (r.discrepancy_step)
-        line(
-            fmt::format("           beside it: minimum discrepancy {}, GCV {}{}{}; minibatches of 32 at the "
-                        "same learning rate: "
-                        "{:.3g} epochs",
-                        step_text(*r.discrepancy_step), step_text(*r.cross_validated_step),
-                        r.holdout_step ? ", hold-out of half " + step_text(*r.holdout_step) : "",
-                        r.best_step ? ", best on the test set " + step_text(*r.best_step) : "",
-                        epochs(r.stop, std::min<Index>(32, r.examples), r.examples)));
-    if (!r.residual.empty())
-        line(
-            fmt::format("bound      error at T below {:.4g} with high probability{}", r.bound.value,
-                        r.bound.vacuous ? ": vacuous here, it exceeds the mean square of the residual" : ""));
-    if (!r.test_mse.empty()) {
-        const auto at = std::find(r.path.step.begin(), r.path.step.end(), r.stop);
-        const auto stop = static_cast<std::size_t>(at - r.path.step.begin());
-        const auto best = static_cast<std::size_t>(std::min_element(r.test_mse.begin(), r.test_mse.end()) -
-                                                   r.test_mse.begin());
-        line(fmt::format("test       mean squared error {:.4g} at step 0{}, best {:.4g} at step {:.0f}",
-                         r.test_mse.front(),
-                         at == r.path.step.end() ? "" : fmt::format(", {:.4g} at T", r.test_mse[stop]),
-                         r.test_mse[best], r.path.step[best]));
-        if (at != r.path.step.end() && std::isfinite(r.test_accuracy[stop])) {
-            const auto [low, high] = share_interval(r.test_accuracy[stop], r.curve.test_examples);
-            line(
-                fmt::format("accuracy   {:.3f} [{:.3f}, {:.3f}] at T on {} examples, {:.3f} at step 0, best "
-                            "{:.3f}; base rate {:.3f}: "
-                            "{}",
-                            r.test_accuracy[stop], low, high, r.curve.test_examples, r.test_accuracy.front(),
-                            *std::max_element(r.test_accuracy.begin(), r.test_accuracy.end()),
-                            r.curve.base_rate, low > r.curve.base_rate ? "it learns" : "not above it"));
-        }
-    }
-    const Functionals& f = r.functionals;
-    line(fmt::format("spectrum   effective rank {:.4g}, stable rank {:.4g}{}{}{}", f.effective_rank,
-                     f.stable_rank,
-                     std::isnan(f.effective_dimension_at_stop)
-                         ? ""
-                         : fmt::format(", effective dimension at T {:.4g}", f.effective_dimension_at_stop),
-                     std::isnan(f.information_gain_at_noise)
-                         ? ""
-                         : fmt::format(", information gain {:.4g} nats", f.information_gain_at_noise),
-                     std::isnan(f.alignment_residual)
-                         ? ""
-                         : fmt::format(", alignment of the residual {:.3g}", f.alignment_residual)));
-    if (!r.curve.sizes.empty()) text += curve_text(r.curve, r);
-    if (r.neighbours) {
-        const Neighbours& near = *r.neighbours;
-        line(
-            fmt::format("\nneighbours: ridge regression on the k nearest examples; on all: mean squared "
-                        "error {:.4g}, accuracy {:.4g}",
-                        near.global_mse, near.global_accuracy));
-        for (std::size_t s = 0; s < near.sizes.size(); ++s)
-            line(fmt::format(
-                "  k = {:>5}  mean squared error {:.4g}, accuracy {:.4g}, effective dimension {:.4g}",
-                near.sizes[s], near.mse[s], near.accuracy[s], near.effective_dimension[s]));
-    }
-    if (r.tasks) text += tasks_text(*r.tasks, r.stop);
-    line("\nexponents x of n^-x");
-    for (const RateExponent& row : r.exponents)
-        line(row.known() ? fmt::format("  {:<18} {:>7.3f} [{:.3f}, {:.3f}]  {}", row.source,
-                                       row.exponent.value, row.exponent.low, row.exponent.high, row.note)
-                         : fmt::format("  {:<18}       - {}", row.source, row.note));
-    text += r.sentence;
-    return text;
 }
 
 }  // namespace tangram

@@ -1,0 +1,238 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tangram/rates/stopping_rules.hpp"
+#include "tangram/stages/rates_file.hpp"
+
+namespace tangram {
+
+namespace {
+
+// The paragraphs of the summary: lines that end in a new line each, none where the result has not what they
+// say.
+
+std::string sketch_text(const RatesResult& r) {
+    if (r.sketch == 0) return "";
+    return fmt::format(
+        "sketched   to {} dimensions in all: no exponent past rank {}; {} eigenvalues above 1/eta_T{}, T "
+        "needs ten times as many: {}\n",
+        r.sketch, r.trusted_ranks(), r.eigenvalues_at_stop,
+        r.eigenvalues_at_ridge > 0 ? fmt::format(" and {} above the GCV ridge", r.eigenvalues_at_ridge) : "",
+        r.stop_trusted() ? "enough" : "NOT to be trusted");
+}
+
+std::string selected_decay_text(const RatesResult& r) {
+    const auto& window = r.decay.window;
+    const Interval &exponent = r.intervals.polynomial.exponent, &rank = r.intervals.rank;
+    switch (r.decay.selected) {
+        case DecayFamily::none:
+            break;
+        case DecayFamily::polynomial:
+            return fmt::format(
+                "decay      polynomial: eigenvalues of G/n fall like rank^-{:.3f} [{:.3f}, {:.3f}] over "
+                "ranks {} to {}{}\n",
+                exponent.value, exponent.low, exponent.high, window.first, window.last,
+                r.decay.polynomial->corrected ? "" : "; the finite-sample correction does not apply here");
+        case DecayFamily::exponential:
+            return fmt::format(
+                "decay      exponential: eigenvalues of G/n fall like exp(-{:.3g} rank^{:.3g}) over ranks {} "
+                "to {}\n",
+                r.intervals.exponential_rate.value, r.intervals.exponential_power.value, window.first,
+                window.last);
+        case DecayFamily::finite_rank:
+            return fmt::format("decay      finite rank {:.0f} [{:.0f}, {:.0f}]\n", rank.value, rank.low,
+                               rank.high);
+    }
+    return "decay      none: " + r.decay.reason + "\n";
+}
+
+/// The polynomial where another family was selected.
+std::string polynomial_beside_text(const RatesResult& r) {
+    if (r.decay.selected == DecayFamily::polynomial || r.decay.selected == DecayFamily::none ||
+        !r.decay.polynomial)
+        return "";
+    const Interval& a = r.intervals.polynomial.exponent;
+    const bool exponential = r.decay.selected == DecayFamily::exponential;
+    return fmt::format(
+        "           beside it: polynomial, rank^-{:.3f} [{:.3f}, {:.3f}], BIC {:.1f} against {:.1f}{}\n",
+        a.value, a.low, a.high, r.decay.polynomial->criterion,
+        exponential ? r.decay.exponential->criterion : r.decay.finite_rank->criterion,
+        exponential && r.decay.exponential->power < 0.501
+            ? "; the power stands at its limit 1/2: the decay bends, and may be neither"
+            : "");
+}
+
+std::string residual_text(const RatesResult& r) {
+    if (r.residual.empty()) return "";
+    return r.mean_share != 0 ? fmt::format(
+                                   "residual   mean square {:.4g} after taking out its mean "
+                                   "({:.0f} % of the raw mean square)\n",
+                                   r.residual_square, 100 * r.mean_share)
+                             : fmt::format("residual   mean square {:.4g}\n", r.residual_square);
+}
+
+std::string step_text(double step) { return std::isfinite(step) ? fmt::format("{:.0f}", step) : "never"; }
+
+std::string stopping_text(const RatesResult& r) {
+    if (!r.stop_known())
+        return "stopping   no stopping step: the output has no targets to estimate sigma from; give "
+               "rates.noise\n";
+    return fmt::format("noise      sigma = {:.4g} ({}), radius R = {:.4g} ({})\n", r.noise, r.noise_source,
+                       r.radius, r.radius_source) +
+           fmt::format(
+               "stopping   T = {:.0f} steps of size {:.4g} ({:.0f} at half, {:.0f} at double sigma), "
+               "critical "
+               "radius {:.4g}\n",
+               r.stop, r.step_sizes.front(), r.sensitivity.half_noise, r.sensitivity.double_noise,
+               r.critical);
+}
+
+std::string other_rules_text(const RatesResult& r) {
+    if (!r.discrepancy_step) return "";
+    return fmt::format(
+        "           beside it: minimum discrepancy {}, GCV {}{}{}; minibatches of 32 at the same learning "
+        "rate: {:.3g} epochs\n",
+        step_text(*r.discrepancy_step), step_text(*r.cross_validated_step),
+        r.holdout_step ? ", hold-out of half " + step_text(*r.holdout_step) : "",
+        r.best_step ? ", best on the test set " + step_text(*r.best_step) : "",
+        epochs(r.stop, std::min<Index>(32, r.examples), r.examples));
+}
+
+std::string bound_text(const RatesResult& r) {
+    if (r.residual.empty()) return "";
+    return fmt::format("bound      error at T below {:.4g} with high probability{}\n", r.bound.value,
+                       r.bound.vacuous ? ": vacuous here, it exceeds the mean square of the residual" : "");
+}
+
+std::string accuracy_text(const RatesResult& r, std::size_t stop) {
+    if (!std::isfinite(r.test_accuracy[stop])) return "";
+    const auto [low, high] = share_interval(r.test_accuracy[stop], r.curve.test_examples);
+    return fmt::format(
+        "accuracy   {:.3f} [{:.3f}, {:.3f}] at T on {} examples, {:.3f} at step 0, best {:.3f}; base rate "
+        "{:.3f}: {}\n",
+        r.test_accuracy[stop], low, high, r.curve.test_examples, r.test_accuracy.front(),
+        std::ranges::max(r.test_accuracy), r.curve.base_rate,
+        low > r.curve.base_rate ? "it learns" : "not above it");
+}
+
+std::string test_text(const RatesResult& r) {
+    if (r.test_mse.empty()) return "";
+    const auto at = std::ranges::find(r.path.step, r.stop);
+    const bool on_path = at != r.path.step.end();
+    const auto stop = static_cast<std::size_t>(at - r.path.step.begin());
+    const auto best = static_cast<std::size_t>(std::ranges::min_element(r.test_mse) - r.test_mse.begin());
+    const std::string error = fmt::format(
+        "test       mean squared error {:.4g} at step 0{}, best {:.4g} at step {:.0f}\n", r.test_mse.front(),
+        on_path ? fmt::format(", {:.4g} at T", r.test_mse[stop]) : "", r.test_mse[best], r.path.step[best]);
+    return on_path ? error + accuracy_text(r, stop) : error;
+}
+
+std::string functionals_text(const RatesResult& r) {
+    const Functionals& f = r.functionals;
+    const auto known = [](fmt::format_string<double&> words, double value) {
+        return std::isnan(value) ? std::string() : fmt::format(words, value);
+    };
+    return fmt::format("spectrum   effective rank {:.4g}, stable rank {:.4g}{}{}{}\n", f.effective_rank,
+                       f.stable_rank,
+                       known(", effective dimension at T {:.4g}", f.effective_dimension_at_stop),
+                       known(", information gain {:.4g} nats", f.information_gain_at_noise),
+                       known(", alignment of the residual {:.3g}", f.alignment_residual));
+}
+
+/// Mean over repeats with the spread, "0.512 +- 0.010"; a dash where nothing was observed.
+template <class Value>
+std::string mean_text(const std::vector<SubsetResult>& results, Value&& value) {
+    double mean = 0, squares = 0;
+    for (const SubsetResult& result : results) mean += value(result) / static_cast<double>(results.size());
+    for (const SubsetResult& result : results) squares += std::pow(value(result) - mean, 2);
+    if (!std::isfinite(mean)) return "-";
+    // Equal values leave rounding alone.
+    if (results.size() < 2 || !(squares > 1e-24 * mean * mean)) return fmt::format("{:.4g}", mean);
+    return fmt::format("{:.4g} +- {:.2g}", mean,
+                       std::sqrt(squares / static_cast<double>(results.size() - 1)));
+}
+
+std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
+    std::string text = fmt::format(
+        "\nlearning curve: mean squared error on {} ({} examples), mean +- standard deviation over "
+        "repeats; * beyond N/4, where a prediction lacks the sample's own tail\n"
+        "  {:>7}  {:>17}  {:>17}  {:>17}  {:>9}  {:>9}  {:>17}  {:>17}\n",
+        curve.observed_on, curve.test_examples, "n", "at T", "at best step", "ridge", "pred. GD",
+        "pred. ridge", "GCV", "accuracy at T");
+    for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
+        const auto& results = curve.results[s];
+        const auto mean = [](const std::vector<double>& values) {
+            double sum = 0;
+            for (const double value : values) sum += value / static_cast<double>(values.size());
+            return std::isfinite(sum) ? fmt::format("{:.4g}", sum) : std::string("-");
+        };
+        const std::string flag = 4 * curve.sizes[s] > r.examples ? "*" : " ";
+        text +=
+            fmt::format("  {:>7}  {:>17}  {:>17}  {:>17}  {:>8}{}  {:>8}{}  {:>17}  {:>17}\n", curve.sizes[s],
+                        mean_text(results, [](const SubsetResult& x) { return x.at_stop.mse; }),
+                        mean_text(results, [](const SubsetResult& x) { return x.at_best.mse; }),
+                        mean_text(results, [](const SubsetResult& x) { return x.at_ridge.mse; }),
+                        mean(curve.predicted_descent[s]), flag, mean(curve.predicted_ridge[s]), flag,
+                        mean_text(results, [](const SubsetResult& x) { return x.cross_validation; }),
+                        mean_text(results, [](const SubsetResult& x) { return x.at_stop.accuracy; }));
+    }
+    return text;
+}
+
+std::string neighbours_text(const Neighbours& near) {
+    std::string text = fmt::format(
+        "\nneighbours: ridge regression on the k nearest examples; on all: mean squared error {:.4g}, "
+        "accuracy {:.4g}\n",
+        near.global_mse, near.global_accuracy);
+    for (std::size_t s = 0; s < near.sizes.size(); ++s)
+        text += fmt::format(
+            "  k = {:>5}  mean squared error {:.4g}, accuracy {:.4g}, effective dimension {:.4g}\n",
+            near.sizes[s], near.mse[s], near.accuracy[s], near.effective_dimension[s]);
+    return text;
+}
+
+std::string tasks_text(const TasksResult& tasks, double joint_stop) {
+    std::string text = fmt::format("\ntasks      joint T = {:.0f}\n", joint_stop);
+    const Eigen::VectorXd norms = tasks.vectors.norms();
+    const Eigen::MatrixXd cosines = tasks.vectors.cosines();
+    for (std::size_t a = 0; a < tasks.names.size(); ++a) {
+        const auto row = static_cast<Eigen::Index>(a);
+        text += fmt::format(
+            "  {:<12} {} examples, T = {:.0f}, sigma = {:.4g}, R = {:.4g}, norm of its vector {:.4g}, "
+            "cosines",
+            tasks.names[a], tasks.examples[a], tasks.stop[a], tasks.noise[a], tasks.radius[a], norms(row));
+        for (Eigen::Index b = 0; b < cosines.cols(); ++b) text += fmt::format(" {:.3f}", cosines(row, b));
+        text += "\n";
+    }
+    for (const TasksResult::Judged& judged : tasks.judged)
+        text += fmt::format("  with {:<24} {:<12} accuracy {:.3f}, mean squared error {:.4g} ({} examples)\n",
+                            judged.weights, judged.task, judged.score.accuracy, judged.score.mse,
+                            judged.test_examples);
+    return text;
+}
+
+std::string exponents_text(const std::vector<RateExponent>& exponents) {
+    std::string text = "\nexponents x of n^-x\n";
+    for (const RateExponent& row : exponents)
+        text += row.known() ? fmt::format("  {:<18} {:>7.3f} [{:.3f}, {:.3f}]  {}\n", row.source,
+                                          row.exponent.value, row.exponent.low, row.exponent.high, row.note)
+                            : fmt::format("  {:<18}       - {}\n", row.source, row.note);
+    return text;
+}
+
+}  // namespace
+
+std::string rates_summary(const RatesResult& r) {
+    std::string text;
+    for (const auto paragraph : {sketch_text, selected_decay_text, polynomial_beside_text, residual_text,
+                                 stopping_text, other_rules_text, bound_text, test_text, functionals_text})
+        text += paragraph(r);
+    if (!r.curve.sizes.empty()) text += curve_text(r.curve, r);
+    if (r.neighbours) text += neighbours_text(*r.neighbours);
+    if (r.tasks) text += tasks_text(*r.tasks, r.stop);
+    return text + exponents_text(r.exponents) + r.sentence;
+}
+
+}  // namespace tangram
