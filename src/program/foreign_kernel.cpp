@@ -99,11 +99,8 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
     return result;
 }
 
-}  // namespace
-
-void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& output, const Study& study,
-                     const Session& session) {
-    const MPI_Comm comm = session.world.get();
+/// Refuses what does not go together, before anything is read. Local.
+void check_arguments(const ForeignKernel& kernel, const Study& study) {
     const bool alone = !kernel.eigenvalues.empty();
     if (alone && !kernel.matrix.empty()) refuse("give --eigenvalues or --matrix, not both");
     for (const std::string* given :
@@ -119,7 +116,10 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
     if (!alone && kernel.labels.empty()) refuse("rates --matrix needs --labels F.h5:/path");
     if (kernel.cross.empty() != kernel.test_labels.empty()) refuse("--cross and --test-labels go together");
     if (study.rates.neighbours > 0) refuse("rates.neighbours needs a study with a test set");
-    const OutputLock lock(comm, output);
+}
+
+/// Refuses an output that is one of the files to read. Collective.
+void check_output(const ForeignKernel& kernel, const std::filesystem::path& output, MPI_Comm comm) {
     for (const std::string* place : {&kernel.eigenvalues, &kernel.matrix, &kernel.labels, &kernel.outputs,
                                      &kernel.cross, &kernel.test_labels, &kernel.test_outputs}) {
         std::error_code code;
@@ -127,76 +127,122 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
             any_rank(comm, std::filesystem::equivalent(file_and_path(*place).first, output, code)))
             refuse(fmt::format("--output {} is a file that is read; name another", output.string()));
     }
-    const ProcessGrid grid = ProcessGrid::most_square(comm);
-    const auto start = Clock::now();
-    const auto seconds = [&] { return max_over_ranks(comm, seconds_since(start)); };
-    RatesOptions options = rates_options(study);
+}
+
+/// A kernel as it was read and decomposed. `input` points at the matrices, which stay where they are.
+struct Decomposed {
     RatesInput input;
     std::optional<DistributedMatrix> gram, cross;
     std::optional<Eigenpairs> pairs;
     std::optional<Quality> checks;
+
+    Decomposed() = default;
+    Decomposed(const Decomposed&) = delete;
+    Decomposed& operator=(const Decomposed&) = delete;
+};
+
+/// Eigenvalues alone. Collective.
+void read_eigenvalues(const ForeignKernel& kernel, MPI_Comm comm, RatesInput& input) {
+    input.eigenvalues = read_numbers(kernel.eigenvalues, comm).values;
+    std::sort(input.eigenvalues.begin(), input.eigenvalues.end(), std::greater<>());
+    input.rows = kernel.samples;
+    if (std::ssize(input.eigenvalues) > input.rows)
+        refuse(fmt::format("--samples {}: a Gram matrix of so many rows has not {} eigenvalues", input.rows,
+                           input.eigenvalues.size()));
+    double trace = 0;
+    for (const double value : input.eigenvalues) trace += value;
+    input.noise_floor = noise_floor(input.eigenvalues, trace, false);
+}
+
+DistributedMatrix read_foreign_matrix(const std::string& place, const ProcessGrid& grid,
+                                      Orientation orientation) {
+    const auto [file, path] = file_and_path(place);
+    return read_matrix(file, path, grid, arithmetic::tile_rows, orientation, ExitStatus::input);
+}
+
+/// The test x train Gram matrix and the test targets. Collective.
+/// @param classes  of the training targets, which are set in `to`
+void read_test_set(const ForeignKernel& kernel, const ProcessGrid& grid, Index classes, Decomposed& to) {
+    RatesInput& input = to.input;
+    const DistributedMatrix& cross =
+        to.cross.emplace(read_foreign_matrix(kernel.cross, grid, Orientation::as_is));
+    if (!is_finite(cross))
+        throw Error(ExitStatus::input, fmt::format("{}: holds a value that is not finite", kernel.cross));
+    if (cross.columns() != input.rows)
+        refuse(fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train", kernel.cross,
+                           cross.columns(), input.rows));
+    input.test =
+        read_targets(kernel.test_labels, kernel.test_outputs, cross.rows(), classes, grid.comm().get());
+    if (input.test->classes != input.train->classes)
+        refuse(fmt::format(
+            "{}: integers are classes, other numbers targets; training and test labels must be of "
+            "one kind",
+            kernel.test_labels));
+    if (input.test->outputs != input.train->outputs)
+        refuse(fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
+                           input.test->outputs, input.train->outputs));
+    input.cross = &cross;
+}
+
+/// The Gram matrix and the targets; the test set where there is one. Collective.
+void read_matrices(const ForeignKernel& kernel, const ProcessGrid& grid, Decomposed& to) {
+    RatesInput& input = to.input;
+    const DistributedMatrix& gram =
+        to.gram.emplace(read_foreign_matrix(kernel.matrix, grid, Orientation::transposed));
+    input.gram = &gram;
+    input.rows = gram.rows();
+    if (gram.columns() != input.rows)
+        throw Error(ExitStatus::input, fmt::format("{}: is {} x {}; a Gram matrix is square", kernel.matrix,
+                                                   input.rows, gram.columns()));
+    Index classes = 0;
+    input.train = read_targets(kernel.labels, kernel.outputs, input.rows, classes, grid.comm().get());
+    if (!kernel.cross.empty()) read_test_set(kernel, grid, classes, to);
+}
+
+/// The spectrum of the matrix that was read. Collective.
+void decompose(const std::string& matrix, const Study& study, const Session& session, const OutputLock& lock,
+               Decomposed& of) {
+    const auto [file, path] = file_and_path(matrix);
+    const Eigenpairs& pairs = of.pairs.emplace(requested_eigenpairs(
+        *of.gram, {fmt::format("{}: {}", file.string(), path), ExitStatus::input}, study, session, lock));
+    of.checks = quality(*of.gram, pairs, false);
+    of.input.eigenvalues = pairs.values;
+    of.input.noise_floor = of.checks->noise_floor;
+    of.input.vectors = &*pairs.vectors;
+}
+
+}  // namespace
+
+void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& output, const Study& study,
+                     const Session& session) {
+    const MPI_Comm comm = session.world.get();
+    check_arguments(kernel, study);
+    const OutputLock lock(comm, output);
+    check_output(kernel, output, comm);
+    const ProcessGrid grid = ProcessGrid::most_square(comm);
+    const auto start = Clock::now();
+    const auto seconds = [&] { return max_over_ranks(comm, seconds_since(start)); };
+    RatesOptions options = rates_options(study);
+    Decomposed spectrum;
     double spectrum_seconds = 0;
-    if (alone) {
-        input.eigenvalues = read_numbers(kernel.eigenvalues, comm).values;
-        std::sort(input.eigenvalues.begin(), input.eigenvalues.end(), std::greater<>());
-        input.rows = kernel.samples;
-        if (std::ssize(input.eigenvalues) > input.rows)
-            refuse(fmt::format("--samples {}: a Gram matrix of so many rows has not {} eigenvalues",
-                               input.rows, input.eigenvalues.size()));
-        double trace = 0;
-        for (const double value : input.eigenvalues) trace += value;
-        input.noise_floor = noise_floor(input.eigenvalues, trace, false);
+    if (kernel.matrix.empty()) {
+        read_eigenvalues(kernel, comm, spectrum.input);
         if (!options.radius) options.radius = 1;
     } else {
-        const auto [file, path] = file_and_path(kernel.matrix);
-        const Index block = arithmetic::tile_rows;
-        gram.emplace(read_matrix(file, path, grid, block, Orientation::transposed, ExitStatus::input));
-        input.rows = gram->rows();
-        if (gram->columns() != input.rows)
-            throw Error(ExitStatus::input, fmt::format("{}: is {} x {}; a Gram matrix is square",
-                                                       kernel.matrix, input.rows, gram->columns()));
-        Index classes = 0;
-        input.train = read_targets(kernel.labels, kernel.outputs, input.rows, classes, comm);
-        if (!kernel.cross.empty()) {
-            const auto [cross_file, cross_path] = file_and_path(kernel.cross);
-            cross.emplace(
-                read_matrix(cross_file, cross_path, grid, block, Orientation::as_is, ExitStatus::input));
-            if (!is_finite(*cross))
-                throw Error(ExitStatus::input,
-                            fmt::format("{}: holds a value that is not finite", kernel.cross));
-            if (cross->columns() != input.rows)
-                refuse(fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train",
-                                   kernel.cross, cross->columns(), input.rows));
-            input.test = read_targets(kernel.test_labels, kernel.test_outputs, cross->rows(), classes, comm);
-            if (input.test->classes != input.train->classes)
-                refuse(
-                    fmt::format("{}: integers are classes, other numbers targets; training and test labels "
-                                "must be of one kind",
-                                kernel.test_labels));
-            if (input.test->outputs != input.train->outputs)
-                refuse(fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
-                                   input.test->outputs, input.train->outputs));
-            input.cross = &*cross;
-        }
-        pairs.emplace(requested_eigenpairs(
-            *gram, {fmt::format("{}: {}", file.string(), path), ExitStatus::input}, study, session, lock));
+        read_matrices(kernel, grid, spectrum);
+        decompose(kernel.matrix, study, session, lock, spectrum);
         spectrum_seconds = seconds();
-        checks = quality(*gram, *pairs, false);
-        input.eigenvalues = pairs->values;
-        input.noise_floor = checks->noise_floor;
-        input.vectors = &*pairs->vectors;
-        input.gram = &*gram;
     }
-    const RatesResult result = compute_rates(input, options, rates_listener(session));
+    const RatesResult result = compute_rates(spectrum.input, options, rates_listener(session));
     const double rates_seconds = seconds() - spectrum_seconds;
     const Provenance provenance = Provenance::gather(grid);
     StagedFile file(comm, output, false, 0.0);
     file.write_small([&](Hdf5File& h5) {
-        const std::string made_of = alone ? kernel.eigenvalues : kernel.matrix;
-        if (checks)
+        const std::string made_of = kernel.matrix.empty() ? kernel.eigenvalues : kernel.matrix;
+        if (const auto& pairs = spectrum.pairs)
             write_spectrum(h5, "/spectrum",
-                           Eigenpairs{pairs->values, std::nullopt, pairs->solver, pairs->reason}, *checks,
-                           made_of, spectrum_seconds);
+                           Eigenpairs{pairs->values, std::nullopt, pairs->solver, pairs->reason},
+                           *spectrum.checks, made_of, spectrum_seconds);
         write_rates(h5, result);
         provenance.write(h5, "# rates of " + made_of + "\n" + to_toml(study), "", arithmetic::tile_rows,
                          session);
