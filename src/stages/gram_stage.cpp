@@ -138,16 +138,54 @@ void StudyRun::State::write_or_keep(const std::function<void()>& write, const Ke
     }
 }
 
+bool StudyRun::State::has_kernel() {
+    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
+    // is there too.
+    return is_done("/kernel", kernel_inputs) &&
+           (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs(study, kernel_inputs).hash()));
+}
+
+void StudyRun::State::say_plan(const GramJob& job, const Forecast& planned) const {
+    session.log.say(fmt::format(
+        "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
+        "{} precision; {} planned on the largest rank{}",
+        job.data.train.examples(), job.data.train.token_ids.size(), job.train_rows, job.parameter_count,
+        job.parameters.size(), session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(),
+        grid.columns(), study.kernel.precision, bytes_text(planned.bytes_until_written()),
+        planned.assembly.passes > 1
+            ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
+            : ""));
+}
+
+void StudyRun::State::keep_or_remove_checkpoint(const KernelMatrices& matrices,
+                                                const GramCheckpoint& checkpoint) {
+    // Without the matrix in the output, the spectrum would have nothing to begin again from.
+    if (!whole_run || study.output.save_gram || !(checkpoint_seconds() > 0)) {
+        remove_checkpoint(output, comm);
+        return;
+    }
+    try {
+        checkpoint.write(matrices, true);
+        kept_checkpoint = checkpoint;
+    } catch (const Error& e) {
+        session.log.warn(
+            fmt::format("no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));
+    }
+}
+
+void StudyRun::State::take_gram_matrix(DistributedMatrix& matrix) {
+    gram_matrix.emplace(matrix.block() == arithmetic::tile_rows
+                            ? std::move(matrix)
+                            : redistribute(matrix, grid, arithmetic::tile_rows));
+}
+
 template <class Real>
 void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     if (study.tasks.empty()) study.kernel.output = job.output_names.front();
     const KernelFingerprint fingerprint = fingerprint_of(study, model, job);
     kernel_inputs = fingerprint.made_of.hash();
     const GramCheckpoint checkpoint(output, fingerprint.made_of);
-    // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
-    // is there too.
-    if (is_done("/kernel", kernel_inputs) &&
-        (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs(study, kernel_inputs).hash()))) {
+    if (has_kernel()) {
         session.log.say(
             fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
         checkpoint.remove_own(comm);  // of a run that ended between the two
@@ -159,15 +197,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     Network<Real> network = initial_network<Real>(model, study, job, comm);
 
     const auto start = Clock::now();
-    session.log.say(fmt::format(
-        "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
-        "{} precision; {} planned on the largest rank{}",
-        job.data.train.examples(), job.data.train.token_ids.size(), job.train_rows, job.parameter_count,
-        job.parameters.size(), session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(),
-        grid.columns(), study.kernel.precision, bytes_text(planned.bytes_until_written()),
-        planned.assembly.passes > 1
-            ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
-            : ""));
+    say_plan(job, planned);
     KernelMatrices matrices = begin_matrices(job, checkpoint, fingerprint.basis, planned.assembly.slices);
     const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
     const KernelInputs<Real> inputs{
@@ -202,22 +232,8 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         file.commit();
     };
     write_or_keep(write_output, matrices, checkpoint);
-    // Without the matrix in the output, the spectrum would have nothing to begin again from.
-    if (whole_run && !study.output.save_gram && checkpoint_seconds() > 0) {
-        try {
-            checkpoint.write(matrices, true);
-            kept_checkpoint = checkpoint;
-        } catch (const Error& e) {
-            session.log.warn(fmt::format(
-                "no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));
-        }
-    } else {
-        remove_checkpoint(output, comm);
-    }
-    DistributedMatrix& first = matrices.formulas.front().gram;
-    gram_matrix.emplace(first.block() == arithmetic::tile_rows
-                            ? std::move(first)
-                            : redistribute(first, grid, arithmetic::tile_rows));
+    keep_or_remove_checkpoint(matrices, checkpoint);
+    take_gram_matrix(matrices.formulas.front().gram);
     warn_beyond_plan("gram", planned, provenance);
     session.log.say(fmt::format("gram: {}, {} resident on the largest rank; written in {}", report.text(),
                                 bytes_text(static_cast<double>(std::ranges::max(provenance.peaks))),

@@ -57,6 +57,9 @@ struct StudyRun::State {
     Forecast forecast_that_fits(const LoadedModel& model, const GramJob& job);
     template <class Real>
     void gram(const LoadedModel& model, const GramJob& job);
+    /// Whether the output holds this kernel and all that is made from its matrix. Collective.
+    bool has_kernel();
+    void say_plan(const GramJob& job, const Forecast& planned) const;
     /// Adds up the matrices; writes a checkpoint from time to time, and where it is asked to stop.
     /// Collective. @throws Error(stopped) on every rank after a checkpoint
     template <class Real>
@@ -70,6 +73,11 @@ struct StudyRun::State {
     /// Collective. @throws Error(output) on every rank
     void write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,
                        const GramCheckpoint& checkpoint);
+    /// Behind a written output: the checkpoint goes, unless a spectrum that follows has nothing else to begin
+    /// again from. Collective.
+    void keep_or_remove_checkpoint(const KernelMatrices& matrices, const GramCheckpoint& checkpoint);
+    /// Leaves the matrix to the stages that follow, in their blocks; overwritten. Collective.
+    void take_gram_matrix(DistributedMatrix& matrix);
     /// Between checkpoints; 0: none but where the run is stopped.
     double checkpoint_seconds() const { return 60 * study.output.checkpoint_minutes; }
 
