@@ -29,48 +29,64 @@ struct Population {
     }
 };
 
-/// Gaussian features with the population's covariance, the target and its noisy labels.
+/// Gaussian features with the population's covariance, and the target's noisy labels.
 struct Sample {
     Eigen::MatrixXd features;  ///< unit variance
-    Eigen::VectorXd truth, labels;
-    Sample(const Population& p, Index n, Normal& normal) {
+    Eigen::VectorXd labels;
+    Sample(const Population& p, Index n, Normal& normal) : population_(&p) {
         const auto modes = static_cast<Index>(p.l.size());
         features.resize(n, modes);
         for (Index k = 0; k < modes; ++k)
             for (Index i = 0; i < n; ++i) features(i, k) = normal();
-        const Eigen::Map<const Eigen::VectorXd> power(p.power.data(), modes);
-        truth = features * power.cwiseSqrt();
-        labels = truth;
+        labels = features * target();
         for (Index i = 0; i < n; ++i) labels(i) += p.noise * normal();
     }
-    Eigen::MatrixXd kernel(const Population& p, const Sample& other) const {
-        const Eigen::Map<const Eigen::VectorXd> l(p.l.data(), static_cast<Index>(p.l.size()));
-        return features * l.asDiagonal() * other.features.transpose();
+    Eigen::MatrixXd kernel() const { return features * eigenvalues().asDiagonal() * features.transpose(); }
+    /// Error on new noisy labels of f(x) = sum_i c_i k(x, x_i), the mean over all x: features of a new x are
+    /// uncorrelated and of unit variance, so it is the squared distance of the coefficients, plus sigma^2.
+    double test_mse(const Eigen::VectorXd& c) const {
+        return (eigenvalues().cwiseProduct(features.transpose() * c) - target()).squaredNorm() +
+               population_->noise * population_->noise;
     }
+
+  private:
+    Eigen::Map<const Eigen::VectorXd> eigenvalues() const {
+        return {population_->l.data(), std::ssize(population_->l)};
+    }
+    Eigen::VectorXd target() const {
+        return Eigen::Map<const Eigen::VectorXd>(population_->power.data(), std::ssize(population_->power))
+            .cwiseSqrt();
+    }
+    const Population* population_;
 };
 
 TEST(Eigenlearning, PredictsSimulatedRegression) {
-    // The prediction's own error is of order 1/n; means over draws are known to about 1 % here.
+    // Means over draws are known to 1.1 % (test) and 2.1 % (train); the prediction's own error is of order
+    // 1/n, 2 to 3 % at n = 20 and 40, less beyond. Three standard errors more are allowed.
     const Population p(600, 1.5, 2.0, 0.3);
     Normal normal(11);
+    constexpr double ridges[] = {0.05, 1.0};
     double furthest = 0;
-    for (const double ridge : {0.05, 1.0}) {
-        for (const Index n : {20, 40, 80, 160, 320}) {
-            const int draws = static_cast<int>(std::clamp<Index>(12000 / n, 40, 400));
-            double test = 0, train = 0;
-            for (int draw = 0; draw < draws; ++draw) {
-                const Sample in(p, n, normal), out(p, 200, normal);
-                const Eigen::MatrixXd G = in.kernel(p, in);
+    for (const Index n : {20, 40, 80, 160, 320}) {
+        const int draws = static_cast<int>(std::clamp<Index>(12000 / n, 40, 400));
+        double test[2] = {}, train[2] = {};
+        for (int draw = 0; draw < draws; ++draw) {
+            const Sample sample(p, n, normal);
+            const Eigen::MatrixXd G = sample.kernel();
+            for (std::size_t r = 0; r < 2; ++r) {
                 const Eigen::VectorXd c =
-                    (G + ridge * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(in.labels);
-                // The error on noisy labels, its noise taken as known: the truth's error plus sigma^2.
-                test += ((out.kernel(p, in) * c - out.truth).squaredNorm() / 200 + p.noise * p.noise) / draws;
-                train += (G * c - in.labels).squaredNorm() / static_cast<double>(n) / draws;
+                    (G + ridges[r] * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(sample.labels);
+                test[r] += sample.test_mse(c) / draws;
+                train[r] += (G * c - sample.labels).squaredNorm() / static_cast<double>(n) / draws;
             }
-            const auto predicted = predict_ridge(p.l, p.power, static_cast<double>(n), ridge, p.noise);
-            furthest = std::max(furthest, std::abs(predicted->test_mse / test - 1));
-            EXPECT_LE(std::abs(predicted->test_mse / test - 1), 0.05) << n << " " << ridge;
-            EXPECT_LE(std::abs(predicted->train_mse / train - 1), 0.08) << n << " " << ridge << " " << train;
+        }
+        for (std::size_t r = 0; r < 2; ++r) {
+            const auto predicted = predict_ridge(p.l, p.power, static_cast<double>(n), ridges[r], p.noise);
+            furthest = std::max(furthest, std::abs(predicted->test_mse / test[r] - 1));
+            EXPECT_LE(std::abs(predicted->test_mse / test[r] - 1), n < 80 ? 0.05 : 0.025)
+                << n << " " << ridges[r];
+            EXPECT_LE(std::abs(predicted->train_mse / train[r] - 1), n < 80 ? 0.08 : 0.065)
+                << n << " " << ridges[r];
         }
     }
     std::cout << "eigenlearning against simulation, five sizes, two ridges: within " << furthest << "\n";
@@ -125,7 +141,7 @@ TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
     const Index N = 800;
     const Sample whole(p, N, normal);
     const testing::SymmetricEigenpairs eigen =
-        testing::symmetric_eigenpairs(whole.kernel(p, whole) / static_cast<double>(N));
+        testing::symmetric_eigenpairs(whole.kernel() / static_cast<double>(N));
     const Eigen::VectorXd v = eigen.vectors.transpose() * whole.labels / std::sqrt(static_cast<double>(N));
     const Eigen::VectorXd squares = v.cwiseAbs2();
     const std::vector<double> l(eigen.values.data(), eigen.values.data() + N),
@@ -134,10 +150,10 @@ TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
         const double ridge = 0.05 * static_cast<double>(n);
         double observed = 0;
         for (int draw = 0; draw < 20; ++draw) {
-            const Sample in(p, n, normal), out(p, 400, normal);
+            const Sample sample(p, n, normal);
             const Eigen::VectorXd c =
-                (in.kernel(p, in) + ridge * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(in.labels);
-            observed += (out.kernel(p, in) * c - out.labels).squaredNorm() / 400 / 20;
+                (sample.kernel() + ridge * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(sample.labels);
+            observed += sample.test_mse(c) / 20;
         }
         const double once = predict_ridge(l, power, static_cast<double>(n), ridge)->test_mse;
         const double twice = predict_ridge(l, power, static_cast<double>(n), ridge, p.noise)->test_mse;

@@ -21,8 +21,9 @@ using std::numbers::e;
 using std::numbers::pi;
 using testing::Normal;
 
-/// Eigenvalues of K = G/n, G_ij = min(i, j)/n. The inverse of (min(i, j)) is the second difference, whose
-/// eigenvalues are 4 sin^2((2j-1) pi / (2 (2n+1))).
+/// Eigenvalues of K = G/n, G_ij = min(i, j)/n, descending. The inverse of (min(i, j)) is the second
+/// difference, whose eigenvalues are 4 sin^2((2j-1) pi / (2 (2n+1))), with the eigenvectors
+/// sin((2j-1) i pi / (2n+1)).
 std::vector<double> grid_eigenvalues(Index n) {
     std::vector<double> l;
     for (Index j = 1; j <= n; ++j) {
@@ -31,6 +32,17 @@ std::vector<double> grid_eigenvalues(Index n) {
         l.push_back(1 / (4 * sine * sine) / static_cast<double>(n) / static_cast<double>(n));
     }
     return l;
+}
+
+/// In the eigenvalues' order, of unit length.
+Eigen::MatrixXd grid_eigenvectors(Index n) {
+    Eigen::MatrixXd U(n, n);
+    const auto whole = static_cast<double>(2 * n + 1);
+    for (Index j = 0; j < n; ++j)
+        for (Index i = 0; i < n; ++i)
+            U(i, j) =
+                2 / std::sqrt(whole) * std::sin(static_cast<double>((2 * j + 1) * (i + 1)) * pi / whole);
+    return U;
 }
 
 Eigen::MatrixXd grid_kernel(Index n) {
@@ -58,6 +70,14 @@ TEST(KnownKernel, MinimumOnAGridOf4000) {
     const Eigen::VectorXd numerical = testing::symmetric_eigenvalues(grid_kernel(600)).reverse();
     for (Index j = 0; j < 600; ++j)
         EXPECT_NEAR(numerical(j), small[static_cast<std::size_t>(j)], 600 * 0x1p-52 * small[0]);
+
+    // The eigenvectors too: to the rounding of their sine's argument, 600 pi 2^-53.
+    const Eigen::MatrixXd U = grid_eigenvectors(600);
+    EXPECT_LE((U.transpose() * U - Eigen::MatrixXd::Identity(600, 600)).cwiseAbs().maxCoeff(), 1e-11);
+    EXPECT_LE((grid_kernel(600) * U - U * Eigen::Map<const Eigen::VectorXd>(small.data(), 600).asDiagonal())
+                  .cwiseAbs()
+                  .maxCoeff(),
+              1e-11 * small[0]);
 
     const std::vector<double> l = grid_eigenvalues(n);
     double furthest = 0;
@@ -97,21 +117,24 @@ struct Errors {
     double stop = 0;
 };
 
-/// min(x, x') and its fixed design x_i = i/n, decomposed once; descent in the eigenvectors.
+/// min(x, x') and its fixed design x_i = i/n; descent in the eigenvectors.
 struct Design {
-    Index n;
+    std::vector<double> l;  ///< of K, descending
     Eigen::MatrixXd U;
-    Eigen::VectorXd w;  ///< of K, descending
-    explicit Design(Index size) : n(size) {
-        const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(grid_kernel(n));
-        U = eigen.vectors.rowwise().reverse();
-        w = eigen.values.reverse().cwiseMax(0.0);
+    explicit Design(Index n) : l(grid_eigenvalues(n)), U(grid_eigenvectors(n)) {}
+    Eigen::ArrayXd filter(double alpha, double t) const {
+        const Eigen::Map<const Eigen::ArrayXd> w(l.data(), std::ssize(l));
+        return 1 - (1 - (alpha * w).min(1.0)).pow(t);
     }
-    Eigen::VectorXd filter(double alpha, double t) const {
-        return 1 - (1 - (alpha * w.array()).min(1.0)).pow(t);
+    /// Filters of all steps, one behind the other.
+    Eigen::ArrayXXd filters(double alpha, const std::vector<double>& steps) const {
+        Eigen::ArrayXXd q(std::ssize(l), std::ssize(steps));
+        for (std::size_t s = 0; s < steps.size(); ++s) q.col(static_cast<Index>(s)) = filter(alpha, steps[s]);
+        return q;
     }
 };
 
+/// @param n  even
 Errors simulate(Index n, int draws) {
     const double sigma = 0.1;
     const Design design(n);
@@ -119,46 +142,46 @@ Errors simulate(Index n, int draws) {
     for (Index i = 0; i < n; ++i)
         truth(i) = std::abs(static_cast<double>(i + 1) / static_cast<double>(n) - 0.5) - 0.5;
     const Eigen::VectorXd target = design.U.transpose() * truth;
-    const std::vector<double> l(design.w.data(), design.w.data() + n);
+    const std::vector<double>& l = design.l;
     const double alpha = 1 / l.front(), rows = static_cast<double>(n);
     const double radius = critical_radius(l, sigma);  // the target's norm^2 is the integral of 1
     Errors mean;
     mean.stop = stopping_step(l, sigma, alpha);
     mean.bound = 12 * radius * radius;
 
-    // Hold-out: descent on the even points, judged on the odd ones.
-    std::vector<Index> even, odd;
-    for (Index i = 0; i < n; ++i) (i % 2 == 0 ? even : odd).push_back(i);
-    const Eigen::MatrixXd K = grid_kernel(n) * rows;  // the kernel itself
-    const auto half = static_cast<double>(even.size());
-    const testing::SymmetricEigenpairs part = testing::symmetric_eigenpairs(K(even, even) / half);
-    const Eigen::VectorXd part_w = part.values.cwiseMax(1e-15);
-    std::vector<Index> everywhere(static_cast<std::size_t>(n));
-    for (Index i = 0; i < n; ++i) everywhere[static_cast<std::size_t>(i)] = i;
-    const Eigen::MatrixXd carry = Eigen::MatrixXd(K(everywhere, even)) * part.vectors / half;
+    // Hold-out: descent on every second point, a grid of its own, judged on the others.
+    const Index half = n / 2;
+    const auto second = Eigen::seqN(1, half, 2), others = Eigen::seqN(0, half, 2);
+    const Design part(half);
+    const Eigen::Map<const Eigen::VectorXd> part_w(part.l.data(), half);
+    const Eigen::MatrixXd between = grid_kernel(n)(Eigen::all, second) * rows / static_cast<double>(half);
+    const Eigen::MatrixXd carry = between * part.U * part_w.cwiseInverse().asDiagonal();
 
     std::vector<double> steps;
     for (double t = 1; t < 30 * std::max(10.0, mean.stop); t = std::ceil(t * 1.15)) steps.push_back(t);
+    const Eigen::ArrayXXd filters = design.filters(alpha, steps), part_filters = part.filters(alpha, steps);
+    const Eigen::ArrayXd at_stop_filter = design.filter(alpha, mean.stop);
     Normal normal(static_cast<std::uint64_t>(n));
     for (int draw = 0; draw < draws; ++draw) {
         Eigen::VectorXd y = truth;
         for (Index i = 0; i < n; ++i) y(i) += sigma * normal();
         const Eigen::VectorXd z = design.U.transpose() * y;
-        const auto error = [&](double t) {
-            return (design.filter(alpha, t).cwiseProduct(z) - target).squaredNorm() / rows;
+        const auto error = [&](const Eigen::ArrayXd& filter) {
+            return (filter * z.array() - target.array()).matrix().squaredNorm() / rows;
         };
         const Eigen::VectorXd squares_of = z.cwiseAbs2();
         const std::vector<double> squares(squares_of.data(), squares_of.data() + n);
-        const double at_stop = error(mean.stop);
+        const double at_stop = error(at_stop_filter);
         mean.at_stop += at_stop / draws;
         mean.below += at_stop <= mean.bound ? 1 : 0;
         double oracle = at_stop, least_held = INFINITY, held_error = 0;
-        const Eigen::VectorXd part_z = part.vectors.transpose() * Eigen::VectorXd(y(even));
-        for (const double t : steps) {
-            oracle = std::min(oracle, error(t));
-            const Eigen::VectorXd q = 1 - (1 - (alpha * part_w.array()).min(1.0)).pow(t);
-            const Eigen::VectorXd f = carry * q.cwiseProduct(part_z).cwiseQuotient(part_w);
-            const double held = (f(odd) - y(odd)).squaredNorm();
+        const Eigen::VectorXd learned = y(second), judged = y(others);
+        const Eigen::ArrayXd part_z = (part.U.transpose() * learned).array();
+        const Eigen::MatrixXd outputs = carry * (part_filters.colwise() * part_z).matrix();
+        for (Index s = 0; s < std::ssize(steps); ++s) {
+            oracle = std::min(oracle, error(filters.col(s)));
+            const Eigen::VectorXd f = outputs.col(s);
+            const double held = (f(others) - judged).squaredNorm();
             if (held < least_held) {
                 least_held = held;
                 held_error = (f - truth).squaredNorm() / rows;
@@ -166,8 +189,10 @@ Errors simulate(Index n, int draws) {
         }
         mean.oracle += oracle / draws;
         mean.holdout += held_error / draws;
-        mean.discrepancy += error(std::min(discrepancy_step(l, squares, sigma, alpha), 1e7)) / draws;
-        mean.cross_validation += error(cross_validated_step(l, squares, 0.0, alpha, steps)) / draws;
+        const double discrepancy = std::min(discrepancy_step(l, squares, sigma, alpha), 1e7);
+        mean.discrepancy += error(design.filter(alpha, discrepancy)) / draws;
+        const double cross_validated = cross_validated_step(l, squares, 0.0, alpha, steps);
+        mean.cross_validation += error(design.filter(alpha, cross_validated)) / draws;
     }
     return mean;
 }
