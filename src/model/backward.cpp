@@ -122,19 +122,6 @@ class Backward {
 
 }  // namespace
 
-std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,
-                                   std::span<const ParameterId> wanted) {
-    std::vector<bool> needed(program.values().size(), false);
-    for (const ParameterId p : wanted)
-        for (const Factor& factor : factors[p])
-            if (!factor.from_label()) needed[factor.delta.id] = true;
-    for (const Operation& operation : program.operations())
-        if (const std::optional<Value> out = output_of(operation))
-            for (const Value in : inputs_of(operation))
-                if (needed[in.id]) needed[out->id] = true;
-    return needed;
-}
-
 template <class Real>
 void run_backward(PassState<Real>& state, const std::vector<std::vector<Factor>>& factors,
                   std::span<const ParameterId> wanted) {

@@ -55,4 +55,17 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
     return factors;
 }
 
+std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,
+                                   std::span<const ParameterId> wanted) {
+    std::vector<bool> needed(program.values().size(), false);
+    for (const ParameterId p : wanted)
+        for (const Factor& factor : factors[p])
+            if (!factor.from_label()) needed[factor.delta.id] = true;
+    for (const Operation& operation : program.operations())
+        if (const std::optional<Value> out = output_of(operation))
+            for (const Value in : inputs_of(operation))
+                if (needed[in.id]) needed[out->id] = true;
+    return needed;
+}
+
 }  // namespace tangram

@@ -126,9 +126,4 @@ template <class Real>
 void run_backward(PassState<Real>& state, const std::vector<std::vector<Factor>>& factors,
                   std::span<const ParameterId> wanted);
 
-/// By value, whether the factors of the wanted parameters take its gradient, directly or through later
-/// values.
-std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,
-                                   std::span<const ParameterId> wanted);
-
 }  // namespace tangram

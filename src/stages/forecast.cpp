@@ -44,24 +44,10 @@ SolverCost solver_cost(Solver solver, bool vectors) {
     }
 }
 
-/// Values whose gradients the selected parameters' factors take, directly or through later values.
-std::vector<bool> needed_gradients(const Program& program, const std::vector<ParameterId>& selected) {
-    const auto factors = factors_of(program);
-    std::vector<bool> needed(program.values().size(), false);
-    for (const ParameterId p : selected)
-        for (const Factor& factor : factors[p])
-            if (!factor.from_label()) needed[factor.delta.id] = true;
-    for (const Operation& operation : program.operations())
-        if (const std::optional<Value> out = output_of(operation))
-            for (const Value in : inputs_of(operation))
-                if (needed[in.id]) needed[out->id] = true;
-    return needed;
-}
-
 /// Backward over forward flops of one pass: a linear layer's gradient goes on to its input only where a
 /// selected parameter lies before it.
 double backward_share(const Program& program, const std::vector<ParameterId>& selected) {
-    const std::vector<bool> needed = needed_gradients(program, selected);
+    const std::vector<bool> needed = needed_gradients(program, factors_of(program), selected);
     double all = 0, backward = 0;
     for (const Operation& operation : program.operations())
         if (const auto* const linear = std::get_if<operation::Linear>(&operation)) {

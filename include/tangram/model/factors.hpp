@@ -1,4 +1,5 @@
 #pragma once
+#include <span>
 #include <vector>
 
 #include "tangram/model/program.hpp"
@@ -33,5 +34,10 @@ struct Factor {
 
 /// The factors of every parameter, in the order of the operations; a tied table has several. Local.
 std::vector<std::vector<Factor>> factors_of(const Program& program);
+
+/// By value, whether the factors of the wanted parameters take its gradient, directly or through later
+/// values. Local.
+std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,
+                                   std::span<const ParameterId> wanted);
 
 }  // namespace tangram
