@@ -9,35 +9,18 @@
 
 namespace tangram {
 
-std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::span<const double> power,
-                                                double samples, double ridge, double noise) {
-    if (power.size() != l.size())
-        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
-    if (!(samples > 0) || !std::isfinite(samples) || !(ridge >= 0) || !std::isfinite(ridge))
-        throw Error(ExitStatus::numerical,
-                    "a prediction needs a positive number of samples and a ridge not below zero");
-    double largest = 0, sum = 0;
-    Index modes = 0;
-    for (std::size_t i = 0; i < l.size(); ++i) {
-        if (!std::isfinite(l[i]) || !std::isfinite(power[i]))
-            throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient is not finite");
-        largest = std::max(largest, l[i]);
-        sum += std::max(l[i], 0.0);
-        modes += l[i] > 0 ? 1 : 0;
-    }
-    if (ridge == 0 && (samples >= static_cast<double>(modes))) return std::nullopt;
-    if (largest == 0 && ridge == 0) return std::nullopt;
-    // sum l/(l + kappa) + ridge/kappa falls with kappa; (sum l + ridge)/kappa lies above it. Newton's method
-    // in log kappa, kept inside the bracket by bisection, from there.
-    const auto learned = [&](double kappa) {
+namespace {
+
+/// kappa of sum l/(l + kappa) + ridge/kappa = samples, which falls with kappa; (sum l + ridge)/kappa lies
+/// above it. Newton's method in log kappa, kept inside the bracket by bisection, from there.
+/// @param sum  of the positive l
+double solve_kappa(std::span<const double> l, double samples, double ridge, double sum) {
+    const auto excess = [&](double log_kappa) {
+        const double kappa = std::exp(log_kappa);
         double total = 0;
         for (const double value : l)
             if (value > 0) total += value / (value + kappa);
-        return total;
-    };
-    const auto excess = [&](double log_kappa) {
-        const double kappa = std::exp(log_kappa);
-        return learned(kappa) + ridge / kappa - samples;
+        return total + ridge / kappa - samples;
     };
     double high = std::log((sum + ridge) / samples), low = high;
     for (double step = 1; excess(low) < 0; step *= 2) low -= step;
@@ -59,8 +42,31 @@ std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::
         x = next;
         if (still) break;
     }
+    return std::exp(x);
+}
+
+}  // namespace
+
+std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::span<const double> power,
+                                                double samples, double ridge, double noise) {
+    if (power.size() != l.size())
+        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+    if (!(samples > 0) || !std::isfinite(samples) || !(ridge >= 0) || !std::isfinite(ridge))
+        throw Error(ExitStatus::numerical,
+                    "a prediction needs a positive number of samples and a ridge not below zero");
+    double largest = 0, sum = 0;
+    Index modes = 0;
+    for (std::size_t i = 0; i < l.size(); ++i) {
+        if (!std::isfinite(l[i]) || !std::isfinite(power[i]))
+            throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient is not finite");
+        largest = std::max(largest, l[i]);
+        sum += std::max(l[i], 0.0);
+        modes += l[i] > 0 ? 1 : 0;
+    }
+    if (ridge == 0 && (samples >= static_cast<double>(modes))) return std::nullopt;
+    if (largest == 0 && ridge == 0) return std::nullopt;
     LearningPrediction result{};
-    result.kappa = std::exp(x);
+    result.kappa = solve_kappa(l, samples, ridge, sum);
     double squares = 0, missed = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
         const double value = std::max(l[i], 0.0), share = value / (value + result.kappa);
