@@ -72,6 +72,97 @@ constexpr DTypeName dtype_names[] = {{"F64", 8, DType::F64},   {"F32", 4, DType:
                                      {"U16", 2, {}},           {"I8", 1, {}},          {"U8", 1, {}},
                                      {"BOOL", 1, {}}};
 
+/// Where a tensor stands behind the header.
+struct Piece {
+    std::uint64_t first, last;
+    std::string name;
+};
+
+/// The JSON between a file's first eight bytes and its tensors.
+/// @param size  out: bytes of the header
+nlohmann::json read_header(const std::filesystem::path& file, std::span<const std::byte> bytes,
+                           std::uint64_t& size) {
+    size = load<std::uint64_t>(bytes.data());
+    if (size > bytes.size() - 8)
+        refuse(file,
+               fmt::format(
+                   "the header claims {} bytes, the file has {}; it is truncated or no safetensors file, "
+                   "fetch it again",
+                   size, bytes.size()));
+    constexpr std::uint64_t longest_header = 100'000'000;  // as Hugging Face's own reader
+    if (size > longest_header)
+        refuse(file, fmt::format("the header has {} bytes, more than the {} that safetensors allows", size,
+                                 longest_header));
+    nlohmann::json header = parse_json({reinterpret_cast<const char*>(bytes.data()) + 8, size},
+                                       file.string() + " (header)", DuplicateKeys::refused);
+    if (!header.is_object()) refuse(file, "the header is not a JSON object");
+    return header;
+}
+
+/// What the header says of one tensor.
+struct Entry {
+    Piece piece;
+    std::optional<DType> dtype;  ///< none: integers
+    std::vector<Index> shape;
+};
+
+Entry read_entry(const std::filesystem::path& file, const std::string& name, const nlohmann::json& value) {
+    const auto bad = [&](const std::string& problem) {
+        refuse(file, fmt::format("tensor {}: {}", name, problem));
+    };
+    if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string()) bad("has no dtype");
+    if (!value.contains("shape") || !value["shape"].is_array()) bad("has no shape");
+    if (!value.contains("data_offsets") || !value["data_offsets"].is_array() ||
+        value["data_offsets"].size() != 2 || !value["data_offsets"][0].is_number_unsigned() ||
+        !value["data_offsets"][1].is_number_unsigned())
+        bad("data_offsets must be two non-negative integers");
+    const auto first = value["data_offsets"][0].get<std::uint64_t>();
+    const auto last = value["data_offsets"][1].get<std::uint64_t>();
+    if (first > last) bad("data_offsets are not in order");
+
+    const auto dtype_name = value["dtype"].get<std::string>();
+    const auto* const dtype = std::find_if(std::begin(dtype_names), std::end(dtype_names),
+                                           [&](const DTypeName& known) { return known.name == dtype_name; });
+    if (dtype == std::end(dtype_names))
+        bad(fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64",
+                        dtype_name));
+    Entry entry{{first, last, name}, dtype->dtype, {}};
+    std::uint64_t size = dtype->bytes;
+    for (const auto& extent : value["shape"]) {
+        if (!extent.is_number_unsigned()) bad("shape must hold non-negative integers");
+        const auto e = extent.get<std::uint64_t>();
+        if (e > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()) ||
+            (e != 0 && size > std::numeric_limits<std::uint64_t>::max() / e))
+            bad("the product of its shape does not fit into 64 bits");
+        size *= e;
+        entry.shape.push_back(static_cast<Index>(e));
+    }
+    if (size != last - first)
+        bad(fmt::format("shape and dtype ask for {} bytes, data_offsets give {}", size, last - first));
+    return entry;
+}
+
+/// Refuses tensors that overlap, leave gaps or do not end where the file does.
+void check_pieces(const std::filesystem::path& file, std::vector<Piece> pieces, std::uint64_t data_size) {
+    std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+        return std::pair(a.first, a.last) < std::pair(b.first, b.last);
+    });
+    std::uint64_t end = 0;
+    for (const Piece& piece : pieces) {
+        if (piece.first < end) refuse(file, fmt::format("tensor {} overlaps another", piece.name));
+        if (piece.first > end)
+            refuse(file, fmt::format("{} bytes before tensor {} belong to no tensor", piece.first - end,
+                                     piece.name));
+        end = piece.last;
+    }
+    if (end > data_size)
+        refuse(file,
+               fmt::format("is truncated: {} bytes are missing (tensor {} ends there); download it again",
+                           end - data_size, pieces.back().name));
+    if (end != data_size)
+        refuse(file, fmt::format("{} bytes at the end belong to no tensor", data_size - end));
+}
+
 }  // namespace
 
 Index TensorView::size() const {
@@ -146,88 +237,23 @@ void Weights::open(const std::filesystem::path& file) {
     if (bytes == nullptr) refuse(file, "cannot be mapped into memory");
     files_.push_back(file);
 
-    const auto header_size = load<std::uint64_t>(bytes);
-    if (header_size > file_size - 8)
-        refuse(file,
-               fmt::format(
-                   "the header claims {} bytes, the file has {}; it is truncated or no safetensors file, "
-                   "fetch it again",
-                   header_size, file_size));
-    constexpr std::uint64_t longest_header = 100'000'000;  // as Hugging Face's own reader
-    if (header_size > longest_header)
-        refuse(file, fmt::format("the header has {} bytes, more than the {} that safetensors allows",
-                                 header_size, longest_header));
-    const nlohmann::json header = parse_json({reinterpret_cast<const char*>(bytes) + 8, header_size},
-                                             file.string() + " (header)", DuplicateKeys::refused);
-    if (!header.is_object()) refuse(file, "the header is not a JSON object");
-
+    std::uint64_t header_size = 0;
+    const nlohmann::json header = read_header(file, {bytes, file_size}, header_size);
     const std::uint64_t data_size = file_size - 8 - header_size;
-    struct Piece {
-        std::uint64_t first, last;
-        std::string name;
-    };
     std::vector<Piece> pieces;
     for (const auto& [name, value] : header.items()) {
         if (name == "__metadata__") continue;
-        const auto bad = [&, n = name](const std::string& problem) {
-            refuse(file, fmt::format("tensor {}: {}", n, problem));
-        };
-        if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string())
-            bad("has no dtype");
-        if (!value.contains("shape") || !value["shape"].is_array()) bad("has no shape");
-        if (!value.contains("data_offsets") || !value["data_offsets"].is_array() ||
-            value["data_offsets"].size() != 2 || !value["data_offsets"][0].is_number_unsigned() ||
-            !value["data_offsets"][1].is_number_unsigned())
-            bad("data_offsets must be two non-negative integers");
-        const auto first = value["data_offsets"][0].get<std::uint64_t>();
-        const auto last = value["data_offsets"][1].get<std::uint64_t>();
-        if (first > last) bad("data_offsets are not in order");
-        pieces.push_back({first, last, name});
-
-        const auto dtype_name = value["dtype"].get<std::string>();
-        const auto* const dtype =
-            std::find_if(std::begin(dtype_names), std::end(dtype_names),
-                         [&](const DTypeName& known) { return known.name == dtype_name; });
-        if (dtype == std::end(dtype_names))
-            bad(fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64",
-                            dtype_name));
-        TensorView tensor{name, dtype->dtype.value_or(DType::F64), {}, {}, files_.size() - 1};
-        std::uint64_t size = dtype->bytes;
-        for (const auto& extent : value["shape"]) {
-            if (!extent.is_number_unsigned()) bad("shape must hold non-negative integers");
-            const auto e = extent.get<std::uint64_t>();
-            if (e > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()) ||
-                (e != 0 && size > std::numeric_limits<std::uint64_t>::max() / e))
-                bad("the product of its shape does not fit into 64 bits");
-            size *= e;
-            tensor.shape.push_back(static_cast<Index>(e));
-        }
-        if (size != last - first)
-            bad(fmt::format("shape and dtype ask for {} bytes, data_offsets give {}", size, last - first));
-        if (!dtype->dtype) {
+        Entry entry = read_entry(file, name, value);
+        const auto [first, last] = std::pair(entry.piece.first, entry.piece.last);
+        pieces.push_back(std::move(entry.piece));
+        if (!entry.dtype) {
             integers_.push_back(name);
         } else if (last <= data_size) {  // else refused below
-            tensor.bytes = {bytes + 8 + header_size + first, last - first};
-            tensors_.push_back(std::move(tensor));
+            const std::span<const std::byte> data{bytes + 8 + header_size + first, last - first};
+            tensors_.push_back({name, *entry.dtype, std::move(entry.shape), data, files_.size() - 1});
         }
     }
-    std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
-        return std::pair(a.first, a.last) < std::pair(b.first, b.last);
-    });
-    std::uint64_t end = 0;
-    for (const Piece& piece : pieces) {
-        if (piece.first < end) refuse(file, fmt::format("tensor {} overlaps another", piece.name));
-        if (piece.first > end)
-            refuse(file, fmt::format("{} bytes before tensor {} belong to no tensor", piece.first - end,
-                                     piece.name));
-        end = piece.last;
-    }
-    if (end > data_size)
-        refuse(file,
-               fmt::format("is truncated: {} bytes are missing (tensor {} ends there); download it again",
-                           end - data_size, pieces.back().name));
-    if (end != data_size)
-        refuse(file, fmt::format("{} bytes at the end belong to no tensor", data_size - end));
+    check_pieces(file, std::move(pieces), data_size);
 }
 
 const TensorView* Weights::find(std::string_view name) const {
