@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "tangram/io/hdf5_file.hpp"
 #include "tangram/drawing.hpp"
+#include "tangram/io/hdf5_file.hpp"
 
 namespace tangram {
 
@@ -38,14 +38,8 @@ std::vector<std::int32_t> mask_places(const DataSet& data, const std::string& fi
     return places;
 }
 
-}  // namespace
-
-LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
-                                Reading reading, const Study& study) {
-    const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
-    const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/"
-                           : h5.exists("/data/train") ? "/data/train/"
-                                                      : "/";
+/// What the file says of all examples, as it stands there.
+DataSet stored_examples(const Hdf5File& h5, const std::string& at, const std::string& file) {
     DataSet all;
     all.token_ids = h5.read_int32(at + "token_ids");
     all.offsets = h5.read_int64(at + "offsets");
@@ -56,19 +50,28 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
             refuse(file, fmt::format("{}reads has {} entries for {} examples", at, all.reads.size(),
                                      std::ssize(all.offsets) - 1));
     }
-    LabelledExamples result;
-    if (study.model.head == "classifier") {
-        for (const Index label : all.labels) {
-            if (label >= most_labels)
-                refuse(file, fmt::format("{}labels holds {}; number the labels 0, 1, ...", at, label));
-            result.label_count = std::max(result.label_count, label + 1);
-        }
-        if (!study.data.labels.empty()) result.label_count = std::ssize(study.data.labels);
-    } else {
+    return all;
+}
+
+/// The label words' tokens, or of a classifier the number of labels, into result.
+void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, const std::string& file,
+                 const Study& study, LabelledExamples& result) {
+    if (study.model.head != "classifier") {
         result.label_ids =
             h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
         result.label_count = std::ssize(result.label_ids);
+        return;
     }
+    for (const Index label : all.labels) {
+        if (label >= most_labels)
+            refuse(file, fmt::format("{}labels holds {}; number the labels 0, 1, ...", at, label));
+        result.label_count = std::max(result.label_count, label + 1);
+    }
+    if (!study.data.labels.empty()) result.label_count = std::ssize(study.data.labels);
+}
+
+/// Offsets that grow from 0 to the number of tokens, and a label below label_count for each example.
+void check_examples(const DataSet& all, Index label_count, const std::string& at, const std::string& file) {
     if (all.offsets.size() < 2 || all.offsets.front() != 0 || all.offsets.back() != std::ssize(all.token_ids))
         refuse(file, fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at,
                                  all.token_ids.size()));
@@ -78,18 +81,36 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
     if (std::ssize(all.labels) != all.examples())
         refuse(file, fmt::format("{} labels for {} examples", all.labels.size(), all.examples()));
     for (std::size_t e = 0; e < all.labels.size(); ++e)
-        if (all.labels[e] < 0 || all.labels[e] >= result.label_count)
+        if (all.labels[e] < 0 || all.labels[e] >= label_count)
             refuse(file,
                    fmt::format("example {}: label {} has no word; label_token_ids gives words for 0 to {}", e,
-                               all.labels[e], result.label_count - 1));
-    if (reading == Reading::mask_token && all.reads.empty())
-        all.reads = mask_places(all, file, study.model.path);
+                               all.labels[e], label_count - 1));
+}
+
+/// Where the examples are read, as the model's reading asks for.
+void place_reads(DataSet& all, Reading reading, const std::string& file, const std::string& model) {
+    if (reading == Reading::mask_token && all.reads.empty()) all.reads = mask_places(all, file, model);
     if (reading == Reading::first_token) all.reads.assign(all.labels.size(), 0);
     if (reading == Reading::last_token) all.reads.clear();
     for (std::size_t e = 0; e < all.reads.size(); ++e)
         if (all.reads[e] < 0 || all.reads[e] >= std::ssize(all.tokens(static_cast<Index>(e))))
             refuse(file, fmt::format("example {} is read at token {}, it has {}", e, all.reads[e],
                                      all.tokens(static_cast<Index>(e)).size()));
+}
+
+}  // namespace
+
+LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
+                                Reading reading, const Study& study) {
+    const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
+    const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/"
+                           : h5.exists("/data/train") ? "/data/train/"
+                                                      : "/";
+    DataSet all = stored_examples(h5, at, file);
+    LabelledExamples result;
+    find_labels(h5, at, all, file, study, result);
+    check_examples(all, result.label_count, at, file);
+    place_reads(all, reading, file, study.model.path);
     const auto rows = draw_rows(all.examples(), samples, static_cast<std::uint64_t>(study.data.seed), file);
     for (const Index row : rows) {
         const auto tokens = all.tokens(row);
