@@ -140,87 +140,89 @@ std::string text_of(const Interval& value) {
     return fmt::format("{:.2f} [{:.2f}, {:.2f}]", value.value, value.low, value.high);
 }
 
-}  // namespace
-
-void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std::vector<double>& squares,
-                        const std::vector<SubsetResult>& halves) {
+/// The slope of eps_n^2 over the subsets, or with the eigenvalues at hand.
+RateExponent from_critical_radius(const RatesResult& r, const std::vector<double>& l) {
     const LearningCurve& curve = r.curve;
-    const std::size_t repeats = curve.results.empty() ? 0 : curve.results.front().size();
-    const auto all = [](Index) { return true; };
-    r.exponents.push_back(from_decay(r));
-
-    const std::string radius = "critical_radius",
+    const std::string source = "critical_radius",
                       none = r.stop_known() ? "sigma = 0: the critical radius is zero"
                                             : "sigma is not known: the output has no targets";
     if (curve.sizes.size() >= 3) {
         const auto squared = [&](std::size_t s, std::size_t k) {
             return std::pow(curve.results[s][k].critical_radius, 2);
         };
-        r.exponents.push_back(slope_of(radius, curve_of(curve, squared, all), repeats, none,
-                                       "slope of eps_n^2 over the subsets, bound over the unit ball"));
-    } else if (!r.stop_known()) {
-        r.exponents.push_back(unknown_rate(radius, none));
-    } else {
-        // The eigenvalues at hand stand for the population's; sizes up to theirs.
-        Curve population;
-        for (const Index times : {1, 2, 4, 8, 16}) {
-            const Index n = r.rows / 16 * times;
-            if (n == 0) continue;
-            population.sizes.push_back(static_cast<double>(n));
-            population.values.push_back(std::pow(critical_radius(l, r.noise / r.radius, n), 2));
-        }
-        r.exponents.push_back(
-            slope_of(radius, population, 1, none,
-                     "slope of eps_n^2 with the eigenvalues taken for the population's, n/16 to n"));
+        const Curve radii = curve_of(curve, squared, [](Index) { return true; });
+        return slope_of(source, radii, curve.results.front().size(), none,
+                        "slope of eps_n^2 over the subsets, bound over the unit ball");
     }
-    r.exponents.push_back(from_source(r, squares, halves));
+    if (!r.stop_known()) return unknown_rate(source, none);
+    // The eigenvalues at hand stand for the population's; sizes up to theirs.
+    Curve population;
+    for (const Index times : {1, 2, 4, 8, 16}) {
+        const Index n = r.rows / 16 * times;
+        if (n == 0) continue;
+        population.sizes.push_back(static_cast<double>(n));
+        population.values.push_back(std::pow(critical_radius(l, r.noise / r.radius, n), 2));
+    }
+    return slope_of(source, population, 1, none,
+                    "slope of eps_n^2 with the eigenvalues taken for the population's, n/16 to n");
+}
 
-    // Rates are those of the error above the labels' noise, which no learner gets under. How well its level
-    // sigma^2 is known: an estimate from N rows errs by sigma^2 sqrt(2/N), the noise of M test rows by
-    // sigma^2 sqrt(2/M).
-    const double variance = r.noise * r.noise;
-    const double estimated = r.noise_source == "given" ? 0 : 2 / static_cast<double>(r.rows);
-    const auto found = [](const Curve& errors) {
-        return std::all_of(errors.values.begin(), errors.values.end(),
-                           [](double v) { return std::isfinite(v); });
-    };
-    const char* const not_found =
-        "no error was found at every size: T is infinite, or a given rates.step_size diverges on the smaller "
-        "subsets";
-    const auto row = [&](const char* source, const Curve& errors, double relative_variance,
-                         const std::string& note, const std::optional<std::string>& flat) {
-        if (squares.empty()) return unknown_rate(source, "needs labels");
-        if (errors.sizes.size() < 3)
-            return unknown_rate(source, fmt::format("{} sizes are too few for a slope", errors.sizes.size()));
-        if (!found(errors)) return unknown_rate(source, not_found);
-        if (flat) return unknown_rate(source, *flat);
-        const double doubt = 1.96 * variance * std::sqrt(relative_variance);
-        std::optional<Interval> result;
-        for (const double level : {variance, variance - doubt, variance + doubt}) {
-            Curve above = errors;
-            for (double& value : above.values) value -= level;
-            if (!std::all_of(above.values.begin(), above.values.end(), [](double v) { return v > 0; }))
-                return unknown_rate(
-                    source,
-                    fmt::format("the error is not above sigma^2 = {:.4g} +- {:.2g} ({}) at every size",
-                                variance, doubt, r.noise_source));
-            const Interval slope = power_law(above.sizes, above.values, static_cast<Index>(repeats));
-            if (!result) result = slope;
-            result->low = std::min(result->low, slope.low);
-            result->high = std::max(result->high, slope.high);
-        }
-        return RateExponent{
-            source, *result,
-            fmt::format("of the error above sigma^2 = {:.4g} +- {:.2g}, {}", variance, doubt, note)};
-    };
-    const auto whole_row = [&](const char* source, const Curve& errors,
-                               const std::optional<std::string>& flat) {
-        if (squares.empty()) return unknown_rate(source, "needs labels");
-        if (!found(errors)) return unknown_rate(source, not_found);
-        if (flat) return unknown_rate(source, *flat);
-        return slope_of(source, errors, repeats, not_found, "of the whole error, noise included");
-    };
+const char* const not_found =
+    "no error was found at every size: T is infinite, or a given rates.step_size diverges on the smaller "
+    "subsets";
 
+/// A curve of errors, and how well the noise's level in it is known.
+struct Errors {
+    const char* source;
+    Curve curve;
+    double relative_variance;  ///< of sigma^2
+    std::string note;
+    std::optional<std::string> flat;  ///< why it has no rate
+};
+
+/// Why a row has no rate whatever its noise.
+std::optional<std::string> no_errors(const Errors& errors) {
+    if (!std::all_of(errors.curve.values.begin(), errors.curve.values.end(),
+                     [](double v) { return std::isfinite(v); }))
+        return not_found;
+    return errors.flat;
+}
+
+/// The rate of the error above the labels' noise, which no learner gets under.
+RateExponent above_noise(const RatesResult& r, const Errors& errors, std::size_t repeats) {
+    if (errors.curve.sizes.size() < 3)
+        return unknown_rate(errors.source,
+                            fmt::format("{} sizes are too few for a slope", errors.curve.sizes.size()));
+    if (const auto reason = no_errors(errors)) return unknown_rate(errors.source, *reason);
+    const double variance = r.noise * r.noise, doubt = 1.96 * variance * std::sqrt(errors.relative_variance);
+    std::optional<Interval> result;
+    for (const double level : {variance, variance - doubt, variance + doubt}) {
+        Curve above = errors.curve;
+        for (double& value : above.values) value -= level;
+        if (!std::all_of(above.values.begin(), above.values.end(), [](double v) { return v > 0; }))
+            return unknown_rate(
+                errors.source,
+                fmt::format("the error is not above sigma^2 = {:.4g} +- {:.2g} ({}) at every size", variance,
+                            doubt, r.noise_source));
+        const Interval slope = power_law(above.sizes, above.values, static_cast<Index>(repeats));
+        if (!result) result = slope;
+        result->low = std::min(result->low, slope.low);
+        result->high = std::max(result->high, slope.high);
+    }
+    return {errors.source, *result,
+            fmt::format("of the error above sigma^2 = {:.4g} +- {:.2g}, {}", variance, doubt, errors.note)};
+}
+
+/// The rate of the whole error.
+RateExponent of_whole_error(const Errors& errors, std::size_t repeats) {
+    if (const auto reason = no_errors(errors)) return unknown_rate(errors.source, *reason);
+    return slope_of(errors.source, errors.curve, repeats, not_found, "of the whole error, noise included");
+}
+
+/// The rows of the learning curves.
+void add_error_rows(RatesResult& r) {
+    const LearningCurve& curve = r.curve;
+    const std::size_t repeats = curve.results.empty() ? 0 : curve.results.front().size();
     const Curve predicted = curve_of(
         curve, [&](std::size_t s, std::size_t k) { return curve.predicted_ridge[s][k]; },
         [&](Index size) { return 4 * size <= r.examples; });
@@ -232,18 +234,25 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     const Curve at_stop = observed([](const SubsetResult& s) { return s.at_stop; });
     const Curve at_best = observed([](const SubsetResult& s) { return s.at_best; });
     const auto flat = does_not_fall(at_stop, repeats), flat_best = does_not_fall(at_best, repeats);
+    // How well the noise's level sigma^2 is known: an estimate from N rows errs by sigma^2 sqrt(2/N), the
+    // noise of M test rows by sigma^2 sqrt(2/M).
+    const double estimated = r.noise_source == "given" ? 0 : 2 / static_cast<double>(r.rows);
     const double on_test = estimated + 2.0 / static_cast<double>(std::max<Index>(1, curve.test_examples));
-    r.exponents.push_back(
-        row("eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/4", std::nullopt));
-    r.exponents.push_back(row("observed", at_stop, on_test, "gradient descent at T", flat));
-    r.exponents.push_back(
-        row("observed_best", at_best, on_test, "gradient descent at its best step", flat_best));
-    r.exponents.push_back(whole_row("eigenlearning_mse", predicted, std::nullopt));
-    r.exponents.push_back(whole_row("observed_mse", at_stop, flat));
+    for (const Errors& errors :
+         {Errors{"eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/4", {}},
+          Errors{"observed", at_stop, on_test, "gradient descent at T", flat},
+          Errors{"observed_best", at_best, on_test, "gradient descent at its best step", flat_best}})
+        r.exponents.push_back(above_noise(r, errors, repeats));
+    for (const Errors& errors :
+         {Errors{"eigenlearning_mse", predicted, 0, "", {}}, Errors{"observed_mse", at_stop, 0, "", flat}})
+        r.exponents.push_back(of_whole_error(errors, repeats));
+}
 
+/// The rates that are known, in words.
+std::string sentence_of(const std::vector<RateExponent>& exponents) {
     std::string words;
     RateExponent seen = unknown_rate("observed", "");
-    for (const RateExponent& exponent : r.exponents) {
+    for (const RateExponent& exponent : exponents) {
         if (exponent.source == "observed") {
             seen = exponent;
             break;
@@ -255,9 +264,26 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
                                  : exponent.source == "source_capacity" ? "source and capacity"
                                                                         : exponent.source);
     }
-    r.sentence = fmt::format("the error falls like n^-x: predicted x = {}; observed x = {}",
-                             words.empty() ? "none" : words,
-                             seen.known() ? text_of(seen.exponent) : "none (" + seen.note + ")");
+    return fmt::format("the error falls like n^-x: predicted x = {}; observed x = {}",
+                       words.empty() ? "none" : words,
+                       seen.known() ? text_of(seen.exponent) : "none (" + seen.note + ")");
+}
+
+}  // namespace
+
+void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std::vector<double>& squares,
+                        const std::vector<SubsetResult>& halves) {
+    r.exponents.push_back(from_decay(r));
+    r.exponents.push_back(from_critical_radius(r, l));
+    r.exponents.push_back(from_source(r, squares, halves));
+    if (squares.empty()) {
+        for (const char* source :
+             {"eigenlearning", "observed", "observed_best", "eigenlearning_mse", "observed_mse"})
+            r.exponents.push_back(unknown_rate(source, "needs labels"));
+    } else {
+        add_error_rows(r);
+    }
+    r.sentence = sentence_of(r.exponents);
 }
 
 }  // namespace tangram
