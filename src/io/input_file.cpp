@@ -15,13 +15,13 @@ InputFile::InputFile(MPI_Comm comm, std::filesystem::path file, ExitStatus statu
 
 DistributedMatrix InputFile::read_matrix(const std::string& path, const ProcessGrid& grid, Index block,
                                          Orientation orientation) const {
-    DistributedMatrix matrix = tangram::read_matrix(name_, path, grid, block, orientation, status_);
+    DistributedMatrix matrix = tangram::read_matrix({name_, status_}, path, grid, block, orientation);
     check(path, matrix, matrix.rows(), matrix.columns());
     return matrix;
 }
 
 void InputFile::read_into(const std::string& path, DistributedMatrix& matrix, Orientation orientation) const {
-    const auto [rows, columns] = tangram::read_into(name_, path, matrix, orientation, status_);
+    const auto [rows, columns] = tangram::read_into({name_, status_}, path, matrix, orientation);
     check(path, matrix, rows, columns);
 }
 

@@ -142,6 +142,46 @@ Index panel_bytes(Index transfer, Orientation orientation) {
                                              : std::min(transfer, largest_transfer);
 }
 
+/// The panel's entries in the file's order: the matrix's own, or copies in `packed`.
+const double* in_file_order(const DistributedMatrix& matrix, const Dimensions& d, Index first, Index last,
+                            Orientation orientation, std::vector<double>& packed) {
+    const double* const own = matrix.data() + first * matrix.lld();
+    if (orientation != Orientation::as_is) return own;
+    packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
+    in_squares(first, last, d.inner_local, [&](Index i, Index j) {
+        packed[static_cast<std::size_t>((i - first) * d.inner_local + j)] =
+            matrix.data()[i + j * matrix.lld()];
+    });
+    return packed.data();
+}
+
+/// Into the attribute that holds it, where there is one. Every rank calls.
+void write_checksum(const OpenSet& open, Index sum, const Hdf5Place& place, const std::string& path,
+                    MPI_Comm comm) {
+    std::exception_ptr failure;
+    try {
+        if (check_hdf5(H5Aexists(open.set, checksum_name), place, path, "described") > 0) {
+            const Hdf5Handle attribute(
+                check_hdf5(H5Aopen(open.set, checksum_name, H5P_DEFAULT), place, path, "opened"), H5Aclose);
+            check_hdf5(H5Awrite(attribute, H5T_NATIVE_INT64, &sum), place, path, "written");
+        }
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    agree_on_failure(comm, failure);
+}
+
+/// To the disk on every rank: a host that dies later takes nothing of it along.
+void flush_and_close(OpenSet& open, const Hdf5Place& place, MPI_Comm comm) {
+    const herr_t flushed = H5Fflush(open.file, H5F_SCOPE_GLOBAL);
+    const herr_t set_closed = open.set.close(), file_closed = open.file.close();
+    collectively(comm, [&] {
+        if (flushed < 0 || set_closed < 0 || file_closed < 0)
+            throw Error(place.status, fmt::format("{}: cannot be closed: {}; check free space",
+                                                  place.file.string(), hdf5_failure()));
+    });
+}
+
 }  // namespace
 
 Index checksum(const DistributedMatrix& matrix, Index rows, Index columns) {
@@ -182,15 +222,8 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
         Selection selection;
         try {
             selection = select(open.set, d, first, last, place, path);
-            if (last > first && d.inner_local > 0) from = matrix.data() + first * matrix.lld();
-            if (orientation == Orientation::as_is && last > first && d.inner_local > 0) {
-                packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
-                in_squares(first, last, d.inner_local, [&](Index i, Index j) {
-                    packed[static_cast<std::size_t>((i - first) * d.inner_local + j)] =
-                        matrix.data()[i + j * matrix.lld()];
-                });
-                from = packed.data();
-            }
+            if (last > first && d.inner_local > 0)
+                from = in_file_order(matrix, d, first, last, orientation, packed);
         } catch (...) {
             failure = std::current_exception();
             selection = nothing(open.set);
@@ -208,25 +241,8 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
         }
         agree_on_failure(comm, failure);
     });
-    std::exception_ptr failure;
-    try {
-        if (check_hdf5(H5Aexists(open.set, checksum_name), place, path, "described") > 0) {
-            const Hdf5Handle attribute(
-                check_hdf5(H5Aopen(open.set, checksum_name, H5P_DEFAULT), place, path, "opened"), H5Aclose);
-            check_hdf5(H5Awrite(attribute, H5T_NATIVE_INT64, &sum), place, path, "written");
-        }
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    agree_on_failure(comm, failure);
-    // To the disk on every rank: a host that dies later takes nothing of it along.
-    const herr_t flushed = H5Fflush(open.file, H5F_SCOPE_GLOBAL);
-    const herr_t set_closed = open.set.close(), file_closed = open.file.close();
-    collectively(comm, [&] {
-        if (flushed < 0 || set_closed < 0 || file_closed < 0)
-            throw Error(place.status, fmt::format("{}: cannot be closed: {}; check free space", file.string(),
-                                                  hdf5_failure()));
-    });
+    write_checksum(open, sum, place, path, comm);
+    flush_and_close(open, place, comm);
     return !any_rank(comm, !collective);
 }
 
@@ -250,8 +266,8 @@ std::pair<Index, Index> matrix_shape(const Hdf5Place& place, const std::string& 
     return {shape[0], shape[1]};
 }
 
-/// Reads a data set of rows x columns into the leading entries of a matrix at least as large.
-void read_leading(const Hdf5Place& place, const std::string& path, Index rows, Index columns,
+/// Reads a data set of shape.first x shape.second into the leading entries of a matrix at least as large.
+void read_leading(const Hdf5Place& place, const std::string& path, const std::pair<Index, Index>& shape,
                   DistributedMatrix& matrix, Orientation orientation, Index transfer) {
     const MPI_Comm comm = matrix.grid().comm().get();
     OpenSet open = open_together(place, path, comm, false);
@@ -263,8 +279,8 @@ void read_leading(const Hdf5Place& place, const std::string& path, Index rows, I
     });
     // In the same blocks, local indices of the leading part are those of the whole.
     BlockCyclic row_layout = matrix.row_layout(), column_layout = matrix.column_layout();
-    row_layout.size = rows;
-    column_layout.size = columns;
+    row_layout.size = shape.first;
+    column_layout.size = shape.second;
     const Dimensions d = dimensions(row_layout, column_layout, matrix.grid(), orientation);
     const bool as_is = orientation == Orientation::as_is;
     const bool contiguous = !any_rank(comm, as_is || (d.outer_local > 0 && d.inner_local != matrix.lld()));
@@ -312,27 +328,25 @@ void read_leading(const Hdf5Place& place, const std::string& path, Index rows, I
 
 }  // namespace
 
-DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path,
-                              const ProcessGrid& grid, Index block, Orientation orientation,
-                              ExitStatus status, Index transfer) {
-    const Hdf5Place place{file, status};
-    const auto [rows, columns] = matrix_shape(place, path, orientation, grid.comm());
-    DistributedMatrix matrix =
-        collectively(grid.comm().get(), [&] { return DistributedMatrix(grid, rows, columns, block); });
-    read_leading(place, path, rows, columns, matrix, orientation, transfer);
+DistributedMatrix read_matrix(const Hdf5Place& place, const std::string& path, const ProcessGrid& grid,
+                              Index block, Orientation orientation, Index transfer) {
+    const auto shape = matrix_shape(place, path, orientation, grid.comm());
+    DistributedMatrix matrix = collectively(
+        grid.comm().get(), [&] { return DistributedMatrix(grid, shape.first, shape.second, block); });
+    read_leading(place, path, shape, matrix, orientation, transfer);
     return matrix;
 }
 
-std::pair<Index, Index> read_into(const std::filesystem::path& file, const std::string& path,
-                                  DistributedMatrix& matrix, Orientation orientation, ExitStatus status,
-                                  Index transfer) {
-    const Hdf5Place place{file, status};
-    const auto [rows, columns] = matrix_shape(place, path, orientation, matrix.grid().comm());
+std::pair<Index, Index> read_into(const Hdf5Place& place, const std::string& path, DistributedMatrix& matrix,
+                                  Orientation orientation, Index transfer) {
+    const auto shape = matrix_shape(place, path, orientation, matrix.grid().comm());
+    const auto [rows, columns] = shape;
     if (rows > matrix.rows() || columns > matrix.columns())
-        throw Error(status, fmt::format("{}: {} is {} x {}, more than the {} x {} that are needed",
-                                        file.string(), path, rows, columns, matrix.rows(), matrix.columns()));
-    read_leading(place, path, rows, columns, matrix, orientation, transfer);
-    return {rows, columns};
+        throw Error(place.status,
+                    fmt::format("{}: {} is {} x {}, more than the {} x {} that are needed",
+                                place.file.string(), path, rows, columns, matrix.rows(), matrix.columns()));
+    read_leading(place, path, shape, matrix, orientation, transfer);
+    return shape;
 }
 
 }  // namespace tangram

@@ -157,7 +157,7 @@ void read_eigenvalues(const ForeignKernel& kernel, MPI_Comm comm, RatesInput& in
 DistributedMatrix read_foreign_matrix(const std::string& place, const ProcessGrid& grid,
                                       Orientation orientation) {
     const auto [file, path] = file_and_path(place);
-    return read_matrix(file, path, grid, arithmetic::tile_rows, orientation, ExitStatus::input);
+    return read_matrix({file, ExitStatus::input}, path, grid, arithmetic::tile_rows, orientation);
 }
 
 /// The test x train Gram matrix and the test targets. Collective.

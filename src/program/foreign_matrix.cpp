@@ -27,7 +27,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
             fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const DistributedMatrix G =
-        read_matrix(source, path, grid, arithmetic::tile_rows, Orientation::transposed, ExitStatus::input);
+        read_matrix({source, ExitStatus::input}, path, grid, arithmetic::tile_rows, Orientation::transposed);
     const auto start = Clock::now();
     const Eigenpairs pairs = requested_eigenpairs(
         G, {fmt::format("{}: {}", source.string(), path), ExitStatus::input}, study, session, lock);

@@ -105,8 +105,8 @@ bool verify_matrix(const DistributedMatrix& G, const Contents& contents, Finding
 }
 
 DistributedMatrix read_vectors(const std::filesystem::path& file, const ProcessGrid& grid) {
-    return read_matrix(file, "/spectrum/eigenvectors", grid, arithmetic::tile_rows, Orientation::transposed,
-                       ExitStatus::output);
+    return read_matrix({file, ExitStatus::output}, "/spectrum/eigenvectors", grid, arithmetic::tile_rows,
+                       Orientation::transposed);
 }
 
 /// A backward stable solver errs by a small multiple of n 2^-52 relative to the largest eigenvalue.
@@ -125,8 +125,8 @@ void verify_quality(const DistributedMatrix& G, const Eigenpairs& eigenpairs, bo
 /// The Gram matrix, and the spectrum as the decomposition of it. Collective.
 void verify_gram(const std::filesystem::path& file, const Contents& contents, const ProcessGrid& grid,
                  Findings& findings) {
-    const DistributedMatrix G = read_matrix(file, "/kernel/gram", grid, arithmetic::tile_rows,
-                                            Orientation::as_is, ExitStatus::output);
+    const DistributedMatrix G = read_matrix({file, ExitStatus::output}, "/kernel/gram", grid,
+                                            arithmetic::tile_rows, Orientation::as_is);
     const bool finite = verify_matrix(G, contents, findings);
     if (!finite || contents.has[Contents::spectrum] == 0) return;
     Eigenpairs pairs{contents.eigenvalues, std::nullopt, Solver::automatic, ""};

@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "tangram/error.hpp"
+#include "tangram/io/hdf5_handle.hpp"
 #include "tangram/parallel/distributed_matrix.hpp"
 
 namespace tangram {
@@ -32,17 +32,14 @@ bool write_matrix(const std::filesystem::path& file, const std::string& path, co
 
 /// Reads a two-dimensional data set of any number type, byte order and layout (contiguous, chunked,
 /// compressed) into a matrix of the given block. Collective over grid.
-/// @param status  of failures: output for tangram's own file, input for somebody else's
-/// @throws Error(status) on every rank: missing, not two-dimensional, not numbers, torn
-DistributedMatrix read_matrix(const std::filesystem::path& file, const std::string& path,
-                              const ProcessGrid& grid, Index block, Orientation orientation,
-                              ExitStatus status, Index transfer = largest_transfer);
+/// @throws Error(place's status) on every rank: missing, not two-dimensional, not numbers, torn
+DistributedMatrix read_matrix(const Hdf5Place& place, const std::string& path, const ProcessGrid& grid,
+                              Index block, Orientation orientation, Index transfer = largest_transfer);
 
 /// The same into the leading entries of a matrix that is there, without a second one; the others stay.
 /// Collective over its grid. @return rows and columns of what was read
-/// @throws Error(status) as read_matrix, and where the data set has more rows or columns
-std::pair<Index, Index> read_into(const std::filesystem::path& file, const std::string& path,
-                                  DistributedMatrix& matrix, Orientation orientation, ExitStatus status,
-                                  Index transfer = largest_transfer);
+/// @throws Error(place's status) as read_matrix, and where the data set has more rows or columns
+std::pair<Index, Index> read_into(const Hdf5Place& place, const std::string& path, DistributedMatrix& matrix,
+                                  Orientation orientation, Index transfer = largest_transfer);
 
 }  // namespace tangram

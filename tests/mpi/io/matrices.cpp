@@ -63,8 +63,8 @@ TEST(MatrixIo, RoundTripsOnEveryGrid) {
                     expect_in_file(file, "/a/m", s.rows, s.columns, orientation);
 
                     const Index other_block = s.block + 1;
-                    const DistributedMatrix back = read_matrix(file, "/a/m", grids.back(), other_block,
-                                                               orientation, ExitStatus::output, transfer);
+                    const DistributedMatrix back = read_matrix(
+                        {file, ExitStatus::output}, "/a/m", grids.back(), other_block, orientation, transfer);
                     EXPECT_EQ(back.rows(), s.rows);
                     EXPECT_EQ(back.columns(), s.columns);
                     EXPECT_EQ(back.block(), other_block);
@@ -73,7 +73,7 @@ TEST(MatrixIo, RoundTripsOnEveryGrid) {
                     // Into the leading part of a larger matrix, whose other entries stay.
                     DistributedMatrix larger(grid, s.rows + 9, s.columns + s.block, s.block);
                     std::ranges::fill(larger.local(), -1.0);
-                    read_into(file, "/a/m", larger, orientation, ExitStatus::output, transfer);
+                    read_into({file, ExitStatus::output}, "/a/m", larger, orientation, transfer);
                     Index misplaced = 0;
                     for (Index j = 0; j < larger.local_columns(); ++j)
                         for (Index i = 0; i < larger.local_rows(); ++i) {
@@ -133,12 +133,12 @@ f.create_dataset('packed', data=a, chunks=(8, 8), compression='gzip', shuffle=Tr
         for (const char* path : {"/little", "/big", "/single", "/chunked", "/packed"}) {
             SCOPED_TRACE(path);
             const DistributedMatrix matrix =
-                read_matrix(file, path, grid, 5, Orientation::as_is, ExitStatus::input);
+                read_matrix({file, ExitStatus::input}, path, grid, 5, Orientation::as_is);
             EXPECT_EQ(matrix.rows(), 31);
             EXPECT_EQ(matrix.columns(), 12);
             EXPECT_EQ(wrong_entries(matrix), 0);
             const DistributedMatrix turned =
-                read_matrix(file, path, grid, 5, Orientation::transposed, ExitStatus::input);
+                read_matrix({file, ExitStatus::input}, path, grid, 5, Orientation::transposed);
             EXPECT_EQ(turned.rows(), 12);
             EXPECT_EQ(wrong_entries(transpose(turned)), 0);
         }
@@ -160,7 +160,7 @@ TEST(MatrixIo, RefusesOnAllRanks) {
     }
     barrier();
     const auto read = [&](const std::filesystem::path& from, const std::string& path) {
-        return caught([&] { read_matrix(from, path, grid, 2, Orientation::as_is, ExitStatus::input); });
+        return caught([&] { read_matrix({from, ExitStatus::input}, path, grid, 2, Orientation::as_is); });
     };
     Caught problem = read(scratch / "none.h5", "/square");
     EXPECT_TRUE(problem.status == 3 && problem.says("none.h5: no such file")) << problem.text;
@@ -185,9 +185,10 @@ TEST(MatrixIo, RefusesOnAllRanks) {
     EXPECT_TRUE(problem.status == 5 && problem.says("/square has not the shape 100 x 99")) << problem.text;
     problem = caught([&] { write_matrix(file, "/other", matrix, Orientation::as_is); });
     EXPECT_TRUE(problem.status == 5 && problem.says("/other is missing")) << problem.text;
-    EXPECT_EQ(
-        caught([&] { read_matrix(file, "/square", grid, 2, Orientation::as_is, ExitStatus::input); }).status,
-        0);
+    EXPECT_EQ(caught([&] {
+                  read_matrix({file, ExitStatus::input}, "/square", grid, 2, Orientation::as_is);
+              }).status,
+              0);
 }
 
 TEST(MatrixIo, SubCommunicatorsWorkApart) {
@@ -203,7 +204,7 @@ TEST(MatrixIo, SubCommunicatorsWorkApart) {
         EXPECT_TRUE(write_matrix(staged.partial(), "/m", matrix, Orientation::as_is));
         staged.commit();
     }
-    EXPECT_EQ(wrong_entries(read_matrix(file, "/m", grid, 3, Orientation::as_is, ExitStatus::output)), 0);
+    EXPECT_EQ(wrong_entries(read_matrix({file, ExitStatus::output}, "/m", grid, 3, Orientation::as_is)), 0);
 }
 
 TEST(InputFile, TellsEveryRankTheSame) {

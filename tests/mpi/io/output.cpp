@@ -111,7 +111,7 @@ TEST(StagedFile, ReplacesAStagesMatrixWithoutGrowing) {
         barrier();
     }
     EXPECT_EQ(
-        wrong_entries(read_matrix(file, "/stage/matrix", grid, 32, Orientation::as_is, ExitStatus::output)),
+        wrong_entries(read_matrix({file, ExitStatus::output}, "/stage/matrix", grid, 32, Orientation::as_is)),
         0);
 }
 
@@ -225,7 +225,7 @@ TEST(StagedFile, RefusesAReadOnlyFileSystem) {
         << problem.text;
     problem = caught([&] { OutputLock(MPI_COMM_WORLD, file); });
     EXPECT_TRUE(problem.status == 5 && problem.says("Read-only file system")) << problem.text;
-    EXPECT_EQ(wrong_entries(read_matrix(file, "/m", grid, 4, Orientation::as_is, ExitStatus::input)), 0);
+    EXPECT_EQ(wrong_entries(read_matrix({file, ExitStatus::input}, "/m", grid, 4, Orientation::as_is)), 0);
 }
 
 /// Each way of running out of space, on a disk of its own that already holds a finished file.
@@ -320,7 +320,7 @@ TEST(StagedFile, ClaimsSpaceWhereTheFileSystemPromisesNone) {
         staged.write_small([](Hdf5File& h5) { h5.write("/late", std::vector<double>{5}); });
         staged.commit();
     }
-    EXPECT_EQ(wrong_entries(read_matrix(file, "/m", grid, 16, Orientation::as_is, ExitStatus::output)), 0);
+    EXPECT_EQ(wrong_entries(read_matrix({file, ExitStatus::output}, "/m", grid, 16, Orientation::as_is)), 0);
     EXPECT_EQ(number_in(file, "/old"), 42);
     EXPECT_EQ(number_in(file, "/late"), 5);
 }
