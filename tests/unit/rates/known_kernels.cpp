@@ -92,6 +92,10 @@ TEST(KnownKernel, MinimumOnAGridOf4000) {
         const double alpha = 1 / l.front(), radius = critical_radius(l, sigma),
                      stop = stopping_step(l, sigma, alpha);
         EXPECT_LE(std::abs(stop - 1 / (alpha * radius * radius)), 1);  // eta_T eps_n^2 = 1 within one step
+        // l_j = c j^-2 to leading order, c = 1/pi^2 (ranks move by one half, of 1/(pi eps) that count): the
+        // table of docs/mathematics.md with a = 2.
+        const double table = std::pow(8 * e * e * sigma * sigma / pi / static_cast<double>(n), 2.0 / 3.0);
+        EXPECT_LE(std::abs(radius * radius / table - 1), 2 * radius * pi) << sigma;
         // T by bisection on the definition; eps_n by bisection on R(eps) = eps^2 / (2 e sigma).
         long double low = 0, high = 1e12L;
         while (high - low > 1) {

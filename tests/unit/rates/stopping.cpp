@@ -229,33 +229,6 @@ TEST(Stopping, RescalingTheKernelOrTheLabelsChangesNothing) {
     for (std::size_t k = 0; path.step[k] <= stop; ++k) EXPECT_DOUBLE_EQ(doubled.bound[k], 4 * path.bound[k]);
 }
 
-TEST(Stopping, OfTheFirstOrderSobolevKernel) {
-    // k(x, x') = min(x, x') on the grid i/n: eigenvalues of G/n near (2/((2j-1) pi))^2.
-    const Index n = 1000;
-    Eigen::MatrixXd G(n, n);
-    for (Index i = 0; i < n; ++i)
-        for (Index j = 0; j < n; ++j)
-            G(i, j) = static_cast<double>(std::min(i, j) + 1) / static_cast<double>(n);
-    const Eigen::VectorXd w = testing::symmetric_eigenvalues(G).reverse();
-    std::vector<double> l;
-    for (Index i = 0; i < n; ++i) l.push_back(w(i) / static_cast<double>(n));
-    for (int j = 1; j <= 15; ++j)
-        EXPECT_NEAR(l[static_cast<std::size_t>(j - 1)] / std::pow(2 / ((2 * j - 1) * std::numbers::pi), 2), 1,
-                    0.01);
-    const double alpha = 1 / l.front();
-    for (const double sigma : {0.01, 0.1, 1.0}) {
-        const double stop = stopping_step(l, sigma, alpha), radius = critical_radius(l, sigma);
-        EXPECT_TRUE(std::abs(stop - 1 / (alpha * radius * radius)) <= 1) << stop;
-        // l_j = c j^-2 to leading order, c = 1/pi^2 (ranks move by one half): the table of
-        // docs/mathematics.md with a = 2.
-        const double table =
-            std::pow(8 * e * e * sigma * sigma / std::numbers::pi / static_cast<double>(n), 2.0 / 3.0);
-        EXPECT_TRUE(std::abs(radius * radius / table - 1) <= 2 * radius * std::numbers::pi)
-            << radius * radius / table;
-        EXPECT_EQ(stop, naive_stop(l, sigma, alpha));
-    }
-}
-
 TEST(Stopping, LegalCorners) {
     const double infinity = std::numeric_limits<double>::infinity();
     const std::vector<double> l{1.0, 0.5, -0.1}, zero{0.0, 0.0};
@@ -307,44 +280,6 @@ TEST(Stopping, FilterIsStableAtBothEnds) {
     EXPECT_NEAR(StepSizes(1.0).filter(1.5, 3), 1 - std::pow(-0.5, 3), 1e-15);
 }
 
-TEST(StoppingPath, IsGradientDescentStepByStep) {
-    // f_{t+1} = f_t + alpha K (y - f_t) in the eigenbasis, iterated.
-    const std::vector<double> l{0.9, 0.4, 0.1, 0.01, 0.0}, z{2.0, -1.0, 0.5, 0.3, 0.2};
-    std::vector<double> squares;
-    for (const double value : z) squares.push_back(value * value);
-    const double noise = 0.2, alpha = 1.0;
-    const StoppingPath path = stopping_path(l, squares, {noise, 2.0, 37, 1e-6}, alpha);
-    std::vector<double> f(5, 0.0), weight(5, 0.0);
-    Index t = 0;
-    std::size_t compared = 0;
-    for (std::size_t k = 0; k < path.step.size() && path.step[k] <= 1000; ++k) {
-        for (; static_cast<double>(t) < path.step[k]; ++t)
-            for (std::size_t i = 0; i < 5; ++i) {
-                f[i] += alpha * l[i] * (z[i] - f[i]);
-                weight[i] += alpha * l[i] * (1 - weight[i]);  // the same descent on ones: q
-            }
-        double error = 0, variance = 0, bias = 0;
-        for (std::size_t i = 0; i < 5; ++i) {
-            error += std::pow(z[i] - f[i], 2) / 5;
-            variance += noise * noise * weight[i] * weight[i] / 5;
-            bias += std::pow(1 - weight[i], 2) * (squares[i] - noise * noise) / 5;
-        }
-        EXPECT_NEAR(path.train_mse[k], error, 1e-12);
-        EXPECT_NEAR(path.variance[k], variance, 1e-12);
-        EXPECT_NEAR(path.bias2[k], std::max(0.0, bias), 1e-12);
-        EXPECT_EQ(path.eta[k], alpha * path.step[k]);
-        ++compared;
-    }
-    EXPECT_GT(compared, 20U);
-    EXPECT_EQ(path.step.front(), 0.0);
-    const auto at = std::find(path.step.begin(), path.step.end(), 37.0);
-    ASSERT_NE(at, path.step.end());
-    const auto k = static_cast<std::size_t>(at - path.step.begin());
-    EXPECT_NEAR(path.bound[k], 4 * 4.0 / (e * 37), 1e-12);
-    EXPECT_TRUE(std::isnan(path.bound[k + 1]));
-    EXPECT_TRUE(std::is_sorted(path.step.begin(), path.step.end()));
-}
-
 TEST(StoppingPath, IsGradientDescentOfAKernel) {
     // The outputs of 12 examples under a kernel matrix, every step multiplied out; variance by the matrix
     // that takes labels to outputs, H_{t+1} = H_t + alpha K (I - H_t), of which sigma^2 |H|_F^2/n is the
@@ -368,7 +303,7 @@ TEST(StoppingPath, IsGradientDescentOfAKernel) {
     // 1.6/l_1: the leading direction overshoots and swings, as 1 < alpha l < 2 allows.
     for (const double factor : {1.0, 1.6}) {
         const double noise = 0.3, alpha = factor / l.front();
-        const StoppingPath path = stopping_path(l, squares, {noise, 1.0, 5, 1e-12}, alpha);
+        const StoppingPath path = stopping_path(l, squares, {noise, 2.0, 5, 1e-12}, alpha);
         Eigen::VectorXd f = start;
         Eigen::MatrixXd H = Eigen::MatrixXd::Zero(n, n);
         const Eigen::MatrixXd I = Eigen::MatrixXd::Identity(n, n);
@@ -383,8 +318,17 @@ TEST(StoppingPath, IsGradientDescentOfAKernel) {
             EXPECT_NEAR(path.variance[k], noise * noise * H.squaredNorm() / rows, 1e-12) << t;
             const double bias = ((y - f).squaredNorm() - noise * noise * (I - H).squaredNorm()) / rows;
             EXPECT_NEAR(path.bias2[k], std::max(0.0, bias), 1e-12) << t;
+            EXPECT_EQ(path.eta[k], alpha * path.step[k]);
         }
         EXPECT_GE(t, 900);
+        EXPECT_EQ(path.step.front(), 0.0);
+        EXPECT_TRUE(std::is_sorted(path.step.begin(), path.step.end()));
+        // The bound, to T = 5 with R = 2.
+        const auto at = std::find(path.step.begin(), path.step.end(), 5.0);
+        ASSERT_NE(at, path.step.end());
+        const auto k = static_cast<std::size_t>(at - path.step.begin());
+        EXPECT_NEAR(path.bound[k], 4 * 4.0 / (e * alpha * 5), 1e-12);
+        EXPECT_TRUE(std::isnan(path.bound[k + 1]));
     }
 }
 
