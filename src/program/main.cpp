@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <system_error>
 #include <thread>
 
 #include "program.hpp"
@@ -69,6 +70,9 @@ int main(int argc, char** argv) {
         return leave(static_cast<int>(e.status()), e.what());
     } catch (const std::bad_alloc&) {
         return leave(2, "out of memory; use more ranks or fewer samples");
+    } catch (const std::system_error& e) {
+        if (e.code() != std::errc::resource_unavailable_try_again) return leave(4, e.what());
+        return leave(2, "no memory for another thread; use more ranks or fewer samples");
     } catch (const std::exception& e) {
         return leave(4, e.what());
     }

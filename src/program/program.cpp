@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "command_line.hpp"
+#include "library_memory.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/resources.hpp"
 #include "tangram/stages/study_run.hpp"
@@ -150,6 +151,7 @@ int run_program(int argc, char** argv, StopFlag& stop) {
     }
     const Command& command = *std::ranges::find(commands, arguments.command, &Command::name);
 
+    collectively(world.get(), take_library_memory);
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     if (!arguments.time_limit.empty())
         stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Bad input, one at a time: the right exit status, one clear message that names the thing, no hang, and nothing under the
 final name. usage: faults.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import json, os, struct, subprocess, tempfile
-from support import DATA, RANKS, Folder, check, failures, finish, run
+import json, os, shutil, struct, subprocess, tempfile
+from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
 
 def expect(name, status, *words, folder=None, study=None, arguments=None, clean=True):
     f = folder or Folder()
@@ -114,6 +114,24 @@ for name, options, words in (('disk full', 'size=64k', ('out.h5',)), ('read-only
         check(f'{name}: no partial file', not os.path.exists(place + '/out.h5.partial'))
     finally:
         subprocess.run(['umount', place]); os.rmdir(place)
+
+# Too little memory, wherever it is missed: on this rank or its threads, in a library or here. Where MPI itself does not
+# start, that is MPI's; where HDF5 gives up over a file, it is the file that is named (status 5).
+def limited(mebibytes):
+    f = Folder()
+    command = ['prlimit', f'--as={mebibytes << 20}', '--core=0', PROGRAM, 'run', f.at('study.toml'), '--quiet']
+    if RANKS > 1: command = [MPIEXEC, '-n', str(RANKS), *command]
+    try:
+        p = subprocess.run(['timeout', '-s', 'KILL', '60', *command], capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '4', 'OPENBLAS_NUM_THREADS': '1'})
+        return p.returncode, [l for l in p.stderr.splitlines() if l.startswith('tangram: error:')], p.stderr
+    finally: f.remove()
+if shutil.which('prlimit') and limited(1 << 12)[0] == 0:
+    for mebibytes in range(350, 1000, 50):
+        code, errors, err = limited(mebibytes)
+        if 'mpi_init' in err.lower(): continue
+        check(f'{mebibytes} MiB of addresses: enough, or a known status', code in (0, 2, 5), f'{code}: {err[-400:]}')
+        if code == 2: check(f'{mebibytes} MiB of addresses: one message', len(errors) == 1 and 'memory' in errors[0], err[-400:])
+else: print('skipped: too little memory (no prlimit, or sanitizers, which take more addresses)')
 
 # A failing stage leaves the finished file as it was.
 f = Folder(); code, out, err = run('gram', f.at('study.toml')); before = open(f.at('out.h5'), 'rb').read()
