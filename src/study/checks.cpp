@@ -12,8 +12,6 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
-
 std::vector<double> numbers_of(const StudyValue& value) {
     return std::visit(
         [](const auto& at) -> std::vector<double> {
@@ -128,6 +126,8 @@ void check_tasks(const Study& s) {
 }
 
 }  // namespace
+
+void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
 
 void check_values(Study& study) {
     for (const KeyValue& at : values_of(study))

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "checks.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -157,8 +158,6 @@ std::optional<Index> line_of_deep_key(std::string_view text) {
 }
 
 }  // namespace
-
-void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
 
 toml::table parse_toml(std::string_view text, const std::string& name) {
     if (const auto line = line_of_deep_key(text))

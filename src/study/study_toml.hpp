@@ -8,8 +8,6 @@
 
 namespace tangram {
 
-[[noreturn]] void refuse(const std::string& message);
-
 /// A TOML text. Local. @throws Error(study) naming it and the line, also for keys of many parts
 toml::table parse_toml(std::string_view text, const std::string& name);
 
