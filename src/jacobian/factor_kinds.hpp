@@ -39,11 +39,4 @@ inline Index table_row(const Factor& factor, std::span<const std::int32_t> token
     return factor.kind == Factor::Kind::position_rows ? t + factor.offset : 0;
 }
 
-/// Whether a parameter's gradient is one sum of outer products (a linear weight used once).
-inline bool is_linear(const std::vector<Factor>& factors) {
-    if (factors.size() != 1) return false;
-    const Kept kept = kept_of(factors.front().kind);
-    return kept.input && kept.delta;
-}
-
 }  // namespace tangram

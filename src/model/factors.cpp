@@ -55,6 +55,10 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
     return factors;
 }
 
+bool is_linear(const std::vector<Factor>& factors) {
+    return factors.size() == 1 && factors.front().kind == Factor::Kind::outer;
+}
+
 std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,
                                    std::span<const ParameterId> wanted) {
     std::vector<bool> needed(program.values().size(), false);

@@ -37,7 +37,7 @@ void take_library_memory() {
     } catch (const std::system_error&) {
         throw std::bad_alloc();
     }
-    int threads = 0;
+    int threads = 0;  // an empty region would make none
 #pragma omp parallel reduction(+ : threads)
     threads += 1;
 

@@ -24,11 +24,9 @@ bool is_classifier(const Parameter& parameter) {
 /// counts.
 void add_lora(LoadedModel& model, const Study& study) {
     const auto factors = factors_of(model.program);
-    const auto is_linear = [&](ParameterId p) {
-        return factors[p].size() == 1 && factors[p].front().kind == Factor::Kind::outer;
-    };
+    const auto adaptable = [&](ParameterId p) { return is_linear(factors[p]); };
     std::vector<ParameterId> adapted, selected;
-    std::ranges::copy_if(model.parameters, std::back_inserter(selected), is_linear);
+    std::ranges::copy_if(model.parameters, std::back_inserter(selected), adaptable);
     if (selected.empty())
         throw Error(ExitStatus::study,
                     "kernel.lora_rank: kernel.parameters selects no linear layer to adapt");
@@ -50,7 +48,7 @@ void add_lora(LoadedModel& model, const Study& study) {
         for (ParameterId p = 0; p < model.program.parameters().size(); ++p) {
             const std::string& name = model.program.parameters()[p].name;
             const Parameter factor{name.substr(0, name.rfind(".weight")) + ".lora_A.weight", {}, {}};
-            if (is_linear(p) && model.adapter->find(adapter_name(factor)) != nullptr) adapted.push_back(p);
+            if (adaptable(p) && model.adapter->find(adapter_name(factor)) != nullptr) adapted.push_back(p);
         }
         for (const ParameterId p : selected)
             if (std::ranges::find(adapted, p) == adapted.end())

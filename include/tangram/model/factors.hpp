@@ -32,6 +32,11 @@ struct Factor {
     }
 };
 
+/// Whether a parameter's gradient is one sum of outer products, sum_t delta_t input_t^T: a linear weight that
+/// is used once. Local.
+/// @param factors  of the parameter
+bool is_linear(const std::vector<Factor>& factors);
+
 /// The factors of every parameter, in the order of the operations; a tied table has several. Local.
 std::vector<std::vector<Factor>> factors_of(const Program& program);
 
