@@ -13,6 +13,27 @@ enum class ExitStatus : int {
     stopped = 75,   ///< stopped on purpose after writing a checkpoint
 };
 
+/// What is wrong, apart from where: the status says whose side it is on. Tests match it, messages say the
+/// rest.
+enum class ErrorKind : int {
+    missing,        ///< a file, key, column, tensor or group that is needed is not there
+    unknown_name,   ///< a key, command, option, column or group that nobody knows
+    malformed,      ///< bytes or text that are not what they should be: damaged, torn, wrong syntax or type
+    out_of_range,   ///< of the right type, and impossible
+    contradiction,  ///< two things that exclude each other: keys, shapes, sizes, runs
+    unsupported,    ///< valid, and not served
+    too_few,        ///< fewer examples, eigenvalues or sizes than are needed
+    non_finite,     ///< NaN or infinity
+    no_memory,      ///< does not fit, or an allocation failed
+    no_access,      ///< the system refused to open, read or write: permissions, disk full, input/output error
+    in_use,         ///< open in, or locked by, another process
+    changed,        ///< an input or a result is not the one from before
+    not_converged,  ///< an iteration or a solver
+    failed_check,   ///< a result that does not hold what it must hold
+    library,        ///< MPI, BLACS, HDF5 or OpenSSL failed and says no more
+    stopped,        ///< on purpose
+};
+
 /// The text with control characters in hexadecimal (a line's end stays): names come from other people's files
 /// and messages go to terminals.
 inline std::string printable(const std::string& text) {
@@ -32,12 +53,15 @@ inline std::string printable(const std::string& text) {
 /// Under MPI it is thrown on all ranks of the communicator or on none (parallel/collective_error.hpp).
 class Error : public std::runtime_error {
   public:
-    Error(ExitStatus status, const std::string& message)
-        : std::runtime_error(printable(message)), status_(status) {}
+    Error(ExitStatus status, ErrorKind kind, const std::string& message)
+        : std::runtime_error(printable(message)), status_(status), kind_(kind) {}
+    Error(ExitStatus status, const std::string& message) : Error(status, ErrorKind::contradiction, message) {}
     ExitStatus status() const noexcept { return status_; }
+    ErrorKind kind() const noexcept { return kind_; }
 
   private:
     ExitStatus status_;
+    ErrorKind kind_;
 };
 
 }  // namespace tangram

@@ -13,7 +13,8 @@ namespace {
 
 /// An error on its way to the other ranks. Nothing is allocated for it: memory may be what is short.
 struct Report {
-    int status = static_cast<int>(ExitStatus::numerical);
+    ExitStatus status = ExitStatus::numerical;
+    ErrorKind kind = ErrorKind::library;
     char text[1 << 14] = "";
 
     void say(std::string_view words) noexcept {
@@ -26,13 +27,15 @@ struct Report {
             std::rethrow_exception(failure);
         } catch (const Error& e) {
             say(e.what());
-            status = static_cast<int>(e.status());
+            status = e.status();
+            kind = e.kind();
         } catch (const std::bad_alloc&) {
             const auto end = fmt::format_to_n(
                 text, sizeof text - 1,
                 "rank {} is out of memory; use more ranks, fewer samples or --memory-per-rank", rank);
             *end.out = '\0';
-            status = static_cast<int>(ExitStatus::study);
+            status = ExitStatus::study;
+            kind = ErrorKind::no_memory;
         } catch (const std::exception& e) {
             say(e.what());
         } catch (...) {
@@ -54,7 +57,7 @@ void agree_on_failure(MPI_Comm comm, std::exception_ptr failure) {
     Report report;
     if (rank == lowest) report.describe(failure, rank);
     TANGRAM_MPI(MPI_Bcast(&report, sizeof report, MPI_BYTE, lowest, comm));
-    throw Error(static_cast<ExitStatus>(report.status), report.text);
+    throw Error(report.status, report.kind, report.text);
 }
 
 }  // namespace tangram
