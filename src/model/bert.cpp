@@ -15,6 +15,22 @@ struct Names {
     Index first_position;                       ///< row of the position table of an example's first token
 };
 
+/// The masked-language-model head behind the features of the token that is read.
+void masked_head(Program& program, Value x, const Config& config, const Names& names, ParameterId table) {
+    using enum ParameterKind;
+    const parts::Module root{program, ""};
+    const Index hidden = config.size("hidden_size");
+    x = program.activate(root.linear(x, names.dense, hidden, head),
+                         names.head_activation.value_or(parts::activation(config, "hidden_act", "gelu")));
+    x = root.layer_norm(x, names.norm, config.number("layer_norm_eps", 1e-12));
+    const ParameterId bias = program.parameter(names.bias, {program.vocabulary_size}, head);
+    program.copy_of(names.decoder + ".bias", bias);
+    const bool tied = config.flag("tie_word_embeddings", true);
+    if (tied) program.copy_of(names.decoder + ".weight", table);
+    program.label_logits(x, tied ? table : root.weight(names.decoder, program.vocabulary_size, hidden, head),
+                         bias);
+}
+
 /// BertForMaskedLM and RobertaForMaskedLM: learned positions, token types, norms behind attention and MLP,
 /// every token sees all others; masked-language-model head (Devlin et al. 2019, Liu et al. 2019; names as
 /// Hugging Face stores them).
@@ -70,20 +86,12 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
         x = program.add(x, block.linear(wide, "output.dense", hidden, mlp));
         x = block.layer_norm(x, "output.LayerNorm", epsilon);
     }
-    const parts::Module root{program, ""};
     if (classifier_labels) {
+        const parts::Module root{program, ""};
         const ParameterId weight = root.weight("classifier", *classifier_labels, hidden, head);
         program.label_logits(x, weight, root.bias("classifier", *classifier_labels, head));
-        return program;
-    }
-    x = program.activate(root.linear(x, names.dense, hidden, head), names.head_activation.value_or(function));
-    x = root.layer_norm(x, names.norm, epsilon);
-    const ParameterId bias = program.parameter(names.bias, {program.vocabulary_size}, head);
-    program.copy_of(names.decoder + ".bias", bias);
-    const bool tied = config.flag("tie_word_embeddings", true);
-    if (tied) program.copy_of(names.decoder + ".weight", table);
-    program.label_logits(x, tied ? table : root.weight(names.decoder, program.vocabulary_size, hidden, head),
-                         bias);
+    } else
+        masked_head(program, x, config, names, table);
     return program;
 }
 
