@@ -15,7 +15,7 @@ template <class Real>
 void HeldFactors<Real>::load(const std::vector<ParameterId>& parameters, const Sketch& sketch,
                              const PassProgress& progress) {
     factors_.reset();  // before the next ones are allocated
-    factors_.emplace(*network_, *data_, examples_, *outputs_, parameters, sketch, progress);
+    factors_.emplace(*network_, *data_, examples_, *outputs_, KeptParameters(parameters, sketch), progress);
 }
 
 template <class Real>

@@ -83,16 +83,15 @@ void project_rows(const Real* rows, Index count, const RandomMatrix<Real>& S, Re
 template <class Real>
 JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& data,
                                        std::vector<Index> examples, KernelOutputs outputs,
-                                       std::vector<ParameterId> selected, Sketch sketch,
-                                       const PassProgress& progress)
+                                       KeptParameters kept, const PassProgress& progress)
     : data_(&data),
       program_(&network.program()),
       label_ids_(network.label_ids().begin(), network.label_ids().end()),
       examples_(std::move(examples)),
-      selected_(std::move(selected)),
+      selected_(std::move(kept.parameters)),
       factors_(factors_of(network.program())),
       outputs_(std::move(outputs)),
-      sketch_(std::move(sketch)) {
+      sketch_(std::move(kept.sketch)) {
     token_offsets_.push_back(0);
     for (const Index example : examples_)
         token_offsets_.push_back(token_offsets_.back() + std::ssize(data.tokens(example)));

@@ -16,21 +16,27 @@ namespace tangram {
 /// the pass.
 using PassProgress = std::function<void(Index done, Index examples)>;
 
+/// The parameters whose factors are kept; those that the sketch names are kept projected, in place of the
+/// whole ones.
+struct KeptParameters {
+    KeptParameters(std::vector<ParameterId> all = {}, Sketch projected = {})
+        : parameters(std::move(all)), sketch(std::move(projected)) {}
+    std::vector<ParameterId> parameters;
+    Sketch sketch;
+};
+
 /// The factors of a list of examples: what one forward pass and `passes` backward passes per example leave,
 /// kept so that any slice of any gradient can be multiplied out later. Local, on the rank's OpenMP threads;
 /// every example is treated alone, so its bits do not depend on the list.
 template <class Real>
 class JacobianFactors {
   public:
-    /// @param selected  parameters whose factors are kept
-    /// @param sketch    those of them whose factors are kept projected, in place of the whole ones
     /// @param progress  called on the first thread
     /// @throws Error(numerical) naming example and tensor where an activation or gradient is not finite
     /// Memory: per example and row set, (inputs + passes * deltas) of the selected layers, passes the most of
     /// any task.
     JacobianFactors(Network<Real>& network, const DataSet& data, std::vector<Index> examples,
-                    KernelOutputs outputs, std::vector<ParameterId> selected, Sketch sketch = {},
-                    const PassProgress& progress = {});
+                    KernelOutputs outputs, KeptParameters kept, const PassProgress& progress = {});
 
     const std::vector<Index>& examples() const noexcept { return examples_; }
     /// examples x C logits at the initial weights, in the order of `examples`.

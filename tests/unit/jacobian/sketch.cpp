@@ -91,9 +91,8 @@ struct Sketched {
             if (factors[p].size() == 1 && factors[p][0].kind == Factor::Kind::outer) linear.push_back(p);
     }
     JacobianFactors<double> factors(Sketch sketch) {
-        return {network,  data,
-                examples, KernelOutputs(KernelOutput::logits, network.labels()),
-                linear,   std::move(sketch)};
+        return {network, data, examples, KernelOutputs(KernelOutput::logits, network.labels()),
+                KeptParameters(linear, std::move(sketch))};
     }
     const Parameter& parameter(ParameterId p) { return network.program().parameters()[p]; }
 };
