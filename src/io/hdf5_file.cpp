@@ -1,6 +1,7 @@
 #include "tangram/io/hdf5_file.hpp"
 
 #include <fmt/format.h>
+#include <hdf5_hl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -335,7 +336,7 @@ void Hdf5File::write_table(const std::string& path, const std::vector<TableColum
                                      size_of(column), columns.front().name, rows));
     const Hdf5Handle text = text_type(place_, path);
     const auto type_of = [&](const TableColumn& column) -> hid_t {
-        if (!column.texts.empty()) return text;
+        if (!column.texts.empty() || (column.empty_of_texts && rows == 0)) return text;
         return column.integers.empty() ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64;
     };
     // Every member has 8 bytes.
@@ -414,6 +415,20 @@ void Hdf5File::set_attribute(const std::string& path, const std::string& name,
     std::vector<const char*> words;
     for (const std::string& value : values) words.push_back(value.c_str());
     write_attribute(path, name, text_type(place_, path), std::ssize(values), false, words.data());
+}
+
+void Hdf5File::set_axes(const std::string& path, const std::vector<std::string>& names) {
+    const Hdf5Handle set = data_set(path);
+    const std::string group = path.substr(0, path.rfind('/') + 1);
+    for (std::size_t axis = 0; axis < names.size(); ++axis) {
+        const auto dimension = static_cast<unsigned>(axis);
+        check(H5DSset_label(set, dimension, names[axis].c_str()), path, "labelled");
+        const std::string beside = group + names[axis];
+        if (!exists(beside) || is_group(beside) || shape(beside).size() != 1) continue;
+        const Hdf5Handle scale = data_set(beside);
+        if (H5DSis_scale(scale) <= 0) check(H5DSset_scale(scale, names[axis].c_str()), beside, "labelled");
+        if (beside != path) check(H5DSattach_scale(set, scale, dimension), path, "labelled");
+    }
 }
 
 template <class T>
@@ -515,6 +530,10 @@ std::vector<std::string> Hdf5File::attributes(const std::string& path) const {
         return 0;
     };
     check(H5Aiterate2(owner, H5_INDEX_NAME, H5_ITER_INC, nullptr, take, &names), path, "listed");
+    std::erase_if(names, [](const std::string& name) {
+        return name == "CLASS" || name == "NAME" || name == "DIMENSION_LABELS" || name == "DIMENSION_LIST" ||
+               name == "REFERENCE_LIST";
+    });
     return names;
 }
 

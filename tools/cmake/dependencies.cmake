@@ -16,7 +16,7 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(ZLIB REQUIRED)
 
 set(HDF5_PREFER_PARALLEL TRUE)
-find_package(HDF5 REQUIRED COMPONENTS C)
+find_package(HDF5 REQUIRED COMPONENTS C HL)
 if(NOT HDF5_IS_PARALLEL)
   message(FATAL_ERROR "tangram needs an HDF5 built with MPI; the one found (${HDF5_C_LIBRARIES}) is serial. "
       "Debian: apt-get install libhdf5-openmpi-dev; on a cluster: load the module of parallel HDF5, or pass "
@@ -25,7 +25,7 @@ endif()
 if(NOT TARGET tangram_hdf5)
   add_library(tangram_hdf5 INTERFACE IMPORTED)
   target_include_directories(tangram_hdf5 INTERFACE ${HDF5_C_INCLUDE_DIRS})
-  target_link_libraries(tangram_hdf5 INTERFACE ${HDF5_C_LIBRARIES} MPI::MPI_C)
+  target_link_libraries(tangram_hdf5 INTERFACE ${HDF5_C_HL_LIBRARIES} ${HDF5_C_LIBRARIES} MPI::MPI_C)
 endif()
 
 # ELPA brings no CMake package; pkg-config knows it. Without it the solvers elpa1 and elpa2 are refused by name.

@@ -11,13 +11,13 @@
 
 namespace tangram {
 
-/// One column of a table: a name and as many values as the other columns, in one of the three vectors. A
-/// column with all three empty is one of numbers.
+/// One column of a table: a name and as many values as the other columns, in one of the three vectors.
 struct TableColumn {
     std::string name;
     std::vector<double> numbers;
     std::vector<Index> integers;
     std::vector<std::string> texts;
+    bool empty_of_texts = false;  ///< what a column without values holds: texts, or numbers
 };
 
 /// Bytes [first, first + size) of a file.
@@ -83,6 +83,10 @@ class Hdf5File {
     void set_attribute(const std::string& path, const std::string& name,
                        const std::vector<std::string>& values);
 
+    /// Names the axes of a data set, as HDF5's dimension scales do. An axis that is named as a data set of
+    /// one dimension beside it has that as its scale.
+    void set_axes(const std::string& path, const std::vector<std::string>& names);
+
     /// Readers say which data set is missing, holds something else, or has not `size` entries where a size is
     /// given. Integers are read as doubles, never the other way round; any byte order and width.
     std::vector<double> read_doubles(const std::string& path, Index size = any_size) const;
@@ -93,7 +97,8 @@ class Hdf5File {
     std::vector<TableColumn> read_table(const std::string& path) const;
 
     bool has_attribute(const std::string& path, const std::string& name) const;
-    /// Names of the attributes of a group or data set, in alphabetical order.
+    /// Names of the attributes of a group or data set, in alphabetical order, without those in which HDF5
+    /// keeps dimension scales.
     std::vector<std::string> attributes(const std::string& path) const;
     /// An attribute of any type as text: numbers with all their digits, several values in brackets.
     std::string attribute_as_text(const std::string& path, const std::string& name) const;

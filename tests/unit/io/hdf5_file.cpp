@@ -67,6 +67,10 @@ void write_everything(const std::filesystem::path& file) {
     h5.write("/v/int64", std::vector<Index>{Index{1} << 40});
     h5.write("/v/texts", std::vector<std::string>{"ä", "bc"});
     h5.write("/v/empty", std::vector<double>{});
+    h5.write("/v/x", std::vector<double>{0, 1, 2});
+    h5.set_axes("/v/x", {"x"});
+    h5.set_axes("/v/doubles", {"repeat", "x"});
+    h5.write_table("/rowless", {{"text", {}, {}, {}, true}, {"number", {}, {}, {}}});
     h5.write_table(
         "/t",
         {{"name", {}, {}, {"first", "zweites"}}, {"size", {}, {3, 4}, {}}, {"share", {0.25, 0.75}, {}, {}}});
@@ -100,7 +104,8 @@ TEST_F(Hdf5FileTest, ReadsWhatItWrote) {
     EXPECT_EQ(table[0].texts, (std::vector<std::string>{"first", "zweites"}));
     EXPECT_EQ(table[1].integers, (std::vector<Index>{3, 4}));
     EXPECT_EQ(table[2].numbers, (std::vector<double>{0.25, 0.75}));
-    EXPECT_EQ(h5.children("/"), (std::vector<std::string>{"a", "t", "v"}));
+    EXPECT_EQ(h5.children("/"), (std::vector<std::string>{"a", "rowless", "t", "v"}));
+    EXPECT_TRUE(h5.attributes("/v/x").empty() && h5.attributes("/v/doubles").empty());
     EXPECT_TRUE(h5.exists("/v/texts") && h5.exists("/a") && h5.exists("/"));
     EXPECT_FALSE(h5.exists("/v/other") || h5.exists("/other/v") || h5.exists("/t/name"));
     EXPECT_TRUE(h5.is_group("/a/b") && h5.is_group("/"));
@@ -123,6 +128,9 @@ assert a['integers'].dtype == np.int64 and list(a['integers']) == [2, 3]
 assert list(a['texts']) == ['head', '', 'Stra\u00dfe'] and all(isinstance(x, str) for x in a['texts'])
 assert a['none'].shape == (0,)
 v = f['v']
+assert [d.label for d in v['doubles'].dims] == ['repeat', 'x'] and list(v['doubles'].dims[1].keys()) == ['x'] and len(v['doubles'].dims[0]) == 0
+assert v['doubles'].dims[1]['x'][:].tolist() == [0, 1, 2]
+assert h5py.check_string_dtype(f["rowless"].dtype['text']) and f["rowless"].dtype['number'] == np.float64 and f["rowless"].shape == (0,)
 assert v['doubles'].dtype == np.float64 and v['doubles'][:].tolist() == [[1, 2, 3], [4, 5, 6]]
 assert v['int32'].dtype == np.int32 and v['int64'].dtype == np.int64 and v['int64'][0] == 2**40
 assert v['texts'].asstr()[:].tolist() == ['\u00e4', 'bc'] and v['empty'].shape == (0,)
