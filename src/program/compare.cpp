@@ -76,7 +76,7 @@ class Comparison {
         names.insert(names_b.begin(), names_b.end());
         for (const std::string& name : names) {
             const std::string child = path == "/" ? path + name : path + "/" + name;
-            if (child == "/provenance") continue;
+            if (child == "/provenance" || child == "/warnings") continue;
             if (!a_.exists(child) || !b_.exists(child))
                 results.push_back(
                     fmt::format("{}: only in the {} file", child, a_.exists(child) ? "first" : "second"));

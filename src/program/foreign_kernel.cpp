@@ -14,6 +14,7 @@
 #include "tangram/stages/rates_request.hpp"
 #include "tangram/stages/spectrum_file.hpp"
 #include "tangram/stages/spectrum_request.hpp"
+#include "tangram/study/file_contents.hpp"
 
 namespace tangram {
 
@@ -247,6 +248,7 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
         provenance.write(h5, "# rates of " + made_of + "\n" + to_toml(study), "", arithmetic::tile_rows,
                          session);
         h5.set_attribute("/provenance", "seconds_rates", rates_seconds);
+        complete_file(h5, session.log, "rates");
     });
     file.commit();
     session.log.result(rates_summary(result));

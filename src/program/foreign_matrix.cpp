@@ -10,6 +10,7 @@
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/stages/spectrum_file.hpp"
 #include "tangram/stages/spectrum_request.hpp"
+#include "tangram/study/file_contents.hpp"
 #include "tangram/study/inputs.hpp"
 
 namespace tangram {
@@ -39,6 +40,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
         write_spectrum(h5, "/spectrum", pairs, checks, Inputs().add("matrix", matrix).hash(), seconds);
         provenance.write(h5, "# spectrum of " + matrix + "\n", "", G.block(), session);
         h5.set_attribute("/provenance", "seconds_spectrum", seconds);
+        complete_file(h5, session.log, "spectrum");
     });
     if (pairs.vectors)
         write_matrix(file.partial(), "/spectrum/eigenvectors", *pairs.vectors, Orientation::transposed);

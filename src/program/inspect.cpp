@@ -103,6 +103,16 @@ std::string stopping_text(const Hdf5File& h5) {
         h5.text_attribute(at, "radius_source"));
 }
 
+std::string warnings_text(const Hdf5File& h5) {
+    std::string text;
+    if (!h5.exists("/warnings")) return text;
+    const std::vector<TableColumn> warnings = h5.read_table("/warnings");
+    if (warnings.size() != 2 || warnings[0].texts.size() != warnings[1].texts.size()) return text;
+    for (std::size_t w = 0; w < warnings[0].texts.size(); ++w)
+        text += fmt::format("warning    {}: {}\n", warnings[0].texts[w], warnings[1].texts[w]);
+    return text;
+}
+
 std::string rates_text(const Hdf5File& h5) {
     if (!h5.exists("/rates")) return "";
     return decay_text(h5) + stopping_text(h5) + "rates      " + h5.text_attribute("/rates", "sentence") +
@@ -117,7 +127,8 @@ void inspect(const std::filesystem::path& file, Log& log) {
         throw Error(ExitStatus::output,
                     fmt::format("{}: not an output file of tangram: no schema_version", file.string()));
     std::string text = provenance_text(h5, file);
-    for (const auto group_text : {data_text, kernel_text, sketch_text, spectrum_text, rates_text})
+    for (const auto group_text :
+         {data_text, kernel_text, sketch_text, spectrum_text, rates_text, warnings_text})
         text += group_text(h5);
     text.pop_back();
     log.result(text);

@@ -12,6 +12,7 @@
 #include "tangram/io/output.hpp"
 #include "tangram/rates/exponents.hpp"
 #include "tangram/session/provenance.hpp"
+#include "tangram/study/file_contents.hpp"
 #include "tangram/study/keys.hpp"
 #include "tangram/study/stored_study.hpp"
 
@@ -311,6 +312,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
     file.write_small([&](Hdf5File& h5) {
         write_merged(h5, runs, curves, exponents);
         provenance.write(h5, fmt::format("# merged of {}\n", fmt::join(files, ", ")), "", 0, session);
+        complete_file(h5, session.log, "merge");
     });
     file.commit();
     if (session.world.rank() == 0) session.log.result(merged_text(curves, exponents));

@@ -153,6 +153,7 @@ int run_program(int argc, char** argv, StopFlag& stop) {
 
     collectively(world.get(), take_library_memory);
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
+    log.enter(arguments.command);
     if (!arguments.time_limit.empty())
         stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
     std::optional<double> memory;

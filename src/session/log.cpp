@@ -25,6 +25,9 @@ struct Log::State {
     std::ofstream json;
     std::recursive_mutex mutex;  // Waiting speaks from a thread of its own
 
+    std::string entered;  // the stage that warnings belong to
+    std::vector<Warning> warnings;
+
     std::string stage;
     Index units = 0, first = 0;
     Work before;
@@ -79,8 +82,13 @@ void Log::warn(const std::string& text) {
     const std::lock_guard lock(state_->mutex);
     state_->close_bar();
     state_->logger->warn("warning: {}", text);
+    state_->warnings.push_back({state_->entered, text});
     state_->write_json({{"level", "warning"}, {"text", text}});
 }
+
+void Log::enter(const std::string& stage) { state_->entered = stage; }
+
+const std::vector<Log::Warning>& Log::warnings() const { return state_->warnings; }
 
 void Log::result(const std::string& text) {
     if (!state_->speaks) return;

@@ -12,6 +12,7 @@
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
+#include "tangram/study/file_contents.hpp"
 #include "tangram/study/fingerprints.hpp"
 #include "tangram/study/initial_network.hpp"
 #include "tangram/study/job.hpp"
@@ -210,6 +211,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     const SketchReport sketch =
         report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
     const Provenance provenance = Provenance::gather(grid);
+    warn_beyond_plan("gram", planned, provenance);
 
     double writing = 0;
     const auto write_output = [&] {
@@ -224,6 +226,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
             provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
             report.write(h5);
             h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.bytes_until_written());
+            complete_file(h5, session.log, "gram");
         });
         for (const auto& [path, matrix, orientation] : kernel_matrices(study, job, matrices))
             write_matrix(file.partial(), path, *matrix, orientation);
@@ -234,7 +237,6 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     write_or_keep(write_output, matrices, checkpoint);
     keep_or_remove_checkpoint(matrices, checkpoint);
     take_gram_matrix(matrices.formulas.front().gram);
-    warn_beyond_plan("gram", planned, provenance);
     session.log.say(fmt::format("gram: {}, {} resident on the largest rank; written in {}", report.text(),
                                 bytes_text(static_cast<double>(std::ranges::max(provenance.peaks))),
                                 duration_text(writing)));
@@ -243,6 +245,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
 void StudyRun::gram(bool whole_run) {
     State& s = *state_;
     s.whole_run = whole_run;
+    s.session.log.enter("gram");
     std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");
     auto [model, job] = open_study(s.study, s.session);
     hash_weights(model, s.comm);

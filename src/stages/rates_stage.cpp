@@ -4,12 +4,14 @@
 #include "tangram/session/clock.hpp"
 #include "tangram/stages/rates_file.hpp"
 #include "tangram/stages/rates_request.hpp"
+#include "tangram/study/file_contents.hpp"
 #include "tangram/study/fingerprints.hpp"
 
 namespace tangram {
 
 void StudyRun::rates() {
     State& s = *state_;
+    s.session.log.enter("rates");
     const std::string spectrum_hash = s.attribute("/spectrum", "inputs", "spectrum");
     s.check_study("rates");
     const RatesOptions options = rates_options(s.study);
@@ -30,6 +32,7 @@ void StudyRun::rates() {
     const RatesResult result = compute_rates(input, options, rates_listener(s.session));
     const double seconds = max_over_ranks(s.comm, seconds_since(start));
     const Provenance provenance = Provenance::gather(s.grid);
+    if (s.forecast_of_run) s.warn_beyond_plan("rates", *s.forecast_of_run, provenance);
     const Log::Waiting waiting(s.session.log, "rates: writing " + s.output.string());
     StagedFile file(s.comm, s.output, true, 0.0);
     file.write_small([&](Hdf5File& h5) {
@@ -42,9 +45,9 @@ void StudyRun::rates() {
         h5.set_attribute("/provenance", "study", to_toml(s.study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
+        complete_file(h5, s.session.log, "rates");
     });
     file.commit();
-    if (s.forecast_of_run) s.warn_beyond_plan("rates", *s.forecast_of_run, provenance);
     s.session.log.result(rates_summary(result));
 }
 

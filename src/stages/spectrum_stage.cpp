@@ -10,6 +10,7 @@
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/stages/spectrum_file.hpp"
 #include "tangram/stages/spectrum_request.hpp"
+#include "tangram/study/file_contents.hpp"
 #include "tangram/study/fingerprints.hpp"
 
 namespace tangram {
@@ -17,6 +18,7 @@ namespace tangram {
 Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
                                               const std::string& inputs) {
     const Index n = gram.rows();
+    session.log.enter(at.substr(1));
     session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
                                 study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
@@ -26,6 +28,7 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
     const Provenance provenance = Provenance::gather(grid);
+    if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
     const Log::Waiting waiting(session.log, at.substr(1) + ": writing " + output.string());
     StagedFile file(comm, output, true,
                     pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
@@ -37,11 +40,12 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
         h5.set_attribute("/provenance", "study", to_toml(study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
+        complete_file(h5, session.log, at.substr(1),
+                      at == "/spectrum" ? std::vector<std::string>{"rates"} : std::vector<std::string>{});
     });
     if (pairs.vectors)
         write_matrix(file.partial(), at + "/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
-    if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
     session.log.say(spectrum_summary(pairs, checks, seconds));
     return pairs;
 }
@@ -54,6 +58,7 @@ DistributedMatrix StudyRun::State::read_gram(const std::string& path) {
 
 void StudyRun::spectrum() {
     State& s = *state_;
+    s.session.log.enter("spectrum");
     s.check_study("spectrum");
     if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
     const std::string inputs = spectrum_inputs(s.study, s.kernel_inputs).hash();

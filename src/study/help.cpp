@@ -6,6 +6,7 @@
 
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
+#include "tangram/study/file_contents.hpp"
 #include "tangram/study/keys.hpp"
 #include "tangram/study/stored_study.hpp"
 
@@ -13,55 +14,15 @@ namespace tangram {
 
 namespace {
 
-/// A name and what it means.
-using Explained = std::pair<const char*, const char*>;
-
-/// What an output file holds; <...> stands for any name.
-constexpr Explained paths[] = {
-    {"/provenance",
-     "attributes: study, versions, ranks, grid, seconds, flops and bytes of the run, model_sha256"},
-    {"/data/train/token_ids", "int32: all examples' tokens, one after the other"},
-    {"/data/train/offsets", "n+1, int64: where each example begins"},
-    {"/data/train/labels", "n, int32"},
-    {"/data/train/rows", "n, int64: source row, 0-based, header not counted"},
-    {"/data/train/tasks", "n, int32: task of each example, with [[tasks]]"},
-    {"/data/train/reads", "n, int32: token at which outputs are read, of masked models"},
-    {"/data/test/<same>", "the same of the m test examples"},
-    {"/data/label_token_ids", "C: vocabulary ids of the label words"},
-    {"/data/task_names", "of [[tasks]]"},
-    {"/data/task_labels", "labels of each task"},
-    {"/kernel", "attributes: output, precision, formula, inputs; of a sketch its size and error"},
-    {"/kernel/gram", "N x N: G, both triangles"},
-    {"/kernel/cross", "M x N: test x train"},
-    {"/kernel/test_diagonal", "M: k(x, x) of the test rows"},
-    {"/kernel/outputs_train", "n x C: logits at the initial weights"},
-    {"/kernel/outputs_test", "m x C"},
-    {"/kernel/tensors", "table: name, size, contraction, trace_share"},
-    {"/kernel/task_outputs", "output of each task"},
-    {"/kernel/groups/<name>/gram", "N x N, with kernel.groups: they add up to /kernel/gram"},
-    {"/kernel/lora/<tensor>", "LoRA's A"},
-    {"/kernel/<formula>/<same>", "gram, cross, test_diagonal of further formulas"},
-    {"/spectrum/eigenvalues", "N: of G, descending"},
-    {"/spectrum/eigenvectors", "N x N: row i belongs to eigenvalue i"},
-    {"/spectrum/quality",
-     "attributes: solver, noise_floor, residual_max, orthogonality_max, trace_error, seconds"},
-    {"/spectrum/<formula>/<same>", "of further formulas"},
-    {"/spectrum/groups/<a+b>/<same>", "of the sum of some groups (tangram spectrum --groups a,b)"},
-    {"/rates/decay", "attributes: selected, noise_floor, first, last; below it a group of each family"},
-    {"/rates/stopping",
-     "attributes: critical_radius, stopping_step, step_size, noise, radius and their sources; the path"},
-    {"/rates/alignment", "eigenvector coefficients of labels and residual; cumulative power"},
-    {"/rates/learning_curve", "sizes x repeats: observed and predicted errors"},
-    {"/rates/exponents", "table: source, value, low, high of n^-x"},
-    {"/rates/functionals", "attributes and curves: effective dimension, information gain, ranks, alignment"},
-    {"/tasks", "with [[tasks]]: stopping step of each, cosines of task vectors, arithmetic"},
-    {"/neighbours", "with rates.neighbours"},
-    {"/runs", "of `tangram merge`: a row per run"},
-};
-
+/// What an output file holds.
 std::string list_of_paths() {
     std::string text;
-    for (const auto& [name, meaning] : paths) text += fmt::format("{:<28} {}\n", name, meaning);
+    for (const FileContent& content : file_contents()) {
+        std::string what = content.description;
+        if (!content.axes.empty()) what += fmt::format(" ({})", fmt::join(content.axes, " x "));
+        if (content.units != "1") what += ", in " + content.units;
+        text += fmt::format("{:<38} {}\n", content.path, what);
+    }
     return text;
 }
 
@@ -141,9 +102,9 @@ std::string help(const std::string& topic) {
                "`tangram --help` lists commands and options.\n";
     if (topic == "study") return study_help();
     if (topic == "output")
-        return "n, m: train and test examples; C: labels; N, M: rows of the kernels (n or n C). Eigenvalues "
-               "in /spectrum "
-               "are G's, /rates speaks of G/n.\n\n" +
+        return "Groups and data sets, with their axes; * stands for a name. The same words stand in the "
+               "file, as "
+               "attributes description and units.\n\n" +
                list_of_paths();
     if (topic == "status") return status_help;
     if (topic == "log") return log_help;

@@ -2,7 +2,7 @@
 """What a kernel can be: formulas and groups, the loss, heads, LoRA, drawn weights, a masked model; growing, comparing, merging.
 usage: kernels.py PROGRAM MPIEXEC RANKS TEST_DATA"""
 import json, os, shutil, struct, sys
-from support import DATA, Folder, check, finish, run
+from support import DATA, Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
 except ImportError:
@@ -139,4 +139,6 @@ with h5py.File(f.at('loss.h5')) as h, h5py.File(f.at('out.h5')) as plain:
     z = plain['/kernel/outputs_train'][:]; p1 = 1 / (1 + np.exp(z[:, 0] - z[:, 1])); c = p1 - plain['/data/train/labels'][:]
     check('loss: the margin kernel scaled', code == 0 and np.abs(h['/kernel/gram'][:] - c[:, None] * G * c).max() <= 2e-5 * (c ** 2 * G.diagonal()).max(), err)
     check('loss: decay without a stopping step', np.isnan(h['/rates/stopping'].attrs['stopping_step']) and h['/rates/decay'].attrs['selected'] != '' and len(h['/rates/stopping/step']) == 0)
+found, files = unexplained(f.path)
+check(f'files: everything says what it is', files >= 3 and not found, (files, found[:5]))
 f.remove(); finish()

@@ -2,7 +2,7 @@
 """What the rates say, recomputed by numpy from the file: learning curves, eigenlearning, exponents, functionals,
 neighbourhoods, tasks, somebody else's kernel, schedules. usage: rates.py PROGRAM MPIEXEC RANKS TEST_DATA"""
 import sys
-from support import Folder, check, finish, run
+from support import Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
 except ImportError:
@@ -194,5 +194,7 @@ for name, arguments, word in (('labels of another length', ['--matrix', place('G
     check(f'somebody else: {name}', code in (2, 3, 4) and word in err, f'{code} {err}')
 code, out, err = run('rates', '--matrix', place('G'), '--labels', place('y'), '--output', f.at('kernel.h5'))
 check('somebody else: the input is never the output', code == 2 and 'kernel.h5' in err, f'{code} {err}')
+found, files = unexplained(f.path)
+check(f'files: everything says what it is', files >= 3 and not found, (files, found[:5]))
 f.remove()
 finish()

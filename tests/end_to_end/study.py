@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A whole study on the embedded model: what the file holds, checked by h5py and numpy; skipping, changed inputs, prefixes;
 stopping by signal and by time limit and going on; locks. usage: study.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import fcntl, fnmatch, glob, hashlib, os, re, shutil, signal, subprocess, sys, time
-from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run
+import fcntl, glob, hashlib, os, re, shutil, signal, subprocess, sys, time
+from support import DATA, MPIEXEC, PROGRAM, RANKS, Folder, check, failures, finish, run, unexplained
 try:
     import h5py, numpy as np
 except ImportError:
@@ -141,9 +141,9 @@ with h5py.File(f.at('sketch.h5')) as h:
 
 # What `tangram help` says is what there is.
 code, out, err = run('help', 'output', ranks=1)
-names = [re.sub('<[^>]*>', '*', line.split()[0]) for line in out.splitlines() if line.startswith('/')]; unnamed = []
-with h5py.File(f.at('out.h5')) as h: h.visititems(lambda n, d: unnamed.append(n) if isinstance(d, h5py.Dataset) and not any(fnmatch.fnmatch('/' + n, p) or ('/' + n).startswith(p + '/') for p in names if p not in ('/kernel', '/data')) else None)
-check('help output: names every data set', code == 0 and len(names) > 30 and not unnamed, unnamed)
+names = [re.escape(line.split()[0]).replace(r'\*', '[^/]+') for line in out.splitlines() if line.startswith('/')]; unnamed = []
+with h5py.File(f.at('out.h5')) as h: h.visititems(lambda n, d: unnamed.append(n) if not any(re.fullmatch(p, '/' + n) for p in names) else None)
+check('help output: names every group and data set', code == 0 and len(names) > 30 and not unnamed, unnamed)
 check('help: topics', run('help')[:2] == (0, run('help', ranks=1)[1]) and run('help', 'status', ranks=1)[1].startswith('0   done') and 'seconds_left' in run('help', 'log', ranks=1)[1])
 code, out, err = run('help', 'outptu'); check('help: an unknown topic', code == 2 and 'did you mean output?' in err, err)
 
@@ -206,5 +206,7 @@ with h5py.File(f.at('stopped.h5')) as a, h5py.File(f.at('undisturbed.h5')) as b:
 shutil.copy(f.at('kept.checkpoint'), f.at('stopped.h5.checkpoint')); shutil.copy(f.at('kept.checkpoint'), f.at('stopped.h5.checkpoint.partial'))
 code, out, err = run('gram', f.at('stop.toml')); check('a checkpoint of the finished kernel: skipped and removed', code == 0 and 'skipped' in err, err)
 check('going on: the checkpoint is gone', not os.path.exists(f.at('stopped.h5.checkpoint')) and not os.path.exists(f.at('stopped.h5.checkpoint.previous')) and not os.path.exists(f.at('stopped.h5.lock')))
+found, files = unexplained(f.path)
+check(f'files: everything says what it is', files >= 3 and not found, (files, found[:5]))
 f.remove()
 finish()

@@ -42,5 +42,22 @@ class Folder:
         return ''.join(f'[{s}]\n' + '\n'.join(lines) + '\n' for s, lines in sections.items())
     def remove(self): shutil.rmtree(self.path, ignore_errors=True)
 
+def unexplained(folder):
+    """Groups and data sets of the folder's output files that do not say what they are, axes without a name, and how many files."""
+    import h5py
+    found, files = [], 0
+    for name in sorted(os.listdir(folder)):
+        try: h = h5py.File(os.path.join(folder, name), 'r')
+        except OSError: continue  # another kind of file, or one that a test has damaged
+        with h:
+            if h.attrs.get('schema_version', 0) != 2: continue
+            files += 1
+            if 'scale' not in h.attrs or 'warnings' not in h: found.append(f'{name}: /')
+            def visit(path, o):
+                if not o.attrs.get('description') or not o.attrs.get('units'): found.append(f'{name}: {path}')
+                elif isinstance(o, h5py.Dataset) and not all(d.label for d in o.dims): found.append(f'{name}: {path}, axes')
+            h.visititems(visit)
+    return found, files
+
 def finish():
     print(f'{len(failures)} failed'); sys.exit(1 if failures else 0)

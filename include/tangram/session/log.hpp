@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "tangram/index.hpp"
 
@@ -30,6 +31,13 @@ class Log {
 
     void say(const std::string& text);   ///< a stage begins or ends
     void warn(const std::string& text);  ///< said even where quiet
+    /// What is warned of from here on belongs to this stage.
+    void enter(const std::string& stage);
+    struct Warning {
+        std::string stage, text;
+    };
+    /// All so far; on the speaking rank.
+    const std::vector<Warning>& warnings() const;
     /// A result, on standard output.
     void result(const std::string& text);
 

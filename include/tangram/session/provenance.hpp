@@ -9,7 +9,7 @@
 namespace tangram {
 
 /// Of the output file's interface: goes up when a name or a meaning in it changes.
-inline constexpr Index schema_version = 1;
+inline constexpr Index schema_version = 2;
 
 /// What /provenance says of a run; gathered on all ranks, written by the first.
 struct Provenance {

@@ -1,0 +1,253 @@
+#include "tangram/study/file_contents.hpp"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+
+namespace tangram {
+
+const std::vector<FileContent>& file_contents() {
+    static const std::vector<FileContent> all{
+        {"/warnings", "every warning of the runs that made the file", "1", {"warning"}},
+        {"/provenance",
+         "attributes: study, versions, ranks, grid, hosts, seconds, flops and bytes of the run, model_sha256",
+         "1",
+         {}},
+        {"/runs", "the runs that were joined, in ascending order of their training rows", "1", {"run"}},
+
+        {"/data", "the examples that went in", "1", {}},
+        {"/data/label_token_ids",
+         "ids of the label words in the vocabulary, task after task",
+         "1",
+         {"label"}},
+        {"/data/task_names", "names of the tasks", "1", {"task"}},
+        {"/data/task_labels", "number of labels of each task", "1", {"task"}},
+        {"/data/*", "examples, in drawn order", "1", {}},
+        {"/data/*/token_ids", "ids of the tokens of all examples, one after the other", "1", {"token"}},
+        {"/data/*/offsets",
+         "where each example's tokens begin, and where the last one's end",
+         "1",
+         {"offset"}},
+        {"/data/*/labels", "label of each example, counted from 0", "1", {"example"}},
+        {"/data/*/rows",
+         "row of each example in its source, counted from 0, without the header",
+         "1",
+         {"example"}},
+        {"/data/*/tasks", "task of each example, counted from 0", "1", {"example"}},
+        {"/data/*/reads", "place among an example's tokens of the one that is read", "1", {"example"}},
+
+        {"/kernel",
+         "the empirical neural tangent kernel; attributes: output, precision, formula; of a sketch its size "
+         "and error",
+         "1",
+         {}},
+        {"/kernel/groups", "the kernel of each group of parameters; together they are the whole", "1", {}},
+        {"/kernel/lora", "the factors A of LoRA that the kernel depends on", "1", {}},
+        {"/kernel/lora/*", "factor A of a linear layer, as drawn or loaded", "1", {"rank", "input"}},
+        {"/kernel/tensors",
+         "the tensors whose gradients count, and each one's share of the trace",
+         "1",
+         {"tensor"}},
+        {"/kernel/task_outputs", "the output that the kernel is of, by task", "1", {"task"}},
+        {"/kernel/outputs_train",
+         "the outputs of the training examples at the initial weights",
+         "1",
+         {"example", "label"}},
+        {"/kernel/outputs_test",
+         "the outputs of the test examples at the initial weights",
+         "1",
+         {"example", "label"}},
+        {"/kernel/groups/*", "one group of parameters", "1", {}},
+        {"/kernel/groups/*/gram",
+         "Gram matrix of the training rows, of this group of parameters",
+         "1",
+         {"row", "column"}},
+        {"/kernel/gram", "Gram matrix G of the training rows", "1", {"row", "column"}},
+        {"/kernel/cross", "kernel of the test rows with the training rows", "1", {"test row", "row"}},
+        {"/kernel/test_diagonal", "kernel of each test row with itself", "1", {"test row"}},
+        {"/kernel/*", "the kernel of another update rule", "1", {}},
+        {"/kernel/*/gram", "Gram matrix of the training rows", "1", {"row", "column"}},
+        {"/kernel/*/cross", "kernel of the test rows with the training rows", "1", {"test row", "row"}},
+        {"/kernel/*/test_diagonal", "kernel of each test row with itself", "1", {"test row"}},
+
+        {"/spectrum", "eigenvalues and eigenvectors of the Gram matrix G itself", "1", {}},
+        {"/spectrum/quality",
+         "attributes: solver, noise_floor (scale of G), residual_max, orthogonality_max, trace_error, "
+         "seconds",
+         "1",
+         {}},
+        {"/spectrum/eigenvalues", "eigenvalues of G, largest first", "1", {"mode"}},
+        {"/spectrum/eigenvectors", "row i is the eigenvector of eigenvalue i", "1", {"mode", "row"}},
+        {"/spectrum/groups", "spectra of groups of parameters", "1", {}},
+        {"/spectrum/groups/*", "the spectrum of the sum of the groups that it is named by", "1", {}},
+        {"/spectrum/groups/*/quality", "how good it is; noise_floor in the scale of G", "1", {}},
+        {"/spectrum/groups/*/eigenvalues", "eigenvalues, largest first", "1", {"mode"}},
+        {"/spectrum/groups/*/eigenvectors", "row i is the eigenvector of eigenvalue i", "1", {"mode", "row"}},
+        {"/spectrum/*", "the spectrum of another update rule's kernel", "1", {}},
+        {"/spectrum/*/quality", "how good it is; noise_floor in the scale of G", "1", {}},
+        {"/spectrum/*/eigenvalues", "eigenvalues, largest first", "1", {"mode"}},
+        {"/spectrum/*/eigenvectors", "row i is the eigenvector of eigenvalue i", "1", {"mode", "row"}},
+
+        {"/rates", "what the spectrum says of learning; everything speaks of G/n", "1", {}},
+        {"/rates/exponents",
+         "rates x of an error that falls as n^-x, by where they were read",
+         "1",
+         {"rate"}},
+        {"/rates/decay",
+         "how the eigenvalues of G/n decay; attributes: selected, noise_floor (scale of G/n), first, last, "
+         "reason",
+         "1",
+         {}},
+        {"/rates/decay/polynomial", "fit of constant * rank^-exponent", "1", {}},
+        {"/rates/decay/exponential", "fit of constant * exp(-rate * rank^power)", "1", {}},
+        {"/rates/decay/finite_rank", "fit of a spectrum that ends", "1", {}},
+        {"/rates/decay/sizes", "numbers of training rows of the subsets", "rows", {"sizes"}},
+        {"/rates/decay/exponent_by_size",
+         "polynomial exponent of each subset's own spectrum",
+         "1",
+         {"sizes", "repeat"}},
+        {"/rates/stopping",
+         "when gradient descent should stop; attributes: critical_radius, stopping_step, step_size, noise, "
+         "radius",
+         "1",
+         {}},
+        {"/rates/stopping/step", "step of gradient descent on the squared loss", "steps", {"step"}},
+        {"/rates/stopping/eta", "sum of the step sizes so far", "1", {"step"}},
+        {"/rates/stopping/step_sizes", "step size of each step; the last one stays", "1", {"number"}},
+        {"/rates/stopping/rademacher",
+         "local empirical Rademacher complexity at radius 1/sqrt(eta)",
+         "1",
+         {"step"}},
+        {"/rates/stopping/bias2", "squared bias of the fit on the training rows", "1", {"step"}},
+        {"/rates/stopping/variance", "variance of the fit on the training rows", "1", {"step"}},
+        {"/rates/stopping/bound", "bound of the squared error on the training rows", "1", {"step"}},
+        {"/rates/stopping/train_mse", "mean squared error on the training rows", "1", {"step"}},
+        {"/rates/stopping/test_mse", "mean squared error on the test rows", "1", {"step"}},
+        {"/rates/stopping/test_accuracy", "share of test examples told rightly", "1", {"step"}},
+        {"/rates/stopping/ridge_train_mse",
+         "mean squared error of ridge 1/eta on the training rows",
+         "1",
+         {"step"}},
+        {"/rates/stopping/ridge_test_mse",
+         "mean squared error of ridge 1/eta on the test rows",
+         "1",
+         {"step"}},
+        {"/rates/stopping/ridge_test_accuracy",
+         "share of test examples that ridge 1/eta tells rightly",
+         "1",
+         {"step"}},
+        {"/rates/stopping/gcv", "generalised cross-validation", "1", {"step"}},
+        {"/rates/stopping/residual_mean",
+         "mean of the residual that was taken out, by output",
+         "1",
+         {"output"}},
+        {"/rates/stopping/epochs",
+         "passes over the examples that T stands for, by batch size",
+         "epochs",
+         {"batch"}},
+        {"/rates/alignment", "labels and residual in the basis of the eigenvectors", "1", {}},
+        {"/rates/alignment/labels", "coefficients of the labels", "1", {"mode", "output"}},
+        {"/rates/alignment/residual", "coefficients of the residual", "1", {"mode", "output"}},
+        {"/rates/alignment/cumulative",
+         "share of the residual's squares in the modes so far",
+         "1",
+         {"mode", "output"}},
+        {"/rates/functionals", "functionals of the spectrum", "1", {}},
+        {"/rates/functionals/t", "ridge, and noise variance of the information gain", "1", {"t"}},
+        {"/rates/functionals/effective_dimension",
+         "sum of l / (l + t) over the eigenvalues l of G/n",
+         "1",
+         {"t"}},
+        {"/rates/functionals/information_gain", "information gain of a Gaussian process", "nats", {"t"}},
+        {"/rates/learning_curve", "errors by the number of training rows", "1", {}},
+        {"/rates/learning_curve/sizes", "numbers of training rows of the subsets", "rows", {"sizes"}},
+        {"/rates/learning_curve/mse_*",
+         "mean squared error at the stopping step, the best step, of ridge",
+         "1",
+         {"sizes", "repeat"}},
+        {"/rates/learning_curve/accuracy_*",
+         "share told rightly at the stopping step, the best step, by ridge",
+         "1",
+         {"sizes", "repeat"}},
+        {"/rates/learning_curve/predicted_*",
+         "mean squared error as eigenlearning predicts it",
+         "1",
+         {"sizes", "repeat"}},
+        {"/rates/learning_curve/gcv", "generalised cross-validation of ridge", "1", {"sizes", "repeat"}},
+        {"/rates/learning_curve/ridge", "ridge, in the scale of G/n", "1", {"sizes", "repeat"}},
+        {"/rates/learning_curve/*_step", "stopping step and best step", "steps", {"sizes", "repeat"}},
+        {"/rates/learning_curve/critical_radius", "critical radius of each subset", "1", {"sizes", "repeat"}},
+
+        {"/neighbours", "local kernel regression on the nearest training examples", "1", {}},
+        {"/neighbours/sizes", "numbers of neighbours", "examples", {"sizes"}},
+        {"/neighbours/accuracy", "share of test examples told rightly", "1", {"sizes"}},
+        {"/neighbours/mse", "mean squared error on the test rows", "1", {"sizes"}},
+        {"/neighbours/effective_dimension", "effective dimension of the local kernels", "1", {"sizes"}},
+        {"/neighbours/cosines",
+         "cosine with each of the nearest training examples",
+         "1",
+         {"test example", "neighbour"}},
+        {"/neighbours/nearest",
+         "the nearest training examples, counted from 1",
+         "1",
+         {"test example", "neighbour"}},
+
+        {"/tasks", "task vectors and their arithmetic", "1", {}},
+        {"/tasks/norms", "norm of each task's vector", "1", {"task"}},
+        {"/tasks/cosines", "cosines of the task vectors", "1", {"task", "other task"}},
+        {"/tasks/inner", "inner products of the task vectors", "1", {"task", "other task"}},
+        {"/tasks/stopping_step", "stopping step of each task alone", "steps", {"task"}},
+        {"/tasks/critical_radius", "critical radius of each task alone", "1", {"task"}},
+        {"/tasks/noise", "sigma of each task", "1", {"task"}},
+        {"/tasks/radius", "RKHS radius of each task's target", "1", {"task"}},
+        {"/tasks/examples", "training examples of each task", "examples", {"task"}},
+        {"/tasks/arithmetic", "what sums and differences of task vectors do on each task", "1", {"sum"}},
+    };
+    return all;
+}
+
+namespace {
+
+void describe(Hdf5File& file, const std::string& path) {
+    for (const FileContent& content : file_contents())
+        if (fnmatch(content.path.c_str(), path.c_str(), FNM_PATHNAME) == 0) {
+            file.set_attribute(path, "description", content.description);
+            file.set_attribute(path, "units", content.units);
+            if (!content.axes.empty()) file.set_axes(path, content.axes);
+            return;
+        }
+}
+
+void describe_all(Hdf5File& file, const std::string& group) {
+    for (const std::string& name : file.children(group)) {
+        const std::string path = (group == "/" ? "" : group) + "/" + name;
+        if (!file.has_attribute(path, "description")) describe(file, path);
+        if (file.is_group(path)) describe_all(file, path);
+    }
+}
+
+}  // namespace
+
+void complete_file(Hdf5File& file, const Log& log, const std::string& stage,
+                   const std::vector<std::string>& anew) {
+    TableColumn stages{"stage", {}, {}, {}, true}, texts{"text", {}, {}, {}, true};
+    const auto add = [&](const std::string& of, const std::string& text) {
+        stages.texts.push_back(of);
+        texts.texts.push_back(text);
+    };
+    if (file.exists("/warnings")) {
+        const std::vector<TableColumn> there = file.read_table("/warnings");
+        for (std::size_t w = 0; w < there.front().texts.size(); ++w) {
+            const std::string& of = there.front().texts[w];
+            if (of != stage && std::ranges::find(anew, of) == anew.end()) add(of, there.back().texts[w]);
+        }
+    }
+    for (const Log::Warning& warning : log.warnings())
+        if (warning.stage == stage) add(stage, warning.text);
+    file.remove("/warnings");
+    file.write_table("/warnings", {stages, texts});
+    file.set_attribute("/", "scale", "/spectrum is of the Gram matrix G, /rates of G/n");
+    describe_all(file, "/");
+}
+
+}  // namespace tangram
