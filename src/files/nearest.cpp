@@ -27,9 +27,14 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
-    const auto closest = std::min_element(
-        candidates.begin(), candidates.end(),
-        [&](const auto& a, const auto& b) { return edit_distance(word, a) < edit_distance(word, b); });
+    // The distance takes the product of the lengths; names that somebody mistypes are short.
+    constexpr std::size_t most = 64;
+    const auto distance = [&](std::string_view candidate) {
+        return edit_distance(word.substr(0, most), candidate.substr(0, most));
+    };
+    const auto closest =
+        std::min_element(candidates.begin(), candidates.end(),
+                         [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
     return closest == candidates.end() ? std::string() : *closest;
 }
 

@@ -16,6 +16,12 @@ TEST(Nearest, SmallestEditDistance) {
     EXPECT_EQ(nearest("tran", keys), "train");
 }
 
+TEST(Nearest, LongNamesAreNotQuadratic) {
+    // An hour where a megabyte is compared with a megabyte.
+    const std::vector<std::string> names{std::string(1 << 20, 'a'), std::string(1 << 20, 'b')};
+    EXPECT_EQ(nearest(std::string(1 << 20, 'b'), names), names[1]);
+}
+
 TEST(Nearest, FirstOfEqualsAndNoneOfNone) {
     const std::vector<std::string> equal{"ab", "ac"};
     EXPECT_EQ(nearest("ad", equal), "ab");
