@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -52,7 +53,6 @@ class Builder {
             if (!seen.insert(column).second)
                 refuse(table_.file, line,
                        fmt::format("column \"{}\" stands there twice; rename one", column));
-        table_.not_text.assign(columns.size(), 0);
         table_.columns = std::move(columns);
     }
     void row(Index line, std::vector<std::string> fields) {
@@ -74,22 +74,18 @@ class Builder {
     Index empty_line_ = 0;
 };
 
-void read_tsv(Table& table, std::string_view text) {
-    Builder builder(table);
-    for_lines(text, [&](Index number, std::string_view line) {
-        if (line.empty())
-            builder.empty_line(number);
-        else
-            builder.row(number, fields(line, '\t'));
-    });
-}
-
-void read_csv(Table& table, std::string_view text) {
+/// Rows of fields that may stand in quotes (RFC 4180).
+/// @return whether they are none of the text, without doubt: one is doubled, or all columns' names stand in
+/// them
+bool read_quoted(Table& table, std::string_view text, char separator) {
     Builder builder(table);
     Index line = 1, start = 1;
     std::vector<std::string> row(1);
-    bool quoted = false, was_quoted = false, any = false;
+    bool quoted = false, was_quoted = false, any = false, needed = false;
+    std::size_t in_quotes = 0;  // fields of the row
     const auto end_row = [&] {
+        if (table.columns.empty() && in_quotes == row.size()) needed = true;
+        in_quotes = 0;
         if (any)
             builder.row(start, std::move(row));
         else
@@ -103,6 +99,7 @@ void read_csv(Table& table, std::string_view text) {
         if (quoted) {
             if (c == '"' && i + 1 < text.size() && text[i + 1] == '"') {
                 row.back() += '"';
+                needed = true;
                 ++i;
             } else if (c == '"') {
                 quoted = false;
@@ -113,7 +110,8 @@ void read_csv(Table& table, std::string_view text) {
             if (!row.back().empty() || was_quoted)
                 refuse(table.file, line, "a quote inside a field; double it and quote the whole field");
             quoted = was_quoted = any = true;
-        } else if (c == ',') {
+            ++in_quotes;
+        } else if (c == separator) {
             row.emplace_back();
             was_quoted = false;
             any = true;
@@ -129,28 +127,106 @@ void read_csv(Table& table, std::string_view text) {
     }
     if (quoted) refuse(table.file, start, "a quote is opened in this row and never closed");
     if (any) end_row();
+    return needed;
+}
+
+void read_literal(Table& table, std::string_view text) {
+    Builder builder(table);
+    for_lines(text, [&](Index number, std::string_view line) {
+        if (line.empty())
+            builder.empty_line(number);
+        else
+            builder.row(number, fields(line, '\t'));
+    });
+}
+
+/// Says of a table read with literal quotes that some may be none of the text.
+/// @param any  a quote at a field's beginning is enough for that; else its end must have one too
+void warn_of_quotes(Table& table, bool any) {
+    Index count = 0, first = 0;
+    for (std::size_t r = 0; r < table.rows.size(); ++r)
+        for (const std::string& field : table.rows[r])
+            if (field.starts_with('"') && (any || (field.size() > 1 && field.ends_with('"'))) && ++count == 1)
+                first = table.lines[r];
+    if (count > 0)
+        table.warnings.push_back(fmt::format(
+            "{}: line {}: the quotes around a field are kept as part of its text ({} such fields): "
+            "nothing says that they are none; write the table as .csv if so",
+            table.file, first, count));
+}
+
+void read_tsv(Table& table, std::string_view text) {
+    if (text.find('"') == std::string_view::npos) return read_literal(table, text);
+    // The two readings may both be possible, or one, or none.
+    const auto read = [&](auto reader) {
+        std::pair<Table, std::optional<Error>> result;
+        result.first.file = table.file;
+        try {
+            reader(result.first);
+        } catch (const Error& e) {
+            result.second = e;
+        }
+        return result;
+    };
+    bool needed = false;
+    auto [literal, problem] = read([&](Table& t) { read_literal(t, text); });
+    auto [quoted, problem_of_quoted] = read([&](Table& t) { needed = read_quoted(t, text, '\t'); });
+    if (!problem_of_quoted && (needed || problem)) {
+        table = std::move(quoted);
+        return;
+    }
+    if (problem) throw *problem;
+    table = std::move(literal);
+    warn_of_quotes(table, !problem_of_quoted);
+}
+
+/// The line with null for the NaN, Infinity and -Infinity that Python writes among JSON's values.
+std::string without_non_finite(std::string_view line) {
+    std::string result;
+    bool quoted = false;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+        const std::string_view rest = line.substr(i);
+        const std::string_view found = quoted                          ? ""
+                                       : rest.starts_with("NaN")       ? "NaN"
+                                       : rest.starts_with("Infinity")  ? "Infinity"
+                                       : rest.starts_with("-Infinity") ? "-Infinity"
+                                                                       : "";
+        if (!found.empty()) {
+            result += "null";
+            i += found.size() - 1;
+            continue;
+        }
+        if (line[i] == '"') quoted = !quoted;
+        result += line[i];
+        if (quoted && line[i] == '\\' && i + 1 < line.size()) result += line[++i];
+    }
+    return result;
 }
 
 void read_jsonl(Table& table, std::string_view text) {
     Builder builder(table);
+    Index first_line = 0;
     for_lines(text, [&](Index number, std::string_view line) {
         if (line.find_first_not_of(" \t") == std::string_view::npos) return builder.empty_line(number);
-        const nlohmann::json json = parse_json(line, fmt::format("{}: line {}", table.file, number));
+        const nlohmann::json json =
+            parse_json(without_non_finite(line), fmt::format("{}: line {}", table.file, number));
         if (!json.is_object() || json.empty()) refuse(table.file, number, "not a JSON object with values");
         if (table.columns.empty()) {
             std::vector<std::string> columns;
             for (const auto& [key, value] : json.items()) columns.push_back(key);
             builder.header(number, std::move(columns));
+            first_line = number;
         }
         std::vector<std::string> row;
-        for (std::size_t c = 0; c < table.columns.size(); ++c) {
-            const auto value = json.find(table.columns[c]);
-            if (value == json.end())
-                refuse(table.file, number, fmt::format("\"{}\" is missing", table.columns[c]));
-            const bool is_text = value->is_string() || value->is_number() || value->is_boolean();
-            if (!is_text && table.not_text[c] == 0) table.not_text[c] = number;
-            row.push_back(value->is_string() ? value->get<std::string>() : is_text ? value->dump() : "");
+        for (const std::string& column : table.columns) {
+            const auto value = json.find(column);
+            const bool is_text =
+                value != json.end() && (value->is_string() || value->is_number() || value->is_boolean());
+            if (!is_text) table.not_text.emplace(column, number);
+            row.push_back(!is_text ? "" : value->is_string() ? value->get<std::string>() : value->dump());
         }
+        for (const auto& [key, value] : json.items())  // an object's keys stand in order
+            if (!std::ranges::binary_search(table.columns, key)) table.not_text.emplace(key, first_line);
         builder.row(number, std::move(row));
     });
 }
@@ -158,14 +234,18 @@ void read_jsonl(Table& table, std::string_view text) {
 }  // namespace
 
 std::size_t Table::column(std::string_view name) const {
+    if (const auto found = not_text.find(name); found != not_text.end())
+        throw Error(
+            ExitStatus::input, ErrorKind::missing,
+            fmt::format("{}: line {}: \"{}\" is missing there, or neither a text nor a number; give it "
+                        "a value or remove the line",
+                        file, found->second, name));
     const auto found = std::find(columns.begin(), columns.end(), name);
     if (found == columns.end())
-        throw Error(ExitStatus::input, fmt::format("{}: no column \"{}\"; did you mean \"{}\"?", file, name,
-                                                   nearest(name, columns)));
-    const auto c = static_cast<std::size_t>(found - columns.begin());
-    if (not_text[c] > 0)
-        refuse(file, not_text[c], fmt::format("\"{}\" is neither a string nor a number", name));
-    return c;
+        throw Error(
+            ExitStatus::input, ErrorKind::unknown_name,
+            fmt::format("{}: no column \"{}\"; did you mean \"{}\"?", file, name, nearest(name, columns)));
+    return static_cast<std::size_t>(found - columns.begin());
 }
 
 bool is_utf8(std::string_view bytes) {
@@ -207,7 +287,7 @@ Table read_table(const std::filesystem::path& file) {
     if (ending == ".tsv")
         read_tsv(table, text);
     else if (ending == ".csv")
-        read_csv(table, text);
+        read_quoted(table, text, ',');
     else
         read_jsonl(table, text);
     if (text.empty()) throw Error(ExitStatus::input, fmt::format("{}: is empty", table.file));

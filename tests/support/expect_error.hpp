@@ -25,4 +25,17 @@ void expect_error(ExitStatus status, std::initializer_list<std::string> words, W
     ADD_FAILURE() << "nothing was thrown";
 }
 
+/// Of this kind too.
+template <class Work>
+void expect_error(ExitStatus status, ErrorKind kind, std::initializer_list<std::string> words, Work work) {
+    expect_error(status, words, [&] {
+        try {
+            work();
+        } catch (const Error& e) {
+            EXPECT_EQ(e.kind(), kind) << e.what();
+            throw;
+        }
+    });
+}
+
 }  // namespace tangram::testing

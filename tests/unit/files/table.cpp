@@ -37,6 +37,38 @@ TEST_F(Tables, TabSeparated) {
     EXPECT_EQ(table.column("label"), 1U);
 }
 
+TEST_F(Tables, TabSeparatedAndQuotedAsPandasWritesIt) {
+    const Table table = read("a.tsv",
+                             "text\tlabel\nplain, with commas\t1\n\"he said \"\"no\"\"\"\t0\n\"a\ttab\"\t1\n"
+                             "\"two\nlines\"\t0\nlast\t1\n");
+    EXPECT_EQ(table.rows, (Rows{{"plain, with commas", "1"},
+                                {"he said \"no\"", "0"},
+                                {"a\ttab", "1"},
+                                {"two\nlines", "0"},
+                                {"last", "1"}}));
+    EXPECT_EQ(table.lines, (std::vector<Index>{2, 3, 4, 5, 7}));
+    EXPECT_TRUE(table.warnings.empty());
+    // Every field quoted, the columns' names too: the quotes are none of the text.
+    EXPECT_EQ(read("a.tsv", "\"text\"\t\"label\"\n\"good\"\t\"1\"\n").rows, (Rows{{"good", "1"}}));
+}
+
+TEST_F(Tables, QuotesOfATabSeparatedFileThatMayBeLiteral) {
+    const auto kept = [&](const std::string& rows, const Rows& expected, const std::string& line) {
+        const Table table = read("a.tsv", "text\tlabel\n" + rows);
+        EXPECT_EQ(table.rows, expected);
+        ASSERT_EQ(table.warnings.size(), line.empty() ? 0u : 1u) << rows;
+        if (line.empty()) return;
+        EXPECT_NE(table.warnings[0].find("a.tsv: " + line + ":"), std::string::npos) << table.warnings[0];
+    };
+    // Nothing that quotes are needed for; a quote inside a field that is not quoted; one that ends nothing.
+    kept("bad\t0\n\"good\"\t1\n", {{"bad", "0"}, {"\"good\"", "1"}}, "line 3");
+    kept("\"a \"\"b\"\"\"\t0\n5\" long\t1\n", {{"\"a \"\"b\"\"\"", "0"}, {"5\" long", "1"}}, "line 2");
+    kept("\"a\" and b\t0\n", {{"\"a\" and b", "0"}}, "");
+    kept("a \"b\"\t0\n", {{"a \"b\"", "0"}}, "");
+    // Between the quotes a tab and a line's end that may separate, or not.
+    kept("x\t1\n\"a\t1\nb\"\t0\n", {{"x", "1"}, {"\"a", "1"}, {"b\"", "0"}}, "line 3");
+}
+
 TEST_F(Tables, LineEndsByteOrderMarkAndLastLines) {
     const Rows rows{{"a", "b"}, {"c", "d"}};
     for (const std::string& s : {std::string("\t"), std::string(",")})
@@ -85,11 +117,25 @@ TEST_F(Tables, JsonLines) {
     EXPECT_EQ(table.rows[1][table.column("score")], "true");
     EXPECT_EQ(table.line_of(1), 2);
     expect_error(ExitStatus::input, {"a.jsonl", "line 1", "meta"}, [&] { table.column("meta"); });
-    refused("b.jsonl", "{\"text\": \"a\"}\n{\"label\": 1}\n", "line 2", "\"text\" is missing");
     refused("b.jsonl", "{\"text\": \"a\"}\n[1]\n", "line 2", "object");
     refused("b.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "line 2", "not JSON at byte");
     refused("b.jsonl", "{\"text\": \"a\"}\n" + std::string(100'000, '[') + "\n", "line 2", "deep");
     refused("b.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n", "line 2", "not JSON");
+}
+
+TEST_F(Tables, WhatAJsonLineLacksMattersToWhoAsksForIt) {
+    const Table table = read("a.jsonl",
+                             "{\"text\": \"NaN \\\"NaN\", \"label\": 1, \"score\": NaN, \"gap\": 1}\n"
+                             "{\"text\": \"b\", \"label\": 0, \"score\": -Infinity}\n"
+                             "{\"text\": \"c\", \"label\": 0, \"score\": 1, \"gap\": null, \"late\": [Infinity]}\n");
+    EXPECT_EQ(table.columns, (Row{"gap", "label", "score", "text"}));
+    EXPECT_EQ(table.rows[0][table.column("text")], "NaN \"NaN");
+    EXPECT_EQ(table.rows[2][table.column("label")], "0");
+    for (const auto& [column, line] : {std::pair("score", 1), {"gap", 2}, {"late", 1}})
+        expect_error(ExitStatus::input, ErrorKind::missing,
+                     {"a.jsonl", fmt::format("line {}", line), fmt::format("\"{}\"", column)},
+                     [&] { table.column(column); });
+    refused("b.jsonl", "{\"text\": \"a\", \"score\": NaNs}\n", "line 1", "not JSON");
 }
 
 TEST_F(Tables, WrongNumberOfFieldsNamesTheLine) {
