@@ -4,7 +4,9 @@
 #include <hdf5_hl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 #include "hdf5_chunks.hpp"
@@ -64,6 +66,14 @@ bool is_plain(hid_t type) {
            mantissa_at == 0 && mantissa_bits == mantissa &&
            H5Tget_ebias(type) == (std::size_t{1} << (exponent - 1)) - 1 &&
            H5Tget_norm(type) == H5T_NORM_IMPLIED;
+}
+
+/// The class of a data set's values: enumerated ones, as h5py writes False and True, are integers.
+H5T_class_t class_of(hid_t type) {
+    const H5T_class_t found = H5Tget_class(type);
+    if (found != H5T_ENUM) return found;
+    const Hdf5Handle integers(H5Tget_super(type), H5Tclose);
+    return integers >= 0 && is_plain(integers) ? H5T_INTEGER : found;
 }
 
 /// Texts of a data set or attribute, of fixed or variable length. `read(type, buffer)` is the checked H5Dread
@@ -198,25 +208,69 @@ void Hdf5File::remove(const std::string& path) {
     if (exists(path)) check(H5Ldelete(handle_, path.c_str(), H5P_DEFAULT), path, "removed");
 }
 
-Hdf5Handle Hdf5File::data_set(const std::string& path) const {
+Hdf5Handle Hdf5File::data_set(const std::string& path, Sources sources) const {
     if (!exists(path)) refuse(path, "is missing");
     if (is_group(path)) refuse(path, "is a group; a data set is needed");
     Hdf5Handle set(check(H5Dopen2(handle_, path.c_str(), within_the_file()), path, "opened as a data set"),
                    H5Dclose);
-    check_storage(set, path);
+    check_storage(set, path, sources);
     return set;
 }
 
-void Hdf5File::check_storage(hid_t set, const std::string& path) const {
+void Hdf5File::check_sources(hid_t creation, Index entries, const std::string& path) const {
+    std::size_t count = 0;
+    check(H5Pget_virtual_count(creation, &count), path, "described");
+    const auto name = [&](auto read, std::size_t i) {
+        const auto length = static_cast<std::size_t>(check(read(creation, i, nullptr, 0), path, "described"));
+        std::string text(length, '\0');
+        check(read(creation, i, text.data(), length + 1), path, "described");
+        return text;
+    };
+    Index given = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        if (name(H5Pget_virtual_filename, i) != ".")
+            throw Error(place_.status, ErrorKind::unsupported,
+                        fmt::format("{}: {} keeps its entries in another file, which is not read; copy them "
+                                    "into this one",
+                                    place_.file.string(), path));
+        const std::string source = name(H5Pget_virtual_dsetname, i);
+        const Hdf5Handle set = data_set(source.starts_with('/') ? source : "/" + source);
+        const Hdf5Handle there(check(H5Dget_space(set), source, "described"), H5Sclose);
+        const Hdf5Handle shown(check(H5Pget_virtual_vspace(creation, i), path, "described"), H5Sclose);
+        const Hdf5Handle from(check(H5Pget_virtual_srcspace(creation, i), path, "described"), H5Sclose);
+        std::array<hsize_t, H5S_MAX_RANK> first{}, last{}, extents{};
+        const Index shows = std::max<Index>(H5Sget_select_npoints(shown), 0);
+        bool within = H5Sget_simple_extent_npoints(there) >= shows;
+        if (within && H5Sget_select_type(from) == H5S_SEL_HYPERSLABS) {
+            const int rank = H5Sget_simple_extent_dims(there, extents.data(), nullptr);
+            within = rank == H5Sget_simple_extent_ndims(from) &&
+                     H5Sget_select_bounds(from, first.data(), last.data()) >= 0 &&
+                     std::equal(last.begin(), last.begin() + rank, extents.begin(), std::less<>());
+        }
+        if (within) given += shows;
+    }
+    // What no source gives would be read as zero.
+    if (given < entries)
+        throw Error(place_.status, ErrorKind::malformed,
+                    fmt::format("{}: {} has {} entries, its sources give {}", place_.file.string(), path,
+                                entries, given));
+}
+
+void Hdf5File::check_storage(hid_t set, const std::string& path, Sources sources) const {
     const Hdf5Handle creation(check(H5Dget_create_plist(set), path, "described"), H5Pclose);
     const auto layout = static_cast<H5D_layout_t>(check(H5Pget_layout(creation), path, "described"));
     const bool chunked = layout == H5D_CHUNKED;
-    if (layout == H5D_VIRTUAL || (layout == H5D_CONTIGUOUS && H5Pget_external_count(creation) > 0))
+    if (layout == H5D_CONTIGUOUS && H5Pget_external_count(creation) > 0)
         refuse(path, "keeps its entries in another file, which is not read; copy them into this one");
+    if (layout == H5D_VIRTUAL && sources == Sources::none)
+        throw Error(place_.status, ErrorKind::unsupported,
+                    fmt::format("{}: {} is a virtual data set; copy what it shows into one of its own",
+                                place_.file.string(), path));
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
     check_number(type, path);
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
+    if (layout == H5D_VIRTUAL) return check_sources(creation, entries, path);
     const double bytes = static_cast<double>(entries) * static_cast<double>(size_of_type(type, place_, path));
     const double stored = static_cast<double>(std::min<hsize_t>(H5Dget_storage_size(set), file_bytes(path)));
     // Deflate packs at most 1032 bytes into one; a small data set may be without storage and hold fill values
@@ -266,13 +320,13 @@ Index Hdf5File::length(const std::string& path, Index least) const {
 bool Hdf5File::is_integer(const std::string& path) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
-    return H5Tget_class(type) == H5T_INTEGER;
+    return class_of(type) == H5T_INTEGER;
 }
 
 Content Hdf5File::content(const std::string& path) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
-    const H5T_class_t found = H5Tget_class(type);
+    const H5T_class_t found = class_of(type);
     if (found == H5T_COMPOUND) return Content::table;
     if (found == H5T_STRING) return Content::texts;
     if (found == H5T_FLOAT || found == H5T_INTEGER) return Content::numbers;
@@ -433,9 +487,9 @@ void Hdf5File::set_axes(const std::string& path, const std::vector<std::string>&
 
 template <class T>
 std::vector<T> Hdf5File::read_values(const std::string& path, hid_t type, Index size) const {
-    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle set = data_set(path, Sources::of_this_file);
     const Hdf5Handle stored(check(H5Dget_type(set), path, "described"), H5Tclose);
-    const H5T_class_t found = H5Tget_class(stored);
+    const H5T_class_t found = class_of(stored);
     if (found != H5T_FLOAT && found != H5T_INTEGER) refuse(path, "does not hold numbers");
     if (found == H5T_FLOAT && H5Tget_class(type) == H5T_INTEGER)
         refuse(path, "holds floating-point numbers, integers are needed");

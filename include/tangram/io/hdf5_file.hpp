@@ -88,7 +88,8 @@ class Hdf5File {
     void set_axes(const std::string& path, const std::vector<std::string>& names);
 
     /// Readers say which data set is missing, holds something else, or has not `size` entries where a size is
-    /// given. Integers are read as doubles, never the other way round; any byte order and width.
+    /// given. Integers are read as doubles, never the other way round; any byte order and width; h5py's False
+    /// and True are 0 and 1.
     std::vector<double> read_doubles(const std::string& path, Index size = any_size) const;
     std::vector<std::int32_t> read_int32(const std::string& path, Index size = any_size) const;
     std::vector<Index> read_int64(const std::string& path, Index size = any_size) const;
@@ -115,10 +116,15 @@ class Hdf5File {
     Hdf5File(Hdf5Place place, Hdf5Handle handle);
     hid_t check(hid_t returned, const std::string& path, const char* action) const;
     [[noreturn]] void refuse(const std::string& path, const std::string& problem) const;
-    Hdf5Handle data_set(const std::string& path) const;
+    /// What a data set may show as its own.
+    enum class Sources { none, of_this_file };
+    Hdf5Handle data_set(const std::string& path, Sources sources = Sources::none) const;
     /// Refuses a data set whose entries stand in other files, that claims more than the file can hold, or
     /// whose chunks do not unpack to what they should.
-    void check_storage(hid_t set, const std::string& path) const;
+    void check_storage(hid_t set, const std::string& path, Sources sources) const;
+    /// Refuses a virtual data set that shows another file's, that shows virtual ones, or that has entries
+    /// from nowhere.
+    void check_sources(hid_t creation, Index entries, const std::string& path) const;
     /// Refuses a type of numbers of another make than processors compute with; other types pass.
     void check_number(hid_t type, const std::string& path) const;
     hsize_t file_bytes(const std::string& path) const;

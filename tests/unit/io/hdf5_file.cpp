@@ -8,6 +8,8 @@
 #include <fstream>
 #include <limits>
 
+#include "support/expect_error.hpp"
+
 namespace tangram {
 namespace {
 
@@ -251,6 +253,45 @@ f.create_virtual_dataset('virtual', layout)
     for (const char* path : {"/outside", "/virtual"})
         EXPECT_NE(message(path).find("keeps its entries in another file"), std::string::npos)
             << path << ": " << message(path);
+}
+
+TEST_F(Hdf5FileTest, ReadsVirtualDataSetsOfTheSameFile) {
+    if (!has_h5py()) GTEST_SKIP() << "needs h5py";
+    ASSERT_TRUE(python("w", R"(
+def virtual(name, length, *parts):
+    layout = h5py.VirtualLayout((length,), 'i8')
+    for first, source in parts: layout[first:first + source.shape[0]] = source
+    f.create_virtual_dataset(name, layout, fillvalue=7)
+f['a'] = np.arange(3); f.create_dataset('b', data=np.arange(10, 14), chunks=(2,), compression='gzip')
+virtual('both', 7, (0, h5py.VirtualSource(f['a'])), (3, h5py.VirtualSource(f['b'])))
+virtual('gap', 8, (0, h5py.VirtualSource(f['a'])), (3, h5py.VirtualSource(f['b'])))
+virtual('beyond', 3, (0, h5py.VirtualSource('.', '/a', (6,))[3:6]))
+virtual('part', 2, (0, h5py.VirtualSource(f['b'])[1:3]))
+virtual('gone', 3, (0, h5py.VirtualSource('.', '/none', (3,))))
+virtual('twice', 7, (0, h5py.VirtualSource(f['both'])))
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    EXPECT_EQ(h5.read_int32("/both"), (std::vector<std::int32_t>{0, 1, 2, 10, 11, 12, 13}));
+    EXPECT_EQ(h5.read_int32("/part"), (std::vector<std::int32_t>{11, 12}));
+    for (const char* path : {"/gap", "/beyond"})
+        testing::expect_error(ExitStatus::input, ErrorKind::malformed, {"f.h5", path},
+                              [&] { h5.read_int64(path); });
+    testing::expect_error(ExitStatus::input, {"f.h5", "/none"}, [&] { h5.read_int64("/gone"); });
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"f.h5", "/both"},
+                          [&] { h5.read_int64("/twice"); });
+}
+
+TEST_F(Hdf5FileTest, ReadsBooleansAsIntegers) {
+    if (!has_h5py()) GTEST_SKIP() << "needs h5py";
+    ASSERT_TRUE(python("w", R"(
+f['true'] = np.array([True, False, True])
+f.create_dataset('named', data=np.array([2, 0], 'i2'), dtype=h5py.enum_dtype({'a': 0, 'b': 2}, 'i2'))
+)"));
+    const Hdf5File h5 = Hdf5File::open(file(), false, ExitStatus::input);
+    EXPECT_EQ(h5.read_int32("/true"), (std::vector<std::int32_t>{1, 0, 1}));
+    EXPECT_EQ(h5.read_doubles("/true"), (std::vector<double>{1, 0, 1}));
+    EXPECT_EQ(h5.read_int32("/named"), (std::vector<std::int32_t>{2, 0}));
+    EXPECT_TRUE(h5.is_integer("/true"));
 }
 
 TEST_F(Hdf5FileTest, ReadsNumbersOfTheUsualMakesAlone) {
