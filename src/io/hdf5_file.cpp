@@ -37,10 +37,12 @@ Hdf5Handle link_properties(const Hdf5Place& place, const std::string& path) {
 }
 
 /// The format of HDF5 1.8 is what HDF5 1.10 reads and what holds attributes above 64 kB (one value per rank).
-/// File systems without flock serve, too.
+/// File systems without flock serve, too. Without a sieve, which would keep small data until their set is
+/// closed, H5Dwrite itself says what cannot be written.
 Hdf5Handle file_access(const Hdf5Place& place) {
     Hdf5Handle access(check_hdf5(H5Pcreate(H5P_FILE_ACCESS), place, "the file", "opened"), H5Pclose);
     check_hdf5(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V110), place, "the file", "opened");
+    check_hdf5(H5Pset_sieve_buf_size(access, 0), place, "the file", "opened");
 #if H5_VERSION_GE(1, 10, 7)
     check_hdf5(H5Pset_file_locking(access, true, true), place, "the file", "opened");
 #endif
@@ -420,6 +422,52 @@ void Hdf5File::create_matrix(const std::string& path, Index rows, Index columns)
     const haddr_t first = H5Dget_offset(set);
     if (first == HADDR_UNDEF) refuse(path, "got no place in the file");
     unwritten_.push_back({static_cast<Index>(first), 8 * rows * columns});
+}
+
+Index Hdf5File::matrix_begin(const std::string& path, Index rows, Index columns) const {
+    const std::vector<Index> found = shape(path);
+    if (found != std::vector<Index>{rows, columns})
+        refuse(path, fmt::format("has not the shape {} x {} of the matrix", rows, columns));
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
+    const haddr_t first = H5Dget_offset(set);
+    if (check(H5Tequal(type, H5T_NATIVE_DOUBLE), path, "described") == 0 ||
+        (first == HADDR_UNDEF && rows * columns > 0))
+        refuse(path, "is not one that entries can be written into: not double precision, or in chunks");
+    return static_cast<Index>(first);
+}
+
+void Hdf5File::set_checksum(const std::string& path, Index sum) {
+    const Hdf5Handle set = data_set(path);
+    if (check(H5Aexists(set, checksum_name), path, "described") == 0) return;
+    const Hdf5Handle attribute(check(H5Aopen(set, checksum_name, H5P_DEFAULT), path, "opened"), H5Aclose);
+    check(H5Awrite(attribute, H5T_NATIVE_INT64, &sum), path, "written");
+}
+
+void Hdf5File::read_rows(const std::string& path, Index first, const BlockCyclic& rows, int process,
+                         double* to) const {
+    const Index columns = shape(path, 2)[1], local = rows.local_size(process);
+    if (local == 0 || columns == 0) return;
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
+    if (H5Tget_class(type) != H5T_FLOAT && H5Tget_class(type) != H5T_INTEGER)
+        refuse(path, "does not hold numbers");
+    const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
+    check(H5Sselect_none(space), path, "selected");
+    const auto add = [&](Index from, Index blocks, Index block) {
+        if (blocks == 0 || block == 0) return;
+        const auto size = [](Index value) { return static_cast<hsize_t>(value); };
+        const hsize_t start[] = {size(first + rows.to_global(from, process)), 0},
+                      stride[] = {size(rows.block * rows.processes), size(columns)},
+                      count[] = {size(blocks), 1}, extent[] = {size(block), size(columns)};
+        check(H5Sselect_hyperslab(space, H5S_SELECT_OR, start, stride, count, extent), path, "selected");
+    };
+    const Index rest = local % rows.block;
+    add(0, local / rows.block, rows.block);
+    add(local - rest, 1, rest);
+    const auto entries = static_cast<hsize_t>(local * columns);
+    const Hdf5Handle memory(check(H5Screate_simple(1, &entries, nullptr), path, "selected"), H5Sclose);
+    check(H5Dread(set, H5T_NATIVE_DOUBLE, memory, space, H5P_DEFAULT, to), path, "read");
 }
 
 Hdf5Handle Hdf5File::object(const std::string& path, bool create) const {

@@ -1,11 +1,15 @@
 #include "tangram/io/matrix_io.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <numeric>
 
-#include "tangram/io/damaged_file.hpp"
+#include "descriptor.hpp"
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/random.hpp"
@@ -14,171 +18,132 @@ namespace tangram {
 
 namespace {
 
-/// A panel that has to be transposed in memory is a copy; it stays below this, whatever the transfer may be.
-constexpr Index largest_copy = Index{1} << 27;
+/// Rows of the file that stand together on one rank: long enough for a file system, short enough that all
+/// ranks send and receive at once.
+constexpr Index piece_bytes = Index{1} << 20;
 
-/// A file and a data set in it, opened by all ranks of a grid; closing is collective.
-struct OpenSet {
-    Hdf5Handle file, set;
+/// The file's two dimensions, and panels of its rows that lie on a line of ranks: in pieces, whole rows each.
+struct Panels {
+    Orientation orientation;
+    Index outer, inner;  ///< rows and columns of the data set
+    Index piece, width;  ///< rows of a piece, of a panel
+    ProcessGrid line;
+    std::vector<Index> all;  ///< 0, 1, ...: indices of either dimension
+
+    /// Collective. @param step  a panel's rows are a multiple of it
+    Panels(std::pair<Index, Index> shape, Orientation as, MPI_Comm comm, int ranks, Index transfer,
+           Index step)
+        : orientation(as),
+          outer(as_is() ? shape.first : shape.second),
+          inner(as_is() ? shape.second : shape.first),
+          line(comm, as_is() ? ranks : 1, as_is() ? 1 : ranks) {
+        const Index row_bytes = 8 * std::max<Index>(1, inner),
+                    rows = std::max<Index>(1, transfer / row_bytes);
+        piece = std::clamp<Index>(piece_bytes / row_bytes, 1, rows);
+        width = std::max<Index>(1, rows * ranks / step) * step;
+        all = collectively(comm, [&] {
+            std::vector<Index> indices(static_cast<std::size_t>(std::max(inner, std::min(outer, width))));
+            std::iota(indices.begin(), indices.end(), 0);
+            return indices;
+        });
+    }
+    bool as_is() const { return orientation == Orientation::as_is; }
+    std::span<const Index> first(Index count) const {
+        return std::span(all).first(static_cast<std::size_t>(count));
+    }
+    /// The panel's rows of the file, and which process of the line this rank is.
+    const BlockCyclic& rows(const DistributedMatrix& panel) const {
+        return as_is() ? panel.row_layout() : panel.column_layout();
+    }
+    int process() const { return as_is() ? line.row() : line.column(); }
 };
 
-/// Every rank calls; a failure anywhere is an Error everywhere.
-OpenSet open_together(const Hdf5Place& place, const std::string& path, MPI_Comm comm, bool writable) {
-    silence_hdf5();
-    note_hdf5_file(place);
-    OpenSet open;
-    Hdf5Handle access;
-    collectively(comm, [&] {
-        access = {check_hdf5(H5Pcreate(H5P_FILE_ACCESS), place, "the file", "opened"), H5Pclose};
-        check_hdf5(H5Pset_fapl_mpio(access, comm, MPI_INFO_NULL), place, "the file", "opened");
-        check_hdf5(H5Pset_all_coll_metadata_ops(access, true), place, "the file", "opened");
-        check_hdf5(H5Pset_coll_metadata_write(access, true), place, "the file", "opened");
-    });
-    open.file = {H5Fopen(place.file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access), H5Fclose};
-    collectively(comm, [&] { check_hdf5(open.file, place, "the file", "opened by all ranks"); });
-    open.set = {H5Dopen2(open.file, path.c_str(), within_the_file()), H5Dclose};
-    collectively(comm, [&] { check_hdf5(open.set, place, path, "opened by all ranks"); });
-    return open;
-}
-
-/// Evenly spaced runs of one dimension of the file.
-struct Stripes {
-    hsize_t start, stride, count, block;
-};
-
-/// Where local indices [first, last) stand: the rest of a block, whole blocks, the beginning of a block.
-std::vector<Stripes> stripes(const BlockCyclic& layout, int process, Index first, Index last) {
-    std::vector<Stripes> parts;
-    const auto add = [&](Index from, Index count, Index block) {
-        if (count > 0 && block > 0)
-            parts.push_back({static_cast<hsize_t>(layout.to_global(from, process)),
-                             static_cast<hsize_t>(layout.block * layout.processes),
-                             static_cast<hsize_t>(count), static_cast<hsize_t>(block)});
-    };
-    const Index nb = layout.block;
-    const Index head = std::min(last, (first + nb - 1) / nb * nb), tail = std::max(head, last / nb * nb);
-    add(first, 1, head - first);
-    add(head, (tail - head) / nb, nb);
-    add(tail, 1, last - tail);
-    return parts;
-}
-
-/// What the file's two dimensions are in the matrix.
-struct Dimensions {
-    BlockCyclic outer, inner;
-    int outer_process, inner_process;
-    Index outer_local, inner_local;
-};
-Dimensions dimensions(const BlockCyclic& rows, const BlockCyclic& columns, const ProcessGrid& grid,
-                      Orientation orientation) {
-    const int p = grid.row(), q = grid.column();
-    if (orientation == Orientation::as_is)
-        return {rows, columns, p, q, rows.local_size(p), columns.local_size(q)};
-    return {columns, rows, q, p, columns.local_size(q), rows.local_size(p)};
-}
-
-/// The part of a panel's entries in file and memory, or nothing: what a rank without work, or in trouble,
-/// takes part with.
-struct Selection {
-    Hdf5Handle file, memory;
-};
-Selection nothing(hid_t set) {
-    Selection none;
-    const hsize_t one = 1;
-    none.file = {H5Dget_space(set), H5Sclose};
-    none.memory = {H5Screate_simple(1, &one, nullptr), H5Sclose};
-    H5Sselect_none(none.file);
-    H5Sselect_none(none.memory);
-    return none;
-}
-Selection select(hid_t set, const Dimensions& d, Index first, Index last, const Hdf5Place& place,
-                 const std::string& path) {
-    Selection found = nothing(set);
-    const auto entries = static_cast<hsize_t>((last - first) * d.inner_local);
-    if (entries == 0) return found;
-    for (const Stripes& a : stripes(d.outer, d.outer_process, first, last))
-        for (const Stripes& b : stripes(d.inner, d.inner_process, 0, d.inner_local)) {
-            const hsize_t start[] = {a.start, b.start}, stride[] = {a.stride, b.stride},
-                          count[] = {a.count, b.count}, block[] = {a.block, b.block};
-            check_hdf5(H5Sselect_hyperslab(found.file, H5S_SELECT_OR, start, stride, count, block), place,
-                       path, "selected");
-        }
-    found.memory = {check_hdf5(H5Screate_simple(1, &entries, nullptr), place, path, "selected"), H5Sclose};
-    return found;
-}
-
-/// Visits entries (i, j) of the panel, i in [first, last) rows, in small squares that fit the cache.
+/// Visits entries (i, j) of rows x columns in small squares that fit the cache.
 template <class Visit>
-void in_squares(Index first, Index last, Index columns, Visit visit) {
+void in_squares(Index rows, Index columns, Visit visit) {
     constexpr Index edge = 32;
-    for (Index i0 = first; i0 < last; i0 += edge)
+    for (Index i0 = 0; i0 < rows; i0 += edge)
         for (Index j0 = 0; j0 < columns; j0 += edge)
             for (Index j = j0; j < std::min(columns, j0 + edge); ++j)
-                for (Index i = i0; i < std::min(last, i0 + edge); ++i) visit(i, j);
+                for (Index i = i0; i < std::min(rows, i0 + edge); ++i) visit(i, j);
 }
 
-/// Calls visit(first, last) for panels of the outer dimension, as often on every rank, each panel within
-/// `bytes`.
-template <class Visit>
-void for_panels(MPI_Comm comm, const Dimensions& d, Index bytes, Visit visit) {
-    const Index panel = std::max<Index>(1, bytes / (8 * std::max<Index>(1, d.inner.local_size(0))));
-    const Index panels = max_over_ranks(comm, (d.outer_local + panel - 1) / panel);
-    for (Index p = 0; p < panels; ++p) {
-        const Index first = std::min(d.outer_local, p * panel);
-        visit(first, std::min(d.outer_local, first + panel));
+[[noreturn]] void refuse(const Hdf5Place& place, const std::string& path, const std::string& problem) {
+    throw Error(place.status, ErrorKind::no_access,
+                fmt::format("{}: {} {}", place.file.string(), path, problem));
+}
+
+/// A rank's way into the bytes of a data set that the first rank has made. HDF5's own parallel writing, and
+/// OpenMPI's beneath it, leaves ranks waiting, or the loss unsaid, where one cannot write
+/// (docs/libraries.md, MPI-IO).
+class SharedBytes {
+  public:
+    /// Local. @throws Error(output) where this rank cannot write the file, or sees another one
+    SharedBytes(const Hdf5Place& place, const std::string& path, Index begin, Index size, int rank)
+        : place_(place),
+          path_(path),
+          begin_(begin),
+          rank_(rank),
+          descriptor_(::open(place.file.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) {
+        struct stat status {};
+        if (descriptor_.id < 0 || fstat(descriptor_.id, &status) != 0) fail(errno);
+        if (status.st_size < begin + size)
+            refuse(
+                place, path,
+                fmt::format("cannot be written: rank {} sees another file of this name; all ranks need the "
+                            "same folder",
+                            rank));
     }
-}
+    void write(const double* entries, Index count, Index place) const {
+        if (const int reason = write_all(descriptor_.id, entries, 8 * count, begin_ + 8 * place))
+            fail(reason);
+    }
+    /// To the disk: a host that dies later takes nothing of it along.
+    void sync() const {
+        if (fsync(descriptor_.id) != 0) fail(errno);
+    }
 
-Hdf5Handle collective_transfer(MPI_Comm comm, const Hdf5Place& place, const std::string& path) {
-    return collectively(comm, [&] {
-        Hdf5Handle transfer(check_hdf5(H5Pcreate(H5P_DATASET_XFER), place, path, "transferred"), H5Pclose);
-        check_hdf5(H5Pset_dxpl_mpio(transfer, H5FD_MPIO_COLLECTIVE), place, path, "transferred");
-        return transfer;
-    });
-}
+  private:
+    [[noreturn]] void fail(int reason) const {
+        refuse(place_, path_,
+               fmt::format("cannot be written by rank {} ({}); make room or change output.path", rank_,
+                           std::strerror(reason)));
+    }
+    const Hdf5Place& place_;
+    const std::string& path_;
+    Index begin_;
+    int rank_;
+    Descriptor descriptor_;
+};
 
-Index panel_bytes(Index transfer, Orientation orientation) {
-    return orientation == Orientation::as_is ? std::min(transfer, largest_copy)
-                                             : std::min(transfer, largest_transfer);
-}
-
-/// The panel's entries in the file's order: the matrix's own, or copies in `packed`.
-const double* in_file_order(const DistributedMatrix& matrix, const Dimensions& d, Index first, Index last,
-                            Orientation orientation, std::vector<double>& packed) {
-    const double* const own = matrix.data() + first * matrix.lld();
-    if (orientation != Orientation::as_is) return own;
-    packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
-    in_squares(first, last, d.inner_local, [&](Index i, Index j) {
-        packed[static_cast<std::size_t>((i - first) * d.inner_local + j)] =
-            matrix.data()[i + j * matrix.lld()];
-    });
-    return packed.data();
-}
-
-/// Into the attribute that holds it, where there is one. Every rank calls.
-void write_checksum(const OpenSet& open, Index sum, const Hdf5Place& place, const std::string& path,
-                    MPI_Comm comm) {
-    std::exception_ptr failure;
-    try {
-        if (check_hdf5(H5Aexists(open.set, checksum_name), place, path, "described") > 0) {
-            const Hdf5Handle attribute(
-                check_hdf5(H5Aopen(open.set, checksum_name, H5P_DEFAULT), place, path, "opened"), H5Aclose);
-            check_hdf5(H5Awrite(attribute, H5T_NATIVE_INT64, &sum), place, path, "written");
+/// This rank's rows of a panel that begins with row `first` of the file. Local.
+void write_rows(const SharedBytes& file, const Panels& panels, const DistributedMatrix& panel, Index first) {
+    const BlockCyclic& rows = panels.rows(panel);
+    const Index local = rows.local_size(panels.process()), inner = panels.inner;
+    std::vector<double> turned(
+        static_cast<std::size_t>(panels.as_is() ? std::min(local, rows.block) * inner : 0));
+    for (Index from = 0; from < local; from += rows.block) {
+        const Index count = std::min(rows.block, local - from);
+        const double* entries = panel.data() + from * inner;
+        if (panels.as_is()) {
+            in_squares(count, inner, [&](Index i, Index j) {
+                turned[static_cast<std::size_t>(i * inner + j)] = panel.data()[from + i + j * panel.lld()];
+            });
+            entries = turned.data();
         }
-    } catch (...) {
-        failure = std::current_exception();
+        file.write(entries, count * inner, (first + rows.to_global(from, panels.process())) * inner);
     }
-    agree_on_failure(comm, failure);
 }
 
-/// To the disk on every rank: a host that dies later takes nothing of it along.
-void flush_and_close(OpenSet& open, const Hdf5Place& place, MPI_Comm comm) {
-    const herr_t flushed = H5Fflush(open.file, H5F_SCOPE_GLOBAL);
-    const herr_t set_closed = open.set.close(), file_closed = open.file.close();
-    collectively(comm, [&] {
-        if (flushed < 0 || set_closed < 0 || file_closed < 0)
-            throw Error(place.status, fmt::format("{}: cannot be closed: {}; check free space",
-                                                  place.file.string(), hdf5_failure()));
+/// The same the other way round. Local.
+void read_rows(const Hdf5File& file, const std::string& path, const Panels& panels, DistributedMatrix& panel,
+               Index first) {
+    const BlockCyclic& rows = panels.rows(panel);
+    if (!panels.as_is()) return file.read_rows(path, first, rows, panels.process(), panel.data());
+    std::vector<double> turned(panel.local().size());
+    file.read_rows(path, first, rows, panels.process(), turned.data());
+    in_squares(panel.local_rows(), panels.inner, [&](Index i, Index j) {
+        panel.data()[i + j * panel.lld()] = turned[static_cast<std::size_t>(i * panels.inner + j)];
     });
 }
 
@@ -197,53 +162,42 @@ Index checksum(const DistributedMatrix& matrix, Index rows, Index columns) {
     return static_cast<Index>(all);
 }
 
-bool write_matrix(const std::filesystem::path& file, const std::string& path, const DistributedMatrix& matrix,
+void write_matrix(const std::filesystem::path& file, const std::string& path, const DistributedMatrix& matrix,
                   Orientation orientation, Index transfer) {
-    const MPI_Comm comm = matrix.grid().comm().get();
+    const Communicator& comm = matrix.grid().comm();
     const Hdf5Place place{file, ExitStatus::output};
-    const Dimensions d = dimensions(matrix.row_layout(), matrix.column_layout(), matrix.grid(), orientation);
-    // A collective open says little about what is wrong, so one rank looks first.
-    collectively(comm, [&] {
-        if (matrix.grid().comm().rank() != 0) return;
-        const auto shape = Hdf5File::open(file, false, place.status).shape(path);
-        if (shape != std::vector<Index>{d.outer.size, d.inner.size})
-            throw Error(place.status, fmt::format("{}: {} has not the shape {} x {} of the matrix",
-                                                  file.string(), path, d.outer.size, d.inner.size));
+    const Panels panels({matrix.rows(), matrix.columns()}, orientation, comm.get(), comm.size(), transfer, 1);
+    Index begin = collectively(comm.get(), [&] {
+        if (comm.rank() != 0) return Index{0};
+        return Hdf5File::open(file, false, place.status).matrix_begin(path, panels.outer, panels.inner);
     });
-    OpenSet open = open_together(place, path, comm, true);
-    const Hdf5Handle property = collective_transfer(comm, place, path);
+    broadcast_bytes(comm.get(), std::as_writable_bytes(std::span(&begin, 1)), 0);
     const Index sum = checksum(matrix, matrix.rows(), matrix.columns());
-    std::vector<double> packed;
-    bool collective = true;
-    for_panels(comm, d, panel_bytes(transfer, orientation), [&](Index first, Index last) {
-        std::exception_ptr failure;
-        static constexpr double none = 0;
-        const double* from = &none;
-        Selection selection;
-        try {
-            selection = select(open.set, d, first, last, place, path);
-            if (last > first && d.inner_local > 0)
-                from = in_file_order(matrix, d, first, last, orientation, packed);
-        } catch (...) {
-            failure = std::current_exception();
-            selection = nothing(open.set);
-            from = &none;
-        }
-        try {
-            check_hdf5(
-                H5Dwrite(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file, property, from),
-                place, path, "written");
-            H5D_mpio_actual_io_mode_t mode = H5D_MPIO_NO_COLLECTIVE;
-            check_hdf5(H5Pget_mpio_actual_io_mode(property, &mode), place, path, "written");
-            collective = collective && mode != H5D_MPIO_NO_COLLECTIVE;
-        } catch (...) {
-            if (!failure) failure = std::current_exception();
-        }
-        agree_on_failure(comm, failure);
+
+    std::optional<SharedBytes> bytes;
+    collectively(comm.get(), [&] {
+        bytes.emplace(place, path, begin, 8 * matrix.rows() * matrix.columns(), comm.rank());
     });
-    write_checksum(open, sum, place, path, comm);
-    flush_and_close(open, place, comm);
-    return !any_rank(comm, !collective);
+    for (Index first = 0; first < panels.outer; first += panels.width) {
+        const Index count = std::min(panels.width, panels.outer - first);
+        const std::vector<Index> lines = collectively(comm.get(), [&] {
+            std::vector<Index> indices(static_cast<std::size_t>(count));
+            std::iota(indices.begin(), indices.end(), first);
+            return indices;
+        });
+        const auto whole = panels.first(panels.inner);
+        const DistributedMatrix panel = panels.as_is()
+                                            ? submatrix(matrix, lines, whole, panels.line, panels.piece)
+                                            : submatrix(matrix, whole, lines, panels.line, panels.piece);
+        collectively(comm.get(), [&] { write_rows(*bytes, panels, panel, first); });
+    }
+    collectively(comm.get(), [&] { bytes->sync(); });
+    collectively(comm.get(), [&] {
+        if (comm.rank() != 0) return;
+        Hdf5File h5 = Hdf5File::open(file, true, place.status);
+        h5.set_checksum(path, sum);
+        h5.close();
+    });
 }
 
 namespace {
@@ -269,61 +223,30 @@ std::pair<Index, Index> matrix_shape(const Hdf5Place& place, const std::string& 
 /// Reads a data set of shape.first x shape.second into the leading entries of a matrix at least as large.
 void read_leading(const Hdf5Place& place, const std::string& path, const std::pair<Index, Index>& shape,
                   DistributedMatrix& matrix, Orientation orientation, Index transfer) {
-    const MPI_Comm comm = matrix.grid().comm().get();
-    OpenSet open = open_together(place, path, comm, false);
-    collectively(comm, [&] {
-        const Hdf5Handle type(check_hdf5(H5Dget_type(open.set), place, path, "described"), H5Tclose);
-        const H5T_class_t kind = H5Tget_class(type);
-        if (kind != H5T_FLOAT && kind != H5T_INTEGER)
-            throw Error(place.status, fmt::format("{}: {} does not hold numbers", place.file.string(), path));
-    });
-    // In the same blocks, local indices of the leading part are those of the whole.
-    BlockCyclic row_layout = matrix.row_layout(), column_layout = matrix.column_layout();
-    row_layout.size = shape.first;
-    column_layout.size = shape.second;
-    const Dimensions d = dimensions(row_layout, column_layout, matrix.grid(), orientation);
-    const bool as_is = orientation == Orientation::as_is;
-    const bool contiguous = !any_rank(comm, as_is || (d.outer_local > 0 && d.inner_local != matrix.lld()));
-    const auto entry = [&](Index outer, Index inner) -> double& {
-        return as_is ? matrix.data()[outer + inner * matrix.lld()]
-                     : matrix.data()[inner + outer * matrix.lld()];
-    };
-    const Hdf5Handle property = collective_transfer(comm, place, path);
-    std::vector<double> packed;
-    for_panels(comm, d, std::min(transfer, contiguous ? largest_transfer : largest_copy),
-               [&](Index first, Index last) {
-                   std::exception_ptr failure;
-                   double none = 0;
-                   double* to = &none;
-                   Selection selection;
-                   bool unpack = false;
-                   try {
-                       selection = select(open.set, d, first, last, place, path);
-                       if (last > first && d.inner_local > 0) {
-                           unpack = !contiguous;
-                           if (unpack)
-                               packed.resize(static_cast<std::size_t>((last - first) * d.inner_local));
-                           to = unpack ? packed.data() : matrix.data() + first * matrix.lld();
-                       }
-                   } catch (...) {
-                       failure = std::current_exception();
-                       selection = nothing(open.set);
-                       unpack = false;
-                       to = &none;
-                   }
-                   try {
-                       check_hdf5(H5Dread(open.set, H5T_NATIVE_DOUBLE, selection.memory, selection.file,
-                                          property, to),
-                                  place, path, "read");
-                   } catch (...) {
-                       if (!failure) failure = std::current_exception();
-                   }
-                   agree_on_failure(comm, failure);
-                   if (unpack)
-                       in_squares(first, last, d.inner_local, [&](Index i, Index j) {
-                           entry(i, j) = packed[static_cast<std::size_t>((i - first) * d.inner_local + j)];
-                       });
-               });
+    const Communicator& comm = matrix.grid().comm();
+    const BlockCyclic& layout =
+        orientation == Orientation::as_is ? matrix.row_layout() : matrix.column_layout();
+    // Panels that begin with a block of the first process: local indices then go on from panel to panel.
+    const Index cycle = layout.block * layout.processes;
+    const Panels panels(shape, orientation, comm.get(), comm.size(), transfer, cycle);
+    std::optional<Hdf5File> file;
+    collectively(comm.get(), [&] { file.emplace(Hdf5File::open(place.file, false, place.status)); });
+    for (Index first = 0; first < panels.outer; first += panels.width) {
+        const Index count = std::min(panels.width, panels.outer - first);
+        const Index rows = panels.as_is() ? count : panels.inner,
+                    columns = panels.as_is() ? panels.inner : count;
+        const DistributedMatrix panel = collectively(comm.get(), [&] {
+            DistributedMatrix read(panels.line, rows, columns, panels.piece);
+            read_rows(*file, path, panels, read, first);
+            return read;
+        });
+        const DistributedMatrix part =
+            submatrix(panel, panels.first(rows), panels.first(columns), matrix.grid(), matrix.block());
+        const Index before = first / cycle * layout.block;
+        double* const to = matrix.data() + (panels.as_is() ? before : before * matrix.lld());
+        for (Index j = 0; j < part.local_columns(); ++j)
+            std::copy_n(part.data() + j * part.lld(), part.local_rows(), to + j * matrix.lld());
+    }
 }
 
 }  // namespace

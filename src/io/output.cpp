@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "descriptor.hpp"
 #include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
@@ -35,17 +36,6 @@ bool is_first(MPI_Comm comm) {
     TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
     return rank == 0;
 }
-
-/// A descriptor that closes itself.
-struct Descriptor {
-    int id;
-    explicit Descriptor(int descriptor) : id(descriptor) {}
-    ~Descriptor() {
-        if (id >= 0) ::close(id);
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-};
 
 void check_folder(const std::filesystem::path& file, double bytes) {
     const auto folder = folder_of(file);
@@ -85,13 +75,10 @@ void claim_space(const std::filesystem::path& file, const std::vector<FileRange>
         if (refused == 0) continue;
         if (errno != EOPNOTSUPP && errno != ENOSYS) no_space(errno);
         const std::vector<char> zeros(std::size_t{1} << 20);
-        for (Index done = 0; done < range.size;) {
-            const auto piece =
-                std::min<std::size_t>(zeros.size(), static_cast<std::size_t>(range.size - done));
-            const ssize_t written = pwrite(descriptor.id, zeros.data(), piece, range.first + done);
-            if (written < 0 && errno == EINTR) continue;
-            if (written <= 0) no_space(written < 0 ? errno : ENOSPC);
-            done += written;
+        for (Index done = 0; done < range.size; done += std::ssize(zeros)) {
+            const Index piece = std::min<Index>(std::ssize(zeros), range.size - done);
+            if (const int reason = write_all(descriptor.id, zeros.data(), piece, range.first + done))
+                no_space(reason);
         }
         if (fsync(descriptor.id) != 0) no_space(errno);  // network file systems say it only now
     }
@@ -111,19 +98,6 @@ void remove_partial(const std::filesystem::path& partial) noexcept {
     // Or a link that somebody planted: it goes itself, not what it points to.
     if (!std::filesystem::is_directory(std::filesystem::symlink_status(partial, code)))
         std::filesystem::remove(partial, code);
-    const std::string name = partial.filename().string();
-    std::filesystem::directory_iterator entry(folder_of(partial), code), end;
-    while (!code && entry != end) {
-        const std::filesystem::path found = entry->path();
-        entry.increment(code);
-        std::error_code refused;
-        for (const char* kind : {".data.", ".metadata."}) {
-            const std::string other = found.filename().string(), begin = name + kind;
-            if (other.size() > begin.size() && other.starts_with(begin) &&
-                other.find_first_not_of("0123456789", begin.size()) == std::string::npos)
-                std::filesystem::remove(found, refused);
-        }
-    }
 }
 
 void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes) {

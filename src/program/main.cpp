@@ -51,10 +51,6 @@ int leave(int status, const char* message) {
 int main(int argc, char** argv) {
     // One thread per rank unless the user says otherwise: the default is one rank per core.
     if (std::getenv("OMP_NUM_THREADS") == nullptr) omp_set_num_threads(1);
-    // OpenMPI's shared file pointers, which nothing here uses, would leave a semaphore behind a killed run
-    // that other users' runs on files of the same name then fail on [seen with 4.1.4]; these leave files
-    // (remove_partial).
-    setenv("OMPI_MCA_sharedfp", "individual", 0);
     // From the first moment to the last: a signal before MPI is there, or while MPI and the C library end the
     // process, must not kill. Never destroyed, as that would let signals kill again.
     static auto& stop = *new tangram::StopFlag;

@@ -8,6 +8,7 @@
 #include "tangram/error.hpp"
 #include "tangram/index.hpp"
 #include "tangram/io/hdf5_handle.hpp"
+#include "tangram/parallel/block_cyclic.hpp"
 
 namespace tangram {
 
@@ -73,6 +74,14 @@ class Hdf5File {
     /// Where the matrices stand that create_matrix made since the file was opened: bytes that nothing was
     /// written to yet.
     const std::vector<FileRange>& unwritten() const noexcept { return unwritten_; }
+    /// Where in the file the entries of such a matrix begin, row after row as doubles of this machine.
+    Index matrix_begin(const std::string& path, Index rows, Index columns) const;
+    /// The checksum of such a matrix, in the place that was made for it.
+    void set_checksum(const std::string& path, Index sum);
+    /// Rows `first` + i of a data set of two dimensions, all i that `rows` gives to `process`, one after the
+    /// other.
+    void read_rows(const std::string& path, Index first, const BlockCyclic& rows, int process,
+                   double* to) const;
 
     /// Attributes of a group (created where missing) or data set; an old value is replaced.
     void set_attribute(const std::string& path, const std::string& name, double value);

@@ -13,25 +13,24 @@ enum class Orientation {
     transposed,  ///< entry (i, j) stands at [j][i]: no local packing; for symmetric matrices and eigenvectors
 };
 
-/// How a matrix travels: bytes per rank of one collective transfer (below the 2 GiB that HDF5 1.10 can do).
-/// Matrices that go as_is travel in panels of at most 128 MiB, which are copied.
-inline constexpr Index largest_transfer = Index{1} << 30;
+/// How a matrix travels: bytes per rank of a panel of the file's rows.
+inline constexpr Index largest_transfer = Index{1} << 25;
 
 /// Of the bits and places of the leading rows x columns entries, whatever the layout: a sum modulo 2^64.
 /// Collective over the matrix's grid.
 Index checksum(const DistributedMatrix& matrix, Index rows, Index columns);
 
-/// Writes every entry into a data set that Hdf5File::create_matrix made, one strided collective transfer per
-/// `transfer` bytes. Collective over the matrix's grid; ranks that own nothing take part. The file's space
-/// must have been claimed (StagedFile::write_small does): OpenMPI 4.1 reports success for what a full disk
-/// did not take [seen].
-/// @return true if every transfer was collective on every rank
+/// Writes every entry into a data set that Hdf5File::create_matrix made: panels of the file's rows go to the
+/// ranks in long pieces, each rank writes its own into the file's bytes and syncs them, the first stores the
+/// checksum. What one rank cannot write is an error on all. Collective over the matrix's grid; ranks that own
+/// nothing take part. Memory per rank: two panels of `transfer` bytes and submatrix()'s buffers.
 /// @throws Error(output) on every rank: missing, another shape, cannot be written
-bool write_matrix(const std::filesystem::path& file, const std::string& path, const DistributedMatrix& matrix,
+void write_matrix(const std::filesystem::path& file, const std::string& path, const DistributedMatrix& matrix,
                   Orientation orientation, Index transfer = largest_transfer);
 
 /// Reads a two-dimensional data set of any number type, byte order and layout (contiguous, chunked,
-/// compressed) into a matrix of the given block. Collective over grid.
+/// compressed) into a matrix of the given block; every rank reads pieces of the file's rows, which then go
+/// where they belong. Collective over grid. Memory per rank as write_matrix, and one block of rows more.
 /// @throws Error(place's status) on every rank: missing, not two-dimensional, not numbers, torn
 DistributedMatrix read_matrix(const Hdf5Place& place, const std::string& path, const ProcessGrid& grid,
                               Index block, Orientation orientation, Index transfer = largest_transfer);

@@ -13,8 +13,7 @@ namespace tangram {
 /// missing or read-only, a folder or a file without write permission at the name, too little space
 void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes);
 
-/// Removes a file that was never finished, and what OpenMPI's shared file pointers leave beside it when their
-/// process dies: its name with .data or .metadata and a rank behind it. Local; what cannot be removed stays.
+/// Removes a file that was never finished. Local; what cannot be removed stays.
 void remove_partial(const std::filesystem::path& partial) noexcept;
 
 /// A file that appears whole or not at all: it is written as `<final>.partial` and renamed by commit(). The

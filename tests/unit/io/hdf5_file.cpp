@@ -1,9 +1,11 @@
 #include "tangram/io/hdf5_file.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
@@ -409,6 +411,20 @@ TEST(FileAndPath, AreSplitAtTheLastColonBeforeASlash) {
         EXPECT_TRUE(has(text, "2 \"" + std::string(wrong) + "\" is not FILE.h5:/path"))
             << wrong << ": " << text;
     }
+}
+
+/// Where the disk fails for a moment and not when the file is closed.
+TEST_F(Hdf5FileTest, SmallDataThatTheDiskDidNotTakeAreAnError) {
+    Hdf5File h5 = Hdf5File::create(file());
+    auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit before{};
+    getrlimit(RLIMIT_FSIZE, &before);
+    const rlimit none{1, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &none);
+    const std::string said = refusal([&] { h5.write("/v", std::vector<double>(50, 1.0)); });
+    setrlimit(RLIMIT_FSIZE, &before);
+    std::signal(SIGXFSZ, handler);
+    EXPECT_TRUE(said.starts_with("5 ") && has(said, "/v")) << said;
 }
 
 }  // namespace
