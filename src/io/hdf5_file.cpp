@@ -49,6 +49,26 @@ Hdf5Handle file_access(const Hdf5Place& place) {
     return access;
 }
 
+/// Why HDF5 has not opened a file that is there.
+[[noreturn]] void refuse_to_open(const Hdf5Place& place) {
+    const Hdf5Failure failure = hdf5_failure();
+    const auto error = [&](ErrorKind kind, const std::string& problem) {
+        return Error(place.status, kind, fmt::format("{}: {}", place.file.string(), problem));
+    };
+    if (failure.locked && failure.system != 0)
+        throw error(ErrorKind::in_use,
+                    "another process has it open; close it there (a notebook?) and try again");
+    if (failure.locked)
+        throw error(ErrorKind::in_use,
+                    "is marked as open for writing; close it where it is open (a notebook?), or, where that "
+                    "process is dead, clear the mark with h5clear -s");
+    if (failure.no_memory || failure.system != 0) throw hdf5_error(place, "cannot be opened");
+    if (H5Fis_hdf5(place.file.c_str()) <= 0) throw error(ErrorKind::malformed, "is not an HDF5 file");
+    throw error(ErrorKind::malformed,
+                fmt::format("is torn: {}; restore it from a copy{}", failure.words,
+                            place.status == ExitStatus::output ? ", or delete it to compute it again" : ""));
+}
+
 /// Whether the numbers of a type are what processors compute with: integers of 1, 2, 4 or 8 bytes and IEEE
 /// 754, of either byte order. libhdf5 believes a type whose bits lie behind the number's end and reads
 /// foreign memory [seen with 1.10.8].
@@ -135,9 +155,7 @@ Hdf5File Hdf5File::create(const std::filesystem::path& file) {
     const Hdf5Handle access = file_access(place);
     Hdf5Handle handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), close_written_file);
     if (handle < 0)
-        throw Error(place.status,
-                    fmt::format("{}: cannot be created: {}; check the folder, its permissions and free space",
-                                file.string(), hdf5_failure()));
+        throw hdf5_error(place, "cannot be created", "; check the folder, its permissions and free space");
     return {std::move(place), std::move(handle)};
 }
 
@@ -155,21 +173,13 @@ Hdf5File Hdf5File::open(const std::filesystem::path& file, bool writable, ExitSt
     const Hdf5Handle access = file_access(place);
     Hdf5Handle handle(H5Fopen(file.c_str(), writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access),
                       writable ? close_written_file : H5Fclose);
-    if (handle < 0) {
-        const std::string reason = hdf5_failure();  // before the next HDF5 call overwrites it
-        throw Error(status,
-                    H5Fis_hdf5(file.c_str()) > 0
-                        ? fmt::format("{}: is torn or locked: {}; restore it from a copy or delete it",
-                                      file.string(), reason)
-                        : fmt::format("{}: is not an HDF5 file", file.string()));
-    }
+    if (handle < 0) refuse_to_open(place);
     return {std::move(place), std::move(handle)};
 }
 
 void Hdf5File::close() {
     if (handle_.close() < 0)
-        throw Error(place_.status, fmt::format("{}: cannot be written: {}; make room or change output.path",
-                                               place_.file.string(), hdf5_failure()));
+        throw hdf5_error(place_, "cannot be written", "; make room or change output.path");
 }
 
 bool Hdf5File::exists(const std::string& path) const {
@@ -179,7 +189,7 @@ bool Hdf5File::exists(const std::string& path) const {
     const auto found = [&](const std::string& name) {
         const htri_t answer = H5Lexists(handle_, name.c_str(), within_the_file());
         if (answer < 0)
-            if (const std::string reason = hdf5_failure(); reason.starts_with(leaves_the_file))
+            if (const std::string reason = hdf5_failure().words; reason.starts_with(leaves_the_file))
                 refuse(path, "is missing: " + reason);
         return answer > 0;
     };

@@ -4,6 +4,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
 namespace tangram {
 
 void silence_hdf5() {
@@ -11,31 +15,46 @@ void silence_hdf5() {
     static_cast<void>(once);
 }
 
-std::string hdf5_failure() {
-    std::string text;
+Hdf5Failure hdf5_failure() {
+    Hdf5Failure failure;
     const auto take = [](unsigned, const H5E_error2_t* error, void* data) -> herr_t {
-        auto& to = *static_cast<std::string*>(data);
-        if (to.empty() && error->desc != nullptr) to = error->desc;
+        auto& to = *static_cast<Hdf5Failure*>(data);
+        if (!to.words.empty() || error->desc == nullptr) return 0;
+        to.words = error->desc;
+        to.no_memory = error->maj_num == H5E_RESOURCE &&
+                       (error->min_num == H5E_NOSPACE || error->min_num == H5E_CANTALLOC);
         return 0;
     };
     // Upward starts at the innermost function, whose words say the cause (errno and all).
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take, &text);
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take, &failure);
     // The sec2 driver appends addresses and counters after the cause; a user needs "errno = 28, error message
     // = '...'".
+    std::string& text = failure.words;
+    failure.locked = text.starts_with("unable to lock file") || text.starts_with("file is already open");
+    if (const auto number = text.find("errno = "); number != std::string::npos)
+        failure.system = std::atoi(text.c_str() + number + std::strlen("errno = "));
     if (const auto cause = text.find("error message = '"); cause != std::string::npos) {
-        const auto from = cause + std::string("error message = '").size();
+        const auto from = cause + std::strlen("error message = '");
         if (const auto to = text.find('\'', from); to != std::string::npos)
-            return text.substr(from, to - from);
+            text = text.substr(from, to - from);
     }
-    return text.empty() ? "unknown HDF5 failure" : text;
+    failure.no_memory = failure.no_memory || failure.system == ENOMEM;
+    if (text.empty()) text = "unknown HDF5 failure";
+    return failure;
+}
+
+Error hdf5_error(const Hdf5Place& place, const std::string& what, const char* remedy) {
+    const Hdf5Failure failure = hdf5_failure();
+    if (failure.no_memory)
+        return {
+            ExitStatus::study, ErrorKind::no_memory,
+            fmt::format("{}: {}: out of memory; use more ranks or fewer samples", place.file.string(), what)};
+    return {place.status, failure.system != 0 ? ErrorKind::no_access : ErrorKind::malformed,
+            fmt::format("{}: {}: {}{}", place.file.string(), what, failure.words, remedy)};
 }
 
 hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path, const char* action) {
-    if (returned < 0) {
-        const std::string reason = hdf5_failure();
-        throw Error(place.status,
-                    fmt::format("{}: {} cannot be {}: {}", place.file.string(), path, action, reason));
-    }
+    if (returned < 0) throw hdf5_error(place, fmt::format("{} cannot be {}", path, action));
     return returned;
 }
 
@@ -57,7 +76,8 @@ hid_t within_the_file() {
         const hid_t made = H5Pcreate(H5P_DATASET_ACCESS);  // of the class of link access, too
         // Without it a link would be followed, whatever it points to.
         if (made < 0 || H5Pset_elink_cb(made, refuse, nullptr) < 0)
-            throw Error(ExitStatus::numerical, "HDF5 failed to refuse links: " + hdf5_failure());
+            throw Error(ExitStatus::numerical, ErrorKind::library,
+                        "HDF5 failed to refuse links: " + hdf5_failure().words);
         return made;
     }();
     return properties;

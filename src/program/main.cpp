@@ -41,6 +41,7 @@ int leave(int status, const char* message) {
         std::fprintf(stderr, "tangram: %s%s\n", status == 75 ? "" : "error: ", message);
         std::fflush(stderr);
     }
+    tangram::note_end(status);
     if (!shared) MPI_Abort(MPI_COMM_WORLD, status);
     MPI_Finalize();
     return status;
@@ -61,6 +62,7 @@ int main(int argc, char** argv) {
     try {
         TANGRAM_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
         const int status = tangram::run_program(argc, argv, stop);
+        tangram::note_end(status);
         return MPI_Finalize() == MPI_SUCCESS ? status : 4;
     } catch (const tangram::Error& e) {
         return leave(static_cast<int>(e.status()), e.what());

@@ -4,11 +4,16 @@
 namespace tangram {
 
 /// From here on a signal that libhdf5 raises (1.10 follows what a damaged file says into memory that is not
-/// there) ends the process with the status of the file that was noted last and one line that names it. Local;
-/// for the program, after MPI_Init, which sets handlers of its own.
+/// there) ends the process with the status of the file that was noted last and one line that names it; with
+/// status study where the process may have no more memory. Local; for the program, after MPI_Init, which sets
+/// handlers of its own.
 void name_damaged_files();
 
 /// Notes the file that libhdf5 works on from here on. Local.
 void note_hdf5_file(const Hdf5Place& place);
+
+/// From here on such a signal ends the process with this status and without a word: all is said and written,
+/// and what a failed close has left in libhdf5 breaks when MPI or the C library ends. Local.
+void note_end(int status);
 
 }  // namespace tangram

@@ -40,16 +40,26 @@ struct Hdf5Place {
     ExitStatus status;  ///< output for files that tangram writes, input for somebody else's
 };
 
-/// HDF5's own words for its last failure, the innermost function's. Any further HDF5 call overwrites them.
+/// HDF5's account of its last failure, the innermost function's. Any further HDF5 call overwrites it.
+struct Hdf5Failure {
+    std::string words;
+    int system = 0;          ///< the errno that is behind it, or 0
+    bool no_memory = false;  ///< an allocation failed
+    bool locked = false;     ///< another process holds the file's lock
+};
 /// Local.
-std::string hdf5_failure();
+Hdf5Failure hdf5_failure();
+
+/// The Error of HDF5's last failure: "<file>: <what>: <its words><remedy>", with the place's status; where
+/// memory was what lacked, status study, whatever the file. Local.
+Error hdf5_error(const Hdf5Place& place, const std::string& what, const char* remedy = "");
 
 /// Turns HDF5's printing of errors off. Every function of io/ that opens a file calls it. Local.
 void silence_hdf5();
 
 /// The checked wrapper of every HDF5 call: what it returned (identifier, status or answer), unless that is
 /// negative.
-/// @throws Error(place.status) "<file>: <path> cannot be <action>: <HDF5's words>". Local.
+/// @throws hdf5_error(place, "<path> cannot be <action>"). Local.
 hid_t check_hdf5(hid_t returned, const Hdf5Place& place, const std::string& path, const char* action);
 
 /// Bytes of a type, which HDF5 says to be 0 where it fails. @throws as check_hdf5. Local.
@@ -58,7 +68,7 @@ std::size_t size_of_type(hid_t type, const Hdf5Place& place, const std::string& 
 /// Access properties for links and data sets that refuse to follow a link to another file: what a file names
 /// must be in it. Valid until the process ends. Local. @throws Error(numerical) where HDF5 cannot make them
 hid_t within_the_file();
-/// How hdf5_failure() begins where such a link was met.
+/// How HDF5's words begin where such a link was met.
 inline constexpr const char* leaves_the_file = "it is a link to another file";
 
 /// H5Fclose for a file that one process writes. When the disk fills up, a plain H5Fclose fails, leaves an
