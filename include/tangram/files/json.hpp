@@ -11,7 +11,8 @@ namespace tangram {
 /// What a key that stands twice in one object means.
 enum class DuplicateKeys { last_counts, refused };
 
-/// A JSON text. Local. @param name  what messages call it
+/// A JSON text, which may hold the numbers NaN, Infinity and -Infinity as Python writes them. Local.
+/// @param name  what messages call it
 /// @throws Error(input) naming it and the byte at which it stops being JSON, a number beyond float64, that it
 ///         nests deeper than 200 levels, or a key that stands twice where that is refused
 nlohmann::json parse_json(std::string_view text, const std::string& name,

@@ -1,6 +1,12 @@
 #include "tangram/files/json.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <limits>
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
@@ -37,6 +43,19 @@ TEST(Text, HasEveryByteOrIsRefused) {
                  [] { read_text("/proc/self/mem", ExitStatus::study); });
 }
 
+TEST(Text, OfAFileThatNeverEndsIsRefused) {
+    const TemporaryFolder folder;
+    const auto pipe = folder / "config.json";
+    ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+    expect_error(ExitStatus::input, {"config.json"}, [&] { read_text(pipe); });
+    // Calls itself a file, and waits for the kernel's next message.
+    const char* const messages = "/proc/kmsg";
+    const int descriptor = open(messages, O_RDONLY | O_NONBLOCK);
+    if (descriptor < 0) GTEST_SKIP() << messages << " cannot be opened";
+    close(descriptor);
+    expect_error(ExitStatus::input, {messages}, [&] { read_text(messages); });
+}
+
 TEST(Text, ThatEndsBeforeItsSizeIsRefused) {
     // A file whose size is a page and whose bytes are a few.
     const char* const file = "/sys/devices/system/cpu/online";
@@ -53,6 +72,22 @@ TEST(Json, NamesFileAndByteOfWhatIsNotJson) {
     expect_error(ExitStatus::input, {"bad.json", "byte 8"}, [&] { read("{\"a\": 1"); });
     expect_error(ExitStatus::input, {"bad.json", "not JSON"}, [&] { read("\"\xFF\""); });
     expect_error(ExitStatus::input, {"bad.json", "float64"}, [&] { read("[1e999]"); });
+}
+
+TEST(Json, HasPythonsNumbers) {
+    const nlohmann::json json = parse_json(
+        R"({"a": NaN, "b": [Infinity, -Infinity , 1], "c": "NaN, \"Infinity", "!": "!", "d": "!!!!!!"})",
+        "x");
+    EXPECT_TRUE(std::isnan(json["a"].get<double>()));
+    EXPECT_EQ(json["b"][0], std::numeric_limits<double>::infinity());
+    EXPECT_EQ(json["b"][1], -std::numeric_limits<double>::infinity());
+    EXPECT_EQ(json["b"][2], 1);
+    EXPECT_EQ(json["c"], "NaN, \"Infinity");
+    EXPECT_EQ(json["!"], "!");
+    EXPECT_EQ(json["d"], "!!!!!!");
+    for (const char* text : {"{NaN: 1}", "[NaNs]", "[nan]", "[+Infinity]", "NaN NaN", "[-NaN]"})
+        expect_error(ExitStatus::input, {"x", "not JSON"}, [&] { parse_json(text, "x"); });
+    expect_error(ExitStatus::input, {"byte 17"}, [] { parse_json("[NaN, Infinity, }", "x"); });
 }
 
 TEST(Json, RefusesDeepNesting) {
