@@ -94,7 +94,8 @@ RateExponent from_decay(const RatesResult& r) {
     return unknown_rate(source, "");
 }
 
-RateExponent from_source(const RatesResult& r, const std::vector<double>& squares,
+/// Sets r.source.
+RateExponent from_source(RatesResult& r, const std::vector<double>& squares,
                          const std::vector<SubsetResult>& halves) {
     const std::string source = "source_capacity";
     if (squares.empty()) return unknown_rate(source, "needs labels");
@@ -102,6 +103,7 @@ RateExponent from_source(const RatesResult& r, const std::vector<double>& square
     std::string why;
     const double a = r.decay.polynomial->exponent;
     const auto whole = fit_source(squares, r.noise, a, r.decay.window, why);
+    r.source = whole;
     if (!whole) return unknown_rate(source, why);
     const double largest = static_cast<double>(r.rows),
                  smallest =

@@ -242,8 +242,6 @@ class RatesOfKernel {
         if (r_.stop_known())
             r_.path = stopping_path(l_, squares(), {r_.noise, r_.radius, r_.stop, r_.noise_floor, r_.rows},
                                     *steps_);
-        r_.bound = error_bound(r_.critical, r_.radius,
-                               regression_ ? r_.residual_square : std::numeric_limits<double>::infinity());
         if (!regression_) return;
         r_.discrepancy_step = discrepancy_step(l_, squares(), r_.noise, *steps_);
         r_.cross_validated_step = cross_validated_step(l_, squares(), r_.noise_floor, *steps_, r_.path.step);
@@ -358,6 +356,18 @@ class RatesOfKernel {
         r_.intervals = decay_intervals(l_, r_.noise_floor, r_.rows, r_.decay, replicas);
         r_.functionals = functionals(r_, l_, regression_ ? &*regression_ : nullptr, *steps_);
         tabulate_exponents(r_, l_, squares(), halves_);
+        judge_bound();
+    }
+
+    void judge_bound() {
+        BoundPremises premises{r_.critical, r_.noise, r_.radius, r_.stop};
+        premises.first_step = steps_->first() * l_.front();
+        premises.search_ended = ridge_ && ridge_->limited && !both_given();
+        premises.sketch_too_small = !r_.stop_trusted();
+        if (r_.source) premises.source = r_.source->source;
+        if (regression_) premises.residual_mean_square = r_.residual_square;
+        r_.bound = error_bound(premises);
+        if (!r_.bound.none.empty()) std::ranges::fill(r_.path.bound, unknown);
     }
 
     /// Collective.

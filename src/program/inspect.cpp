@@ -113,10 +113,21 @@ std::string warnings_text(const Hdf5File& h5) {
     return text;
 }
 
+std::string bound_text(const Hdf5File& h5) {
+    const std::string at = "/rates/stopping";
+    if (!h5.has_attribute(at, "error_bound_reason") || !h5.has_attribute(at, "error_bound_vacuous"))
+        return "";  // an earlier version's, or made without labels
+    if (const std::string none = h5.text_attribute(at, "error_bound_reason"); !none.empty())
+        return "bound      none: " + none + "\n";
+    return fmt::format("bound      the error at T, noise apart, is below {:.4g}{}\n",
+                       h5.number_attribute(at, "error_bound"),
+                       h5.number_attribute(at, "error_bound_vacuous") > 0 ? ": vacuous here" : "");
+}
+
 std::string rates_text(const Hdf5File& h5) {
     if (!h5.exists("/rates")) return "";
-    return decay_text(h5) + stopping_text(h5) + "rates      " + h5.text_attribute("/rates", "sentence") +
-           "\n";
+    return decay_text(h5) + stopping_text(h5) + bound_text(h5) + "rates      " +
+           h5.text_attribute("/rates", "sentence") + "\n";
 }
 
 }  // namespace

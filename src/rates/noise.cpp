@@ -104,9 +104,4 @@ StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise
     return {twice, half, half, twice};
 }
 
-ErrorBound error_bound(double critical_radius, double radius, double residual_mean_square) {
-    const double value = 12 * critical_radius * critical_radius * radius * radius;
-    return {value, !(value <= residual_mean_square)};
-}
-
 }  // namespace tangram

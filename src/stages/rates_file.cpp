@@ -58,6 +58,7 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
     set("stopping_step_half_noise", r.sensitivity.half_noise);
     set("stopping_step_double_noise", r.sensitivity.double_noise);
     set("error_bound", r.bound.value);
+    set("error_bound_reason", r.bound.none);
     set("ridge_twin", !r.stop_known() ? r.stop
                       : r.stop > 0    ? 1 / StepSizes(r.step_sizes).eta(r.stop)
                                       : std::numeric_limits<double>::infinity());

@@ -102,8 +102,10 @@ std::string other_rules_text(const RatesResult& r) {
 
 std::string bound_text(const RatesResult& r) {
     if (r.residual.empty()) return "";
-    return fmt::format("bound      error at T below {:.4g} with high probability{}\n", r.bound.value,
-                       r.bound.vacuous ? ": vacuous here, it exceeds the mean square of the residual" : "");
+    if (!r.bound.none.empty()) return "bound      none: " + r.bound.none + "\n";
+    return fmt::format(
+        "bound      the error at T, noise apart, is below {:.4g} with high probability{}\n", r.bound.value,
+        r.bound.vacuous ? ": vacuous here, the start itself errs by less (mean square minus sigma^2)" : "");
 }
 
 std::string accuracy_text(const RatesResult& r, std::size_t stop) {

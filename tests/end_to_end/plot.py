@@ -303,6 +303,17 @@ check(
     not [x for x in os.listdir(f.path) if x.startswith('.')],
     os.listdir(f.path),
 )
+
+write(f.at('unbounded.h5'))
+with h5py.File(f.at('unbounded.h5'), 'r+') as h:
+    stopping = h['/rates/stopping']
+    stopping.attrs['error_bound'] = NAN
+    stopping.attrs['error_bound_reason'] = 'T = 0, nothing is learnt'
+    stopping['bound'][:] = NAN
+code, out, err = plot(f.at('unbounded.h5'))
+check('no bound: status 0 and silence', code == 0 and err == '', f'{code} {err}')
+look('no bound', f.at('unbounded-plots'), full, ['nothing is learnt'], absent=('nan', 'vacuous'))
+
 before = {x: open(f.at('full-plots/' + x), 'rb').read() for x in os.listdir(f.at('full-plots'))}
 code, out, err = plot(f.at('full.h5'), '--output', f.at('new/again'))
 check(

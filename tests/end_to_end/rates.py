@@ -183,6 +183,13 @@ if code == 0 and code2 == 0:
         for _ in range(int(s.attrs['stopping_step'])): theta += alpha / 200 * (y - 200 * K @ theta)
         yt = h5py.File(f.at('kernel.h5'))['yt'][:]; at = int(np.searchsorted(s['step'][:], s.attrs['stopping_step']))
         check('matrix: test error at T by literal descent', close(((yt - np.minimum.outer(xt, x) @ theta) ** 2).mean(), s['test_mse'][at], 1e-9))
+        check('matrix: a bound', np.isfinite(s.attrs['error_bound']) and s.attrs['error_bound_reason'] == '' and 'bound      the error at T' in out2, out2)
+for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 0', ['--noise', '100', '--radius', '0.001']), ('a step beyond 1/l_1', ['--noise', '0.1', '--radius', '1', '--step-size', '4'])):
+    code, out, err = run('rates', '--matrix', place('G'), '--labels', place('y'), *arguments, '--set', 'rates.center=false', '--output', f.at('n.h5'))
+    seen = run('inspect', f.at('n.h5'))[1]
+    with h5py.File(f.at('n.h5')) as h: s = h['/rates/stopping']; a = dict(s.attrs); path = s['bound'][:]
+    check(f'no bound: {name}', code == 0 and np.isnan(a['error_bound']) and a['error_bound_vacuous'] == 1 and a['error_bound_reason'] != '' and np.isnan(path).all(), f'{a} {err}')
+    check(f'no bound, and why: {name}', all('bound      none: ' + a['error_bound_reason'] in text for text in (out, seen)), out + seen)
 code, out, err = run('rates', '--matrix', place('G'), '--labels', place('classes'), '--output', f.at('c.h5'))
 check('classes: status 0', code == 0, err)
 for name, arguments, word in (('labels of another length', ['--matrix', place('G'), '--labels', place('short')], '7 rows'), ('no labels', ['--matrix', place('G')], '--labels'),

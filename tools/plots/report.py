@@ -281,9 +281,13 @@ def stopping(results, page):
         return
     number = lambda name, digits=4: readable(results.number(group, name), digits)
     page.section('When to stop')
-    if results.number(group, 'error_bound_vacuous') > 0:
+    no_bound = results.text(group, 'error_bound_reason')
+    if no_bound:
+        page.paragraph(f'No bound on the error at T: {no_bound}.', 'warning')
+    elif results.number(group, 'error_bound_vacuous') > 0:
         page.paragraph(
-            'The bound on the error at T exceeds the mean square of the residual: it is vacuous here.',
+            'The bound on the error at T exceeds the mean square of the residual less the noise, what the '
+            'start itself errs by: it is vacuous here.',
             'warning',
         )
     stop = results.number(group, 'stopping_step')

@@ -8,6 +8,7 @@
 #include "tangram/learning/listener.hpp"
 #include "tangram/learning/nested_subsets.hpp"
 #include "tangram/rates/decay.hpp"
+#include "tangram/rates/error_bound.hpp"
 #include "tangram/rates/exponents.hpp"
 #include "tangram/rates/noise.hpp"
 #include "tangram/rates/stopping.hpp"
@@ -116,6 +117,7 @@ struct RatesResult {
     StoppingSensitivity sensitivity{};
     StoppingPath path;
     ErrorBound bound{};
+    std::optional<SourceCapacity> source;  ///< where the target's power shows one
     // from here on only with eigenvectors and targets
     std::optional<double> discrepancy_step, cross_validated_step, holdout_step, best_step;
     double residual_square = 0;         ///< mean r^2 after centring

@@ -53,11 +53,4 @@ struct StoppingSensitivity {
 StoppingSensitivity stopping_sensitivity(std::span<const double> l, double noise, double radius,
                                          const StepSizes& steps, Index n = 0);
 
-/// RWY's bound on the error at T, 12 eps_n^2 R^2 in the labels' units squared [RWY, Theorem 1].
-struct ErrorBound {
-    double value;
-    bool vacuous;  ///< above the mean square of the residual, which predicting the start itself achieves
-};
-ErrorBound error_bound(double critical_radius, double radius, double residual_mean_square);
-
 }  // namespace tangram
