@@ -227,7 +227,7 @@ void add_error_rows(RatesResult& r) {
     const std::size_t repeats = curve.results.empty() ? 0 : curve.results.front().size();
     const Curve predicted = curve_of(
         curve, [&](std::size_t s, std::size_t k) { return curve.predicted_ridge[s][k]; },
-        [&](Index size) { return 4 * size <= r.examples; });
+        [&](Index size) { return 2 * size <= r.examples; });
     const auto observed = [&](auto score) {
         return curve_of(
             curve, [&](std::size_t s, std::size_t k) { return score(curve.results[s][k]).mse; },
@@ -241,7 +241,7 @@ void add_error_rows(RatesResult& r) {
     const double estimated = r.noise_source == "given" ? 0 : 2 / static_cast<double>(r.rows);
     const double on_test = estimated + 2.0 / static_cast<double>(std::max<Index>(1, curve.test_examples));
     for (const Errors& errors :
-         {Errors{"eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/4", {}},
+         {Errors{"eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/2", {}},
           Errors{"observed", at_stop, on_test, "gradient descent at T", flat},
           Errors{"observed_best", at_best, on_test, "gradient descent at its best step", flat_best}})
         r.exponents.push_back(above_noise(r, errors, repeats));

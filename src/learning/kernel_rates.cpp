@@ -328,7 +328,7 @@ class RatesOfKernel {
                     return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
                 const auto prediction =
                     on_K >= 0 ? predict_ridge(l_, power, rows, rows * on_K) : std::nullopt;
-                return prediction ? prediction->test_mse : unknown;
+                return prediction ? out_of_sample_mse(*prediction, rows, r_.rows) : unknown;
             };
             curve.predicted_ridge.emplace_back();
             curve.predicted_descent.emplace_back();

@@ -82,6 +82,11 @@ std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::
     return result;
 }
 
+double out_of_sample_mse(const LearningPrediction& prediction, double samples, Index rows) {
+    const double unseen = std::exp(samples * std::log1p(-1 / static_cast<double>(rows)));
+    return (prediction.test_mse - (1 - unseen) * prediction.train_mse) / unseen;
+}
+
 PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const double> power, double samples,
                                     double floor, double noise) {
     double largest = 0;

@@ -127,7 +127,7 @@ void write_curve(Hdf5File& file, const LearningCurve& curve, const RatesResult& 
     file.set_attribute(group, "base_rate", curve.base_rate);
     file.set_attribute(group, "test_examples", curve.test_examples);
     file.set_attribute(group, "observed_on", curve.observed_on);
-    file.set_attribute(group, "flagged_above", r.examples / 4);
+    file.set_attribute(group, "flagged_above", r.examples / 2);
     file.write("/rates/decay/sizes", curve.sizes);
     write("/rates/decay/exponent_by_size", of([](const SubsetResult& s) { return s.exponent; }));
 }

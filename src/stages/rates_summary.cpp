@@ -159,7 +159,7 @@ std::string mean_text(const std::vector<SubsetResult>& results, Value&& value) {
 std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
     std::string text = fmt::format(
         "\nlearning curve: mean squared error on {} ({} examples), mean +- standard deviation over "
-        "repeats; * beyond N/4, where a prediction lacks the sample's own tail\n"
+        "repeats; predictions are of unseen examples, * beyond N/2, where few are left\n"
         "  {:>7}  {:>17}  {:>17}  {:>17}  {:>9}  {:>9}  {:>17}  {:>17}\n",
         curve.observed_on, curve.test_examples, "n", "at T", "at best step", "ridge", "pred. GD",
         "pred. ridge", "GCV", "accuracy at T");
@@ -170,7 +170,7 @@ std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
             for (const double value : values) sum += value / static_cast<double>(values.size());
             return std::isfinite(sum) ? fmt::format("{:.4g}", sum) : std::string("-");
         };
-        const std::string flag = 4 * curve.sizes[s] > r.examples ? "*" : " ";
+        const std::string flag = 2 * curve.sizes[s] > r.examples ? "*" : " ";
         text +=
             fmt::format("  {:>7}  {:>17}  {:>17}  {:>17}  {:>8}{}  {:>8}{}  {:>17}  {:>17}\n", curve.sizes[s],
                         mean_text(results, [](const SubsetResult& x) { return x.at_stop.mse; }),

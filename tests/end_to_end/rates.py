@@ -19,8 +19,9 @@ def kappa(l, n, ridge):
     return np.exp(low)
 
 def predicted(l, power, n, ridge):
-    L = l / (l + kappa(l, n, ridge))
-    return n / (n - (L ** 2).sum()) * ((1 - L) ** 2 * power).sum()
+    """On rows that were not fitted, of the len(l) that stand for all."""
+    k = kappa(l, n, ridge); L = l / (l + k); test = n / (n - (L ** 2).sum()) * ((1 - L) ** 2 * power).sum(); seen = 1 - (1 - 1 / len(l)) ** n
+    return (test - seen * (ridge / n / k) ** 2 * test) / (1 - seen)
 
 f = Folder()
 n, m = 240, 60

@@ -423,8 +423,8 @@ def learning_curve(results):
             )
         )
         picture.caption += (
-            " Predictions with n' above a quarter of the sample are drawn hollow and dotted: the "
-            "sample's own tail is missing there."
+            " Predictions with n' above half of the sample are drawn hollow and dotted: few "
+            "examples are left that were not fitted."
         )
     size_axis(axes, sizes)
     logarithmic(axes.yaxis, drawn)

@@ -51,8 +51,8 @@ inline constexpr const char* on_other_half = "the other half of the examples";
 struct LearningCurve {
     std::vector<Index> sizes;
     std::vector<std::vector<SubsetResult>> results;
-    /// Eigenlearning's test error, NaN where there is none: of ridge regression at each subset's GCV ridge,
-    /// and of gradient descent's ridge twin at each subset's T.
+    /// Eigenlearning's error on unseen rows, NaN where there is none: of ridge regression at each subset's
+    /// GCV ridge, and of gradient descent's ridge twin at each subset's T.
     std::vector<std::vector<double>> predicted_ridge, predicted_descent;
     double base_rate = 0;
     Index test_examples = 0;
