@@ -67,7 +67,8 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
                                     : r.stop > 0 && std::isfinite(eta) ? effective_dimension(l, 1 / eta)
                                     : r.stop > 0                       ? static_cast<double>(l.size())
                                                                        : 0;
-    f.information_gain_at_noise = r.noise > 0 ? information_gain(l, r.noise, r.rows) : unknown;
+    // Of a prior of the target's own size, R^2 k: so the kernel's scale leaves it as it is.
+    f.information_gain_at_noise = r.noise > 0 ? information_gain(l, r.noise / r.radius, r.rows) : unknown;
     const double lowest = std::max(r.noise_floor, 1e-14 * l.front());  // below l_1, as was checked
     for (double t = l.front(); t >= lowest; t /= std::pow(10, 0.2)) {
         f.t.push_back(t);

@@ -77,6 +77,7 @@ with h5py.File(f.at('out.h5')) as h:
     check('functionals: alignment', close(u.attrs['alignment_labels'], y @ G @ y / np.linalg.norm(G) / (y @ y), 1e-10))
     check('functionals: effective dimension', close(u['effective_dimension'][3], (l / (l + u['t'][3])).sum(), 1e-9))
     check('functionals: information gain', close(u['information_gain'][3], 0.5 * np.linalg.slogdet(np.eye(n) + G / (n * u['t'][3]))[1], 1e-7))
+    check('functionals: information gain of a prior of the size R', close(u.attrs['information_gain_at_noise'], 0.5 * np.linalg.slogdet(np.eye(n) + G * (a['radius'] / a['noise']) ** 2)[1], 1e-7))
     # Neighbours, by brute force.
     b = h['/neighbours']; diagonal = h['/kernel/test_diagonal'][:]
     cosine = C / np.sqrt(np.outer(diagonal, np.diag(G))); order = np.argsort(-cosine, axis=1, kind='stable')[:, :5]
@@ -191,6 +192,12 @@ for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 
     with h5py.File(f.at('n.h5')) as h: s = h['/rates/stopping']; a = dict(s.attrs); path = s['bound'][:]
     check(f'no bound: {name}', code == 0 and np.isnan(a['error_bound']) and a['error_bound_vacuous'] == 1 and a['error_bound_reason'] != '' and np.isnan(path).all(), f'{a} {err}')
     check(f'no bound, and why: {name}', all('bound      none: ' + a['error_bound_reason'] in text for text in (out, seen)), out + seen)
+found = []
+for scale in (1e-4, 1, 1e4):
+    with h5py.File(f.at('scaled.h5'), 'w') as h: h['G'] = scale * np.minimum.outer(x, x)
+    code, out, err = run('rates', '--matrix', f.at('scaled.h5') + ':/G', '--labels', place('y'), '--output', f.at('s.h5'))
+    with h5py.File(f.at('s.h5')) as h: found.append((h['/rates/stopping'].attrs['stopping_step'], h['/rates/functionals'].attrs['information_gain_at_noise'], h['/rates/functionals'].attrs['effective_dimension_at_stop']))
+check('scale: T, gain and dimension stay where the kernel is rescaled', found[1][0] > 0 and np.allclose(found, found[1], rtol=1e-6), found)
 code, out, err = run('rates', '--matrix', place('G'), '--labels', place('classes'), '--output', f.at('c.h5'))
 check('classes: status 0', code == 0, err)
 for name, arguments, word in (('labels of another length', ['--matrix', place('G'), '--labels', place('short')], '7 rows'), ('no labels', ['--matrix', place('G')], '--labels'),

@@ -12,7 +12,8 @@ namespace tangram {
 double effective_dimension(std::span<const double> l, double t);
 
 /// (1/2) sum log(1 + n l_i / rho^2) [KV, arXiv 2502.07715], in nats; n l_i are the eigenvalues of G, rho > 0
-/// in the labels' units for a prior f ~ GP(0, k).
+/// in the labels' units for a prior f ~ GP(0, k): sigma, or sigma/R where the prior is R^2 k, which no
+/// rescaling of the kernel moves (k -> s k takes R -> R/sqrt(s)).
 /// @param n  rows of the kernel
 double information_gain(std::span<const double> l, double rho, Index n);
 
