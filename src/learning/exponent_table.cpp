@@ -142,12 +142,19 @@ std::string text_of(const Interval& value) {
     return fmt::format("{:.2f} [{:.2f}, {:.2f}]", value.value, value.low, value.high);
 }
 
+/// Why a stopping step shows no rate; empty where it does.
+std::string nothing_learnt(const RatesResult& r) {
+    if (!r.stop_known()) return "sigma is not known: the output has no targets";
+    if (!(r.noise > 0)) return "sigma = 0: the critical radius is zero, and the rule never stops";
+    if (r.stop == 0) return "T = 0: at this noise nothing is learnt";
+    return {};
+}
+
 /// The slope of eps_n^2 over the subsets, or with the eigenvalues at hand.
 RateExponent from_critical_radius(const RatesResult& r, const std::vector<double>& l) {
     const LearningCurve& curve = r.curve;
-    const std::string source = "critical_radius",
-                      none = r.stop_known() ? "sigma = 0: the critical radius is zero"
-                                            : "sigma is not known: the output has no targets";
+    const std::string source = "critical_radius", none = "a critical radius is zero";
+    if (const std::string why = nothing_learnt(r); !why.empty()) return unknown_rate(source, why);
     if (curve.sizes.size() >= 3) {
         const auto squared = [&](std::size_t s, std::size_t k) {
             return std::pow(curve.results[s][k].critical_radius, 2);
@@ -156,7 +163,6 @@ RateExponent from_critical_radius(const RatesResult& r, const std::vector<double
         return slope_of(source, radii, curve.results.front().size(), none,
                         "slope of eps_n^2 over the subsets, bound over the unit ball");
     }
-    if (!r.stop_known()) return unknown_rate(source, none);
     // The eigenvalues at hand stand for the population's; sizes up to theirs.
     Curve population;
     for (const Index times : {1, 2, 4, 8, 16}) {
@@ -235,26 +241,30 @@ void add_error_rows(RatesResult& r) {
     };
     const Curve at_stop = observed([](const SubsetResult& s) { return s.at_stop; });
     const Curve at_best = observed([](const SubsetResult& s) { return s.at_best; });
-    const auto flat = does_not_fall(at_stop, repeats), flat_best = does_not_fall(at_best, repeats);
+    std::optional<std::string> idle;
+    if (std::string why = nothing_learnt(r); !why.empty()) idle = std::move(why);
+    const auto flat = idle ? idle : does_not_fall(at_stop, repeats),
+               flat_best = does_not_fall(at_best, repeats);
     // How well the noise's level sigma^2 is known: an estimate from N rows errs by sigma^2 sqrt(2/N), the
     // noise of M test rows by sigma^2 sqrt(2/M).
     const double estimated = r.noise_source == "given" ? 0 : 2 / static_cast<double>(r.rows);
     const double on_test = estimated + 2.0 / static_cast<double>(std::max<Index>(1, curve.test_examples));
     for (const Errors& errors :
-         {Errors{"eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/2", {}},
+         {Errors{"eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/2", idle},
           Errors{"observed", at_stop, on_test, "gradient descent at T", flat},
           Errors{"observed_best", at_best, on_test, "gradient descent at its best step", flat_best}})
         r.exponents.push_back(above_noise(r, errors, repeats));
     for (const Errors& errors :
-         {Errors{"eigenlearning_mse", predicted, 0, "", {}}, Errors{"observed_mse", at_stop, 0, "", flat}})
+         {Errors{"eigenlearning_mse", predicted, 0, "", idle}, Errors{"observed_mse", at_stop, 0, "", flat}})
         r.exponents.push_back(of_whole_error(errors, repeats));
 }
 
 /// The rates that are known, in words.
-std::string sentence_of(const std::vector<RateExponent>& exponents) {
+std::string sentence_of(const RatesResult& r) {
+    if (const std::string why = nothing_learnt(r); r.stop_known() && !why.empty()) return "no rate: " + why;
     std::string words;
     RateExponent seen = unknown_rate("observed", "");
-    for (const RateExponent& exponent : exponents) {
+    for (const RateExponent& exponent : r.exponents) {
         if (exponent.source == "observed") {
             seen = exponent;
             break;
@@ -285,7 +295,7 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     } else {
         add_error_rows(r);
     }
-    r.sentence = sentence_of(r.exponents);
+    r.sentence = sentence_of(r);
 }
 
 }  // namespace tangram

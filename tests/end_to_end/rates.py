@@ -191,6 +191,10 @@ for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 
     seen = run('inspect', f.at('n.h5'))[1]
     with h5py.File(f.at('n.h5')) as h: s = h['/rates/stopping']; a = dict(s.attrs); path = s['bound'][:]
     check(f'no bound: {name}', code == 0 and np.isnan(a['error_bound']) and a['error_bound_vacuous'] == 1 and a['error_bound_reason'] != '' and np.isnan(path).all(), f'{a} {err}')
+    if name != 'a step beyond 1/l_1':
+        check(f'no rate is said: {name}', 'no rate: ' + name in out and 'the error falls' not in out + seen, out)
+        with h5py.File(f.at('n.h5')) as h: e = {row['source'].decode(): row for row in h['/rates/exponents'][:]}
+        check(f'no rate in the table: {name}', all(np.isnan(e[q]['value']) for q in ('critical_radius', 'observed', 'observed_mse')), e)
     check(f'no bound, and why: {name}', all('bound      none: ' + a['error_bound_reason'] in text for text in (out, seen)), out + seen)
 found = []
 for scale in (1e-4, 1, 1e4):
