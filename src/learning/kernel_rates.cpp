@@ -273,6 +273,23 @@ class RatesOfKernel {
         });
         const auto best = std::min_element(r_.test_mse.begin(), r_.test_mse.end());
         r_.best_step = r_.path.step[static_cast<std::size_t>(best - r_.test_mse.begin())];
+        compare_with_start();
+    }
+
+    /// Collective.
+    void compare_with_start() {
+        std::vector<std::vector<double>> start_and_stop;
+        together([&] {
+            r_.model_alone = score_of(*input_.test, input_.test->initial);
+            if (std::isfinite(r_.stop))
+                start_and_stop = {regression_->descent(*steps_, 0), regression_->descent(*steps_, r_.stop)};
+        });
+        if (!std::isfinite(r_.stop)) return;
+        const std::vector<std::vector<double>> predicted = regression_->predictions(start_and_stop);
+        together([&] {
+            r_.learnt = compare_paired(judgement(*input_.test, predicted.front()),
+                                       judgement(*input_.test, predicted.back()));
+        });
     }
 
     /// Subsets: the learning curve, and halves for the intervals. Collective.

@@ -21,6 +21,14 @@ double mean_square(const std::vector<double>& values) {
 
 }  // namespace
 
+TestScore score_of(const Targets& targets, std::span<const double> predictions) {
+    double sum = 0;
+    for (std::size_t e = 0; e < predictions.size(); ++e)
+        sum += (targets.labels[e] - predictions[e]) * (targets.labels[e] - predictions[e]);
+    return {sum / static_cast<double>(predictions.size()),
+            targets.classes ? accuracy(targets, predictions) : std::numeric_limits<double>::quiet_NaN()};
+}
+
 double noise_floor_of_operator(const std::vector<double>& w, bool mixed_precision) {
     const double trace = std::accumulate(w.begin(), w.end(), 0.0);
     return noise_floor(w, trace, mixed_precision) / static_cast<double>(w.size());
@@ -178,14 +186,7 @@ std::vector<TestScore> KernelRegression::scores(const std::vector<std::vector<do
         const std::vector<std::vector<double>> predicted =
             predictions(std::span(weights).subspan(first, std::min(at_once, weights.size() - first)));
         collectively(comm(), [&] {
-            for (const std::vector<double>& f : predicted) {
-                double sum = 0;
-                for (std::size_t e = 0; e < f.size(); ++e)
-                    sum += (test_->labels[e] - f[e]) * (test_->labels[e] - f[e]);
-                result.push_back(
-                    {sum / static_cast<double>(f.size()),
-                     test_->classes ? accuracy(*test_, f) : std::numeric_limits<double>::quiet_NaN()});
-            }
+            for (const std::vector<double>& f : predicted) result.push_back(score_of(*test_, f));
         });
     }
     return result;

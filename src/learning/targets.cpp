@@ -101,12 +101,32 @@ Targets task_targets(const TaskNames& tasks, const std::vector<std::int32_t>& ta
     return all;
 }
 
+namespace {
+
+bool named_rightly(const Targets& targets, std::span<const double> predictions, std::size_t example) {
+    return named_label(entries_of(targets, predictions, example)) ==
+           named_label(entries_of(targets, targets.labels, example));
+}
+
+}  // namespace
+
+Judgement judgement(const Targets& targets, std::span<const double> predictions) {
+    Judgement result;
+    for (std::size_t e = 0; e + 1 < targets.offsets.size(); ++e) {
+        const auto found = entries_of(targets, predictions, e),
+                   wanted = entries_of(targets, targets.labels, e);
+        double sum = 0;
+        for (std::size_t o = 0; o < found.size(); ++o) sum += (wanted[o] - found[o]) * (wanted[o] - found[o]);
+        result.squared_errors.push_back(sum / static_cast<double>(found.size()));
+        if (targets.classes) result.right.push_back(named_rightly(targets, predictions, e));
+    }
+    return result;
+}
+
 double accuracy(const Targets& targets, std::span<const double> predictions) {
     Index right = 0;
     for (std::size_t e = 0; e + 1 < targets.offsets.size(); ++e)
-        if (named_label(entries_of(targets, predictions, e)) ==
-            named_label(entries_of(targets, targets.labels, e)))
-            ++right;
+        if (named_rightly(targets, predictions, e)) ++right;
     return static_cast<double>(right) / static_cast<double>(targets.examples());
 }
 

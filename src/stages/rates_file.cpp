@@ -86,6 +86,15 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
         file.write(at + "/test_accuracy", r.test_accuracy);
         file.write(at + "/ridge_test_mse", r.ridge_test_mse);
         file.write(at + "/ridge_test_accuracy", r.ridge_test_accuracy);
+        set("model_test_mse", r.model_alone->mse);
+        set("model_test_accuracy", r.model_alone->accuracy);
+    }
+    if (r.learnt) {
+        set("learnt_mse", r.learnt->error_fall);
+        set("learnt_mse_standard_error", r.learnt->standard_error);
+        set("learnt_gained", r.learnt->gained);
+        set("learnt_lost", r.learnt->lost);
+        set("learnt_p_value", r.learnt->p_value);
     }
     if (std::isfinite(r.stop)) {
         TableColumn batch{"batch", {}, {}, {}}, passes{"epochs", {}, {}, {}};

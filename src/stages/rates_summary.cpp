@@ -108,15 +108,39 @@ std::string bound_text(const RatesResult& r) {
         r.bound.vacuous ? ": vacuous here, the start itself errs by less (mean square minus sigma^2)" : "");
 }
 
+/// What the steps up to T changed, by examples that were judged twice.
+std::string verdict_on(const PairedComparison& learnt, bool classes) {
+    if (classes && learnt.accuracy_rises()) return "it learns";
+    if (classes && learnt.accuracy_falls())
+        return learnt.error_falls() ? "its error falls, and so does its accuracy" : "its accuracy falls";
+    if (learnt.error_falls())
+        return classes ? "its error falls; that its accuracy rises is not shown" : "it learns";
+    return learnt.error_rises() ? "its error rises" : "that it learns is not shown";
+}
+
+std::string learnt_text(const RatesResult& r) {
+    if (!r.learnt) return "";
+    if (r.stop == 0) return "learnt     nothing: T = 0\n";
+    const bool classes = !std::isnan(r.model_alone->accuracy);
+    return fmt::format("learnt     from step 0 to T the error falls by {:.3g} +- {:.2g}{}: {}\n",
+                       r.learnt->error_fall, 1.96 * r.learnt->standard_error,
+                       classes ? fmt::format(", {} examples are named rightly that were not, {} no more (p = "
+                                             "{:.2g})",
+                                             r.learnt->gained, r.learnt->lost, r.learnt->p_value)
+                               : "",
+                       verdict_on(*r.learnt, classes));
+}
+
 std::string accuracy_text(const RatesResult& r, std::size_t stop) {
     if (!std::isfinite(r.test_accuracy[stop])) return "";
     const auto [low, high] = share_interval(r.test_accuracy[stop], r.curve.test_examples);
     return fmt::format(
-        "accuracy   {:.3f} [{:.3f}, {:.3f}] at T on {} examples, {:.3f} at step 0, best {:.3f}; base rate "
-        "{:.3f}: {}\n",
+        "accuracy   {:.3f} [{:.3f}, {:.3f}] at T on {} examples, {:.3f} at step 0{}, best {:.3f}; base rate "
+        "{:.3f}{}\n",
         r.test_accuracy[stop], low, high, r.curve.test_examples, r.test_accuracy.front(),
+        r.mean_share != 0 ? fmt::format(", {:.3f} of the model alone", r.model_alone->accuracy) : "",
         std::ranges::max(r.test_accuracy), r.curve.base_rate,
-        low > r.curve.base_rate ? "it learns" : "not above it");
+        low > r.curve.base_rate ? "" : ", not shown to be exceeded");
 }
 
 std::string test_text(const RatesResult& r) {
@@ -126,9 +150,13 @@ std::string test_text(const RatesResult& r) {
     const auto stop = static_cast<std::size_t>(at - r.path.step.begin());
     const auto best = static_cast<std::size_t>(std::ranges::min_element(r.test_mse) - r.test_mse.begin());
     const std::string error = fmt::format(
-        "test       mean squared error {:.4g} at step 0{}, best {:.4g} at step {:.0f}\n", r.test_mse.front(),
+        "test       mean squared error {:.4g} at step 0{}{}, best {:.4g} at step {:.0f}\n",
+        r.test_mse.front(),
+        r.mean_share != 0
+            ? fmt::format(" (the residual's mean added; {:.4g} of the model alone)", r.model_alone->mse)
+            : "",
         on_path ? fmt::format(", {:.4g} at T", r.test_mse[stop]) : "", r.test_mse[best], r.path.step[best]);
-    return on_path ? error + accuracy_text(r, stop) : error;
+    return (on_path ? error + accuracy_text(r, stop) : error) + learnt_text(r);
 }
 
 std::string functionals_text(const RatesResult& r) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the rates say, recomputed by numpy from the file: learning curves, eigenlearning, exponents, functionals,
 neighbourhoods, tasks, somebody else's kernel, schedules. usage: rates.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import sys
+import math, sys
 from support import Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
@@ -43,6 +43,12 @@ with h5py.File(f.at('out.h5')) as h:
     for k in (0, at, len(step) - 1):
         check(f'path: test error at step {step[k]:.0f}', close(((yt - test(descent(step[k]))) ** 2).mean(), s['test_mse'][k], 1e-8 * s['test_mse'][k]))
         check(f'path: test accuracy at step {step[k]:.0f}', close(((test(descent(step[k])) > 0) == (yt > 0)).mean(), s['test_accuracy'][k], 1e-12))
+    before, after = f0t + 0 * yt, test(descent(T)); fall = (yt - before) ** 2 - (yt - after) ** 2
+    right = [(p > 0) == (yt > 0) for p in (before, after)]; gained, lost = (right[1] & ~right[0]).sum(), (right[0] & ~right[1]).sum()
+    check('learnt: the fall of the error and its standard error', close([a['learnt_mse'], a['learnt_mse_standard_error']], [fall.mean(), fall.std(ddof=1) / m ** 0.5], 1e-9))
+    tail = sum(math.comb(int(gained + lost), k) for k in range(min(gained, lost) + 1)) / 2.0 ** (gained + lost)
+    check('learnt: McNemar', (a['learnt_gained'], a['learnt_lost']) == (gained, lost) and close(a['learnt_p_value'], min(1, 2 * tail), 1e-9))
+    check('the model alone', close(a['model_test_mse'], ((yt - margin('test')) ** 2).mean(), 1e-9) and close(a['model_test_accuracy'], ((margin('test') > 0) == (yt > 0)).mean(), 1e-12))
     eta = s['eta'][at]
     check('path: ridge twin', close(((yt - test(1 / (n * (l + 1 / eta)))) ** 2).mean(), s['ridge_test_mse'][at], 1e-9))
     check('path: ridge twin on the training set', close((z ** 2 / (1 + eta * l) ** 2).mean(), s['ridge_train_mse'][at], 1e-9))
@@ -186,11 +192,12 @@ if code == 0 and code2 == 0:
         yt = h5py.File(f.at('kernel.h5'))['yt'][:]; at = int(np.searchsorted(s['step'][:], s.attrs['stopping_step']))
         check('matrix: test error at T by literal descent', close(((yt - np.minimum.outer(xt, x) @ theta) ** 2).mean(), s['test_mse'][at], 1e-9))
         check('matrix: a bound', np.isfinite(s.attrs['error_bound']) and s.attrs['error_bound_reason'] == '' and 'bound      the error at T' in out2, out2)
-for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 0', ['--noise', '100', '--radius', '0.001']), ('a step beyond 1/l_1', ['--noise', '0.1', '--radius', '1', '--step-size', '4'])):
+for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 0', ['--noise', '100', '--radius', '0.001', '--cross', place('C'), '--test-labels', place('yt')]), ('a step beyond 1/l_1', ['--noise', '0.1', '--radius', '1', '--step-size', '4'])):
     code, out, err = run('rates', '--matrix', place('G'), '--labels', place('y'), *arguments, '--set', 'rates.center=false', '--output', f.at('n.h5'))
     seen = run('inspect', f.at('n.h5'))[1]
     with h5py.File(f.at('n.h5')) as h: s = h['/rates/stopping']; a = dict(s.attrs); path = s['bound'][:]
     check(f'no bound: {name}', code == 0 and np.isnan(a['error_bound']) and a['error_bound_vacuous'] == 1 and a['error_bound_reason'] != '' and np.isnan(path).all(), f'{a} {err}')
+    if name == 'T = 0': check('T = 0: nothing is learnt', 'learnt     nothing: T = 0' in out, out)
     if name != 'a step beyond 1/l_1':
         check(f'no rate is said: {name}', 'no rate: ' + name in out and 'the error falls' not in out + seen, out)
         with h5py.File(f.at('n.h5')) as h: e = {row['source'].decode(): row for row in h['/rates/exponents'][:]}

@@ -11,6 +11,7 @@
 #include "tangram/rates/error_bound.hpp"
 #include "tangram/rates/exponents.hpp"
 #include "tangram/rates/noise.hpp"
+#include "tangram/rates/paired_comparison.hpp"
 #include "tangram/rates/stopping.hpp"
 #include "tangram/rates/tasks.hpp"
 
@@ -124,6 +125,10 @@ struct RatesResult {
     std::vector<double> residual_mean;  ///< by group
     double mean_share = 0;              ///< of the raw residual's mean square
     std::vector<double> test_mse, test_accuracy, ridge_test_mse, ridge_test_accuracy;  ///< by step
+    /// The model as it stands, without the residual's mean, which every step has.
+    std::optional<TestScore> model_alone;
+    /// Step T against step 0 on the test set, the residual's mean added at both; none where T is infinite.
+    std::optional<PairedComparison> learnt;
     std::vector<double> labels, residual, cumulative;  ///< N x outputs, row-major
     LearningCurve curve;
     std::vector<RateExponent> exponents;

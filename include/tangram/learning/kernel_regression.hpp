@@ -13,6 +13,8 @@ struct TestScore {
     double mse;       ///< mean over examples and outputs, in the labels' units squared
     double accuracy;  ///< NaN where labels are no classes
 };
+/// Local. @param predictions  one per entry
+TestScore score_of(const Targets& targets, std::span<const double> predictions);
 
 /// Regression of the residual y - f_0 on one sample's kernel, in its eigenvectors: any spectral filter
 /// (gradient descent at a step, ridge regression at a ridge) is a list of weights, one per eigenvalue, of the

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tangram/index.hpp"
+#include "tangram/rates/paired_comparison.hpp"
 
 namespace tangram {
 
@@ -47,6 +48,8 @@ struct TaskNames {
 Targets task_targets(const TaskNames& tasks, const std::vector<std::int32_t>& task_of,
                      const std::vector<std::int32_t>& labels, const std::vector<double>& logits);
 
+/// Every example judged by itself. @param predictions  one per entry
+Judgement judgement(const Targets& targets, std::span<const double> predictions);
 /// Share of examples whose prediction names the label: by sign where an example has one entry, else by the
 /// largest entry. @param predictions  one per entry
 double accuracy(const Targets& targets, std::span<const double> predictions);

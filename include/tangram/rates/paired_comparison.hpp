@@ -1,0 +1,33 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+/// Two predictors judged on the same examples: what one learns over the other. Far fewer examples show a
+/// difference than their own intervals would, since most of the errors' spread is shared.
+struct PairedComparison {
+    double error_fall;      ///< mean squared error before less that after, in the labels' units squared
+    double standard_error;  ///< of it: sd of the examples' differences over sqrt(M)
+    Index gained, lost;     ///< examples named rightly after only, before only
+    /// McNemar's exact test, two-sided: that gained and lost differ by chance alone (binomial, 1/2). 1 where
+    /// no example changed.
+    double p_value;
+
+    bool error_falls() const { return error_fall > 1.96 * standard_error; }
+    bool error_rises() const { return error_fall < -1.96 * standard_error; }
+    bool accuracy_rises() const { return p_value < 0.05 && gained > lost; }
+    bool accuracy_falls() const { return p_value < 0.05 && lost > gained; }
+};
+
+/// What one predictor does on each of M examples.
+struct Judgement {
+    std::vector<double> squared_errors;  ///< mean over the example's outputs
+    std::vector<bool> right;             ///< names the label; empty where labels are no classes
+};
+/// Local. @throws Error(numerical) where the two are not of the same examples, or of none
+PairedComparison compare_paired(const Judgement& before, const Judgement& after);
+
+}  // namespace tangram
