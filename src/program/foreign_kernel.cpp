@@ -251,7 +251,7 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
         complete_file(h5, session.log, "rates");
     });
     file.commit();
-    session.log.result(rates_summary(result));
+    tell_rates(result, session.log);
 }
 
 }  // namespace tangram

@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <system_error>
 #include <thread>
 
 #include "program.hpp"
@@ -64,14 +63,9 @@ int main(int argc, char** argv) {
         const int status = tangram::run_program(argc, argv, stop);
         tangram::note_end(status);
         return MPI_Finalize() == MPI_SUCCESS ? status : 4;
-    } catch (const tangram::Error& e) {
-        return leave(static_cast<int>(e.status()), e.what());
-    } catch (const std::bad_alloc&) {
-        return leave(2, "out of memory; use more ranks or fewer samples");
-    } catch (const std::system_error& e) {
-        if (e.code() != std::errc::resource_unavailable_try_again) return leave(4, e.what());
-        return leave(2, "no memory for another thread; use more ranks or fewer samples");
-    } catch (const std::exception& e) {
-        return leave(4, e.what());
+    } catch (...) {
+        const std::exception_ptr exception = std::current_exception();
+        const tangram::Failure failure = tangram::failure_of(exception);
+        return leave(failure.status, failure.message);
     }
 }

@@ -139,6 +139,23 @@ constexpr Command commands[] = {
 
 }  // namespace
 
+Failure failure_of(const std::exception_ptr& exception) {
+    try {
+        std::rethrow_exception(exception);
+    } catch (const Error& e) {
+        return {static_cast<int>(e.status()), e.what()};
+    } catch (const std::bad_alloc&) {
+        return {2, "out of memory; use more ranks or fewer samples"};
+    } catch (const std::system_error& e) {
+        if (e.code() != std::errc::resource_unavailable_try_again) return {4, e.what()};
+        return {2, "no memory for another thread; use more ranks or fewer samples"};
+    } catch (const std::exception& e) {
+        return {4, e.what()};
+    } catch (...) {
+        return {4, "unknown exception"};
+    }
+}
+
 int run_program(int argc, char** argv, StopFlag& stop) {
     const Communicator world(MPI_COMM_WORLD);
     const bool speaks = world.rank() == 0;
@@ -162,7 +179,14 @@ int run_program(int argc, char** argv, StopFlag& stop) {
     const Session session{world, log, stop, now_text(), memory_limit_per_rank(world, memory)};
     std::optional<LeaveOnStop> leave;
     if (!command.writes) leave.emplace(leave_on_stop(session, "; nothing was written"));
-    return command.run(arguments, session);
+    try {
+        return command.run(arguments, session);
+    } catch (...) {
+        const std::exception_ptr failed = std::current_exception();
+        const Failure failure = failure_of(failed);
+        log.record_failure(failure.status, failure.message);
+        throw;
+    }
 }
 
 }  // namespace tangram

@@ -1,7 +1,17 @@
 #pragma once
+#include <exception>
+
 #include "tangram/parallel/stop_flag.hpp"
 
 namespace tangram {
+
+/// What ended the program: its exit status and the one message. Of the message nothing is allocated; it lives
+/// as long as the exception.
+struct Failure {
+    int status;
+    const char* message;
+};
+Failure failure_of(const std::exception_ptr& exception);
 
 /// The program `tangram`: reads the command line, runs the command on all ranks of MPI_COMM_WORLD and returns
 /// the exit status (`tangram help status`). MPI must be initialised. Throws what main() turns into a message.

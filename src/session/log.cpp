@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <condition_variable>
 #include <fstream>
 #include <mutex>
@@ -99,6 +100,24 @@ void Log::result(const std::string& text) {
         std::fflush(stdout);
     }
     state_->write_json({{"level", "result"}, {"text", text}});
+}
+
+void Log::number(const std::string& name, double value) {
+    if (!state_->speaks) return;
+    const std::lock_guard lock(state_->mutex);
+    // JSON has no infinity and no NaN.
+    const nlohmann::json known =
+        std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(fmt::format("{}", value));
+    state_->write_json({{"level", "result"}, {"name", name}, {"value", known}});
+}
+
+void Log::record_failure(int status, const char* message) noexcept {
+    if (!state_->speaks) return;
+    try {
+        const std::lock_guard lock(state_->mutex);
+        state_->write_json({{"level", "error"}, {"status", status}, {"text", message}});
+    } catch (const std::exception&) {  // memory may be what is short
+    }
 }
 
 void Log::start(const std::string& stage, Index units, Index done, Work so_far) {

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
 
@@ -239,6 +241,21 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
     if (!r.curve.sizes.empty()) write_curve(file, r.curve, r);
     if (r.neighbours) write_neighbours(file, *r.neighbours);
     if (r.tasks) write_tasks(file, *r.tasks, r.stop);
+}
+
+void tell_rates(const RatesResult& r, Log& log) {
+    log.result(rates_summary(r));
+    for (const auto& [name, value] :
+         {std::pair{"stopping_step", r.stop}, std::pair{"critical_radius", r.critical},
+          std::pair{"step_size", r.step_sizes.front()}, std::pair{"noise", r.noise},
+          std::pair{"radius", r.radius}, std::pair{"error_bound", r.bound.value}})
+        log.number(name, value);
+    for (const RateExponent& exponent : r.exponents) {
+        const std::string name = fmt::format("exponent {}", exponent.source);
+        log.number(name, exponent.exponent.value);
+        log.number(name + " low", exponent.exponent.low);
+        log.number(name + " high", exponent.exponent.high);
+    }
 }
 
 }  // namespace tangram

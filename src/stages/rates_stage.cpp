@@ -48,7 +48,7 @@ void StudyRun::rates() {
         complete_file(h5, s.session.log, "rates");
     });
     file.commit();
-    s.session.log.result(rates_summary(result));
+    tell_rates(result, s.session.log);
 }
 
 }  // namespace tangram

@@ -17,7 +17,9 @@ struct Work {
 
 /// What the program tells a person: rank 0 speaks, the others are silent. Messages and progress go to
 /// standard error, results to standard output; --log-json repeats every message as one JSON object per line
-/// {"seconds", "level": "info" | "warning" | "result", "text"} and progress as {"seconds", "level":
+/// {"seconds", "level": "info" | "warning" | "result", "text"}, results once more as numbers {"seconds",
+/// "level": "result", "name", "value"}, what ended the program as {"seconds", "level": "error", "status",
+/// "text"} and progress as {"seconds", "level":
 /// "progress", "stage", "done", "units", "seconds_left", "resident_bytes", "flops_per_second",
 /// "bytes_per_second"}; seconds are since the start.
 class Log {
@@ -40,6 +42,10 @@ class Log {
     const std::vector<Warning>& warnings() const;
     /// A result, on standard output.
     void result(const std::string& text);
+    /// A number that is part of such a text, in --log-json alone.
+    void number(const std::string& name, double value);
+    /// What ends the program, in --log-json alone. Never throws.
+    void record_failure(int status, const char* message) noexcept;
 
     /// A stage of `units` equal steps begins; progress() shows a bar on a terminal, else a line every few
     /// seconds, with the time that is left at the speed so far, resident memory, and the rates of this rank's

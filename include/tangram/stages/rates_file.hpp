@@ -3,6 +3,7 @@
 
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/learning/kernel_rates.hpp"
+#include "tangram/session/log.hpp"
 
 namespace tangram {
 
@@ -10,5 +11,7 @@ namespace tangram {
 void write_rates(Hdf5File& file, const RatesResult& result);
 /// The rates table and everything else that a user came for, as text for the console.
 std::string rates_summary(const RatesResult& result);
+/// Says the summary, and its numbers by name. Local; the first rank speaks.
+void tell_rates(const RatesResult& result, Log& log);
 
 }  // namespace tangram
