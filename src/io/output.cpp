@@ -183,12 +183,6 @@ std::string read_owner(int descriptor) {
     return {owner, length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
-std::string host_name() {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    return host;
-}
-
 constexpr const char* owner_pattern = "host %255[^,], process %ld";
 
 /// For file systems without flock: whether the process that wrote the text may still live.

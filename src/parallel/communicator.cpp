@@ -1,6 +1,7 @@
 #include "tangram/parallel/communicator.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -81,6 +82,13 @@ Communicator::Communicator(MPI_Comm parent, int colour, int key) {
     if (comm_ != MPI_COMM_NULL) describe(comm_, rank_, size_);
 }
 
+Communicator Communicator::of_host(MPI_Comm parent) {
+    Communicator result;
+    TANGRAM_MPI(MPI_Comm_split_type(parent, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &result.comm_));
+    describe(result.comm_, result.rank_, result.size_);
+    return result;
+}
+
 Communicator::Communicator(Communicator&& other) noexcept
     : comm_(std::exchange(other.comm_, MPI_COMM_NULL)), rank_(other.rank_), size_(other.size_) {}
 
@@ -93,6 +101,12 @@ Communicator& Communicator::operator=(Communicator&& other) noexcept {
 
 Communicator::~Communicator() {
     if (comm_ != MPI_COMM_NULL && !finalized()) MPI_Comm_free(&comm_);
+}
+
+std::string host_name() {
+    char name[256] = "";
+    gethostname(name, sizeof name - 1);
+    return name;
 }
 
 void broadcast_bytes(MPI_Comm comm, std::span<std::byte> bytes, int root, Index piece) {

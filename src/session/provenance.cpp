@@ -1,7 +1,5 @@
 #include "tangram/session/provenance.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "tangram/session/resources.hpp"
@@ -9,10 +7,8 @@
 namespace tangram {
 
 Provenance Provenance::gather(const ProcessGrid& grid) {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
     const MPI_Comm comm = grid.comm().get();
-    Provenance result{gather_to_all(comm, std::string(host)),
+    Provenance result{gather_to_all(comm, host_name()),
                       gather_to_all(comm, peak_bytes()),
                       grid.comm().size(),
                       {grid.rows(), grid.columns()}};

@@ -86,11 +86,7 @@ double parse_bytes(const std::string& text, const std::string& option) {
 }
 
 double memory_limit_per_rank(const Communicator& world, std::optional<double> asked) {
-    MPI_Comm node = MPI_COMM_NULL;
-    TANGRAM_MPI(MPI_Comm_split_type(world.get(), MPI_COMM_TYPE_SHARED, world.rank(), MPI_INFO_NULL, &node));
-    int ranks = 1;
-    TANGRAM_MPI(MPI_Comm_size(node, &ranks));
-    TANGRAM_MPI(MPI_Comm_free(&node));
+    const int ranks = Communicator::of_host(world.get()).size();
     const double allowed =
         std::min({cgroup_bytes(), slurm_bytes(), proc_bytes("/proc/meminfo", "MemTotal:")}) / ranks;
     return -max_over_ranks(world.get(), -asked.value_or(allowed));

@@ -24,12 +24,6 @@ namespace tangram {
 
 namespace {
 
-std::string host_name() {
-    char name[256] = "";
-    gethostname(name, sizeof name - 1);
-    return name;
-}
-
 /// $XDG_CACHE_HOME/tangram/calibration.json, or ~/.cache/...; empty where neither is set.
 std::filesystem::path cache_file() {
     if (const char* const cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0')

@@ -18,6 +18,8 @@ class Communicator {
     /// The part of `parent` with this rank's colour, in order of key. Collective over parent.
     /// A negative colour gives an empty communicator (is_null()).
     Communicator(MPI_Comm parent, int colour, int key);
+    /// The ranks of `parent` on this rank's host, in their order. Collective over parent.
+    static Communicator of_host(MPI_Comm parent);
     Communicator(Communicator&& other) noexcept;
     Communicator& operator=(Communicator&& other) noexcept;
     Communicator(const Communicator&) = delete;
@@ -30,10 +32,15 @@ class Communicator {
     int size() const noexcept { return size_; }
 
   private:
+    Communicator() = default;
+
     MPI_Comm comm_ = MPI_COMM_NULL;
     int rank_ = 0;
     int size_ = 0;
 };
+
+/// The name of this machine. Local.
+std::string host_name();
 
 /// Elements of one transfer: far below what MPI's int counts hold, far above where latency matters.
 constexpr Index largest_piece = Index{1} << 28;
