@@ -15,7 +15,7 @@
 
 namespace tangram {
 
-std::string read_text(const std::filesystem::path& file, ExitStatus status) {
+std::string read_text(const std::filesystem::path& file, FilesRead& files, ExitStatus status) {
     const auto refuse = [&](const std::string& problem) {
         throw Error(status, fmt::format("{}: {}", file.string(), problem));
     };
@@ -46,6 +46,7 @@ std::string read_text(const std::filesystem::path& file, ExitStatus status) {
     }
     if (count < size) refuse("was cut short while it was read; fetch it again");
     text.resize(count);
+    files.add(file, state_of(status_of_file), text);
     return text;
 }
 
@@ -196,8 +197,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& name, Duplic
     }
 }
 
-nlohmann::json read_json(const std::filesystem::path& file) {
-    return parse_json(read_text(file), file.string());
+nlohmann::json read_json(const std::filesystem::path& file, FilesRead& files) {
+    return parse_json(read_text(file, files), file.string());
 }
 
 }  // namespace tangram

@@ -174,16 +174,16 @@ Index TensorView::size() const {
 Weights::~Weights() = default;
 Weights::Weights(Weights&&) noexcept = default;
 
-Weights::Weights(const std::filesystem::path& folder_or_file)
+Weights::Weights(const std::filesystem::path& folder_or_file, FilesRead& files)
     : maps_(std::make_shared<std::vector<MappedFile>>()) {
     std::error_code code;
     if (!std::filesystem::is_directory(folder_or_file, code)) {
-        open(folder_or_file);
+        open(folder_or_file, files);
     } else if (std::filesystem::exists(folder_or_file / "model.safetensors", code)) {
-        open(folder_or_file / "model.safetensors");
+        open(folder_or_file / "model.safetensors", files);
     } else if (const auto index = folder_or_file / "model.safetensors.index.json";
                std::filesystem::exists(index, code)) {
-        const nlohmann::json json = read_json(index);
+        const nlohmann::json json = read_json(index, files);
         if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
             refuse(index, "has no weight_map; fetch the model again");
         std::map<std::string, std::vector<std::string>> shards;  // with the tensors that they should hold
@@ -198,7 +198,7 @@ Weights::Weights(const std::filesystem::path& folder_or_file)
                        fmt::format("shard \"{}\" lies outside the folder; shards stand beside the index",
                                    shard));
             const std::size_t known = tensors_.size(), known_integers = integers_.size();
-            open(folder_or_file / shard);
+            open(folder_or_file / shard, files);
             std::set<std::string_view> held(integers_.begin() + static_cast<Index>(known_integers),
                                             integers_.end());
             for (std::size_t t = known; t < tensors_.size(); ++t) held.insert(tensors_[t].name);
@@ -221,14 +221,17 @@ Weights::Weights(const std::filesystem::path& folder_or_file)
             refuse(files_[tensors_[i].file], fmt::format("tensor {} stands in two shards", tensors_[i].name));
 }
 
-void Weights::open(const std::filesystem::path& file) {
+void Weights::open(const std::filesystem::path& file, FilesRead& files) {
     const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
         refuse(file, fmt::format("cannot be opened ({}); check the path", std::strerror(errno)));
     struct stat status {};
     const bool regular = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
     const auto file_size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
-    if (regular && file_size >= 8) maps_->emplace_back(file, descriptor, file_size);
+    if (regular && file_size >= 8) {
+        maps_->emplace_back(file, descriptor, file_size);
+        files.add_mapped(file, state_of(status), descriptor);
+    }
     ::close(descriptor);
     if (!regular) refuse(file, "is not a file");
     if (file_size < 8)

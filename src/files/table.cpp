@@ -270,13 +270,13 @@ bool is_utf8(std::string_view bytes) {
     return true;
 }
 
-Table read_table(const std::filesystem::path& file) {
+Table read_table(const std::filesystem::path& file, FilesRead& files) {
     const std::string ending = file.extension().string();
     if (ending != ".tsv" && ending != ".csv" && ending != ".jsonl")
         throw Error(ExitStatus::input,
                     fmt::format("{}: ending \"{}\" is not supported; use .tsv, .csv, .jsonl or .h5",
                                 file.string(), ending));
-    const std::string bytes = read_text(file);
+    const std::string bytes = read_text(file, files);
     std::string_view text = bytes;
     if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
     Table table;

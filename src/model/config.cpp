@@ -52,7 +52,8 @@ Index Config::largest(const std::string& key) {
     return found == bounds.end() ? most_of_others : found->most;
 }
 
-Config::Config(const std::filesystem::path& file) : file_(file), values_(read_json(file)) {
+Config::Config(const std::filesystem::path& file, FilesRead& files)
+    : file_(file), values_(read_json(file, files)) {
     if (!values_.is_object()) bad_key(file_, "the file", "is not a JSON object");
 }
 

@@ -43,8 +43,8 @@ std::string adapter_name(const Parameter& parameter) {
     return fmt::format("base_model.model.{}", parameter.name);
 }
 
-AdapterSettings read_adapter_settings(const std::filesystem::path& file) {
-    const Config config(file);
+AdapterSettings read_adapter_settings(const std::filesystem::path& file, FilesRead& files) {
+    const Config config(file, files);
     for (const char* key : {"use_rslora", "use_dora"})
         if (config.flag(key, false)) config.refuse(key, "supported: false");
     if (config.text("peft_type", "LORA") != "LORA") config.refuse("peft_type", "supported: LORA");

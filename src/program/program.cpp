@@ -11,6 +11,7 @@
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/resources.hpp"
 #include "tangram/stages/study_run.hpp"
+#include "tangram/study/files_of_ranks.hpp"
 #include "tangram/study/help.hpp"
 
 namespace tangram {
@@ -31,7 +32,11 @@ std::chrono::seconds parse_duration(const std::string& text) {
 [[noreturn]] void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
 
 Study study_of(const Arguments& arguments, const Session& session) {
-    return collectively(session.world.get(), [&] { return read_study(arguments.study, arguments.settings); });
+    FilesRead files;
+    Study study = collectively(session.world.get(),
+                               [&] { return read_study(arguments.study, arguments.settings, files); });
+    agree_on_files(files, session.world.get());
+    return study;
 }
 
 /// What [rates] and [spectrum] say where no study is given.
@@ -42,14 +47,11 @@ Study study_of_settings(const Arguments& arguments, const Session& session) {
 // One function per command: collective, and what it returns is the exit status.
 
 int run_command(const Arguments& arguments, const Session& session) {
-    const Study read = collectively(session.world.get(), [&] {
-        Study study = read_study(arguments.study, arguments.settings);
-        if (!study.spectrum.vectors)
-            refuse(
-                "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
-                "run `tangram gram` and `tangram spectrum`");
-        return study;
-    });
+    const Study read = study_of(arguments, session);
+    if (!read.spectrum.vectors)
+        refuse(
+            "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
+            "run `tangram gram` and `tangram spectrum`");
     StudyRun study(read, session);
     study.gram(true);
     study.spectrum();

@@ -98,12 +98,13 @@ Study default_study(const std::vector<std::string>& settings) {
     return study;
 }
 
-Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings) {
+Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings,
+                 FilesRead& files) {
     std::error_code code;
     if (!std::filesystem::is_regular_file(file, code))
         refuse(fmt::format("{}: no such study file; give the path of a TOML file", file.string()));
-    Study study =
-        with_settings(parse_toml(read_text(file, ExitStatus::study), file.string()), settings, file.string());
+    Study study = with_settings(parse_toml(read_text(file, files, ExitStatus::study), file.string()),
+                                settings, file.string());
     make_absolute(study, file);
     check_values(study);
     check_together(study);

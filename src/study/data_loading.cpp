@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/study/files_of_ranks.hpp"
 #include "tangram/text/labelled_text.hpp"
 #include "tokenised.hpp"
 
@@ -17,22 +18,33 @@ namespace {
     throw Error(ExitStatus::input, fmt::format("{}: {}", file, problem));
 }
 
-LabelledExamples read_examples(const Study& study, const std::string& file, const std::string& part,
-                               Index samples, Reading reading, const std::optional<Tokenizer>& tokenizer) {
-    if (file.ends_with(".h5")) return read_tokenised(file, part, samples, reading, study);
-    LabelledText options;
-    options.file = file;
-    options.text = study.data.text;
-    options.label = study.data.label;
-    options.labels = study.data.labels;
-    options.prompt = study.data.tmpl.empty() ? "{text}" : study.data.tmpl;
-    if (study.model.head == "lm") options.label_words = study.data.label_words;
-    options.max_length = study.data.max_length;
-    options.samples = samples;
-    options.reading = reading;
-    options.seed = static_cast<std::uint64_t>(study.data.seed);
-    return read_labelled_text(options, *tokenizer);
-}
+/// Reads on the first rank.
+struct Reader {
+    const Study& study;
+    const TokenRules& rules;
+    FilesRead& model_files;
+    FilesRead& tables;
+    std::optional<Tokenizer> tokenizer = {};  // once a table asks for it
+
+    LabelledExamples read(const std::string& file, const std::string& part, Index samples) {
+        if (file.ends_with(".h5"))
+            return read_tokenised(file, part, samples, rules.reading, study, model_files);
+        if (!tokenizer)
+            tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json", model_files);
+        LabelledText options;
+        options.file = file;
+        options.text = study.data.text;
+        options.label = study.data.label;
+        options.labels = study.data.labels;
+        options.prompt = study.data.tmpl.empty() ? "{text}" : study.data.tmpl;
+        if (study.model.head == "lm") options.label_words = study.data.label_words;
+        options.max_length = study.data.max_length;
+        options.samples = samples;
+        options.reading = rules.reading;
+        options.seed = static_cast<std::uint64_t>(study.data.seed);
+        return read_labelled_text(options, *tokenizer, tables, model_files);
+    }
+};
 
 void check_tokens(const DataSet& data, const std::string& file, const TokenRules& rules) {
     for (Index e = 0; e < data.examples(); ++e)
@@ -62,7 +74,8 @@ void share(MPI_Comm comm, DataSet& data) {
 }
 
 /// One task's examples; the study's [data] is that task's.
-StudyData load_one(Study study, const TokenRules& rules, const Session& session) {
+StudyData load_one(Study study, const TokenRules& rules, const Session& session, FilesRead& model_files,
+                   FilesRead& tables) {
     if (study.data.max_length > rules.longest) {
         session.log.say(fmt::format("data.max_length = {} is lowered to the model's {} positions",
                                     study.data.max_length, rules.longest));
@@ -74,11 +87,8 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session)
     if (has_test) data.test.emplace();
     collectively(comm, [&] {
         if (session.world.rank() != 0) return;
-        std::optional<Tokenizer> tokenizer;
-        if (!study.data.train.ends_with(".h5") || (has_test && !study.data.test.ends_with(".h5")))
-            tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json");
-        LabelledExamples train =
-            read_examples(study, study.data.train, "train", study.data.samples, rules.reading, tokenizer);
+        Reader reader{study, rules, model_files, tables};
+        LabelledExamples train = reader.read(study.data.train, "train", study.data.samples);
         check_tokens(train.data, study.data.train, rules);
         for (const std::int32_t id : train.label_ids)
             if (id < 0 || id >= rules.vocabulary)
@@ -96,8 +106,7 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session)
         data.train = std::move(train.data);
         data.label_ids = std::move(train.label_ids);
         if (has_test) {
-            LabelledExamples test = read_examples(study, study.data.test, "test", study.data.test_samples,
-                                                  rules.reading, tokenizer);
+            LabelledExamples test = reader.read(study.data.test, "test", study.data.test_samples);
             check_tokens(test.data, study.data.test, rules);
             if (classifier && test.label_count > std::ssize(data.label_ids))
                 refuse(study.data.test,
@@ -132,13 +141,21 @@ void append(DataSet& all, const DataSet& more, std::int32_t task) {
 
 }  // namespace
 
-StudyData load_data(const Study& study, const TokenRules& rules, const Session& session) {
-    if (study.tasks.empty()) return load_one(study, rules, session);
+StudyData load_data(const Study& study, const TokenRules& rules, const Session& session,
+                    FilesRead& model_files) {
+    // Tables are no part of a fingerprint: the rows, tokens and labels drawn from them are, whole, so that a
+    // sample may grow, and a column that nobody asks for change. One that is read twice is the same twice.
+    FilesRead tables;
+    if (study.tasks.empty()) {
+        StudyData data = load_one(study, rules, session, model_files, tables);
+        know_files_of_first_rank(model_files, session.world.get());
+        return data;
+    }
     StudyData data;
     for (std::size_t t = 0; t < study.tasks.size(); ++t) {
         Study single = study;
         single.data = study.tasks[t].data;
-        const StudyData more = load_one(single, rules, session);
+        const StudyData more = load_one(single, rules, session, model_files, tables);
         append(data.train, more.train, static_cast<std::int32_t>(t));
         if (more.test) {
             if (!data.test) data.test.emplace();
@@ -150,6 +167,7 @@ StudyData load_data(const Study& study, const TokenRules& rules, const Session& 
             data.label_ids.push_back(study.model.head == "classifier" ? before + id : id);
         data.task_labels.push_back(std::ssize(more.label_ids));
     }
+    know_files_of_first_rank(model_files, session.world.get());
     return data;
 }
 

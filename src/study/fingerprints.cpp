@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <set>
 
 #include "tangram/arithmetic.hpp"
-#include "tangram/files/json.hpp"
 #include "tangram/session/provenance.hpp"
 #include "tangram/study/keys.hpp"
 
@@ -20,7 +18,8 @@ void add_examples(Inputs& inputs, const std::string& key, const DataSet& set) {
         .add("tokens of " + key, set.token_ids)
         .add("lengths of " + key, set.offsets)
         .add("labels of " + key, set.labels)
-        .add("places read in " + key, set.reads);
+        .add("places read in " + key, set.reads)
+        .add("tasks of " + key, set.tasks);
 }
 
 void add_parameters(Inputs& inputs, const Program& program, const GramJob& job) {
@@ -44,10 +43,8 @@ void add_labels_and_tests(Inputs& inputs, const Study& study, const GramJob& job
 void add(Inputs& inputs, Decides decides, const Study& study, const LoadedModel& model, const GramJob& job) {
     switch (decides) {
         case Decides::model:
-            inputs
-                .add("model.path, config.json",
-                     read_text(std::filesystem::path(study.model.path) / "config.json"))
-                .add("model.path, weights", model.sha256);
+            for (const FileRead& file : model.files.all())
+                inputs.add("model.path, " + file.name, file.sha256);
             return;
         case Decides::parameters:
             add_parameters(inputs, model.program, job);

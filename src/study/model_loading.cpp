@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
-#include "tangram/files/hash.hpp"
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/architectures.hpp"
 #include "tangram/model/lora.hpp"
 #include "tangram/model/network.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/study/files_of_ranks.hpp"
 
 namespace tangram {
 
@@ -34,7 +34,7 @@ void add_lora(LoadedModel& model, const Study& study) {
         study.kernel.lora_alpha > 0 ? study.kernel.lora_alpha : static_cast<double>(study.kernel.lora_rank);
     if (model.adapter) {
         const std::filesystem::path file = std::filesystem::path(study.model.path) / "adapter_config.json";
-        const AdapterSettings settings = read_adapter_settings(file);
+        const AdapterSettings settings = read_adapter_settings(file, model.files);
         if (settings.rank != study.kernel.lora_rank)
             throw Error(ExitStatus::study, fmt::format("kernel.lora_rank = {}, but {} has r = {}",
                                                        study.kernel.lora_rank, file.string(), settings.rank));
@@ -92,24 +92,27 @@ InitialWeights LoadedModel::initial(const Study& study) const {
 }
 
 OpenedModel open_model(const Study& study, const Session& session) {
-    return collectively(session.world.get(), [&] {
+    OpenedModel opened = collectively(session.world.get(), [&] {
         const std::filesystem::path folder = study.model.path;
         std::error_code code;
         if (!std::filesystem::is_directory(folder, code))
             throw Error(
                 ExitStatus::input,
                 fmt::format("{}: no such folder; model.path must be a Hugging Face folder", folder.string()));
-        const Config config(folder / "config.json");
-        OpenedModel opened;
-        opened.program =
+        OpenedModel result;
+        result.files = FilesRead(folder);
+        const Config config(folder / "config.json", result.files);
+        result.program =
             program_of(config, study.model.head == "classifier" ? std::optional<Index>(1) : std::nullopt);
-        opened.deviation = config.number("initializer_range", 0.02);
-        if (study.model.init != "random") opened.weights.emplace(folder);
+        result.deviation = config.number("initializer_range", 0.02);
+        if (study.model.init != "random") result.weights.emplace(folder, result.files);
         const std::filesystem::path adapter = folder / "adapter_model.safetensors";
         if (study.kernel.lora_rank > 0 && std::filesystem::exists(adapter, code))
-            opened.adapter.emplace(adapter);
-        return opened;
+            result.adapter.emplace(adapter, result.files);
+        return result;
     });
+    agree_on_files(opened.files, session.world.get());
+    return opened;
 }
 
 LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels, const Session& session) {
@@ -134,14 +137,8 @@ LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels,
 }
 
 void hash_weights(LoadedModel& model, MPI_Comm comm) {
-    std::vector<std::filesystem::path> files;
-    for (const auto* const weights : {&model.weights, &model.adapter})
-        if (*weights) files.insert(files.end(), (*weights)->files().begin(), (*weights)->files().end());
-    int rank = 0;
-    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
-    model.sha256 = collectively(
-        comm, [&] { return rank == 0 && !files.empty() ? sha256_of_files(files) : std::string(); });
-    broadcast(comm, model.sha256, 0);
+    model.sha256 = hash_mapped_files(model.files, comm);
+    agree_on_files(model.files, comm);
 }
 
 template <class Real>

@@ -16,10 +16,10 @@ namespace {
 }
 
 /// Where the one mask token of every example stands.
-std::vector<std::int32_t> mask_places(const DataSet& data, const std::string& file,
-                                      const std::string& model) {
-    const Tokenizer tokenizer{std::filesystem::path(model)};
-    const auto mask = tokenizer.mask_token();
+std::vector<std::int32_t> mask_places(const DataSet& data, const std::string& file, const std::string& model,
+                                      FilesRead& model_files) {
+    const Tokenizer tokenizer(model, model_files);
+    const auto mask = tokenizer.mask_token(model_files);
     if (!mask)
         refuse(model,
                "its tokenizer has no mask token, and the examples do not say where they are read (reads)");
@@ -88,8 +88,10 @@ void check_examples(const DataSet& all, Index label_count, const std::string& at
 }
 
 /// Where the examples are read, as the model's reading asks for.
-void place_reads(DataSet& all, Reading reading, const std::string& file, const std::string& model) {
-    if (reading == Reading::mask_token && all.reads.empty()) all.reads = mask_places(all, file, model);
+void place_reads(DataSet& all, Reading reading, const std::string& file, const std::string& model,
+                 FilesRead& model_files) {
+    if (reading == Reading::mask_token && all.reads.empty())
+        all.reads = mask_places(all, file, model, model_files);
     if (reading == Reading::first_token) all.reads.assign(all.labels.size(), 0);
     if (reading == Reading::last_token) all.reads.clear();
     for (std::size_t e = 0; e < all.reads.size(); ++e)
@@ -101,7 +103,7 @@ void place_reads(DataSet& all, Reading reading, const std::string& file, const s
 }  // namespace
 
 LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
-                                Reading reading, const Study& study) {
+                                Reading reading, const Study& study, FilesRead& model_files) {
     const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
     const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/"
                            : h5.exists("/data/train") ? "/data/train/"
@@ -110,7 +112,7 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
     LabelledExamples result;
     find_labels(h5, at, all, file, study, result);
     check_examples(all, result.label_count, at, file);
-    place_reads(all, reading, file, study.model.path);
+    place_reads(all, reading, file, study.model.path, model_files);
     const auto rows = draw_rows(all.examples(), samples, static_cast<std::uint64_t>(study.data.seed), file);
     for (const Index row : rows) {
         const auto tokens = all.tokens(row);

@@ -10,9 +10,10 @@ namespace tangram {
 /// head has label words, label_token_ids, in /data/<part>, else /data/train, else at the root. Local.
 /// @param part     "train" or "test": where a file of tangram's own has them
 /// @param samples  to draw; 0: all
+/// @param model_files  record of the tokenizer, where the mask token is looked for
 /// @throws Error(input) naming file, data set or example for what does not fit together; Error(study): too
 /// many samples
 LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
-                                Reading reading, const Study& study);
+                                Reading reading, const Study& study, FilesRead& model_files);
 
 }  // namespace tangram

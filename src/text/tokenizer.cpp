@@ -182,13 +182,14 @@ struct Tokenizer::State {
     }
 };
 
-Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file) : state_(std::make_unique<State>()) {
+Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& files)
+    : state_(std::make_unique<State>()) {
     State& s = *state_;
     std::error_code code;
     const bool is_folder = std::filesystem::is_directory(folder_or_file, code);
     const std::filesystem::path path = is_folder ? folder_or_file / "tokenizer.json" : folder_or_file;
     s.file = path.string();
-    const nlohmann::json json = read_json(path);
+    const nlohmann::json json = read_json(path, files);
     const nlohmann::json none;
     const JsonPart tokenizer{json, s.file, "the file"};
     const auto part = [&](const char* key) {
@@ -238,12 +239,12 @@ std::optional<std::int32_t> Tokenizer::find(std::string_view token) const {
 
 std::optional<std::int32_t> Tokenizer::unknown() const { return state_->model->unknown(); }
 
-std::optional<std::string> Tokenizer::mask_token() const {
+std::optional<std::string> Tokenizer::mask_token(FilesRead& files) const {
     const std::filesystem::path folder = std::filesystem::path(state_->file).parent_path();
     for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
         std::error_code code;
         if (!std::filesystem::exists(folder / name, code)) continue;
-        const nlohmann::json settings = read_json(folder / name);
+        const nlohmann::json settings = read_json(folder / name, files);
         if (!settings.is_object() || !settings.contains("mask_token")) continue;
         const nlohmann::json& mask = settings["mask_token"];
         const nlohmann::json& text = mask.is_object() && mask.contains("content") ? mask["content"] : mask;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "support/unrecorded.hpp"
 #include "tangram/files/json.hpp"
 #include "tangram/model/architectures.hpp"
 #include "tangram/model/network.hpp"
@@ -32,7 +33,7 @@ struct ModelFixture {
     /// A folder named *-classifier holds a classifier of the fixture's outputs.
     Program program() const {
         const bool classifier = folder.filename().string().ends_with("-classifier");
-        return program_of(Config(folder / "config.json"),
+        return program_of(Config(folder / "config.json", Unrecorded()),
                           classifier ? std::optional<Index>(std::ssize(vocabulary_ids())) : std::nullopt);
     }
 };

@@ -5,6 +5,8 @@ using namespace tangram;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     return fuzz::read([&] {
-        static_cast<void>(read_adapter_settings(fuzz::file("adapter_config.json", fuzz::text(data, size))));
+        FilesRead files;
+        static_cast<void>(
+            read_adapter_settings(fuzz::file("adapter_config.json", fuzz::text(data, size)), files));
     });
 }

@@ -5,7 +5,8 @@ using namespace tangram;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     return fuzz::read([&] {
-        const Config config(fuzz::file("config.json", fuzz::text(data, size)));
+        FilesRead files;
+        const Config config(fuzz::file("config.json", fuzz::text(data, size)), files);
         static_cast<void>(program_of(config));
         static_cast<void>(program_of(config, 2));
     });

@@ -6,7 +6,8 @@ using namespace tangram;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     return fuzz::read([&] {
-        const Study study = read_study(fuzz::file("study.toml", fuzz::text(data, size)), {});
+        FilesRead files;
+        const Study study = read_study(fuzz::file("study.toml", fuzz::text(data, size)), {}, files);
         const std::string stored = to_toml(study);
         if (kernel_difference(study, stored)) std::abort();
     });

@@ -8,7 +8,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (size == 0) return 0;
     const char* const kinds[] = {"table.tsv", "table.csv", "table.jsonl"};
     return fuzz::read([&] {
-        const Table table = read_table(fuzz::file(kinds[data[0] % 3], fuzz::text(data + 1, size - 1)));
+        FilesRead files;
+        const Table table = read_table(fuzz::file(kinds[data[0] % 3], fuzz::text(data + 1, size - 1)), files);
         for (const auto& row : table.rows)
             if (row.size() != table.columns.size()) std::abort();
     });

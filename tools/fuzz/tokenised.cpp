@@ -28,7 +28,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const char* head : {"lm", "classifier"}) {
         study.model.head = head;
         fuzz::read([&] {
-            const LabelledExamples found = read_tokenised(file, "train", 0, Reading::last_token, study);
+            FilesRead files;
+            const LabelledExamples found =
+                read_tokenised(file, "train", 0, Reading::last_token, study, files);
             for (Index e = 0; e < found.data.examples(); ++e)
                 if (found.data.tokens(e).empty()) std::abort();
         });

@@ -9,7 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::size_t end = std::min(all.find('\0'), all.size());
     const std::string_view behind = all.substr(std::min(end + 1, all.size()));
     return fuzz::read([&] {
-        const Tokenizer tokenizer(fuzz::file("tokenizer.json", all.substr(0, end)));
+        FilesRead files;
+        const Tokenizer tokenizer(fuzz::file("tokenizer.json", all.substr(0, end)), files);
         for (const std::string_view text :
              {behind, std::string_view("A film, it's  n\xc3\xb6t 12345 bad [MASK].\n")}) {
             const Encoding encoding = tokenizer.encode(text, true);

@@ -18,7 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return fuzz::read([&] {
         static_cast<void>(shards);
         fuzz::file("model.safetensors.index.json", fuzz::text(data, size));
-        const Weights weights(fuzz::folder());
+        FilesRead files;
+        const Weights weights(fuzz::folder(), files);
         for (const auto& file : weights.files())
             if (std::filesystem::canonical(file).parent_path() != std::filesystem::canonical(fuzz::folder()))
                 std::abort();

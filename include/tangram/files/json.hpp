@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "tangram/error.hpp"
+#include "tangram/files/files_read.hpp"
 
 namespace tangram {
 
@@ -18,11 +19,13 @@ enum class DuplicateKeys { last_counts, refused };
 nlohmann::json parse_json(std::string_view text, const std::string& name,
                           DuplicateKeys duplicates = DuplicateKeys::last_counts);
 
-/// A JSON file. Local. @throws Error(input) as parse_json, or that the file is missing or cannot be read.
-nlohmann::json read_json(const std::filesystem::path& file);
+/// A JSON file, which goes into the record. Local. @throws Error(input) as parse_json and read_text
+nlohmann::json read_json(const std::filesystem::path& file, FilesRead& files);
 
-/// All bytes of a file. Local. @throws Error of this status naming the file where it is missing, cannot be
-/// read, fails while it is read, or ends before the size that it had; std::bad_alloc where it does not fit
-std::string read_text(const std::filesystem::path& file, ExitStatus status = ExitStatus::input);
+/// All bytes of a file, which goes into the record. Local. @throws Error of this status naming the file where
+/// it is missing, cannot be read, fails while it is read, or ends before the size that it had; std::bad_alloc
+/// where it does not fit
+std::string read_text(const std::filesystem::path& file, FilesRead& files,
+                      ExitStatus status = ExitStatus::input);
 
 }  // namespace tangram

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/files/mapped_file.hpp"
 #include "tangram/index.hpp"
 
@@ -30,11 +31,12 @@ struct TensorView {
 /// such as masks) are passed over.
 class Weights {
   public:
+    /// @param files  record of the index and the mapped files
     /// @throws Error(input) naming the file and what is wrong with it: missing, truncated, a header that is
     ///         too long, is not JSON or names a dtype, shape or offsets that do not fit the file, overlapping
     ///         or missing bytes, a tensor twice, a shard outside the folder or without a tensor that the
     ///         index promises
-    explicit Weights(const std::filesystem::path& folder_or_file);
+    Weights(const std::filesystem::path& folder_or_file, FilesRead& files);
     ~Weights();
     Weights(Weights&&) noexcept;
 
@@ -62,7 +64,7 @@ class Weights {
     void read(const TensorView& tensor, std::span<Real> values) const;
 
   private:
-    void open(const std::filesystem::path& file);
+    void open(const std::filesystem::path& file, FilesRead& files);
     [[noreturn]] void refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const;
 
     std::vector<std::filesystem::path> files_;

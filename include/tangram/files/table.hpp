@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/index.hpp"
 
 namespace tangram {
@@ -35,7 +36,7 @@ struct Table {
 /// byte order mark, CRLF and empty last lines are tolerated. Local.
 /// @throws Error(input) naming file and line: missing, empty, not UTF-8, a row with another number of fields,
 ///         an empty line between rows, an unclosed quote, a column twice, an unknown ending
-Table read_table(const std::filesystem::path& file);
+Table read_table(const std::filesystem::path& file, FilesRead& files);
 
 /// True if the bytes are well-formed UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF).
 bool is_utf8(std::string_view bytes);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/index.hpp"
 
 namespace tangram {
@@ -13,7 +14,7 @@ namespace tangram {
 /// or larger than any model's where it is a size.
 class Config {
   public:
-    explicit Config(const std::filesystem::path& file);
+    Config(const std::filesystem::path& file, FilesRead& files);
 
     std::string text(const std::string& key) const;
     std::string text(const std::string& key, const std::string& otherwise) const;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/model/program.hpp"
 
 namespace tangram {
@@ -25,6 +26,6 @@ struct AdapterSettings {
     Index rank;
     double alpha;
 };
-AdapterSettings read_adapter_settings(const std::filesystem::path& file);
+AdapterSettings read_adapter_settings(const std::filesystem::path& file, FilesRead& files);
 
 }  // namespace tangram

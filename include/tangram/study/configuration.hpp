@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/index.hpp"
 
 namespace tangram {
@@ -58,11 +59,12 @@ struct Study {
     } output;
 };
 
-/// Reads a study file and applies `--set key=value` in order (the value in TOML, or bare text as a string).
-/// Local.
+/// Reads a study file, which goes into the record, and applies `--set key=value` in order (the value in TOML,
+/// or bare text as a string). Local.
 /// @throws Error(study) naming the file, the key in full and, for an unknown key, the nearest one; also for
 ///         values that are not allowed and for keys that later versions serve.
-Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings);
+Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings,
+                 FilesRead& files);
 
 /// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as
 /// read_study

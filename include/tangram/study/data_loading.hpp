@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/reading.hpp"
 #include "tangram/session/session.hpp"
 #include "tangram/study/configuration.hpp"
@@ -29,7 +30,9 @@ struct TokenRules {
 /// Reads on the first rank and hands to all: tables through the model's tokenizer, .h5 files as they are
 /// (token_ids, offsets, labels at the root or in /data/train, /data/test; label_token_ids). Collective over
 /// the world.
+/// @param model_files  record of the tokenizer; equal on every rank
 /// @throws Error on every rank, as read_labelled_text; input for ids, offsets or labels out of range (named)
-StudyData load_data(const Study& study, const TokenRules& rules, const Session& session);
+StudyData load_data(const Study& study, const TokenRules& rules, const Session& session,
+                    FilesRead& model_files);
 
 }  // namespace tangram

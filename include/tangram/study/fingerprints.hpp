@@ -14,8 +14,9 @@ struct KernelFingerprint {
     std::string basis;
 };
 
-/// Of every key that decides the kernel, as its declaration says. Reads the model's config.json. Local; equal
-/// on every rank. @throws Error(input)
+/// Of every key that decides the kernel, as its declaration says; for model.path, of every file that was read
+/// there, by its place in the folder. Local; equal on every rank.
+/// @param model  hashed
 KernelFingerprint fingerprint_of(const Study& study, const LoadedModel& model, const GramJob& job);
 
 /// What a spectrum is made from: the kernel, by the hash of what it was made from, and every key that decides

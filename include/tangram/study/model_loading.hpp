@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/model/initial_weights.hpp"
 #include "tangram/model/program.hpp"
 #include "tangram/session/session.hpp"
@@ -16,17 +17,19 @@ struct OpenedModel {
     std::optional<Weights> weights;  ///< nothing where all are drawn
     std::optional<Weights> adapter;
     double deviation = 0.02;  ///< initializer_range
+    FilesRead files;          ///< all that was read in the folder
 };
 
 /// Opens the folder and composes the program; weights are mapped, not read. Collective.
-/// @throws Error on every rank: input for files, study for keys that do not fit the model
+/// @throws Error on every rank: input for files, contradiction where ranks see different ones, study for keys
+///         that do not fit the model
 OpenedModel open_model(const Study& study, const Session& session);
 
 /// The study's model with its head and LoRA factors, and the parameters that the kernel is about. Equal on
 /// every rank.
 struct LoadedModel : OpenedModel {
     std::vector<ParameterId> parameters;  ///< kernel.parameters, or their LoRA factors
-    std::string sha256;                   ///< of the files, once hash_weights() has read them
+    std::string sha256;                   ///< of the files of weights, once hash_weights() has read them
 
     InitialWeights initial(const Study& study) const;
 };
@@ -36,8 +39,10 @@ struct LoadedModel : OpenedModel {
 /// @throws Error(study) on every rank for keys that do not fit the model
 LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels, const Session& session);
 
-/// Sets sha256; it stays empty where there are no files of weights. The first rank reads all of them.
-/// Collective. @throws Error(input) on every rank
+/// Sets sha256, which stays empty where there are no files of weights, and all hashes of `files`. Of the
+/// ranks of a host that see the same file one reads it. Collective.
+/// @throws Error(input) on every rank: contradiction where ranks see different files, changed where one was
+///         written since it was opened
 void hash_weights(LoadedModel& model, MPI_Comm comm);
 
 /// Bytes that the network's weights take on a rank once it is made, pages of the files that it maps included.

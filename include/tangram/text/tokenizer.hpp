@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tangram/files/files_read.hpp"
 #include "tangram/index.hpp"
 
 namespace tangram {
@@ -30,7 +31,7 @@ class Tokenizer {
     /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json
     /// @throws Error(input) naming the file and the model, normalizer, pre-tokenizer or post-processor that
     ///         is not supported, or the entry that is malformed
-    explicit Tokenizer(const std::filesystem::path& folder_or_file);
+    Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& files);
     ~Tokenizer();
     Tokenizer(Tokenizer&&) noexcept;
     Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -49,7 +50,7 @@ class Tokenizer {
     std::optional<std::int32_t> unknown() const;
     /// The text of a masked model's mask token: tokenizer_config.json's or special_tokens_map.json's
     /// "mask_token" beside the file, else "[MASK]" or "<mask>" where one of them is a token.
-    std::optional<std::string> mask_token() const;
+    std::optional<std::string> mask_token(FilesRead& files) const;
 
   private:
     struct State;

@@ -10,6 +10,7 @@
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "support/mpi_test.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/gram/assembly_cost.hpp"
 
@@ -38,7 +39,7 @@ TEST(Assembly, ContractionsAgreeOnEveryTensor) {
         problem.examples = 30;
         problem.test_examples = 5;
         const auto folder = test_data() / "models" / model;
-        const Program program = program_of(Config(folder / "config.json"));
+        const Program program = program_of(Config(folder / "config.json", testing::Unrecorded()));
         std::vector<ParameterId> all(program.parameters().size());
         std::iota(all.begin(), all.end(), ParameterId{0});
         const auto choices = choose_contractions(program, all, 9.5);
@@ -98,7 +99,8 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
     for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits, KernelOutput::trace}) {
         const Problem problem{.model = "llama-tied", .output = output, .test_examples = 300};
         const auto folder = test_data() / "models" / problem.model;
-        Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
+        Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                               Weights(folder, testing::Unrecorded()), problem.labels);
         const auto parameters = select_parameters(network.program(), problem.parameters);
         const DataSet train = made_up_data(problem.examples, 1, 50),
                       test = made_up_data(problem.test_examples, 2, 50);
@@ -159,7 +161,8 @@ TEST(Assembly, SameBitsInDoubleAndForSeveralRowsPerExample) {
 /// Two tasks in one kernel: the margin of labels 3 and 8, and the logits of 3, 8 and 20.
 Whole two_tasks(const ProcessGrid& grid, Index first_examples, Index second_examples) {
     const auto folder = test_data() / "models" / "neo-odd";
-    Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8, 3, 8, 20});
+    Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                           Weights(folder, testing::Unrecorded()), {3, 8, 3, 8, 20});
     KernelOutputs outputs;
     outputs.add(KernelOutput::margin, 2);
     outputs.add(KernelOutput::logits, 3);
@@ -340,7 +343,8 @@ TEST(Assembly, TwoHundredInOneProcessKeepMemoryFlat) {
 
 TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
     const auto folder = test_data() / "models" / "neo-odd";
-    Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8});
+    Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                           Weights(folder, testing::Unrecorded()), {3, 8});
     const auto parameters = select_parameters(network.program(), {"mlp"});
     // Only token 49 meets the broken row of the table, and only example 17 holds token 49.
     DataSet train = made_up_data(30, 1, 49);

@@ -5,6 +5,7 @@
 
 #include "mpi/gram/problem.hpp"
 #include "support/model_fixture.hpp"
+#include "support/unrecorded.hpp"
 
 namespace tangram {
 namespace {
@@ -98,7 +99,7 @@ TEST(Groups, KeptApartTheyAddUpToTheWholeWhoseBitsStay) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const Whole apart = compute<float>(problem, grid);
     const auto folder = test_data() / "models" / problem.model;
-    const Program program = program_of(Config(folder / "config.json"));
+    const Program program = program_of(Config(folder / "config.json", testing::Unrecorded()));
     const ParameterGroups groups =
         group_parameters(program, select_parameters(program, {"all"}), problem.groups);
     problem.groups = "none";

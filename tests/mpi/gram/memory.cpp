@@ -5,6 +5,7 @@
 #include "support/failing_allocation.hpp"
 #include "support/model_fixture.hpp"
 #include "support/mpi_test.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/gram/sketch_error.hpp"
 
 namespace tangram {
@@ -19,7 +20,8 @@ struct Assembled {
 /// A kernel of all ways of contraction, whose k-th allocation on the last rank fails. Collective.
 Assembled assembled_without_allocation(Index k) {
     const auto folder = test_data() / "models" / "llama-tied";
-    Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8});
+    Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                           Weights(folder, testing::Unrecorded()), {3, 8});
     const auto parameters = select_parameters(network.program(), {"all"});
     const DataSet train = made_up_data(150, 1, 50), test = made_up_data(20, 2, 50);
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
@@ -61,7 +63,8 @@ INSTANTIATE_TEST_SUITE_P(Threads, Memory, ::testing::Values(1, 4));
 
 TEST(MemoryOfASketch, LackedByOneRankEndsAllOfThemWithOneMessage) {
     const auto folder = test_data() / "models" / "llama-tied";
-    Network<float> network(program_of(Config(folder / "config.json")), Weights(folder), {3, 8});
+    Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                           Weights(folder, testing::Unrecorded()), {3, 8});
     const auto parameters = select_parameters(network.program(), {"mlp"});
     const DataSet train = made_up_data(12, 1, 50);
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);

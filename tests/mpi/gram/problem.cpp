@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "support/model_fixture.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/arithmetic.hpp"
 
 namespace tangram::testing {
@@ -85,7 +86,8 @@ template <class Real>
 std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, const DataSet& train,
                                const DataSet& test, Index stop_after, const ProcessGrid* then_on) {
     const auto folder = test_data() / "models" / problem.model;
-    Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
+    Network<Real> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                          Weights(folder, testing::Unrecorded()), problem.labels);
     const auto parameters = select_parameters(network.program(), problem.parameters);
     std::vector<KernelFormula> formulas;
     for (const Formula formula : problem.formulas)
@@ -173,7 +175,8 @@ std::string text(const ProcessGrid& grid) {
 
 Whole naive(const Problem& problem, Formula formula) {
     const auto folder = test_data() / "models" / problem.model;
-    Network<double> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
+    Network<double> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                            Weights(folder, testing::Unrecorded()), problem.labels);
     const Program program = network.program();
     const auto parameters = select_parameters(program, problem.parameters);
     const OutputShape rows = shape(problem.output, network.labels());

@@ -5,6 +5,7 @@
 
 #include "mpi/gram/problem.hpp"
 #include "support/model_fixture.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/gram/sketch_error.hpp"
 
 namespace tangram {
@@ -68,7 +69,8 @@ TEST(Sketch, ErrorIsThatOfTheSubBlock) {
     const Whole exact = compute<double>(problem, ProcessGrid::most_square(MPI_COMM_WORLD));
     problem.sketch = 100;
     const auto folder = test_data() / "models" / problem.model;
-    Network<double> network(program_of(Config(folder / "config.json")), Weights(folder), problem.labels);
+    Network<double> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                            Weights(folder, testing::Unrecorded()), problem.labels);
     const auto parameters = select_parameters(network.program(), problem.parameters);
     const DataSet train = made_up_data(problem.examples, 1, 50);
     const std::vector<Index> examples{3, 4, 50, 99};

@@ -9,6 +9,7 @@
 
 #include "support/mpi_test.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/study/keys.hpp"
 #include "tangram/study/open_study.hpp"
 
@@ -63,7 +64,7 @@ label_words = [" bad", " great"]
 
     /// What each stage is made from, in order.
     std::vector<std::string> of(const Settings& settings, const std::string& file = "study.toml") {
-        return of_study(read_study(folder_ / file, settings));
+        return of_study(read_study(folder_ / file, settings, testing::Unrecorded()));
     }
     std::vector<std::string> of_study(const Study& study) {
         auto [model, job] = open_study(study, session_);
@@ -152,7 +153,7 @@ TEST_F(Fingerprints, EveryKeyChangesThatOfTheStageThatItDecidesAndNoneBefore) {
 }
 
 TEST_F(Fingerprints, HoldKeysThatNoStudyMayChangeYet) {
-    Study study = read_study(folder_ / "study.toml", {});
+    Study study = read_study(folder_ / "study.toml", {}, testing::Unrecorded());
     const auto before = of_study(study);
     study.spectrum.count = 3;
     const auto after = of_study(study);
@@ -161,14 +162,14 @@ TEST_F(Fingerprints, HoldKeysThatNoStudyMayChangeYet) {
 }
 
 TEST_F(Fingerprints, HoldEveryKeyOfATask) {
-    Study study = read_study(folder_ / "tasks.toml", {});
+    Study study = read_study(folder_ / "tasks.toml", {}, testing::Unrecorded());
     const auto before = of_study(study);
     study.tasks.front().name = "another";
     EXPECT_NE(of_study(study)[0], before[0]);
-    study = read_study(folder_ / "tasks.toml", {});
+    study = read_study(folder_ / "tasks.toml", {}, testing::Unrecorded());
     study.tasks.front().data.seed = 2;
     EXPECT_NE(of_study(study)[0], before[0]);
-    study = read_study(folder_ / "tasks.toml", {});
+    study = read_study(folder_ / "tasks.toml", {}, testing::Unrecorded());
     study.tasks.front().data.samples = 5;
     EXPECT_NE(of_study(study)[0], before[0]);
 }

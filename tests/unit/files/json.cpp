@@ -10,6 +10,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 
 namespace tangram {
 namespace {
@@ -21,7 +22,8 @@ std::string nested(std::size_t levels) { return std::string(levels, '[') + std::
 
 TEST(Json, ReadsAFile) {
     const TemporaryFolder folder;
-    const nlohmann::json json = read_json(folder.write("a.json", "{\"a\": [1, 2.5, \"\\u00e9\"]}"));
+    const nlohmann::json json =
+        read_json(folder.write("a.json", "{\"a\": [1, 2.5, \"\\u00e9\"]}"), testing::Unrecorded());
     EXPECT_EQ(json["a"][0], 1);
     EXPECT_EQ(json["a"][1], 2.5);
     EXPECT_EQ(json["a"][2], "\xC3\xA9");
@@ -31,16 +33,16 @@ TEST(Text, HasEveryByteOrIsRefused) {
     const TemporaryFolder folder;
     for (const std::size_t size : {0UL, 1UL, 4096UL, 1000003UL}) {
         const std::string text(size, 'x');
-        EXPECT_EQ(read_text(folder.write("text", text)), text);
+        EXPECT_EQ(read_text(folder.write("text", text), testing::Unrecorded()), text);
     }
     // Of size 0 by name, and more than one page of text.
-    EXPECT_GT(read_text("/proc/self/smaps").size(), 4096U);
-    EXPECT_TRUE(read_text("/proc/self/smaps").find('\0') == std::string::npos);
+    EXPECT_GT(read_text("/proc/self/smaps", testing::Unrecorded()).size(), 4096U);
+    EXPECT_TRUE(read_text("/proc/self/smaps", testing::Unrecorded()).find('\0') == std::string::npos);
     // Nothing is mapped at the beginning: every read fails.
     expect_error(ExitStatus::input, {"/proc/self/mem", "reading failed"},
-                 [] { read_text("/proc/self/mem"); });
+                 [] { read_text("/proc/self/mem", testing::Unrecorded()); });
     expect_error(ExitStatus::study, {"/proc/self/mem"},
-                 [] { read_text("/proc/self/mem", ExitStatus::study); });
+                 [] { read_text("/proc/self/mem", testing::Unrecorded(), ExitStatus::study); });
 }
 
 TEST(Text, OfAFileThatNeverEndsIsRefused) {
@@ -61,12 +63,14 @@ TEST(Text, ThatEndsBeforeItsSizeIsRefused) {
     const char* const file = "/sys/devices/system/cpu/online";
     if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
     ASSERT_GT(std::filesystem::file_size(file), 100U);
-    expect_error(ExitStatus::input, {file, "cut short"}, [&] { read_text(file); });
+    expect_error(ExitStatus::input, {file, "cut short"}, [&] { read_text(file, testing::Unrecorded()); });
 }
 
 TEST(Json, NamesFileAndByteOfWhatIsNotJson) {
     const TemporaryFolder folder;
-    const auto read = [&](const std::string& text) { return read_json(folder.write("bad.json", text)); };
+    const auto read = [&](const std::string& text) {
+        return read_json(folder.write("bad.json", text), testing::Unrecorded());
+    };
     expect_error(ExitStatus::input, {"bad.json", "byte 6"}, [&] { read("{\"a\":}"); });
     expect_error(ExitStatus::input, {"bad.json", "byte 1"}, [&] { read(""); });
     expect_error(ExitStatus::input, {"bad.json", "byte 8"}, [&] { read("{\"a\": 1"); });
@@ -92,16 +96,17 @@ TEST(Json, HasPythonsNumbers) {
 
 TEST(Json, RefusesDeepNesting) {
     const TemporaryFolder folder;
-    EXPECT_NO_THROW(read_json(folder.write("deep.json", nested(200))));
+    EXPECT_NO_THROW(read_json(folder.write("deep.json", nested(200)), testing::Unrecorded()));
     expect_error(ExitStatus::input, {"deep.json", "200"},
-                 [&] { read_json(folder.write("deep.json", nested(201))); });
+                 [&] { read_json(folder.write("deep.json", nested(201)), testing::Unrecorded()); });
     expect_error(ExitStatus::input, {"deep.json", "200"}, [&] {
         std::string objects;
         for (int i = 0; i < 201; ++i) objects += "{\"a\":";
-        read_json(folder.write("deep.json", objects));
+        read_json(folder.write("deep.json", objects), testing::Unrecorded());
     });
-    expect_error(ExitStatus::input, {"deep.json"},
-                 [&] { read_json(folder.write("deep.json", std::string(5'000'000, '['))); });
+    expect_error(ExitStatus::input, {"deep.json"}, [&] {
+        read_json(folder.write("deep.json", std::string(5'000'000, '[')), testing::Unrecorded());
+    });
 }
 
 TEST(Json, ManyEmptyObjectsAreNotQuadratic) {
@@ -115,9 +120,9 @@ TEST(Json, ManyEmptyObjectsAreNotQuadratic) {
 TEST(Json, NamesWhatCannotBeRead) {
     const TemporaryFolder folder;
     expect_error(ExitStatus::input, {"absent.json", "no such file"},
-                 [&] { read_json(folder.path() / "absent.json"); });
+                 [&] { read_json(folder.path() / "absent.json", testing::Unrecorded()); });
     expect_error(ExitStatus::input, {folder.path().string(), "not a file"},
-                 [&] { read_json(folder.path()); });
+                 [&] { read_json(folder.path(), testing::Unrecorded()); });
 }
 
 TEST(Json, RefusesKeysThatStandTwiceWhereAsked) {

@@ -8,6 +8,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 
 namespace tangram {
 namespace {
@@ -40,7 +41,8 @@ class Safetensors : public ::testing::Test {
   protected:
     /// One file with this header's inside and this data.
     Weights open(const std::string& header, const std::string& data) const {
-        return Weights(folder_.write("model.safetensors", file_of("{" + header + "}", data)));
+        return Weights(folder_.write("model.safetensors", file_of("{" + header + "}", data)),
+                       testing::Unrecorded());
     }
     void refused(const std::string& header, const std::string& data,
                  std::initializer_list<std::string> texts) const {
@@ -49,8 +51,9 @@ class Safetensors : public ::testing::Test {
     }
     void refused_file(const std::string& bytes, std::initializer_list<std::string> texts) const {
         const auto file = folder_.write("model.safetensors", bytes);
-        expect_error(ExitStatus::input, {"model.safetensors"}, [&] { Weights weights(file); });
-        expect_error(ExitStatus::input, texts, [&] { Weights weights(file); });
+        expect_error(ExitStatus::input, {"model.safetensors"},
+                     [&] { Weights weights(file, testing::Unrecorded()); });
+        expect_error(ExitStatus::input, texts, [&] { Weights weights(file, testing::Unrecorded()); });
     }
     TemporaryFolder folder_;
 };
@@ -182,9 +185,9 @@ TEST_F(Safetensors, TruncatedFileSaysHowMuchIsMissing) {
 
 TEST_F(Safetensors, Folders) {
     expect_error(ExitStatus::input, {folder_.path().string(), "model.safetensors.index.json"},
-                 [&] { Weights weights(folder_.path()); });
+                 [&] { Weights weights(folder_.path(), testing::Unrecorded()); });
     expect_error(ExitStatus::input, {"absent.safetensors"},
-                 [&] { Weights weights(folder_.path() / "absent.safetensors"); });
+                 [&] { Weights weights(folder_.path() / "absent.safetensors", testing::Unrecorded()); });
     const auto shard = [&](const std::string& file, const std::string& tensor, float value) {
         folder_.write(file, file_of("{" + entry(tensor, "F32", "[1]", "[0,4]") + "}",
                                     bytes_of(std::vector<float>{value})));
@@ -193,12 +196,13 @@ TEST_F(Safetensors, Folders) {
         folder_.write("model.safetensors.index.json", "{\"weight_map\":" + map + "}");
     };
     const auto refuse = [&](std::initializer_list<std::string> texts) {
-        expect_error(ExitStatus::input, texts, [&] { Weights weights(folder_.path()); });
+        expect_error(ExitStatus::input, texts,
+                     [&] { Weights weights(folder_.path(), testing::Unrecorded()); });
     };
     shard("one.safetensors", "b", 1);
     shard("two.safetensors", "a", 2);
     index(R"({"a": "two.safetensors", "b": "one.safetensors"})");
-    Weights opened(folder_.path());
+    Weights opened(folder_.path(), testing::Unrecorded());
     const Weights weights = std::move(opened);
     ASSERT_EQ(weights.tensors().size(), 2U);
     EXPECT_EQ(weights.files().size(), 2U);
@@ -225,7 +229,7 @@ TEST_F(Safetensors, Folders) {
     index(R"({"b": "one.safetensors", "c": "two.safetensors"})");
     refuse({"no tensor c"});
     index(R"({"b": "one.safetensors"})");
-    EXPECT_EQ(Weights(folder_.path()).tensors().size(), 1U);
+    EXPECT_EQ(Weights(folder_.path(), testing::Unrecorded()).tensors().size(), 1U);
     folder_.write("two.safetensors", file_of("{" + entry("b", "F32", "[1]", "[0,4]") + "," +
                                                  entry("c", "F32", "[0]", "[4,4]") + "}",
                                              "1234"));
@@ -234,7 +238,7 @@ TEST_F(Safetensors, Folders) {
 }
 
 TEST_F(Safetensors, ReadsTheModelOfTheTests) {
-    const Weights weights(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini");
+    const Weights weights(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini", testing::Unrecorded());
     const TensorView& embedding = weights.at("transformer.wte.weight");
     EXPECT_EQ(embedding.shape, (std::vector<Index>{2048, 128}));
     Index size = 0;

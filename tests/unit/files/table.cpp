@@ -6,6 +6,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 
 namespace tangram {
 namespace {
@@ -19,7 +20,7 @@ using Rows = std::vector<Row>;
 class Tables : public ::testing::Test {
   protected:
     Table read(const std::string& name, const std::string& text) const {
-        return read_table(folder_.write(name, text));
+        return read_table(folder_.write(name, text), testing::Unrecorded());
     }
     /// Checks that the text is refused with the file's name, the line and a text.
     void refused(const std::string& name, const std::string& text, const std::string& line,
@@ -185,7 +186,7 @@ TEST_F(Tables, FilesThatAreNoTables) {
     refused("a.parquet", "x", ".parquet", ".jsonl");
     refused("noending", "x", "noending", "not supported");
     expect_error(ExitStatus::input, {"absent.tsv", "no such file"},
-                 [&] { read_table(folder_.path() / "absent.tsv"); });
+                 [&] { read_table(folder_.path() / "absent.tsv", testing::Unrecorded()); });
 }
 
 TEST_F(Tables, UnknownColumnsNameTheNearest) {

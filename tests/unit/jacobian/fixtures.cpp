@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "support/model_fixture.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/error.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
 #include "tangram/jacobian/selection.hpp"
@@ -31,7 +32,7 @@ std::vector<Index> every_example(const DataSet& data) {
 
 ModelFixture small_model(const std::string& name) {
     const auto folder = test_data() / "models" / name;
-    return {folder, read_json(folder / "fixture.json")};
+    return {folder, read_json(folder / "fixture.json", testing::Unrecorded())};
 }
 
 /// One gradient, multiplied out in slices of an odd depth into a buffer poisoned with NaN.
@@ -50,12 +51,13 @@ template <class Real>
 std::pair<double, double> errors_against_fixture(const std::string& name) {
     const ModelFixture fixture = small_model(name);
     const DataSet data = fixture.data();
-    Network<Real> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
+    Network<Real> network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()),
+                          fixture.vocabulary_ids());
     const Program program = network.program();
     const JacobianFactors<Real> factors(network, data, every_example(data),
                                         KernelOutputs(KernelOutput::logits, network.labels()),
                                         all_of(program));
-    const Weights reference(fixture.folder / "gradients.safetensors");
+    const Weights reference(fixture.folder / "gradients.safetensors", testing::Unrecorded());
     const Index outputs = network.labels();
     double worst_whole = 0, worst_tensor = 0;
     Index compared = 0;
@@ -121,7 +123,8 @@ TEST(Loss, GradientIsThatOfTheCrossEntropy) {
     const ModelFixture fixture = small_model("llama-tied");
     DataSet data = fixture.data();
     for (std::size_t e = 0; e < data.labels.size(); ++e) data.labels[e] = static_cast<std::int32_t>(e % 2);
-    Network<double> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
+    Network<double> network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()),
+                            fixture.vocabulary_ids());
     const Program program = network.program();
     const Index labels = network.labels();
     ASSERT_GE(labels, 2);
@@ -170,7 +173,8 @@ INSTANTIATE_TEST_SUITE_P(SmallModels, Fixtures,
 /// Outputs, gradient norm per tensor and the 18 x 18 kernel of a trained model against its stored reference.
 void check_trained_model(const ModelFixture& fixture) {
     const DataSet data = fixture.data();
-    Network<double> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
+    Network<double> network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()),
+                            fixture.vocabulary_ids());
     const Program program = network.program();
     const JacobianFactors<double> factors(network, data, every_example(data),
                                           KernelOutputs(KernelOutput::logits, network.labels()),
@@ -209,8 +213,8 @@ void check_trained_model(const ModelFixture& fixture) {
 }
 
 TEST(TrainedModels, NeoMiniAgreesWithItsReference) {
-    check_trained_model(
-        {test_data() / "neo-mini", read_json(test_data() / "models" / "neo-mini-fixture.json")});
+    check_trained_model({test_data() / "neo-mini",
+                         read_json(test_data() / "models" / "neo-mini-fixture.json", testing::Unrecorded())});
 }
 
 /// Every architecture with every output and selection, from PyTorch's gradients of the logits alone: margin
@@ -223,7 +227,8 @@ double largest_error(const std::string& name, KernelOutput output, const std::st
     const Index labels = std::ssize(fixture.vocabulary_ids());
     for (std::size_t e = 0; e < data.labels.size(); ++e)
         data.labels[e] = static_cast<std::int32_t>(static_cast<Index>(e) % labels);
-    const Weights weights(fixture.folder), reference(fixture.folder / "gradients.safetensors");
+    const Weights weights(fixture.folder, testing::Unrecorded()),
+        reference(fixture.folder / "gradients.safetensors", testing::Unrecorded());
     const bool lora = selection == "lora";
     std::vector<ParameterId> chosen = select_parameters(base, {lora ? "attention" : selection});
     const auto factors_by = factors_of(base);
@@ -322,7 +327,8 @@ TEST(KeyBias, HasNoGradientWhereSoftmaxDoesNotSeeIt) {
     for (const char* model : {"bert-odd", "roberta-odd", "gpt2-odd", "neox-parallel", "qwen2-odd"}) {
         const ModelFixture fixture = small_model(model);
         const DataSet data = fixture.data();
-        Network<double> network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids());
+        Network<double> network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()),
+                                fixture.vocabulary_ids());
         const Program program = network.program();
         const JacobianFactors<double> factors(network, data, every_example(data),
                                               KernelOutputs(KernelOutput::logits, network.labels()),
@@ -354,7 +360,7 @@ TEST(KeyBias, HasNoGradientWhereSoftmaxDoesNotSeeIt) {
 TEST(TrainedModels, BertMiniAgreesWithItsReference) {
     const auto models = testing::shared_models();
     if (!models) GTEST_SKIP() << "TANGRAM_MODELS is not set: bert-mini is not compared";
-    nlohmann::json reference = read_json(*models / "fixtures" / "bert-mini.json");
+    nlohmann::json reference = read_json(*models / "fixtures" / "bert-mini.json", testing::Unrecorded());
     for (auto& example : reference["examples"]) {
         const auto ids = example["ids"].get<std::vector<std::int32_t>>();
         example["read"] = std::find(ids.begin(), ids.end(), 4) - ids.begin();  // [MASK]
@@ -365,14 +371,15 @@ TEST(TrainedModels, BertMiniAgreesWithItsReference) {
 TEST(TrainedModels, Stories260kAgreesWithItsReference) {
     const auto models = testing::shared_models();
     if (!models) GTEST_SKIP() << "TANGRAM_MODELS is not set: stories260k is not compared";
-    check_trained_model({*models / "stories260k", read_json(*models / "fixtures" / "stories260k.json")});
+    check_trained_model({*models / "stories260k",
+                         read_json(*models / "fixtures" / "stories260k.json", testing::Unrecorded())});
 }
 
 TEST(Output, MarginAndSumAndTraceAreCombinationsOfTheLogits) {
     const ModelFixture fixture = small_model("neo-odd");
     const DataSet data = fixture.data();
     const std::vector<std::int32_t> labels{fixture.vocabulary_ids()[0], fixture.vocabulary_ids()[1]};
-    Network<double> network(fixture.program(), Weights(fixture.folder), labels);
+    Network<double> network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()), labels);
     const Program program = network.program();
     const auto ids = all_of(program);
     const JacobianFactors<double> logits(network, data, every_example(data),

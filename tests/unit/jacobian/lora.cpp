@@ -9,6 +9,7 @@
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
 #include "tangram/jacobian/selection.hpp"
 
@@ -59,11 +60,11 @@ double relative_error(const std::vector<double>& found, const std::vector<double
 template <class Real>
 void check_case(const nlohmann::json& given, double tolerance) {
     const auto folder = test_data() / "models" / given["model"].get<std::string>();
-    const ModelFixture fixture{folder, read_json(folder / "fixture.json")};
+    const ModelFixture fixture{folder, read_json(folder / "fixture.json", testing::Unrecorded())};
     const Program base = fixture.program();
     const Program program = with_lora(base, linear_weights(base), given["rank"], given["alpha"]);
     const bool trained = given["trained"];
-    const Weights weights(folder);
+    const Weights weights(folder, testing::Unrecorded());
     InitialWeights source{.file = &weights};
     std::vector<ParameterId> parameters;
     for (ParameterId p = 0; p < program.parameters().size(); ++p) {
@@ -95,7 +96,7 @@ void check_case(const nlohmann::json& given, double tolerance) {
 
 TEST(Lora, KernelsAreThoseOfPyTorch) {
     // Factors and outputs as every Jacobian's: 1e-10 and 2e-5.
-    const nlohmann::json cases = read_json(test_data() / "models" / "lora.json");
+    const nlohmann::json cases = read_json(test_data() / "models" / "lora.json", testing::Unrecorded());
     ASSERT_EQ(cases.size(), 6u);
     for (const nlohmann::json& given : cases) {
         check_case<double>(given, 1e-10);
@@ -105,11 +106,12 @@ TEST(Lora, KernelsAreThoseOfPyTorch) {
 
 TEST(Lora, WithoutAnAdapterOutputsStayAndAHasNoGradient) {
     const auto folder = test_data() / "models" / "llama-odd";
-    const ModelFixture fixture{folder, read_json(folder / "fixture.json")};
+    const ModelFixture fixture{folder, read_json(folder / "fixture.json", testing::Unrecorded())};
     const Program base = fixture.program();
     const Program program = with_lora(base, linear_weights(base), 2, 4);
     const DataSet data = fixture.data();
-    Network<float> plain(base, Weights(folder), {3, 17}), adapted(program, Weights(folder), {3, 17});
+    Network<float> plain(base, Weights(folder, testing::Unrecorded()), {3, 17}),
+        adapted(program, Weights(folder, testing::Unrecorded()), {3, 17});
     std::vector<ParameterId> A;
     for (ParameterId p = 0; p < program.parameters().size(); ++p)
         if (is_lora(program.parameters()[p]) && !is_lora_b(program.parameters()[p])) A.push_back(p);
@@ -126,11 +128,11 @@ TEST(Lora, OnAverageItIsTheWeightsOwnKernel) {
     // [theory: M, d]. The mean over seeds strays by its standard error, five of which no entry passes by
     // chance.
     const auto folder = test_data() / "models" / "llama-odd";
-    const ModelFixture fixture{folder, read_json(folder / "fixture.json")};
+    const ModelFixture fixture{folder, read_json(folder / "fixture.json", testing::Unrecorded())};
     const Program base = fixture.program();
     const std::vector<ParameterId> selected = linear_weights(base);
     const DataSet data = fixture.data();
-    const Weights weights(folder);
+    const Weights weights(folder, testing::Unrecorded());
     const KernelOutputs outputs(KernelOutput::margin, 2);
     Network<double> plain(base, weights, {3, 17});
     const JacobianFactors<double> exact(plain, data, {0, 1, 2}, outputs, selected);
@@ -192,7 +194,8 @@ TEST(Adapter, SettingsThatAreNotSupportedAreNamed) {
     const auto read = [&](const nlohmann::json& change) {
         nlohmann::json settings = plain;
         settings.update(change);
-        return read_adapter_settings(folder.write("adapter_config.json", settings.dump()));
+        return read_adapter_settings(folder.write("adapter_config.json", settings.dump()),
+                                     testing::Unrecorded());
     };
     const AdapterSettings settings = read(nlohmann::json::object());
     EXPECT_EQ(settings.rank, 4);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "support/model_fixture.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/jacobian/contraction.hpp"
 #include "tangram/jacobian/factor_bytes.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
@@ -81,9 +82,11 @@ struct Sketched {
     std::vector<ParameterId> linear;
 
     explicit Sketched(const std::string& model)
-        : fixture{test_data() / "models" / model, read_json(test_data() / "models" / model / "fixture.json")},
+        : fixture{test_data() / "models" / model,
+                  read_json(test_data() / "models" / model / "fixture.json", testing::Unrecorded())},
           data(fixture.data()),
-          network(fixture.program(), Weights(fixture.folder), fixture.vocabulary_ids()),
+          network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()),
+                  fixture.vocabulary_ids()),
           examples(static_cast<std::size_t>(data.examples())) {
         std::iota(examples.begin(), examples.end(), Index{0});
         const auto factors = factors_of(network.program());

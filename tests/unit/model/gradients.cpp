@@ -8,6 +8,7 @@
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/error.hpp"
 #include "tangram/model/first_layers.hpp"
 
@@ -93,7 +94,8 @@ double naive_entry(const Network<double>& network, const TokenBlock& block, Para
 }
 
 TEST_P(Gradients, AgreeWithCentralDifferences) {
-    Network<double> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9, 11});
+    Network<double> network(program_of(Config(folder() / "config.json", testing::Unrecorded())),
+                            Weights(folder(), testing::Unrecorded()), {5, 9, 11});
     // Lengths beyond the local window and a single token; repeated tokens add up in the table.
     const auto examples = fitting(
         network.program(), {{3}, {7, 7, 12, 30, 2}, {1, 9, 4, 4, 8, 22, 17, 31, 6, 5, 40, 11, 3, 19, 28}});
@@ -194,7 +196,8 @@ std::vector<std::vector<Real>> all_of_example(const Network<Real>& network, Inde
 
 template <class Real>
 void check_bits_in_any_block(const std::filesystem::path& folder) {
-    Network<Real> network(program_of(Config(folder / "config.json")), Weights(folder), {5, 9});
+    Network<Real> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                          Weights(folder, testing::Unrecorded()), {5, 9});
     const auto examples = examples_of_many_lengths(network.program());
     const std::vector<Real> seeds(2 * examples.size(), Real(1));
     const auto run = [&](const std::vector<std::vector<std::int32_t>>& block) {
@@ -220,7 +223,8 @@ TEST_P(Gradients, BitsOfAnExampleDoNotDependOnItsBlock) {
 }
 
 TEST_P(Gradients, OfWantedParametersAreThoseOfAll) {
-    Network<float> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9});
+    Network<float> network(program_of(Config(folder() / "config.json", testing::Unrecorded())),
+                           Weights(folder(), testing::Unrecorded()), {5, 9});
     Network<float> other = network.twin();
     const Program& program = network.program();
     const auto examples = examples_of_many_lengths(program);
@@ -249,7 +253,8 @@ TEST_P(Gradients, OfWantedParametersAreThoseOfAll) {
 }
 
 TEST_P(Gradients, TwinsShareWeightsAndNothingElse) {
-    Network<double> network(program_of(Config(folder() / "config.json")), Weights(folder()), {5, 9});
+    Network<double> network(program_of(Config(folder() / "config.json", testing::Unrecorded())),
+                            Weights(folder(), testing::Unrecorded()), {5, 9});
     Network<double> twin = network.twin();
     network.forward(block_of({{1, 2, 3}}));
     twin.forward(block_of({{4, 5}, {6}}));
@@ -265,7 +270,8 @@ TEST_P(Gradients, TwinsShareWeightsAndNothingElse) {
 /// Another executor: it counts the threads it serves and leaves the passes to the processor's.
 TEST_P(Gradients, RunOnAnyExecutor) {
     const auto weights = std::make_shared<NetworkWeights<float>>(
-        program_of(Config(folder() / "config.json")), InitialWeights{}, std::vector<std::int32_t>{5, 9});
+        program_of(Config(folder() / "config.json", testing::Unrecorded())), InitialWeights{},
+        std::vector<std::int32_t>{5, 9});
     int threads = 0;
     Network<float> network(weights, [&](std::shared_ptr<const NetworkWeights<float>> shared) {
         EXPECT_EQ(shared, weights);
@@ -279,7 +285,7 @@ TEST_P(Gradients, RunOnAnyExecutor) {
 }
 
 TEST_P(Gradients, HoldTheBytesThatWerePlanned) {
-    const Program program = program_of(Config(folder() / "config.json"));
+    const Program program = program_of(Config(folder() / "config.json", testing::Unrecorded()));
     const auto blocks = fitting(program, {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {3}, {4, 5, 6, 7}});
     std::vector<std::vector<ParameterId>> selections{{}, {0}};
     for (ParameterId p = 0; p < program.parameters().size(); ++p) selections[0].push_back(p);
@@ -287,7 +293,7 @@ TEST_P(Gradients, HoldTheBytesThatWerePlanned) {
     selections.push_back({selections[0][selections[0].size() / 2]});
     const auto check = [&]<class Real>(Real) {
         for (const auto& wanted : selections) {
-            Network<Real> network(program, Weights(folder()), {5, 9, 11});
+            Network<Real> network(program, Weights(folder(), testing::Unrecorded()), {5, 9, 11});
             const TokenBlock block = block_of(blocks);
             network.forward(block);
             network.backward(std::vector<Real>(9, Real(1)), wanted);
@@ -300,7 +306,7 @@ TEST_P(Gradients, HoldTheBytesThatWerePlanned) {
 }
 
 TEST_P(Gradients, OfAPieceWithPlaceholdersAreThoseOfAShorterModel) {
-    const Program program = program_of(Config(folder() / "config.json"));
+    const Program program = program_of(Config(folder() / "config.json", testing::Unrecorded()));
     const Program piece = first_layers(program, 1);
     EXPECT_LT(piece.operations().size(), program.operations().size());
     EXPECT_EQ(piece.parameters().size(), program.parameters().size());
@@ -348,11 +354,13 @@ INSTANTIATE_TEST_SUITE_P(Models, Gradients,
 TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     const testing::TemporaryFolder folder;
     const auto refused = [&](const char* model, const char* key, const nlohmann::json& value) {
-        nlohmann::json config = read_json(test_data() / "models" / model / "config.json");
+        nlohmann::json config =
+            read_json(test_data() / "models" / model / "config.json", testing::Unrecorded());
         config[key] = value;
         const auto file = folder.path() / "config.json";
         std::ofstream(file) << config;
-        testing::expect_error(ExitStatus::input, {"config.json", key}, [&] { program_of(Config(file)); });
+        testing::expect_error(ExitStatus::input, {"config.json", key},
+                              [&] { program_of(Config(file, testing::Unrecorded())); });
     };
     refused("gpt2-odd", "model_type", "mamba");
     refused("gpt2-odd", "activation_function", "gelu_10");
@@ -383,12 +391,15 @@ TEST(Architectures, SizesOfNoModelAreRefusedBeforeTheyTakeMemory) {
     const testing::TemporaryFolder folder;
     const auto refused = [&](const char* model, const nlohmann::json& change,
                              std::initializer_list<std::string> words) {
-        nlohmann::json config = read_json(test_data() / "models" / model / "config.json");
+        nlohmann::json config =
+            read_json(test_data() / "models" / model / "config.json", testing::Unrecorded());
         config.update(change);
         const auto file = folder.path() / "config.json";
         std::ofstream(file) << config;
-        testing::expect_error(ExitStatus::input, {"config.json"}, [&] { program_of(Config(file)); });
-        testing::expect_error(ExitStatus::input, words, [&] { program_of(Config(file)); });
+        testing::expect_error(ExitStatus::input, {"config.json"},
+                              [&] { program_of(Config(file, testing::Unrecorded())); });
+        testing::expect_error(ExitStatus::input, words,
+                              [&] { program_of(Config(file, testing::Unrecorded())); });
     };
     constexpr Index huge = 2147483647;
     refused("gpt2-odd", {{"n_layer", huge}}, {"n_layer = 2147483647", "4096"});
@@ -416,12 +427,13 @@ TEST(Architectures, SizesOfNoModelAreRefusedBeforeTheyTakeMemory) {
 TEST(Architectures, LinearScalingAndNewerKeysOfRotaryPositions) {
     const testing::TemporaryFolder folder;
     const auto frequencies = [&](const nlohmann::json& change, const char* without = "") {
-        nlohmann::json config = read_json(test_data() / "models" / "llama3-odd" / "config.json");
+        nlohmann::json config =
+            read_json(test_data() / "models" / "llama3-odd" / "config.json", testing::Unrecorded());
         config.update(change);
         config.erase(without);
         const auto file = folder.path() / "config.json";
         std::ofstream(file) << config;
-        const Program program = program_of(Config(file));
+        const Program program = program_of(Config(file, testing::Unrecorded()));
         for (const Operation& operation : program.operations())
             if (const auto* const rotary = std::get_if<operation::Rotary>(&operation))
                 return rotary->frequencies;
@@ -435,7 +447,8 @@ TEST(Architectures, LinearScalingAndNewerKeysOfRotaryPositions) {
     for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(halved[i], plain[i] / 2);
     const auto scaled = frequencies(nlohmann::json::object());
     // Newer files keep both keys in one object.
-    nlohmann::json rope = read_json(test_data() / "models" / "llama3-odd" / "config.json")["rope_scaling"];
+    nlohmann::json rope = read_json(test_data() / "models" / "llama3-odd" / "config.json",
+                                    testing::Unrecorded())["rope_scaling"];
     rope["rope_theta"] = 1000.0;
     EXPECT_EQ(frequencies({{"rope_parameters", rope}, {"rope_scaling", nullptr}}, "rope_theta"), scaled);
     EXPECT_NE(scaled, plain);
@@ -463,8 +476,8 @@ TEST(Network, ASecondCopyOfATiedTensorMustBeEqual) {
         std::ofstream out(folder.path() / "model.safetensors", std::ios::binary);
         out.write(reinterpret_cast<const char*>(&size), sizeof size) << text << data << copy;
         out.close();
-        const Program program = program_of(Config(folder.path() / "config.json"));
-        const Weights weights(folder.path());
+        const Program program = program_of(Config(folder.path() / "config.json", testing::Unrecorded()));
+        const Weights weights(folder.path(), testing::Unrecorded());
         EXPECT_TRUE(unused_tensors(program, weights).empty());
         if (changed)
             testing::expect_error(ExitStatus::input, {"lm_head.weight", "transformer.wte.weight"}, [&] {
@@ -477,12 +490,12 @@ TEST(Network, ASecondCopyOfATiedTensorMustBeEqual) {
 
 TEST(Network, NamesTheTensorOfTheWrongShape) {
     const auto folder = test_data() / "models" / "llama-odd";
-    Program program = program_of(Config(folder / "config.json"));
+    Program program = program_of(Config(folder / "config.json", testing::Unrecorded()));
     Program other;
     other.vocabulary_size = program.vocabulary_size;
     other.parameter("model.norm.weight", {25}, ParameterKind::norm);
     try {
-        Network<float> network(other, Weights(folder), {1, 2});
+        Network<float> network(other, Weights(folder, testing::Unrecorded()), {1, 2});
         FAIL() << "a tensor of the wrong shape was taken";
     } catch (const Error& e) {
         EXPECT_EQ(e.status(), ExitStatus::input);

@@ -6,6 +6,7 @@
 
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/architectures.hpp"
 #include "tangram/study/initial_network.hpp"
@@ -29,7 +30,7 @@ struct MadeUp {
                          ", \"max_position_embeddings\": 64, \"window_size\": 16, \"attention_types\": "
                          "[[[\"global\"], " +
                          std::to_string(layers) + "]]}");
-        model.program = program_of(Config(folder.path() / "config.json"), classes);
+        model.program = program_of(Config(folder.path() / "config.json", testing::Unrecorded()), classes);
         model.parameters = select_parameters(model.program, {parameters});
         std::vector<std::int32_t> tokens(36);
         std::iota(tokens.begin(), tokens.end(), 3);

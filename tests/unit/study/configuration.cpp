@@ -4,6 +4,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/study/stored_study.hpp"
 
 namespace tangram {
@@ -24,7 +25,7 @@ path = "out.h5"
 
 TEST(Configuration, FillsInTheContractsDefaults) {
     const TemporaryFolder folder;
-    const Study s = read_study(folder.write("study.toml", smallest), {});
+    const Study s = read_study(folder.write("study.toml", smallest), {}, testing::Unrecorded());
     EXPECT_EQ(s.model.init, "pretrained");
     EXPECT_EQ(s.model.head, "lm");
     EXPECT_EQ(s.data.text, "text");
@@ -49,16 +50,19 @@ TEST(Configuration, ItsTomlReadsBackAsTheSameStudy) {
     const TemporaryFolder folder;
     const Study s = read_study(folder.write("study.toml", smallest),
                                {"rates.noise=0.25", "kernel.parameters=[\"a*\", \"b\"]", "rates.repeats=3",
-                                "data.labels=[\"x\", \"y\"]"});
+                                "data.labels=[\"x\", \"y\"]"},
+                               testing::Unrecorded());
     const std::string text = to_toml(s);
-    EXPECT_EQ(to_toml(read_study(folder.write("again.toml", text), {})), text);
+    EXPECT_EQ(to_toml(read_study(folder.write("again.toml", text), {}, testing::Unrecorded())), text);
     EXPECT_NE(text.find("noise = 0.25"), std::string::npos);
 }
 
 TEST(Configuration, TakesSettingsInTomlOrBareText) {
     const TemporaryFolder folder;
     const auto file = folder.write("study.toml", smallest);
-    const auto with = [&](std::vector<std::string> settings) { return read_study(file, settings); };
+    const auto with = [&](std::vector<std::string> settings) {
+        return read_study(file, settings, testing::Unrecorded());
+    };
     EXPECT_EQ(with({"data.samples=12"}).data.samples, 12);
     EXPECT_EQ(with({"data.samples=12", "data.samples=13"}).data.samples, 13);
     EXPECT_EQ(with({"kernel.parameters=attention"}).kernel.parameters, std::vector<std::string>{"attention"});
@@ -74,8 +78,9 @@ TEST(Configuration, TakesSettingsInTomlOrBareText) {
 TEST(Configuration, NamesTheKeyAndTheNearest) {
     const TemporaryFolder folder;
     const auto refused = [&](std::initializer_list<std::string> words, const std::string& setting) {
-        expect_error(ExitStatus::study, words,
-                     [&] { read_study(folder.write("study.toml", smallest), {setting}); });
+        expect_error(ExitStatus::study, words, [&] {
+            read_study(folder.write("study.toml", smallest), {setting}, testing::Unrecorded());
+        });
     };
     refused({"study.toml", "data.sampels", "data.samples"}, "data.sampels=3");
     refused({"kernal.output", "kernel.output"}, "kernal.output=margin");
@@ -111,7 +116,7 @@ TEST(Configuration, ReadsTasks) {
                "\"\ntrain = \"a.tsv\"\ntemplate = \"{text}\"\nlabel_words = [\"x\", \"y\"]\n" + more;
     };
     const auto read = [&](const std::string& text) {
-        return read_study(folder.write("study.toml", text), {});
+        return read_study(folder.write("study.toml", text), {}, testing::Unrecorded());
     };
     const Study study = read(head + task("one", "samples = 7\n") + task("two"));
     ASSERT_EQ(study.tasks.size(), 2);
@@ -137,7 +142,7 @@ TEST(Configuration, ReadsTasks) {
 TEST(Configuration, RefusesDeepKeys) {
     const TemporaryFolder folder;
     const auto read = [&](const std::string& more, const std::vector<std::string>& settings = {}) {
-        return read_study(folder.write("study.toml", smallest + more), settings);
+        return read_study(folder.write("study.toml", smallest + more), settings, testing::Unrecorded());
     };
     const auto refused = [&](const std::string& more, const std::string& line) {
         expect_error(ExitStatus::study, {"study.toml", "line " + line + ": a key of more than 16 parts"},
@@ -198,7 +203,7 @@ TEST(Configuration, AStoredTaskThatIsNoTableIsADifference) {
         folder.write("study.toml",
                      "[model]\npath = \"m\"\n[output]\npath = \"o.h5\"\n[[tasks]]\nname = \"one\"\ntrain = "
                      "\"a.tsv\"\ntemplate = \"{text}\"\nlabel_words = [\"x\", \"y\"]\n"),
-        {});
+        {}, testing::Unrecorded());
     EXPECT_EQ(kernel_difference(study, "tasks = [1]\n[kernel]\n[model]\n").value_or(""),
               "tasks[0] is 1 in the file and a table in the study");
     EXPECT_EQ(kernel_difference(study, "tasks = [{}]\n[kernel]\n[model]\n"), std::nullopt);
@@ -209,7 +214,7 @@ TEST(Configuration, AStoredTaskThatIsNoTableIsADifference) {
 TEST(Configuration, AnotherSketchIsAnotherKernel) {
     const TemporaryFolder folder;
     const auto with = [&](const std::vector<std::string>& settings) {
-        return read_study(folder.write("study.toml", smallest), settings);
+        return read_study(folder.write("study.toml", smallest), settings, testing::Unrecorded());
     };
     const std::string stored = to_toml(with({"kernel.sketch=64"}));
     EXPECT_EQ(kernel_difference(with({"kernel.sketch=64"}), stored), std::nullopt);
@@ -227,12 +232,13 @@ TEST(Configuration, SaysWhatIsMissing) {
         const auto at = text.find(key);
         text.erase(at, text.find('\n', at) - at);
         expect_error(ExitStatus::study, {"missing"},
-                     [&] { read_study(folder.write("study.toml", text), {}); });
+                     [&] { read_study(folder.write("study.toml", text), {}, testing::Unrecorded()); });
     }
     expect_error(ExitStatus::study, {"none.toml", "no such study"},
-                 [&] { read_study(folder / "none.toml", {}); });
-    expect_error(ExitStatus::study, {"study.toml", "line 2"},
-                 [&] { read_study(folder.write("study.toml", "[a]\nb = = 3\n"), {}); });
+                 [&] { read_study(folder / "none.toml", {}, testing::Unrecorded()); });
+    expect_error(ExitStatus::study, {"study.toml", "line 2"}, [&] {
+        read_study(folder.write("study.toml", "[a]\nb = = 3\n"), {}, testing::Unrecorded());
+    });
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/study/stored_study.hpp"
 
 namespace tangram {
@@ -133,7 +134,7 @@ TEST(Keys, AreWhatWasPromised) {
 TEST(Keys, EveryOneIsReadBackAsItIsWritten) {
     const TemporaryFolder folder;
     for (const std::string& text : {one_data_set, two_tasks}) {
-        const Study plain = read_study(folder.write("plain.toml", text), {});
+        const Study plain = read_study(folder.write("plain.toml", text), {}, testing::Unrecorded());
         Study counted = plain;
         const std::size_t count = values_of(counted).size();
         EXPECT_EQ(count, text == one_data_set ? promised.size() : promised.size() - 11 + 2 * 12);
@@ -152,7 +153,7 @@ TEST(Keys, EveryOneIsReadBackAsItIsWritten) {
                 change(at);
             const std::string written = to_toml(changed);
             EXPECT_NE(written, before) << at.name();
-            Study read = read_study(folder.write("written.toml", written), {});
+            Study read = read_study(folder.write("written.toml", written), {}, testing::Unrecorded());
             EXPECT_EQ(text_of(values_of(read)[k].value), text_of(at.value)) << at.name();
             EXPECT_EQ(to_toml(read), written) << at.name();
         }
@@ -178,14 +179,15 @@ TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
     const auto refused = [&](const std::string& name, double value, const std::string& words) {
         const bool list = name == "rates.sizes";
         const std::string text = list ? fmt::format("[300, {}]", value) : fmt::format("{}", value);
-        expect_error(ExitStatus::study, {name + " = ", words},
-                     [&] { read_study(folder.write("study.toml", one_data_set), {name + "=" + text}); });
+        expect_error(ExitStatus::study, {name + " = ", words}, [&] {
+            read_study(folder.write("study.toml", one_data_set), {name + "=" + text}, testing::Unrecorded());
+        });
         if (name.starts_with("data.")) {
             const std::string of_task = name.substr(5) + " = " + text + "\n[output]";
             std::string tasks = two_tasks;
             tasks.replace(tasks.find("[output]"), 8, of_task);
             expect_error(ExitStatus::study, {"tasks[1]." + name.substr(5) + " = ", words},
-                         [&] { read_study(folder.write("study.toml", tasks), {}); });
+                         [&] { read_study(folder.write("study.toml", tasks), {}, testing::Unrecorded()); });
         }
     };
     const std::map<std::string, double> least{
@@ -205,7 +207,8 @@ TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
     // The bounds themselves are allowed.
     const Study allowed = read_study(folder.write("study.toml", one_data_set),
                                      {"data.max_length=1", "rates.sizes=[2]", "rates.repeats=1",
-                                      "kernel.lora_rank=65536", "rates.noise=0"});
+                                      "kernel.lora_rank=65536", "rates.noise=0"},
+                                     testing::Unrecorded());
     EXPECT_EQ(allowed.rates.sizes, std::vector<Index>{2});
     EXPECT_EQ(default_study({"rates.noise=1e100"}).rates.noise, 1e100);
     expect_error(ExitStatus::study, {"rates.repeats = 0"}, [] { default_study({"rates.repeats=0"}); });
@@ -217,10 +220,12 @@ TEST(Keys, WordsThatNobodyDeclaredAreRefusedByName) {
         const auto* const choices = std::get_if<Choices>(&key.allowed);
         if (choices == nullptr) continue;
         const auto refused = [&](const std::string& word, const std::string& words) {
-            expect_error(
-                ExitStatus::study,
-                {key.name + " = \"" + word + "\"", words, '"' + choices->choices[0].word + '"'},
-                [&] { read_study(folder.write("study.toml", one_data_set), {key.name + "=" + word}); });
+            expect_error(ExitStatus::study,
+                         {key.name + " = \"" + word + "\"", words, '"' + choices->choices[0].word + '"'},
+                         [&] {
+                             read_study(folder.write("study.toml", one_data_set), {key.name + "=" + word},
+                                        testing::Unrecorded());
+                         });
         };
         refused("nonsense", "is not possible");
         if (!choices->or_empty) refused("", "is not possible");
@@ -232,9 +237,9 @@ TEST(Keys, WordsThatNobodyDeclaredAreRefusedByName) {
 TEST(Keys, OfLaterVersionsAreRefusedByName) {
     const TemporaryFolder folder;
     const auto refused = [&](const std::string& name, const std::string& setting) {
-        expect_error(ExitStatus::study,
-                     {"study.toml: " + name + " is not available in this version of tangram"},
-                     [&] { read_study(folder.write("study.toml", one_data_set), {setting}); });
+        expect_error(
+            ExitStatus::study, {"study.toml: " + name + " is not available in this version of tangram"},
+            [&] { read_study(folder.write("study.toml", one_data_set), {setting}, testing::Unrecorded()); });
     };
     refused("model.adapter", "model.adapter=none");
     refused("data.score", "data.score=logit");
@@ -243,12 +248,13 @@ TEST(Keys, OfLaterVersionsAreRefusedByName) {
     refused("spectrum.density", "spectrum.density=true");
     refused("rates.window", "rates.window=[1, 9]");
     refused("[finetune]", "finetune.steps=3");
-    expect_error(ExitStatus::study, {"spectrum.count = 10 is not available in this version of tangram"},
-                 [&] { read_study(folder.write("study.toml", one_data_set), {"spectrum.count=10"}); });
+    expect_error(ExitStatus::study, {"spectrum.count = 10 is not available in this version of tangram"}, [&] {
+        read_study(folder.write("study.toml", one_data_set), {"spectrum.count=10"}, testing::Unrecorded());
+    });
     std::string tasks = two_tasks;
     tasks.replace(tasks.find("[output]"), 8, "score = \"logit\"\n[output]");
     expect_error(ExitStatus::study, {"tasks.score is not available in this version"},
-                 [&] { read_study(folder.write("study.toml", tasks), {}); });
+                 [&] { read_study(folder.write("study.toml", tasks), {}, testing::Unrecorded()); });
     // Nothing is both served and not.
     for (const Key& key : keys()) EXPECT_EQ(std::ranges::count(keys_not_served(), key.name), 0) << key.name;
 }
@@ -276,7 +282,7 @@ TEST(Keys, ThatDecideNothingDoNotCount) {
 TEST(Keys, ThatDecideTheKernelAreThoseThatItsFileIsComparedBy) {
     for (const std::string& text : {one_data_set, two_tasks}) {
         const TemporaryFolder folder;
-        Study study = read_study(folder.write("study.toml", text), {});
+        Study study = read_study(folder.write("study.toml", text), {}, testing::Unrecorded());
         const std::string stored = to_toml(study);
         EXPECT_EQ(kernel_difference(study, stored), std::nullopt);
         for (std::size_t k = 0; k < values_of(study).size(); ++k) {

@@ -4,6 +4,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/model/architectures.hpp"
 
 namespace tangram {
@@ -11,8 +12,9 @@ namespace {
 
 LoadedModel opened(const std::string& folder, std::optional<Index> labels = std::nullopt) {
     LoadedModel model;
-    model.program = program_of(Config(testing::test_data() / folder / "config.json"), labels);
-    model.weights.emplace(testing::test_data() / folder);
+    model.program =
+        program_of(Config(testing::test_data() / folder / "config.json", testing::Unrecorded()), labels);
+    model.weights.emplace(testing::test_data() / folder, testing::Unrecorded());
     return model;
 }
 

@@ -7,8 +7,9 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
-#include "tangram/files/json.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/drawing.hpp"
+#include "tangram/files/json.hpp"
 
 namespace tangram {
 namespace {
@@ -27,7 +28,8 @@ Ids first(const Ids& ids, Index count) { return {ids.begin(), ids.begin() + coun
 
 class LabelledTexts : public ::testing::Test {
   protected:
-    LabelledTexts() : tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini") {
+    LabelledTexts()
+        : tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini", testing::Unrecorded()) {
         options.prompt = "{text} It was";
         options.label_words = {" bad", " great"};
         table("a.tsv", "text\tlabel\tother\nthe film was good\t1\tthe company said\nbad game\t0\ta\n");
@@ -36,7 +38,9 @@ class LabelledTexts : public ::testing::Test {
         options.file = folder.write(name, content);
     }
     Ids ids(const std::string& text) const { return tokenizer.encode(text, false).ids; }
-    LabelledExamples read() const { return read_labelled_text(options, tokenizer); }
+    LabelledExamples read() const {
+        return read_labelled_text(options, tokenizer, testing::Unrecorded(), testing::Unrecorded());
+    }
     /// Tokens of a source row.
     static Ids row(const LabelledExamples& examples, Index row) {
         const auto& rows = examples.data.rows;
@@ -138,18 +142,20 @@ TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
     // The model's blanks are marks, unknown characters become bytes, <s> stands before and </s> behind.
     std::string vocabulary = R"("_":0,"a":1,"!":2,"?":3,"<s>":4,"</s>":5)";
     for (int b = 0; b < 256; ++b) vocabulary += fmt::format(",\"<0x{:02X}>\":{}", b, 6 + b);
-    const Tokenizer small(folder.write(
-        "tokenizer.json",
-        R"({"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"_"},{"type":"Replace","pattern":{"String":" "},"content":"_"}]},)"
-        R"("post_processor":{"type":"RobertaProcessing","cls":["<s>",4],"sep":["</s>",5]},)"
-        R"("model":{"type":"BPE","byte_fallback":true,"merges":[],"vocab":{)" +
-            vocabulary + "}}}"));
+    const Tokenizer small(
+        folder.write(
+            "tokenizer.json",
+            R"({"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"_"},{"type":"Replace","pattern":{"String":" "},"content":"_"}]},)"
+            R"("post_processor":{"type":"RobertaProcessing","cls":["<s>",4],"sep":["</s>",5]},)"
+            R"("model":{"type":"BPE","byte_fallback":true,"merges":[],"vocab":{)" +
+                vocabulary + "}}}"),
+        testing::Unrecorded());
     table("b.tsv", "text\tlabel\na a\xC3\xA9\t0\n");
     options.prompt = "{text} a";
     options.label_words = {"!", "?"};
     const auto of_length = [&](Index length) {
         options.max_length = length;
-        return row(read_labelled_text(options, small), 0);
+        return row(read_labelled_text(options, small, testing::Unrecorded(), testing::Unrecorded()), 0);
     };
     const std::int32_t c3 = 6 + 0xC3, a9 = 6 + 0xA9;
     EXPECT_EQ(of_length(10), (Ids{4, 0, 1, 0, 1, c3, a9, 0, 1, 5}));
@@ -163,7 +169,7 @@ TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
                       o.max_length = 10;
                       return o;
                   }(),
-                  small)
+                  small, testing::Unrecorded(), testing::Unrecorded())
                   .label_ids,
               (Ids{2, 3}));
 }
@@ -249,14 +255,16 @@ TEST_F(LabelledTexts, WordsThatChangeTheTemplatesTokens) {
 
 TEST_F(LabelledTexts, WordsThatSplitTheTemplatesTokens) {
     // "ab" is one token, "abc" is "a" and "bc": one token more, but not behind the template's own.
-    const Tokenizer small(folder.write(
-        "tokenizer.json",
-        R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"c":3,"bc":4},"merges":["b c","a b"]}})"));
+    const Tokenizer small(
+        folder.write(
+            "tokenizer.json",
+            R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"c":3,"bc":4},"merges":["b c","a b"]}})"),
+        testing::Unrecorded());
     options.prompt = "{text}";
     options.label_words = {"a", "c"};
     table("e.tsv", "text\tlabel\nab\t0\n");
     expect_error(ExitStatus::study, {"\"c\" behind the template", "\"a\" (0), \"bc\" (4)"},
-                 [&] { read_labelled_text(options, small); });
+                 [&] { read_labelled_text(options, small, testing::Unrecorded(), testing::Unrecorded()); });
 }
 
 TEST_F(LabelledTexts, EmptyTexts) {
@@ -271,7 +279,7 @@ TEST_F(LabelledTexts, EmptyTexts) {
 class MaskedTexts : public LabelledTexts {
   protected:
     MaskedTexts() {
-        tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "bert-mini");
+        tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "bert-mini", testing::Unrecorded());
         options.prompt = "{text} It was [MASK].";
         options.label_words = {"bad", "great"};
         options.reading = Reading::mask_token;
@@ -313,11 +321,13 @@ TEST_F(MaskedTexts, KeepTheMaskAndSpecialTokensWhenTheyAreCut) {
 
 TEST_F(MaskedTexts, WhateverTheTokenizerCallsTheMask) {
     // RoBERTa's takes the blank before it.
-    const nlohmann::json kinds = read_json(std::filesystem::path(TANGRAM_TEST_DATA) / "text" / "kinds.json");
-    nlohmann::json json = read_json(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini" / "tokenizer.json");
+    const nlohmann::json kinds =
+        read_json(std::filesystem::path(TANGRAM_TEST_DATA) / "text" / "kinds.json", testing::Unrecorded());
+    nlohmann::json json = read_json(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini" / "tokenizer.json",
+                                    testing::Unrecorded());
     json.merge_patch(kinds["roberta"]["patch"]);
     const TemporaryFolder model;
-    tokenizer = Tokenizer(model.write("tokenizer.json", json.dump()));
+    tokenizer = Tokenizer(model.write("tokenizer.json", json.dump()), testing::Unrecorded());
     options.label_words = {" bad", " great"};
     const LabelledExamples examples = read();
     const std::int32_t id = *tokenizer.find("<mask>");
@@ -341,7 +351,7 @@ TEST_F(MaskedTexts, SayWhatIsWrong) {
     // A causal model has no such token.
     options.label_words = {" bad", " great"};
     options.reading = Reading::last_token;
-    tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini");
+    tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini", testing::Unrecorded());
     refused(ExitStatus::study, {"data.template", "not read at a masked token"});
     options.reading = Reading::mask_token;
     refused(ExitStatus::input, {"mask token"});

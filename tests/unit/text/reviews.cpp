@@ -4,6 +4,7 @@
 #include <set>
 
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/files/json.hpp"
 #include "tangram/files/table.hpp"
 
@@ -20,13 +21,15 @@ TEST(Reviews, AreWhatTheirGeneratorWrites) {
                                 folder.path().string() + "'";
     ASSERT_EQ(std::system(command.c_str()), 0);
     for (const char* name : {"train.tsv", "test.tsv"})
-        EXPECT_EQ(read_text(folder.path() / name), read_text(reviews / name)) << name;
+        EXPECT_EQ(read_text(folder.path() / name, testing::Unrecorded()),
+                  read_text(reviews / name, testing::Unrecorded()))
+            << name;
 }
 
 TEST(Reviews, AreDistinctAndBalanced) {
     std::set<std::string> seen;
     for (const auto& [name, count] : {std::pair("train.tsv", 4000), std::pair("test.tsv", 1000)}) {
-        const Table table = read_table(reviews / name);
+        const Table table = read_table(reviews / name, testing::Unrecorded());
         Index positive = 0;
         for (const auto& row : table.rows) {
             EXPECT_TRUE(seen.insert(row[table.column("text")]).second) << row[0];

@@ -7,6 +7,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/files/json.hpp"
 #include "tangram/text/tokenizer.hpp"
 
@@ -23,8 +24,8 @@ const std::filesystem::path data = TANGRAM_TEST_DATA;
 /// Ids of every text of a fixture that the npm package @huggingface/tokenizers made
 /// (tools/reference/tokenizers.mjs).
 void compare(const std::filesystem::path& model, const std::filesystem::path& fixture) {
-    const Tokenizer tokenizer(model);
-    const nlohmann::json reference = read_json(fixture);
+    const Tokenizer tokenizer(model, testing::Unrecorded());
+    const nlohmann::json reference = read_json(fixture, testing::Unrecorded());
     ASSERT_GT(reference["texts"].size(), 200U);
     ASSERT_EQ(reference["texts"].size(), reference["ids"].size());
     for (std::size_t i = 0; i < reference["texts"].size(); ++i) {
@@ -58,11 +59,13 @@ class TokenizerKinds : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TokenizerKinds, AsHuggingFaceDoesIt) {
     // Ids by Hugging Face's own library (tools/reference/tokenizer_kinds.cjs).
-    const nlohmann::json kinds = read_json(data / "text" / "kinds.json"), &kind = kinds[GetParam()];
-    nlohmann::json json = read_json(data / kind["base"].get<std::string>() / "tokenizer.json");
+    const nlohmann::json kinds = read_json(data / "text" / "kinds.json", testing::Unrecorded()),
+                         &kind = kinds[GetParam()];
+    nlohmann::json json =
+        read_json(data / kind["base"].get<std::string>() / "tokenizer.json", testing::Unrecorded());
     json.merge_patch(kind["patch"]);
     const TemporaryFolder folder;
-    const Tokenizer tokenizer(folder.write("tokenizer.json", json.dump()));
+    const Tokenizer tokenizer(folder.write("tokenizer.json", json.dump()), testing::Unrecorded());
     ASSERT_EQ(kinds["texts"].size(), kind["ids"].size());
     ASSERT_GT(kind["ids"].size(), 150U);
     for (std::size_t i = 0; i < kind["ids"].size(); ++i) {
@@ -89,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(Families, TokenizerKinds,
                          });
 
 TEST(Tokenizers, GiveTheBytesOfEveryToken) {
-    const Tokenizer tokenizer(data / "neo-mini" / "tokenizer.json");
+    const Tokenizer tokenizer(data / "neo-mini" / "tokenizer.json", testing::Unrecorded());
     const std::string text = "caf\xC3\xA9 was great<|endoftext|> bad";
     const Encoding encoding = tokenizer.encode(text, false);
     for (std::size_t t = 0; t < encoding.ids.size(); ++t) {
@@ -104,7 +107,7 @@ TEST(Tokenizers, GiveTheBytesOfEveryToken) {
 }
 
 TEST(Tokenizers, FindTokensByTextAndId) {
-    const Tokenizer tokenizer(data / "neo-mini");
+    const Tokenizer tokenizer(data / "neo-mini", testing::Unrecorded());
     EXPECT_EQ(tokenizer.vocabulary_size(), 2048);
     EXPECT_EQ(tokenizer.find("<|endoftext|>"), 0);
     EXPECT_EQ(tokenizer.find("no such token"), std::nullopt);
@@ -114,7 +117,7 @@ TEST(Tokenizers, FindTokensByTextAndId) {
 }
 
 TEST(Tokenizers, RefuseTextsThatAreNotUtf8) {
-    const Tokenizer tokenizer(data / "neo-mini");
+    const Tokenizer tokenizer(data / "neo-mini", testing::Unrecorded());
     for (const char* text : {"\xFF", "a\xC3", "\xE2\x82", "\xED\xA0\x80"})
         expect_error(ExitStatus::input, {"UTF-8"}, [&] { tokenizer.encode(text, true); });
 }
@@ -124,11 +127,13 @@ class SmallTokenizers : public ::testing::Test {
   protected:
     /// A tokenizer.json with this model and these further parts (each with its comma behind it).
     Tokenizer make(const std::string& model, const std::string& parts = "") const {
-        return Tokenizer(folder_.write("tokenizer.json", "{" + parts + "\"model\":" + model + "}"));
+        return Tokenizer(folder_.write("tokenizer.json", "{" + parts + "\"model\":" + model + "}"),
+                         testing::Unrecorded());
     }
     void refused(const std::string& json, const std::string& word) const {
-        expect_error(ExitStatus::input, {"tokenizer.json", word},
-                     [&] { Tokenizer tokenizer(folder_.write("tokenizer.json", json)); });
+        expect_error(ExitStatus::input, {"tokenizer.json", word}, [&] {
+            Tokenizer tokenizer(folder_.write("tokenizer.json", json), testing::Unrecorded());
+        });
     }
     static std::string added(const std::string& content, int id, const std::string& flags) {
         return R"("added_tokens":[{"id":)" + std::to_string(id) + R"(,"content":")" + content + "\"" + flags +
@@ -626,8 +631,9 @@ TEST_F(SmallTokenizers, RefuseMalformedModels) {
     std::string deep;
     for (int i = 0; i < 150; ++i) deep += R"({"type":"Sequence","normalizers":[)";
     refused("{\"normalizer\":" + deep, "not");
-    expect_error(ExitStatus::input, {"absent", "tokenizer.json"},
-                 [&] { Tokenizer tokenizer(folder_.path() / "absent" / "tokenizer.json"); });
+    expect_error(ExitStatus::input, {"absent", "tokenizer.json"}, [&] {
+        Tokenizer tokenizer(folder_.path() / "absent" / "tokenizer.json", testing::Unrecorded());
+    });
 }
 
 }  // namespace

@@ -1,0 +1,29 @@
+#pragma once
+#include <mpi.h>
+
+#include <string>
+
+#include "tangram/files/files_read.hpp"
+
+namespace tangram {
+
+// Ranks may see different files at one path: another node's copy. All of these are collective and throw on
+// every rank or none.
+
+/// Refuses records that are not the same on every rank: names and bytes (sizes, where nothing is hashed yet).
+/// @throws Error(input, contradiction) naming the first file, the ranks and their hosts
+void agree_on_files(const FilesRead& files, MPI_Comm comm);
+
+/// What the first rank alone has read is known to all from here on.
+void know_files_of_first_rank(FilesRead& files, MPI_Comm comm);
+
+/// Hashes the mapped files. Of the ranks of a host that see the same file (device, inode, time) the lowest
+/// reads it and answers for it. @return of the first rank's, one after the other; empty where there is none
+/// @throws Error(input) as FilesRead::hash
+std::string hash_mapped_files(FilesRead& files, MPI_Comm comm);
+
+/// Refuses files that are not what they were when they were read, on any host.
+/// @throws Error(input, changed) naming file, host and rank
+void refuse_changed_files(const FilesRead& files, MPI_Comm comm);
+
+}  // namespace tangram
