@@ -13,6 +13,7 @@
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/study/file_contents.hpp"
+#include "tangram/study/files_of_ranks.hpp"
 #include "tangram/study/fingerprints.hpp"
 #include "tangram/study/initial_network.hpp"
 #include "tangram/study/job.hpp"
@@ -67,11 +68,13 @@ KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramChe
 template <class Real>
 AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Real>& inputs,
                                                           KernelMatrices& matrices,
-                                                          const GramCheckpoint& checkpoint) {
+                                                          const GramCheckpoint& checkpoint,
+                                                          const FilesRead& files) {
     auto last_checkpoint = Clock::now();
     const double interval = checkpoint_seconds();
     bool stopped = false;
     const auto write_checkpoint = [&] {
+        refuse_changed_files(files, comm);  // a checkpoint of two models would be found in order later
         try {
             const Log::Waiting waiting(session.log, "gram: writing " + output.string() + ".checkpoint");
             checkpoint.write(matrices);
@@ -205,11 +208,12 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         {job.data.train, job.data.test ? &*job.data.test : nullptr, job.outputs, job.parameters, job.formulas,
          planned.factor_limit, study.kernel.sketch, sketch_seed, job.groups.group_of},
         network};
-    const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint);
+    const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint, model.files);
     const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start),
                                                  planned.assembly.product_flops, comm);
     const SketchReport sketch =
         report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
+    refuse_changed_files(model.files, comm);
     const Provenance provenance = Provenance::gather(grid);
     warn_beyond_plan("gram", planned, provenance);
 

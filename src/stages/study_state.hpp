@@ -61,10 +61,11 @@ struct StudyRun::State {
     bool has_kernel();
     void say_plan(const GramJob& job, const Forecast& planned) const;
     /// Adds up the matrices; writes a checkpoint from time to time, and where it is asked to stop.
-    /// Collective. @throws Error(stopped) on every rank after a checkpoint
+    /// Collective. @throws Error(stopped) on every rank after a checkpoint; Error(input, changed) in place of
+    /// a checkpoint where one of the files is not what it was when it was read
     template <class Real>
     AssemblyResult assemble_with_checkpoints(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
-                                             const GramCheckpoint& checkpoint);
+                                             const GramCheckpoint& checkpoint, const FilesRead& files);
     /// Zero matrices, or what a checkpoint or the finished file of a smaller sample holds of them.
     /// Collective.
     KernelMatrices begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
