@@ -17,20 +17,21 @@ enum class ExitStatus : int {
 /// rest.
 enum class ErrorKind : int {
     missing,        ///< a file, key, column, tensor or group that is needed is not there
-    unknown_name,   ///< a key, command, option, column or group that nobody knows
-    malformed,      ///< bytes or text that are not what they should be: damaged, torn, wrong syntax or type
-    out_of_range,   ///< of the right type, and impossible
+    unknown_name,   ///< a key, command, option, choice, label or group that nobody knows
+    malformed,      ///< not what it should be: damaged, torn, wrong syntax, wrong type
+    out_of_range,   ///< of the right type, and too small, too large or impossible
     contradiction,  ///< two things that exclude each other: keys, shapes, sizes, runs
     unsupported,    ///< valid, and not served
     too_few,        ///< fewer examples, eigenvalues or sizes than are needed
     non_finite,     ///< NaN or infinity
+    degenerate,     ///< zero or empty where something is needed: a kernel, a residual, a text
     no_memory,      ///< does not fit, or an allocation failed
     no_access,      ///< the system refused to open, read or write: permissions, disk full, input/output error
     in_use,         ///< open in, or locked by, another process
     changed,        ///< an input or a result is not the one from before
     not_converged,  ///< an iteration or a solver
     failed_check,   ///< a result that does not hold what it must hold
-    library,        ///< MPI, BLACS, HDF5 or OpenSSL failed and says no more
+    library,        ///< MPI, BLACS, ELPA, HDF5, OpenSSL or ICU failed and says no more
     stopped,        ///< on purpose
 };
 
