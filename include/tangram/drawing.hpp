@@ -18,10 +18,11 @@ namespace tangram {
 /// @throws Error(study) where samples > rows
 inline std::vector<Index> draw_rows(Index rows, Index samples, std::uint64_t seed, const std::string& name) {
     if (samples > rows)
-        throw Error(ExitStatus::study, std::to_string(samples) + " samples asked for, " + name + " has " +
-                                           std::to_string(rows) + " rows; ask for fewer, or 0 for all");
+        throw Error(ExitStatus::study, ErrorKind::too_few,
+                    std::to_string(samples) + " samples asked for, " + name + " has " + std::to_string(rows) +
+                        " rows; ask for fewer, or 0 for all");
     if (samples < 0)
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::out_of_range,
                     std::to_string(samples) + " samples asked for; ask for 0 (all) or more");
     if (samples == 0) samples = rows;
     std::mt19937_64 generator(seed);

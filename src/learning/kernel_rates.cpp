@@ -129,20 +129,20 @@ class RatesOfKernel {
         l_ = input_.eigenvalues;
         for (double& value : l_) value /= n;
         if (!(l_.front() > 0))
-            throw Error(ExitStatus::numerical,
+            throw Error(ExitStatus::numerical, ErrorKind::degenerate,
                         "the kernel is zero: there is nothing to learn with these parameters");
         if (!(l_.front() > r_.noise_floor))
             throw Error(
-                ExitStatus::numerical,
+                ExitStatus::numerical, ErrorKind::failed_check,
                 fmt::format("the matrix is not positive semidefinite: its largest eigenvalue {:.4g} does "
                             "not stand above its "
                             "noise floor {:.4g}, the smallest is {:.4g}; a Gram matrix J J^T is needed",
                             input_.eigenvalues.front(), input_.noise_floor, input_.eigenvalues.back()));
         if (options_.neighbours > 0 && input_.gram == nullptr)
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
                         "rates.neighbours needs the Gram matrix; set output.save_gram = true");
         if (input_.gram == nullptr && !input_.task_names.empty())
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
                         "the rates of [[tasks]] need the Gram matrix; set output.save_gram = true");
         if (input_.gram == nullptr && input_.vectors != nullptr)
             listener_.warn(
@@ -162,7 +162,7 @@ class RatesOfKernel {
             r_.residual_square = regression_->residual_mean_square();
             r_.mean_share = regression_->mean_share();
             if (!(r_.residual_square > 0))
-                throw Error(ExitStatus::numerical,
+                throw Error(ExitStatus::numerical, ErrorKind::degenerate,
                             "the residual is zero after taking out its mean: there is nothing to "
                             "learn; use more examples, or rates.center = false");
             r_.residual = regression_->coefficients();
@@ -206,7 +206,7 @@ class RatesOfKernel {
             options_.step_sizes.empty() ? std::vector<double>{1 / l_.front()} : options_.step_sizes;
         steps_.emplace(r_.step_sizes);
         if (steps_->first() * l_.front() > 2)
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::out_of_range,
                         fmt::format("rates.step_size = {} diverges: gradient descent needs at most "
                                     "2/l_1 = {:.6g}; \"auto\" takes 1/l_1",
                                     steps_->first(), 2 / l_.front()));
@@ -391,7 +391,7 @@ class RatesOfKernel {
     /// Collective.
     void nearest() {
         if (input_.cross == nullptr || input_.test_diagonal == nullptr)
-            throw Error(ExitStatus::study, "rates.neighbours needs a test set");
+            throw Error(ExitStatus::study, ErrorKind::missing, "rates.neighbours needs a test set");
         const double twin = r_.stop > 0 && std::isfinite(r_.stop) ? 1 / steps_->eta(r_.stop) : ridge_->ridge;
         r_.neighbours = nearest_examples(input_, *regression_, std::min(options_.neighbours, r_.examples),
                                          twin, listener_);

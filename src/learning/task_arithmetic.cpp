@@ -88,7 +88,7 @@ class TaskArithmetic {
     std::vector<double> stopped_weights(std::size_t t, const KernelRegression& regression, double floor) {
         const std::vector<double>& l = regression.l();
         if (!(l.front() > 0) || !(regression.residual_mean_square() > 0))
-            throw Error(ExitStatus::numerical,
+            throw Error(ExitStatus::numerical, ErrorKind::degenerate,
                         fmt::format("task {}: its kernel or its residual is zero; there is nothing to learn",
                                     input_.task_names[t]));
         const CrossValidatedRidge ridge = cross_validated_ridge(l, regression.squares(), floor);
@@ -99,7 +99,7 @@ class TaskArithmetic {
             options_.step_sizes.empty() ? StepSizes(1 / l.front()) : StepSizes(options_.step_sizes);
         if (steps.first() * l.front() > 2)
             throw Error(
-                ExitStatus::study,
+                ExitStatus::study, ErrorKind::out_of_range,
                 fmt::format("rates.step_size = {} diverges on task {}: it needs at most 2/l_1 = {:.6g}",
                             steps.first(), input_.task_names[t], 2 / l.front()));
         const double sigma = result_.noise[t] / result_.radius[t];

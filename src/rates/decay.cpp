@@ -42,12 +42,14 @@ constexpr double smallest_power = 0.5, largest_power = 4;
 /// Logarithms of the eigenvalues in the window.
 std::vector<double> logarithms(std::span<const double> l, DecayWindow window) {
     if (window.size() < smallest_window || window.first < 1 || window.last > std::ssize(l))
-        throw Error(ExitStatus::numerical, "too few eigenvalues above the noise for a fit of their decay");
+        throw Error(ExitStatus::numerical, ErrorKind::too_few,
+                    "too few eigenvalues above the noise for a fit of their decay");
     std::vector<double> y;
     for (Index k = window.first; k <= window.last; ++k) {
         const double value = l[static_cast<std::size_t>(k - 1)];
         if (!(value > 0) || !std::isfinite(value))
-            throw Error(ExitStatus::numerical, "the decay is fitted to positive eigenvalues only");
+            throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
+                        "the decay is fitted to positive eigenvalues only");
         y.push_back(std::log(value));
     }
     return y;
@@ -242,7 +244,8 @@ DecayWindow decay_window(std::span<const double> l, double floor, Index n, Index
     double left = 0;
     for (const double value : l) {
         if (!std::isfinite(value))
-            throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        "an eigenvalue is not finite; look at the kernel");
         left += std::max(value, 0.0);
     }
     DecayWindow window{1, std::min({(n > 0 ? n : std::ssize(l)) / 20, std::ssize(l), trusted})};

@@ -50,15 +50,17 @@ double solve_kappa(std::span<const double> l, double samples, double ridge, doub
 std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::span<const double> power,
                                                 double samples, double ridge, double noise) {
     if (power.size() != l.size())
-        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
+                    "one squared coefficient belongs to each eigenvalue");
     if (!(samples > 0) || !std::isfinite(samples) || !(ridge >= 0) || !std::isfinite(ridge))
-        throw Error(ExitStatus::numerical,
+        throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
                     "a prediction needs a positive number of samples and a ridge not below zero");
     double largest = 0, sum = 0;
     Index modes = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
         if (!std::isfinite(l[i]) || !std::isfinite(power[i]))
-            throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient is not finite");
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        "an eigenvalue or a coefficient is not finite");
         largest = std::max(largest, l[i]);
         sum += std::max(l[i], 0.0);
         modes += l[i] > 0 ? 1 : 0;
@@ -91,7 +93,9 @@ PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const d
                                     double floor, double noise) {
     double largest = 0;
     for (const double value : l) largest = std::max(largest, value);
-    if (!(largest > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: no ridge can be chosen");
+    if (!(largest > 0))
+        throw Error(ExitStatus::numerical, ErrorKind::degenerate,
+                    "the kernel is zero: no ridge can be chosen");
     const auto error = [&](double log_ridge) {
         return predict_ridge(l, power, samples, samples * std::exp(log_ridge), noise)->test_mse;
     };

@@ -46,7 +46,8 @@ std::optional<SourceCapacity> fit_source(std::span<const double> squares, double
     const double variance = noise * noise;
     for (const double value : squares)
         if (!std::isfinite(value))
-            throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        "a coefficient of the residual is not finite");
     // Power beyond rank k, for k = 0 .. N: signal alone, and its standard error from noise of variance
     // sigma^2.
     std::vector<double> beyond(squares.size() + 1, 0.0);
@@ -80,7 +81,8 @@ std::optional<SourceCapacity> fit_source(std::span<const double> squares, double
 Interval power_law(std::span<const double> sizes, std::span<const double> values, Index repeats) {
     const auto count = static_cast<std::size_t>(repeats);
     if (sizes.size() < 2 || repeats < 1 || values.size() != sizes.size() * count)
-        throw Error(ExitStatus::numerical, "a slope needs at least two sizes and every repeat's value");
+        throw Error(ExitStatus::numerical, ErrorKind::too_few,
+                    "a slope needs at least two sizes and every repeat's value");
     std::vector<double> x, mean(sizes.size(), 0.0), slopes;
     for (const double size : sizes) x.push_back(std::log(size));
     for (std::size_t r = 0; r < count; ++r) {
@@ -88,7 +90,8 @@ Interval power_law(std::span<const double> sizes, std::span<const double> values
         for (std::size_t s = 0; s < sizes.size(); ++s) {
             const double value = values[s * count + r];
             if (!(value > 0) || !std::isfinite(value))
-                throw Error(ExitStatus::numerical, "a slope is taken of positive, finite values only");
+                throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
+                            "a slope is taken of positive, finite values only");
             y.push_back(std::log(value));
             mean[s] += y.back() / static_cast<double>(repeats);
         }

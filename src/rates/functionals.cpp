@@ -13,7 +13,8 @@ namespace {
 
 double checked(double value) {
     if (!std::isfinite(value))
-        throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
+        throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                    "an eigenvalue is not finite; look at the kernel");
     return std::max(value, 0.0);
 }
 
@@ -38,12 +39,16 @@ double largest(std::span<const double> l) {
 }  // namespace
 
 double effective_dimension(std::span<const double> l, double t) {
-    if (!(t > 0)) throw Error(ExitStatus::numerical, "an effective dimension needs a positive ridge");
+    if (!(t > 0))
+        throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
+                    "an effective dimension needs a positive ridge");
     return sum_of(l, [&](double value) { return value / (value + t); });
 }
 
 double information_gain(std::span<const double> l, double rho, Index n) {
-    if (!(rho > 0)) throw Error(ExitStatus::numerical, "an information gain needs positive noise");
+    if (!(rho > 0))
+        throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
+                    "an information gain needs positive noise");
     return 0.5 *
            sum_of(l, [&](double value) { return std::log1p(static_cast<double>(n) * value / rho / rho); });
 }
@@ -72,9 +77,12 @@ double participation_ratio(std::span<const double> l) {
 
 double kernel_target_alignment(std::span<const double> l, std::span<const double> squares) {
     if (squares.size() != l.size())
-        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
+                    "one squared coefficient belongs to each eigenvalue");
     const double top = largest(l), norm = std::accumulate(squares.begin(), squares.end(), 0.0);
-    if (!std::isfinite(norm)) throw Error(ExitStatus::numerical, "a coefficient of the labels is not finite");
+    if (!std::isfinite(norm))
+        throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                    "a coefficient of the labels is not finite");
     if (!(top > 0) || !(norm > 0)) return 0;
     double form = 0;
     for (std::size_t i = 0; i < l.size(); ++i) form += std::max(l[i], 0.0) / top * squares[i];

@@ -15,7 +15,7 @@ LocalRegression local_regression(const Neighbourhood& neighbourhood, Index rows,
     const auto r = Eigen::Map<const RowMajor>(residual.data(), size, outputs).topRows(rows);
     const Eigen::LLT<Matrix> factor(G + ridge * Matrix::Identity(rows, rows));
     if (factor.info() != Eigen::Success)
-        throw Error(ExitStatus::numerical,
+        throw Error(ExitStatus::numerical, ErrorKind::failed_check,
                     "the kernel of a neighbourhood is not positive definite; look at the kernel");
     LocalRegression result;
     const RowMajor changes = k * factor.solve(r);

@@ -22,16 +22,19 @@ double fitted_part(double l, double ridge) { return l > 0 ? l / (l + ridge) : 0.
 CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<const double> squares,
                                           double floor) {
     if (squares.size() != l.size())
-        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
+                    "one squared coefficient belongs to each eigenvalue");
     double largest = 0, mean = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
         if (!std::isfinite(l[i]) || !std::isfinite(squares[i]))
-            throw Error(ExitStatus::numerical,
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         "an eigenvalue or a coefficient of the residual is not finite");
         largest = std::max(largest, l[i]);
         mean += squares[i] / static_cast<double>(l.size());
     }
-    if (!(largest > 0)) throw Error(ExitStatus::numerical, "the kernel is zero: no noise can be estimated");
+    if (!(largest > 0))
+        throw Error(ExitStatus::numerical, ErrorKind::degenerate,
+                    "the kernel is zero: no noise can be estimated");
     struct Left {
         double squares, trace;  ///< sum (1-A_i)^2 z_i^2 and sum (1-A_i)
     };
@@ -76,12 +79,13 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
 double tail_noise(std::span<const double> squares, Index signal) {
     const Index n = std::ssize(squares);
     if (signal < 0 || signal >= n)
-        throw Error(ExitStatus::numerical,
+        throw Error(ExitStatus::numerical, ErrorKind::too_few,
                     "no rank lies past the signal: no noise can be read from the tail");
     double sum = 0;
     for (Index i = signal; i < n; ++i) sum += squares[static_cast<std::size_t>(i)];
     if (!std::isfinite(sum))
-        throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+        throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                    "a coefficient of the residual is not finite");
     return std::sqrt(sum / static_cast<double>(n - signal));
 }
 
@@ -93,7 +97,8 @@ double target_radius(std::span<const double> l, std::span<const double> squares,
             sum += a * a * squares[i] / (static_cast<double>(l.size()) * l[i]);
         }
     if (!std::isfinite(sum))
-        throw Error(ExitStatus::numerical, "an eigenvalue or a coefficient of the residual is not finite");
+        throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                    "an eigenvalue or a coefficient of the residual is not finite");
     return std::sqrt(sum);
 }
 

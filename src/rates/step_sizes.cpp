@@ -8,11 +8,13 @@
 namespace tangram {
 
 StepSizes::StepSizes(std::vector<double> rates) : rates_(std::move(rates)), eta_{0.0} {
-    if (rates_.empty()) throw Error(ExitStatus::study, "a schedule needs at least one step size");
+    if (rates_.empty())
+        throw Error(ExitStatus::study, ErrorKind::too_few, "a schedule needs at least one step size");
     for (std::size_t t = 0; t < rates_.size(); ++t) {
         if (!(rates_[t] > 0) || !std::isfinite(rates_[t]))
-            throw Error(ExitStatus::study, "step sizes must be positive and finite");
-        if (t > 0 && rates_[t] > rates_[t - 1]) throw Error(ExitStatus::study, "step sizes must not grow");
+            throw Error(ExitStatus::study, ErrorKind::out_of_range, "step sizes must be positive and finite");
+        if (t > 0 && rates_[t] > rates_[t - 1])
+            throw Error(ExitStatus::study, ErrorKind::out_of_range, "step sizes must not grow");
         eta_.push_back(eta_.back() + rates_[t]);
     }
 }

@@ -28,7 +28,8 @@ struct Sorted {
           n(static_cast<double>(rows > 0 ? rows : std::ssize(values))) {
         for (double& value : l) {
             if (!std::isfinite(value))
-                throw Error(ExitStatus::numerical, "an eigenvalue is not finite; look at the kernel");
+                throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                            "an eigenvalue is not finite; look at the kernel");
             value = std::max(value, 0.0);
         }
         std::sort(l.begin(), l.end(), std::greater<>());
@@ -53,7 +54,7 @@ struct Sorted {
     /// The rule asks for no radius and no stop: nothing to fit, or no noise.
     bool unlimited(double sigma) const {
         if (!(sigma >= 0) || !std::isfinite(sigma))
-            throw Error(ExitStatus::numerical,
+            throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
                         "the noise divided by the target's radius must be finite and not negative; with a "
                         "radius of zero "
                         "there is nothing to learn");
@@ -65,7 +66,8 @@ struct Sorted {
 
 double rademacher_complexity(std::span<const double> l, double eps, Index n) {
     if (!std::isfinite(eps))
-        throw Error(ExitStatus::numerical, "the radius of a local complexity must be finite");
+        throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                    "the radius of a local complexity must be finite");
     return l.empty() ? 0.0 : std::sqrt(Sorted(l, n).mean_of_minima(eps * eps));
 }
 
@@ -111,18 +113,20 @@ namespace {
 void check(const Sorted& sorted, std::span<const double> squares, const PathInputs& inputs,
            const StepSizes& steps) {
     if (!squares.empty() && squares.size() != sorted.l.size())
-        throw Error(ExitStatus::numerical, "one squared coefficient belongs to each eigenvalue");
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
+                    "one squared coefficient belongs to each eigenvalue");
     for (const double value : squares)
         if (!std::isfinite(value))
-            throw Error(ExitStatus::numerical, "a coefficient of the residual is not finite");
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        "a coefficient of the residual is not finite");
     const auto& [noise, radius, stop, floor, n] = inputs;
     if (!(noise >= 0) || !std::isfinite(noise) || !(radius >= 0) || !std::isfinite(radius) || !(stop >= 0))
-        throw Error(ExitStatus::numerical,
+        throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
                     "noise, radius and stopping step must be numbers that are not negative");
     const double largest = sorted.l.empty() ? 0 : sorted.l.front();
     // One part in 10^9 for an l_1 that was rounded on its way here.
     if (steps.first() * largest > 2 * (1 + 1e-9))
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::out_of_range,
                     "gradient descent diverges with step size " + std::to_string(steps.first()) +
                         ": the largest eigenvalue of G/n is l_1 = " + std::to_string(largest) +
                         "; take 1/l_1 = " + std::to_string(1 / largest) + " or less");
