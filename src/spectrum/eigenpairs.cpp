@@ -34,10 +34,11 @@ double check_symmetric(const DistributedMatrix& G, const MatrixName& matrix) {
     const MPI_Comm comm = G.grid().comm().get();
     constexpr Index none = std::numeric_limits<Index>::max();
     const auto first_over_ranks = [&](Index mine) { return -max_over_ranks(comm, -mine); };
-    const auto name_entry = [&](Index entry, const char* problem) {
-        throw Error(matrix.status, fmt::format("{} is {} at row {}, column {} (counted from 0); eigenvalues "
-                                               "need a finite symmetric matrix",
-                                               matrix.text, problem, entry % G.rows(), entry / G.rows()));
+    const auto name_entry = [&](ErrorKind kind, Index entry, const char* problem) {
+        throw Error(matrix.status, kind,
+                    fmt::format("{} is {} at row {}, column {} (counted from 0); eigenvalues "
+                                "need a finite symmetric matrix",
+                                matrix.text, problem, entry % G.rows(), entry / G.rows()));
     };
     Index bad = none;
     double largest = 0;
@@ -50,7 +51,7 @@ double check_symmetric(const DistributedMatrix& G, const MatrixName& matrix) {
                 largest = std::max(largest, std::abs(value));
         }
     bad = first_over_ranks(bad);
-    if (bad != none) name_entry(bad, "not finite");
+    if (bad != none) name_entry(ErrorKind::non_finite, bad, "not finite");
     // Our own matrices are symmetric to the bit; others' may carry rounding of two different sums.
     largest = max_over_ranks(comm, largest);
     const double tolerance = 1e-12 * largest;
@@ -60,7 +61,7 @@ double check_symmetric(const DistributedMatrix& G, const MatrixName& matrix) {
             if (!(std::abs(G.data()[i + j * G.lld()] - mirrored.data()[i + j * G.lld()]) <= tolerance))
                 bad = std::min(bad, G.global_column(j) * G.rows() + G.global_row(i));
     bad = first_over_ranks(bad);
-    if (bad != none) name_entry(bad, "not symmetric");
+    if (bad != none) name_entry(ErrorKind::contradiction, bad, "not symmetric");
     return largest;
 }
 
@@ -69,7 +70,7 @@ void check_magnitude(double largest, Index n, const MatrixName& matrix) {
     const double most = std::sqrt(std::numeric_limits<double>::max()) / static_cast<double>(n);
     if (!(largest <= most))
         throw Error(
-            ExitStatus::numerical,
+            ExitStatus::numerical, ErrorKind::out_of_range,
             fmt::format("{} holds entries up to {:.3g}, too large for float64: their squares add up to "
                         "infinity; divide it by a power of two, to {:.0e} at most",
                         matrix.text, largest, most));
@@ -87,12 +88,12 @@ int exponent_of(double largest) {
 void check_info(int info, Solver solver) {
     if (info != 0)
         throw Error(
-            ExitStatus::numerical,
+            ExitStatus::numerical, ErrorKind::not_converged,
             fmt::format("{} did not converge (info = {}); try another spectrum.solver", name(solver), info));
 }
 
-void refuse(const Eigenpairs& result, const std::string& what) {
-    throw Error(ExitStatus::numerical,
+void refuse(ErrorKind kind, const Eigenpairs& result, const std::string& what) {
+    throw Error(ExitStatus::numerical, kind,
                 fmt::format("{} gave {}; try another spectrum.solver", name(result.solver), what));
 }
 
@@ -100,8 +101,10 @@ void refuse(const Eigenpairs& result, const std::string& what) {
 void check_result(const Eigenpairs& result, const Invariants& invariants) {
     const auto is_finite = [](double value) { return std::isfinite(value); };
     const std::vector<double>& w = result.values;
-    if (!std::all_of(w.begin(), w.end(), is_finite)) refuse(result, "eigenvalues that are not finite");
-    if (!std::is_sorted(w.begin(), w.end())) refuse(result, "eigenvalues out of order");
+    if (!std::all_of(w.begin(), w.end(), is_finite))
+        refuse(ErrorKind::non_finite, result, "eigenvalues that are not finite");
+    if (!std::is_sorted(w.begin(), w.end()))
+        refuse(ErrorKind::failed_check, result, "eigenvalues out of order");
     double sum_of_magnitudes = 0;
     for (const double value : w) sum_of_magnitudes += std::abs(value);
     // Good solvers keep both to a few epsilon; n epsilon is the bound of the plain sums themselves. A matrix
@@ -112,14 +115,14 @@ void check_result(const Eigenpairs& result, const Invariants& invariants) {
     const double trace_error =
         invariants.trace_error(w) * std::min(1.0, scale / std::max(sum_of_magnitudes, scale));
     if (!(trace_error <= tolerance && invariants.frobenius_error(w) <= tolerance))
-        refuse(result,
+        refuse(ErrorKind::failed_check, result,
                fmt::format(
                    "eigenvalues that do not add up to the matrix (trace off by {:.1e}, squares by {:.1e})",
                    invariants.trace_error(w), invariants.frobenius_error(w)));
     if (!result.vectors) return;
     const auto local = result.vectors->local();
     if (any_rank(result.vectors->grid().comm().get(), !std::all_of(local.begin(), local.end(), is_finite)))
-        refuse(result, "eigenvectors that are not finite");
+        refuse(ErrorKind::non_finite, result, "eigenvectors that are not finite");
 }
 
 /// ELPA 2022.11's two-stage solver returns success and wrong vectors where the blocks beside the diagonal
@@ -130,8 +133,9 @@ void check_two_stage(const DistributedMatrix& G, const Eigenpairs& result) {
     const double tolerance =
         10 * (10 + static_cast<double>(G.rows())) * std::numeric_limits<double>::epsilon();
     if (!(*found.residual_max <= tolerance && *found.orthogonality_max <= tolerance))
-        refuse(result, fmt::format("vectors with a residual of {:.1e} and an orthogonality of {:.1e}",
-                                   *found.residual_max, *found.orthogonality_max));
+        refuse(ErrorKind::failed_check, result,
+               fmt::format("vectors with a residual of {:.1e} and an orthogonality of {:.1e}",
+                           *found.residual_max, *found.orthogonality_max));
 }
 
 /// Workspace of at least `bound` doubles, or what the routine itself asks for where that is more
@@ -190,7 +194,7 @@ void solve_mrrr(DistributedMatrix& G, bool vectors, std::vector<double>& w, Dist
              &size, iwork.data(), &integers, &info);
     check_info(info, Solver::scalapack_mrrr);
     if (found != order)
-        throw Error(ExitStatus::numerical,
+        throw Error(ExitStatus::numerical, ErrorKind::not_converged,
                     fmt::format("scalapack-mrrr found {} of {} eigenvalues; use scalapack-dc", found, order));
 }
 
@@ -276,15 +280,16 @@ Solver solver_by_name(std::string_view wanted) {
             if (solver == Solver::automatic ||
                 std::find(available.begin(), available.end(), solver) != available.end())
                 return solver;
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::unsupported,
                         fmt::format("spectrum.solver = \"{}\": this tangram was built without ELPA; "
                                     "install libelpa-dev and build again, or use {}",
                                     wanted, known));
         }
     if (wanted == "lanczos")
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::unsupported,
                     fmt::format("spectrum.solver = \"lanczos\" is not part of this version; use {}", known));
-    throw Error(ExitStatus::study, fmt::format("spectrum.solver = \"{}\" is unknown; use {}", wanted, known));
+    throw Error(ExitStatus::study, ErrorKind::unknown_name,
+                fmt::format("spectrum.solver = \"{}\" is unknown; use {}", wanted, known));
 }
 
 std::string name(Solver solver) {
@@ -330,7 +335,7 @@ void check_scalapack_size(Index n, int grid_rows, int grid_columns,
     int enough = ranks + 1;
     while (enough < (1 << 20) && !fits(enough)) ++enough;
     throw Error(
-        ExitStatus::study,
+        ExitStatus::study, ErrorKind::out_of_range,
         fmt::format(
             "eigenvalues of a {0} x {0} matrix need a workspace of {1} numbers per rank on a {2} x {3} grid, "
             "more than ScaLAPACK's 32-bit integers can count; use {4} ranks",
@@ -342,7 +347,7 @@ void check_lapack_size(Index n, bool vectors) {
     // dsyevd's workspace is 1 + 6n + 2n^2 with vectors; without, the matrix itself is the largest. The first
     // term keeps n * n from overflowing.
     if (n <= limit && (vectors ? 1 + 6 * n + 2 * n * n : n * n) <= limit) return;
-    throw Error(ExitStatus::study,
+    throw Error(ExitStatus::study, ErrorKind::out_of_range,
                 fmt::format("lapack gathers the matrix on one rank and counts in 32-bit integers, which "
                             "end before n = {}; use \"scalapack-dc\" or \"auto\"",
                             n));
@@ -355,8 +360,9 @@ Eigenpairs planned(const DistributedMatrix& G, Solver solver, bool vectors, cons
     const ProcessGrid& grid = G.grid();
     const Index n = G.rows();
     if (G.rows() != G.columns() || n < 1)
-        throw Error(matrix.status, fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text,
-                                               G.rows(), G.columns()));
+        throw Error(matrix.status, ErrorKind::contradiction,
+                    fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text, G.rows(),
+                                G.columns()));
     Eigenpairs result{
         std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
         std::nullopt, solver, "named by the study"};

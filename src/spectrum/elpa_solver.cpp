@@ -20,8 +20,9 @@ namespace {
 
 void check(int code, const char* action) {
     if (code != ELPA_OK)
-        throw Error(ExitStatus::numerical, fmt::format("ELPA failed to {}: {}; try another spectrum.solver",
-                                                       action, elpa_strerr(code)));
+        throw Error(
+            ExitStatus::numerical, ErrorKind::library,
+            fmt::format("ELPA failed to {}: {}; try another spectrum.solver", action, elpa_strerr(code)));
 }
 
 /// Starts ELPA, once per process. It is stopped at the beginning of MPI_Finalize, which frees the attributes

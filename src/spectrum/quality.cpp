@@ -129,7 +129,7 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
     if (G.rows() != G.columns() || G.rows() != std::ssize(w) ||
         (pairs.vectors && (pairs.vectors->rows() != G.rows() || pairs.vectors->columns() != G.rows() ||
                            pairs.vectors->block() != G.block())))
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::contradiction,
                     fmt::format("{} eigenvalues and their vectors are not those of a {} x {} matrix",
                                 w.size(), G.rows(), G.columns()));
     const Invariants invariants = Invariants::of(G);
