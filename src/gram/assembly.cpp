@@ -46,8 +46,9 @@ class Assembly {
           products_(inputs, matrices, sets_, comm_->rank()),
           on_their_way_{SliceOnItsWay<Real>(*comm_), SliceOnItsWay<Real>(*comm_)} {
         if (matrices.units_done > slices_.count())
-            throw Error(ExitStatus::output, fmt::format("{} slices are said to be added, there are {}",
-                                                        matrices.units_done, slices_.count()));
+            throw Error(ExitStatus::output, ErrorKind::contradiction,
+                        fmt::format("{} slices are said to be added, there are {}", matrices.units_done,
+                                    slices_.count()));
     }
 
     Index slices() const { return slices_.count(); }
@@ -209,7 +210,7 @@ void complete(DistributedMatrix& gram) {
 void check_squares(const std::vector<double>& squares, const char* matrix) {
     for (std::size_t row = 0; row < squares.size(); ++row)
         if (!std::isfinite(squares[row]))
-            throw Error(ExitStatus::numerical,
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         fmt::format("row {} of the {} is not finite: the squared gradient exceeds the range "
                                     "of float32; use precision = \"double\"",
                                     row, matrix));

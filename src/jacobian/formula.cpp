@@ -21,7 +21,7 @@ std::string name(Formula formula) {
 Formula formula_by_name(std::string_view name) {
     for (const Formula formula : {Formula::sgd, Formula::signgd, Formula::asymmetric_signgd})
         if (name == tangram::name(formula)) return formula;
-    throw Error(ExitStatus::study,
+    throw Error(ExitStatus::study, ErrorKind::unknown_name,
                 fmt::format("kernel.formula = \"{}\" is not possible; use \"sgd\", \"signgd\" or "
                             "\"asymmetric-signgd\"",
                             name));

@@ -176,7 +176,7 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
         logits_[static_cast<std::size_t>(first) * labels + i] = static_cast<double>(logits[i]);
         if (!std::isfinite(logits[i])) {
             const Index example = examples_[static_cast<std::size_t>(first) + i / labels];
-            throw Error(ExitStatus::numerical,
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         fmt::format("the model's output for example {} (source row {}) is not finite; "
                                     "try precision = \"double\" or look at this text",
                                     example, data_->rows[static_cast<std::size_t>(example)]));
@@ -263,7 +263,7 @@ void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index ex
     if (std::all_of(sums.begin(), sums.end(), [](Real sum) { return sum == Real(0); })) return;
     const Index in_data = examples_[static_cast<std::size_t>(example)];
     throw Error(
-        ExitStatus::numerical,
+        ExitStatus::numerical, ErrorKind::non_finite,
         fmt::format("the gradient of {} for example {} (source row {}) is not finite; try precision = "
                     "\"double\" or leave the tensor out with kernel.parameters",
                     program_->parameters()[parameter].name, in_data,

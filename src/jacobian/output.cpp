@@ -17,15 +17,16 @@ KernelOutput kernel_output(std::string_view name, Index labels) {
     if (name == "margin") {
         if (labels != 2)
             throw Error(
-                ExitStatus::study,
+                ExitStatus::study, ErrorKind::contradiction,
                 fmt::format("kernel.output = \"margin\" needs two labels, the study has {}; use \"logits\", "
                             "\"trace\", \"sum\" or \"loss\"",
                             labels));
         return KernelOutput::margin;
     }
-    throw Error(ExitStatus::study, fmt::format("kernel.output = \"{}\" is not possible; use \"margin\", "
-                                               "\"logits\", \"trace\", \"sum\" or \"loss\"",
-                                               name));
+    throw Error(ExitStatus::study, ErrorKind::unknown_name,
+                fmt::format("kernel.output = \"{}\" is not possible; use \"margin\", "
+                            "\"logits\", \"trace\", \"sum\" or \"loss\"",
+                            name));
 }
 
 std::string name(KernelOutput output) {
@@ -69,7 +70,7 @@ void KernelOutputs::add(KernelOutput output, Index labels) {
     if (tasks() > 1)
         for (Index task = 0; task < tasks(); ++task)
             if (this->output(task) != KernelOutput::margin && this->output(task) != KernelOutput::logits)
-                throw Error(ExitStatus::study,
+                throw Error(ExitStatus::study, ErrorKind::contradiction,
                             fmt::format("kernel.output = \"{}\" has one row for all labels of a task, which "
                                         "is no gradient of one target; with several tasks use \"margin\" "
                                         "or \"logits\"",

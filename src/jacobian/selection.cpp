@@ -24,7 +24,7 @@ std::vector<ParameterId> select_parameters(const Program& program, const std::ve
             std::vector<std::string> names{"all", "attention", "mlp", "norm", "embedding", "head"};
             for (const Parameter& parameter : parameters) names.push_back(parameter.name);
             throw Error(
-                ExitStatus::study,
+                ExitStatus::study, ErrorKind::unknown_name,
                 fmt::format("kernel.parameters: \"{}\" selects no tensor of this model; nearest is \"{}\"",
                             pattern, nearest(pattern, names)));
         }
@@ -33,7 +33,8 @@ std::vector<ParameterId> select_parameters(const Program& program, const std::ve
     for (ParameterId p = 0; p < parameters.size(); ++p)
         if (selected[p]) ids.push_back(p);
     if (ids.empty())
-        throw Error(ExitStatus::study, "kernel.parameters is empty; name at least one pattern or \"all\"");
+        throw Error(ExitStatus::study, ErrorKind::degenerate,
+                    "kernel.parameters is empty; name at least one pattern or \"all\"");
     return ids;
 }
 

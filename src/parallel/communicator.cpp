@@ -15,12 +15,12 @@ void check_mpi(int code, const char* call) {
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
     MPI_Error_string(code, text, &length);
-    throw Error(ExitStatus::numerical, fmt::format("MPI failed in {}: {}", call, text));
+    throw Error(ExitStatus::numerical, ErrorKind::library, fmt::format("MPI failed in {}: {}", call, text));
 }
 
 int narrow(Index value, const char* what) {
     if (value < std::numeric_limits<int>::min() || value > std::numeric_limits<int>::max())
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::out_of_range,
                     fmt::format("{}: {} does not fit into the 32-bit integers of MPI, BLACS and "
                                 "BLAS; use more ranks",
                                 what, value));

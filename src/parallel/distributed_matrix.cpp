@@ -32,7 +32,7 @@ Index checked_local_size(const BlockCyclic& layout, int process, const char* wha
     const Index size = layout.local_size(process);
     if (layout.local_size(0) > std::numeric_limits<int>::max())
         throw Error(
-            ExitStatus::study,
+            ExitStatus::study, ErrorKind::out_of_range,
             fmt::format(
                 "{} {} per rank do not fit into ScaLAPACK's 32-bit integers; use a grid of at least {} "
                 "processes in that direction",
@@ -45,7 +45,7 @@ Index checked_local_size(const BlockCyclic& layout, int process, const char* wha
 DistributedMatrix::DistributedMatrix(const ProcessGrid& grid, Index rows, Index columns, Index block)
     : grid_(&grid), row_layout_{rows, block, grid.rows()}, column_layout_{columns, block, grid.columns()} {
     if (rows < 0 || columns < 0 || block < 1)
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::out_of_range,
                     fmt::format("a distributed matrix of {} x {} in blocks of {} is not possible", rows,
                                 columns, block));
     local_rows_ = checked_local_size(row_layout_, grid.row(), "rows");
@@ -70,7 +70,8 @@ std::array<int, 9> DistributedMatrix::descriptor() const {
 
 DistributedMatrix multiply(const DistributedMatrix& a, const DistributedMatrix& b) {
     if (a.columns() != b.rows() || a.block() != b.block() || a.grid().context() != b.grid().context())
-        throw Error(ExitStatus::study, "matrices of unlike sizes, blocks or grids cannot be multiplied");
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
+                    "matrices of unlike sizes, blocks or grids cannot be multiplied");
     DistributedMatrix c = collectively(
         a.grid().comm().get(), [&] { return DistributedMatrix(a.grid(), a.rows(), b.columns(), a.block()); });
     const int m = narrow(a.rows(), "rows"), n = narrow(b.columns(), "columns"),
@@ -110,7 +111,7 @@ DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& g
         DistributedMatrix made(grid, rows, columns, block);
         if (grid.comm().rank() != root) return made;
         if (std::ssize(whole) != rows * columns)
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
                         fmt::format("{} numbers are no matrix of {} x {}", whole.size(), rows, columns));
         packed.resize(static_cast<std::size_t>(made.row_layout().local_size(0)));
         return made;
@@ -282,7 +283,7 @@ class Mirror {
 void mirror_blocks(DistributedMatrix& matrix,
                    const std::function<bool(Index block_row, Index block_column)>& is_set) {
     if (matrix.rows() != matrix.columns())
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
                     fmt::format("a matrix of {} x {} has no mirror image across its diagonal", matrix.rows(),
                                 matrix.columns()));
     Mirror mirror(matrix, is_set);

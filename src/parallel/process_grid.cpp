@@ -10,8 +10,9 @@ namespace tangram {
 
 ProcessGrid::ProcessGrid(MPI_Comm comm, int rows, int columns) : comm_(comm), rows_(rows), columns_(columns) {
     if (rows < 1 || columns < 1 || static_cast<Index>(rows) * columns != comm_.size())
-        throw Error(ExitStatus::study, fmt::format("a process grid of {} x {} does not hold {} ranks", rows,
-                                                   columns, comm_.size()));
+        throw Error(
+            ExitStatus::study, ErrorKind::contradiction,
+            fmt::format("a process grid of {} x {} does not hold {} ranks", rows, columns, comm_.size()));
     row_ = comm_.rank() / columns;
     column_ = comm_.rank() % columns;
     handle_ = Csys2blacs_handle(comm_.get());
@@ -22,7 +23,8 @@ ProcessGrid::ProcessGrid(MPI_Comm comm, int rows, int columns) : comm_(comm), ro
     if (any_rank(comm_.get(), handle_ < 0 || context_ < 0 || blacs_rows != rows || blacs_columns != columns ||
                                   blacs_row != row_ || blacs_column != column_)) {
         release();  // no destructor runs for an object whose constructor throws
-        throw Error(ExitStatus::numerical, "BLACS numbers the processes of a grid otherwise than MPI");
+        throw Error(ExitStatus::numerical, ErrorKind::library,
+                    "BLACS numbers the processes of a grid otherwise than MPI");
     }
 }
 

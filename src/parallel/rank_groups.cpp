@@ -9,7 +9,8 @@ RankGroups::RankGroups(MPI_Comm comm, int size) : size_(size) {
     TANGRAM_MPI(MPI_Comm_size(comm, &ranks));
     TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
     if (size < 1 || size > ranks)
-        throw Error(ExitStatus::study, fmt::format("groups of {} ranks cannot be made of {}", size, ranks));
+        throw Error(ExitStatus::study, ErrorKind::out_of_range,
+                    fmt::format("groups of {} ranks cannot be made of {}", size, ranks));
     count_ = ranks / size;
     mine_ = rank / size < count_ ? rank / size : -1;
     const Communicator part(comm, mine_, rank);

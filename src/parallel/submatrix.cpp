@@ -57,14 +57,15 @@ std::vector<int> ranks_in(MPI_Comm source, MPI_Comm result) {
     TANGRAM_MPI(MPI_Group_free(&source_group));
     TANGRAM_MPI(MPI_Group_free(&result_group));
     if (size != source_size || std::count(translated.begin(), translated.end(), MPI_UNDEFINED) > 0)
-        throw Error(ExitStatus::study, "a matrix moves between grids of the same ranks only");
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
+                    "a matrix moves between grids of the same ranks only");
     return translated;
 }
 
 void check_chosen(std::span<const Index> chosen, Index size, const char* what) {
     for (const Index index : chosen)
         if (index < 0 || index >= size)
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::out_of_range,
                         fmt::format("{} {} is not in a matrix of {} {}s", what, index, size, what));
 }
 
