@@ -16,21 +16,23 @@
 namespace tangram {
 
 std::string read_text(const std::filesystem::path& file, FilesRead& files, ExitStatus status) {
-    const auto refuse = [&](const std::string& problem) {
-        throw Error(status, fmt::format("{}: {}", file.string(), problem));
+    const auto refuse = [&](ErrorKind kind, const std::string& problem) {
+        throw Error(status, kind, fmt::format("{}: {}", file.string(), problem));
     };
     std::error_code code;
-    if (!std::filesystem::exists(file, code)) refuse("no such file; check the path");
-    if (!std::filesystem::is_regular_file(file, code)) refuse("not a file; check the path");
+    if (!std::filesystem::exists(file, code)) refuse(ErrorKind::missing, "no such file; check the path");
+    if (!std::filesystem::is_regular_file(file, code))
+        refuse(ErrorKind::malformed, "not a file; check the path");
     const auto close_it = [](const int* descriptor) { close(*descriptor); };
     // Without waiting: a pipe that took the file's place, or one that calls itself a file, has nobody to
     // write.
     const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) refuse("cannot be read; check its permissions");
+    if (descriptor < 0) refuse(ErrorKind::no_access, "cannot be read; check its permissions");
     const std::unique_ptr<const int, decltype(close_it)> closed(&descriptor, close_it);
     struct stat status_of_file {};
-    if (fstat(descriptor, &status_of_file) != 0) refuse(fmt::format("reading failed: {}", strerror(errno)));
-    if (!S_ISREG(status_of_file.st_mode)) refuse("not a file; check the path");
+    if (fstat(descriptor, &status_of_file) != 0)
+        refuse(ErrorKind::no_access, fmt::format("reading failed: {}", strerror(errno)));
+    if (!S_ISREG(status_of_file.st_mode)) refuse(ErrorKind::malformed, "not a file; check the path");
     // One byte more than the file says, so that its end is seen; files of /proc say nothing.
     const auto size = static_cast<std::size_t>(status_of_file.st_size);
     std::string text(size + 1, '\0');
@@ -39,12 +41,12 @@ std::string read_text(const std::filesystem::path& file, FilesRead& files, ExitS
         if (count == text.size()) text.resize(2 * count + 4096);
         const ssize_t more = read(descriptor, text.data() + count, text.size() - count);
         if (more < 0 && errno == EINTR) continue;
-        if (more < 0 && errno == EAGAIN) refuse("not a file that ends; check the path");
-        if (more < 0) refuse(fmt::format("reading failed: {}", strerror(errno)));
+        if (more < 0 && errno == EAGAIN) refuse(ErrorKind::malformed, "not a file that ends; check the path");
+        if (more < 0) refuse(ErrorKind::no_access, fmt::format("reading failed: {}", strerror(errno)));
         if (more == 0) break;
         count += static_cast<std::size_t>(more);
     }
-    if (count < size) refuse("was cut short while it was read; fetch it again");
+    if (count < size) refuse(ErrorKind::changed, "was cut short while it was read; fetch it again");
     text.resize(count);
     files.add(file, state_of(status_of_file), text);
     return text;
@@ -69,7 +71,7 @@ class Check final : public nlohmann::json_sax<nlohmann::json> {
     bool end_array() override { return close(); }
     bool key(std::string& text) override {
         if (duplicates_ == DuplicateKeys::refused && !keys_.back().insert(text).second)
-            throw Error(ExitStatus::input,
+            throw Error(ExitStatus::input, ErrorKind::contradiction,
                         fmt::format("{}: \"{}\" stands there twice; the file is damaged, fetch it again",
                                     name_, text));
         return true;
@@ -91,7 +93,7 @@ class Check final : public nlohmann::json_sax<nlohmann::json> {
         // A hostile file could nest until somebody's recursion overflows the stack.
         constexpr int deepest = 200;
         if (++depth_ > deepest)
-            throw Error(ExitStatus::input,
+            throw Error(ExitStatus::input, ErrorKind::unsupported,
                         fmt::format("{}: nests deeper than {} levels; not a file that tangram knows", name_,
                                     deepest));
         return true;
@@ -190,10 +192,11 @@ nlohmann::json parse_json(std::string_view text, const std::string& name, Duplic
         return json;
     } catch (const nlohmann::json::parse_error& e) {
         throw Error(
-            ExitStatus::input,
+            ExitStatus::input, ErrorKind::malformed,
             fmt::format("{}: not JSON at byte {}; the file is damaged, fetch it again", name, e.byte));
     } catch (const nlohmann::json::exception&) {
-        throw Error(ExitStatus::input, fmt::format("{}: holds a number beyond float64", name));
+        throw Error(ExitStatus::input, ErrorKind::out_of_range,
+                    fmt::format("{}: holds a number beyond float64", name));
     }
 }
 

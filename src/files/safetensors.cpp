@@ -28,8 +28,8 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void refuse(const std::filesystem::path& file, const std::string& problem) {
-    throw Error(ExitStatus::input, fmt::format("{}: {}", file.string(), problem));
+[[noreturn]] void refuse(ErrorKind kind, const std::filesystem::path& file, const std::string& problem) {
+    throw Error(ExitStatus::input, kind, fmt::format("{}: {}", file.string(), problem));
 }
 
 /// IEEE binary16 to binary32, exact.
@@ -84,18 +84,19 @@ nlohmann::json read_header(const std::filesystem::path& file, std::span<const st
                            std::uint64_t& size) {
     size = load<std::uint64_t>(bytes.data());
     if (size > bytes.size() - 8)
-        refuse(file,
+        refuse(ErrorKind::malformed, file,
                fmt::format(
                    "the header claims {} bytes, the file has {}; it is truncated or no safetensors file, "
                    "fetch it again",
                    size, bytes.size()));
     constexpr std::uint64_t longest_header = 100'000'000;  // as Hugging Face's own reader
     if (size > longest_header)
-        refuse(file, fmt::format("the header has {} bytes, more than the {} that safetensors allows", size,
-                                 longest_header));
+        refuse(ErrorKind::malformed, file,
+               fmt::format("the header has {} bytes, more than the {} that safetensors allows", size,
+                           longest_header));
     nlohmann::json header = parse_json({reinterpret_cast<const char*>(bytes.data()) + 8, size},
                                        file.string() + " (header)", DuplicateKeys::refused);
-    if (!header.is_object()) refuse(file, "the header is not a JSON object");
+    if (!header.is_object()) refuse(ErrorKind::malformed, file, "the header is not a JSON object");
     return header;
 }
 
@@ -107,38 +108,41 @@ struct Entry {
 };
 
 Entry read_entry(const std::filesystem::path& file, const std::string& name, const nlohmann::json& value) {
-    const auto bad = [&](const std::string& problem) {
-        refuse(file, fmt::format("tensor {}: {}", name, problem));
+    const auto bad = [&](ErrorKind kind, const std::string& problem) {
+        refuse(kind, file, fmt::format("tensor {}: {}", name, problem));
     };
-    if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string()) bad("has no dtype");
-    if (!value.contains("shape") || !value["shape"].is_array()) bad("has no shape");
+    if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string())
+        bad(ErrorKind::missing, "has no dtype");
+    if (!value.contains("shape") || !value["shape"].is_array()) bad(ErrorKind::missing, "has no shape");
     if (!value.contains("data_offsets") || !value["data_offsets"].is_array() ||
         value["data_offsets"].size() != 2 || !value["data_offsets"][0].is_number_unsigned() ||
         !value["data_offsets"][1].is_number_unsigned())
-        bad("data_offsets must be two non-negative integers");
+        bad(ErrorKind::malformed, "data_offsets must be two non-negative integers");
     const auto first = value["data_offsets"][0].get<std::uint64_t>();
     const auto last = value["data_offsets"][1].get<std::uint64_t>();
-    if (first > last) bad("data_offsets are not in order");
+    if (first > last) bad(ErrorKind::malformed, "data_offsets are not in order");
 
     const auto dtype_name = value["dtype"].get<std::string>();
     const auto* const dtype = std::find_if(std::begin(dtype_names), std::end(dtype_names),
                                            [&](const DTypeName& known) { return known.name == dtype_name; });
     if (dtype == std::end(dtype_names))
-        bad(fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64",
+        bad(ErrorKind::unsupported,
+            fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64",
                         dtype_name));
     Entry entry{{first, last, name}, dtype->dtype, {}};
     std::uint64_t size = dtype->bytes;
     for (const auto& extent : value["shape"]) {
-        if (!extent.is_number_unsigned()) bad("shape must hold non-negative integers");
+        if (!extent.is_number_unsigned()) bad(ErrorKind::malformed, "shape must hold non-negative integers");
         const auto e = extent.get<std::uint64_t>();
         if (e > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()) ||
             (e != 0 && size > std::numeric_limits<std::uint64_t>::max() / e))
-            bad("the product of its shape does not fit into 64 bits");
+            bad(ErrorKind::out_of_range, "the product of its shape does not fit into 64 bits");
         size *= e;
         entry.shape.push_back(static_cast<Index>(e));
     }
     if (size != last - first)
-        bad(fmt::format("shape and dtype ask for {} bytes, data_offsets give {}", size, last - first));
+        bad(ErrorKind::contradiction,
+            fmt::format("shape and dtype ask for {} bytes, data_offsets give {}", size, last - first));
     return entry;
 }
 
@@ -149,18 +153,21 @@ void check_pieces(const std::filesystem::path& file, std::vector<Piece> pieces, 
     });
     std::uint64_t end = 0;
     for (const Piece& piece : pieces) {
-        if (piece.first < end) refuse(file, fmt::format("tensor {} overlaps another", piece.name));
+        if (piece.first < end)
+            refuse(ErrorKind::malformed, file, fmt::format("tensor {} overlaps another", piece.name));
         if (piece.first > end)
-            refuse(file, fmt::format("{} bytes before tensor {} belong to no tensor", piece.first - end,
-                                     piece.name));
+            refuse(
+                ErrorKind::malformed, file,
+                fmt::format("{} bytes before tensor {} belong to no tensor", piece.first - end, piece.name));
         end = piece.last;
     }
     if (end > data_size)
-        refuse(file,
+        refuse(ErrorKind::malformed, file,
                fmt::format("is truncated: {} bytes are missing (tensor {} ends there); download it again",
                            end - data_size, pieces.back().name));
     if (end != data_size)
-        refuse(file, fmt::format("{} bytes at the end belong to no tensor", data_size - end));
+        refuse(ErrorKind::malformed, file,
+               fmt::format("{} bytes at the end belong to no tensor", data_size - end));
 }
 
 }  // namespace
@@ -185,16 +192,18 @@ Weights::Weights(const std::filesystem::path& folder_or_file, FilesRead& files)
                std::filesystem::exists(index, code)) {
         const nlohmann::json json = read_json(index, files);
         if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
-            refuse(index, "has no weight_map; fetch the model again");
+            refuse(ErrorKind::malformed, index, "has no weight_map; fetch the model again");
         std::map<std::string, std::vector<std::string>> shards;  // with the tensors that they should hold
         for (const auto& [tensor, shard] : json["weight_map"].items()) {
-            if (!shard.is_string()) refuse(index, fmt::format("weight_map of {} is not a file name", tensor));
+            if (!shard.is_string())
+                refuse(ErrorKind::malformed, index,
+                       fmt::format("weight_map of {} is not a file name", tensor));
             shards[shard.get<std::string>()].push_back(tensor);
         }
         for (const auto& [shard, promised] : shards) {
             // A name without a folder cannot leave the model's.
             if (std::filesystem::path(shard).filename() != shard || shard == "." || shard == "..")
-                refuse(index,
+                refuse(ErrorKind::unsupported, index,
                        fmt::format("shard \"{}\" lies outside the folder; shards stand beside the index",
                                    shard));
             const std::size_t known = tensors_.size(), known_integers = integers_.size();
@@ -204,27 +213,29 @@ Weights::Weights(const std::filesystem::path& folder_or_file, FilesRead& files)
             for (std::size_t t = known; t < tensors_.size(); ++t) held.insert(tensors_[t].name);
             for (const std::string& tensor : promised)
                 if (!held.contains(tensor))
-                    refuse(folder_or_file / shard,
+                    refuse(ErrorKind::missing, folder_or_file / shard,
                            fmt::format("holds no tensor {}, which {} says it does; fetch the "
                                        "model again",
                                        tensor, index.filename().string()));
         }
-        if (shards.empty()) refuse(index, "names no shard");
+        if (shards.empty()) refuse(ErrorKind::degenerate, index, "names no shard");
     } else {
-        refuse(folder_or_file,
+        refuse(ErrorKind::missing, folder_or_file,
                "holds neither model.safetensors nor model.safetensors.index.json; give a Hugging Face "
                "folder with safetensors weights");
     }
     std::sort(tensors_.begin(), tensors_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     for (std::size_t i = 1; i < tensors_.size(); ++i)
         if (tensors_[i].name == tensors_[i - 1].name)
-            refuse(files_[tensors_[i].file], fmt::format("tensor {} stands in two shards", tensors_[i].name));
+            refuse(ErrorKind::contradiction, files_[tensors_[i].file],
+                   fmt::format("tensor {} stands in two shards", tensors_[i].name));
 }
 
 void Weights::open(const std::filesystem::path& file, FilesRead& files) {
     const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
-        refuse(file, fmt::format("cannot be opened ({}); check the path", std::strerror(errno)));
+        refuse(ErrorKind::no_access, file,
+               fmt::format("cannot be opened ({}); check the path", std::strerror(errno)));
     struct stat status {};
     const bool regular = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
     const auto file_size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
@@ -233,11 +244,12 @@ void Weights::open(const std::filesystem::path& file, FilesRead& files) {
         files.add_mapped(file, state_of(status), descriptor);
     }
     ::close(descriptor);
-    if (!regular) refuse(file, "is not a file");
+    if (!regular) refuse(ErrorKind::malformed, file, "is not a file");
     if (file_size < 8)
-        refuse(file, fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
+        refuse(ErrorKind::malformed, file,
+               fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
     const std::byte* const bytes = maps_->back().bytes();
-    if (bytes == nullptr) refuse(file, "cannot be mapped into memory");
+    if (bytes == nullptr) refuse(ErrorKind::no_memory, file, "cannot be mapped into memory");
     files_.push_back(file);
 
     std::uint64_t header_size = 0;
@@ -269,11 +281,12 @@ const TensorView* Weights::find(std::string_view name) const {
 const TensorView& Weights::at(std::string_view name) const {
     if (const TensorView* const tensor = find(name)) return *tensor;
     if (std::find(integers_.begin(), integers_.end(), name) != integers_.end())
-        refuse(files_.front(),
+        refuse(ErrorKind::unsupported, files_.front(),
                fmt::format("tensor {} holds integers; weights must be F32, F16, BF16 or F64", name));
     std::vector<std::string> names;
     for (const TensorView& tensor : tensors_) names.push_back(tensor.name);
-    refuse(files_.front(), fmt::format("has no tensor {}; nearest is {}", name, nearest(name, names)));
+    refuse(ErrorKind::missing, files_.front(),
+           fmt::format("has no tensor {}; nearest is {}", name, nearest(name, names)));
 }
 
 template <class Real>
@@ -302,7 +315,7 @@ void Weights::read(const TensorView& tensor, std::span<Real> values) const {
 
 void Weights::refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const {
     refuse(
-        files_[tensor.file],
+        ErrorKind::non_finite, files_[tensor.file],
         fmt::format("tensor {}: entry {} is not a finite number{}; the checkpoint is damaged or its training "
                     "diverged",
                     tensor.name, entry, tensor.dtype == DType::F64 && precision == 4 ? " in float32" : ""));

@@ -15,8 +15,8 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& file, Index line, const std::string& problem) {
-    throw Error(ExitStatus::input, fmt::format("{}: line {}: {}", file, line, problem));
+[[noreturn]] void refuse(ErrorKind kind, const std::string& file, Index line, const std::string& problem) {
+    throw Error(ExitStatus::input, kind, fmt::format("{}: line {}: {}", file, line, problem));
 }
 
 /// The lines of a text without their ends (LF or CRLF); visit(number, line).
@@ -51,15 +51,16 @@ class Builder {
         std::set<std::string_view> seen;
         for (const std::string& column : columns)
             if (!seen.insert(column).second)
-                refuse(table_.file, line,
+                refuse(ErrorKind::contradiction, table_.file, line,
                        fmt::format("column \"{}\" stands there twice; rename one", column));
         table_.columns = std::move(columns);
     }
     void row(Index line, std::vector<std::string> fields) {
-        if (empty_line_ > 0) refuse(table_.file, empty_line_, "an empty line between rows; remove it");
+        if (empty_line_ > 0)
+            refuse(ErrorKind::malformed, table_.file, empty_line_, "an empty line between rows; remove it");
         if (table_.columns.empty()) return header(line, std::move(fields));
         if (fields.size() != table_.columns.size())
-            refuse(table_.file, line,
+            refuse(ErrorKind::malformed, table_.file, line,
                    fmt::format("{} fields, the header has {}", fields.size(), table_.columns.size()));
         table_.rows.push_back(std::move(fields));
         table_.lines.push_back(line);
@@ -108,7 +109,8 @@ bool read_quoted(Table& table, std::string_view text, char separator) {
             }
         } else if (c == '"') {
             if (!row.back().empty() || was_quoted)
-                refuse(table.file, line, "a quote inside a field; double it and quote the whole field");
+                refuse(ErrorKind::malformed, table.file, line,
+                       "a quote inside a field; double it and quote the whole field");
             quoted = was_quoted = any = true;
             ++in_quotes;
         } else if (c == separator) {
@@ -119,13 +121,15 @@ bool read_quoted(Table& table, std::string_view text, char separator) {
             end_row();
         } else if (c != '\r' || (i + 1 < text.size() && text[i + 1] != '\n')) {
             if (was_quoted)
-                refuse(table.file, line, "text behind a closing quote; double the quotes inside a field");
+                refuse(ErrorKind::malformed, table.file, line,
+                       "text behind a closing quote; double the quotes inside a field");
             row.back() += c;
             any = true;
         }
         if (c == '\n') ++line;
     }
-    if (quoted) refuse(table.file, start, "a quote is opened in this row and never closed");
+    if (quoted)
+        refuse(ErrorKind::malformed, table.file, start, "a quote is opened in this row and never closed");
     if (any) end_row();
     return needed;
 }
@@ -210,7 +214,8 @@ void read_jsonl(Table& table, std::string_view text) {
         if (line.find_first_not_of(" \t") == std::string_view::npos) return builder.empty_line(number);
         const nlohmann::json json =
             parse_json(without_non_finite(line), fmt::format("{}: line {}", table.file, number));
-        if (!json.is_object() || json.empty()) refuse(table.file, number, "not a JSON object with values");
+        if (!json.is_object() || json.empty())
+            refuse(ErrorKind::malformed, table.file, number, "not a JSON object with values");
         if (table.columns.empty()) {
             std::vector<std::string> columns;
             for (const auto& [key, value] : json.items()) columns.push_back(key);
@@ -273,7 +278,7 @@ bool is_utf8(std::string_view bytes) {
 Table read_table(const std::filesystem::path& file, FilesRead& files) {
     const std::string ending = file.extension().string();
     if (ending != ".tsv" && ending != ".csv" && ending != ".jsonl")
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::unsupported,
                     fmt::format("{}: ending \"{}\" is not supported; use .tsv, .csv, .jsonl or .h5",
                                 file.string(), ending));
     const std::string bytes = read_text(file, files);
@@ -282,7 +287,7 @@ Table read_table(const std::filesystem::path& file, FilesRead& files) {
     Table table;
     table.file = file.string();
     for_lines(text, [&](Index number, std::string_view line) {
-        if (!is_utf8(line)) refuse(table.file, number, "not UTF-8; convert the file");
+        if (!is_utf8(line)) refuse(ErrorKind::malformed, table.file, number, "not UTF-8; convert the file");
     });
     if (ending == ".tsv")
         read_tsv(table, text);
@@ -290,9 +295,10 @@ Table read_table(const std::filesystem::path& file, FilesRead& files) {
         read_quoted(table, text, ',');
     else
         read_jsonl(table, text);
-    if (text.empty()) throw Error(ExitStatus::input, fmt::format("{}: is empty", table.file));
+    if (text.empty())
+        throw Error(ExitStatus::input, ErrorKind::degenerate, fmt::format("{}: is empty", table.file));
     if (table.rows.empty())
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::degenerate,
                     fmt::format("{}: holds no rows{}", table.file,
                                 ending == ".jsonl" ? "" : "; the first line is the header"));
     return table;

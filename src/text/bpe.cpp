@@ -16,15 +16,17 @@ Bpe::Bpe(const JsonPart& model)
       vocabulary_(read_vocabulary(model)) {
     if (model.has("dropout") && model.json["dropout"] != 0)
         model.refuse(
+            ErrorKind::unsupported,
             "model: \"dropout\" is not supported, the kernel needs one tokenisation; set it to null");
     read_merges(model);
     if (model.has("unk_token")) {
         unknown_ = find(vocabulary_, model.text("unk_token"));
-        if (!unknown_) model.refuse("model: \"unk_token\" is not in the vocabulary");
+        if (!unknown_) model.refuse(ErrorKind::missing, "model: \"unk_token\" is not in the vocabulary");
     }
     if (!model.flag("byte_fallback", false)) return;
     if (!prefix_.empty() || !suffix_.empty())
         model.refuse(
+            ErrorKind::unsupported,
             "model: \"byte_fallback\" with a continuing_subword_prefix or an end_of_word_suffix is not "
             "supported");
     for (std::size_t b = 0; b < 256; ++b) bytes_[b] = find(vocabulary_, fmt::format("<0x{:02X}>", b));
@@ -37,20 +39,23 @@ void Bpe::read_merges(const JsonPart& model) {
         if (merge.is_string()) {
             const auto& text = merge.get_ref<const std::string&>();
             const auto space = text.find(' ');
-            if (space == std::string::npos) model.refuse(fmt::format("model: merges[{}] has no space", rank));
+            if (space == std::string::npos)
+                model.refuse(ErrorKind::malformed, fmt::format("model: merges[{}] has no space", rank));
             left = text.substr(0, space);
             right = text.substr(space + 1);
         } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
             left = merge[0].get<std::string>();
             right = merge[1].get<std::string>();
         } else {
-            model.refuse(fmt::format("model: merges[{}] is neither \"a b\" nor a pair", rank));
+            model.refuse(ErrorKind::malformed,
+                         fmt::format("model: merges[{}] is neither \"a b\" nor a pair", rank));
         }
         const auto a = find(vocabulary_, left), b = find(vocabulary_, right),
                    joined = find(vocabulary_,
                                  left + right.substr(right.starts_with(prefix_) ? prefix_.size() : 0));
         if (!a || !b || !joined)
             model.refuse(
+                ErrorKind::missing,
                 fmt::format("model: merges[{}]: \"{}\", \"{}\" or both together are not in the vocabulary",
                             rank, left, right));
         merges_.insert_or_assign(key(*a, *b),

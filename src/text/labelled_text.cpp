@@ -22,8 +22,8 @@ struct Template {
     std::vector<std::size_t> columns;
 };
 
-[[noreturn]] void refuse_template(const LabelledText& options, const std::string& problem) {
-    throw Error(ExitStatus::study, fmt::format("data.template = \"{}\": {}", options.prompt, problem));
+[[noreturn]] void refuse_template(ErrorKind kind, const LabelledText& options, const std::string& problem) {
+    throw Error(ExitStatus::study, kind, fmt::format("data.template = \"{}\": {}", options.prompt, problem));
 }
 
 Template parse_template(const LabelledText& options, const Table& table) {
@@ -36,11 +36,13 @@ Template parse_template(const LabelledText& options, const Table& table) {
             literal += c;
             ++i;
         } else if (c == '}') {
-            refuse_template(options, "a \"}\" closes nothing; write \"}}\" for a brace that stays");
+            refuse_template(ErrorKind::malformed, options,
+                            "a \"}\" closes nothing; write \"}}\" for a brace that stays");
         } else if (c == '{') {
             const auto end = prompt.find('}', i);
             if (end == std::string::npos)
-                refuse_template(options, "a \"{\" is not closed; write \"{{\" for a brace that stays");
+                refuse_template(ErrorKind::malformed, options,
+                                "a \"{\" is not closed; write \"{{\" for a brace that stays");
             const std::string name = prompt.substr(i + 1, end - i - 1);
             result.literals.push_back(std::exchange(literal, ""));
             result.columns.push_back(table.column(name == "text" ? options.text : name));
@@ -51,7 +53,7 @@ Template parse_template(const LabelledText& options, const Table& table) {
     }
     result.literals.push_back(literal);
     if (result.columns.empty())
-        refuse_template(options, "names no column; write for example \"{text} It was\"");
+        refuse_template(ErrorKind::missing, options, "names no column; write for example \"{text} It was\"");
     return result;
 }
 
@@ -95,18 +97,18 @@ std::string mask_of(const LabelledText& options, const Template& prompt, const T
             ++written;
     if (options.reading != Reading::mask_token) {
         if (written > 0 && !tokenizer.find(written_mask))
-            refuse_template(options,
+            refuse_template(ErrorKind::contradiction, options,
                             "holds [MASK], but this model is not read at a masked token; end it where the "
                             "label word would follow");
         return "";
     }
     const std::optional<std::string> mask = tokenizer.mask_token(model_files);
     if (!mask)
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::missing,
                     "the model is a masked one, but its tokenizer has no mask token; take the "
                     "model's folder with tokenizer_config.json as it was published");
     if (written != 1)
-        refuse_template(options,
+        refuse_template(ErrorKind::contradiction, options,
                         fmt::format("holds [MASK] {} times; this masked model predicts the label word at "
                                     "one, write for example \"{{text}} It was [MASK].\"",
                                     written));
@@ -121,7 +123,7 @@ std::int32_t mask_place(const Encoding& encoding, const Filled& filled, std::int
             filled.mask < encoding.bytes[t].second)
             return static_cast<std::int32_t>(t);
     throw Error(
-        ExitStatus::study,
+        ExitStatus::study, ErrorKind::unsupported,
         fmt::format("data.template: the tokenizer does not make one token of its [MASK] ({}); set blanks "
                     "around it",
                     where));
@@ -144,7 +146,7 @@ std::int32_t label_id(const Tokenizer& tokenizer, const std::vector<std::int32_t
         return after.back();
     const auto differs = std::mismatch(before.begin(), before.end(), after.begin(), after.end()).second;
     throw Error(
-        ExitStatus::study,
+        ExitStatus::study, ErrorKind::unsupported,
         fmt::format(
             "data.label_words: \"{}\" behind the template ({}) is not one more token; found {}; choose a "
             "word that is one token of this model (most begin with a blank)",
@@ -156,7 +158,7 @@ std::int32_t masked_label_id(const Tokenizer& tokenizer, const std::string& word
     const std::vector<std::int32_t> ids = tokenizer.encode(word, false).ids;
     if (ids.size() == 1 && ids.front() != tokenizer.unknown()) return ids.front();
     throw Error(
-        ExitStatus::study,
+        ExitStatus::study, ErrorKind::unsupported,
         fmt::format("data.label_words: \"{}\" is not one token of this masked model; found {}; choose a "
                     "word that is",
                     word, ids.empty() ? "none" : list(tokenizer, ids)));
@@ -173,7 +175,7 @@ class Labels {
         if (options.labels.empty()) return;
         if (options.label_words.empty()) count_ = std::ssize(options.labels);
         if (count_ != std::ssize(options.labels))
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
                         fmt::format("data.labels names {} labels, data.label_words has {} words; give "
                                     "one word per label",
                                     options.labels.size(), count_));
@@ -193,8 +195,10 @@ class Labels {
         }
         if (label >= 0 && label < (count_ > 0 ? count_ : most_labels))
             return static_cast<std::int32_t>(label);
-        throw Error(ExitStatus::input, fmt::format("{}: line {}: label \"{}\" {}", table_.file,
-                                                   table_.lines[row], text, advice(text)));
+        const bool any_integer = options_.labels.empty() && count_ == 0;
+        throw Error(
+            ExitStatus::input, any_integer ? ErrorKind::malformed : ErrorKind::unknown_name,
+            fmt::format("{}: line {}: label \"{}\" {}", table_.file, table_.lines[row], text, advice(text)));
     }
     /// @param examples  whose largest label counts where neither names nor words do
     Index count(const DataSet& examples) const {
@@ -240,7 +244,7 @@ bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& opti
                                           [](const auto& a, const auto& b) { return a.size() < b.size(); });
         if (longest.empty())
             refuse_template(
-                options,
+                ErrorKind::contradiction, options,
                 fmt::format("without its columns' texts it has {} tokens and does not fit into "
                             "data.max_length = {} ({}); shorten it or raise max_length",
                             std::ssize(encoding.ids) - std::count(removed.begin(), removed.end(), true),
@@ -276,7 +280,7 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
         const std::string where = fmt::format("{}: line {}", table.file, table.lines[r]);
         for (const std::size_t column : prompt.columns)
             if (is_blank(table.rows[r][column]))
-                throw Error(ExitStatus::input,
+                throw Error(ExitStatus::input, ErrorKind::degenerate,
                             fmt::format("{}: column \"{}\" is empty; remove the row or give it a text", where,
                                         table.columns[column]));
         const Filled filled = fill(prompt, table.rows[r], mask);
@@ -295,7 +299,8 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
 
         Encoding encoding = tokenizer.with_special_tokens(std::move(plain), std::ssize(filled.text));
         if (truncate(encoding, filled, options, where)) ++result.cut;
-        if (encoding.ids.empty()) throw Error(ExitStatus::input, fmt::format("{}: gives no token", where));
+        if (encoding.ids.empty())
+            throw Error(ExitStatus::input, ErrorKind::degenerate, fmt::format("{}: gives no token", where));
         result.data.append(encoding.ids, label, row);
         if (!mask.empty())
             result.data.reads.push_back(mask_place(encoding, filled, *tokenizer.find(mask), where));
@@ -305,7 +310,7 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
     for (std::size_t a = 0; a < result.label_ids.size(); ++a)
         for (std::size_t b = 0; b < a; ++b)
             if (result.label_ids[a] == result.label_ids[b])
-                throw Error(ExitStatus::study,
+                throw Error(ExitStatus::study, ErrorKind::contradiction,
                             fmt::format("data.label_words: \"{}\" stands for two labels; choose another",
                                         options.label_words[a]));
     return result;

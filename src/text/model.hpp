@@ -33,7 +33,7 @@ inline std::optional<std::int32_t> find(const Vocabulary& vocabulary, std::strin
 /// The "vocab" of a model, an object of tokens and ids. @throws Error(input) naming a token whose id is none
 inline Vocabulary read_vocabulary(const JsonPart& model) {
     const nlohmann::json& entries = model.at("vocab").json;
-    if (!entries.is_object()) model.refuse("model: \"vocab\" is not an object");
+    if (!entries.is_object()) model.refuse(ErrorKind::malformed, "model: \"vocab\" is not an object");
     Vocabulary vocabulary;
     vocabulary.reserve(entries.size());
     for (const auto& [token, id] : entries.items())

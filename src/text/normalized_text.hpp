@@ -28,7 +28,7 @@ class Growth {
         left_ -= bytes;
         if (left_ < 0)
             throw Error(
-                ExitStatus::input,
+                ExitStatus::input, ErrorKind::out_of_range,
                 fmt::format("{}: normalizer and pre_tokenizer add more than {} bytes to a text of {}; "
                             "take the tokenizer as it was published",
                             file_, 64 * size_ + 65536, size_));

@@ -54,7 +54,8 @@ Normalizer unicode_form(Form get, const JsonPart& part) {
     UErrorCode status = U_ZERO_ERROR;
     const icu::Normalizer2* const form = get(status);
     if (U_FAILURE(status))
-        part.refuse(fmt::format("ICU has no normalisation data ({})", u_errorName(status)));
+        part.refuse(ErrorKind::library,
+                    fmt::format("ICU has no normalisation data ({})", u_errorName(status)));
     return [form, file = part.file](NormalizedText& text) {
         text.rewrite([&](Index first, std::string& becomes) {
             Index last = first;
@@ -68,7 +69,7 @@ Normalizer unicode_form(Form get, const JsonPart& part) {
             }
             // ICU orders the accents of one character in quadratic time.
             if (old.size() > 65536)
-                throw Error(ExitStatus::input,
+                throw Error(ExitStatus::input, ErrorKind::unsupported,
                             fmt::format("{}: a text has {} bytes of accents on one character; remove them",
                                         file, old.size()));
             UErrorCode error = U_ZERO_ERROR;

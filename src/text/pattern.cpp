@@ -16,14 +16,15 @@ void refuse_ambiguous(const std::string& regex, const JsonPart& part) {
     if (!matcher.find()) return;
     std::string construct;
     matcher.group(status).toUTF8String(construct);
-    part.refuse(fmt::format("{}: \"{}\" in the Regex \"{}\" is not supported", part.what, construct, regex));
+    part.refuse(ErrorKind::unsupported,
+                fmt::format("{}: \"{}\" in the Regex \"{}\" is not supported", part.what, construct, regex));
 }
 
 }  // namespace
 
 Pattern::Pattern(const std::string& text, bool literal, const JsonPart& part)
     : file_(part.file), name_(fmt::format("{} \"{}\"", literal ? "String" : "Regex", text)) {
-    if (text.empty()) part.refuse(fmt::format("{} has an empty pattern", part.what));
+    if (text.empty()) part.refuse(ErrorKind::degenerate, fmt::format("{} has an empty pattern", part.what));
     if (!literal) refuse_ambiguous(text, part);
     // Ruby's lines: ^ and $ stand at each, and \n alone ends one.
     const std::uint32_t flags = literal ? UREGEX_LITERAL : UREGEX_MULTILINE | UREGEX_UNIX_LINES;
@@ -31,8 +32,8 @@ Pattern::Pattern(const std::string& text, bool literal, const JsonPart& part)
     UParseError where;
     pattern_.reset(icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(text), flags, where, status));
     if (U_FAILURE(status))
-        part.refuse(fmt::format("{}: {} is malformed at character {} ({})", part.what, name_, where.offset,
-                                u_errorName(status)));
+        part.refuse(ErrorKind::malformed, fmt::format("{}: {} is malformed at character {} ({})", part.what,
+                                                      name_, where.offset, u_errorName(status)));
 }
 
 Pattern::Pattern(const JsonPart& part)
@@ -61,7 +62,7 @@ std::vector<Range> Pattern::matches(std::string_view text) const {
     }
     utext_close(&utf8);
     if (U_FAILURE(status))
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::library,
                     fmt::format("{}: {} fails on a text of {} bytes ({}); shorten the text", file_, name_,
                                 text.size(), u_errorName(status)));
     return found;

@@ -20,7 +20,7 @@ Behavior read_behavior(const JsonPart& part) {
     if (name == "Contiguous" || name == "contiguous") return Behavior::contiguous;
     if (name == "MergedWithPrevious" || name == "merged_with_previous") return Behavior::merged_with_previous;
     if (name == "MergedWithNext" || name == "merged_with_next") return Behavior::merged_with_next;
-    part.refuse(fmt::format("{}: behavior \"{}\" is not supported", part.what, name));
+    part.refuse(ErrorKind::unsupported, fmt::format("{}: behavior \"{}\" is not supported", part.what, name));
 }
 
 struct Split {
@@ -116,10 +116,12 @@ void byte_level(const JsonPart& part, std::vector<PreTokenizer>& out) {
 /// SentencePiece's blanks: each becomes a visible mark, and (split) begins a word.
 void metaspace(const JsonPart& part, std::vector<PreTokenizer>& out) {
     const std::string mark = part.text("replacement");
-    if (mark.empty()) part.refuse("pre_tokenizer \"Metaspace\" has an empty replacement");
+    if (mark.empty())
+        part.refuse(ErrorKind::degenerate, "pre_tokenizer \"Metaspace\" has an empty replacement");
     const std::string scheme = part.text("prepend_scheme", "always");
     if (scheme != "always" && scheme != "first" && scheme != "never")
         part.refuse(
+            ErrorKind::unsupported,
             fmt::format("pre_tokenizer \"Metaspace\": prepend_scheme \"{}\" is not supported", scheme));
     const bool first_only = scheme == "first";
     const bool never =

@@ -30,6 +30,7 @@ struct PostProcessor {
         constexpr std::size_t most = 1000;
         if (prefix.size() + suffix.size() > most)
             part.refuse(
+                ErrorKind::unsupported,
                 fmt::format("post_processor: more than {} tokens around every text; take the tokenizer "
                             "as it was published",
                             most));
@@ -48,7 +49,9 @@ std::vector<std::int32_t> special_ids(const JsonPart& part, const std::string& t
 /// ["</s>", 2] of RobertaProcessing and BertProcessing.
 std::int32_t pair_id(const JsonPart& part, const char* key) {
     const auto& pair = part.list(key);
-    if (pair.size() != 2) part.refuse(fmt::format("post_processor: \"{}\" is not a token and its id", key));
+    if (pair.size() != 2)
+        part.refuse(ErrorKind::malformed,
+                    fmt::format("post_processor: \"{}\" is not a token and its id", key));
     return JsonPart{pair[1], part.file, part.what}.id();
 }
 
@@ -75,7 +78,8 @@ PostProcessor read_post_processor(const JsonPart& part) {
             side.insert(side.end(), ids.begin(), ids.end());
             result.check(part);
         }
-        if (sequences != 1) part.refuse("post_processor: \"single\" must hold the sequence once");
+        if (sequences != 1)
+            part.refuse(ErrorKind::unsupported, "post_processor: \"single\" must hold the sequence once");
     } else if (type != "ByteLevel") {  // which changes Hugging Face's offsets only
         part.refuse_type();
     }
@@ -86,7 +90,8 @@ std::unique_ptr<TokenModel> read_model(const JsonPart& model) {
     const std::string type = model.text("type", "BPE");  // older files leave it out
     if (type == "BPE") return std::make_unique<Bpe>(model);
     if (type == "WordPiece") return std::make_unique<WordPiece>(model);
-    model.refuse(fmt::format("model \"{}\" is not supported; supported: BPE, WordPiece", type));
+    model.refuse(ErrorKind::unsupported,
+                 fmt::format("model \"{}\" is not supported; supported: BPE, WordPiece", type));
 }
 
 }  // namespace
@@ -108,14 +113,17 @@ struct Tokenizer::State {
     void name_token(const std::string& text, std::int32_t id, Index count, const JsonPart& part) {
         // Ids far beyond the vocabulary would ask for memory that the file does not justify.
         if (id >= 4 * count + 65536)
-            part.refuse(fmt::format("id {} of \"{}\" is far outside the vocabulary", id, text));
+            part.refuse(ErrorKind::out_of_range,
+                        fmt::format("id {} of \"{}\" is far outside the vocabulary", id, text));
         const auto [known, is_new] = ids.emplace(text, id);
         if (!is_new && known->second != id)
-            part.refuse(fmt::format("\"{}\" has the ids {} and {}", text, known->second, id));
+            part.refuse(ErrorKind::contradiction,
+                        fmt::format("\"{}\" has the ids {} and {}", text, known->second, id));
         if (std::ssize(tokens) <= id) tokens.resize(static_cast<std::size_t>(id) + 1);
         std::string& named = tokens[static_cast<std::size_t>(id)];
         if (!named.empty() && named != text)
-            part.refuse(fmt::format("\"{}\" and \"{}\" have the same id {}", named, text, id));
+            part.refuse(ErrorKind::contradiction,
+                        fmt::format("\"{}\" and \"{}\" have the same id {}", named, text, id));
         named = text;
     }
 
@@ -131,9 +139,10 @@ struct Tokenizer::State {
                              part.flag("rstrip", false)};
             if (token.content.empty()) continue;  // as Hugging Face: found nowhere
             if (std::ssize(token.content) > longest_added_token)
-                part.refuse(fmt::format("an added token of {} bytes, \"{}...\", is longer than {}",
-                                        token.content.size(), token.content.substr(0, 20),
-                                        longest_added_token));
+                part.refuse(
+                    ErrorKind::unsupported,
+                    fmt::format("an added token of {} bytes, \"{}...\", is longer than {}",
+                                token.content.size(), token.content.substr(0, 20), longest_added_token));
             name_token(token.content, token.id, count, part);
             const bool normalized = part.flag("normalized", !part.flag("special", false));
             if (normalized) {
@@ -195,7 +204,8 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& fil
     const auto part = [&](const char* key) {
         return JsonPart{tokenizer.has(key) ? json[key] : none, s.file, key};
     };
-    if (!tokenizer.has("model")) tokenizer.refuse("no model; not a Hugging Face tokenizer.json");
+    if (!tokenizer.has("model"))
+        tokenizer.refuse(ErrorKind::missing, "no model; not a Hugging Face tokenizer.json");
     s.normalizers = read_normalizers(part("normalizer"));
     s.pre_tokenizers = read_pre_tokenizers(part("pre_tokenizer"));
     s.model = read_model(part("model"));
@@ -211,7 +221,8 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Encoding Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
     const State& s = *state_;
-    if (!is_utf8(text)) throw Error(ExitStatus::input, "a text that is not UTF-8 cannot be tokenised");
+    if (!is_utf8(text))
+        throw Error(ExitStatus::input, ErrorKind::malformed, "a text that is not UTF-8 cannot be tokenised");
     Encoding encoding;
     for (const Token& token : s.encode(text)) {
         encoding.ids.push_back(token.id);

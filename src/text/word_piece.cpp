@@ -14,12 +14,13 @@ WordPiece::WordPiece(const JsonPart& model)
         const auto& longest = model.json["max_input_chars_per_word"];
         constexpr std::uint64_t most = 10000;
         if (!longest.is_number_unsigned() || longest.get<std::uint64_t>() > most)
-            model.refuse(fmt::format("model: max_input_chars_per_word = {} is not a count up to {}",
+            model.refuse(ErrorKind::out_of_range,
+                         fmt::format("model: max_input_chars_per_word = {} is not a count up to {}",
                                      longest.dump(), most));
         longest_word_ = longest.get<Index>();
     }
     const auto unknown = find(vocabulary_, model.text("unk_token", "[UNK]"));
-    if (!unknown) model.refuse("model: \"unk_token\" is not in the vocabulary");
+    if (!unknown) model.refuse(ErrorKind::missing, "model: \"unk_token\" is not in the vocabulary");
     unknown_ = *unknown;
     std::vector<LongestPrefix::Entry> first, continuing;
     for (const auto& [token, id] : vocabulary_) {
