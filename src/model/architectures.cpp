@@ -14,13 +14,14 @@ std::span<const Architecture> architectures() {
 
 Program program_of(const Config& config, std::optional<Index> classifier_labels) {
     const std::string model_type = config.text("model_type");
-    if (config.has("quantization_config")) config.refuse("quantization_config", "supported: null");
+    if (config.has("quantization_config"))
+        config.refuse(ErrorKind::unsupported, "quantization_config", "supported: null");
     std::string supported;
     for (const Architecture& architecture : architectures()) {
         if (architecture.model_type == model_type) return architecture.program(config, classifier_labels);
         supported += (supported.empty() ? "" : ", ") + std::string(architecture.model_type);
     }
-    config.refuse("model_type", "supported: " + supported);
+    config.refuse(ErrorKind::unsupported, "model_type", "supported: " + supported);
 }
 
 }  // namespace tangram

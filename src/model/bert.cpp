@@ -45,13 +45,16 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
     const double epsilon = config.number("layer_norm_eps", 1e-12);
     const Activation function = parts::activation(config, "hidden_act", "gelu");
     if (config.text("position_embedding_type", "absolute") != "absolute")
-        config.refuse("position_embedding_type", "supported: absolute");
-    if (config.flag("is_decoder", false)) config.refuse("is_decoder", "supported: false");
-    if (config.flag("add_cross_attention", false)) config.refuse("add_cross_attention", "supported: false");
+        config.refuse(ErrorKind::unsupported, "position_embedding_type", "supported: absolute");
+    if (config.flag("is_decoder", false))
+        config.refuse(ErrorKind::unsupported, "is_decoder", "supported: false");
+    if (config.flag("add_cross_attention", false))
+        config.refuse(ErrorKind::unsupported, "add_cross_attention", "supported: false");
     if (config.has("pruned_heads") && !config.at("pruned_heads").empty())
-        config.refuse("pruned_heads", "supported: none");
+        config.refuse(ErrorKind::unsupported, "pruned_heads", "supported: none");
     if (positions <= names.first_position)
-        config.refuse("max_position_embeddings", "it leaves no position behind the padding's");
+        config.refuse(ErrorKind::out_of_range, "max_position_embeddings",
+                      "it leaves no position behind the padding's");
 
     Program program;
     program.vocabulary_size = config.size("vocab_size");

@@ -13,10 +13,11 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void bad_key(const std::filesystem::path& file, const std::string& key,
+[[noreturn]] void bad_key(ErrorKind kind, const std::filesystem::path& file, const std::string& key,
                           const std::string& problem) {
-    throw Error(ExitStatus::input, fmt::format("{}: {} {}; take the model's folder as it was published",
-                                               file.string(), key, problem));
+    throw Error(
+        ExitStatus::input, kind,
+        fmt::format("{}: {} {}; take the model's folder as it was published", file.string(), key, problem));
 }
 
 /// The largest sizes that are taken: several times those of any model, so small that a program of them stays
@@ -54,7 +55,7 @@ Index Config::largest(const std::string& key) {
 
 Config::Config(const std::filesystem::path& file, FilesRead& files)
     : file_(file), values_(read_json(file, files)) {
-    if (!values_.is_object()) bad_key(file_, "the file", "is not a JSON object");
+    if (!values_.is_object()) bad_key(ErrorKind::malformed, file_, "the file", "is not a JSON object");
 }
 
 bool Config::has(const std::string& key) const { return values_.contains(key) && !values_[key].is_null(); }
@@ -62,13 +63,13 @@ bool Config::has(const std::string& key) const { return values_.contains(key) &&
 bool Config::names(const std::string& key) const { return values_.contains(key); }
 
 const nlohmann::json& Config::at(const std::string& key) const {
-    if (!has(key)) bad_key(file_, key, "is missing");
+    if (!has(key)) bad_key(ErrorKind::missing, file_, key, "is missing");
     return values_[key];
 }
 
 std::string Config::text(const std::string& key) const {
     const auto& value = at(key);
-    if (!value.is_string()) bad_key(file_, key, "must be a string");
+    if (!value.is_string()) bad_key(ErrorKind::malformed, file_, key, "must be a string");
     return value.get<std::string>();
 }
 
@@ -80,7 +81,7 @@ Index Config::size(const std::string& key) const {
     const auto& value = at(key);
     if (!value.is_number_integer() || value.get<double>() < 1 ||
         value.get<double>() > static_cast<double>(largest(key)))
-        bad_key(file_, key,
+        bad_key(value.is_number() ? ErrorKind::out_of_range : ErrorKind::malformed, file_, key,
                 fmt::format("{}must be a positive integer up to {}",
                             value.is_number() ? fmt::format("= {} ", value.dump()) : "", largest(key)));
     return value.get<Index>();
@@ -90,7 +91,7 @@ Index Config::size(const std::string& key, Index otherwise) const { return has(k
 
 double Config::number(const std::string& key) const {
     const auto& value = at(key);
-    if (!value.is_number()) bad_key(file_, key, "must be a number");
+    if (!value.is_number()) bad_key(ErrorKind::malformed, file_, key, "must be a number");
     return value.get<double>();
 }
 
@@ -100,13 +101,13 @@ double Config::number(const std::string& key, double otherwise) const {
 
 bool Config::flag(const std::string& key, bool otherwise) const {
     if (!has(key)) return otherwise;
-    if (!values_[key].is_boolean()) bad_key(file_, key, "must be true or false");
+    if (!values_[key].is_boolean()) bad_key(ErrorKind::malformed, file_, key, "must be true or false");
     return values_[key].get<bool>();
 }
 
-void Config::refuse(const std::string& key, const std::string& supported) const {
+void Config::refuse(ErrorKind kind, const std::string& key, const std::string& supported) const {
     const std::string value = values_.contains(key) ? values_[key].dump() : "(missing)";
-    throw Error(ExitStatus::input,
+    throw Error(ExitStatus::input, kind,
                 fmt::format("{}: {} = {} is not supported; {}", file_.string(), key, value, supported));
 }
 

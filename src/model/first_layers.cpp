@@ -58,7 +58,8 @@ Program first_layers(const Program& program, Index layers) {
     while (begin > 0 && begin < operations.size() && !alone[begin]) --begin;
     while (end < operations.size() && !alone[end]) ++end;
     if (begin == 0 || begin >= end || end >= operations.size())
-        throw Error(ExitStatus::input, fmt::format("the model has no {} layers and one more", layers));
+        throw Error(ExitStatus::input, ErrorKind::out_of_range,
+                    fmt::format("the model has no {} layers and one more", layers));
 
     Program piece = program.without_operations();
     for (std::size_t o = 0; o < begin; ++o) piece.append(operations[o]);

@@ -18,7 +18,8 @@ Program gpt2(const Config& config, std::optional<Index> classifier_labels) {
     const Activation function = parts::activation(config, "activation_function", "gelu_new");
     const bool scaled = config.flag("scale_attn_weights", true);
     const bool by_layer = config.flag("scale_attn_by_inverse_layer_idx", false);
-    if (config.flag("add_cross_attention", false)) config.refuse("add_cross_attention", "supported: false");
+    if (config.flag("add_cross_attention", false))
+        config.refuse(ErrorKind::unsupported, "add_cross_attention", "supported: false");
 
     Program program;
     program.vocabulary_size = config.size("vocab_size");

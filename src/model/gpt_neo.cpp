@@ -13,25 +13,26 @@ std::vector<std::string> attention_layers(const Config& config, Index layers) {
     const auto append = [&](const nlohmann::json& list) {
         for (const auto& kind : list) {
             if (kind != "global" && kind != "local")
-                config.refuse(key, "supported: \"global\" and \"local\"");
+                config.refuse(ErrorKind::unsupported, key, "supported: \"global\" and \"local\"");
             kinds.push_back(kind.get<std::string>());
         }
     };
-    if (!value.is_array()) config.refuse(key, "it must be a list");
+    if (!value.is_array()) config.refuse(ErrorKind::malformed, key, "it must be a list");
     if (config.has("attention_layers")) {
         append(value);
     } else {
         for (const auto& entry : value) {
             if (!entry.is_array() || entry.size() != 2 || !entry[0].is_array() ||
                 !entry[1].is_number_unsigned())
-                config.refuse(key, "it must be a list of [[kinds], count]");
+                config.refuse(ErrorKind::malformed, key, "it must be a list of [[kinds], count]");
             const auto count = entry[1].get<std::uint64_t>();
             if (count > static_cast<std::uint64_t>(layers))
-                config.refuse(key, "it must name num_layers layers");
+                config.refuse(ErrorKind::contradiction, key, "it must name num_layers layers");
             for (std::uint64_t i = 0; i < count && std::ssize(kinds) <= layers; ++i) append(entry[0]);
         }
     }
-    if (std::ssize(kinds) != layers) config.refuse(key, "it must name num_layers layers");
+    if (std::ssize(kinds) != layers)
+        config.refuse(ErrorKind::contradiction, key, "it must name num_layers layers");
     return kinds;
 }
 

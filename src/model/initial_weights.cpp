@@ -18,13 +18,13 @@ namespace {
 /// @throws Error(input) naming file and tensor that is missing or of another shape
 void check_shape(const Weights& weights, const TensorView* tensor, const Parameter& parameter) {
     if (tensor == nullptr)
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::missing,
                     fmt::format("{}: tensor {} is missing; the model's config.json asks for it",
                                 weights.name(), parameter.name));
     std::vector<Index> stored = parameter.shape;
     if (parameter.transposed) std::reverse(stored.begin(), stored.end());
     if (tensor->shape != stored)
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::contradiction,
                     fmt::format("{}: tensor {} has shape [{}], config.json asks for [{}]", weights.name(),
                                 tensor->name, fmt::join(tensor->shape, ", "), fmt::join(stored, ", ")));
 }

@@ -27,10 +27,11 @@ Program llama_family(const Config& config, const Variant& variant, std::optional
     const double epsilon = config.number("rms_norm_eps", 1e-6);
     const Activation function = parts::activation(config, "hidden_act", "silu");
     if (heads % key_value_heads != 0)
-        config.refuse("num_key_value_heads", "it must divide num_attention_heads");
+        config.refuse(ErrorKind::contradiction, "num_key_value_heads", "it must divide num_attention_heads");
     if (parts::rotary_share(config, "partial_rotary_factor", 1.0) != 1.0)
-        config.refuse("partial_rotary_factor", "supported: 1");
-    if (head_size % 2 != 0) config.refuse("head_dim", "rotary positions need an even head size");
+        config.refuse(ErrorKind::unsupported, "partial_rotary_factor", "supported: 1");
+    if (head_size % 2 != 0)
+        config.refuse(ErrorKind::out_of_range, "head_dim", "rotary positions need an even head size");
     const std::vector<double> frequencies =
         parts::rotary_frequencies(config, head_size, parts::rotary_theta(config, 10000.0));
 
@@ -96,7 +97,7 @@ Program qwen2(const Config& config, std::optional<Index> classifier_labels) {
     Variant variant{true, false, false, std::nullopt};
     if (config.flag("use_sliding_window", false)) {
         if (config.names("sliding_window") && !config.has("sliding_window"))
-            config.refuse("sliding_window", "use_sliding_window needs a number");
+            config.refuse(ErrorKind::missing, "sliding_window", "use_sliding_window needs a number");
         variant.window = config.size("sliding_window", 4096);
         variant.first_windowed = config.names("max_window_layers") && config.at("max_window_layers") == 0
                                      ? 0

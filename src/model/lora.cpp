@@ -46,11 +46,14 @@ std::string adapter_name(const Parameter& parameter) {
 AdapterSettings read_adapter_settings(const std::filesystem::path& file, FilesRead& files) {
     const Config config(file, files);
     for (const char* key : {"use_rslora", "use_dora"})
-        if (config.flag(key, false)) config.refuse(key, "supported: false");
-    if (config.text("peft_type", "LORA") != "LORA") config.refuse("peft_type", "supported: LORA");
-    if (config.text("bias", "none") != "none") config.refuse("bias", "supported: \"none\"");
+        if (config.flag(key, false)) config.refuse(ErrorKind::unsupported, key, "supported: false");
+    if (config.text("peft_type", "LORA") != "LORA")
+        config.refuse(ErrorKind::unsupported, "peft_type", "supported: LORA");
+    if (config.text("bias", "none") != "none")
+        config.refuse(ErrorKind::unsupported, "bias", "supported: \"none\"");
     for (const char* key : {"rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication"})
-        if (config.has(key) && !config.at(key).empty()) config.refuse(key, "supported: none");
+        if (config.has(key) && !config.at(key).empty())
+            config.refuse(ErrorKind::unsupported, key, "supported: none");
     return {config.size("r"), config.number("lora_alpha")};
 }
 

@@ -67,7 +67,7 @@ void NetworkWeights<Real>::check_copies(const InitialWeights& source) const {
         const std::vector<Real> values = source.file->template read<Real>(*copy);
         if (std::ssize(values) != original.size() ||
             !std::equal(values.begin(), values.end(), tensors_[parameter].data))
-            throw Error(ExitStatus::input,
+            throw Error(ExitStatus::input, ErrorKind::contradiction,
                         fmt::format("{}: tensor {} differs from {}, which config.json ties it to; set "
                                     "tie_word_embeddings to false or take it out of the file",
                                     source.file->name(), name, original.name));

@@ -9,10 +9,12 @@ namespace tangram::parts {
 
 Index head_size(const Config& config, const std::string& heads_key, Index width) {
     const Index heads = config.size(heads_key), largest = Config::largest("head_dim");
-    if (width % heads != 0) config.refuse(heads_key, fmt::format("it must divide the width {}", width));
+    if (width % heads != 0)
+        config.refuse(ErrorKind::contradiction, heads_key, fmt::format("it must divide the width {}", width));
     if (width / heads > largest)
-        config.refuse(heads_key, fmt::format("{} of the width {} for each head are more than {}",
-                                             width / heads, width, largest));
+        config.refuse(
+            ErrorKind::out_of_range, heads_key,
+            fmt::format("{} of the width {} for each head are more than {}", width / heads, width, largest));
     return width / heads;
 }
 
@@ -24,7 +26,8 @@ Activation activation(const Config& config, const std::string& key, const std::s
     if (name == "quick_gelu") return Activation::quick_gelu;
     if (name == "relu") return Activation::relu;
     if (name == "tanh") return Activation::tanh;
-    config.refuse(key, "supported: silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, tanh");
+    config.refuse(ErrorKind::unsupported, key,
+                  "supported: silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, tanh");
 }
 
 namespace {
@@ -35,7 +38,8 @@ const nlohmann::json* rope_settings(const Config& config, std::string& key) {
         if (config.has(candidate)) {
             key = candidate;
             const nlohmann::json& settings = config.at(key);
-            if (!settings.is_object()) config.refuse(key, "it must be an object or null");
+            if (!settings.is_object())
+                config.refuse(ErrorKind::malformed, key, "it must be an object or null");
             return &settings;
         }
     return nullptr;
@@ -49,10 +53,11 @@ double rotary_share(const Config& config, const std::string& older_key, double o
     const bool nested = settings != nullptr && settings->contains("partial_rotary_factor");
     if (!nested) key = config.has("partial_rotary_factor") ? "partial_rotary_factor" : older_key;
     if (nested && !(*settings)["partial_rotary_factor"].is_number())
-        config.refuse(key, "partial_rotary_factor must be a number");
+        config.refuse(ErrorKind::malformed, key, "partial_rotary_factor must be a number");
     const double share =
         nested ? (*settings)["partial_rotary_factor"].get<double>() : config.number(key, otherwise);
-    if (!(share >= 0 && share <= 1)) config.refuse(key, "it must be between 0 and 1");
+    if (!(share >= 0 && share <= 1))
+        config.refuse(ErrorKind::out_of_range, key, "it must be between 0 and 1");
     return share;
 }
 
@@ -62,11 +67,11 @@ double rotary_theta(const Config& config, double otherwise) {
     if (settings != nullptr && settings->contains("rope_theta")) {
         const nlohmann::json& theta = (*settings)["rope_theta"];
         if (!theta.is_number() || !(theta.get<double>() > 0))
-            config.refuse(key, "rope_theta must be positive");
+            config.refuse(ErrorKind::out_of_range, key, "rope_theta must be positive");
         return theta.get<double>();
     }
     const double theta = config.number("rope_theta", otherwise);
-    if (!(theta > 0)) config.refuse("rope_theta", "it must be positive");
+    if (!(theta > 0)) config.refuse(ErrorKind::out_of_range, "rope_theta", "it must be positive");
     return theta;
 }
 
@@ -84,24 +89,29 @@ std::vector<double> rotary_frequencies(const Config& config, Index size, double 
     const auto number = [&](const char* name) {
         const auto found = settings->find(name);
         if (found == settings->end() || !found->is_number() || !(found->get<double>() > 0))
-            config.refuse(key, std::string(name) + " must be a positive number");
+            config.refuse(found == settings->end() ? ErrorKind::missing : ErrorKind::out_of_range, key,
+                          std::string(name) + " must be a positive number");
         return found->get<double>();
     };
     std::string type = text("rope_type");
     if (type.empty()) type = text("type");
     for (const auto& [name, value] : settings->items())
-        if (value.is_object()) config.refuse(key, "supported: one rule for all layers");
-    if (type.empty() && settings->contains("factor")) config.refuse(key, "its rope_type is missing");
+        if (value.is_object())
+            config.refuse(ErrorKind::unsupported, key, "supported: one rule for all layers");
+    if (type.empty() && settings->contains("factor"))
+        config.refuse(ErrorKind::missing, key, "its rope_type is missing");
     if (type.empty() || type == "default") return frequencies;
     if (type == "linear") {
         for (double& frequency : frequencies) frequency /= number("factor");
         return frequencies;
     }
-    if (type != "llama3") config.refuse(key, "supported types: default, linear, llama3");
+    if (type != "llama3")
+        config.refuse(ErrorKind::unsupported, key, "supported types: default, linear, llama3");
     const double factor = number("factor"), low = number("low_freq_factor"),
                  high = number("high_freq_factor"),
                  trained_length = number("original_max_position_embeddings");
-    if (!(high > low)) config.refuse(key, "high_freq_factor must exceed low_freq_factor");
+    if (!(high > low))
+        config.refuse(ErrorKind::contradiction, key, "high_freq_factor must exceed low_freq_factor");
     for (double& frequency : frequencies) {
         // Short waves stay, long ones are stretched by the factor, between them a mixture.
         const double waves = trained_length * frequency / (2 * std::numbers::pi);  // in the trained length

@@ -99,7 +99,8 @@ class Shapes {
 
   private:
     [[noreturn]] void refuse(const std::string& problem) const {
-        throw Error(ExitStatus::input, fmt::format("operation {}: {}", operation_, problem));
+        throw Error(ExitStatus::input, ErrorKind::contradiction,
+                    fmt::format("operation {}: {}", operation_, problem));
     }
 
     const Program& program_;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/error.hpp"
 #include "tangram/files/files_read.hpp"
 #include "tangram/index.hpp"
 
@@ -29,7 +30,7 @@ class Config {
     const nlohmann::json& at(const std::string& key) const;
 
     /// Throws Error(input): "<file>: <key> = <value> is not supported; <what is>".
-    [[noreturn]] void refuse(const std::string& key, const std::string& supported) const;
+    [[noreturn]] void refuse(ErrorKind kind, const std::string& key, const std::string& supported) const;
 
   private:
     std::filesystem::path file_;
