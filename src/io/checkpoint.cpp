@@ -29,7 +29,7 @@ void remove(const std::vector<std::filesystem::path>& files, MPI_Comm comm) {
         for (const auto& name : files) {
             std::error_code code;
             if (!std::filesystem::remove(name, code) && code)
-                throw Error(ExitStatus::output,
+                throw Error(ExitStatus::output, ErrorKind::no_access,
                             fmt::format("{}: cannot be removed ({})", name.string(), code.message()));
         }
     });
@@ -54,7 +54,7 @@ CheckpointState read_state(const InputFile& file) {
         state.vectors[vector] =
             file.read([&](const Hdf5File& h5) { return h5.read_doubles("/vectors/" + vector); });
     if (file.read([](const Hdf5File& h5) { return h5.text_attribute("/", "checksum"); }) != checksum(state))
-        throw Error(ExitStatus::output,
+        throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: is torn: its numbers have another checksum than those that "
                                 "were written",
                                 file.name().string()));
@@ -66,7 +66,7 @@ void read_whole(const InputFile& file, const std::string& name, DistributedMatri
     std::vector<Index> shape = file.read([&](const Hdf5File& h5) { return h5.shape(path); });
     std::ranges::reverse(shape);  // it stands there transposed
     if (shape != std::vector<Index>{matrix.rows(), matrix.columns()})
-        throw Error(ExitStatus::output,
+        throw Error(ExitStatus::output, ErrorKind::contradiction,
                     fmt::format("{}: {} is {}, {} x {} is needed", file.name().string(), name,
                                 fmt::join(shape, " x "), matrix.rows(), matrix.columns()));
     file.read_into(path, matrix, Orientation::transposed);
@@ -134,7 +134,7 @@ std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& outpu
         return ReadCheckpoint{std::move(*state), torn};
     }
     if (!torn.empty())
-        throw Error(ExitStatus::output,
+        throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}; delete {}* to start again", torn, checkpoint_of(output).string()));
     return std::nullopt;
 }

@@ -36,7 +36,7 @@ Filters filters_of(hid_t creation, const Hdf5Place& place, const std::string& pa
             found.checksum = 1U << i;
         else if (filter != H5Z_FILTER_SHUFFLE)
             throw Error(
-                place.status,
+                place.status, ErrorKind::unsupported,
                 fmt::format(
                     "{}: {} is packed by the filter {} ({}); repack it with gzip (h5repack -f GZIP=4)",
                     place.file.string(), path, filter, name.data()));
@@ -77,8 +77,9 @@ void check_chunks(hid_t set, const Hdf5Place& place, const std::string& path) {
     double bytes = static_cast<double>(size_of_type(type, place, path));
     for (int d = 0; d < rank; ++d) bytes *= static_cast<double>(extents[static_cast<std::size_t>(d)]);
     const auto refuse = [&](hsize_t chunk, const std::string& problem) {
-        throw Error(place.status, fmt::format("{}: {}: chunk {} {}: the file is torn", place.file.string(),
-                                              path, chunk, problem));
+        throw Error(
+            place.status, ErrorKind::malformed,
+            fmt::format("{}: {}: chunk {} {}: the file is torn", place.file.string(), path, chunk, problem));
     };
     hsize_t chunks = 0;
     check_hdf5(H5Dget_num_chunks(set, space, &chunks), place, path, "described");

@@ -135,15 +135,15 @@ hid_t Hdf5File::check(hid_t returned, const std::string& path, const char* actio
     return check_hdf5(returned, place_, path, action);
 }
 
-void Hdf5File::refuse(const std::string& path, const std::string& problem) const {
-    throw Error(place_.status, fmt::format("{}: {} {}", place_.file.string(), path, problem));
+void Hdf5File::refuse(ErrorKind kind, const std::string& path, const std::string& problem) const {
+    throw Error(place_.status, kind, fmt::format("{}: {} {}", place_.file.string(), path, problem));
 }
 
 void Hdf5File::check_number(hid_t type, const std::string& path) const {
     const H5T_class_t kind = H5Tget_class(type);
     if ((kind == H5T_INTEGER || kind == H5T_FLOAT) && !is_plain(type))
         refuse(
-            path,
+            ErrorKind::unsupported, path,
             "holds numbers that are neither integers of 1, 2, 4 or 8 bytes nor IEEE 754 numbers of 2, 4 or "
             "8 bytes; convert them (numpy: astype(\"f8\"))");
 }
@@ -163,11 +163,13 @@ Hdf5File Hdf5File::open(const std::filesystem::path& file, bool writable, ExitSt
     silence_hdf5();
     std::error_code code;
     if (!std::filesystem::exists(file, code))
-        throw Error(status, fmt::format("{}: no such file; check the path", file.string()));
+        throw Error(status, ErrorKind::missing,
+                    fmt::format("{}: no such file; check the path", file.string()));
     if (std::filesystem::is_directory(file, code))
-        throw Error(status, fmt::format("{}: is a folder, not an HDF5 file", file.string()));
+        throw Error(status, ErrorKind::malformed,
+                    fmt::format("{}: is a folder, not an HDF5 file", file.string()));
     if (!std::filesystem::is_regular_file(file, code))  // opening a pipe would wait for ever
-        throw Error(status, fmt::format("{}: is not a file", file.string()));
+        throw Error(status, ErrorKind::malformed, fmt::format("{}: is not a file", file.string()));
     Hdf5Place place{file, status};
     note_hdf5_file(place);
     const Hdf5Handle access = file_access(place);
@@ -190,7 +192,7 @@ bool Hdf5File::exists(const std::string& path) const {
         const htri_t answer = H5Lexists(handle_, name.c_str(), within_the_file());
         if (answer < 0)
             if (const std::string reason = hdf5_failure().words; reason.starts_with(leaves_the_file))
-                refuse(path, "is missing: " + reason);
+                refuse(ErrorKind::unsupported, path, "is missing: " + reason);
         return answer > 0;
     };
     for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
@@ -205,7 +207,7 @@ bool Hdf5File::is_group(const std::string& path) const {
 }
 
 std::vector<std::string> Hdf5File::children(const std::string& path) const {
-    if (exists(path) && !is_group(path)) refuse(path, "is not a group");
+    if (exists(path) && !is_group(path)) refuse(ErrorKind::malformed, path, "is not a group");
     const Hdf5Handle group = object(path, false);
     std::vector<std::string> names;
     const auto take = [](hid_t, const char* name, const H5L_info_t*, void* data) -> herr_t {
@@ -221,8 +223,8 @@ void Hdf5File::remove(const std::string& path) {
 }
 
 Hdf5Handle Hdf5File::data_set(const std::string& path, Sources sources) const {
-    if (!exists(path)) refuse(path, "is missing");
-    if (is_group(path)) refuse(path, "is a group; a data set is needed");
+    if (!exists(path)) refuse(ErrorKind::missing, path, "is missing");
+    if (is_group(path)) refuse(ErrorKind::malformed, path, "is a group; a data set is needed");
     Hdf5Handle set(check(H5Dopen2(handle_, path.c_str(), within_the_file()), path, "opened as a data set"),
                    H5Dclose);
     check_storage(set, path, sources);
@@ -273,7 +275,8 @@ void Hdf5File::check_storage(hid_t set, const std::string& path, Sources sources
     const auto layout = static_cast<H5D_layout_t>(check(H5Pget_layout(creation), path, "described"));
     const bool chunked = layout == H5D_CHUNKED;
     if (layout == H5D_CONTIGUOUS && H5Pget_external_count(creation) > 0)
-        refuse(path, "keeps its entries in another file, which is not read; copy them into this one");
+        refuse(ErrorKind::unsupported, path,
+               "keeps its entries in another file, which is not read; copy them into this one");
     if (layout == H5D_VIRTUAL && sources == Sources::none)
         throw Error(place_.status, ErrorKind::unsupported,
                     fmt::format("{}: {} is a virtual data set; copy what it shows into one of its own",
@@ -290,7 +293,7 @@ void Hdf5File::check_storage(hid_t set, const std::string& path, Sources sources
     constexpr double packing = 1032, small = 1 << 23;
     const double room = stored == 0 ? small : chunked ? std::max(small, packing * stored) : stored;
     if (bytes > room)
-        refuse(path,
+        refuse(ErrorKind::malformed, path,
                fmt::format(
                    "says that it has {} entries, {:.0f} bytes, but {:.0f} are stored: torn or never written",
                    entries, bytes, stored));
@@ -318,14 +321,17 @@ std::vector<Index> Hdf5File::shape(const std::string& path) const {
 std::vector<Index> Hdf5File::shape(const std::string& path, Index dimensions) const {
     std::vector<Index> found = shape(path);
     if (std::ssize(found) != dimensions)
-        refuse(path, fmt::format("has {} dimensions, {} {} needed", found.size(), dimensions,
-                                 dimensions == 1 ? "is" : "are"));
+        refuse(ErrorKind::contradiction, path,
+               fmt::format("has {} dimensions, {} {} needed", found.size(), dimensions,
+                           dimensions == 1 ? "is" : "are"));
     return found;
 }
 
 Index Hdf5File::length(const std::string& path, Index least) const {
     const Index entries = shape(path, 1).front();
-    if (entries < least) refuse(path, fmt::format("has {} entries, at least {} are needed", entries, least));
+    if (entries < least)
+        refuse(ErrorKind::too_few, path,
+               fmt::format("has {} entries, at least {} are needed", entries, least));
     return entries;
 }
 
@@ -342,7 +348,7 @@ Content Hdf5File::content(const std::string& path) const {
     if (found == H5T_COMPOUND) return Content::table;
     if (found == H5T_STRING) return Content::texts;
     if (found == H5T_FLOAT || found == H5T_INTEGER) return Content::numbers;
-    refuse(path, "holds neither numbers nor texts nor a table");
+    refuse(ErrorKind::malformed, path, "holds neither numbers nor texts nor a table");
 }
 
 Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
@@ -365,7 +371,9 @@ void Hdf5File::write_values(const std::string& path, hid_t type, const void* val
                             const std::vector<Index>& shape) {
     Index product = 1;
     for (const Index extent : shape) product *= extent;
-    if (product != size) refuse(path, fmt::format("has room for {} values, {} are given", product, size));
+    if (product != size)
+        refuse(ErrorKind::contradiction, path,
+               fmt::format("has room for {} values, {} are given", product, size));
     const Hdf5Handle set = create_data_set(path, type, shape, false);
     check(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, "written");
 }
@@ -394,12 +402,13 @@ void Hdf5File::write_table(const std::string& path, const std::vector<TableColum
     const auto size_of = [](const TableColumn& column) {
         return std::max({column.numbers.size(), column.integers.size(), column.texts.size()});
     };
-    if (columns.empty()) refuse(path, "has no columns");
+    if (columns.empty()) refuse(ErrorKind::degenerate, path, "has no columns");
     const std::size_t rows = size_of(columns.front());
     for (const TableColumn& column : columns)
         if (size_of(column) != rows)
-            refuse(path, fmt::format("column {} has {} values, column {} has {}", column.name,
-                                     size_of(column), columns.front().name, rows));
+            refuse(ErrorKind::contradiction, path,
+                   fmt::format("column {} has {} values, column {} has {}", column.name, size_of(column),
+                               columns.front().name, rows));
     const Hdf5Handle text = text_type(place_, path);
     const auto type_of = [&](const TableColumn& column) -> hid_t {
         if (!column.texts.empty() || (column.empty_of_texts && rows == 0)) return text;
@@ -430,20 +439,22 @@ void Hdf5File::create_matrix(const std::string& path, Index rows, Index columns)
     set_attribute(path, checksum_name, Index{0});  // here, as no space is claimed later
     if (rows == 0 || columns == 0) return;
     const haddr_t first = H5Dget_offset(set);
-    if (first == HADDR_UNDEF) refuse(path, "got no place in the file");
+    if (first == HADDR_UNDEF) refuse(ErrorKind::library, path, "got no place in the file");
     unwritten_.push_back({static_cast<Index>(first), 8 * rows * columns});
 }
 
 Index Hdf5File::matrix_begin(const std::string& path, Index rows, Index columns) const {
     const std::vector<Index> found = shape(path);
     if (found != std::vector<Index>{rows, columns})
-        refuse(path, fmt::format("has not the shape {} x {} of the matrix", rows, columns));
+        refuse(ErrorKind::contradiction, path,
+               fmt::format("has not the shape {} x {} of the matrix", rows, columns));
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
     const haddr_t first = H5Dget_offset(set);
     if (check(H5Tequal(type, H5T_NATIVE_DOUBLE), path, "described") == 0 ||
         (first == HADDR_UNDEF && rows * columns > 0))
-        refuse(path, "is not one that entries can be written into: not double precision, or in chunks");
+        refuse(ErrorKind::unsupported, path,
+               "is not one that entries can be written into: not double precision, or in chunks");
     return static_cast<Index>(first);
 }
 
@@ -461,7 +472,7 @@ void Hdf5File::read_rows(const std::string& path, Index first, const BlockCyclic
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
     if (H5Tget_class(type) != H5T_FLOAT && H5Tget_class(type) != H5T_INTEGER)
-        refuse(path, "does not hold numbers");
+        refuse(ErrorKind::malformed, path, "does not hold numbers");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     check(H5Sselect_none(space), path, "selected");
     const auto add = [&](Index from, Index blocks, Index block) {
@@ -486,7 +497,7 @@ Hdf5Handle Hdf5File::object(const std::string& path, bool create) const {
             check(H5Gcreate2(handle_, path.c_str(), link_properties(place_, path), H5P_DEFAULT, H5P_DEFAULT),
                   path, "created"),
             H5Gclose};
-    if (!exists(path)) refuse(path, "is missing");
+    if (!exists(path)) refuse(ErrorKind::missing, path, "is missing");
     return {check(H5Oopen(handle_, path.c_str(), within_the_file()), path, "opened"), H5Oclose};
 }
 
@@ -548,13 +559,14 @@ std::vector<T> Hdf5File::read_values(const std::string& path, hid_t type, Index 
     const Hdf5Handle set = data_set(path, Sources::of_this_file);
     const Hdf5Handle stored(check(H5Dget_type(set), path, "described"), H5Tclose);
     const H5T_class_t found = class_of(stored);
-    if (found != H5T_FLOAT && found != H5T_INTEGER) refuse(path, "does not hold numbers");
+    if (found != H5T_FLOAT && found != H5T_INTEGER)
+        refuse(ErrorKind::malformed, path, "does not hold numbers");
     if (found == H5T_FLOAT && H5Tget_class(type) == H5T_INTEGER)
-        refuse(path, "holds floating-point numbers, integers are needed");
+        refuse(ErrorKind::malformed, path, "holds floating-point numbers, integers are needed");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
     if (size != any_size && entries != size)
-        refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
+        refuse(ErrorKind::contradiction, path, fmt::format("has {} entries, {} are needed", entries, size));
     std::vector<T> values(static_cast<std::size_t>(entries));
     if (entries > 0) check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), path, "read");
     return values;
@@ -569,7 +581,7 @@ std::vector<std::int32_t> Hdf5File::read_int32(const std::string& path, Index si
     for (const Index value : wide)
         if (value < std::numeric_limits<std::int32_t>::min() ||
             value > std::numeric_limits<std::int32_t>::max())
-            refuse(path, fmt::format("holds {}, which is no 32-bit integer", value));
+            refuse(ErrorKind::out_of_range, path, fmt::format("holds {}, which is no 32-bit integer", value));
     std::vector<std::int32_t> values(wide.size());
     std::transform(wide.begin(), wide.end(), values.begin(),
                    [](Index v) { return static_cast<std::int32_t>(v); });
@@ -582,11 +594,11 @@ std::vector<Index> Hdf5File::read_int64(const std::string& path, Index size) con
 std::vector<std::string> Hdf5File::read_texts(const std::string& path, Index size) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle stored(check(H5Dget_type(set), path, "described"), H5Tclose);
-    if (H5Tget_class(stored) != H5T_STRING) refuse(path, "does not hold texts");
+    if (H5Tget_class(stored) != H5T_STRING) refuse(ErrorKind::malformed, path, "does not hold texts");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const Index entries = check(H5Sget_simple_extent_npoints(space), path, "described");
     if (size != any_size && entries != size)
-        refuse(path, fmt::format("has {} entries, {} are needed", entries, size));
+        refuse(ErrorKind::contradiction, path, fmt::format("has {} entries, {} are needed", entries, size));
     return texts(stored, space, static_cast<std::size_t>(entries), place_, path, [&](hid_t type, void* to) {
         check(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, to), path, "read");
     });
@@ -595,7 +607,7 @@ std::vector<std::string> Hdf5File::read_texts(const std::string& path, Index siz
 std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle stored(check(H5Dget_type(set), path, "described"), H5Tclose);
-    if (H5Tget_class(stored) != H5T_COMPOUND) refuse(path, "is not a table");
+    if (H5Tget_class(stored) != H5T_COMPOUND) refuse(ErrorKind::malformed, path, "is not a table");
     const Hdf5Handle space(check(H5Dget_space(set), path, "described"), H5Sclose);
     const auto rows = static_cast<std::size_t>(check(H5Sget_simple_extent_npoints(space), path, "described"));
     std::vector<TableColumn> columns(
@@ -624,7 +636,8 @@ std::vector<TableColumn> Hdf5File::read_table(const std::string& path) const {
             column.numbers.resize(rows);
             read(H5T_NATIVE_DOUBLE, column.numbers.data());
         } else {
-            refuse(path, fmt::format("column {} holds neither numbers nor texts", column.name));
+            refuse(ErrorKind::malformed, path,
+                   fmt::format("column {} holds neither numbers nor texts", column.name));
         }
     }
     return columns;
@@ -672,24 +685,26 @@ template <class T>
 std::vector<T> Hdf5File::read_attribute(const std::string& path, const std::string& name, hid_t type,
                                         bool scalar) const {
     const std::string full = path + "@" + name;
-    if (!has_attribute(path, name)) refuse(full, "is missing");
+    if (!has_attribute(path, name)) refuse(ErrorKind::missing, full, "is missing");
     const Hdf5Handle owner = object(path, false);
     const Hdf5Handle attribute(check(H5Aopen(owner, name.c_str(), H5P_DEFAULT), full, "opened"), H5Aclose);
     const Hdf5Handle stored(check(H5Aget_type(attribute), full, "described"), H5Tclose);
     const Hdf5Handle space(check(H5Aget_space(attribute), full, "described"), H5Sclose);
     const Index entries = check(H5Sget_simple_extent_npoints(space), full, "described");
     if (static_cast<hsize_t>(entries) > file_bytes(full))
-        refuse(full, fmt::format("says that it has {} values: torn", entries));
-    if (scalar && entries != 1) refuse(full, fmt::format("has {} values, one is needed", entries));
+        refuse(ErrorKind::malformed, full, fmt::format("says that it has {} values: torn", entries));
+    if (scalar && entries != 1)
+        refuse(ErrorKind::contradiction, full, fmt::format("has {} values, one is needed", entries));
     const H5T_class_t found = H5Tget_class(stored);
     const auto size = static_cast<std::size_t>(entries);
     if constexpr (std::is_same_v<T, std::string>) {
-        if (found != H5T_STRING) refuse(full, "is not a text");
+        if (found != H5T_STRING) refuse(ErrorKind::malformed, full, "is not a text");
         return texts(stored, space, size, place_, full,
                      [&](hid_t as, void* to) { check(H5Aread(attribute, as, to), full, "read"); });
     } else {
         if (found != H5T_INTEGER && (found != H5T_FLOAT || H5Tget_class(type) == H5T_INTEGER))
-            refuse(full, H5Tget_class(type) == H5T_INTEGER ? "is not an integer" : "is not a number");
+            refuse(ErrorKind::malformed, full,
+                   H5Tget_class(type) == H5T_INTEGER ? "is not an integer" : "is not a number");
         check_number(stored, full);
         std::vector<T> values(size);
         if (size > 0) check(H5Aread(attribute, type, values.data()), full, "read");
@@ -720,7 +735,7 @@ std::pair<std::filesystem::path, std::string> file_and_path(const std::string& a
     const auto colon = argument.rfind(":/");
     if (colon == std::string::npos || colon == 0 || colon + 2 >= argument.size())
         throw Error(
-            ExitStatus::study,
+            ExitStatus::study, ErrorKind::malformed,
             fmt::format("\"{}\" is not FILE.h5:/path; write for example kernel.h5:/kernel/gram", argument));
     return {argument.substr(0, colon), argument.substr(colon + 1)};
 }

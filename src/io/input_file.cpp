@@ -31,7 +31,7 @@ void InputFile::check(const std::string& path, const DistributedMatrix& matrix, 
     const Index stored = read([&](const Hdf5File& h5) { return h5.integer_attribute(path, checksum_name); });
     if (stored != checksum(matrix, rows, columns))
         throw Error(
-            status_,
+            status_, ErrorKind::malformed,
             fmt::format("{}: is torn: {} has another checksum than when it was written; delete the file "
                         "to compute it again",
                         name_.string(), path));

@@ -210,8 +210,9 @@ std::pair<Index, Index> matrix_shape(const Hdf5Place& place, const std::string& 
         if (comm.rank() == 0) {
             found = Hdf5File::open(place.file, false, place.status).shape(path);
             if (found.size() != 2)
-                throw Error(place.status, fmt::format("{}: {} is not a matrix: it has {} dimensions",
-                                                      place.file.string(), path, found.size()));
+                throw Error(place.status, ErrorKind::contradiction,
+                            fmt::format("{}: {} is not a matrix: it has {} dimensions", place.file.string(),
+                                        path, found.size()));
         }
         return found;
     });
@@ -265,7 +266,7 @@ std::pair<Index, Index> read_into(const Hdf5Place& place, const std::string& pat
     const auto shape = matrix_shape(place, path, orientation, matrix.grid().comm());
     const auto [rows, columns] = shape;
     if (rows > matrix.rows() || columns > matrix.columns())
-        throw Error(place.status,
+        throw Error(place.status, ErrorKind::contradiction,
                     fmt::format("{}: {} is {} x {}, more than the {} x {} that are needed",
                                 place.file.string(), path, rows, columns, matrix.rows(), matrix.columns()));
     read_leading(place, path, shape, matrix, orientation, transfer);

@@ -23,8 +23,8 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void refuse(const std::filesystem::path& file, const std::string& problem) {
-    throw Error(ExitStatus::output, fmt::format("{}: {}", file.string(), problem));
+[[noreturn]] void refuse(ErrorKind kind, const std::filesystem::path& file, const std::string& problem) {
+    throw Error(ExitStatus::output, kind, fmt::format("{}: {}", file.string(), problem));
 }
 
 std::filesystem::path folder_of(const std::filesystem::path& file) {
@@ -41,19 +41,22 @@ void check_folder(const std::filesystem::path& file, double bytes) {
     const auto folder = folder_of(file);
     std::error_code code;
     if (!std::filesystem::is_directory(folder, code))
-        refuse(file,
+        refuse(ErrorKind::missing, file,
                fmt::format("folder {} does not exist; create it or change output.path", folder.string()));
-    if (std::filesystem::is_directory(file, code)) refuse(file, "is a folder; change output.path");
+    if (std::filesystem::is_directory(file, code))
+        refuse(ErrorKind::malformed, file, "is a folder; change output.path");
     if (access(folder.c_str(), W_OK) != 0)
-        refuse(file, fmt::format("folder {} cannot be written ({}); change output.path", folder.string(),
-                                 std::strerror(errno)));
+        refuse(ErrorKind::no_access, file,
+               fmt::format("folder {} cannot be written ({}); change output.path", folder.string(),
+                           std::strerror(errno)));
     // A rename would replace a file that its owner has protected, and root may write everything.
     struct stat status {};
     if (stat(file.c_str(), &status) == 0 && ((status.st_mode & 0222) == 0 || access(file.c_str(), W_OK) != 0))
-        refuse(file, "is there and has no write permission; change output.path, or chmod u+w");
+        refuse(ErrorKind::no_access, file,
+               "is there and has no write permission; change output.path, or chmod u+w");
     const auto space = std::filesystem::space(folder, code);
     if (!code && static_cast<double>(space.available) < bytes)
-        refuse(file,
+        refuse(ErrorKind::no_access, file,
                fmt::format(
                    "needs {:.1f} MB, the file system has {:.1f} MB free; make room or change output.path",
                    bytes / 1e6, static_cast<double>(space.available) / 1e6));
@@ -63,11 +66,13 @@ void check_folder(const std::filesystem::path& file, double bytes) {
 /// that promises nothing (NFS before 4.2, older Lustre) gets zeros to store instead.
 void claim_space(const std::filesystem::path& file, const std::vector<FileRange>& ranges) {
     const Descriptor descriptor(::open(file.c_str(), O_RDWR | O_CLOEXEC));
-    if (descriptor.id < 0) refuse(file, fmt::format("cannot be opened ({})", std::strerror(errno)));
+    if (descriptor.id < 0)
+        refuse(ErrorKind::no_access, file, fmt::format("cannot be opened ({})", std::strerror(errno)));
     for (const FileRange& range : ranges) {
         const auto no_space = [&](int reason) {
-            refuse(file, fmt::format("no space for {:.1f} MB ({}); make room or change output.path",
-                                     static_cast<double>(range.size) / 1e6, std::strerror(reason)));
+            refuse(ErrorKind::no_access, file,
+                   fmt::format("no space for {:.1f} MB ({}); make room or change output.path",
+                               static_cast<double>(range.size) / 1e6, std::strerror(reason)));
         };
         int refused = 0;
         do refused = fallocate(descriptor.id, FALLOC_FL_KEEP_SIZE, range.first, range.size);
@@ -88,7 +93,8 @@ void sync(const std::filesystem::path& path, int flags) {
     const Descriptor descriptor(::open(path.c_str(), flags | O_CLOEXEC));
     // Some network file systems cannot sync a folder (EINVAL); the file itself must be.
     if (descriptor.id < 0 || (fsync(descriptor.id) != 0 && errno != EINVAL))
-        refuse(path, fmt::format("cannot be synced to disk ({})", std::strerror(errno)));
+        refuse(ErrorKind::no_access, path,
+               fmt::format("cannot be synced to disk ({})", std::strerror(errno)));
 }
 
 }  // namespace
@@ -124,7 +130,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
         try {
             if (keep) {
                 if (!std::filesystem::copy_file(final_, partial_, code))
-                    refuse(partial_,
+                    refuse(ErrorKind::no_access, partial_,
                            fmt::format("cannot be copied from the finished file ({})", code.message()));
                 std::filesystem::permissions(partial_, std::filesystem::perms::others_write,
                                              std::filesystem::perm_options::remove, code);
@@ -134,7 +140,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
                 const Descriptor fresh(
                     ::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0664));
                 if (fresh.id < 0)
-                    refuse(partial_,
+                    refuse(ErrorKind::no_access, partial_,
                            fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
                 Hdf5File::create(partial_).close();
             }
@@ -165,10 +171,10 @@ void StagedFile::commit(const std::filesystem::path& previous) {
         if (!first_rank_) return;
         sync(partial_, O_RDWR);
         if (!previous.empty() && std::rename(final_.c_str(), previous.c_str()) != 0 && errno != ENOENT)
-            refuse(previous,
+            refuse(ErrorKind::no_access, previous,
                    fmt::format("cannot be renamed from {} ({})", final_.string(), std::strerror(errno)));
         if (std::rename(partial_.c_str(), final_.c_str()) != 0)
-            refuse(final_,
+            refuse(ErrorKind::no_access, final_,
                    fmt::format("cannot be renamed from {} ({})", partial_.string(), std::strerror(errno)));
         sync(folder_of(final_), O_RDONLY | O_DIRECTORY);
     });
@@ -214,9 +220,9 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
         while (true) {
             Descriptor descriptor(::open(file_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0664));
             if (descriptor.id < 0 && errno == ELOOP)
-                refuse(file_, "is a symbolic link, which is not followed; remove it");
+                refuse(ErrorKind::unsupported, file_, "is a symbolic link, which is not followed; remove it");
             if (descriptor.id < 0)
-                refuse(file_,
+                refuse(ErrorKind::no_access, file_,
                        fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
             const bool locked = flock(descriptor.id, LOCK_EX | LOCK_NB) == 0;
             const int reason = locked ? 0 : errno;
@@ -226,11 +232,12 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
                 continue;
             }
             if (reason == EWOULDBLOCK)
-                refuse(output, fmt::format("another run is writing it: {}; wait for it or change output.path",
-                                           owner.empty() ? "owner not known" : owner));
+                refuse(ErrorKind::in_use, output,
+                       fmt::format("another run is writing it: {}; wait for it or change output.path",
+                                   owner.empty() ? "owner not known" : owner));
             if (reason == EINTR) continue;
             if (!locked && may_live(owner))
-                refuse(output,
+                refuse(ErrorKind::in_use, output,
                        fmt::format("another run is writing it: {}; if that run is dead, delete {} (this file "
                                    "system has no flock: {})",
                                    owner, file_.string(), std::strerror(reason)));
@@ -241,7 +248,8 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
                 ours.st_ino != named.st_ino)
                 continue;
             // Of another file, whose words the lock's would replace.
-            if (ours.st_nlink > 1) refuse(file_, "is another name of an existing file; remove it");
+            if (ours.st_nlink > 1)
+                refuse(ErrorKind::unsupported, file_, "is another name of an existing file; remove it");
             const std::string text =
                 fmt::format("host {}, process {}, since {}", host_name(), getpid(), start_text());
             if (ftruncate(descriptor.id, 0) != 0 ||
@@ -249,7 +257,7 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
                 const std::string problem = std::strerror(errno);
                 std::error_code code;
                 std::filesystem::remove(file_, code);
-                refuse(file_,
+                refuse(ErrorKind::no_access, file_,
                        fmt::format("cannot be written ({}); make room or change output.path", problem));
             }
             descriptor_ = std::exchange(descriptor.id, -1);

@@ -124,7 +124,7 @@ class Hdf5File {
   private:
     Hdf5File(Hdf5Place place, Hdf5Handle handle);
     hid_t check(hid_t returned, const std::string& path, const char* action) const;
-    [[noreturn]] void refuse(const std::string& path, const std::string& problem) const;
+    [[noreturn]] void refuse(ErrorKind kind, const std::string& path, const std::string& problem) const;
     /// What a data set may show as its own.
     enum class Sources { none, of_this_file };
     Hdf5Handle data_set(const std::string& path, Sources sources = Sources::none) const;
