@@ -33,7 +33,8 @@ std::vector<double> numbers_of(const StudyValue& value) {
 void check(const KeyValue& at, const Bounds& range) {
     for (const double number : numbers_of(at.value)) {
         const auto refuse_unless = [&](bool holds, const std::string& what) {
-            if (!holds) refuse(fmt::format("{} = {} must be {}", at.name(), number, what));
+            if (!holds)
+                refuse(ErrorKind::out_of_range, fmt::format("{} = {} must be {}", at.name(), number, what));
         };
         if (range.least) refuse_unless(number >= *range.least, fmt::format("at least {}", *range.least));
         if (range.most) refuse_unless(number <= *range.most, fmt::format("at most {}", *range.most));
@@ -52,9 +53,11 @@ void check(const KeyValue& at, const Choices& allowed) {
         const auto found = std::ranges::find(allowed.choices, word, &Choices::Choice::word);
         if (word.empty() && allowed.or_empty) continue;
         if (found == allowed.choices.end())
-            refuse(fmt::format("{} = \"{}\" is not possible; use one of {}", at.name(), word, served));
+            refuse(ErrorKind::unknown_name,
+                   fmt::format("{} = \"{}\" is not possible; use one of {}", at.name(), word, served));
         if (!found->served)
-            refuse(fmt::format("{} = \"{}\" is not available in this version of tangram; use one of {}",
+            refuse(ErrorKind::unsupported,
+                   fmt::format("{} = \"{}\" is not available in this version of tangram; use one of {}",
                                at.name(), word, served));
     }
 }
@@ -63,7 +66,8 @@ void check(const KeyValue& at, const OnlyDefault&) {
     Study defaults;
     for (const KeyValue& other : values_of(defaults))
         if (other.key == at.key && text_of(other.value) != text_of(at.value))
-            refuse(fmt::format("{} = {} is not available in this version of tangram; leave it {}", at.name(),
+            refuse(ErrorKind::unsupported,
+                   fmt::format("{} = {} is not available in this version of tangram; leave it {}", at.name(),
                                text_of(at.value), text_of(other.value)));
 }
 
@@ -74,39 +78,45 @@ void check_step_sizes(const std::vector<double>& step_sizes) {
     double before = std::numeric_limits<double>::infinity();
     for (const double alpha : step_sizes) {
         if (alpha > before)
-            refuse(fmt::format("rates.step_size: {} follows {}; step sizes must not grow", alpha, before));
+            refuse(ErrorKind::out_of_range,
+                   fmt::format("rates.step_size: {} follows {}; step sizes must not grow", alpha, before));
         before = alpha;
     }
 }
 
 void check_data(const std::string& prefix, const Study::Data& data, bool classifier) {
     if (!classifier && data.tmpl.empty() && !data.train.ends_with(".h5"))
-        refuse(prefix +
-               "template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
+        refuse(
+            ErrorKind::missing,
+            prefix + "template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
     if (!classifier && data.label_words.size() < 2 && !data.train.ends_with(".h5"))
-        refuse(prefix +
-               "label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
+        refuse(
+            ErrorKind::missing,
+            prefix + "label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
     if (!data.labels.empty() && !data.label_words.empty() && data.labels.size() != data.label_words.size())
         refuse(
+            ErrorKind::contradiction,
             fmt::format("{0}labels names {1} labels, {0}label_words gives {2} words; give one word per label",
                         prefix, data.labels.size(), data.label_words.size()));
 }
 
 void check_formulas(const Study& s) {
     const std::vector<std::string>& formulas = s.kernel.formula;
-    if (formulas.empty()) refuse("kernel.formula is empty; name one, \"sgd\" for example");
+    if (formulas.empty())
+        refuse(ErrorKind::degenerate, "kernel.formula is empty; name one, \"sgd\" for example");
     for (std::size_t f = 0; f < formulas.size(); ++f)
         if (std::find(formulas.begin(), formulas.begin() + static_cast<Index>(f), formulas[f]) !=
             formulas.begin() + static_cast<Index>(f))
-            refuse(fmt::format("kernel.formula names \"{}\" twice", formulas[f]));
+            refuse(ErrorKind::contradiction, fmt::format("kernel.formula names \"{}\" twice", formulas[f]));
     if (formulas.front() == "asymmetric-signgd")
-        refuse(
-            "kernel.formula: \"asymmetric-signgd\" is not symmetric and has no spectrum; name another "
-            "formula first");
+        refuse(ErrorKind::unsupported,
+               "kernel.formula: \"asymmetric-signgd\" is not symmetric and has no spectrum; name another "
+               "formula first");
     if (formulas.size() > 1 && !s.output.save_gram)
-        refuse("kernel.formula: several formulas need output.save_gram = true");
+        refuse(ErrorKind::contradiction, "kernel.formula: several formulas need output.save_gram = true");
     if (s.kernel.sketch > 0 && (formulas.size() > 1 || formulas.front() != "sgd"))
         refuse(
+            ErrorKind::contradiction,
             "kernel.sketch is for formula = \"sgd\": the signs of projected gradients are not those of the "
             "gradients");
 }
@@ -115,19 +125,20 @@ void check_tasks(const Study& s) {
     for (std::size_t t = 0; t < s.tasks.size(); ++t) {
         const Study::Task& task = s.tasks[t];
         const std::string at = fmt::format("tasks[{}].", t);
-        if (task.name.empty()) refuse(at + "name is missing; every task needs a name");
+        if (task.name.empty()) refuse(ErrorKind::missing, at + "name is missing; every task needs a name");
         if (task.name.find_first_of("/:+ ") != std::string::npos || task.name == ".")
-            refuse(fmt::format("{}name = \"{}\" must hold no blank and none of / : +", at, task.name));
+            refuse(ErrorKind::malformed,
+                   fmt::format("{}name = \"{}\" must hold no blank and none of / : +", at, task.name));
         for (std::size_t other = 0; other < t; ++other)
             if (s.tasks[other].name == task.name)
-                refuse(fmt::format("{}name = \"{}\" stands twice", at, task.name));
+                refuse(ErrorKind::contradiction, fmt::format("{}name = \"{}\" stands twice", at, task.name));
         check_data(at, task.data, s.model.head == "classifier");
     }
 }
 
 }  // namespace
 
-void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
+void refuse(ErrorKind kind, const std::string& message) { throw Error(ExitStatus::study, kind, message); }
 
 void check_values(Study& study) {
     for (const KeyValue& at : values_of(study))
@@ -140,14 +151,17 @@ void check_together(const Study& s) {
     check_tasks(s);
     check_formulas(s);
     if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)
-        refuse("kernel.lora_alpha needs kernel.lora_rank, the rank of the LoRA factors");
+        refuse(ErrorKind::missing, "kernel.lora_alpha needs kernel.lora_rank, the rank of the LoRA factors");
     if (s.kernel.groups != "none" && !s.output.save_gram)
-        refuse(fmt::format("kernel.groups = \"{}\" needs output.save_gram = true", s.kernel.groups));
+        refuse(ErrorKind::contradiction,
+               fmt::format("kernel.groups = \"{}\" needs output.save_gram = true", s.kernel.groups));
     const auto tested = [](const Study::Task& task) { return !task.data.test.empty(); };
     if (s.rates.neighbours > 0 && s.data.test.empty() && std::none_of(s.tasks.begin(), s.tasks.end(), tested))
-        refuse("rates.neighbours needs data.test: the neighbours are those of the test examples");
+        refuse(ErrorKind::missing,
+               "rates.neighbours needs data.test: the neighbours are those of the test examples");
     if (s.model.head_init == "least-squares" && s.model.head != "classifier")
         refuse(
+            ErrorKind::contradiction,
             "model.head_init = \"least-squares\" needs head = \"classifier\": a language model's head is not "
             "fitted");
 }

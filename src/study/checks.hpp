@@ -1,12 +1,13 @@
 #pragma once
 #include <string>
 
+#include "tangram/error.hpp"
 #include "tangram/study/configuration.hpp"
 
 namespace tangram {
 
 /// A study that cannot be: throws Error(study). Local.
-[[noreturn]] void refuse(const std::string& message);
+[[noreturn]] void refuse(ErrorKind kind, const std::string& message);
 
 /// What each key may hold, by its declaration, and the order of the step sizes. Local.
 /// @throws Error(study) naming the key in full

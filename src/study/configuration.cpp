@@ -19,19 +19,21 @@ std::string name_in_a_task(const Key& key) { return "tasks." + key.own_name(); }
 
 [[noreturn]] void refuse_unknown(const std::string& file, const std::string& name,
                                  const std::vector<std::string>& known) {
-    refuse(fmt::format("{}: unknown key {}; did you mean {}?", file, name, nearest(name, known)));
+    refuse(ErrorKind::unknown_name,
+           fmt::format("{}: unknown key {}; did you mean {}?", file, name, nearest(name, known)));
 }
 
 /// @param name  as messages say it
 /// @param key   as it is declared
 void refuse_later(const std::string& file, const std::string& name, const std::string& key) {
     if (std::ranges::find(keys_not_served(), key) != keys_not_served().end())
-        refuse(fmt::format("{}: {} is not available in this version of tangram; remove it", file, name));
+        refuse(ErrorKind::unsupported,
+               fmt::format("{}: {} is not available in this version of tangram; remove it", file, name));
 }
 
 void check_known_tasks(const toml::node& node, const std::string& file) {
     if (!node.is_array_of_tables())
-        refuse(fmt::format("{}: write every task as [[tasks]] with a name", file));
+        refuse(ErrorKind::malformed, fmt::format("{}: write every task as [[tasks]] with a name", file));
     std::vector<std::string> known;
     for (const Key& key : keys())
         if (key.in_tasks()) known.push_back(name_in_a_task(key));
@@ -68,7 +70,8 @@ Study with_settings(toml::table table, const std::vector<std::string>& settings,
     for (const std::string& setting : settings) apply_setting(table, setting);
     check_known(table, name);
     if (table.contains("tasks") && table.contains("data"))
-        refuse(fmt::format("{}: give [data] or [[tasks]], not both; each task has the keys of [data] itself",
+        refuse(ErrorKind::contradiction,
+               fmt::format("{}: give [data] or [[tasks]], not both; each task has the keys of [data] itself",
                            name));
     Study study;
     if (const toml::array* const tasks = table["tasks"].as_array()) study.tasks.resize(tasks->size());
@@ -85,7 +88,8 @@ void make_absolute(Study& study, const std::filesystem::path& file) {
         if (path == nullptr) continue;
         std::string& value = *std::get<std::string*>(at.value);
         if (path->required && value.empty())
-            refuse(fmt::format("{}: {} is missing; it has no default", file.string(), at.name()));
+            refuse(ErrorKind::missing,
+                   fmt::format("{}: {} is missing; it has no default", file.string(), at.name()));
         if (!value.empty()) value = (folder / value).lexically_normal().string();
     }
 }
@@ -102,7 +106,8 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
                  FilesRead& files) {
     std::error_code code;
     if (!std::filesystem::is_regular_file(file, code))
-        refuse(fmt::format("{}: no such study file; give the path of a TOML file", file.string()));
+        refuse(ErrorKind::missing,
+               fmt::format("{}: no such study file; give the path of a TOML file", file.string()));
     Study study = with_settings(parse_toml(read_text(file, files, ExitStatus::study), file.string()),
                                 settings, file.string());
     make_absolute(study, file);

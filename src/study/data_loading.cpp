@@ -14,8 +14,8 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& file, const std::string& problem) {
-    throw Error(ExitStatus::input, fmt::format("{}: {}", file, problem));
+[[noreturn]] void refuse(ErrorKind kind, const std::string& file, const std::string& problem) {
+    throw Error(ExitStatus::input, kind, fmt::format("{}: {}", file, problem));
 }
 
 /// Reads on the first rank.
@@ -49,16 +49,19 @@ struct Reader {
 void check_tokens(const DataSet& data, const std::string& file, const TokenRules& rules) {
     for (Index e = 0; e < data.examples(); ++e)
         for (const std::int32_t token : data.tokens(e)) {
-            const auto refuse_token = [&](const std::string& problem) {
-                refuse(file, fmt::format("example {} (source row {}) holds {}", e,
-                                         data.rows[static_cast<std::size_t>(e)], problem));
+            const auto refuse_token = [&](ErrorKind kind, const std::string& problem) {
+                refuse(kind, file,
+                       fmt::format("example {} (source row {}) holds {}", e,
+                                   data.rows[static_cast<std::size_t>(e)], problem));
             };
             if (token < 0 || token >= rules.vocabulary)
                 refuse_token(
+                    ErrorKind::out_of_range,
                     fmt::format("token id {}, the model has 0 to {}; tokenise with the model's own tokenizer",
                                 token, rules.vocabulary - 1));
             if (rules.padding_id && token == *rules.padding_id)
                 refuse_token(
+                    ErrorKind::unsupported,
                     fmt::format("the padding token (id {}), which this model's positions pass over; take it "
                                 "out of the text",
                                 token));
@@ -92,13 +95,14 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
         check_tokens(train.data, study.data.train, rules);
         for (const std::int32_t id : train.label_ids)
             if (id < 0 || id >= rules.vocabulary)
-                refuse(study.data.train,
+                refuse(ErrorKind::out_of_range, study.data.train,
                        fmt::format("label word id {} is not in the model's vocabulary of {}", id,
                                    rules.vocabulary));
         const bool classifier = study.model.head == "classifier";
         if (classifier) {
             if (train.label_count < 2)
-                refuse(study.data.train, "a classifier needs two labels at least; name them in data.labels");
+                refuse(ErrorKind::too_few, study.data.train,
+                       "a classifier needs two labels at least; name them in data.labels");
             train.label_ids.resize(static_cast<std::size_t>(train.label_count));
             std::iota(train.label_ids.begin(), train.label_ids.end(), 0);
         }
@@ -109,12 +113,13 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
             LabelledExamples test = reader.read(study.data.test, "test", study.data.test_samples);
             check_tokens(test.data, study.data.test, rules);
             if (classifier && test.label_count > std::ssize(data.label_ids))
-                refuse(study.data.test,
+                refuse(ErrorKind::out_of_range, study.data.test,
                        fmt::format("holds label {}, the training examples have 0 to {}; name all of "
                                    "them in data.labels",
                                    test.label_count - 1, data.label_ids.size() - 1));
             if (!classifier && test.label_ids != data.label_ids)
-                refuse(study.data.test, "its label words are not those of the training examples");
+                refuse(ErrorKind::contradiction, study.data.test,
+                       "its label words are not those of the training examples");
             cut += test.cut;
             data.test = std::move(test.data);
         }

@@ -111,7 +111,7 @@ std::string help(const std::string& topic) {
     if (topic == "status") return status_help;
     if (topic == "log") return log_help;
     const std::vector<std::string> topics{"study", "output", "status", "log"};
-    throw Error(ExitStatus::study,
+    throw Error(ExitStatus::study, ErrorKind::unknown_name,
                 fmt::format("no help on {}; did you mean {}?", topic, nearest(topic, topics)));
 }
 

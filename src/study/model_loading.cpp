@@ -28,7 +28,7 @@ void add_lora(LoadedModel& model, const Study& study) {
     std::vector<ParameterId> adapted, selected;
     std::ranges::copy_if(model.parameters, std::back_inserter(selected), adaptable);
     if (selected.empty())
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
                     "kernel.lora_rank: kernel.parameters selects no linear layer to adapt");
     double alpha =
         study.kernel.lora_alpha > 0 ? study.kernel.lora_alpha : static_cast<double>(study.kernel.lora_rank);
@@ -36,10 +36,11 @@ void add_lora(LoadedModel& model, const Study& study) {
         const std::filesystem::path file = std::filesystem::path(study.model.path) / "adapter_config.json";
         const AdapterSettings settings = read_adapter_settings(file, model.files);
         if (settings.rank != study.kernel.lora_rank)
-            throw Error(ExitStatus::study, fmt::format("kernel.lora_rank = {}, but {} has r = {}",
-                                                       study.kernel.lora_rank, file.string(), settings.rank));
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
+                        fmt::format("kernel.lora_rank = {}, but {} has r = {}", study.kernel.lora_rank,
+                                    file.string(), settings.rank));
         if (study.kernel.lora_alpha > 0 && settings.alpha != study.kernel.lora_alpha)
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
                         fmt::format("kernel.lora_alpha = {}, but {} has lora_alpha = {}",
                                     study.kernel.lora_alpha, file.string(), settings.alpha));
         alpha = settings.alpha;
@@ -53,7 +54,7 @@ void add_lora(LoadedModel& model, const Study& study) {
         for (const ParameterId p : selected)
             if (std::ranges::find(adapted, p) == adapted.end())
                 throw Error(
-                    ExitStatus::study,
+                    ExitStatus::study, ErrorKind::contradiction,
                     fmt::format(
                         "kernel.parameters selects {}, which {} does not adapt; select its modules alone",
                         model.program.parameters()[p].name, model.adapter->name()));
@@ -97,7 +98,7 @@ OpenedModel open_model(const Study& study, const Session& session) {
         std::error_code code;
         if (!std::filesystem::is_directory(folder, code))
             throw Error(
-                ExitStatus::input,
+                ExitStatus::input, ErrorKind::missing,
                 fmt::format("{}: no such folder; model.path must be a Hugging Face folder", folder.string()));
         OpenedModel result;
         result.files = FilesRead(folder);
@@ -124,7 +125,7 @@ LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels,
             return parameter.kind == ParameterKind::head;
         };
         if (study.model.init == "mixed" && std::ranges::none_of(model.program.parameters(), drawn_head))
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
                         "model.init = \"mixed\": this model's head is its token table, which is part "
                         "of the body; use head = \"classifier\"");
         model.parameters = select_parameters(model.program, study.kernel.parameters);

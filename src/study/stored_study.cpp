@@ -18,7 +18,7 @@ std::string stored_study(const Hdf5File& file, const std::filesystem::path& name
     try {
         study_keys(text);
     } catch (const Error& e) {
-        throw Error(ExitStatus::output, fmt::format("{}: {}", name.string(), e.what()));
+        throw Error(ExitStatus::output, e.kind(), fmt::format("{}: {}", name.string(), e.what()));
     }
     return text;
 }

@@ -14,7 +14,7 @@ namespace tangram {
 namespace {
 
 [[noreturn]] void wrong_type(const std::string& key, const char* expected) {
-    refuse(fmt::format("{} must be {}", key, expected));
+    refuse(ErrorKind::malformed, fmt::format("{} must be {}", key, expected));
 }
 
 void take(const std::string& key, const toml::node& node, std::string& value) {
@@ -32,7 +32,7 @@ void take(const std::string& key, const toml::node& node, Index& value) {
 void take(const std::string& key, const toml::node& node, double& value) {
     if (!node.is_number()) wrong_type(key, "a number");
     value = *node.value<double>();
-    if (!std::isfinite(value)) wrong_type(key, "a finite number");
+    if (!std::isfinite(value)) refuse(ErrorKind::non_finite, fmt::format("{} must be a finite number", key));
 }
 template <class Entry>
 void take(const std::string& key, const toml::node& node, std::vector<Entry>& values) {
@@ -161,19 +161,22 @@ std::optional<Index> line_of_deep_key(std::string_view text) {
 
 toml::table parse_toml(std::string_view text, const std::string& name) {
     if (const auto line = line_of_deep_key(text))
-        refuse(fmt::format("{}: line {}: a key of more than {} parts; write section.key, as in data.samples",
+        refuse(ErrorKind::malformed,
+               fmt::format("{}: line {}: a key of more than {} parts; write section.key, as in data.samples",
                            name, *line, most_key_parts));
     try {
         return toml::parse(text, name);
     } catch (const toml::parse_error& e) {
-        refuse(fmt::format("{}: line {}: {}", name, e.source().begin.line, e.description()));
+        refuse(ErrorKind::malformed,
+               fmt::format("{}: line {}: {}", name, e.source().begin.line, e.description()));
     }
 }
 
 void apply_setting(toml::table& table, const std::string& setting) {
     const auto equals = setting.find('=');
     if (equals == std::string::npos || equals == 0)
-        refuse(fmt::format("--set {}: write key=value, for example --set data.samples=128", setting));
+        refuse(ErrorKind::malformed,
+               fmt::format("--set {}: write key=value, for example --set data.samples=128", setting));
     const std::string key = setting.substr(0, equals), text = setting.substr(equals + 1);
     toml::table value;
     try {
@@ -184,10 +187,12 @@ void apply_setting(toml::table& table, const std::string& setting) {
     if (value.size() != 1) value = toml::table{{"value", text}};
     const auto dot = key.find('.');
     if (dot == std::string::npos)
-        refuse(fmt::format("--set {}: the key needs its section, as in data.samples", setting));
+        refuse(ErrorKind::malformed,
+               fmt::format("--set {}: the key needs its section, as in data.samples", setting));
     const std::string section = key.substr(0, dot);
     if (!table.contains(section)) table.insert(section, toml::table{});
-    if (!table[section].is_table()) refuse(fmt::format("--set {}: [{}] is not a section", setting, section));
+    if (!table[section].is_table())
+        refuse(ErrorKind::malformed, fmt::format("--set {}: [{}] is not a section", setting, section));
     table[section].as_table()->insert_or_assign(key.substr(dot + 1), *value.get("value"));
 }
 

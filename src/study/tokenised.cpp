@@ -11,8 +11,8 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& file, const std::string& problem) {
-    throw Error(ExitStatus::input, fmt::format("{}: {}", file, problem));
+[[noreturn]] void refuse(ErrorKind kind, const std::string& file, const std::string& problem) {
+    throw Error(ExitStatus::input, kind, fmt::format("{}: {}", file, problem));
 }
 
 /// Where the one mask token of every example stands.
@@ -21,7 +21,7 @@ std::vector<std::int32_t> mask_places(const DataSet& data, const std::string& fi
     const Tokenizer tokenizer(model, model_files);
     const auto mask = tokenizer.mask_token(model_files);
     if (!mask)
-        refuse(model,
+        refuse(ErrorKind::missing, model,
                "its tokenizer has no mask token, and the examples do not say where they are read (reads)");
     std::vector<std::int32_t> places;
     for (Index e = 0; e < data.examples(); ++e) {
@@ -29,7 +29,7 @@ std::vector<std::int32_t> mask_places(const DataSet& data, const std::string& fi
         const std::int32_t id = *tokenizer.find(*mask);
         const auto found = std::find(tokens.begin(), tokens.end(), id);
         if (std::count(tokens.begin(), tokens.end(), id) != 1)
-            refuse(file,
+            refuse(ErrorKind::contradiction, file,
                    fmt::format("example {} holds the mask token {} ({}) {} times; give the place where each "
                                "example is read in a data set \"reads\"",
                                e, *mask, id, std::count(tokens.begin(), tokens.end(), id)));
@@ -47,8 +47,9 @@ DataSet stored_examples(const Hdf5File& h5, const std::string& at, const std::st
     if (h5.exists(at + "reads")) {
         all.reads = h5.read_int32(at + "reads");
         if (std::ssize(all.reads) != std::ssize(all.offsets) - 1)
-            refuse(file, fmt::format("{}reads has {} entries for {} examples", at, all.reads.size(),
-                                     std::ssize(all.offsets) - 1));
+            refuse(ErrorKind::contradiction, file,
+                   fmt::format("{}reads has {} entries for {} examples", at, all.reads.size(),
+                               std::ssize(all.offsets) - 1));
     }
     return all;
 }
@@ -64,7 +65,8 @@ void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, 
     }
     for (const Index label : all.labels) {
         if (label >= most_labels)
-            refuse(file, fmt::format("{}labels holds {}; number the labels 0, 1, ...", at, label));
+            refuse(ErrorKind::out_of_range, file,
+                   fmt::format("{}labels holds {}; number the labels 0, 1, ...", at, label));
         result.label_count = std::max(result.label_count, label + 1);
     }
     if (!study.data.labels.empty()) result.label_count = std::ssize(study.data.labels);
@@ -73,16 +75,18 @@ void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, 
 /// Offsets that grow from 0 to the number of tokens, and a label below label_count for each example.
 void check_examples(const DataSet& all, Index label_count, const std::string& at, const std::string& file) {
     if (all.offsets.size() < 2 || all.offsets.front() != 0 || all.offsets.back() != std::ssize(all.token_ids))
-        refuse(file, fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at,
-                                 all.token_ids.size()));
+        refuse(ErrorKind::malformed, file,
+               fmt::format("{}offsets must begin with 0 and end with the number of token_ids, {}", at,
+                           all.token_ids.size()));
     for (std::size_t e = 1; e < all.offsets.size(); ++e)
         if (all.offsets[e] <= all.offsets[e - 1])
-            refuse(file, fmt::format("example {} is empty: offsets must grow", e - 1));
+            refuse(ErrorKind::malformed, file, fmt::format("example {} is empty: offsets must grow", e - 1));
     if (std::ssize(all.labels) != all.examples())
-        refuse(file, fmt::format("{} labels for {} examples", all.labels.size(), all.examples()));
+        refuse(ErrorKind::contradiction, file,
+               fmt::format("{} labels for {} examples", all.labels.size(), all.examples()));
     for (std::size_t e = 0; e < all.labels.size(); ++e)
         if (all.labels[e] < 0 || all.labels[e] >= label_count)
-            refuse(file,
+            refuse(ErrorKind::out_of_range, file,
                    fmt::format("example {}: label {} has no word; label_token_ids gives words for 0 to {}", e,
                                all.labels[e], label_count - 1));
 }
@@ -96,8 +100,9 @@ void place_reads(DataSet& all, Reading reading, const std::string& file, const s
     if (reading == Reading::last_token) all.reads.clear();
     for (std::size_t e = 0; e < all.reads.size(); ++e)
         if (all.reads[e] < 0 || all.reads[e] >= std::ssize(all.tokens(static_cast<Index>(e))))
-            refuse(file, fmt::format("example {} is read at token {}, it has {}", e, all.reads[e],
-                                     all.tokens(static_cast<Index>(e)).size()));
+            refuse(ErrorKind::out_of_range, file,
+                   fmt::format("example {} is read at token {}, it has {}", e, all.reads[e],
+                               all.tokens(static_cast<Index>(e)).size()));
 }
 
 }  // namespace
@@ -117,7 +122,7 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
     for (const Index row : rows) {
         const auto tokens = all.tokens(row);
         if (std::ssize(tokens) > study.data.max_length)
-            refuse(file,
+            refuse(ErrorKind::contradiction, file,
                    fmt::format("example {} has {} tokens, data.max_length is {}; raise it or cut the example",
                                row, tokens.size(), study.data.max_length));
         result.data.append(tokens, all.labels[static_cast<std::size_t>(row)], row);
