@@ -15,6 +15,20 @@ struct ShortForms {
     std::string step_size;
 };
 
+ErrorKind kind_of(const CLI::ParseError& e) {
+    switch (static_cast<CLI::ExitCodes>(e.get_exit_code())) {
+        case CLI::ExitCodes::ExtrasError:
+            return ErrorKind::unknown_name;
+        case CLI::ExitCodes::RequiredError:
+            return ErrorKind::missing;
+        case CLI::ExitCodes::RequiresError:
+        case CLI::ExitCodes::ExcludesError:
+            return ErrorKind::contradiction;
+        default:
+            return ErrorKind::malformed;
+    }
+}
+
 void add_common_options(CLI::App& app, Arguments& arguments) {
     app.add_option("--set", arguments.settings, "key=value: change a key of the study (repeatable)")
         ->allow_extra_args(false);
@@ -116,11 +130,12 @@ Arguments parse_command_line(int argc, char** argv, bool speaks) {
             if (speaks) app.exit(e);
             return arguments;
         }
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, kind_of(e),
                     fmt::format("{}; `tangram --help` lists commands and options", e.what()));
     }
     if (app.get_subcommands().empty())
-        throw Error(ExitStatus::study, "no command; `tangram --help` lists commands and options");
+        throw Error(ExitStatus::study, ErrorKind::missing,
+                    "no command; `tangram --help` lists commands and options");
     arguments.command = app.get_subcommands().front()->get_name();
     if (given.noise) arguments.settings.push_back(fmt::format("rates.noise={:.17g}", *given.noise));
     if (given.radius) arguments.settings.push_back(fmt::format("rates.radius={:.17g}", *given.radius));

@@ -67,7 +67,7 @@ class Comparison {
     static constexpr Index deepest = 16, most_groups = 2'000;
     void compare_group(const std::string& path) {
         if (std::count(path.begin(), path.end(), '/') > deepest || ++groups_ > most_groups)
-            throw Error(ExitStatus::output,
+            throw Error(ExitStatus::output, ErrorKind::malformed,
                         fmt::format("{}, {}: {}: groups within groups without end; not files of tangram",
                                     name_a_.string(), name_b_.string(), path));
         compare_attributes(path);

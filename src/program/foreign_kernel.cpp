@@ -20,7 +20,9 @@ namespace tangram {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
+[[noreturn]] void refuse(ErrorKind kind, const std::string& message) {
+    throw Error(ExitStatus::study, kind, message);
+}
 
 /// A data set's numbers with its shape; `integers`: whole numbers in one dimension.
 struct Numbers {
@@ -37,10 +39,11 @@ Numbers read_numbers(const std::string& place, MPI_Comm comm) {
     numbers.shape = file.read([&, &at = path](const Hdf5File& h5) { return h5.shape(at); });
     for (const double value : numbers.values)
         if (!std::isfinite(value))
-            throw Error(ExitStatus::input, fmt::format("{}: holds a value that is not finite", place));
+            throw Error(ExitStatus::input, ErrorKind::non_finite,
+                        fmt::format("{}: holds a value that is not finite", place));
     numbers.whole = file.read([&, &at = path](const Hdf5File& h5) { return h5.is_integer(at) ? 1 : 0; }) == 1;
     if (numbers.shape.empty() || numbers.shape.size() > 2 || numbers.values.empty())
-        throw Error(ExitStatus::input,
+        throw Error(ExitStatus::input, ErrorKind::contradiction,
                     fmt::format("{}: must have one or two dimensions and hold something", place));
     return numbers;
 }
@@ -51,7 +54,9 @@ Numbers read_numbers(const std::string& place, MPI_Comm comm) {
 Targets read_targets(const std::string& labels, const std::string& outputs, Index rows, Index& classes,
                      MPI_Comm comm) {
     const Numbers y = read_numbers(labels, comm);
-    if (y.shape[0] != rows) refuse(fmt::format("{}: has {} rows, the kernel {}", labels, y.shape[0], rows));
+    if (y.shape[0] != rows)
+        refuse(ErrorKind::contradiction,
+               fmt::format("{}: has {} rows, the kernel {}", labels, y.shape[0], rows));
     Targets result;
     result.classes =
         y.whole && y.shape.size() == 1 && *std::min_element(y.values.begin(), y.values.end()) >= 0;
@@ -59,23 +64,29 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
         if (classes == 0) {
             if (const double most = *std::max_element(y.values.begin(), y.values.end());
                 most >= static_cast<double>(rows))
-                refuse(fmt::format(
-                    "{}: holds label {} of {} rows; number the labels 0, 1, ... without gaps, or store "
-                    "targets as floating-point numbers",
-                    labels, most, rows));
+                refuse(
+                    ErrorKind::out_of_range,
+                    fmt::format(
+                        "{}: holds label {} of {} rows; number the labels 0, 1, ... without gaps, or store "
+                        "targets as floating-point numbers",
+                        labels, most, rows));
             classes = static_cast<Index>(*std::max_element(y.values.begin(), y.values.end())) + 1;
             for (Index label = 0; label < classes; ++label)
                 if (std::find(y.values.begin(), y.values.end(), static_cast<double>(label)) == y.values.end())
                     refuse(
+                        ErrorKind::missing,
                         fmt::format("{}: integer labels are classes 0 to {}, but {} does not occur; number "
                                     "them without gaps, or "
                                     "store targets as floating-point numbers",
                                     labels, classes - 1, label));
         }
-        if (classes < 2) refuse(fmt::format("{}: every label is 0; there is nothing to tell apart", labels));
+        if (classes < 2)
+            refuse(ErrorKind::degenerate,
+                   fmt::format("{}: every label is 0; there is nothing to tell apart", labels));
         for (const double label : y.values)
             if (label >= static_cast<double>(classes))
-                refuse(fmt::format("{}: label {} does not occur in training, which has 0 to {}", labels,
+                refuse(ErrorKind::out_of_range,
+                       fmt::format("{}: label {} does not occur in training, which has 0 to {}", labels,
                                    label, classes - 1));
     }
     result.outputs = result.classes ? (classes == 2 ? 1 : classes) : y.shape.size() == 2 ? y.shape[1] : 1;
@@ -94,7 +105,8 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
     if (!outputs.empty()) {
         result.initial = read_numbers(outputs, comm).values;
         if (result.initial.size() != result.labels.size())
-            refuse(fmt::format("{}: has {} numbers, the targets are {} rows of {}", outputs,
+            refuse(ErrorKind::contradiction,
+                   fmt::format("{}: has {} numbers, the targets are {} rows of {}", outputs,
                                result.initial.size(), rows, result.outputs));
     }
     return result;
@@ -103,20 +115,26 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
 /// Refuses what does not go together, before anything is read. Local.
 void check_arguments(const ForeignKernel& kernel, const Study& study) {
     const bool alone = !kernel.eigenvalues.empty();
-    if (alone && !kernel.matrix.empty()) refuse("give --eigenvalues or --matrix, not both");
+    if (alone && !kernel.matrix.empty())
+        refuse(ErrorKind::contradiction, "give --eigenvalues or --matrix, not both");
     for (const std::string* given :
          {&kernel.labels, &kernel.outputs, &kernel.cross, &kernel.test_labels, &kernel.test_outputs})
         if (alone && !given->empty())
-            refuse(fmt::format(
-                "{}: labels, outputs and a cross Gram matrix go with --matrix, not with --eigenvalues",
-                *given));
+            refuse(ErrorKind::contradiction,
+                   fmt::format(
+                       "{}: labels, outputs and a cross Gram matrix go with --matrix, not with --eigenvalues",
+                       *given));
     if (alone && kernel.samples == 0)
-        refuse("rates --eigenvalues needs --samples n, the rows of the Gram matrix");
+        refuse(ErrorKind::missing, "rates --eigenvalues needs --samples n, the rows of the Gram matrix");
     if (alone && !study.rates.noise)
-        refuse("rates --eigenvalues needs --noise s: without labels it cannot be estimated");
-    if (!alone && kernel.labels.empty()) refuse("rates --matrix needs --labels F.h5:/path");
-    if (kernel.cross.empty() != kernel.test_labels.empty()) refuse("--cross and --test-labels go together");
-    if (study.rates.neighbours > 0) refuse("rates.neighbours needs a study with a test set");
+        refuse(ErrorKind::missing,
+               "rates --eigenvalues needs --noise s: without labels it cannot be estimated");
+    if (!alone && kernel.labels.empty())
+        refuse(ErrorKind::missing, "rates --matrix needs --labels F.h5:/path");
+    if (kernel.cross.empty() != kernel.test_labels.empty())
+        refuse(ErrorKind::contradiction, "--cross and --test-labels go together");
+    if (study.rates.neighbours > 0)
+        refuse(ErrorKind::contradiction, "rates.neighbours needs a study with a test set");
 }
 
 /// Refuses an output that is one of the files to read. Collective.
@@ -126,7 +144,8 @@ void check_output(const ForeignKernel& kernel, const std::filesystem::path& outp
         std::error_code code;
         if (!place->empty() &&
             any_rank(comm, std::filesystem::equivalent(file_and_path(*place).first, output, code)))
-            refuse(fmt::format("--output {} is a file that is read; name another", output.string()));
+            refuse(ErrorKind::contradiction,
+                   fmt::format("--output {} is a file that is read; name another", output.string()));
     }
 }
 
@@ -148,7 +167,8 @@ void read_eigenvalues(const ForeignKernel& kernel, MPI_Comm comm, RatesInput& in
     std::sort(input.eigenvalues.begin(), input.eigenvalues.end(), std::greater<>());
     input.rows = kernel.samples;
     if (std::ssize(input.eigenvalues) > input.rows)
-        refuse(fmt::format("--samples {}: a Gram matrix of so many rows has not {} eigenvalues", input.rows,
+        refuse(ErrorKind::contradiction,
+               fmt::format("--samples {}: a Gram matrix of so many rows has not {} eigenvalues", input.rows,
                            input.eigenvalues.size()));
     double trace = 0;
     for (const double value : input.eigenvalues) trace += value;
@@ -168,19 +188,23 @@ void read_test_set(const ForeignKernel& kernel, const ProcessGrid& grid, Index c
     const DistributedMatrix& cross =
         to.cross.emplace(read_foreign_matrix(kernel.cross, grid, Orientation::as_is));
     if (!is_finite(cross))
-        throw Error(ExitStatus::input, fmt::format("{}: holds a value that is not finite", kernel.cross));
+        throw Error(ExitStatus::input, ErrorKind::non_finite,
+                    fmt::format("{}: holds a value that is not finite", kernel.cross));
     if (cross.columns() != input.rows)
-        refuse(fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train", kernel.cross,
+        refuse(ErrorKind::contradiction,
+               fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train", kernel.cross,
                            cross.columns(), input.rows));
     input.test =
         read_targets(kernel.test_labels, kernel.test_outputs, cross.rows(), classes, grid.comm().get());
     if (input.test->classes != input.train->classes)
-        refuse(fmt::format(
-            "{}: integers are classes, other numbers targets; training and test labels must be of "
-            "one kind",
-            kernel.test_labels));
+        refuse(ErrorKind::contradiction,
+               fmt::format(
+                   "{}: integers are classes, other numbers targets; training and test labels must be of "
+                   "one kind",
+                   kernel.test_labels));
     if (input.test->outputs != input.train->outputs)
-        refuse(fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
+        refuse(ErrorKind::contradiction,
+               fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
                            input.test->outputs, input.train->outputs));
     input.cross = &cross;
 }
@@ -193,8 +217,9 @@ void read_matrices(const ForeignKernel& kernel, const ProcessGrid& grid, Decompo
     input.gram = &gram;
     input.rows = gram.rows();
     if (gram.columns() != input.rows)
-        throw Error(ExitStatus::input, fmt::format("{}: is {} x {}; a Gram matrix is square", kernel.matrix,
-                                                   input.rows, gram.columns()));
+        throw Error(ExitStatus::input, ErrorKind::contradiction,
+                    fmt::format("{}: is {} x {}; a Gram matrix is square", kernel.matrix, input.rows,
+                                gram.columns()));
     Index classes = 0;
     input.train = read_targets(kernel.labels, kernel.outputs, input.rows, classes, grid.comm().get());
     if (!kernel.cross.empty()) read_test_set(kernel, grid, classes, to);

@@ -24,7 +24,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     std::error_code code;
     if (any_rank(comm, std::filesystem::equivalent(source, output, code)))
         throw Error(
-            ExitStatus::study,
+            ExitStatus::study, ErrorKind::contradiction,
             fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const DistributedMatrix G =

@@ -135,7 +135,7 @@ std::string rates_text(const Hdf5File& h5) {
 void inspect(const std::filesystem::path& file, Log& log) {
     const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
     if (!h5.has_attribute("/", "schema_version"))
-        throw Error(ExitStatus::output,
+        throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: not an output file of tangram: no schema_version", file.string()));
     std::string text = provenance_text(h5, file);
     for (const auto group_text :

@@ -48,7 +48,7 @@ Run read_run(const std::filesystem::path& file) {
          {"/provenance", "/data/train/offsets", "/spectrum/eigenvalues", "/rates/stopping"})
         if (!h5.exists(group))
             throw Error(
-                ExitStatus::output,
+                ExitStatus::output, ErrorKind::missing,
                 fmt::format("{}: {} is missing; `tangram merge` takes files that `tangram run` finished",
                             file.string(), group));
     Run run;
@@ -159,7 +159,7 @@ std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
         auto& point = by_name[name_of_curve(run, varying)][run.samples];
         const auto [at, is_new] = point.emplace(seed == run.keys.end() ? "" : seed->second, run);
         if (!is_new)
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
                         fmt::format("{} and {} are the same point of a scale study: {} samples "
                                     "with the same seed; leave one out",
                                     at->second.file, run.file, run.samples));
@@ -297,7 +297,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
         for (const std::string& file : files) {
             std::error_code code;
             if (std::filesystem::equivalent(file, output, code))
-                throw Error(ExitStatus::study,
+                throw Error(ExitStatus::study, ErrorKind::contradiction,
                             fmt::format("{} is the output and one of the runs; name another", file));
             read.push_back(read_run(file));
         }

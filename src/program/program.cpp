@@ -23,13 +23,15 @@ std::chrono::seconds parse_duration(const std::string& text) {
     static const std::regex form(R"((?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?)");
     std::smatch match;
     if (text.empty() || !std::regex_match(text, match, form))
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::malformed,
                     fmt::format("--time-limit {}: write for example 1h50m, 45m or 90s", text));
     const auto part = [&](std::size_t i) { return match[i].matched ? std::stol(match[i]) : 0L; };
     return std::chrono::seconds(3600 * part(1) + 60 * part(2) + part(3));
 }
 
-[[noreturn]] void refuse(const std::string& message) { throw Error(ExitStatus::study, message); }
+[[noreturn]] void refuse(ErrorKind kind, const std::string& message) {
+    throw Error(ExitStatus::study, kind, message);
+}
 
 Study study_of(const Arguments& arguments, const Session& session) {
     FilesRead files;
@@ -49,9 +51,9 @@ Study study_of_settings(const Arguments& arguments, const Session& session) {
 int run_command(const Arguments& arguments, const Session& session) {
     const Study read = study_of(arguments, session);
     if (!read.spectrum.vectors)
-        refuse(
-            "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
-            "run `tangram gram` and `tangram spectrum`");
+        refuse(ErrorKind::contradiction,
+               "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
+               "run `tangram gram` and `tangram spectrum`");
     StudyRun study(read, session);
     study.gram(true);
     study.spectrum();
@@ -73,12 +75,14 @@ int spectrum_command(const Arguments& arguments, const Session& session) {
     const std::string& matrix = arguments.kernel.matrix;
     if (!matrix.empty()) {
         if (arguments.output.empty() || !arguments.study.empty() || !arguments.groups.empty())
-            refuse("spectrum --matrix needs --output OUT.h5, no study and no --groups");
+            refuse(ErrorKind::contradiction,
+                   "spectrum --matrix needs --output OUT.h5, no study and no --groups");
         spectrum_of_matrix(matrix, arguments.output, study_of_settings(arguments, session), session);
         return 0;
     }
     if (arguments.study.empty())
-        refuse("spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
+        refuse(ErrorKind::missing,
+               "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
     StudyRun study(study_of(arguments, session), session);
     if (arguments.groups.empty())
         study.spectrum();
@@ -91,7 +95,8 @@ int rates_command(const Arguments& arguments, const Session& session) {
     const ForeignKernel& kernel = arguments.kernel;
     if (!kernel.matrix.empty() || !kernel.eigenvalues.empty()) {
         if (arguments.output.empty() || !arguments.study.empty())
-            refuse("rates --matrix and rates --eigenvalues need --output OUT.h5 and no study");
+            refuse(ErrorKind::contradiction,
+                   "rates --matrix and rates --eigenvalues need --output OUT.h5 and no study");
         rates_of_kernel(kernel, arguments.output, study_of_settings(arguments, session), session);
         return 0;
     }
@@ -99,9 +104,11 @@ int rates_command(const Arguments& arguments, const Session& session) {
          {std::pair{"--labels", &kernel.labels}, std::pair{"--outputs", &kernel.outputs},
           std::pair{"--cross", &kernel.cross}, std::pair{"--test-labels", &kernel.test_labels},
           std::pair{"--test-outputs", &kernel.test_outputs}, std::pair{"--output", &arguments.output}})
-        if (!value->empty()) refuse(fmt::format("{} goes with --matrix, not with a study", option));
+        if (!value->empty())
+            refuse(ErrorKind::contradiction, fmt::format("{} goes with --matrix, not with a study", option));
     if (arguments.study.empty())
-        refuse("rates needs a study file, --matrix with --labels, or --eigenvalues with --samples");
+        refuse(ErrorKind::missing,
+               "rates needs a study file, --matrix with --labels, or --eigenvalues with --samples");
     StudyRun(study_of(arguments, session), session).rates();
     return 0;
 }

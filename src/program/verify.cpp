@@ -158,7 +158,7 @@ void verify(const std::filesystem::path& file, const Session& session) {
     }
     collectively(comm, [&] {
         if (first_rank && !findings.problems.empty())
-            throw Error(ExitStatus::numerical,
+            throw Error(ExitStatus::numerical, ErrorKind::failed_check,
                         fmt::format("{}: {}", file.string(), fmt::join(findings.problems, "; ")));
     });
     session.log.result(fmt::format("{}: verified: {}", file.string(), fmt::join(findings.checks, ", ")));

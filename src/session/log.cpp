@@ -62,7 +62,7 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
         if (made >= 0) ::close(made);
         state_->json.open(json, std::ios::app);  // a job that goes on loses nothing
         if (!state_->json)
-            throw Error(ExitStatus::output,
+            throw Error(ExitStatus::output, ErrorKind::no_access,
                         fmt::format("--log-json {}: cannot be written; check the folder", json.string()));
     }
 }

@@ -82,7 +82,8 @@ double parse_bytes(const std::string& text, const std::string& option) {
     for (const auto& [name, factor] : units)
         if (end != text.c_str() && unit == name && number > 0 && std::isfinite(number))
             return number * factor;
-    throw Error(ExitStatus::study, fmt::format("{} {}: write for example 4GiB or 512MiB", option, text));
+    throw Error(ExitStatus::study, ErrorKind::malformed,
+                fmt::format("{} {}: write for example 4GiB or 512MiB", option, text));
 }
 
 double memory_limit_per_rank(const Communicator& world, std::optional<double> asked) {

@@ -19,7 +19,7 @@ namespace tangram {
 
 void check_stop(const Session& session, const std::string& where) {
     if (session.stop.requested(session.world.get()))
-        throw Error(ExitStatus::stopped, "stopped on request " + where);
+        throw Error(ExitStatus::stopped, ErrorKind::stopped, "stopped on request " + where);
 }
 
 LeaveOnStop leave_on_stop(const Session& session, std::string what, std::function<void()> first) {

@@ -72,7 +72,8 @@ struct Piece {
 Program one_layer(const Program& program) {
     try {
         return first_layers(program, 1);
-    } catch (const Error&) {
+    } catch (const Error& e) {
+        if (e.kind() != ErrorKind::out_of_range) throw;
         return program;
     }
 }

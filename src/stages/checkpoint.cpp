@@ -53,13 +53,13 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Index slices, Log& log) cons
     const auto found = read_checkpoint(output_, named, [&](const CheckpointState& state) {
         if (const auto other = difference(state.inputs, inputs_))
             throw Error(
-                ExitStatus::output,
+                ExitStatus::output, ErrorKind::changed,
                 fmt::format("{0}.checkpoint: was written by another study: {1}; run that one to its end, or "
                             "delete {0}.checkpoint* to start this one",
                             output_.string(), *other));
         const auto needs = [&](bool holds, const std::string& what) {
             if (!holds)
-                throw Error(ExitStatus::output,
+                throw Error(ExitStatus::output, ErrorKind::contradiction,
                             fmt::format("{0}.checkpoint: {1} is not what this study needs; delete "
                                         "{0}.checkpoint* to start again",
                                         output_.string(), what));

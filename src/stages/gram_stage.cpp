@@ -26,7 +26,7 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
     const double limit = session.memory_per_rank;
     const PlannedStudy planned{model, job, study, limit, network_bytes<Real>(model, job, study)};
     if (planned.resident() > limit)
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::no_memory,
                     fmt::format("the network needs {} on every rank before the kernel's part, {} allowed "
                                 "(--memory-per-rank); no number of ranks would do, give each more memory",
                                 bytes_text(planned.resident()), bytes_text(limit)));
@@ -35,7 +35,7 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
         if (stage.bytes <= limit || (is_later(stage) && !whole_run)) continue;
         const auto fewest = fewest_ranks<Real>(planned, !whole_run);
         throw Error(
-            ExitStatus::study,
+            ExitStatus::study, ErrorKind::no_memory,
             fmt::format("{} needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); {}; "
                         "`tangram plan` shows what takes how much",
                         stage.stage, bytes_text(stage.bytes), session.world.size(),
@@ -80,9 +80,10 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
             checkpoint.write(matrices);
         } catch (const Error& e) {
             if (stopped)
-                throw Error(e.status(), fmt::format("stopped on request, but {}; what was computed since the "
-                                                    "checkpoint before is lost",
-                                                    e.what()));
+                throw Error(e.status(), e.kind(),
+                            fmt::format("stopped on request, but {}; what was computed since the "
+                                        "checkpoint before is lost",
+                                        e.what()));
             session.log.warn(fmt::format("no checkpoint: {}; the run goes on and tries again in {}", e.what(),
                                          duration_text(interval)));
         }
@@ -104,19 +105,19 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     };
     const auto in_pass = [&](const AssemblyProgress& at) {
         tell("jacobian", at);
-        if (session.stop.requested_here()) throw Error(ExitStatus::stopped, "in a pass");
+        if (session.stop.requested_here()) throw Error(ExitStatus::stopped, ErrorKind::stopped, "in a pass");
     };
     AssemblyResult assembled;
     try {
         assembled = assemble<Real>(inputs, matrices, go_on, in_pass);
     } catch (const Error& e) {
-        if (e.status() != ExitStatus::stopped) throw;
+        if (e.kind() != ErrorKind::stopped) throw;
         stopped = true;
         write_checkpoint();
     }
     session.log.finish();
     if (stopped)
-        throw Error(ExitStatus::stopped,
+        throw Error(ExitStatus::stopped, ErrorKind::stopped,
                     fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
                                 output.string()));
     return assembled;
@@ -133,10 +134,10 @@ void StudyRun::State::write_or_keep(const std::function<void()>& write, const Ke
         try {
             checkpoint.write(matrices, true);
         } catch (const Error& no_checkpoint) {
-            throw Error(e.status(),
+            throw Error(e.status(), e.kind(),
                         fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
         }
-        throw Error(e.status(),
+        throw Error(e.status(), e.kind(),
                     fmt::format("{}; what was computed is in {}.checkpoint, the same command goes on",
                                 e.what(), output.string()));
     }

@@ -70,7 +70,7 @@ Index take_known_rows(const std::filesystem::path& output, const std::string& ba
         const std::vector<Index> shape = file.read([&](const Hdf5File& h5) { return h5.shape(path); });
         if (shape != std::vector<Index>{square ? stored_rows : to.rows(), stored_rows})
             throw Error(
-                ExitStatus::output,
+                ExitStatus::output, ErrorKind::contradiction,
                 fmt::format("{}: {} has not the {} columns of its examples; delete the file and run again",
                             output.string(), path, stored_rows));
         file.read_into(path, to, Orientation::as_is);

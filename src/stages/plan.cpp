@@ -88,7 +88,7 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
     session.log.result(stages_text(planned, on) + tensors_text(model.program, job) +
                        verdict_text(planned, on, fewest_ranks<Real>(planned, false)));
     if (on.bytes() > limit)
-        throw Error(ExitStatus::study,
+        throw Error(ExitStatus::study, ErrorKind::no_memory,
                     fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
                                 "allowed; use more ranks, fewer samples or --memory-per-rank",
                                 bytes_text(on.bytes()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));

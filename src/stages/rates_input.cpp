@@ -19,8 +19,8 @@ class StoredStudy {
   public:
     explicit StoredStudy(const InputFile& file) : file_(file) {}
 
-    [[noreturn]] void refuse(const std::string& path, const std::string& problem) const {
-        throw Error(ExitStatus::output,
+    [[noreturn]] void refuse(ErrorKind kind, const std::string& path, const std::string& problem) const {
+        throw Error(ExitStatus::output, kind,
                     fmt::format("{}: {} {}; delete the file and use `tangram run` to compute it again",
                                 file_.name().string(), path, problem));
     }
@@ -35,7 +35,8 @@ class StoredStudy {
         const double value =
             file_.read([&](const Hdf5File& h5) { return h5.number_attribute(path, attribute); });
         if (!(value >= 0 && value <= most))
-            refuse(path + "@" + attribute, fmt::format("is {}, which it cannot be", value));
+            refuse(ErrorKind::out_of_range, path + "@" + attribute,
+                   fmt::format("is {}, which it cannot be", value));
         return value;
     }
     bool has(const std::string& path, const std::string& attribute) const {
@@ -46,8 +47,9 @@ class StoredStudy {
     Index length(const std::string& path, Index least) const {
         const std::vector<Index> found = shape(path);
         if (found.size() != 1 || found.front() < least)
-            refuse(path, fmt::format("has the shape ({}); one dimension and at least {} entries are needed",
-                                     fmt::join(found, ", "), least));
+            refuse(ErrorKind::contradiction, path,
+                   fmt::format("has the shape ({}); one dimension and at least {} entries are needed",
+                               fmt::join(found, ", "), least));
         return found.front();
     }
     std::vector<std::string> texts(const std::string& path, Index size) const {
@@ -61,7 +63,8 @@ class StoredStudy {
             file_.read([&](const Hdf5File& h5) { return h5.read_int64(path, size); });
         for (const Index value : values)
             if (value < least || value > most)
-                refuse(path, fmt::format("holds {}; {} to {} are possible", value, least, most));
+                refuse(ErrorKind::out_of_range, path,
+                       fmt::format("holds {}; {} to {} are possible", value, least, most));
         return values;
     }
     std::vector<double> doubles(const std::string& path, const std::vector<Index>& size) const {
@@ -69,7 +72,7 @@ class StoredStudy {
         const std::vector<double> values =
             file_.read([&](const Hdf5File& h5) { return h5.read_doubles(path); });
         if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); }))
-            refuse(path, "holds a value that is not finite");
+            refuse(ErrorKind::non_finite, path, "holds a value that is not finite");
         return values;
     }
     DistributedMatrix matrix(const std::string& path, Index rows, Index columns, const ProcessGrid& grid,
@@ -79,7 +82,7 @@ class StoredStudy {
         else
             check_shape(path, {columns, rows});
         DistributedMatrix found = file_.read_matrix(path, grid, arithmetic::tile_rows, orientation);
-        if (!is_finite(found)) refuse(path, "holds a value that is not finite");
+        if (!is_finite(found)) refuse(ErrorKind::non_finite, path, "holds a value that is not finite");
         return found;
     }
 
@@ -89,8 +92,9 @@ class StoredStudy {
     }
     void check_shape(const std::string& path, const std::vector<Index>& needed) const {
         if (const std::vector<Index> found = shape(path); found != needed)
-            refuse(path, fmt::format("has the shape ({}), ({}) is needed", fmt::join(found, ", "),
-                                     fmt::join(needed, ", ")));
+            refuse(ErrorKind::contradiction, path,
+                   fmt::format("has the shape ({}), ({}) is needed", fmt::join(found, ", "),
+                               fmt::join(needed, ", ")));
     }
 
     const InputFile& file_;
@@ -100,8 +104,9 @@ void check_output(const StoredStudy& stored, const std::string& path, const std:
                   Index labels) {
     constexpr const char* known[] = {"margin", "logits", "trace", "sum", "loss"};
     if (std::ranges::find(known, output) == std::end(known) || (output == "margin" && labels != 2))
-        stored.refuse(path, fmt::format("names the output \"{}\", which a kernel of {} labels cannot have",
-                                        output, labels));
+        stored.refuse(
+            ErrorKind::contradiction, path,
+            fmt::format("names the output \"{}\", which a kernel of {} labels cannot have", output, labels));
 }
 
 /// @param labels  of all tasks together
@@ -116,7 +121,7 @@ TaskNames read_tasks(const StoredStudy& stored, Index labels) {
     tasks.names = stored.texts("/data/task_names", count);
     tasks.labels = stored.integers("/data/task_labels", count, 1, labels);
     if (const Index all = std::accumulate(tasks.labels.begin(), tasks.labels.end(), Index{0}); all != labels)
-        stored.refuse("/data/task_labels",
+        stored.refuse(ErrorKind::contradiction, "/data/task_labels",
                       fmt::format("adds up to {} labels, /data/label_token_ids holds {}", all, labels));
     tasks.outputs = stored.texts("/kernel/task_outputs", count);
     for (std::size_t t = 0; t < tasks.names.size(); ++t)
@@ -142,14 +147,15 @@ PartOfStudy read_part(const StoredStudy& stored, const std::string& part, const 
         const Index last = std::ssize(tasks.names) - 1;
         const std::vector<Index> task_of = stored.integers(at + "/tasks", examples, 0, last);
         if (!std::ranges::is_sorted(task_of))
-            stored.refuse(at + "/tasks", "is not in the order of the tasks");
+            stored.refuse(ErrorKind::malformed, at + "/tasks", "is not in the order of the tasks");
         for (Index t = 0; t <= last && part == "train"; ++t)
             if (!std::ranges::binary_search(task_of, t))
-                stored.refuse(at + "/tasks", fmt::format("has no example of task {}", t));
+                stored.refuse(ErrorKind::missing, at + "/tasks", fmt::format("has no example of task {}", t));
         for (std::size_t e = 0; e < own.size(); ++e)
             if (const auto t = static_cast<std::size_t>(task_of[e]); own[e] >= tasks.labels[t])
-                stored.refuse(at + "/labels", fmt::format("holds {} in task {}; 0 to {} are possible", own[e],
-                                                          tasks.names[t], tasks.labels[t] - 1));
+                stored.refuse(ErrorKind::out_of_range, at + "/labels",
+                              fmt::format("holds {} in task {}; 0 to {} are possible", own[e], tasks.names[t],
+                                          tasks.labels[t] - 1));
         found.task_of = narrowed(task_of);
     }
     found.targets = task_targets(tasks, found.task_of, narrowed(own),
@@ -174,7 +180,7 @@ RatesInput read_rates_input(const InputFile& file, const ProcessGrid& grid, Rate
     input.rows = without_targets ? stored.length("/data/train/offsets", 2) - 1 : input.train->rows();
     input.eigenvalues = stored.doubles("/spectrum/eigenvalues", {input.rows});
     if (!std::ranges::is_sorted(input.eigenvalues, std::greater<>()))
-        stored.refuse("/spectrum/eigenvalues", "is not descending");
+        stored.refuse(ErrorKind::malformed, "/spectrum/eigenvalues", "is not descending");
     input.noise_floor = stored.number("/spectrum/quality", "noise_floor", std::numeric_limits<double>::max());
     if (stored.has("/kernel", "sketch_dimension"))
         input.sketch = static_cast<Index>(stored.number("/kernel", "sketch_dimension", 1e15));

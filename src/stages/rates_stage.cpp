@@ -21,7 +21,8 @@ void StudyRun::rates() {
         return;
     }
     if (!s.study.spectrum.vectors)
-        throw Error(ExitStatus::study, "rates need eigenvectors; set spectrum.vectors = true");
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
+                    "rates need eigenvectors; set spectrum.vectors = true");
     const auto start = Clock::now();
     check_stop(s.session, "before the rates; the same command begins them");
     RatesMatrices matrices;

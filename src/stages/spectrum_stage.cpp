@@ -96,7 +96,7 @@ void StudyRun::spectrum_of_groups(std::vector<std::string> groups) {
     groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
     for (const std::string& group : groups)
         if (std::ranges::find(kept, group) == kept.end())
-            throw Error(ExitStatus::study,
+            throw Error(ExitStatus::study, kept.empty() ? ErrorKind::missing : ErrorKind::unknown_name,
                         fmt::format("--groups {}: {} holds {}", group, s.output.string(),
                                     kept.empty() ? "no groups; set kernel.groups and run `tangram gram`"
                                                  : fmt::format("{}", fmt::join(kept, ", "))));
@@ -112,7 +112,7 @@ void StudyRun::spectrum_of_groups(std::vector<std::string> groups) {
         const DistributedMatrix more = s.read_gram("/kernel/groups/" + groups[g] + "/gram");
         if (more.rows() != sum.rows() || more.columns() != sum.columns())
             throw Error(
-                ExitStatus::output,
+                ExitStatus::output, ErrorKind::contradiction,
                 fmt::format("{}: /kernel/groups: the Gram matrix of {} is {} x {}, that of {} {} x {}; "
                             "delete the file and use `tangram gram` to compute it again",
                             s.output.string(), groups[g], more.columns(), more.rows(), groups.front(),

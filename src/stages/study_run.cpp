@@ -43,12 +43,13 @@ bool StudyRun::State::is_done(const std::string& group, const std::string& input
 
 std::string StudyRun::State::attribute(const std::string& group, const std::string& key, const char* stage) {
     if (!exists())
-        throw Error(ExitStatus::output,
+        throw Error(ExitStatus::output, ErrorKind::missing,
                     fmt::format("{}: no such file; run `tangram {}` first", output.string(), stage));
     return InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
         if (!file.has_attribute(group, key))
-            throw Error(ExitStatus::output, fmt::format("{}: {} is missing; run `tangram {}` first",
-                                                        output.string(), group, stage));
+            throw Error(
+                ExitStatus::output, ErrorKind::missing,
+                fmt::format("{}: {} is missing; run `tangram {}` first", output.string(), group, stage));
         return file.text_attribute(group, key);
     });
 }
@@ -58,7 +59,7 @@ void StudyRun::State::check_output() {
         return file.has_attribute("/", "schema_version");
     });
     if (!ours)
-        throw Error(ExitStatus::output,
+        throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: is an HDF5 file that tangram did not write; change output.path",
                                 output.string()));
 }
@@ -73,7 +74,7 @@ void StudyRun::State::check_study(const char* stage) {
         study.kernel.output = attribute("/kernel", "output", "gram");
     if (const auto difference = kernel_difference(study, stored))
         throw Error(
-            ExitStatus::study,
+            ExitStatus::study, ErrorKind::changed,
             fmt::format(
                 "{}: its kernel was made by another study: {}; `tangram run` makes it again, or change "
                 "output.path ({} reads the file)",
