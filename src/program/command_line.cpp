@@ -102,6 +102,10 @@ void add_others(CLI::App& app, Arguments& arguments) {
         "compare", "what differs between two output files; status 0 same study and results, 1 different");
     compare->add_option("A", arguments.file, "output file (HDF5)")->required();
     compare->add_option("B", arguments.other_file, "output file (HDF5)")->required();
+    compare
+        ->add_option("--rtol", arguments.rtol,
+                     "numbers count as the same within this share of their data set's largest (default: 0)")
+        ->check(CLI::Range(0.0, 1.0));
     app.add_subcommand("help", "study keys, file layout, exit statuses, log lines")
         ->add_option("TOPIC", arguments.topic, "study, output, status or log");
 }

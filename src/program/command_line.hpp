@@ -16,6 +16,7 @@ struct Arguments {
     std::vector<std::string> settings;  ///< --set key=value, then the short forms of [rates]
     std::vector<std::string> groups, runs;
     bool quiet = false;
+    double rtol = 0;
 };
 
 /// Reads the command line; options may stand before and behind the command. Local, the same on every rank.

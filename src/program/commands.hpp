@@ -35,9 +35,12 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
            const Session& session);
 
 /// Prints what differs between two output files: keys of the study, provenance, results. Collective.
-/// @return whether studies (their [output] excepted) and results are the same, to the last bit; provenance is
-///         printed and does not count, no two runs have the same
-bool compare(const std::filesystem::path& first, const std::filesystem::path& second, const Session& session);
+/// @param rtol  numbers count as the same within this share of the largest entry of their data set; 0: to the
+///              last bit
+/// @return whether studies (their [output] excepted) and results are the same; provenance is printed and does
+///         not count, no two runs have the same
+bool compare(const std::filesystem::path& first, const std::filesystem::path& second, double rtol,
+             const Session& session);
 
 /// A one-screen summary of an output file on standard output. Local; the first rank.
 void inspect(const std::filesystem::path& file, Log& log);

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "tangram/arithmetic.hpp"
@@ -21,6 +24,9 @@ struct Distance {
     double largest = 0, scale = 0;  ///< of |a - b| and of |a|; a NaN on one side alone counts as infinite
     Index differing = 0;
 
+    /// Whether it counts: by more than rtol of the largest entry. That is what rounding leaves alike: small
+    /// entries of an eigenvector carry the error of the large ones.
+    bool beyond(double rtol) const { return differing > 0 && !(largest <= rtol * scale); }
     void add(double a, double b) {
         if (!std::isnan(a)) scale = std::max(scale, std::abs(a));
         if (a == b || (std::isnan(a) && std::isnan(b))) return;
@@ -40,8 +46,8 @@ class Comparison {
   public:
     /// The files and their names, for messages.
     Comparison(const Hdf5File& a, const Hdf5File& b, std::filesystem::path name_a,
-               std::filesystem::path name_b)
-        : a_(a), b_(b), name_a_(std::move(name_a)), name_b_(std::move(name_b)) {}
+               std::filesystem::path name_b, double rtol)
+        : a_(a), b_(b), name_a_(std::move(name_a)), name_b_(std::move(name_b)), rtol_(rtol) {}
 
     StudyDifferences study;
     std::vector<std::string> provenance, results;  ///< differences
@@ -97,6 +103,20 @@ class Comparison {
         return file.has_attribute(path, name) ? file.attribute_as_text(path, name) : "absent";
     }
 
+    /// Numbers within rtol of each other.
+    bool alike(const std::string& mine, const std::string& theirs) const {
+        Distance distance;
+        const auto number = [](const std::string& text) {
+            char* end = nullptr;
+            const double value = std::strtod(text.c_str(), &end);
+            return text.empty() || *end != '\0' ? std::nullopt : std::optional(value);
+        };
+        const std::optional<double> a = number(mine), b = number(theirs);
+        if (!(rtol_ > 0) || !a || !b) return false;
+        distance.add(*a, *b);
+        return !distance.beyond(rtol_);
+    }
+
     void compare_attributes(const std::string& path) {
         const auto names_a = a_.attributes(path), names_b = b_.attributes(path);
         std::set<std::string> names(names_a.begin(), names_a.end());
@@ -104,7 +124,7 @@ class Comparison {
         for (const std::string& name : names) {
             const bool not_a_result = name == "inputs" || name == "basis" || name == "seconds";
             const std::string mine = value(a_, path, name), theirs = value(b_, path, name);
-            if (!not_a_result && mine != theirs)
+            if (!not_a_result && mine != theirs && !alike(mine, theirs))
                 results.push_back(fmt::format("{}@{}: {} | {}", path, name, mine, theirs));
         }
     }
@@ -142,7 +162,7 @@ class Comparison {
                          const std::vector<double>& theirs) {
         Distance distance;
         for (std::size_t i = 0; i < mine.size(); ++i) distance.add(mine[i], theirs[i]);
-        if (distance.differing > 0) results.push_back(path + ": " + distance.text());
+        if (distance.beyond(rtol_)) results.push_back(path + ": " + distance.text());
     }
 
     void compare_tables(const std::string& path) {
@@ -163,12 +183,13 @@ class Comparison {
 
     const Hdf5File &a_, &b_;
     std::filesystem::path name_a_, name_b_;
+    double rtol_;
     Index groups_ = 0;
 };
 
 }  // namespace
 
-bool compare(const std::filesystem::path& first, const std::filesystem::path& second,
+bool compare(const std::filesystem::path& first, const std::filesystem::path& second, double rtol,
              const Session& session) {
     const MPI_Comm comm = session.world.get();
     struct Found {
@@ -179,7 +200,7 @@ bool compare(const std::filesystem::path& first, const std::filesystem::path& se
         if (session.world.rank() != 0) return Found{};
         const Hdf5File a = Hdf5File::open(first, false, ExitStatus::output),
                        b = Hdf5File::open(second, false, ExitStatus::output);
-        Comparison comparison(a, b, first, second);
+        Comparison comparison(a, b, first, second, rtol);
         comparison.compare_provenance();
         comparison.compare_group("/");
         return Found{comparison.study, comparison.provenance, comparison.results, comparison.matrices};
@@ -197,13 +218,17 @@ bool compare(const std::filesystem::path& first, const std::filesystem::path& se
         distance.differing = sum_over_ranks(comm, distance.differing);
         distance.largest = max_over_ranks(comm, distance.largest);
         distance.scale = max_over_ranks(comm, distance.scale);
-        if (distance.differing > 0) found.results.push_back(path + ": " + distance.text());
+        if (distance.beyond(rtol)) found.results.push_back(path + ": " + distance.text());
     }
     const bool different = found.study.results || !found.results.empty();  // on the first rank
     const bool same = !any_rank(comm, different);
-    std::string text =
-        fmt::format("{} | {}: {}\n", first.string(), second.string(),
-                    same ? "the same study and the same results, to the last bit" : "different");
+    std::string text = fmt::format(
+        "{} | {}: {}\n", first.string(), second.string(),
+        !same      ? "different"
+        : rtol > 0 ? fmt::format("the same study and the same results, within {:g} of the largest "
+                                 "entry of each",
+                                 rtol)
+                   : "the same study and the same results, to the last bit");
     for (const auto& [title, lines] :
          {std::pair{"study", &found.study.texts}, std::pair{"results", &found.results},
           std::pair{"provenance (does not count)", &found.provenance}}) {

@@ -131,7 +131,7 @@ int merge_command(const Arguments& arguments, const Session& session) {
 }
 
 int compare_command(const Arguments& arguments, const Session& session) {
-    return compare(arguments.file, arguments.other_file, session) ? 0 : 1;
+    return compare(arguments.file, arguments.other_file, arguments.rtol, session) ? 0 : 1;
 }
 
 struct Command {
