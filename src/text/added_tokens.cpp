@@ -19,23 +19,24 @@ bool is_word_character(UChar32 c) {
 }  // namespace
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
-    std::vector<LongestPrefix::Entry> contents;
+    std::vector<LongestStarts::Entry> contents;
     for (std::size_t t = 0; t < tokens_.size(); ++t)
         contents.emplace_back(tokens_[t].content, static_cast<std::int32_t>(t));
-    contents_ = LongestPrefix(std::move(contents));
+    contents_ = LongestStarts(contents);
 }
 
 void AddedTokens::cut(std::string_view text,
                       const std::function<void(Range, const AddedToken*)>& visit) const {
     const Index size = std::ssize(text);
+    const std::vector<std::int32_t> found = contents_.find(text);
     Index stretch = 0;
     for (Index i = 0; i < size;) {
-        const auto found = contents_.longest(text.substr(static_cast<std::size_t>(i)));
-        if (!found) {
+        const std::int32_t number = found[static_cast<std::size_t>(i)];
+        if (number < 0) {
             ++i;
             continue;
         }
-        const AddedToken* const token = &tokens_[static_cast<std::size_t>(found->second)];
+        const AddedToken* const token = &tokens_[static_cast<std::size_t>(number)];
         Index first = i, last = i + std::ssize(token->content);
         i = last;
         if (token->single_word) {

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "longest_prefix.hpp"
+#include "longest_starts.hpp"
 #include "normalized_text.hpp"
 
 namespace tangram {
@@ -26,22 +26,16 @@ class AddedTokens {
     AddedTokens() = default;
     /// @param tokens  of equal contents the first counts
     explicit AddedTokens(std::vector<AddedToken> tokens);
-    // The table of contents views the tokens.
-    AddedTokens(const AddedTokens&) = delete;
-    AddedTokens& operator=(const AddedTokens&) = delete;
-    AddedTokens(AddedTokens&&) = default;
-    AddedTokens& operator=(AddedTokens&&) = default;
-    ~AddedTokens() = default;
 
     bool empty() const { return tokens_.empty(); }
 
-    /// Cuts a text up. @param visit  called in order with each piece and its token (nullptr: text between
-    /// tokens)
+    /// Cuts a text up, in time linear in it. @param visit  called in order with each piece and its token
+    /// (nullptr: text between tokens)
     void cut(std::string_view text, const std::function<void(Range, const AddedToken*)>& visit) const;
 
   private:
     std::vector<AddedToken> tokens_;
-    LongestPrefix contents_;
+    LongestStarts contents_;
 };
 
 }  // namespace tangram

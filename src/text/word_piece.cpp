@@ -22,34 +22,39 @@ WordPiece::WordPiece(const JsonPart& model)
     const auto unknown = find(vocabulary_, model.text("unk_token", "[UNK]"));
     if (!unknown) model.refuse(ErrorKind::missing, "model: \"unk_token\" is not in the vocabulary");
     unknown_ = *unknown;
-    std::vector<LongestPrefix::Entry> first, continuing;
+    std::vector<LongestStarts::Entry> first, continuing;
+    const auto add = [&](std::vector<LongestStarts::Entry>& entries, std::string_view text, std::int32_t id) {
+        entries.emplace_back(text, static_cast<std::int32_t>(found_.size()));
+        found_.emplace_back(id, std::ssize(text));
+    };
     for (const auto& [token, id] : vocabulary_) {
         const std::string_view text(token);
-        if (!text.empty()) first.emplace_back(text, id);
+        if (!text.empty()) add(first, text, id);
         if (text.starts_with(prefix_) && text.size() > prefix_.size())
-            continuing.emplace_back(text.substr(prefix_.size()), id);
+            add(continuing, text.substr(prefix_.size()), id);
     }
-    first_ = LongestPrefix(std::move(first));
-    continuing_ = LongestPrefix(std::move(continuing));
+    first_ = LongestStarts(first);
+    continuing_ = LongestStarts(continuing);
 }
 
 void WordPiece::encode(const NormalizedText& word, std::vector<Token>& out) const {
     const std::size_t before = out.size();
     const Index characters =
         word.size() - std::count_if(word.text().begin(), word.text().end(), is_trail_byte);
-    Index first = characters > longest_word_ ? -1 : 0;
-    while (first >= 0 && first < word.size()) {
+    bool spelt = characters <= longest_word_;
+    if (spelt) {
         // Both are UTF-8: a token ends where a character does.
-        const auto token = (first > 0 ? continuing_ : first_).longest(word.text({first, word.size()}));
-        if (!token) {
-            first = -1;
-            break;
+        std::vector<std::int32_t> starts = continuing_.find(word.text());
+        starts.front() = first_.find(word.text()).front();
+        for (Index first = 0; spelt && first < word.size();) {
+            const std::int32_t found = starts[static_cast<std::size_t>(first)];
+            if (spelt = found >= 0; !spelt) break;
+            const auto [id, bytes] = found_[static_cast<std::size_t>(found)];
+            out.push_back({id, word.source({first, first + bytes})});
+            first += bytes;
         }
-        const Index last = first + std::ssize(token->first);
-        out.push_back({token->second, word.source({first, last})});
-        first = last;
     }
-    if (first >= 0) return;
+    if (spelt) return;
     out.resize(before);
     out.push_back({unknown_, word.source({0, word.size()})});
 }

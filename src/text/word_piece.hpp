@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "longest_prefix.hpp"
+#include "longest_starts.hpp"
 #include "model.hpp"
 
 namespace tangram {
@@ -24,7 +24,8 @@ class WordPiece final : public TokenModel {
     Vocabulary vocabulary_;
     std::string prefix_;                // of every token but a word's first
     Index longest_word_;                // characters
-    LongestPrefix first_, continuing_;  // tokens at a word's beginning, and behind it without the prefix
+    LongestStarts first_, continuing_;  // tokens at a word's beginning, and behind it without the prefix
+    std::vector<std::pair<std::int32_t, Index>> found_;  // of each entry there its id, and its bytes
     std::int32_t unknown_;
 };
 
