@@ -42,7 +42,7 @@ struct Reader {
         options.samples = samples;
         options.reading = rules.reading;
         options.seed = static_cast<std::uint64_t>(study.data.seed);
-        return read_labelled_text(options, *tokenizer, tables, model_files);
+        return read_labelled_text(options, *tokenizer, tables);
     }
 };
 

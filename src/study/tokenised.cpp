@@ -19,7 +19,7 @@ namespace {
 std::vector<std::int32_t> mask_places(const DataSet& data, const std::string& file, const std::string& model,
                                       FilesRead& model_files) {
     const Tokenizer tokenizer(model, model_files);
-    const auto mask = tokenizer.mask_token(model_files);
+    const auto mask = tokenizer.mask_token();
     if (!mask)
         refuse(ErrorKind::missing, model,
                "its tokenizer has no mask token, and the examples do not say where they are read (reads)");

@@ -88,8 +88,7 @@ Filled fill(const Template& prompt, const std::vector<std::string>& row, const s
 
 /// The mask token's text where the outputs are read at it, else empty. @throws Error(study) where the
 /// template does not fit the model
-std::string mask_of(const LabelledText& options, const Template& prompt, const Tokenizer& tokenizer,
-                    FilesRead& model_files) {
+std::string mask_of(const LabelledText& options, const Template& prompt, const Tokenizer& tokenizer) {
     Index written = 0;
     for (const std::string& literal : prompt.literals)
         for (auto at = literal.find(written_mask); at != std::string::npos;
@@ -102,7 +101,7 @@ std::string mask_of(const LabelledText& options, const Template& prompt, const T
                             "label word would follow");
         return "";
     }
-    const std::optional<std::string> mask = tokenizer.mask_token(model_files);
+    const std::optional<std::string> mask = tokenizer.mask_token();
     if (!mask)
         throw Error(ExitStatus::input, ErrorKind::missing,
                     "the model is a masked one, but its tokenizer has no mask token; take the "
@@ -265,11 +264,11 @@ bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& opti
 }  // namespace
 
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer,
-                                    FilesRead& tables, FilesRead& model_files) {
+                                    FilesRead& tables) {
     const Table table = read_table(options.file, tables);
     const Template prompt = parse_template(options, table);
     const Labels labels(options, table);
-    const std::string mask = mask_of(options, prompt, tokenizer, model_files);
+    const std::string mask = mask_of(options, prompt, tokenizer);
 
     LabelledExamples result;
     if (!mask.empty())

@@ -7,14 +7,12 @@
 #include "pre_tokenizers.hpp"
 #include "tangram/files/json.hpp"
 #include "tangram/files/table.hpp"
+#include "tokenizer_settings.hpp"
 #include "word_piece.hpp"
 
 namespace tangram {
 
 namespace {
-
-/// Bytes; what looks for added tokens compares that many at each byte of a text.
-constexpr Index longest_added_token = 4096;
 
 /// What stands around every sequence.
 struct PostProcessor {
@@ -105,6 +103,8 @@ struct Tokenizer::State {
     PostProcessor post_processor;
     std::vector<std::string> tokens;  // by id
     Vocabulary ids;                   // of all tokens, added ones included
+    std::optional<std::string> mask;
+    std::vector<std::string> warnings;
 
     void normalize(NormalizedText& text) const {
         for (const Normalizer& normalizer : normalizers) normalizer(text);
@@ -127,22 +127,35 @@ struct Tokenizer::State {
         named = text;
     }
 
-    void read_added_tokens(const JsonPart& tokenizer) {
-        if (!tokenizer.has("added_tokens")) return;
-        const auto& list = tokenizer.list("added_tokens");
+    /// Tokens that the vocabulary lacks get the ids behind it and behind one another, as in Hugging Face's
+    /// library, whatever the file says.
+    /// @param more  entries behind the file's own, without ids
+    void read_added_tokens(const JsonPart& tokenizer, const std::vector<nlohmann::json>& more) {
+        std::vector<nlohmann::json> list;
+        if (tokenizer.has("added_tokens")) {
+            const auto& stored = tokenizer.list("added_tokens");
+            list.assign(stored.begin(), stored.end());
+        }
+        const std::size_t stored = list.size();
+        list.insert(list.end(), more.begin(), more.end());
         const Index count = std::ssize(model->vocabulary()) + std::ssize(list);
+        auto next = static_cast<std::int32_t>(model->vocabulary().size());
+        Index renumbered = 0;
+        std::string first_renumbered;
         std::vector<AddedToken> plain_tokens, normalized_tokens;
-        for (const auto& entry : list) {
-            const JsonPart part{entry, file, "added token"};
-            AddedToken token{part.text("content"), JsonPart{part.at("id").json, file, "added token"}.id(),
-                             part.flag("single_word", false), part.flag("lstrip", false),
-                             part.flag("rstrip", false)};
+        for (std::size_t t = 0; t < list.size(); ++t) {
+            const JsonPart part{list[t], file, "added token"};
+            AddedToken token{part.text("content"), 0, part.flag("single_word", false),
+                             part.flag("lstrip", false), part.flag("rstrip", false)};
+            const std::int32_t written =
+                t < stored ? JsonPart{part.at("id").json, file, "added token"}.id() : -1;
             if (token.content.empty()) continue;  // as Hugging Face: found nowhere
-            if (std::ssize(token.content) > longest_added_token)
-                part.refuse(
-                    ErrorKind::unsupported,
-                    fmt::format("an added token of {} bytes, \"{}...\", is longer than {}",
-                                token.content.size(), token.content.substr(0, 20), longest_added_token));
+            const auto known = ids.find(token.content);
+            token.id = known != ids.end() ? known->second : next;
+            next = std::max(next, token.id + 1);
+            if (written >= 0 && written != token.id && ++renumbered == 1)
+                first_renumbered =
+                    fmt::format("\"{}\" is {}, not {} as the file says", token.content, token.id, written);
             name_token(token.content, token.id, count, part);
             const bool normalized = part.flag("normalized", !part.flag("special", false));
             if (normalized) {
@@ -154,8 +167,20 @@ struct Tokenizer::State {
             }
             (normalized ? normalized_tokens : plain_tokens).push_back(std::move(token));
         }
+        if (renumbered > 0)
+            warnings.push_back(fmt::format(
+                "{}: the id of the added token {} ({} such tokens): Hugging Face's library numbers "
+                "added tokens behind the vocabulary, without gaps",
+                file, first_renumbered, renumbered));
         plain_added = AddedTokens(std::move(plain_tokens));
         normalized_added = AddedTokens(std::move(normalized_tokens));
+    }
+
+    std::vector<std::string> names(const std::vector<std::int32_t>& which) const {
+        std::vector<std::string> found;
+        for (const std::int32_t id : which)
+            found.push_back(id < std::ssize(tokens) ? tokens[static_cast<std::size_t>(id)] : "");
+        return found;
     }
 
     /// Tokens of a stretch of normalised text that holds no added token.
@@ -211,8 +236,14 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& fil
     s.model = read_model(part("model"));
     for (const auto& [text, id] : s.model->vocabulary())
         s.name_token(text, id, std::ssize(s.model->vocabulary()), part("model"));
-    s.read_added_tokens(tokenizer);
+    TokenizerSettings settings(path, json, files);
+    s.read_added_tokens(tokenizer, settings.more_tokens());
     s.post_processor = read_post_processor(part("post_processor"));
+    settings.check(s.names(s.post_processor.prefix), s.names(s.post_processor.suffix));
+    s.warnings.insert(s.warnings.end(), settings.warnings().begin(), settings.warnings().end());
+    for (const std::string& mask :
+         {settings.special("mask_token"), std::string("[MASK]"), std::string("<mask>")})
+        if (!s.mask && !mask.empty() && find(mask)) s.mask = mask;
 }
 
 Tokenizer::~Tokenizer() = default;
@@ -250,21 +281,9 @@ std::optional<std::int32_t> Tokenizer::find(std::string_view token) const {
 
 std::optional<std::int32_t> Tokenizer::unknown() const { return state_->model->unknown(); }
 
-std::optional<std::string> Tokenizer::mask_token(FilesRead& files) const {
-    const std::filesystem::path folder = std::filesystem::path(state_->file).parent_path();
-    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
-        std::error_code code;
-        if (!std::filesystem::exists(folder / name, code)) continue;
-        const nlohmann::json settings = read_json(folder / name, files);
-        if (!settings.is_object() || !settings.contains("mask_token")) continue;
-        const nlohmann::json& mask = settings["mask_token"];
-        const nlohmann::json& text = mask.is_object() && mask.contains("content") ? mask["content"] : mask;
-        if (text.is_string() && find(text.get<std::string>())) return text.get<std::string>();
-    }
-    for (const char* usual : {"[MASK]", "<mask>"})
-        if (find(usual)) return usual;
-    return std::nullopt;
-}
+std::optional<std::string> Tokenizer::mask_token() const { return state_->mask; }
+
+const std::vector<std::string>& Tokenizer::warnings() const { return state_->warnings; }
 
 std::string Tokenizer::token(std::int32_t id) const {
     if (id < 0 || id >= vocabulary_size()) return "";

@@ -42,13 +42,12 @@ struct LabelledExamples {
 /// to neither where the tokenizer joins it to a word, so that token stays. Local; depends on file, tokenizer
 /// and options alone.
 /// @param tables       record of the table
-/// @param model_files  record of what the tokenizer still reads in its folder
 /// @throws Error(input) naming file and line: unreadable table, empty text, label without a word, unknown
 /// column;
 ///         Error(study): more samples than rows, a label word of other than one token behind any of the texts
 ///         (of masked models: alone; the tokens are shown), a template that cannot fit into max_length, or
 ///         without the one [MASK] that a masked model needs
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer,
-                                    FilesRead& tables, FilesRead& model_files);
+                                    FilesRead& tables);
 
 }  // namespace tangram

@@ -28,9 +28,11 @@ struct Encoding {
 /// Face's tokenizers do it. Local; encode() is const and keeps no state.
 class Tokenizer {
   public:
-    /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json
+    /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json; tokenizer_config.json,
+    ///                        special_tokens_map.json and added_tokens.json beside it are read too
     /// @throws Error(input) naming the file and the model, normalizer, pre-tokenizer or post-processor that
-    ///         is not supported, or the entry that is malformed
+    ///         is not supported, the entry that is malformed, or the key of tokenizer_config.json that
+    ///         contradicts tokenizer.json
     Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& files);
     ~Tokenizer();
     Tokenizer(Tokenizer&&) noexcept;
@@ -50,7 +52,10 @@ class Tokenizer {
     std::optional<std::int32_t> unknown() const;
     /// The text of a masked model's mask token: tokenizer_config.json's or special_tokens_map.json's
     /// "mask_token" beside the file, else "[MASK]" or "<mask>" where one of them is a token.
-    std::optional<std::string> mask_token(FilesRead& files) const;
+    std::optional<std::string> mask_token() const;
+    /// What a person should hear of the files: keys of tokenizer_config.json that nothing reads, ids that
+    /// are others than the file says.
+    const std::vector<std::string>& warnings() const;
 
   private:
     struct State;

@@ -39,7 +39,7 @@ class LabelledTexts : public ::testing::Test {
     }
     Ids ids(const std::string& text) const { return tokenizer.encode(text, false).ids; }
     LabelledExamples read() const {
-        return read_labelled_text(options, tokenizer, testing::Unrecorded(), testing::Unrecorded());
+        return read_labelled_text(options, tokenizer, testing::Unrecorded());
     }
     /// Tokens of a source row.
     static Ids row(const LabelledExamples& examples, Index row) {
@@ -155,7 +155,7 @@ TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
     options.label_words = {"!", "?"};
     const auto of_length = [&](Index length) {
         options.max_length = length;
-        return row(read_labelled_text(options, small, testing::Unrecorded(), testing::Unrecorded()), 0);
+        return row(read_labelled_text(options, small, testing::Unrecorded()), 0);
     };
     const std::int32_t c3 = 6 + 0xC3, a9 = 6 + 0xA9;
     EXPECT_EQ(of_length(10), (Ids{4, 0, 1, 0, 1, c3, a9, 0, 1, 5}));
@@ -169,7 +169,7 @@ TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
                       o.max_length = 10;
                       return o;
                   }(),
-                  small, testing::Unrecorded(), testing::Unrecorded())
+                  small, testing::Unrecorded())
                   .label_ids,
               (Ids{2, 3}));
 }
@@ -264,7 +264,7 @@ TEST_F(LabelledTexts, WordsThatSplitTheTemplatesTokens) {
     options.label_words = {"a", "c"};
     table("e.tsv", "text\tlabel\nab\t0\n");
     expect_error(ExitStatus::study, {"\"c\" behind the template", "\"a\" (0), \"bc\" (4)"},
-                 [&] { read_labelled_text(options, small, testing::Unrecorded(), testing::Unrecorded()); });
+                 [&] { read_labelled_text(options, small, testing::Unrecorded()); });
 }
 
 TEST_F(LabelledTexts, EmptyTexts) {
