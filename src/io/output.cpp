@@ -120,8 +120,14 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
     collectively(comm_, [&] {
         if (!first_rank_) return;
         std::error_code code;
-        keep = keep && std::filesystem::is_regular_file(final_, code);
         if (keep) {
+            if (!std::filesystem::exists(final_, code)) {
+                check_folder(final_, 0);
+                refuse(
+                    ErrorKind::missing, final_,
+                    "is gone: somebody has removed or moved it while the run went on; the same command makes "
+                    "it again");
+            }
             Hdf5File::open(final_, false, ExitStatus::output);
             bytes += static_cast<double>(std::filesystem::file_size(final_));
         }
@@ -247,6 +253,13 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
             if (fstat(descriptor.id, &ours) != 0 || stat(file_.c_str(), &named) != 0 ||
                 ours.st_ino != named.st_ino)
                 continue;
+            if ((ours.st_mode & 0600) != 0600) {
+                remove_file();
+                refuse(
+                    ErrorKind::no_access, file_,
+                    "was made without its owner's right to read and write it, as output would be: the umask "
+                    "takes it; set umask 022");
+            }
             // Of another file, whose words the lock's would replace.
             if (ours.st_nlink > 1)
                 refuse(ErrorKind::unsupported, file_, "is another name of an existing file; remove it");

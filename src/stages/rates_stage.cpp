@@ -37,6 +37,7 @@ void StudyRun::rates() {
     const Log::Waiting waiting(s.session.log, "rates: writing " + s.output.string());
     StagedFile file(s.comm, s.output, true, 0.0);
     file.write_small([&](Hdf5File& h5) {
+        s.check_unchanged(h5, "/spectrum", spectrum_hash);
         h5.remove("/rates");
         h5.remove("/neighbours");
         h5.remove("/tasks");

@@ -33,6 +33,7 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     StagedFile file(comm, output, true,
                     pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
     file.write_small([&](Hdf5File& h5) {
+        check_unchanged(h5, "/kernel", kernel_inputs);
         if (at == "/spectrum")
             for (const char* made_of_it : {"/rates", "/neighbours", "/tasks"}) h5.remove(made_of_it);
         write_spectrum(h5, at, pairs, checks, inputs, seconds);

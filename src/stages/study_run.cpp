@@ -54,6 +54,15 @@ std::string StudyRun::State::attribute(const std::string& group, const std::stri
     });
 }
 
+void StudyRun::State::check_unchanged(const Hdf5File& file, const std::string& group,
+                                      const std::string& inputs) const {
+    if (file.has_attribute(group, "inputs") && file.text_attribute(group, "inputs") == inputs) return;
+    throw Error(ExitStatus::output, ErrorKind::changed,
+                fmt::format("{}: is not the file that this stage began with: {} is another; the same command "
+                            "begins again with what is there",
+                            output.string(), group));
+}
+
 void StudyRun::State::check_output() {
     const bool ours = !exists() || InputFile(comm, output, ExitStatus::output).read([](const Hdf5File& file) {
         return file.has_attribute("/", "schema_version");

@@ -42,6 +42,9 @@ struct StudyRun::State {
     bool is_done(const std::string& group, const std::string& inputs);
     /// A text attribute of one of its groups; `stage` makes the group. @throws Error(output)
     std::string attribute(const std::string& group, const std::string& key, const char* stage);
+    /// Refuses a file whose group was not made from these inputs: another has taken its place since the stage
+    /// began. Local. @throws Error(output)
+    void check_unchanged(const Hdf5File& file, const std::string& group, const std::string& inputs) const;
     /// What stands at the output's name is replaced only if it is tangram's. @throws Error(output)
     void check_output();
     /// Where the gram stage has not run in this process: refuses a file whose kernel another study made, and

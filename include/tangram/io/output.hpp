@@ -22,11 +22,10 @@ void remove_partial(const std::filesystem::path& partial) noexcept;
 /// throws; it is not collective.
 class StagedFile {
   public:
-    /// @param keep  start as a copy of the finished file, if there is one, so that a stage adds to what
-    /// others wrote
+    /// @param keep  start as a copy of the finished file, so that a stage adds to what others wrote
     /// @param bytes  about how much will be added: refused now where the file system has less free space
     /// @throws Error(output): folder missing or read-only, a folder or a file without write permission at the
-    ///         final name, too little space, with `keep` a finished file that is torn
+    ///         final name, too little space, with `keep` a finished file that is gone or torn
     StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool keep, double bytes);
     ~StagedFile();
     StagedFile(const StagedFile&) = delete;
