@@ -1,13 +1,17 @@
 #include "library_memory.hpp"
 
+#include <fmt/format.h>
 #include <omp.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <latch>
 #include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
+
+#include "tangram/error.hpp"
 
 extern "C" void dsymv_(const char* uplo, const int* n, const double* alpha, const double* a, const int* lda,
                        const double* x, const int* incx, const double* beta, double* y, const int* incy);
@@ -15,6 +19,19 @@ extern "C" void dsymv_(const char* uplo, const int* n, const double* alpha, cons
 namespace tangram {
 
 namespace {
+
+/// Threads beyond any use: libgomp lays a team out on the stack and breaks on too many.
+void refuse_too_many_threads() {
+    const int asked = omp_get_max_threads();
+    const int processors = static_cast<int>(std::thread::hardware_concurrency());
+    const int most = std::max(256, 4 * processors);
+    if (asked > most)
+        throw Error(
+            ExitStatus::study, ErrorKind::out_of_range,
+            fmt::format("OMP_NUM_THREADS: {} threads per rank, at most {} are possible on this machine's "
+                        "{} processors; set it to the processors of a rank",
+                        asked, most, processors));
+}
 
 /// Whether as many threads as OpenMP's can live at once; they are gone afterwards.
 void try_threads() {
@@ -32,6 +49,7 @@ void try_threads() {
 }  // namespace
 
 void take_library_memory() {
+    refuse_too_many_threads();
     try {
         try_threads();
     } catch (const std::system_error&) {
