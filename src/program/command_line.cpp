@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
+#include <sstream>
 
 #include "tangram/session/session.hpp"
 
@@ -112,7 +113,7 @@ void add_others(CLI::App& app, Arguments& arguments) {
 
 }  // namespace
 
-Arguments parse_command_line(int argc, char** argv, bool speaks) {
+Arguments parse_command_line(int argc, char** argv) {
     Arguments arguments;
     ShortForms given;
     CLI::App app(
@@ -131,7 +132,9 @@ Arguments parse_command_line(int argc, char** argv, bool speaks) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
         if (e.get_exit_code() == 0) {
-            if (speaks) app.exit(e);
+            std::ostringstream answer;
+            app.exit(e, answer, answer);
+            arguments.answer = answer.str();
             return arguments;
         }
         throw Error(ExitStatus::study, kind_of(e),

@@ -9,7 +9,8 @@ namespace tangram {
 
 /// What the command line says. Empty texts, lists and optionals: not given.
 struct Arguments {
-    std::string command;  ///< "run", "gram", ...; empty where CLI has answered: --help and --version
+    std::string command;  ///< "run", "gram", ...; empty where CLI answers: --help and --version
+    std::string answer;   ///< then: what it says
     std::string study, output, file, topic, other_file, log_json, time_limit, memory_per_rank;
     std::optional<int> ranks;
     ForeignKernel kernel;
@@ -20,8 +21,7 @@ struct Arguments {
 };
 
 /// Reads the command line; options may stand before and behind the command. Local, the same on every rank.
-/// @param speaks  whether this rank prints what --help and --version ask for
 /// @throws Error(study) for an option or a command that there is not, or what one of them lacks
-Arguments parse_command_line(int argc, char** argv, bool speaks);
+Arguments parse_command_line(int argc, char** argv);
 
 }  // namespace tangram

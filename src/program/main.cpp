@@ -3,6 +3,7 @@
 #include <mpi.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -46,9 +47,22 @@ int leave(int status, const char* message) {
     return status;
 }
 
+/// The rank that a launcher gives before MPI is there; 0 without one.
+bool is_first_before_mpi() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
+        if (const char* rank = std::getenv(name)) return std::atoi(rank) == 0;
+    return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    // A reader that goes away, or a limit on the size of files, is an error of the call that writes.
+    std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);
+    if (const auto status = tangram::answer_without_mpi(argc, argv, is_first_before_mpi())) return *status;
+    // A process without mpirun needs no daemon of OpenMPI's, which would need ssh in the path.
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     // One thread per rank unless the user says otherwise: the default is one rank per core.
     if (std::getenv("OMP_NUM_THREADS") == nullptr) omp_set_num_threads(1);
     // From the first moment to the last: a signal before MPI is there, or while MPI and the C library end the

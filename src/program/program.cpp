@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <regex>
 
 #include "command_line.hpp"
@@ -165,16 +166,26 @@ Failure failure_of(const std::exception_ptr& exception) {
     }
 }
 
+std::optional<int> answer_without_mpi(int argc, char** argv, bool speaks) {
+    std::string text;
+    try {
+        const Arguments arguments = parse_command_line(argc, argv);
+        if (!arguments.command.empty() && arguments.command != "help") return std::nullopt;
+        text = arguments.command.empty() ? arguments.answer : help(arguments.topic);
+    } catch (const Error&) {
+        return std::nullopt;  // said by run_program, where all ranks share it
+    }
+    const int refused = speaks ? write_out(text) : 0;
+    if (refused == 0) return 0;
+    std::fprintf(stderr, "tangram: error: standard output: cannot be written (%s)\n", std::strerror(refused));
+    return static_cast<int>(ExitStatus::output);
+}
+
 int run_program(int argc, char** argv, StopFlag& stop) {
     const Communicator world(MPI_COMM_WORLD);
     const bool speaks = world.rank() == 0;
-    const Arguments arguments = parse_command_line(argc, argv, speaks);
-    if (arguments.command.empty()) return 0;
-    if (arguments.command == "help") {
-        const std::string text = help(arguments.topic);
-        if (speaks) std::fputs(text.c_str(), stdout);
-        return 0;
-    }
+    const Arguments arguments = parse_command_line(argc, argv);
+    if (arguments.command == "help") help(arguments.topic);  // refuses the topic, or MPI were not needed
     const Command& command = *std::ranges::find(commands, arguments.command, &Command::name);
 
     collectively(world.get(), take_library_memory);
@@ -189,7 +200,9 @@ int run_program(int argc, char** argv, StopFlag& stop) {
     std::optional<LeaveOnStop> leave;
     if (!command.writes) leave.emplace(leave_on_stop(session, "; nothing was written"));
     try {
-        return command.run(arguments, session);
+        const int status = command.run(arguments, session);
+        collectively(world.get(), [&] { log.check_results(); });
+        return status;
     } catch (...) {
         const std::exception_ptr failed = std::current_exception();
         const Failure failure = failure_of(failed);

@@ -1,5 +1,6 @@
 #pragma once
 #include <exception>
+#include <optional>
 
 #include "tangram/parallel/stop_flag.hpp"
 
@@ -12,6 +13,10 @@ struct Failure {
     const char* message;
 };
 Failure failure_of(const std::exception_ptr& exception);
+/// Prints what `--help`, `--version` or `help` ask for and returns the exit status; nothing for every other
+/// command line, and for one that is wrong. Local; needs no MPI.
+/// @param speaks  whether this rank prints
+std::optional<int> answer_without_mpi(int argc, char** argv, bool speaks);
 
 /// The program `tangram`: reads the command line, runs the command on all ranks of MPI_COMM_WORLD and returns
 /// the exit status (`tangram help status`). MPI must be initialised. Throws what main() turns into a message.

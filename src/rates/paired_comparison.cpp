@@ -26,7 +26,8 @@ double exact_p_value(Index gained, Index lost) {
 PairedComparison compare_paired(const Judgement& before, const Judgement& after) {
     const std::size_t count = before.squared_errors.size();
     if (count == 0 || after.squared_errors.size() != count || before.right.size() != after.right.size())
-        throw Error(ExitStatus::numerical, "a paired comparison needs the same examples twice");
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
+                    "a paired comparison needs the same examples twice");
     const auto examples = static_cast<double>(count);
     PairedComparison result{0, 0, 0, 0, 1};
     const auto fall = [&](std::size_t e) { return before.squared_errors[e] - after.squared_errors[e]; };

@@ -6,8 +6,11 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
 #include <condition_variable>
+#include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -29,6 +32,7 @@ struct Log::State {
     std::string entered;  // the stage that warnings belong to
     std::vector<Warning> warnings;
 
+    int results_lost = 0;  // why standard output did not take them
     std::string stage;
     Index units = 0, first = 0;
     Work before;
@@ -63,7 +67,8 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
         state_->json.open(json, std::ios::app);  // a job that goes on loses nothing
         if (!state_->json)
             throw Error(ExitStatus::output, ErrorKind::no_access,
-                        fmt::format("--log-json {}: cannot be written; check the folder", json.string()));
+                        fmt::format("--log-json {}: cannot be written; check the folder and the umask",
+                                    json.string()));
     }
 }
 
@@ -95,10 +100,8 @@ void Log::result(const std::string& text) {
     if (!state_->speaks) return;
     const std::lock_guard lock(state_->mutex);
     state_->close_bar();
-    if (!state_->quiet) {
-        std::fputs((text + "\n").c_str(), stdout);
-        std::fflush(stdout);
-    }
+    if (!state_->quiet)
+        if (const int refused = write_out(text + "\n")) state_->results_lost = refused;
     state_->write_json({{"level", "result"}, {"text", text}});
 }
 
@@ -118,6 +121,15 @@ void Log::record_failure(int status, const char* message) noexcept {
         state_->write_json({{"level", "error"}, {"status", status}, {"text", message}});
     } catch (const std::exception&) {  // memory may be what is short
     }
+}
+
+void Log::check_results() const {
+    if (state_->results_lost != 0)
+        throw Error(
+            ExitStatus::output, ErrorKind::no_access,
+            fmt::format("standard output: cannot be written ({}); what was to be printed is lost, the "
+                        "output file is whole",
+                        std::strerror(state_->results_lost)));
 }
 
 void Log::start(const std::string& stage, Index units, Index done, Work so_far) {
@@ -190,6 +202,13 @@ Log::Waiting::Waiting(Log& log, std::string what) {
 }
 
 double Log::seconds() const { return state_->since(state_->begin); }
+
+int write_out(const std::string& text) {
+    errno = 0;
+    if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return 0;
+    const int reason = errno == 0 ? EIO : errno;
+    return reason == EPIPE ? 0 : reason;
+}
 
 std::string duration_text(double seconds) {
     const auto whole = static_cast<Index>(seconds);

@@ -46,6 +46,9 @@ class Log {
     void number(const std::string& name, double value);
     /// What ends the program, in --log-json alone. Never throws.
     void record_failure(int status, const char* message) noexcept;
+    /// @throws Error(output) where standard output did not take a result (a full disk). A reader that has
+    /// gone away has what it wanted. Local; at the end.
+    void check_results() const;
 
     /// A stage of `units` equal steps begins; progress() shows a bar on a terminal, else a line every few
     /// seconds, with the time that is left at the speed so far, resident memory, and the rates of this rank's
@@ -70,6 +73,10 @@ class Log {
     struct State;
     std::unique_ptr<State> state_;
 };
+
+/// Text for standard output. @return what the system says where it was not taken, or 0; a reader that has
+/// gone away (EPIPE, which the program makes of SIGPIPE) is 0. Local
+int write_out(const std::string& text);
 
 /// "1 h 02 min", "3 min 05 s", "4.2 s".
 std::string duration_text(double seconds);
