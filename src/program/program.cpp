@@ -36,8 +36,8 @@ std::chrono::seconds parse_duration(const std::string& text) {
 
 Study study_of(const Arguments& arguments, const Session& session) {
     FilesRead files;
-    Study study = collectively(session.world.get(),
-                               [&] { return read_study(arguments.study, arguments.settings, files); });
+    Study study = read_on_all(session.world.get(),
+                              [&] { return read_study(arguments.study, arguments.settings, files); });
     agree_on_files(files, session.world.get());
     return study;
 }

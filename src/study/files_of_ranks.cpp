@@ -107,6 +107,24 @@ std::vector<std::string> words_of(const std::string& text) {
 
 }  // namespace
 
+void agree_on_reading(MPI_Comm comm, std::exception_ptr failure) {
+    int rank = 0, ranks = 1;
+    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+    TANGRAM_MPI(MPI_Comm_size(comm, &ranks));
+    const bool others_could = sum_over_ranks(comm, Index{failure ? 1 : 0}) < ranks;
+    collectively(comm, [&] {
+        if (!failure) return;
+        try {
+            std::rethrow_exception(failure);
+        } catch (const Error& e) {
+            if (!others_could) throw;
+            throw Error(e.status(), e.kind(),
+                        fmt::format("{} (so it is for rank {} on {}; for other ranks it is not)", e.what(),
+                                    rank, host_name()));
+        }
+    });
+}
+
 void agree_on_files(const FilesRead& files, MPI_Comm comm) {
     const std::string mine = collectively(comm, [&] { return listing(files); });
     std::string first = collectively(comm, [&] { return mine; });

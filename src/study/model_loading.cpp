@@ -6,7 +6,6 @@
 
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/architectures.hpp"
-#include "tangram/model/lora.hpp"
 #include "tangram/model/network.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/study/files_of_ranks.hpp"
@@ -34,7 +33,7 @@ void add_lora(LoadedModel& model, const Study& study) {
         study.kernel.lora_alpha > 0 ? study.kernel.lora_alpha : static_cast<double>(study.kernel.lora_rank);
     if (model.adapter) {
         const std::filesystem::path file = std::filesystem::path(study.model.path) / "adapter_config.json";
-        const AdapterSettings settings = read_adapter_settings(file, model.files);
+        const AdapterSettings& settings = *model.adapter_settings;
         if (settings.rank != study.kernel.lora_rank)
             throw Error(ExitStatus::study, ErrorKind::contradiction,
                         fmt::format("kernel.lora_rank = {}, but {} has r = {}", study.kernel.lora_rank,
@@ -93,7 +92,7 @@ InitialWeights LoadedModel::initial(const Study& study) const {
 }
 
 OpenedModel open_model(const Study& study, const Session& session) {
-    OpenedModel opened = collectively(session.world.get(), [&] {
+    OpenedModel opened = read_on_all(session.world.get(), [&] {
         const std::filesystem::path folder = study.model.path;
         std::error_code code;
         if (!std::filesystem::is_directory(folder, code))
@@ -108,8 +107,10 @@ OpenedModel open_model(const Study& study, const Session& session) {
         result.deviation = config.number("initializer_range", 0.02);
         if (study.model.init != "random") result.weights.emplace(folder, result.files);
         const std::filesystem::path adapter = folder / "adapter_model.safetensors";
-        if (study.kernel.lora_rank > 0 && std::filesystem::exists(adapter, code))
+        if (study.kernel.lora_rank > 0 && std::filesystem::exists(adapter, code)) {
             result.adapter.emplace(adapter, result.files);
+            result.adapter_settings = read_adapter_settings(folder / "adapter_config.json", result.files);
+        }
         return result;
     });
     agree_on_files(opened.files, session.world.get());

@@ -105,19 +105,23 @@ adapter_config(2)
 code, out, err = gram('stopped.h5', 600); check('checkpoint: of the same one goes on', code == 0 and 'goes on from the checkpoint' in err, err)
 
 # Overwritten in place while the kernel is computed: nothing is written under the final name, and no checkpoint of two models.
-long = f.write('long.toml', f.study(output__path='"long.h5"', data__samples='400', kernel__parameters='"all"', kernel__precision='"double"'))
-for name in ('model-2.safetensors', 'config.json'):
+long = f.write('long.toml', f.study(output__path='"long.h5"', data__samples='200', kernel__parameters='"all"', kernel__precision='"double"'))
+for name, minutes in (('config.json', 0), ('model-2.safetensors', 0), ('model-2.safetensors', 0.001)):
     before = open(os.path.join(model, name), 'rb').read()
-    p = subprocess.Popen([*([MPIEXEC, '-n', str(RANKS)] if RANKS > 1 else []), PROGRAM, 'gram', long], stderr=subprocess.PIPE, text=True)
+    arguments = ['gram', long, '--set', f'output.checkpoint_minutes={minutes}']
+    p = subprocess.Popen([*([MPIEXEC, '-n', str(RANKS)] if RANKS > 1 else []), PROGRAM, *arguments], stderr=subprocess.PIPE, text=True)
     err = ''
     for line in p.stderr:
         err += line
-        if 'gram: 400 examples' in line: break
+        if 'gram: 200 examples' in line: break
     running = p.poll() is None; change(os.path.join(model, name))
-    err += p.stderr.read(); code = p.wait()
-    if running: check(f'overwritten {name}: status 3, named, nothing written', code == 3 and err.count('error:') == 1 and name in err and not glob.glob(f.at('long.h5*')), f'{code} {err} {glob.glob(f.at("long.h5*"))}')
+    err += p.stderr.read(); code = p.wait(); what = f'overwritten {name}{", with checkpoints" if minutes else ""}'
+    if running: check(f'{what}: status 3, named, nothing written', code == 3 and err.count('error:') == 1 and name in err and not os.path.exists(f.at('long.h5')) and (minutes or not glob.glob(f.at('long.h5*'))), f'{code} {err} {glob.glob(f.at("long.h5*"))}')
     else: print('skipped: overwritten (the run ended first)')
     with open(os.path.join(model, name), 'wb') as o: o.write(before)
+    if minutes:
+        code, out, err = run('gram', long); check(f'{what}: with the old file it goes on', code == 0, err)
+        check(f'{what}: to the kernel of one model', run('gram', long, '--set', 'output.path=one.h5')[0] == 0 and run('compare', f.at('long.h5'), f.at('one.h5'))[0] == 0)
     for left in glob.glob(f.at('long.h5*')): os.remove(left)
 
 # Ranks that see different files: every rank of an MPMD launch has a folder of its own.
@@ -130,6 +134,9 @@ if RANKS > 1:
         p = subprocess.run([MPIEXEC, *split()], capture_output=True, text=True, timeout=300); return p.returncode, p.stderr
     code, err = launch(); check('ranks with copies of one model: status 0', code == 0, err); last = f.at(f'rank{RANKS - 1}')
     for left in glob.glob(f.at('split.h5*')): os.remove(left)
+    os.remove(os.path.join(last, 'model/config.json')); code, err = launch()
+    check('a rank that lacks a file: status 3, one message with its host', code == 3 and err.count('error:') == 1 and f'rank {RANKS - 1} on' in err, f'{code} {err}')
+    shutil.copy(os.path.join(model, 'config.json'), os.path.join(last, 'model/config.json'))
     for name in ('study.toml', 'model/config.json', 'model/model-1.safetensors', 'model/adapter_config.json', 'model/adapter_model.safetensors', 'model/model.safetensors.index.json'):
         before = open(os.path.join(last, name), 'rb').read(); change(os.path.join(last, name))
         code, err = launch()

@@ -1,7 +1,10 @@
 #pragma once
 #include <mpi.h>
 
+#include <exception>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "tangram/files/files_read.hpp"
 
@@ -9,6 +12,23 @@ namespace tangram {
 
 // Ranks may see different files at one path: another node's copy. All of these are collective and throw on
 // every rank or none.
+
+/// As agree_on_failure(); where some ranks could read and others not, the message says which one could not.
+void agree_on_reading(MPI_Comm comm, std::exception_ptr failure);
+
+/// As collectively(), for work in which every rank reads its own files.
+template <class Read>
+auto read_on_all(MPI_Comm comm, Read&& read) {
+    std::optional<decltype(read())> result;
+    std::exception_ptr failure;
+    try {
+        result.emplace(read());
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    agree_on_reading(comm, failure);
+    return std::move(*result);
+}
 
 /// Refuses records that are not the same on every rank: names and bytes (sizes, where nothing is hashed yet).
 /// @throws Error(input, contradiction) naming the first file, the ranks and their hosts

@@ -5,6 +5,7 @@
 
 #include "tangram/files/files_read.hpp"
 #include "tangram/model/initial_weights.hpp"
+#include "tangram/model/lora.hpp"
 #include "tangram/model/program.hpp"
 #include "tangram/session/session.hpp"
 #include "tangram/study/configuration.hpp"
@@ -16,6 +17,7 @@ struct OpenedModel {
     Program program;                 ///< a classifier's head has one label as yet
     std::optional<Weights> weights;  ///< nothing where all are drawn
     std::optional<Weights> adapter;
+    std::optional<AdapterSettings> adapter_settings;  ///< where there is an adapter
     double deviation = 0.02;  ///< initializer_range
     FilesRead files;          ///< all that was read in the folder
 };

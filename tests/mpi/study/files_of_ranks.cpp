@@ -149,6 +149,20 @@ TEST_F(FilesOfRanks, ThatOneRankAloneHasAreRefusedByName) {
     expect_refused(ErrorKind::contradiction, {"safetensors", "none"}, [&] { open(study()); });
 }
 
+TEST_F(FilesOfRanks, ThatOneRankCannotReadAreMissingThere) {
+    const bool alone = world_size() == 1;
+    if (last_rank()) fs::remove(model("config.json"));
+    const std::string last = fmt::format("rank {} on {}", world_size() - 1, host_name());
+    const testing::Thrown thrown = testing::thrown_by([&] { open(study()); });
+    EXPECT_EQ(thrown.status, ExitStatus::input);
+    EXPECT_NE(thrown.text.find("config.json"), std::string::npos) << thrown.text;
+    EXPECT_EQ(thrown.text.find(last) != std::string::npos, !alone) << thrown.text;
+    for (const std::string& text : gather_to_all(MPI_COMM_WORLD, thrown.text)) EXPECT_EQ(text, thrown.text);
+    // All of them: no place is better than another.
+    if (!last_rank()) fs::remove(model("config.json"));
+    EXPECT_EQ(testing::thrown_by([&] { open(study()); }).text.find("on " + host_name()), std::string::npos);
+}
+
 TEST_F(FilesOfRanks, OfTheTokenizerCountWhereTheFirstRankReadsThem) {
     const std::string before = open(study()).files.find("tokenizer.json")->sha256;
     if (last_rank() && world_size() > 1) std::ofstream(model("tokenizer.json"), std::ios::app) << "\n";

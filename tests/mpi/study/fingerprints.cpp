@@ -174,6 +174,15 @@ TEST_F(Fingerprints, HoldEveryKeyOfATask) {
     EXPECT_NE(of_study(study)[0], before[0]);
 }
 
+TEST_F(Fingerprints, HoldWhereATaskEnds) {
+    const Study study = read_study(folder_ / "tasks.toml", {}, testing::Unrecorded());
+    auto [model, job] = open_study(study, session_);
+    hash_weights(model, world_.get());
+    const std::string before = fingerprint_of(study, model, job).made_of.text();
+    job.data.train.tasks.back() = 1;
+    EXPECT_NE(fingerprint_of(study, model, job).made_of.text(), before);
+}
+
 TEST_F(Fingerprints, AreOfWhatIsReadAndChosenHoweverItIsWritten) {
     const auto plain = of({});
     EXPECT_EQ(of({"model.path=copy", "data.train=same.tsv", "kernel.output=margin"}), plain);
