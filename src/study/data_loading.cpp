@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/study/files_of_ranks.hpp"
@@ -76,9 +77,23 @@ void share(MPI_Comm comm, DataSet& data) {
     broadcast(comm, data.reads, 0);
 }
 
+/// Says once what a person should hear of.
+class Warnings {
+  public:
+    explicit Warnings(const Session& session) : session_(session) {}
+    void say(const std::vector<std::string>& texts) {
+        for (const std::string& text : texts)
+            if (said_.insert(text).second) session_.log.warn(text);
+    }
+
+  private:
+    const Session& session_;
+    std::set<std::string> said_;
+};
+
 /// One task's examples; the study's [data] is that task's.
 StudyData load_one(Study study, const TokenRules& rules, const Session& session, FilesRead& model_files,
-                   FilesRead& tables) {
+                   FilesRead& tables, Warnings& warnings) {
     if (study.data.max_length > rules.longest) {
         session.log.say(fmt::format("data.max_length = {} is lowered to the model's {} positions",
                                     study.data.max_length, rules.longest));
@@ -92,7 +107,10 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
         if (session.world.rank() != 0) return;
         Reader reader{study, rules, model_files, tables};
         LabelledExamples train = reader.read(study.data.train, "train", study.data.samples);
+        if (reader.tokenizer) warnings.say(reader.tokenizer->warnings());
         check_tokens(train.data, study.data.train, rules);
+        warnings.say(train.warnings);
+        warnings.say(warnings_of(train.data, study.data.train));
         for (const std::int32_t id : train.label_ids)
             if (id < 0 || id >= rules.vocabulary)
                 refuse(ErrorKind::out_of_range, study.data.train,
@@ -111,7 +129,10 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
         data.label_ids = std::move(train.label_ids);
         if (has_test) {
             LabelledExamples test = reader.read(study.data.test, "test", study.data.test_samples);
+            if (reader.tokenizer) warnings.say(reader.tokenizer->warnings());
             check_tokens(test.data, study.data.test, rules);
+            warnings.say(test.warnings);
+            warnings.say(warnings_of(test.data, study.data.test));
             if (classifier && test.label_count > std::ssize(data.label_ids))
                 refuse(ErrorKind::out_of_range, study.data.test,
                        fmt::format("holds label {}, the training examples have 0 to {}; name all of "
@@ -151,8 +172,9 @@ StudyData load_data(const Study& study, const TokenRules& rules, const Session& 
     // Tables are no part of a fingerprint: the rows, tokens and labels drawn from them are, whole, so that a
     // sample may grow, and a column that nobody asks for change. One that is read twice is the same twice.
     FilesRead tables;
+    Warnings warnings(session);
     if (study.tasks.empty()) {
-        StudyData data = load_one(study, rules, session, model_files, tables);
+        StudyData data = load_one(study, rules, session, model_files, tables, warnings);
         know_files_of_first_rank(model_files, session.world.get());
         return data;
     }
@@ -160,7 +182,7 @@ StudyData load_data(const Study& study, const TokenRules& rules, const Session& 
     for (std::size_t t = 0; t < study.tasks.size(); ++t) {
         Study single = study;
         single.data = study.tasks[t].data;
-        const StudyData more = load_one(single, rules, session, model_files, tables);
+        const StudyData more = load_one(single, rules, session, model_files, tables, warnings);
         append(data.train, more.train, static_cast<std::int32_t>(t));
         if (more.test) {
             if (!data.test) data.test.emplace();

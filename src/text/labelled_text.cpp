@@ -1,6 +1,7 @@
 #include "tangram/text/labelled_text.hpp"
 
 #include <fmt/format.h>
+#include <unicode/uchar.h>
 
 #include <algorithm>
 #include <cassert>
@@ -11,6 +12,7 @@
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
 #include "tangram/files/table.hpp"
+#include "utf8.hpp"
 
 namespace tangram {
 
@@ -186,6 +188,8 @@ class Labels {
         if (!options_.labels.empty()) {
             const auto found = std::find(options_.labels.begin(), options_.labels.end(), text);
             if (found != options_.labels.end()) label = found - options_.labels.begin();
+        } else if (text == "True" || text == "true" || text == "False" || text == "false") {
+            label = text[0] == 'T' || text[0] == 't' ? 1 : 0;
         } else {
             const char* const end = text.data() + text.size();
             if (const auto [stop, error] = std::from_chars(text.data(), end, label);
@@ -261,6 +265,53 @@ bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& opti
     return true;
 }
 
+/// Whether a text is white space and characters without a picture: a no-break space, a zero-width one, a byte
+/// order mark.
+bool shows_nothing(const std::string& text) {
+    for (Index i = 0; i < std::ssize(text);) {
+        const UChar32 c = next_code_point(text, i);
+        if (!u_isUWhiteSpace(c) && !u_hasBinaryProperty(c, UCHAR_DEFAULT_IGNORABLE_CODE_POINT) &&
+            (U_GET_GC_MASK(c) & (U_GC_CC_MASK | U_GC_CF_MASK)) == 0)
+            return false;
+    }
+    return true;
+}
+
+/// Counts rows of which the template alone is left.
+class BlankRows {
+  public:
+    BlankRows(const Template& prompt, const Table& table, const std::string& mask, const Tokenizer& tokenizer)
+        : prompt_(prompt),
+          table_(table),
+          bare_(
+              tokenizer.encode(fill(prompt, std::vector<std::string>(table.columns.size()), mask).text, false)
+                  .ids) {}
+
+    /// @param ids  of the filled template, without special tokens
+    void see(std::size_t row, const std::vector<std::int32_t>& ids) {
+        const bool blank = ids == bare_ || std::ranges::any_of(prompt_.columns, [&](std::size_t column) {
+                               return shows_nothing(table_.rows[row][column]);
+                           });
+        if (!blank) return;
+        const Index line = table_.lines[row];
+        first_ = count_ == 0 ? line : std::min(first_, line);
+        ++count_;
+    }
+    void warn(std::vector<std::string>& warnings) const {
+        if (count_ > 0)
+            warnings.push_back(fmt::format(
+                "{}: line {}: nothing of the text is left but blanks or invisible characters ({} such rows); "
+                "remove the rows or give them a text",
+                table_.file, first_, count_));
+    }
+
+  private:
+    const Template& prompt_;
+    const Table& table_;
+    std::vector<std::int32_t> bare_;
+    Index count_ = 0, first_ = 0;
+};
+
 }  // namespace
 
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer,
@@ -271,6 +322,8 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
     const std::string mask = mask_of(options, prompt, tokenizer);
 
     LabelledExamples result;
+    result.warnings = table.warnings;
+    BlankRows blank(prompt, table, mask, tokenizer);
     if (!mask.empty())
         for (const std::string& word : options.label_words)
             result.label_ids.push_back(masked_label_id(tokenizer, word));
@@ -286,6 +339,7 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
         const std::int32_t label = labels.of(r);
 
         Encoding plain = tokenizer.encode(filled.text, false);
+        blank.see(r, plain.ids);
         // Behind every text anew: without a fixed end of the template a word may join what stands before it.
         if (mask.empty() && !options.label_words.empty()) {
             std::vector<std::int32_t> ids;
@@ -305,6 +359,7 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
             result.data.reads.push_back(mask_place(encoding, filled, *tokenizer.find(mask), where));
         if (options.reading == Reading::first_token) result.data.reads.push_back(0);
     }
+    blank.warn(result.warnings);
     result.label_count = labels.count(result.data);
     for (std::size_t a = 0; a < result.label_ids.size(); ++a)
         for (std::size_t b = 0; b < a; ++b)

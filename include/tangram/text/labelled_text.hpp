@@ -15,7 +15,7 @@ struct LabelledText {
     std::filesystem::path file;
     std::string text = "text";        ///< the column that {text} in the template stands for
     std::string label = "label";      ///< the column of labels
-    std::vector<std::string> labels;  ///< label names in order; empty: integers 0 .. C-1
+    std::vector<std::string> labels;  ///< label names in order; empty: integers 0 .. C-1, or False and True
     /// The template: "{column}" is replaced, "{{" and "}}" are braces, "[MASK]" is the predicted token of a
     /// masked model, whatever its tokenizer calls it
     std::string prompt = "{text}";
@@ -35,6 +35,7 @@ struct LabelledExamples {
     std::vector<std::int32_t> label_ids;  ///< C vocabulary ids of the label words; empty without words
     Index label_count = 0;                ///< C
     Index cut = 0;                        ///< examples that were truncated to max_length
+    std::vector<std::string> warnings;    ///< what a person should hear of the table
 };
 
 /// Reads, draws, fills the template, tokenises and truncates. A token
@@ -49,5 +50,10 @@ struct LabelledExamples {
 ///         without the one [MASK] that a masked model needs
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer,
                                     FilesRead& tables);
+
+/// What a person should hear of examples, whatever they were read from: labels that are all alike, and
+/// examples that repeat the tokens of an earlier one, counted with equal and with other labels. Local, O(n).
+/// @param file  that the texts name
+std::vector<std::string> warnings_of(const DataSet& data, const std::string& file);
 
 }  // namespace tangram

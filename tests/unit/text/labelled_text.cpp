@@ -276,6 +276,59 @@ TEST_F(LabelledTexts, EmptyTexts) {
     refused(ExitStatus::input, {"c.tsv", "line 3", "\"other\" is empty"});
 }
 
+TEST_F(LabelledTexts, LabelsMayBeFalseAndTrue) {
+    for (const auto& [no, yes] : {std::pair("False", "True"), {"false", "true"}}) {
+        table("c.tsv", fmt::format("text\tlabel\nx\t{}\ny\t{}\n", yes, no));
+        const LabelledExamples examples = read();
+        for (std::size_t e = 0; e < 2; ++e)
+            EXPECT_EQ(examples.data.labels[e], examples.data.rows[e] == 0 ? 1 : 0);
+    }
+    table("c.jsonl", "{\"text\": \"x\", \"label\": true}\n");
+    EXPECT_EQ(read().data.labels, Ids{1});
+    options.labels = {"True", "False"};
+    table("c.tsv", "text\tlabel\nx\tTrue\n");
+    EXPECT_EQ(read().data.labels, Ids{0});
+}
+
+TEST_F(LabelledTexts, RowsOfWhichTheTemplateIsLeftAreCounted) {
+    for (const char* const blank : {"\xC2\xA0", "\xE2\x80\x8B", "\xEF\xBB\xBF \xE3\x80\x80"}) {
+        table("c.tsv", fmt::format("text\tlabel\nx\t1\n{0}\t0\ny\t1\n{0}\t1\n", blank));
+        const LabelledExamples examples = read();
+        EXPECT_EQ(examples.data.examples(), 4);
+        ASSERT_EQ(examples.warnings.size(), 1u);
+        for (const char* const word : {"c.tsv: line 3:", "2 such rows"})
+            EXPECT_NE(examples.warnings[0].find(word), std::string::npos) << examples.warnings[0];
+    }
+    table("c.tsv", "text\tlabel\n.\t1\n\xC2\xA0x\t0\n");
+    EXPECT_TRUE(read().warnings.empty());
+    table("c.tsv", "text\tlabel\n\"x\"\t1\ny\t0\n");
+    ASSERT_EQ(read().warnings.size(), 1u);  // the table's
+    // What this tokenizer's normalizer leaves nothing of.
+    tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "bert-mini");
+    options.label_words = {};
+    table("c.tsv", "text\tlabel\nx\t1\n\xEF\xBF\xBD\t0\n");
+    ASSERT_EQ(read().warnings.size(), 1u);
+    EXPECT_NE(read().warnings[0].find("c.tsv: line 3:"), std::string::npos);
+}
+
+TEST(DataSets, WarnOfLabelsAllAlikeAndOfRepeatedExamples) {
+    DataSet data;
+    EXPECT_TRUE(warnings_of(data, "f").empty());
+    data.append(Ids{1, 2}, 1, 10);
+    EXPECT_TRUE(warnings_of(data, "f").empty());
+    data.append(Ids{1}, 1, 11);
+    ASSERT_EQ(warnings_of(data, "f").size(), 1u);
+    EXPECT_NE(warnings_of(data, "f")[0].find("f: all 2 examples have the label 1"), std::string::npos);
+    data.append(Ids{2, 1}, 0, 12);
+    EXPECT_TRUE(warnings_of(data, "f").empty());
+    data.append(Ids{1, 2}, 0, 13);
+    data.append(Ids{1, 2}, 1, 14);
+    data.append(Ids{1, 2}, 0, 15);
+    ASSERT_EQ(warnings_of(data, "f").size(), 1u);
+    for (const char* const word : {"f: 2 examples repeat", "1 with another label", "row 13"})
+        EXPECT_NE(warnings_of(data, "f")[0].find(word), std::string::npos) << warnings_of(data, "f")[0];
+}
+
 class MaskedTexts : public LabelledTexts {
   protected:
     MaskedTexts() {
