@@ -125,7 +125,7 @@ std::vector<Key> rates_keys() {
          "take the residual's training mean out and add it back to predictions"},
         {"rates.sizes", [](Study& s) { return StudyValue(&s.rates.sizes); }, Bounds{2, {}}, Decides::rates,
          "of the learning curve; empty: powers of two from 128 up to n, and n"},
-        {"rates.repeats", [](Study& s) { return StudyValue(&s.rates.repeats); }, Bounds{1, {}},
+        {"rates.repeats", [](Study& s) { return StudyValue(&s.rates.repeats); }, Bounds{1, 10000},
          Decides::rates, "random nested subsets per size"},
         {"rates.neighbours", [](Study& s) { return StudyValue(&s.rates.neighbours); }, Bounds{0, {}},
          Decides::rates, "> 0: regression on as many nearest training examples"},
