@@ -1,4 +1,5 @@
 #include <omp.h>
+#include <unistd.h>
 
 #include <mpi.h>
 
@@ -7,6 +8,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
+#include <string_view>
 #include <thread>
 
 #include "program.hpp"
@@ -47,6 +50,19 @@ int leave(int status, const char* message) {
     return status;
 }
 
+/// Where an exception may not go on: nlohmann::json's destructor allocates, and has none to give.
+[[noreturn]] void end_at_once() {
+    try {
+        if (const std::exception_ptr cause = std::current_exception()) std::rethrow_exception(cause);
+    } catch (const std::bad_alloc&) {
+        constexpr std::string_view words = "tangram: error: out of memory; use more ranks or fewer samples\n";
+        static_cast<void>(!write(STDERR_FILENO, words.data(), words.size()));
+        _exit(2);  // mpirun ends the others
+    } catch (...) {
+    }
+    std::abort();
+}
+
 /// The rank that a launcher gives before MPI is there; 0 without one.
 bool is_first_before_mpi() {
     for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
@@ -60,6 +76,7 @@ int main(int argc, char** argv) {
     // A reader that goes away, or a limit on the size of files, is an error of the call that writes.
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);
+    std::set_terminate(end_at_once);
     if (const auto status = tangram::answer_without_mpi(argc, argv, is_first_before_mpi())) return *status;
     // A process without mpirun needs no daemon of OpenMPI's, which would need ssh in the path.
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
