@@ -24,4 +24,6 @@ Program program_of(const Config& config, std::optional<Index> classifier_labels)
     config.refuse(ErrorKind::unsupported, "model_type", "supported: " + supported);
 }
 
+double drawn_deviation(const Config& config) { return config.number("initializer_range", 0.02); }
+
 }  // namespace tangram

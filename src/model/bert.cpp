@@ -16,7 +16,8 @@ struct Names {
 };
 
 /// The masked-language-model head behind the features of the token that is read.
-void masked_head(Program& program, Value x, const Config& config, const Names& names, ParameterId table) {
+void masked_head(Program& program, Value x, const Config& config, const Names& names, ParameterId table,
+                 bool tied) {
     using enum ParameterKind;
     const parts::Module root{program, ""};
     const Index hidden = config.size("hidden_size");
@@ -25,7 +26,6 @@ void masked_head(Program& program, Value x, const Config& config, const Names& n
     x = root.layer_norm(x, names.norm, config.number("layer_norm_eps", 1e-12));
     const ParameterId bias = program.parameter(names.bias, {program.vocabulary_size}, head);
     program.copy_of(names.decoder + ".bias", bias);
-    const bool tied = config.flag("tie_word_embeddings", true);
     if (tied) program.copy_of(names.decoder + ".weight", table);
     program.label_logits(x, tied ? table : root.weight(names.decoder, program.vocabulary_size, hidden, head),
                          bias);
@@ -38,7 +38,7 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
     using enum ParameterKind;
     const Index hidden = config.size("hidden_size");
     const Index heads = config.size("num_attention_heads");
-    const Index head_size = parts::head_size(config, "num_attention_heads", hidden);
+    const Index head_size = parts::head_size(config, "num_attention_heads", heads, hidden);
     const Index layers = config.size("num_hidden_layers");
     const Index inner = config.size("intermediate_size");
     const Index positions = config.size("max_position_embeddings");
@@ -52,6 +52,7 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
         config.refuse(ErrorKind::unsupported, "add_cross_attention", "supported: false");
     if (config.has("pruned_heads") && !config.at("pruned_heads").empty())
         config.refuse(ErrorKind::unsupported, "pruned_heads", "supported: none");
+    const bool tied = config.flag("tie_word_embeddings", true);
     if (positions <= names.first_position)
         config.refuse(ErrorKind::out_of_range, "max_position_embeddings",
                       "it leaves no position behind the padding's");
@@ -94,7 +95,7 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
         const ParameterId weight = root.weight("classifier", *classifier_labels, hidden, head);
         program.label_logits(x, weight, root.bias("classifier", *classifier_labels, head));
     } else
-        masked_head(program, x, config, names, table);
+        masked_head(program, x, config, names, table, tied);
     return program;
 }
 

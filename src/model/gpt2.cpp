@@ -9,11 +9,12 @@ namespace tangram {
 /// weights stored as [d_in, d_out] (Radford et al. 2019; tensor names as Hugging Face stores them).
 Program gpt2(const Config& config, std::optional<Index> classifier_labels) {
     using enum ParameterKind;
-    const Index hidden = config.size("n_embd");
-    const Index heads = config.size("n_head");
-    const Index head_size = parts::head_size(config, "n_head", hidden);
-    const Index layers = config.size("n_layer");
+    const Index hidden = parts::size(config, "n_embd", "hidden_size");
+    const Index heads = parts::size(config, "n_head", "num_attention_heads");
+    const Index head_size = parts::head_size(config, "n_head", heads, hidden);
+    const Index layers = parts::size(config, "n_layer", "num_hidden_layers");
     const Index inner = config.size("n_inner", 4 * hidden);
+    config.expect("intermediate_size", "n_inner", inner);
     const double epsilon = config.number("layer_norm_epsilon", 1e-5);
     const Activation function = parts::activation(config, "activation_function", "gelu_new");
     const bool scaled = config.flag("scale_attn_weights", true);
@@ -23,7 +24,7 @@ Program gpt2(const Config& config, std::optional<Index> classifier_labels) {
 
     Program program;
     program.vocabulary_size = config.size("vocab_size");
-    program.maximum_length = config.size("n_positions");
+    program.maximum_length = parts::size(config, "n_positions", "max_position_embeddings");
     const parts::Module model{program, "transformer."};
     const ParameterId table = model.weight("wte", program.vocabulary_size, hidden, embedding);
     Value x = program.embedding(table);

@@ -5,34 +5,45 @@ namespace tangram {
 
 namespace {
 
-/// "global" or "local" per layer, from attention_layers or, in older files, attention_types.
-std::vector<std::string> attention_layers(const Config& config, Index layers) {
+/// Adds the kinds that a list names.
+void append_kinds(const Config& config, const std::string& key, const nlohmann::json& list,
+                  std::vector<std::string>& kinds) {
+    for (const auto& kind : list) {
+        if (kind != "global" && kind != "local")
+            config.refuse(ErrorKind::unsupported, key, "supported: \"global\" and \"local\"");
+        kinds.push_back(kind.get<std::string>());
+    }
+}
+
+/// "global" or "local" per layer, from attention_layers ("global", ...) or attention_types ([[kinds],
+/// count]).
+std::vector<std::string> kinds_under(const Config& config, const std::string& key, Index layers) {
     std::vector<std::string> kinds;
-    const char* const key = config.has("attention_layers") ? "attention_layers" : "attention_types";
     const nlohmann::json& value = config.at(key);
-    const auto append = [&](const nlohmann::json& list) {
-        for (const auto& kind : list) {
-            if (kind != "global" && kind != "local")
-                config.refuse(ErrorKind::unsupported, key, "supported: \"global\" and \"local\"");
-            kinds.push_back(kind.get<std::string>());
-        }
-    };
     if (!value.is_array()) config.refuse(ErrorKind::malformed, key, "it must be a list");
-    if (config.has("attention_layers")) {
-        append(value);
-    } else {
-        for (const auto& entry : value) {
-            if (!entry.is_array() || entry.size() != 2 || !entry[0].is_array() ||
-                !entry[1].is_number_unsigned())
-                config.refuse(ErrorKind::malformed, key, "it must be a list of [[kinds], count]");
-            const auto count = entry[1].get<std::uint64_t>();
-            if (count > static_cast<std::uint64_t>(layers))
-                config.refuse(ErrorKind::contradiction, key, "it must name num_layers layers");
-            for (std::uint64_t i = 0; i < count && std::ssize(kinds) <= layers; ++i) append(entry[0]);
-        }
+    if (key == "attention_layers") append_kinds(config, key, value, kinds);
+    for (std::size_t e = 0; key == "attention_types" && e < value.size(); ++e) {
+        const nlohmann::json& entry = value[e];
+        if (!entry.is_array() || entry.size() != 2 || !entry[0].is_array() || !entry[1].is_number_unsigned())
+            config.refuse(ErrorKind::malformed, key, "it must be a list of [[kinds], count]");
+        const auto count = entry[1].get<std::uint64_t>();
+        if (count > static_cast<std::uint64_t>(layers))
+            config.refuse(ErrorKind::contradiction, key, "it must name num_layers layers");
+        for (std::uint64_t i = 0; i < count && std::ssize(kinds) <= layers; ++i)
+            append_kinds(config, key, entry[0], kinds);
     }
     if (std::ssize(kinds) != layers)
         config.refuse(ErrorKind::contradiction, key, "it must name num_layers layers");
+    return kinds;
+}
+
+/// "global" or "local" per layer.
+std::vector<std::string> attention_layers(const Config& config, Index layers) {
+    const bool by_layer = config.has("attention_layers"), by_type = config.has("attention_types");
+    if (!by_layer) return kinds_under(config, "attention_types", layers);
+    const std::vector<std::string> kinds = kinds_under(config, "attention_layers", layers);
+    if (by_type && kinds_under(config, "attention_types", layers) != kinds)
+        config.note("attention_layers counts, attention_types beside it says otherwise; remove one");
     return kinds;
 }
 
@@ -44,9 +55,9 @@ std::vector<std::string> attention_layers(const Config& config, Index layers) {
 Program gpt_neo(const Config& config, std::optional<Index> classifier_labels) {
     using enum ParameterKind;
     const Index hidden = config.size("hidden_size");
-    const Index heads = config.size("num_heads");
-    const Index head_size = parts::head_size(config, "num_heads", hidden);
-    const Index layers = config.size("num_layers");
+    const Index heads = parts::size(config, "num_heads", "num_attention_heads");
+    const Index head_size = parts::head_size(config, "num_heads", heads, hidden);
+    const Index layers = parts::size(config, "num_layers", "num_hidden_layers");
     const Index intermediate = config.size("intermediate_size", 4 * hidden);
     const Index window = config.size("window_size", 256);
     const double epsilon = config.number("layer_norm_epsilon", 1e-5);

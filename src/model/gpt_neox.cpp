@@ -18,13 +18,13 @@ Program gpt_neox(const Config& config, std::optional<Index> classifier_labels) {
     const Activation function = parts::activation(config, "hidden_act", "gelu");
     const bool parallel = config.flag("use_parallel_residual", true);
     const bool biased = config.flag("attention_bias", true);
-    const Index head_size = parts::head_size(config, "num_attention_heads", hidden);
+    const Index head_size = parts::head_size(config, "num_attention_heads", heads, hidden);
     const double share = parts::rotary_share(config, "rotary_pct", 0.25);
     const auto rotary_size = static_cast<Index>(static_cast<double>(head_size) * share);
     if (rotary_size % 2 != 0)
         config.refuse(ErrorKind::contradiction, "rotary_pct",
                       "it must turn an even number of a head's entries");
-    const double theta = parts::rotary_theta(config, config.number("rotary_emb_base", 10000.0));
+    const double theta = parts::rotary_theta(config, "rotary_emb_base", 10000.0);
     const std::vector<double> frequencies = parts::rotary_frequencies(config, rotary_size, theta);
 
     Program program;

@@ -4,18 +4,26 @@
 
 #include <cmath>
 #include <numbers>
+#include <optional>
 
 namespace tangram::parts {
 
-Index head_size(const Config& config, const std::string& heads_key, Index width) {
-    const Index heads = config.size(heads_key), largest = Config::largest("head_dim");
+Index head_size(const Config& config, const std::string& heads_key, Index heads, Index width) {
+    const Index largest = Config::largest("head_dim");
     if (width % heads != 0)
         config.refuse(ErrorKind::contradiction, heads_key, fmt::format("it must divide the width {}", width));
     if (width / heads > largest)
         config.refuse(
-            ErrorKind::out_of_range, heads_key,
+            ErrorKind::unsupported, ErrorKind::out_of_range, heads_key,
             fmt::format("{} of the width {} for each head are more than {}", width / heads, width, largest));
     return width / heads;
+}
+
+Index size(const Config& config, const std::string& key, const std::string& other_name) {
+    if (!config.has(key) && config.has(other_name)) return config.size(other_name);
+    const Index value = config.size(key);
+    config.expect(other_name, key, value);
+    return value;
 }
 
 Activation activation(const Config& config, const std::string& key, const std::string& otherwise) {
@@ -33,45 +41,62 @@ Activation activation(const Config& config, const std::string& key, const std::s
 namespace {
 
 /// rope_scaling, rope_parameters or nothing.
-const nlohmann::json* rope_settings(const Config& config, std::string& key) {
-    for (const char* candidate : {"rope_parameters", "rope_scaling"})
-        if (config.has(candidate)) {
-            key = candidate;
-            const nlohmann::json& settings = config.at(key);
-            if (!settings.is_object())
-                config.refuse(ErrorKind::malformed, key, "it must be an object or null");
-            return &settings;
-        }
-    return nullptr;
+std::optional<Config> rope_settings(const Config& config) {
+    const auto given = [&](const char* key) { return config.has(key) && !config.at(key).empty(); };
+    const bool older = given("rope_scaling"), newer = given("rope_parameters");
+    if (older && newer && config.at("rope_scaling") != config.at("rope_parameters"))
+        config.note(
+            "rope_scaling counts, rope_parameters beside it does not, as in transformers 4 and 5; remove "
+            "one");
+    if (older) return config.inside("rope_scaling");
+    if (newer) return config.inside("rope_parameters");
+    return std::nullopt;
+}
+
+/// One of the places where a setting may stand.
+struct Place {
+    const Config* config;
+    std::string key;
+};
+
+/// The first place that holds the setting; a note where a later one says otherwise.
+std::optional<Place> first_of(const std::vector<Place>& places) {
+    std::optional<Place> first;
+    for (const Place& place : places) {
+        if (!place.config->has(place.key)) continue;
+        if (!first)
+            first = place;
+        else if (place.config->at(place.key) != first->config->at(first->key))
+            place.config->note(
+                fmt::format("{} counts, {} beside it does not; versions of transformers differ "
+                            "in this, remove one",
+                            first->config->full(first->key), place.config->full(place.key)));
+    }
+    return first;
 }
 
 }  // namespace
 
 double rotary_share(const Config& config, const std::string& older_key, double otherwise) {
-    std::string key;
-    const nlohmann::json* const settings = rope_settings(config, key);
-    const bool nested = settings != nullptr && settings->contains("partial_rotary_factor");
-    if (!nested) key = config.has("partial_rotary_factor") ? "partial_rotary_factor" : older_key;
-    if (nested && !(*settings)["partial_rotary_factor"].is_number())
-        config.refuse(ErrorKind::malformed, key, "partial_rotary_factor must be a number");
-    const double share =
-        nested ? (*settings)["partial_rotary_factor"].get<double>() : config.number(key, otherwise);
+    const std::optional<Config> settings = rope_settings(config);
+    std::vector<Place> places{{&config, "partial_rotary_factor"}};
+    if (settings) places.insert(places.begin(), {&*settings, "partial_rotary_factor"});
+    if (older_key != "partial_rotary_factor") places.push_back({&config, older_key});
+    const std::optional<Place> place = first_of(places);
+    const double share = place ? place->config->number(place->key) : otherwise;
     if (!(share >= 0 && share <= 1))
-        config.refuse(ErrorKind::out_of_range, key, "it must be between 0 and 1");
+        place->config->refuse(ErrorKind::out_of_range, place->key, "it must be between 0 and 1");
     return share;
 }
 
-double rotary_theta(const Config& config, double otherwise) {
-    std::string key;
-    const nlohmann::json* const settings = rope_settings(config, key);
-    if (settings != nullptr && settings->contains("rope_theta")) {
-        const nlohmann::json& theta = (*settings)["rope_theta"];
-        if (!theta.is_number() || !(theta.get<double>() > 0))
-            config.refuse(ErrorKind::out_of_range, key, "rope_theta must be positive");
-        return theta.get<double>();
-    }
-    const double theta = config.number("rope_theta", otherwise);
-    if (!(theta > 0)) config.refuse(ErrorKind::out_of_range, "rope_theta", "it must be positive");
+double rotary_theta(const Config& config, const std::string& older_key, double otherwise) {
+    const std::optional<Config> settings = rope_settings(config);
+    std::vector<Place> places{{&config, "rope_theta"}};
+    if (settings) places.insert(places.begin(), {&*settings, "rope_theta"});
+    if (!older_key.empty()) places.push_back({&config, older_key});
+    const std::optional<Place> place = first_of(places);
+    const double theta = place ? place->config->number(place->key) : otherwise;
+    if (!(theta > 0)) place->config->refuse(ErrorKind::out_of_range, place->key, "it must be positive");
     return theta;
 }
 
@@ -79,39 +104,32 @@ std::vector<double> rotary_frequencies(const Config& config, Index size, double 
     std::vector<double> frequencies;
     for (Index i = 0; i < size / 2; ++i)
         frequencies.push_back(std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(size)));
-    std::string key;
-    const nlohmann::json* const settings = rope_settings(config, key);
-    if (settings == nullptr) return frequencies;
-    const auto text = [&](const char* name) {
-        const auto found = settings->find(name);
-        return found != settings->end() && found->is_string() ? found->get<std::string>() : std::string();
-    };
+    const std::optional<Config> settings = rope_settings(config);
+    if (!settings) return frequencies;
     const auto number = [&](const char* name) {
-        const auto found = settings->find(name);
-        if (found == settings->end() || !found->is_number() || !(found->get<double>() > 0))
-            config.refuse(found == settings->end() ? ErrorKind::missing : ErrorKind::out_of_range, key,
-                          std::string(name) + " must be a positive number");
-        return found->get<double>();
+        const double value = settings->number(name);
+        if (!(value > 0)) settings->refuse(ErrorKind::out_of_range, name, "it must be a positive number");
+        return value;
     };
-    std::string type = text("rope_type");
-    if (type.empty()) type = text("type");
-    for (const auto& [name, value] : settings->items())
+    for (const auto& [name, value] : settings->values().items())
         if (value.is_object())
-            config.refuse(ErrorKind::unsupported, key, "supported: one rule for all layers");
-    if (type.empty() && settings->contains("factor"))
-        config.refuse(ErrorKind::missing, key, "its rope_type is missing");
-    if (type.empty() || type == "default") return frequencies;
+            settings->refuse(ErrorKind::unsupported, name, "supported: one rule for all layers");
+    const std::optional<Place> place = first_of({{&*settings, "rope_type"}, {&*settings, "type"}});
+    const std::string type = place ? settings->text(place->key) : "default";
+    if (!place && settings->has("factor"))
+        settings->refuse(ErrorKind::missing, "rope_type", "factor needs it");
+    if (type == "default") return frequencies;
     if (type == "linear") {
         for (double& frequency : frequencies) frequency /= number("factor");
         return frequencies;
     }
     if (type != "llama3")
-        config.refuse(ErrorKind::unsupported, key, "supported types: default, linear, llama3");
+        settings->refuse(ErrorKind::unsupported, place->key, "supported types: default, linear, llama3");
     const double factor = number("factor"), low = number("low_freq_factor"),
                  high = number("high_freq_factor"),
                  trained_length = number("original_max_position_embeddings");
     if (!(high > low))
-        config.refuse(ErrorKind::contradiction, key, "high_freq_factor must exceed low_freq_factor");
+        settings->refuse(ErrorKind::contradiction, "high_freq_factor", "it must exceed low_freq_factor");
     for (double& frequency : frequencies) {
         // Short waves stay, long ones are stretched by the factor, between them a mixture.
         const double waves = trained_length * frequency / (2 * std::numbers::pi);  // in the trained length

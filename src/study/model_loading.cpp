@@ -7,6 +7,7 @@
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/architectures.hpp"
 #include "tangram/model/network.hpp"
+#include "tangram/model/unread_keys.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/study/files_of_ranks.hpp"
 
@@ -92,6 +93,7 @@ InitialWeights LoadedModel::initial(const Study& study) const {
 }
 
 OpenedModel open_model(const Study& study, const Session& session) {
+    std::vector<std::string> notes;
     OpenedModel opened = read_on_all(session.world.get(), [&] {
         const std::filesystem::path folder = study.model.path;
         std::error_code code;
@@ -104,7 +106,9 @@ OpenedModel open_model(const Study& study, const Session& session) {
         const Config config(folder / "config.json", result.files);
         result.program =
             program_of(config, study.model.head == "classifier" ? std::optional<Index>(1) : std::nullopt);
-        result.deviation = config.number("initializer_range", 0.02);
+        result.deviation = drawn_deviation(config);
+        check_unread(config, known_model_keys());
+        notes = config.notes();
         if (study.model.init != "random") result.weights.emplace(folder, result.files);
         const std::filesystem::path adapter = folder / "adapter_model.safetensors";
         if (study.kernel.lora_rank > 0 && std::filesystem::exists(adapter, code)) {
@@ -114,6 +118,7 @@ OpenedModel open_model(const Study& study, const Session& session) {
         return result;
     });
     agree_on_files(opened.files, session.world.get());
+    for (const std::string& note : notes) session.log.warn(note);
     return opened;
 }
 

@@ -25,6 +25,9 @@ std::span<const Architecture> architectures();
 ///                           ids are 0, 1, ...
 Program program_of(const Config& config, std::optional<Index> classifier_labels = std::nullopt);
 
+/// Deviation of drawn weights: initializer_range.
+double drawn_deviation(const Config& config);
+
 Program llama(const Config& config, std::optional<Index> classifier_labels);
 Program mistral(const Config& config, std::optional<Index> classifier_labels);
 Program qwen2(const Config& config, std::optional<Index> classifier_labels);

@@ -22,7 +22,8 @@ struct OpenedModel {
     FilesRead files;          ///< all that was read in the folder
 };
 
-/// Opens the folder and composes the program; weights are mapped, not read. Collective.
+/// Opens the folder and composes the program; weights are mapped, not read. Warns of what config.json leaves
+/// open. Collective.
 /// @throws Error on every rank: input for files, contradiction where ranks see different ones, study for keys
 ///         that do not fit the model
 OpenedModel open_model(const Study& study, const Session& session);
