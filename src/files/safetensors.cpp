@@ -219,11 +219,30 @@ Weights::Weights(const std::filesystem::path& folder_or_file, FilesRead& files)
                                        tensor, index.filename().string()));
         }
         if (shards.empty()) refuse(ErrorKind::degenerate, index, "names no shard");
+    } else if (std::filesystem::exists(folder_or_file / "pytorch_model.bin", code) ||
+               std::filesystem::exists(folder_or_file / "pytorch_model.bin.index.json", code)) {
+        refuse(ErrorKind::unsupported, folder_or_file,
+               fmt::format(
+                   "holds pytorch_model.bin, which can hide a program, and no model.safetensors; convert "
+                   "it: python3 -c \"from transformers import AutoModelForCausalLM as Model; "
+                   "Model.from_pretrained('{0}').save_pretrained('{0}')\" (AutoModelForMaskedLM for BERT "
+                   "and RoBERTa)",
+                   folder_or_file.string()));
     } else {
         refuse(ErrorKind::missing, folder_or_file,
                "holds neither model.safetensors nor model.safetensors.index.json; give a Hugging Face "
                "folder with safetensors weights");
     }
+    sort();
+}
+
+void Weights::rename(const std::function<std::string(const std::string&)>& name_of) {
+    for (TensorView& tensor : tensors_) tensor.name = name_of(tensor.name);
+    for (std::string& name : integers_) name = name_of(name);
+    sort();
+}
+
+void Weights::sort() {
     std::sort(tensors_.begin(), tensors_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     for (std::size_t i = 1; i < tensors_.size(); ++i)
         if (tensors_[i].name == tensors_[i - 1].name)

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "tangram/error.hpp"
 #include "tangram/model/lora.hpp"
@@ -61,13 +60,55 @@ const TensorView* InitialWeights::stored(const Parameter& parameter) const {
     const Weights* const from = of_adapter ? adapter : drawn(parameter) ? nullptr : file;
     if (from == nullptr) return nullptr;
     const TensorView* const tensor =
-        of_adapter ? from->find(adapter_name(parameter)) : find_tensor(*from, parameter.name);
+        of_adapter ? find_factor(*from, parameter.name) : find_tensor(*from, parameter.name);
     check_shape(*from, tensor, parameter);
     return tensor;
 }
 
+namespace {
+
+/// The name of a LoRA factor of a weight.
+std::string factor_name(const Parameter& weight, const char* factor) {
+    return weight.name.substr(0, weight.name.rfind(".weight")) + factor;
+}
+
+/// Adds scale B A to the values of a weight [d_out, d_in], each sum over the rank in float64 and in order.
+template <class Real>
+void add_product(const InitialWeights& source, const Parameter& weight, std::vector<Real>& values) {
+    const auto factor = [&](const char* name) {
+        return source.adapter->read<double>(*find_factor(*source.adapter, factor_name(weight, name)));
+    };
+    const std::vector<double> A = factor(".lora_A.weight"), B = factor(".lora_B.weight");
+    const auto d_out = static_cast<std::size_t>(weight.shape[0]),
+               d_in = static_cast<std::size_t>(weight.shape[1]), rank = A.size() / d_in;
+    std::vector<double> row(d_in);
+    for (std::size_t i = 0; i < d_out; ++i) {
+        std::ranges::fill(row, 0.0);
+        for (std::size_t k = 0; k < rank; ++k)
+            for (std::size_t j = 0; j < d_in; ++j) row[j] += B[i * rank + k] * A[k * d_in + j];
+        for (std::size_t j = 0; j < d_in; ++j) {
+            Real& value = values[i * d_in + j];
+            value = static_cast<Real>(static_cast<double>(value) + source.merged_scale * row[j]);
+        }
+    }
+}
+
+}  // namespace
+
+bool InitialWeights::is_adapted(const Parameter& parameter) const {
+    return adapter != nullptr && merged_scale > 0 && !is_lora(parameter) && parameter.shape.size() == 2 &&
+           find_factor(*adapter, factor_name(parameter, ".lora_A.weight")) != nullptr;
+}
+
 template <class Real>
 std::vector<Real> InitialWeights::values(const Parameter& parameter) const {
+    if (is_adapted(parameter)) {
+        InitialWeights base = *this;
+        base.adapter = nullptr;
+        std::vector<Real> sum = base.values<Real>(parameter);
+        add_product(*this, parameter, sum);
+        return sum;
+    }
     const auto size = static_cast<std::size_t>(parameter.size());
     if (const auto found = given.find(parameter.name); found != given.end())
         return {found->second.begin(), found->second.end()};
@@ -88,7 +129,7 @@ template std::vector<double> InitialWeights::values(const Parameter&) const;
 template <class Real>
 const Real* InitialWeights::in_place(const Parameter& parameter) const {
     if (file == nullptr || given.contains(parameter.name) || is_lora(parameter) || drawn(parameter) ||
-        parameter.transposed)
+        parameter.transposed || is_adapted(parameter))
         return nullptr;
     const TensorView* const tensor = find_tensor(*file, parameter.name);
     return tensor != nullptr && tensor->shape == parameter.shape ? file->template in_place<Real>(*tensor)
@@ -111,24 +152,6 @@ const TensorView* find_tensor(const Weights& weights, const std::string& name) {
                 if (const TensorView* const tensor = weights.find(candidate)) return tensor;
             }
     return nullptr;
-}
-
-std::vector<std::string> unused_tensors(const Program& program, const Weights& weights) {
-    std::set<std::string> used;
-    const auto use = [&](const std::string& name) {
-        if (const TensorView* const tensor = find_tensor(weights, name)) used.insert(tensor->name);
-    };
-    for (const Parameter& parameter : program.parameters()) use(parameter.name);
-    for (const auto& [name, parameter] : program.copies()) use(name);
-    std::vector<std::string> unused;
-    for (const TensorView& tensor : weights.tensors()) {
-        // Causal masks, positions and rotary frequencies that older files carry are not weights.
-        const auto ends = [&](const char* end) { return tensor.name.ends_with(end); };
-        const bool buffer = ends(".attention.bias") || ends(".attn.bias") || ends("masked_bias") ||
-                            ends("rotary_emb.inv_freq") || ends("embeddings.position_ids");
-        if (!buffer && !used.contains(tensor.name)) unused.push_back(tensor.name);
-    }
-    return unused;
 }
 
 }  // namespace tangram

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "name_pattern.hpp"
 #include "tangram/model/architectures.hpp"
 
 namespace tangram {
@@ -267,14 +268,6 @@ constexpr DecidingKey deciding_adapters[] = {
     {"use_bdlora"},
     {"use_dora", "[false]"},
     {"use_qalora", "[false]"}};
-
-bool matches(std::string_view pattern, std::string_view name) {
-    const bool open_before = pattern.starts_with('*'), open_behind = pattern.ends_with('*');
-    if (open_before) pattern.remove_prefix(1);
-    if (open_behind) pattern.remove_suffix(1);
-    if (open_before && open_behind) return name.find(pattern) != std::string_view::npos;
-    return open_before ? name.ends_with(pattern) : open_behind ? name.starts_with(pattern) : name == pattern;
-}
 
 bool changes_nothing(const DecidingKey& key, const nlohmann::json& value) {
     if (value.is_null() || (value.is_structured() && value.empty())) return true;

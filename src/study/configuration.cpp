@@ -90,7 +90,7 @@ void make_absolute(Study& study, const std::filesystem::path& file) {
         if (path->required && value.empty())
             refuse(ErrorKind::missing,
                    fmt::format("{}: {} is missing; it has no default", file.string(), at.name()));
-        if (!value.empty()) value = (folder / value).lexically_normal().string();
+        if (path->is_path(value)) value = (folder / value).lexically_normal().string();
     }
 }
 

@@ -9,9 +9,8 @@ namespace tangram {
 
 namespace {
 
-constexpr std::string_view not_served[] = {"finetune",        "model.adapter",   "data.score",
-                                           "data.completion", "spectrum.matrix", "spectrum.density",
-                                           "rates.window"};
+constexpr std::string_view not_served[] = {"finetune",        "data.score",       "data.completion",
+                                           "spectrum.matrix", "spectrum.density", "rates.window"};
 
 std::vector<Key> model_keys() {
     return {
@@ -20,6 +19,11 @@ std::vector<Key> model_keys() {
         {"model.init", [](Study& s) { return StudyValue(&s.model.init); },
          Choices{{{"pretrained", ""}, {"random", ""}, {"mixed", "pretrained body, drawn head"}}},
          Decides::kernel, ""},
+        {"model.adapter", [](Study& s) { return StudyValue(&s.model.adapter); },
+         Path{false, {"auto", "none"}}, Decides::model,
+         "a folder with adapter_config.json and adapter_model.safetensors; auto: the model's where it has "
+         "them; "
+         "none. With kernel.lora_rank its factors are the parameters, else they are added to the weights"},
         {"model.head", [](Study& s) { return StudyValue(&s.model.head); },
          Choices{{{"lm", "logits of the label words"},
                   {"classifier", "a new linear head"},

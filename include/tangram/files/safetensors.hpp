@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,8 +41,11 @@ class Weights {
     ~Weights();
     Weights(Weights&&) noexcept;
 
-    const std::vector<TensorView>& tensors() const noexcept { return tensors_; }  ///< in order of name
-    const TensorView* find(std::string_view name) const;                          ///< nullptr: none
+    const std::vector<TensorView>& tensors() const noexcept { return tensors_; }     ///< in order of name
+    const TensorView* find(std::string_view name) const;                             ///< nullptr: none
+    const std::vector<std::string>& integers() const noexcept { return integers_; }  ///< names passed over
+    /// Other names for all tensors. @throws Error(input) where two would have the same
+    void rename(const std::function<std::string(const std::string&)>& name_of);
     /// @throws Error(input) naming the tensor where it is missing (with the nearest name) or not of floating
     /// point
     const TensorView& at(std::string_view name) const;
@@ -65,6 +69,7 @@ class Weights {
 
   private:
     void open(const std::filesystem::path& file, FilesRead& files);
+    void sort();
     [[noreturn]] void refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const;
 
     std::vector<std::filesystem::path> files_;

@@ -14,6 +14,8 @@ namespace tangram {
 struct InitialWeights {
     const Weights* file = nullptr;     ///< the checkpoint; nullptr: none
     const Weights* adapter = nullptr;  ///< LoRA factors of an adapter_model.safetensors
+    /// > 0: the adapter's factors are no parameters, scale times their product B A is part of the weights.
+    double merged_scale = 0;
     /// Parameters that are drawn although the checkpoint may hold them; all where there is none.
     std::function<bool(const Parameter&)> drawn = [](const Parameter&) { return false; };
     std::uint64_t seed = 1;
@@ -33,6 +35,8 @@ struct InitialWeights {
     /// @throws Error(input) naming file and tensor that is missing, of another shape or non-finite
     template <class Real>
     std::vector<Real> values(const Parameter& parameter) const;
+    /// Whether the adapter's product is part of a parameter.
+    bool is_adapted(const Parameter& parameter) const;
     /// The same where the checkpoint's memory map holds them just so; else nullptr.
     template <class Real>
     const Real* in_place(const Parameter& parameter) const;
@@ -42,9 +46,5 @@ struct InitialWeights {
 /// "layers.0..."), which a base model that was saved alone has; norms may be called gamma and beta as in
 /// BERT's oldest files. nullptr: none
 const TensorView* find_tensor(const Weights& weights, const std::string& name);
-
-/// Names of tensors in the file that the program does not use (buffers that Hugging Face stores beside
-/// weights excepted): for a warning. Local.
-std::vector<std::string> unused_tensors(const Program& program, const Weights& weights);
 
 }  // namespace tangram

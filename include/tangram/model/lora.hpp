@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tangram/files/files_read.hpp"
+#include "tangram/files/safetensors.hpp"
 #include "tangram/model/program.hpp"
 
 namespace tangram {
@@ -19,13 +20,25 @@ bool is_lora(const Parameter& parameter);
 bool is_lora_b(const Parameter& parameter);
 /// What PEFT calls a LoRA factor in adapter_model.safetensors: "base_model.model.<name>".
 std::string adapter_name(const Parameter& parameter);
+/// An adapter's tensor of a LoRA factor, with the architecture's prefix or without; nullptr: none
+const TensorView* find_factor(const Weights& adapter, const std::string& parameter_name);
 
-/// rank and alpha of a PEFT adapter_config.json. @throws Error(input) naming a key whose value is not
-/// supported
+/// rank and alpha of a PEFT adapter_config.json.
 struct AdapterSettings {
     Index rank;
-    double alpha;
+    double alpha;  ///< lora_alpha
+    bool rank_stabilised = false;
+    std::vector<std::string> notes = {};  ///< on its keys
+
+    /// Of B A: alpha/rank, or alpha/sqrt(rank) where it is rank-stabilised (Kalajdzievski 2023).
+    double scale() const;
 };
+/// @throws Error(input) naming a key whose value is not supported
 AdapterSettings read_adapter_settings(const std::filesystem::path& file, FilesRead& files);
+
+/// The names, without ".weight", of the program's linear weights that an adapter adapts.
+/// @throws Error(input) naming a tensor of the adapter that is no LoRA factor of such a weight, that stands
+///         without the other factor, or whose shape does not fit
+std::vector<std::string> adapted_modules(const Program& program, const Weights& adapter, Index rank);
 
 }  // namespace tangram

@@ -24,7 +24,7 @@ struct Study {
         Data data;
     };
     struct {
-        std::string path, init = "pretrained", head = "lm", head_init = "random";
+        std::string path, init = "pretrained", adapter = "auto", head = "lm", head_init = "random";
         Index seed = 1;
     } model;
     Data data;                ///< empty where there are tasks

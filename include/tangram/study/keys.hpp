@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <string>
@@ -45,6 +46,11 @@ struct Anything {};
 /// Relative to the study file.
 struct Path {
     bool required;
+    std::vector<std::string> words = {};  ///< that stand for no path
+
+    bool is_path(const std::string& value) const {
+        return !value.empty() && std::find(words.begin(), words.end(), value) == words.end();
+    }
 };
 /// Of a number; of a list, of every entry.
 struct Bounds {

@@ -16,14 +16,14 @@ namespace tangram {
 struct OpenedModel {
     Program program;                 ///< a classifier's head has one label as yet
     std::optional<Weights> weights;  ///< nothing where all are drawn
-    std::optional<Weights> adapter;
-    std::optional<AdapterSettings> adapter_settings;  ///< where there is an adapter
+    std::optional<Weights> adapter;  ///< as model.adapter says
+    std::optional<AdapterSettings> adapter_settings;
     double deviation = 0.02;  ///< initializer_range
     FilesRead files;          ///< all that was read in the folder
 };
 
-/// Opens the folder and composes the program; weights are mapped, not read. Warns of what config.json leaves
-/// open. Collective.
+/// Opens the folder and composes the program; weights are mapped, not read. Warns of keys and tensors that
+/// nothing reads, says whether an adapter is applied. Collective.
 /// @throws Error on every rank: input for files, contradiction where ranks see different ones, study for keys
 ///         that do not fit the model
 OpenedModel open_model(const Study& study, const Session& session);
@@ -37,8 +37,8 @@ struct LoadedModel : OpenedModel {
     InitialWeights initial(const Study& study) const;
 };
 
-/// Gives a classifier as many labels as the data have, selects the kernel's parameters and adds LoRA factors;
-/// warns of tensors that nothing uses. Collective.
+/// Gives a classifier as many labels as the data have, selects the kernel's parameters and adds LoRA factors.
+/// Collective.
 /// @throws Error(study) on every rank for keys that do not fit the model
 LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels, const Session& session);
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "support/mpi_test.hpp"
+#include "support/safetensors_file.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/unrecorded.hpp"
 #include "tangram/study/keys.hpp"
@@ -26,6 +27,12 @@ class Fingerprints : public ::testing::Test {
         const fs::path data = TANGRAM_TEST_DATA;
         for (const char* name : {"model", "copy", "other"}) fs::copy(data / "neo-mini", folder_ / name);
         std::ofstream(folder_ / "other" / "config.json", std::ios::app) << "\n";
+        fs::create_directory(folder_ / "adapter");
+        folder_.write("adapter/adapter_config.json", R"({"peft_type": "LORA", "r": 1, "lora_alpha": 2})");
+        const std::string module = "base_model.model.transformer.h.3.attn.attention.q_proj";
+        testing::write_safetensors(folder_ / "adapter/adapter_model.safetensors",
+                                   {{module + ".lora_A.weight", {1, 128}, std::vector<float>(128, 0.5F)},
+                                    {module + ".lora_B.weight", {128, 1}, std::vector<float>(128, 0.25F)}});
         for (const char* name : {"one.tsv", "same.tsv"}) {
             std::ofstream table(folder_ / name);
             table << "text\tlabel\tother\tinverse\n";
@@ -91,6 +98,7 @@ struct Change {
 const std::map<std::string, Change> changes{
     {"model.path", {"other", {}}},
     {"model.init", {"random", {}}},
+    {"model.adapter", {"adapter", {}}},
     {"model.head", {"classifier", {}}},
     {"model.head_init", {"least-squares", {"model.head=classifier"}}},
     {"model.seed", {"2", {}}},

@@ -200,8 +200,22 @@ TEST(Adapter, SettingsThatAreNotSupportedAreNamed) {
     const AdapterSettings settings = read(nlohmann::json::object());
     EXPECT_EQ(settings.rank, 4);
     EXPECT_EQ(settings.alpha, 8);
+    EXPECT_EQ(settings.scale(), 2);
+    EXPECT_EQ(read({{"use_rslora", true}}).scale(), 4);
+    EXPECT_TRUE(read({{"lora_dropout", 0.1},
+                      {"fan_in_fan_out", true},
+                      {"target_modules", {"q_proj"}},
+                      {"modules_to_save", nullptr},
+                      {"rank_pattern", nlohmann::json::object()},
+                      {"init_lora_weights", true}})
+                    .notes.empty());
+    EXPECT_EQ(read({{"zeta", 1}, {"eta", 1}}).notes.size(), 1U);
     for (const auto& [key, value] : {std::pair<const char*, nlohmann::json>{"use_dora", true},
-                                     {"use_rslora", true},
+                                     {"lora_bias", true},
+                                     {"trainable_token_indices", {1, 2}},
+                                     {"rank_pattern", {{"q_proj", 2}}},
+                                     {"alpha_pattern", {{"q_proj", 2}}},
+                                     {"init_lora_weights", "pissa"},
                                      {"bias", "all"},
                                      {"peft_type", "IA3"},
                                      {"modules_to_save", {"score"}},

@@ -8,6 +8,7 @@
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 
 namespace tangram {
 namespace {
@@ -129,7 +130,7 @@ TEST(UnreadKeys, AreNoneOfPublishedModels) {
 TEST(UnreadKeys, WhatAFamilyConsumesIsWhatItAsksFor) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(test_data())) {
         if (entry.path().filename() != "config.json") continue;
-        const Config config(entry.path());
+        const Config config(entry.path(), testing::Unrecorded());
         program_of(config);
         const std::vector<std::string> consumed = consumed_keys(config.text("model_type"));
         for (const std::string& key : config.asked()) EXPECT_TRUE(has(consumed, key)) << key << entry.path();
@@ -243,8 +244,8 @@ TEST(Config, NumbersThatAreNoneAreRefusedByKeyWhereTheyAreRead) {
     nlohmann::json values = config_of("models/gpt2-odd");
     std::string text = values.dump();
     const auto read = [&](const std::string& entry) {
-        const Config config(
-            folder.write("config.json", text.substr(0, text.size() - 1) + ", " + entry + "}"));
+        const Config config(folder.write("config.json", text.substr(0, text.size() - 1) + ", " + entry + "}"),
+                            testing::Unrecorded());
         program_of(config);
         check_unread(config, known_model_keys());
     };

@@ -48,6 +48,7 @@ path = "/o.h5"
 const std::map<std::string, std::string> promised{
     {"model.path", "''"},
     {"model.init", "'pretrained'"},
+    {"model.adapter", "'auto'"},
     {"model.head", "'lm'"},
     {"model.head_init", "'random'"},
     {"model.seed", "1"},
@@ -242,7 +243,6 @@ TEST(Keys, OfLaterVersionsAreRefusedByName) {
             ExitStatus::study, {"study.toml: " + name + " is not available in this version of tangram"},
             [&] { read_study(folder.write("study.toml", one_data_set), {setting}, testing::Unrecorded()); });
     };
-    refused("model.adapter", "model.adapter=none");
     refused("data.score", "data.score=logit");
     refused("data.completion", "data.completion=answer");
     refused("spectrum.matrix", "spectrum.matrix=free");
