@@ -107,8 +107,8 @@ void add_others(CLI::App& app, Arguments& arguments) {
         ->add_option("--rtol", arguments.rtol,
                      "numbers count as the same within this share of their data set's largest (default: 0)")
         ->check(CLI::Range(0.0, 1.0));
-    app.add_subcommand("help", "study keys, file layout, exit statuses, log lines")
-        ->add_option("TOPIC", arguments.topic, "study, output, status or log");
+    app.add_subcommand("help", "study keys, file layout, keys of models, exit statuses, log lines")
+        ->add_option("TOPIC", arguments.topic, "study, output, models, status or log");
 }
 
 }  // namespace

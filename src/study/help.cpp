@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
+#include "tangram/model/architectures.hpp"
+#include "tangram/model/unread_keys.hpp"
 #include "tangram/study/file_contents.hpp"
 #include "tangram/study/keys.hpp"
 #include "tangram/study/stored_study.hpp"
@@ -72,6 +75,54 @@ std::string study_help() {
            "No result depends on " + decide_nothing + ".\n";
 }
 
+/// "label  a, b, c", in lines of at most 100 characters.
+std::string listed(const std::string& label, const std::vector<std::string>& names) {
+    constexpr std::size_t width = 100, indent = 10;
+    std::string text, row = fmt::format("  {:<{}}", label, indent - 2);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const std::string word = names[i] + (i + 1 < names.size() ? ", " : "");
+        if (row.size() + word.size() > width) {
+            text += row.substr(0, row.find_last_not_of(' ') + 1) + "\n";
+            row = std::string(indent, ' ');
+        }
+        row += word;
+    }
+    return text + row + "\n";
+}
+
+/// A key that is refused, with the values that are not.
+std::string shown(const DecidingKey& key) {
+    const std::string_view values = key.neutral.substr(1, key.neutral.size() - 2);
+    return values.empty() ? std::string(key.name) : fmt::format("{} (but {})", key.name, values);
+}
+
+std::string models_help() {
+    const auto refused = [](const KnownKeys& known, const std::vector<std::string>& read) {
+        std::vector<std::string> names;
+        for (const DecidingKey& key : known.deciding)
+            if (std::ranges::find(read, key.name) == read.end()) names.push_back(shown(key));
+        return names;
+    };
+    const auto harmless = [](const KnownKeys& known) {
+        return std::vector<std::string>(known.harmless.begin(), known.harmless.end());
+    };
+    std::string text =
+        "Keys of config.json by model_type. What is read is obeyed, or refused where a value is not served. "
+        "What is\n"
+        "refused changes what is computed and is not served, but for null, an empty value and those in "
+        "brackets.\n"
+        "Any other key is named in a warning. * stands for any text.\n";
+    for (const Architecture& family : architectures()) {
+        const std::vector<std::string> read = consumed_keys(family.model_type);
+        text += fmt::format("\n{}\n", family.model_type) + listed("read", read) +
+                listed("refused", refused(known_model_keys(), read));
+    }
+    return text + "\nall of them\n" + listed("harmless", harmless(known_model_keys())) +
+           "\nadapter_config.json (PEFT)\n" + listed("read", {"lora_alpha", "peft_type", "r", "use_rslora"}) +
+           listed("refused", refused(known_adapter_keys(), {})) +
+           listed("harmless", harmless(known_adapter_keys()));
+}
+
 constexpr const char* status_help =
     "0   done\n"
     "1   tangram compare: the files differ\n"
@@ -96,9 +147,10 @@ constexpr const char* log_help =
 
 std::string help(const std::string& topic) {
     if (topic.empty())
-        return "tangram help study | output | status | log\n"
+        return "tangram help study | output | models | status | log\n"
                "  study    every key of the study file, with its default\n"
                "  output   what the output file holds\n"
+               "  models   the keys of config.json: read, refused, harmless\n"
                "  status   exit statuses\n"
                "  log      the lines of --log-json\n"
                "`tangram --help` lists commands and options.\n";
@@ -108,9 +160,10 @@ std::string help(const std::string& topic) {
                "file, as "
                "attributes description and units.\n\n" +
                list_of_paths();
+    if (topic == "models") return models_help();
     if (topic == "status") return status_help;
     if (topic == "log") return log_help;
-    const std::vector<std::string> topics{"study", "output", "status", "log"};
+    const std::vector<std::string> topics{"study", "output", "models", "status", "log"};
     throw Error(ExitStatus::study, ErrorKind::unknown_name,
                 fmt::format("no help on {}; did you mean {}?", topic, nearest(topic, topics)));
 }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "tangram/model/architectures.hpp"
+#include "tangram/model/unread_keys.hpp"
 #include "tangram/study/keys.hpp"
 #include "tangram/study/stored_study.hpp"
 
@@ -38,6 +40,38 @@ TEST(Help, StudySaysBoundsAndWhatDecidesNothing) {
     for (const char* words : {"max_length = 64 ", "at least 1\n", "at least 0, at most 65536", "positive\n",
                               "precision = 'mixed' ", "No result depends on output.path, "})
         EXPECT_NE(text.find(words), std::string::npos) << words << " is not in\n" << text;
+}
+
+/// What follows a label in the part of a family, in one line.
+std::string listed_in(const std::string& text, std::string_view family, const std::string& label) {
+    const auto begins = text.find(fmt::format("\n{}\n", family));
+    const auto at = text.find("  " + label + " ", begins + 1);
+    if (begins == std::string::npos || at == std::string::npos) return "";
+    std::string line;
+    for (auto row = at; row != std::string::npos && (row == at || text.compare(row, 3, "   ") == 0);) {
+        const auto end = text.find('\n', row);
+        line += text.substr(row, end - row) + " ";
+        row = end == std::string::npos ? end : end + 1;
+    }
+    return line;
+}
+
+TEST(Help, ModelsListsWhatEachFamilyReadsAndRefuses) {
+    const std::string text = help("models");
+    for (const Architecture& family : architectures()) {
+        const std::string read = listed_in(text, family.model_type, "read"),
+                          refused = listed_in(text, family.model_type, "refused");
+        for (const std::string& key : consumed_keys(family.model_type))
+            EXPECT_NE(read.find(key), std::string::npos) << family.model_type << " " << key << read;
+        for (const char* key : {"attn_logit_softcapping", "num_local_experts (but 0, 1)"})
+            EXPECT_NE(refused.find(key), std::string::npos) << family.model_type << " " << refused;
+    }
+    EXPECT_NE(listed_in(text, "qwen2", "read").find(" layer_types,"), std::string::npos);
+    EXPECT_EQ(listed_in(text, "qwen2", "refused").find(" layer_types,"), std::string::npos);
+    EXPECT_NE(listed_in(text, "gpt2", "refused").find(" layer_types,"), std::string::npos);
+    EXPECT_NE(listed_in(text, "all of them", "harmless").find("transformers_version"), std::string::npos);
+    for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1)
+        EXPECT_LE(text.find('\n', at) - at, 110U) << text.substr(at, 120);
 }
 
 }  // namespace
