@@ -49,7 +49,11 @@ Error hdf5_error(const Hdf5Place& place, const std::string& what, const char* re
         return {
             ExitStatus::study, ErrorKind::no_memory,
             fmt::format("{}: {}: out of memory; use more ranks or fewer samples", place.file.string(), what)};
-    return {place.status, failure.system != 0 ? ErrorKind::no_access : ErrorKind::malformed,
+    const ErrorKind kind = failure.locked                               ? ErrorKind::in_use
+                           : failure.system != 0                        ? ErrorKind::no_access
+                           : failure.words.starts_with(leaves_the_file) ? ErrorKind::unsupported
+                                                                        : ErrorKind::malformed;
+    return {place.status, kind,
             fmt::format("{}: {}: {}{}", place.file.string(), what, failure.words, remedy)};
 }
 
