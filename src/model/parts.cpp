@@ -14,7 +14,7 @@ Index head_size(const Config& config, const std::string& heads_key, Index heads,
         config.refuse(ErrorKind::contradiction, heads_key, fmt::format("it must divide the width {}", width));
     if (width / heads > largest)
         config.refuse(
-            ErrorKind::unsupported, ErrorKind::out_of_range, heads_key,
+            ErrorKind::out_of_range, heads_key,
             fmt::format("{} of the width {} for each head are more than {}", width / heads, width, largest));
     return width / heads;
 }
