@@ -110,13 +110,14 @@ TEST_F(OpenModel, AppliesTheFoldersOwnAdapterUnlessToldNotTo) {
     write_adapter("model", {});
     const std::vector<double> after = weights(weight);
     EXPECT_NE(after, before);
-    LoadedModel model = opened();
-    hash_weights(model, world_.get());
-    const std::string hash = model.sha256;
+    const auto hash = [&] {
+        LoadedModel model = opened();
+        hash_weights(model, world_.get());
+        return model.sha256;
+    };
+    const std::string before_the_change = hash();
     write_adapter("model", {{"lora_alpha", 7}});
-    model = opened();
-    hash_weights(model, world_.get());
-    EXPECT_NE(model.sha256, hash);
+    EXPECT_NE(hash(), before_the_change);
     study_.model.adapter = "none";
     EXPECT_EQ(weights(weight), before);
 }
