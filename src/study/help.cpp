@@ -77,7 +77,7 @@ std::string study_help() {
 
 /// "label  a, b, c", in lines of at most 100 characters.
 std::string listed(const std::string& label, const std::vector<std::string>& names) {
-    constexpr std::size_t width = 100, indent = 10;
+    constexpr std::size_t width = 100, indent = 11;
     std::string text, row = fmt::format("  {:<{}}", label, indent - 2);
     for (std::size_t i = 0; i < names.size(); ++i) {
         const std::string word = names[i] + (i + 1 < names.size() ? ", " : "");

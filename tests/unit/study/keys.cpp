@@ -95,7 +95,8 @@ void change(const KeyValue& at) {
             using Type = std::decay_t<decltype(value)>;
             const auto* const choices = std::get_if<Choices>(&at.key->allowed);
             if constexpr (std::is_same_v<Type, std::string*>)
-                *value = choices != nullptr ? choices->choices[1].word : *value + "/z";
+                *value = choices != nullptr ? choices->choices[1].word
+                                            : (*value == "auto" ? "/auto" : *value) + "/z";
             else if constexpr (std::is_same_v<Type, bool*>)
                 *value = !*value;
             else if constexpr (std::is_same_v<Type, Index*> || std::is_same_v<Type, double*>)
