@@ -233,21 +233,21 @@ Weights::Weights(const std::filesystem::path& folder_or_file, FilesRead& files)
                "holds neither model.safetensors nor model.safetensors.index.json; give a Hugging Face "
                "folder with safetensors weights");
     }
-    sort();
+    sort("in two shards");
 }
 
 void Weights::rename(const std::function<std::string(const std::string&)>& name_of) {
     for (TensorView& tensor : tensors_) tensor.name = name_of(tensor.name);
     for (std::string& name : integers_) name = name_of(name);
-    sort();
+    sort("there twice, under names that differ in what a wrapper put there; remove one");
 }
 
-void Weights::sort() {
+void Weights::sort(const char* why_twice) {
     std::sort(tensors_.begin(), tensors_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     for (std::size_t i = 1; i < tensors_.size(); ++i)
         if (tensors_[i].name == tensors_[i - 1].name)
             refuse(ErrorKind::contradiction, files_[tensors_[i].file],
-                   fmt::format("tensor {} stands in two shards", tensors_[i].name));
+                   fmt::format("tensor {} stands {}", tensors_[i].name, why_twice));
 }
 
 void Weights::open(const std::filesystem::path& file, FilesRead& files) {

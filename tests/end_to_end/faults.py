@@ -141,4 +141,22 @@ os.truncate(f.at('out.h5'), len(before) // 2)
 code, out, err = run('inspect', f.at('out.h5'))
 check('torn output: status 5', code == 5, f'{code} {err}'); check('torn output: says so', 'torn' in err, err)
 f.remove(); base.remove()
+
+# Drawn models that fit into no memory: refused while a rank is still small.
+def resident(*arguments):
+    """(status, standard error, largest resident memory in bytes) of one rank."""
+    with tempfile.TemporaryFile('w+') as err:
+        p = subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=err)
+        _, status, usage = os.wait4(p.pid, 0)
+        p.returncode = os.waitstatus_to_exitcode(status); err.seek(0)
+        return p.returncode, err.read(), 1024 * usage.ru_maxrss
+for name, sizes in (('a hidden size of 2^20', {'hidden_size': 1 << 20, 'num_heads': 256}),
+                    ('4096 layers', {'hidden_size': 2048, 'num_layers': 4096, 'attention_layers': ['global'] * 4096, 'attention_types': None})):
+    f = Folder(); f.write('study.toml', f.study(model__init='"random"'))
+    config = json.load(open(f.at('model/config.json'))); config.update(sizes)
+    f.write('model/config.json', json.dumps(config)); os.remove(f.at('model/model.safetensors'))
+    code, err, peak = resident('run', f.at('study.toml'), '--memory-per-rank', '4GiB')
+    check(f'{name}: status 2', code == 2 and err.count('tangram: error:') == 1 and 'needs' in err, f'{code}: {err[-300:]}')
+    check(f'{name}: nothing large is allocated', peak < 400 << 20, f'{peak >> 20} MiB')
+    f.remove()
 finish()

@@ -69,7 +69,8 @@ class Weights {
 
   private:
     void open(const std::filesystem::path& file, FilesRead& files);
-    void sort();
+    /// By name. @param why_twice  what is said of a tensor that stands there twice
+    void sort(const char* why_twice);
     [[noreturn]] void refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const;
 
     std::vector<std::filesystem::path> files_;
