@@ -87,7 +87,7 @@ std::vector<Key> kernel_keys() {
          "the first one's spectrum gives the rates"},
         {"kernel.precision", [](Study& s) { return StudyValue(&s.kernel.precision); },
          Choices{{{"mixed", "float32 products, float64 sums"}, {"double", ""}}}, Decides::kernel, ""},
-        {"kernel.sketch", [](Study& s) { return StudyValue(&s.kernel.sketch); }, Bounds{0, {}},
+        {"kernel.sketch", [](Study& s) { return StudyValue(&s.kernel.sketch); }, Bounds{0, 1 << 30},
          Decides::kernel, "> 0: sketch dimension per linear layer; 0: exact"},
         {"kernel.groups", [](Study& s) { return StudyValue(&s.kernel.groups); },
          Choices{{{"none", ""}, {"kind", ""}, {"layer", ""}}}, Decides::kernel,

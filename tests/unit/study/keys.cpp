@@ -200,6 +200,7 @@ TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
     for (const auto& [name, bound] : least) refused(name, bound - 1, fmt::format("at least {}", bound));
     refused("kernel.lora_rank", 65537, "at most 65536");
     refused("rates.repeats", 10001, "at most 10000");
+    refused("kernel.sketch", 1073741825, "at most 1073741824");
     refused("rates.noise", 1e101, "at most 1e+100");
     refused("rates.radius", 0, "positive");
     refused("rates.step_size", 0, "positive");
