@@ -248,7 +248,7 @@ std::size_t Table::column(std::string_view name) const {
     const auto found = std::find(columns.begin(), columns.end(), name);
     if (found == columns.end())
         throw Error(
-            ExitStatus::input, ErrorKind::unknown_name,
+            ExitStatus::input, ErrorKind::missing,
             fmt::format("{}: no column \"{}\"; did you mean \"{}\"?", file, name, nearest(name, columns)));
     return static_cast<std::size_t>(found - columns.begin());
 }
