@@ -18,8 +18,8 @@ class FailingAllocation {
 };
 
 /// Collective: `call` with its 1st, 2nd, ... allocation of at least `bytes` failing, on each rank in turn,
-/// until it makes fewer: whenever one failed, all ranks throw the same Error(study), and none waits for
-/// another.
+/// until it makes fewer: whenever one failed, all ranks throw the same Error(study, no_memory), and none
+/// waits for another.
 /// @param call  collective over the world; to be repeated any number of times
 /// @param all   failures that are tried one by one; from there on they are tried at growing distances
 template <class Call>
@@ -44,6 +44,7 @@ void expect_shared_failures(Call&& call, std::size_t bytes, Index all = 24) {
                 break;
             }
             EXPECT_EQ(thrown.status, ExitStatus::study) << thrown.text;
+            EXPECT_EQ(thrown.kind, ErrorKind::no_memory) << thrown.text;
             ++failures;
         }
     EXPECT_GT(failures, 0) << "nothing of that size is allocated";

@@ -50,32 +50,35 @@ inline Index resident_bytes() {
     return resident * sysconf(_SC_PAGESIZE);
 }
 
-/// What a call threw: nothing, an Error with its text and status, or something else.
+/// What a call threw: nothing, an Error with its text, status and kind, or something else.
 struct Thrown {
     std::string text;
     std::optional<ExitStatus> status;
+    std::optional<ErrorKind> kind;
 };
 template <class Call>
 Thrown thrown_by(Call&& call) {
     try {
         call();
     } catch (const Error& e) {
-        return {e.what(), e.status()};
+        return {e.what(), e.status(), e.kind()};
     } catch (const std::exception& e) {
-        return {std::string("not an Error: ") + e.what(), std::nullopt};
+        return {std::string("not an Error: ") + e.what(), std::nullopt, std::nullopt};
     }
-    return {"", std::nullopt};
+    return {"", std::nullopt, std::nullopt};
 }
 
-/// Collective: every rank threw an Error of this status with the same text, and the text holds `part`.
+/// Collective: every rank threw an Error of this status and kind with the same text, and the text holds
+/// `name`: a file, tensor or value, never prose.
 template <class Call>
-void expect_error_on_all_ranks(Call&& call, ExitStatus status, const std::string& part,
+void expect_error_on_all_ranks(Call&& call, ExitStatus status, ErrorKind kind, const std::string& name,
                                MPI_Comm comm = MPI_COMM_WORLD) {
     const Thrown thrown = thrown_by(call);
     EXPECT_TRUE(thrown.status.has_value()) << "threw: " << thrown.text;
     EXPECT_EQ(static_cast<int>(thrown.status.value_or(ExitStatus{})), static_cast<int>(status));
-    EXPECT_NE(thrown.text.find(part), std::string::npos)
-        << "'" << thrown.text << "' does not hold '" << part << "'";
+    EXPECT_EQ(thrown.kind, kind) << thrown.text;
+    EXPECT_NE(thrown.text.find(name), std::string::npos)
+        << "'" << thrown.text << "' does not hold '" << name << "'";
     const std::vector<std::string> texts = gather_to_all(comm, thrown.text);
     for (const std::string& text : texts) EXPECT_EQ(text, texts.front());
 }

@@ -210,7 +210,7 @@ TEST(Assembly, TasksOfDifferentRowsStandInOneKernel) {
                     ++wrong;
         EXPECT_EQ(wrong, 0) << (second ? "logits" : "margin");
     }
-    testing::expect_error(ExitStatus::study, {"trace", "margin"}, [] {
+    testing::expect_error(ExitStatus::study, ErrorKind::contradiction, {"trace", "margin"}, [] {
         KernelOutputs outputs(KernelOutput::margin, 2);
         outputs.add(KernelOutput::trace, 4);
     });
@@ -365,6 +365,7 @@ TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {
     } catch (const Error& e) {
         thrown = true;
         EXPECT_EQ(e.status(), ExitStatus::numerical);
+        EXPECT_EQ(e.kind(), ErrorKind::non_finite);
         EXPECT_NE(std::string(e.what()).find("example 17"), std::string::npos) << e.what();
     }
     EXPECT_TRUE(thrown);  // on every rank

@@ -54,6 +54,7 @@ TEST_P(Memory, LackedByOneRankAtAnyAllocationEndsAllOfThemWithOneMessage) {
         if (thrown.text.empty()) continue;  // a sort that does without its buffer
         ++failures;
         EXPECT_EQ(thrown.status, ExitStatus::study) << thrown.text << ", allocation " << k;
+        EXPECT_EQ(thrown.kind, ErrorKind::no_memory) << thrown.text << ", allocation " << k;
     }
     omp_set_num_threads(threads_before);
     EXPECT_GT(failures, 40);
@@ -90,6 +91,7 @@ TEST(MemoryOfASketch, LackedByOneRankEndsAllOfThemWithOneMessage) {
         if (thrown.text.empty()) continue;
         ++failures;
         EXPECT_EQ(thrown.status, ExitStatus::study) << thrown.text << ", allocation " << k;
+        EXPECT_EQ(thrown.kind, ErrorKind::no_memory) << thrown.text << ", allocation " << k;
     }
     EXPECT_GT(failures, 20);
 }

@@ -118,10 +118,10 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
             [&](const AssemblyProgress& at) {
                 EXPECT_LE(at.done, at.of);
                 if (problem.left_in_pass && matrices.units_done >= stop_after && grid.comm().rank() == 0)
-                    throw Error(ExitStatus::stopped, "in a pass");
+                    throw Error(ExitStatus::stopped, ErrorKind::stopped, "in a pass");
             });
     } catch (const Error& e) {
-        left = e.status() == ExitStatus::stopped;
+        left = e.kind() == ErrorKind::stopped;
         for (FormulaMatrices& of : matrices.formulas) {
             sum_over_ranks(grid.comm().get(), of.test_diagonal);
             sum_over_ranks(grid.comm().get(), of.tile_traces);

@@ -48,7 +48,7 @@ TEST(Transfers, HaveArrivedWhenTheirOwnerGoesWithAnException) {
         Transfers transfers(MPI_COMM_WORLD, Index{1} << 20);
         transfers.receive(received, before, 3);
         transfers.send(sent, next, 3);
-        throw Error(ExitStatus::numerical, "after posting");
+        throw Error(ExitStatus::numerical, ErrorKind::library, "after posting");
     } catch (const Error&) {
         std::fill(sent.begin(), sent.end(), std::byte{9});
     }

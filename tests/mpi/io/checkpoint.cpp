@@ -42,12 +42,15 @@ TEST(Checkpoint, GoesFromAnyGridToAnyOther) {
     }
     DistributedMatrix turned(grids[0], 21, 5, 4);
     Caught problem = caught([&] { read_checkpoint(output, {{"cross", &turned}}, any); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("cross is 5 x 21, 21 x 5 is needed")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::malformed) && problem.names("cross") &&
+                problem.names("5 x 21"))
+        << problem.text;
     problem = caught([&] {
-        read_checkpoint(output, {{"cross", &turned}},
-                        [](const CheckpointState&) { throw Error(ExitStatus::study, "of another study"); });
+        read_checkpoint(output, {{"cross", &turned}}, [](const CheckpointState&) {
+            throw Error(ExitStatus::study, ErrorKind::changed, "of another study");
+        });
     });
-    EXPECT_TRUE(problem.status == 2 && problem.says("of another study")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::study, ErrorKind::changed)) << problem.text;
     remove_checkpoint(output, MPI_COMM_WORLD);
     barrier();
     EXPECT_FALSE(read_checkpoint(output, {{"cross", &turned}}, any).has_value());
@@ -89,8 +92,8 @@ TEST(Checkpoint, TheOneBeforeIsUsedWhereTheNewestIsTorn) {
         EXPECT_FALSE(std::filesystem::exists(previous));
         tear();
         Caught problem = caught([&] { read_checkpoint(output, {{"gram", &into}}, any); });
-        EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.checkpoint: is") &&
-                    problem.says("to start again"))
+        EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::malformed) &&
+                    problem.names("out.h5.checkpoint"))
             << problem.text;
         remove_checkpoint(output, MPI_COMM_WORLD);
         write_checkpoint(output, state_of(1), {{"gram", &gram}});
@@ -160,7 +163,9 @@ TEST(Checkpoint, TheOlderOneOutlivesAFullDisk) {
     fill(small);
     write_checkpoint(output, state_of(1), {{"gram", &small}});
     const Caught problem = caught([&] { write_checkpoint(output, state_of(2), {{"gram", &large}}); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.checkpoint: needs 1.3 MB")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access) && problem.names("out.h5.checkpoint") &&
+                problem.names("1.3 MB"))
+        << problem.text;
     DistributedMatrix into(grid, 40, 40, 8);
     EXPECT_EQ(read_checkpoint(output, {{"gram", &into}}, any)->state.units_done, 1);
     EXPECT_EQ(wrong_entries(into), 0);

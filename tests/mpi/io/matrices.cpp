@@ -163,28 +163,36 @@ TEST(MatrixIo, RefusesOnAllRanks) {
         return caught([&] { read_matrix({from, ExitStatus::input}, path, grid, 2, Orientation::as_is); });
     };
     Caught problem = read(scratch / "none.h5", "/square");
-    EXPECT_TRUE(problem.status == 3 && problem.says("none.h5: no such file")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::missing) && problem.names("none.h5"))
+        << problem.text;
     problem = read(foreign, "/square");
-    EXPECT_TRUE(problem.status == 3 && problem.says("text.h5: is not an HDF5 file")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::malformed) && problem.names("text.h5"))
+        << problem.text;
     problem = read(torn, "/square");
-    EXPECT_TRUE(problem.status == 3 && problem.says("torn.h5: is torn") && problem.says("truncated"))
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::malformed) && problem.names("torn.h5"))
         << problem.text;
     problem = read(scratch / "", "/square");
-    EXPECT_TRUE(problem.status == 3 && problem.says("is a folder")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::malformed)) << problem.text;
     problem = read(file, "/elsewhere/gram");
-    EXPECT_TRUE(problem.status == 3 && problem.says("/elsewhere/gram is missing")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::missing) && problem.names("/elsewhere/gram"))
+        << problem.text;
     problem = read(file, "/line");
-    EXPECT_TRUE(problem.status == 3 && problem.says("/line is not a matrix")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::contradiction) && problem.names("/line"))
+        << problem.text;
     problem = read(file, "/");
-    EXPECT_TRUE(problem.status == 3 && problem.says("is a group")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::malformed)) << problem.text;
     problem = caught([&] { InputFile(MPI_COMM_WORLD, torn, ExitStatus::output); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("torn.h5: is torn")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::malformed) && problem.names("torn.h5"))
+        << problem.text;
 
     DistributedMatrix matrix(grid, 100, 99, 8);
     problem = caught([&] { write_matrix(file, "/square", matrix, Orientation::as_is); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("/square has not the shape 100 x 99")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::contradiction) && problem.names("/square") &&
+                problem.names("100 x 99"))
+        << problem.text;
     problem = caught([&] { write_matrix(file, "/other", matrix, Orientation::as_is); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("/other is missing")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::missing) && problem.names("/other"))
+        << problem.text;
     EXPECT_EQ(caught([&] {
                   read_matrix({file, ExitStatus::input}, "/square", grid, 2, Orientation::as_is);
               }).status,
@@ -227,7 +235,8 @@ TEST(InputFile, TellsEveryRankTheSame) {
     EXPECT_TRUE(input.read([](const Hdf5File& h5) { return h5.exists("/g/doubles"); }));
     const Caught problem =
         caught([&] { input.read([](const Hdf5File& h5) { return h5.read_doubles("/g/doubles", 3); }); });
-    EXPECT_TRUE(problem.status == 3 && problem.says("has 2 entries, 3 are needed")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::input, ErrorKind::contradiction) && problem.names("/g/doubles"))
+        << problem.text;
 }
 
 }  // namespace

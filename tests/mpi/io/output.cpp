@@ -82,7 +82,7 @@ TEST(StagedFile, OneRanksProblemReachesAll) {
             h5.write("/a/b", std::vector<double>{1});
         });
     });
-    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.partial: /a/b cannot be created"))
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::malformed) && problem.names("out.h5.partial: /a/b"))
         << problem.text;
     EXPECT_FALSE(there(partial(file)));
     EXPECT_FALSE(there(file));
@@ -121,20 +121,22 @@ TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
         return caught([&] { write_number(file, "/a", 1, keep); });
     };
     Caught problem = attempt(scratch / "none/out.h5", false);
-    EXPECT_TRUE(problem.status == 5 && problem.says("none/out.h5: folder") && problem.says("does not exist"))
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::missing) && problem.names("none/out.h5"))
         << problem.text;
 
     if (world_rank() == 0) std::filesystem::create_directories(scratch / "folder.h5");
     barrier();
     problem = attempt(scratch / "folder.h5", true);
-    EXPECT_TRUE(problem.status == 5 && problem.says("folder.h5: is a folder")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::malformed) && problem.names("folder.h5"))
+        << problem.text;
 
     const auto guarded = scratch / "guarded.h5";
     write_number(guarded, "/a", 7, false);
     if (world_rank() == 0) chmod(guarded.c_str(), 0444);
     barrier();
     problem = attempt(guarded, true);
-    EXPECT_TRUE(problem.status == 5 && problem.says("no write permission")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access) && problem.names(guarded.string()))
+        << problem.text;
     EXPECT_EQ(number_in(guarded, "/a"), 7);
     EXPECT_FALSE(there(partial(guarded)));
 
@@ -143,7 +145,9 @@ TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
     if (world_rank() == 0) std::filesystem::resize_file(torn, 100);
     barrier();
     problem = attempt(torn, true);
-    EXPECT_TRUE(problem.status == 5 && problem.says("torn.h5: ") && !problem.says("partial")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::malformed) && problem.names("torn.h5: ") &&
+                !problem.names("partial"))
+        << problem.text;
     EXPECT_FALSE(there(partial(torn)));
 }
 
@@ -170,7 +174,8 @@ TEST(StagedFile, PlantedLinksAreNotFollowed) {
     if (world_rank() == 0) std::filesystem::create_symlink(victim, file.string() + ".lock");
     barrier();
     const Caught problem = caught([&] { const OutputLock lock(MPI_COMM_WORLD, file); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5.lock: is a symbolic link")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::unsupported) && problem.names("out.h5.lock"))
+        << problem.text;
     EXPECT_EQ(std::filesystem::file_size(victim), 8);
     barrier();
     if (world_rank() == 0) {
@@ -179,7 +184,8 @@ TEST(StagedFile, PlantedLinksAreNotFollowed) {
     }
     barrier();
     const Caught hard = caught([&] { const OutputLock lock(MPI_COMM_WORLD, file); });
-    EXPECT_TRUE(hard.status == 5 && hard.says("is another name of an existing file")) << hard.text;
+    EXPECT_TRUE(hard.is(ExitStatus::output, ErrorKind::unsupported) && hard.names("out.h5.lock"))
+        << hard.text;
     EXPECT_EQ(std::filesystem::file_size(victim), 8);
 }
 
@@ -220,11 +226,13 @@ TEST(StagedFile, RefusesAReadOnlyFileSystem) {
     }
     EXPECT_TRUE(first_rank_says([&] { return run("mount -o remount,ro " + (scratch / "disk").string()); }));
     Caught problem = caught([&] { write_number(file, "/a", 1, true); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("out.h5: folder") &&
-                problem.says("Read-only file system"))
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access) && problem.names("out.h5") &&
+                problem.names("Read-only file system"))
         << problem.text;
     problem = caught([&] { OutputLock(MPI_COMM_WORLD, file); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("Read-only file system")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access) &&
+                problem.names("Read-only file system"))
+        << problem.text;
     EXPECT_EQ(wrong_entries(read_matrix({file, ExitStatus::input}, "/m", grid, 4, Orientation::as_is)), 0);
 }
 
@@ -239,14 +247,14 @@ class FullDisk : public ::testing::Test {
     void TearDown() override { disk_.reset(); }
 
     void expect_refused(double announced, const std::function<void(Hdf5File&)>& write, bool keep = false,
-                        const std::string& words = "No space left on device") {
+                        const std::string& name = "No space left on device") {
         const Caught problem = caught([&] {
             StagedFile staged(MPI_COMM_WORLD, file_, keep, announced);
             staged.write_small(write);
             staged.commit();
         });
-        EXPECT_EQ(problem.status, 5);
-        EXPECT_TRUE(problem.says("out.h5") && problem.says(words)) << problem.text;
+        EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access)) << problem.text;
+        EXPECT_TRUE(problem.names("out.h5") && problem.names(name)) << problem.text;
         EXPECT_FALSE(there(partial(file_)));
         EXPECT_EQ(number_in(file_, "/old"), 42);
         // What HDF5 was left with must not disturb what comes after.
@@ -262,7 +270,7 @@ class FullDisk : public ::testing::Test {
 
 TEST_F(FullDisk, IsKnownBeforehand) {
     expect_refused(
-        1e6, [](Hdf5File&) { ADD_FAILURE() << "began to write"; }, false, "needs 1.0 MB");
+        1e6, [](Hdf5File&) { ADD_FAILURE() << "began to write"; }, false, "1.0 MB");
 }
 TEST_F(FullDisk, ShowsInSmallData) {
     expect_refused(0, [](Hdf5File& h5) { h5.write("/v", std::vector<double>(100000, 1.0)); });
@@ -286,7 +294,7 @@ TEST_F(FullDisk, ShowsInTheCopyOfTheFinishedFile) {
         staged.commit();
     }
     expect_refused(
-        0, [](Hdf5File&) {}, true, "MB free");
+        0, [](Hdf5File&) {}, true, "MB");
 }
 
 TEST(StagedFile, ClaimsSpaceWhereTheFileSystemPromisesNone) {
@@ -306,7 +314,9 @@ TEST(StagedFile, ClaimsSpaceWhereTheFileSystemPromisesNone) {
         StagedFile staged(MPI_COMM_WORLD, file, true, 0);
         staged.write_small([](Hdf5File& h5) { h5.create_matrix("/m", 1000, 1000); });
     });
-    EXPECT_TRUE(problem.status == 5 && problem.says("No space left on device")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access) &&
+                problem.names("No space left on device"))
+        << problem.text;
     EXPECT_FALSE(there(partial(file)));
     EXPECT_EQ(number_in(file, "/old"), 42);
     barrier();
@@ -345,8 +355,8 @@ TEST(StagedFile, SurvivesAWriteThatFailsOnOneRank) {
         const Caught problem =
             caught([&] { write_matrix(staged.partial(), "/m", matrix, Orientation::as_is, 32000); });
         setrlimit(RLIMIT_FSIZE, &before);
-        EXPECT_EQ(problem.status, 5);
-        EXPECT_TRUE(problem.says("out.h5.partial: /m") && problem.says("rank " + std::to_string(victim)))
+        EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access)) << problem.text;
+        EXPECT_TRUE(problem.names("out.h5.partial: /m") && problem.names("rank " + std::to_string(victim)))
             << problem.text;
         barrier();
     }
@@ -367,9 +377,9 @@ TEST(OutputLock, RefusesASecondRun) {
         std::string process = std::to_string(getpid());
         broadcast(MPI_COMM_WORLD, process, 0);
         const Caught problem = caught([&] { OutputLock(MPI_COMM_WORLD, output, std::chrono::seconds(0)); });
-        EXPECT_TRUE(problem.status == 5 && problem.says("out.h5: another run") &&
-                    problem.says("host " + host) && problem.says("process " + process) &&
-                    problem.says("since 20"))
+        EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::in_use) && problem.names("out.h5") &&
+                    problem.names("host " + host) && problem.names("process " + process) &&
+                    problem.names("since 20"))
             << problem.text;
         EXPECT_TRUE(there(lock));
         EXPECT_EQ(caught([&] { OutputLock(MPI_COMM_WORLD, scratch / "other.h5"); }).status, 0);
@@ -397,7 +407,9 @@ TEST(OutputLock, AnotherProcessHoldsItUntilItDies) {
     }
     EXPECT_TRUE(there(ready));
     const Caught problem = caught([&] { OutputLock(MPI_COMM_WORLD, output, std::chrono::seconds(0)); });
-    EXPECT_TRUE(problem.status == 5 && problem.says("host elsewhere, process 12345")) << problem.text;
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::in_use) &&
+                problem.names("host elsewhere, process 12345"))
+        << problem.text;
     // It dies while the next one waits; its file stays and is no lock.
     std::thread killer([&] {
         if (world_rank() != 0) return;

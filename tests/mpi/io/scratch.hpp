@@ -77,15 +77,17 @@ class Mount {
 /// What a collective call threw: every rank takes part and all must have been told the same.
 struct Caught {
     int status = 0;  ///< 0: nothing was thrown
+    ErrorKind kind{};
     std::string text;
-    bool says(const std::string& words) const { return text.find(words) != std::string::npos; }
+    bool is(ExitStatus of, ErrorKind what) const { return status == static_cast<int>(of) && kind == what; }
+    bool names(const std::string& name) const { return text.find(name) != std::string::npos; }
 };
 inline Caught caught(const std::function<void()>& work) {
     Caught found;
     try {
         work();
     } catch (const Error& e) {
-        found = {static_cast<int>(e.status()), e.what()};
+        found = {static_cast<int>(e.status()), e.kind(), e.what()};
     }
     for (const std::string& other : gather_to_all(MPI_COMM_WORLD, std::to_string(found.status) + found.text))
         EXPECT_EQ(other, std::to_string(found.status) + found.text);

@@ -26,13 +26,16 @@ TEST(Communicator, SplitMoveAndNull) {
 TEST(Communicator, ErrorsOfMpiBecomeExceptions) {
     const Communicator comm(MPI_COMM_WORLD);
     int value = 0;
-    EXPECT_THROW(TANGRAM_MPI(MPI_Bcast(&value, 1, MPI_INT, 1000, comm.get())), Error);
+    const auto thrown =
+        testing::thrown_by([&] { TANGRAM_MPI(MPI_Bcast(&value, 1, MPI_INT, 1000, comm.get())); });
+    EXPECT_EQ(thrown.kind, ErrorKind::library) << thrown.text;
 }
 
 TEST(Narrow, SaysWhatDoesNotFit) {
     EXPECT_EQ(narrow(std::numeric_limits<int>::max(), "rows"), std::numeric_limits<int>::max());
     const auto thrown = testing::thrown_by([] { narrow(Index{1} << 31, "number of rows"); });
     EXPECT_EQ(thrown.status, ExitStatus::study);
+    EXPECT_EQ(thrown.kind, ErrorKind::out_of_range);
     EXPECT_NE(thrown.text.find("number of rows: 2147483648"), std::string::npos) << thrown.text;
     EXPECT_THROW(narrow(-(Index{1} << 31) - 1, "rows"), Error);
 }
@@ -117,10 +120,11 @@ TEST(CollectiveErrors, OneRankThrows) {
             [&] {
                 collectively(MPI_COMM_WORLD, [&] {
                     if (world_rank() == bad)
-                        throw Error(ExitStatus::input, "file " + std::to_string(bad) + " is missing");
+                        throw Error(ExitStatus::input, ErrorKind::missing,
+                                    "file " + std::to_string(bad) + " is missing");
                 });
             },
-            ExitStatus::input, "file " + std::to_string(bad) + " is missing");
+            ExitStatus::input, ErrorKind::missing, "file " + std::to_string(bad));
 }
 TEST(CollectiveErrors, LowestOfSeveralSpeaks) {
     const int lowest = world_size() > 1 ? 1 : 0;
@@ -128,11 +132,12 @@ TEST(CollectiveErrors, LowestOfSeveralSpeaks) {
         [&] {
             collectively(MPI_COMM_WORLD, [&]() -> std::string {
                 if (world_rank() >= lowest)
-                    throw Error(ExitStatus::output, "rank " + std::to_string(world_rank()));
+                    throw Error(ExitStatus::output, ErrorKind::no_access,
+                                "rank " + std::to_string(world_rank()));
                 return "fine";
             });
         },
-        ExitStatus::output, "rank " + std::to_string(lowest));
+        ExitStatus::output, ErrorKind::no_access, "rank " + std::to_string(lowest));
 }
 TEST(CollectiveErrors, OtherExceptionsBecomeErrors) {
     const int last = world_size() - 1;
@@ -143,11 +148,11 @@ TEST(CollectiveErrors, OtherExceptionsBecomeErrors) {
             });
         };
     };
-    testing::expect_error_on_all_ranks(on_last(std::bad_alloc()), ExitStatus::study,
-                                       "rank " + std::to_string(last) + " is out of memory");
+    testing::expect_error_on_all_ranks(on_last(std::bad_alloc()), ExitStatus::study, ErrorKind::no_memory,
+                                       "rank " + std::to_string(last));
     testing::expect_error_on_all_ranks(on_last(std::out_of_range("map::at")), ExitStatus::numerical,
-                                       "map::at");
-    testing::expect_error_on_all_ranks(on_last(42), ExitStatus::numerical, "unknown exception");
+                                       ErrorKind::library, "map::at");
+    testing::expect_error_on_all_ranks(on_last(42), ExitStatus::numerical, ErrorKind::library, "");
 }
 
 }  // namespace

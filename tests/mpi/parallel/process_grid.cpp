@@ -34,7 +34,8 @@ TEST(ProcessGrid, WrongShapesAreRefused) {
     for (const auto& [rows, columns] :
          std::vector<std::pair<int, int>>{{world_size(), 2}, {0, world_size()}, {-1, -world_size()}})
         testing::expect_error_on_all_ranks([&] { ProcessGrid(MPI_COMM_WORLD, rows, columns); },
-                                           ExitStatus::study, std::to_string(world_size()) + " ranks");
+                                           ExitStatus::study, ErrorKind::contradiction,
+                                           std::to_string(world_size()) + " ranks");
 }
 
 // Lesson 5: BLACS_PINFO means the whole world; two halves work at the same time, each with its own numbers.

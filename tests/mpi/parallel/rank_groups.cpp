@@ -67,9 +67,10 @@ TEST(RankGroups, GroupsWorkSideBySide) {
 
 TEST(RankGroups, ImpossibleSizesAreRefusedEverywhere) {
     testing::expect_error_on_all_ranks([] { RankGroups(MPI_COMM_WORLD, world_size() + 1); },
-                                       ExitStatus::study, "cannot be made");
+                                       ExitStatus::study, ErrorKind::out_of_range,
+                                       std::to_string(world_size() + 1));
     testing::expect_error_on_all_ranks([] { RankGroups(MPI_COMM_WORLD, 0); }, ExitStatus::study,
-                                       "cannot be made");
+                                       ErrorKind::out_of_range, "0");
 }
 
 }  // namespace

@@ -137,12 +137,12 @@ TEST(Quality, PairsOfAnotherMatrixAreRefused) {
         [&] {
             quality(G, {std::vector<double>(5), std::nullopt, Solver::lapack, ""}, false);
         },
-        ExitStatus::input, "5 eigenvalues");
+        ExitStatus::input, ErrorKind::contradiction, "5 eigenvalues");
     testing::expect_error_on_all_ranks(
         [&] {
             quality(G, {std::vector<double>(6), DistributedMatrix(grid, 6, 6, 3), Solver::lapack, ""}, false);
         },
-        ExitStatus::input, "not those of a 6 x 6 matrix");
+        ExitStatus::input, ErrorKind::contradiction, "6 x 6");
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ TEST(FilesRead, RefusesAFileThatIsAnotherWhenItIsReadAgain) {
     EXPECT_EQ(read_text(folder / "a", files), "one");
     EXPECT_EQ(files.all().size(), 1U);
     folder.write("a", "two");
-    expect_error(ExitStatus::input, {"/a"}, [&] { read_text(folder / "a", files); });
+    expect_error(ExitStatus::input, ErrorKind::changed, {"/a"}, [&] { read_text(folder / "a", files); });
 }
 
 TEST(FilesRead, HashesTheFileThatWasMappedWhateverStandsThereNow) {
@@ -111,14 +111,8 @@ TEST(FilesRead, RefusesToHashAFileThatWasWrittenSinceItWasMapped) {
     folder.write("m.safetensors", weights_file("a", "efgh"));
     std::filesystem::last_write_time(folder / "m.safetensors",
                                      std::filesystem::file_time_type::clock::now() + std::chrono::seconds(1));
-    try {
-        files.hash(mapped_ones(files));
-        ADD_FAILURE() << "nothing was thrown";
-    } catch (const Error& e) {
-        EXPECT_EQ(e.status(), ExitStatus::input);
-        EXPECT_EQ(e.kind(), ErrorKind::changed);
-        EXPECT_NE(std::string(e.what()).find("m.safetensors"), std::string::npos);
-    }
+    expect_error(ExitStatus::input, ErrorKind::changed, {"m.safetensors"},
+                 [&] { files.hash(mapped_ones(files)); });
 }
 
 TEST(FilesRead, SeesWhatHasChanged) {

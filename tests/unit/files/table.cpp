@@ -22,10 +22,10 @@ class Tables : public ::testing::Test {
     Table read(const std::string& name, const std::string& text) const {
         return read_table(folder_.write(name, text), testing::Unrecorded());
     }
-    /// Checks that the text is refused with the file's name, the line and a text.
-    void refused(const std::string& name, const std::string& text, const std::string& line,
-                 const std::string& problem) const {
-        expect_error(ExitStatus::input, {name, line, problem}, [&] { read(name, text); });
+    /// Checks that the text is refused with the file's name, the line and what else must be named.
+    void refused(ErrorKind kind, const std::string& name, const std::string& text, const std::string& line,
+                 const std::string& named = "") const {
+        expect_error(ExitStatus::input, kind, {name, line, named}, [&] { read(name, text); });
     }
     TemporaryFolder folder_;
 };
@@ -117,18 +117,22 @@ TEST_F(Tables, JsonLines) {
     EXPECT_EQ(table.rows[0][table.column("score")], "0.5");
     EXPECT_EQ(table.rows[1][table.column("score")], "true");
     EXPECT_EQ(table.line_of(1), 2);
-    expect_error(ExitStatus::input, {"a.jsonl", "line 1", "meta"}, [&] { table.column("meta"); });
-    refused("b.jsonl", "{\"text\": \"a\"}\n[1]\n", "line 2", "object");
-    refused("b.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "line 2", "not JSON at byte");
-    refused("b.jsonl", "{\"text\": \"a\"}\n" + std::string(100'000, '[') + "\n", "line 2", "deep");
-    refused("b.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n", "line 2", "not JSON");
+    expect_error(ExitStatus::input, ErrorKind::missing, {"a.jsonl", "line 1", "meta"},
+                 [&] { table.column("meta"); });
+    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\"}\n[1]\n", "line 2");
+    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "line 2", "byte");
+    refused(ErrorKind::unsupported, "b.jsonl", "{\"text\": \"a\"}\n" + std::string(100'000, '[') + "\n",
+            "line 2");
+    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n", "line 2",
+            "byte");
 }
 
 TEST_F(Tables, WhatAJsonLineLacksMattersToWhoAsksForIt) {
-    const Table table = read("a.jsonl",
-                             "{\"text\": \"NaN \\\"NaN\", \"label\": 1, \"score\": NaN, \"gap\": 1}\n"
-                             "{\"text\": \"b\", \"label\": 0, \"score\": -Infinity}\n"
-                             "{\"text\": \"c\", \"label\": 0, \"score\": 1, \"gap\": null, \"late\": [Infinity]}\n");
+    const Table table =
+        read("a.jsonl",
+             "{\"text\": \"NaN \\\"NaN\", \"label\": 1, \"score\": NaN, \"gap\": 1}\n"
+             "{\"text\": \"b\", \"label\": 0, \"score\": -Infinity}\n"
+             "{\"text\": \"c\", \"label\": 0, \"score\": 1, \"gap\": null, \"late\": [Infinity]}\n");
     EXPECT_EQ(table.columns, (Row{"gap", "label", "score", "text"}));
     EXPECT_EQ(table.rows[0][table.column("text")], "NaN \"NaN");
     EXPECT_EQ(table.rows[2][table.column("label")], "0");
@@ -136,35 +140,35 @@ TEST_F(Tables, WhatAJsonLineLacksMattersToWhoAsksForIt) {
         expect_error(ExitStatus::input, ErrorKind::missing,
                      {"a.jsonl", fmt::format("line {}", line), fmt::format("\"{}\"", column)},
                      [&] { table.column(column); });
-    refused("b.jsonl", "{\"text\": \"a\", \"score\": NaNs}\n", "line 1", "not JSON");
+    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\", \"score\": NaNs}\n", "line 1", "byte");
 }
 
 TEST_F(Tables, WrongNumberOfFieldsNamesTheLine) {
-    refused("a.tsv", "x\ty\n1\t2\n1\t2\t3\n", "line 3", "3 fields, the header has 2");
-    refused("a.tsv", "x\ty\n1\n", "line 2", "1 fields");
-    refused("a.csv", "x,y\n\"two\nlines\",2\n1,2,3\n", "line 4", "3 fields");
-    refused("a.csv", "x,y\n1,2\n\"two\nlines\"\n", "line 3", "1 fields");
+    refused(ErrorKind::malformed, "a.tsv", "x\ty\n1\t2\n1\t2\t3\n", "line 3", "3 fields");
+    refused(ErrorKind::malformed, "a.tsv", "x\ty\n1\n", "line 2", "1 fields");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n\"two\nlines\",2\n1,2,3\n", "line 4", "3 fields");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n1,2\n\"two\nlines\"\n", "line 3", "1 fields");
 }
 
 TEST_F(Tables, EmptyLinesBetweenRows) {
-    refused("a.tsv", "x\ty\n1\t2\n\n\n3\t4\n", "line 3", "empty line");
-    refused("a.csv", "x,y\n1,2\n\n3,4\n", "line 3", "empty line");
-    refused("a.tsv", "\nx\ty\n1\t2\n", "line 1", "empty line");
-    refused("a.jsonl", "{\"x\": 1}\n\n{\"x\": 1}\n", "line 2", "empty line");
+    refused(ErrorKind::malformed, "a.tsv", "x\ty\n1\t2\n\n\n3\t4\n", "line 3");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n1,2\n\n3,4\n", "line 3");
+    refused(ErrorKind::malformed, "a.tsv", "\nx\ty\n1\t2\n", "line 1");
+    refused(ErrorKind::malformed, "a.jsonl", "{\"x\": 1}\n\n{\"x\": 1}\n", "line 2");
 }
 
 TEST_F(Tables, QuotesThatDoNotFit) {
-    refused("a.csv", "x,y\n1,2\n\"never\nclosed,2\n3,4\n", "line 3", "never closed");
-    refused("a.csv", "x,y\n\"a\nb\",2\nin\"side,2\n", "line 4", "quote inside");
-    refused("a.csv", "x,y\n\"a\"b,2\n", "line 2", "behind a closing quote");
-    refused("a.csv", "x,y\n\"a\" \"b\",2\n", "line 2", "behind a closing quote");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n1,2\n\"never\nclosed,2\n3,4\n", "line 3");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n\"a\nb\",2\nin\"side,2\n", "line 4");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n\"a\"b,2\n", "line 2");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n\"a\" \"b\",2\n", "line 2");
 }
 
 TEST_F(Tables, Utf8) {
     for (const std::string& bad :
          std::vector<std::string>{"\xFF", "\xC3", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82",
                                   "\x80", "\xF8\x88\x80\x80\x80"}) {
-        refused("a.tsv", fmt::format("x\ty\n1\t2\n3\t{}\n", bad), "line 3", "UTF-8");
+        refused(ErrorKind::malformed, "a.tsv", fmt::format("x\ty\n1\t2\n3\t{}\n", bad), "line 3");
         EXPECT_FALSE(is_utf8(bad));
         EXPECT_FALSE(is_utf8(fmt::format("a{}b", bad)));
     }
@@ -173,25 +177,25 @@ TEST_F(Tables, Utf8) {
                                   "\xEE\x80\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"})
         EXPECT_TRUE(is_utf8(good));
     EXPECT_FALSE(is_utf8(std::string_view("\xC3\xA9", 1)));  // nothing behind the end is read
-    refused("a.csv", "x,y\n\"a\n\xFF\",2\n", "line 3", "UTF-8");
+    refused(ErrorKind::malformed, "a.csv", "x,y\n\"a\n\xFF\",2\n", "line 3");
 }
 
 TEST_F(Tables, FilesThatAreNoTables) {
-    refused("a.tsv", "", "a.tsv", "is empty");
-    refused("a.tsv", "\xEF\xBB\xBF", "a.tsv", "is empty");
-    refused("a.tsv", "x\ty\n", "a.tsv", "no rows");
-    refused("a.csv", "x,y", "a.csv", "no rows");
-    refused("a.jsonl", "\n\n", "a.jsonl", "no rows");
-    refused("a.tsv", "x\ty\tx\n1\t2\t3\n", "line 1", "\"x\" stands there twice");
-    refused("a.parquet", "x", ".parquet", ".jsonl");
-    refused("noending", "x", "noending", "not supported");
-    expect_error(ExitStatus::input, {"absent.tsv", "no such file"},
+    refused(ErrorKind::degenerate, "a.tsv", "", "a.tsv");
+    refused(ErrorKind::degenerate, "a.tsv", "\xEF\xBB\xBF", "a.tsv");
+    refused(ErrorKind::degenerate, "a.tsv", "x\ty\n", "a.tsv");
+    refused(ErrorKind::degenerate, "a.csv", "x,y", "a.csv");
+    refused(ErrorKind::degenerate, "a.jsonl", "\n\n", "a.jsonl");
+    refused(ErrorKind::contradiction, "a.tsv", "x\ty\tx\n1\t2\t3\n", "line 1", "\"x\"");
+    refused(ErrorKind::unsupported, "a.parquet", "x", ".parquet", ".jsonl");
+    refused(ErrorKind::unsupported, "noending", "x", "noending");
+    expect_error(ExitStatus::input, ErrorKind::missing, {"absent.tsv"},
                  [&] { read_table(folder_.path() / "absent.tsv", testing::Unrecorded()); });
 }
 
 TEST_F(Tables, UnknownColumnsNameTheNearest) {
     const Table table = read("a.tsv", "sentence\tlabel\na\t1\n");
-    expect_error(ExitStatus::input, {"a.tsv", "\"sentance\"", "\"sentence\""},
+    expect_error(ExitStatus::input, ErrorKind::missing, {"a.tsv", "\"sentance\"", "\"sentence\""},
                  [&] { table.column("sentance"); });
 }
 

@@ -419,6 +419,7 @@ TEST(Selection, TakesKindsAndPatternsAndNamesWhatSelectsNothing) {
         FAIL() << "a pattern that selects nothing was taken";
     } catch (const Error& e) {
         EXPECT_EQ(e.status(), ExitStatus::study);
+        EXPECT_EQ(e.kind(), ErrorKind::unknown_name);
         EXPECT_NE(std::string(e.what()).find("transformer.h.9.*"), std::string::npos);
     }
 }

@@ -220,8 +220,9 @@ TEST(Adapter, SettingsThatAreNotSupportedAreNamed) {
                                      {"peft_type", "IA3"},
                                      {"modules_to_save", {"score"}},
                                      {"r", 0}})
-        testing::expect_error(ExitStatus::input, {"adapter_config.json", key},
-                              [&, &name = key, &entry = value] {
+        testing::expect_error(ExitStatus::input,
+                              key == std::string("r") ? ErrorKind::out_of_range : ErrorKind::unsupported,
+                              {"adapter_config.json", key}, [&, &name = key, &entry = value] {
                                   read({{name, entry}});
                               });
 }

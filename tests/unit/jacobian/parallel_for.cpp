@@ -54,9 +54,10 @@ TEST_F(ParallelFor, ThrowsBehindTheLoopWhatTheBodyThrows) {
                  std::bad_alloc);
     // Every thread throws; the first place counts.
     for (int repeat = 0; repeat < 200; ++repeat)
-        testing::expect_error(ExitStatus::numerical, {"place 7"}, [] {
+        testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {"place 7"}, [] {
             parallel_for(100, [](Index i) {
-                if (i >= 7) throw Error(ExitStatus::numerical, "place " + std::to_string(i));
+                if (i >= 7)
+                    throw Error(ExitStatus::numerical, ErrorKind::non_finite, "place " + std::to_string(i));
             });
         });
 }

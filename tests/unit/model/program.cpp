@@ -22,11 +22,11 @@ class Shapes : public ::testing::Test {
     ParameterId tensor(const char* name, std::vector<Index> shape) {
         return program_.parameter(name, std::move(shape), ParameterKind::mlp);
     }
-    /// The operation is refused in those words, and nothing of it stays.
+    /// The operation is refused by those names, and nothing of it stays.
     template <class Add>
-    void refused(std::initializer_list<std::string> words, Add add) {
+    void refused(std::initializer_list<std::string> names, Add add) {
         const std::size_t values = program_.values().size(), operations = program_.operations().size();
-        expect_error(ExitStatus::input, words, add);
+        expect_error(ExitStatus::input, ErrorKind::contradiction, names, add);
         EXPECT_EQ(program_.values().size(), values);
         EXPECT_EQ(program_.operations().size(), operations);
     }

@@ -129,7 +129,9 @@ TEST(Decay, WindowSkipsTheCommonDirectionAndTheNoise) {
     // Ten times the floor reaches to rank 30.
     EXPECT_EQ(decay_window(l, 0.0999 * std::pow(30, -1.2)).last, 30);
     EXPECT_EQ(decay_window(l, 1e9).size(), 0);
-    testing::expect_error(ExitStatus::numerical, {"too few"}, [&] { fit_polynomial(l, 1000, {1, 4}); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::too_few, {}, [&] {
+        fit_polynomial(l, 1000, {1, 4});
+    });
 }
 
 TEST(Decay, SaysWhyNothingIsFitted) {
@@ -150,10 +152,10 @@ TEST(Decay, SaysWhyNothingIsFitted) {
     for (const Interval& unknown :
          {unknown_polynomial.exponent, unknown_polynomial.constant, unknown_polynomial.density_exponent})
         EXPECT_TRUE(unknown.low <= unknown.value && unknown.value <= unknown.high);
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {}, [] {
         decay_window(std::vector<double>{1.0, NAN}, 0.0);
     });
-    testing::expect_error(ExitStatus::numerical, {"positive"}, [] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {}, [] {
         fit_polynomial(std::vector<double>{1.0, 0.5, 0.0, 0.0, 0.0, 0.0}, 100, {1, 5});
     });
 }

@@ -213,10 +213,10 @@ TEST(DecayFamilies, DividesTheBiasOutOfAnExponential) {
     // Billions of modes precede the end of such a law, and n allows them.
     const ExponentialDecay slow = fit_exponential(exponential_law(20, 1e-8, 1), Index{1} << 40, {1, 20});
     EXPECT_NEAR(slow.rate, 0, 1e-7);
-    testing::expect_error(ExitStatus::numerical, {"too few"}, [] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::too_few, {}, [] {
         fit_exponential(std::vector<double>{1.0, 0.5, 0.2, 0.1}, 400, {1, 4});
     });
-    testing::expect_error(ExitStatus::numerical, {"positive"}, [] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {}, [] {
         fit_exponential(std::vector<double>{1.0, 0.5, 0.2, 0.1, 0.0}, 400, {1, 5});
     });
 }
@@ -308,7 +308,7 @@ TEST(DecayFamilies, NothingToFit) {
     expect_none({1.0}, 0.0, "1 rows are too few");
     expect_none(std::vector<double>(1000, 0.0), 0.0, "only 0 eigenvalues");
     expect_none(power_law(1000, 2), 1.0, "only 0 eigenvalues");
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {}, [] {
         std::vector<double> l = power_law(1000, 2);
         l[999] = NAN;
         fit_decay(l, 1e-8, 1000, DecayWindow{1, 20});

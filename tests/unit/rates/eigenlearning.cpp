@@ -247,12 +247,16 @@ TEST(Eigenlearning, FallsAsSourceAndCapacitySay) {
 
 TEST(Eigenlearning, RefusesWhatCannotBe) {
     const std::vector<double> one{1.0}, nothing{0.0};
-    testing::expect_error(ExitStatus::numerical, {"belongs"}, [&] { predict_ridge(one, {}, 1, 1); });
-    testing::expect_error(ExitStatus::numerical, {"samples"}, [&] { predict_ridge(one, one, 0, 1); });
-    testing::expect_error(ExitStatus::numerical, {"ridge"}, [&] { predict_ridge(one, one, 1, -1); });
-    testing::expect_error(ExitStatus::numerical, {"finite"},
+    testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
+                          [&] { predict_ridge(one, {}, 1, 1); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {},
+                          [&] { predict_ridge(one, one, 0, 1); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {},
+                          [&] { predict_ridge(one, one, 1, -1); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [&] { predict_ridge(std::vector<double>{NAN}, one, 1, 1); });
-    testing::expect_error(ExitStatus::numerical, {"zero"}, [&] { best_predicted_ridge(nothing, one, 1, 0); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::degenerate, {},
+                          [&] { best_predicted_ridge(nothing, one, 1, 0); });
     EXPECT_NEAR(predict_ridge(nothing, one, 4, 1)->test_mse, 1.0, 1e-15);
 }
 

@@ -23,10 +23,11 @@ TEST(Exponents, OfAnExactPowerLaw) {
     // A bend shows in the straight line's own error.
     const Interval bent = power_law(sizes, std::vector<double>{1, 0.5, 0.4, 0.39}, 1);
     EXPECT_GT(bent.high - bent.low, 0.3);
-    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {}, [&] {
         power_law(sizes, std::vector<double>{1, 0.5, 0, 0.1}, 1);
     });
-    testing::expect_error(ExitStatus::numerical, {"two sizes"}, [&] { power_law(sizes, values, 2); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::too_few, {},
+                          [&] { power_law(sizes, values, 2); });
 }
 
 TEST(Exponents, IntervalsHoldTheTruth) {
@@ -92,7 +93,7 @@ TEST(Exponents, SourceSaysWhyThereIsNone) {
     const auto flat = fit_source(rising, 0.0, 1.5, {2, 50}, why);
     ASSERT_TRUE(flat);
     EXPECT_LT(flat->tail_exponent, 0.1);
-    testing::expect_error(ExitStatus::numerical, {"finite"}, [&] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {}, [&] {
         fit_source(std::vector<double>{1, NAN}, 0.0, 1.5, {1, 2}, why);
     });
     const RateExponent none = unknown_rate("observed", "nothing was seen");

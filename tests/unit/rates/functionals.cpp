@@ -72,10 +72,12 @@ TEST(Functionals, SlopeOfTheResidualAgainstTheSpectrum) {
     squares[45] = 1e9;
     EXPECT_NEAR(alignment_slope(l, squares, 1, 40), 0.7, 1e-10);
     EXPECT_TRUE(std::isnan(alignment_slope(l, squares, 1, 4)));
-    testing::expect_error(ExitStatus::numerical, {"finite"},
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [] { effective_rank(std::vector<double>{NAN}); });
-    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] { effective_dimension(l, 0); });
-    testing::expect_error(ExitStatus::numerical, {"positive"}, [&] { information_gain(l, 0, 50); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {},
+                          [&] { effective_dimension(l, 0); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {},
+                          [&] { information_gain(l, 0, 50); });
 }
 
 }  // namespace

@@ -172,8 +172,8 @@ TEST(Noise, OfTheTail) {
     EXPECT_NEAR(tail_noise(squares, 50) / 0.3, 1.0, 0.05);
     EXPECT_GT(tail_noise(squares, 0), 1.0);
     EXPECT_DOUBLE_EQ(tail_noise(std::vector<double>{9.0, 4.0}, 1), 2.0);
-    testing::expect_error(ExitStatus::numerical, {"no rank"}, [&] { tail_noise(squares, 2000); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"}, [] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::too_few, {}, [&] { tail_noise(squares, 2000); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {}, [] {
         tail_noise(std::vector<double>{1.0, INFINITY}, 0);
     });
 }
@@ -200,14 +200,15 @@ TEST(Noise, LegalCornersAndRefusals) {
     const std::vector<double> negative{1.0, -0.5}, zero{1.0, 0.0}, squares{0.0, 4.0};
     EXPECT_EQ(cross_validated_ridge(negative, squares, 0.6).noise,
               cross_validated_ridge(zero, squares, 0.6).noise);
-    testing::expect_error(ExitStatus::numerical, {"zero"}, [&] { cross_validated_ridge(none, one, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"},
+    testing::expect_error(ExitStatus::numerical, ErrorKind::degenerate, {},
+                          [&] { cross_validated_ridge(none, one, 0.0); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [&] { cross_validated_ridge(std::vector<double>{NAN}, one, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"},
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [&] { cross_validated_ridge(one, std::vector<double>{INFINITY}, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"belongs"},
+    testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
                           [&] { cross_validated_ridge(one, std::vector<double>{}, 0.0); });
-    testing::expect_error(ExitStatus::numerical, {"not finite"},
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [&] { target_radius(one, std::vector<double>{NAN}, 0.1, 0.0); });
 }
 

@@ -75,8 +75,10 @@ TEST(PairedComparison, TheSameExamplesTwice) {
     const PairedComparison same = compare_paired(two, two);
     EXPECT_EQ(same.error_fall, 0);
     EXPECT_FALSE(same.error_falls() || same.error_rises());
-    testing::expect_error(ExitStatus::numerical, {"same examples"}, [&] { compare_paired(two, three); });
-    testing::expect_error(ExitStatus::numerical, {"same examples"}, [&] { compare_paired({}, {}); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
+                          [&] { compare_paired(two, three); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
+                          [&] { compare_paired({}, {}); });
 }
 
 }  // namespace

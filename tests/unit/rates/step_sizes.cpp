@@ -29,9 +29,10 @@ TEST(StepSizes, AreAddedAndMultipliedLiterally) {
     // Long paths: 1 - (1 - x)^t for x t = 1e-6, which subtraction would leave with ten digits.
     EXPECT_NEAR(StepSizes(1.0).filter(1e-18, 1e12) / 1e-6, 1 - 0.5e-6, 1e-12);
     EXPECT_EQ(StepSizes(0.1).eta(1e15), 0.1 * 1e15);
-    testing::expect_error(ExitStatus::study, {"at least one"}, [] { StepSizes(std::vector<double>{}); });
-    testing::expect_error(ExitStatus::study, {"grow"}, [] { StepSizes({1.0, 1.1}); });
-    testing::expect_error(ExitStatus::study, {"positive"}, [] { StepSizes(0.0); });
+    testing::expect_error(ExitStatus::study, ErrorKind::too_few, {},
+                          [] { StepSizes(std::vector<double>{}); });
+    testing::expect_error(ExitStatus::study, ErrorKind::out_of_range, {}, [] { StepSizes({1.0, 1.1}); });
+    testing::expect_error(ExitStatus::study, ErrorKind::out_of_range, {}, [] { StepSizes(0.0); });
 }
 
 TEST(StoppingRules, AgreeWithAPathWalkedStepByStep) {
@@ -88,8 +89,9 @@ TEST(StoppingRules, CrossValidationLeavesEmptyDirectionsOut) {
     const double q0 = 1 - std::pow(0.5, 3), q1 = 1 - std::pow(0.95, 3);
     const double error = (std::pow(1 - q0, 2) * 4 + std::pow(1 - q1, 2) + 2) / 3, freedom = (3 - q0 - q1) / 3;
     EXPECT_NEAR(cross_validation_score(l, full, 1e-9, 0.5, 3), error / freedom / freedom, 1e-12);
-    testing::expect_error(ExitStatus::numerical, {"belongs"}, [&] { training_error(l, known, 0.5, 1); });
-    testing::expect_error(ExitStatus::numerical, {"finite"}, [&] {
+    testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
+                          [&] { training_error(l, known, 0.5, 1); });
+    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {}, [&] {
         training_error(shorter, std::vector<double>{1, NAN}, 0.5, 1);
     });
 }

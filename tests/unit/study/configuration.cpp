@@ -71,41 +71,44 @@ TEST(Configuration, TakesSettingsInTomlOrBareText) {
               3.0);  // integers serve for floats
     EXPECT_EQ(with({"rates.noise=auto"}).rates.noise, std::nullopt);
     EXPECT_EQ(with({"rates.noise=2"}).rates.noise, 2.0);
-    expect_error(ExitStatus::study, {"samples"}, [&] { with({"samples=12"}); });
-    expect_error(ExitStatus::study, {"--set nonsense"}, [&] { with({"nonsense"}); });
+    expect_error(ExitStatus::study, ErrorKind::malformed, {"samples"}, [&] { with({"samples=12"}); });
+    expect_error(ExitStatus::study, ErrorKind::malformed, {"--set nonsense"}, [&] { with({"nonsense"}); });
 }
 
 TEST(Configuration, NamesTheKeyAndTheNearest) {
     const TemporaryFolder folder;
-    const auto refused = [&](std::initializer_list<std::string> words, const std::string& setting) {
-        expect_error(ExitStatus::study, words, [&] {
+    const auto refused = [&](ErrorKind kind, std::initializer_list<std::string> names,
+                             const std::string& setting) {
+        expect_error(ExitStatus::study, kind, names, [&] {
             read_study(folder.write("study.toml", smallest), {setting}, testing::Unrecorded());
         });
     };
-    refused({"study.toml", "data.sampels", "data.samples"}, "data.sampels=3");
-    refused({"kernal.output", "kernel.output"}, "kernal.output=margin");
-    refused({"data.samples", "integer"}, "data.samples=1.5");
-    refused({"data.samples", "-3"}, "data.samples=-3");
-    refused({"spectrum.vectors", "true or false"}, "spectrum.vectors=1");
-    refused({"data.label_words[1]", "string"}, "data.label_words=[\"a\", 2]");
-    refused({"rates.noise", "number or \"auto\""}, "rates.noise=loud");
-    refused({"rates.radius", "positive"}, "rates.radius=0");
-    refused({"rates.step_size", "grow"}, "rates.step_size=[0.1, 0.2]");
-    refused({"rates.step_size", "positive"}, "rates.step_size=-1");
-    refused({"rates.step_size", "at least one"}, "rates.step_size=[]");
-    refused({"rates.neighbours", "data.test"}, "rates.neighbours=5");
-    refused({"rates.sizes", "at least 2"}, "rates.sizes=[1, 256]");
-    refused({"kernel.sketch", "at least 0"}, "kernel.sketch=-1");
-    refused({"kernel.output", "margins", "\"margin\""}, "kernel.output=margins");
-    refused({"one word per label"}, "data.labels=[\"a\", \"b\", \"c\"]");
+    refused(ErrorKind::unknown_name, {"study.toml", "data.sampels", "data.samples"}, "data.sampels=3");
+    refused(ErrorKind::unknown_name, {"kernal.output", "kernel.output"}, "kernal.output=margin");
+    refused(ErrorKind::malformed, {"data.samples"}, "data.samples=1.5");
+    refused(ErrorKind::out_of_range, {"data.samples", "-3"}, "data.samples=-3");
+    refused(ErrorKind::malformed, {"spectrum.vectors"}, "spectrum.vectors=1");
+    refused(ErrorKind::malformed, {"data.label_words[1]"}, "data.label_words=[\"a\", 2]");
+    refused(ErrorKind::malformed, {"rates.noise", "\"auto\""}, "rates.noise=loud");
+    refused(ErrorKind::out_of_range, {"rates.radius"}, "rates.radius=0");
+    refused(ErrorKind::out_of_range, {"rates.step_size", "0.1", "0.2"}, "rates.step_size=[0.1, 0.2]");
+    refused(ErrorKind::out_of_range, {"rates.step_size", "-1"}, "rates.step_size=-1");
+    refused(ErrorKind::malformed, {"rates.step_size"}, "rates.step_size=[]");
+    refused(ErrorKind::missing, {"rates.neighbours", "data.test"}, "rates.neighbours=5");
+    refused(ErrorKind::out_of_range, {"rates.sizes", "2"}, "rates.sizes=[1, 256]");
+    refused(ErrorKind::out_of_range, {"kernel.sketch", "-1"}, "kernel.sketch=-1");
+    refused(ErrorKind::unknown_name, {"kernel.output", "margins", "\"margin\""}, "kernel.output=margins");
+    refused(ErrorKind::contradiction, {"data.labels", "data.label_words"},
+            "data.labels=[\"a\", \"b\", \"c\"]");
     // Keys that this version does not serve are refused, never ignored.
-    refused({"this version of tangram"}, "spectrum.count=10");
-    refused({"kernel.lora_rank", "65537", "65536"}, "kernel.lora_rank=65537");
-    refused({"kernel.lora_alpha", "kernel.lora_rank"}, "kernel.lora_alpha=2");
-    refused({"model.head_init", "classifier"}, "model.head_init=least-squares");
-    refused({"kernel.formula", "name another"}, "kernel.formula=asymmetric-signgd");
-    refused({"kernel.formula", "twice"}, "kernel.formula=[\"sgd\", \"sgd\"]");
-    refused({"kernel.formula", "\"signgd\""}, "kernel.formula=signsgd");
+    refused(ErrorKind::unsupported, {"spectrum.count"}, "spectrum.count=10");
+    refused(ErrorKind::out_of_range, {"kernel.lora_rank", "65537", "65536"}, "kernel.lora_rank=65537");
+    refused(ErrorKind::missing, {"kernel.lora_alpha", "kernel.lora_rank"}, "kernel.lora_alpha=2");
+    refused(ErrorKind::contradiction, {"model.head_init", "classifier"}, "model.head_init=least-squares");
+    refused(ErrorKind::unsupported, {"kernel.formula", "asymmetric-signgd"},
+            "kernel.formula=asymmetric-signgd");
+    refused(ErrorKind::contradiction, {"kernel.formula", "\"sgd\""}, "kernel.formula=[\"sgd\", \"sgd\"]");
+    refused(ErrorKind::unknown_name, {"kernel.formula", "\"signgd\""}, "kernel.formula=signsgd");
 }
 
 TEST(Configuration, ReadsTasks) {
@@ -127,16 +130,18 @@ TEST(Configuration, ReadsTasks) {
     const Study again = read(to_toml(study));
     ASSERT_EQ(again.tasks.size(), 2);
     EXPECT_EQ(to_toml(again), to_toml(study));
-    const auto refused = [&](std::initializer_list<std::string> words, const std::string& text) {
-        expect_error(ExitStatus::study, words, [&] { read(text); });
+    const auto refused = [&](ErrorKind kind, std::initializer_list<std::string> names,
+                             const std::string& text) {
+        expect_error(ExitStatus::study, kind, names, [&] { read(text); });
     };
-    refused({"tasks.sample", "tasks.samples"}, head + task("one", "sample = 7\n"));
-    refused({"tasks[1].name", "stands twice"}, head + task("one") + task("one"));
-    refused({"tasks[0].name", "missing"}, head + task(""));
-    refused({"tasks[0].name", "blank"}, head + task("a b"));
-    refused({"not both"}, head + "[data]\ntrain = \"b.tsv\"\n" + task("one"));
-    refused({"[[tasks]]"}, head + "[tasks]\nname = \"one\"\n");
-    refused({"tasks[0].samples", "integer"}, head + task("one", "samples = \"7\"\n"));
+    refused(ErrorKind::unknown_name, {"tasks.sample", "tasks.samples"}, head + task("one", "sample = 7\n"));
+    refused(ErrorKind::contradiction, {"tasks[1].name", "\"one\""}, head + task("one") + task("one"));
+    refused(ErrorKind::missing, {"tasks[0].name"}, head + task(""));
+    refused(ErrorKind::malformed, {"tasks[0].name", "\"a b\""}, head + task("a b"));
+    refused(ErrorKind::contradiction, {"[data]", "[[tasks]]"},
+            head + "[data]\ntrain = \"b.tsv\"\n" + task("one"));
+    refused(ErrorKind::malformed, {"[[tasks]]"}, head + "[tasks]\nname = \"one\"\n");
+    refused(ErrorKind::malformed, {"tasks[0].samples"}, head + task("one", "samples = \"7\"\n"));
 }
 
 TEST(Configuration, RefusesDeepKeys) {
@@ -145,7 +150,7 @@ TEST(Configuration, RefusesDeepKeys) {
         return read_study(folder.write("study.toml", smallest + more), settings, testing::Unrecorded());
     };
     const auto refused = [&](const std::string& more, const std::string& line) {
-        expect_error(ExitStatus::study, {"study.toml", "line " + line + ": a key of more than 16 parts"},
+        expect_error(ExitStatus::study, ErrorKind::malformed, {"study.toml", "line " + line, "16"},
                      [&] { read(more); });
     };
     std::string deep = "a", quoted = "'a'", spread = "a";
@@ -165,8 +170,9 @@ TEST(Configuration, RefusesDeepKeys) {
     refused("a = '''\nb'''''\n" + deep + " = '" + deep + "'\n", "11");
     refused("a = ''\nb = \"\"\n" + deep + " = 1\n", "11");
     const std::string stored = deep + " = 1\n";
-    expect_error(ExitStatus::study, {"/provenance@study", "line 1"}, [&] { study_keys(stored); });
-    expect_error(ExitStatus::study, {"/provenance@study", "line 1"},
+    expect_error(ExitStatus::study, ErrorKind::malformed, {"/provenance@study", "line 1"},
+                 [&] { study_keys(stored); });
+    expect_error(ExitStatus::study, ErrorKind::malformed, {"/provenance@study", "line 1"},
                  [&] { kernel_difference(read(""), stored); });
 
     // As deep as both limits let it be: 256 tables, each of 16 parts.
@@ -178,7 +184,7 @@ TEST(Configuration, RefusesDeepKeys) {
         ends += "}";
     }
     tables += " = 1" + ends + "\n";
-    expect_error(ExitStatus::study, {"study.toml", "unknown key"}, [&] { read(tables); });
+    expect_error(ExitStatus::study, ErrorKind::unknown_name, {"study.toml"}, [&] { read(tables); });
     EXPECT_EQ(study_keys(tables).size(), 1u);
 
     // Dots that join no keys, and what --set takes as a text.
@@ -193,7 +199,7 @@ TEST(Configuration, RefusesDeepKeys) {
     EXPECT_EQ(study.rates.step_size.size(), 1001u);
     EXPECT_EQ(study.data.tmpl, "{text}" + dots);
     EXPECT_EQ(study.data.test, (folder / deep).string());
-    expect_error(ExitStatus::study, {"data.samples", "integer"},
+    expect_error(ExitStatus::study, ErrorKind::malformed, {"data.samples"},
                  [&] { read("", {"data.samples={" + deep + " = 1}"}); });
 }
 
@@ -226,17 +232,20 @@ TEST(Configuration, AnotherSketchIsAnotherKernel) {
 
 TEST(Configuration, SaysWhatIsMissing) {
     const TemporaryFolder folder;
-    for (const char* key : {"path = \"models/m\"", "train = \"data/train.tsv\"", "path = \"out.h5\"",
-                            "template", "label_words"}) {
+    for (const auto& [name, line] : {std::pair{"model.path", "path = \"models/m\""},
+                                     {"data.train", "train = \"data/train.tsv\""},
+                                     {"output.path", "path = \"out.h5\""},
+                                     {"data.template", "template"},
+                                     {"data.label_words", "label_words"}}) {
         std::string text = smallest;
-        const auto at = text.find(key);
+        const auto at = text.find(line);
         text.erase(at, text.find('\n', at) - at);
-        expect_error(ExitStatus::study, {"missing"},
+        expect_error(ExitStatus::study, ErrorKind::missing, {name},
                      [&] { read_study(folder.write("study.toml", text), {}, testing::Unrecorded()); });
     }
-    expect_error(ExitStatus::study, {"none.toml", "no such study"},
+    expect_error(ExitStatus::study, ErrorKind::missing, {"none.toml"},
                  [&] { read_study(folder / "none.toml", {}, testing::Unrecorded()); });
-    expect_error(ExitStatus::study, {"study.toml", "line 2"}, [&] {
+    expect_error(ExitStatus::study, ErrorKind::malformed, {"study.toml", "line 2"}, [&] {
         read_study(folder.write("study.toml", "[a]\nb = = 3\n"), {}, testing::Unrecorded());
     });
 }

@@ -51,11 +51,11 @@ TEST(WeightBytes, CountDrawnTensors) {
 TEST(WeightBytes, NameATensorThatIsMissingOrOfAnotherShape) {
     LoadedModel model = opened("neo-mini");
     model.program.parameter("transformer.h.9.attn.weight", {2, 2}, ParameterKind::attention);
-    testing::expect_error(ExitStatus::input, {"transformer.h.9.attn.weight", "missing"},
+    testing::expect_error(ExitStatus::input, ErrorKind::missing, {"transformer.h.9.attn.weight"},
                           [&] { weight_bytes<float>(model, Study()); });
     LoadedModel other = opened("neo-mini");
     other.program.parameter("transformer.wte.weight", {2, 2}, ParameterKind::embedding);
-    testing::expect_error(ExitStatus::input, {"transformer.wte.weight", "[2, 2]"},
+    testing::expect_error(ExitStatus::input, ErrorKind::contradiction, {"transformer.wte.weight", "[2, 2]"},
                           [&] { weight_bytes<float>(other, Study()); });
 }
 

@@ -49,9 +49,10 @@ TEST(Drawing, EveryOrderIsAsLikely) {
 }
 
 TEST(Drawing, RefusesMoreSamplesThanRows) {
-    expect_error(ExitStatus::study, {"1001", "1000", "train.tsv"},
+    expect_error(ExitStatus::study, ErrorKind::too_few, {"1001", "1000", "train.tsv"},
                  [] { draw_rows(1000, 1001, 1, "train.tsv"); });
-    expect_error(ExitStatus::study, {"-1"}, [] { draw_rows(1000, -1, 1, "train.tsv"); });
+    expect_error(ExitStatus::study, ErrorKind::out_of_range, {"-1"},
+                 [] { draw_rows(1000, -1, 1, "train.tsv"); });
     EXPECT_EQ(draw_rows(1, 1, 1, "file"), std::vector<Index>{0});
     EXPECT_TRUE(draw_rows(0, 0, 1, "file").empty());
 }

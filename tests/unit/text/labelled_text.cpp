@@ -38,9 +38,7 @@ class LabelledTexts : public ::testing::Test {
         options.file = folder.write(name, content);
     }
     Ids ids(const std::string& text) const { return tokenizer.encode(text, false).ids; }
-    LabelledExamples read() const {
-        return read_labelled_text(options, tokenizer, testing::Unrecorded());
-    }
+    LabelledExamples read() const { return read_labelled_text(options, tokenizer, testing::Unrecorded()); }
     /// Tokens of a source row.
     static Ids row(const LabelledExamples& examples, Index row) {
         const auto& rows = examples.data.rows;
@@ -49,8 +47,8 @@ class LabelledTexts : public ::testing::Test {
         const auto tokens = examples.data.tokens(found - rows.begin());
         return {tokens.begin(), tokens.end()};
     }
-    void refused(ExitStatus status, std::initializer_list<std::string> words) const {
-        expect_error(status, words, [&] { read(); });
+    void refused(ExitStatus status, ErrorKind kind, std::initializer_list<std::string> names) const {
+        expect_error(status, kind, names, [&] { read(); });
     }
 
     TemporaryFolder folder;
@@ -89,7 +87,7 @@ TEST_F(LabelledTexts, DrawsAPrefix) {
         std::equal(some.data.token_ids.begin(), some.data.token_ids.end(), all.data.token_ids.begin()));
     EXPECT_EQ(all.data.rows, draw_rows(50, 0, 3, "file"));
     options.samples = 51;
-    refused(ExitStatus::study, {"many.tsv", "51", "50"});
+    refused(ExitStatus::study, ErrorKind::too_few, {"many.tsv", "51", "50"});
 }
 
 TEST_F(LabelledTexts, RemovesTheLastTokensOfTheText) {
@@ -104,7 +102,8 @@ TEST_F(LabelledTexts, RemovesTheLastTokensOfTheText) {
                   (kept < std::ssize(text) ? 1 : 0) + (kept < std::ssize(ids("bad game")) ? 1 : 0));
     }
     options.max_length = std::ssize(end) - 1;
-    refused(ExitStatus::study, {"data.template", "\"{text} It was\"", "max_length", "a.tsv: line"});
+    refused(ExitStatus::study, ErrorKind::contradiction,
+            {"data.template", "\"{text} It was\"", "max_length", "a.tsv: line"});
 }
 
 TEST_F(LabelledTexts, KeepsTokensThatTheTemplateShares) {
@@ -116,7 +115,7 @@ TEST_F(LabelledTexts, KeepsTokensThatTheTemplateShares) {
     options.max_length = std::ssize(front) + 1;
     EXPECT_EQ(row(read(), 0), joined({front, first(text, 1)}));
     options.max_length = std::ssize(front);
-    refused(ExitStatus::study, {"data.template"});
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.template"});
 }
 
 TEST_F(LabelledTexts, CutsTheLongerOfTwoColumns) {
@@ -162,7 +161,8 @@ TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
     EXPECT_EQ(of_length(9), (Ids{4, 0, 1, 0, 1, c3, 0, 1, 5}));
     EXPECT_EQ(of_length(7), (Ids{4, 0, 1, 0, 0, 1, 5}));
     EXPECT_EQ(of_length(5), (Ids{4, 0, 0, 1, 5}));
-    expect_error(ExitStatus::study, {"data.template", "has 5 tokens"}, [&] { of_length(4); });
+    expect_error(ExitStatus::study, ErrorKind::contradiction, {"data.template", "5", "4"},
+                 [&] { of_length(4); });
     EXPECT_EQ(read_labelled_text(
                   [&] {
                       auto o = options;
@@ -182,19 +182,19 @@ TEST_F(LabelledTexts, TemplatesNameColumnsAndBraces) {
     options.prompt = "{title}: {text} and {sentence} {{x}} It was";
     EXPECT_EQ(row(read(), 0), ids("old: fine and fine {x} It was"));
     options.prompt = "{sentense} It was";
-    refused(ExitStatus::input, {"b.csv", "\"sentense\"", "\"sentence\""});
+    refused(ExitStatus::input, ErrorKind::missing, {"b.csv", "\"sentense\"", "\"sentence\""});
     options.prompt = "It was";
-    refused(ExitStatus::study, {"data.template", "names no column", "{text} It was"});
+    refused(ExitStatus::study, ErrorKind::missing, {"data.template", "{text} It was"});
     options.prompt = "{text It was";
-    refused(ExitStatus::study, {"data.template", "not closed"});
+    refused(ExitStatus::study, ErrorKind::malformed, {"data.template", "{{"});
     options.prompt = "{text}} It was";
-    refused(ExitStatus::study, {"data.template", "}}"});
+    refused(ExitStatus::study, ErrorKind::malformed, {"data.template", "}}"});
     options.prompt = "{text} It was";
     options.text = "text";
-    refused(ExitStatus::input, {"b.csv", "no column \"text\""});
+    refused(ExitStatus::input, ErrorKind::missing, {"b.csv", "\"text\""});
     options.text = "sentence";
     options.label = "label";
-    refused(ExitStatus::input, {"b.csv", "no column \"label\""});
+    refused(ExitStatus::input, ErrorKind::missing, {"b.csv", "\"label\""});
 }
 
 TEST_F(LabelledTexts, NamedLabels) {
@@ -204,18 +204,19 @@ TEST_F(LabelledTexts, NamedLabels) {
     for (std::size_t e = 0; e < 2; ++e)
         EXPECT_EQ(examples.data.labels[e], examples.data.rows[e] == 0 ? 1 : 0);
     options.labels = {"neg", "poz"};
-    refused(ExitStatus::input, {"b.jsonl", "line 1", "\"pos\"", "\"poz\""});
+    refused(ExitStatus::input, ErrorKind::unknown_name, {"b.jsonl", "line 1", "\"pos\"", "\"poz\""});
     options.labels = {"neg", "pos", "none"};
-    refused(ExitStatus::study, {"data.labels", "3 labels", "2 words"});
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.labels", "3", "data.label_words", "2"});
 }
 
 TEST_F(LabelledTexts, LabelsWithoutWords) {
     for (const char* label : {"2", "-1", "x", "", " 1", "1x", "0x1", "1.0", "+1", "99999999999999999999"}) {
         table("c.tsv", std::string("text\tlabel\nx\t1\ny\t").append(label).append("\n"));
-        refused(ExitStatus::input, {"c.tsv", "line 3", "has no word", fmt::format("\"{}\"", label)});
+        refused(ExitStatus::input, ErrorKind::unknown_name,
+                {"c.tsv", "line 3", fmt::format("\"{}\"", label)});
     }
     table("c.csv", "text,label\n\"two\nlines\",1\nb,2\n");
-    refused(ExitStatus::input, {"c.csv", "line 4"});
+    refused(ExitStatus::input, ErrorKind::unknown_name, {"c.csv", "line 4"});
 }
 
 TEST_F(LabelledTexts, AClassifierNeedsNoWords) {
@@ -227,7 +228,7 @@ TEST_F(LabelledTexts, AClassifierNeedsNoWords) {
     EXPECT_EQ(examples.label_count, 5);
     EXPECT_EQ(row(examples, 0), ids("x"));
     table("c.tsv", "text\tlabel\nx\t1\ny\t2147483648\n");
-    refused(ExitStatus::input, {"c.tsv", "line 3", "\"2147483648\""});
+    refused(ExitStatus::input, ErrorKind::malformed, {"c.tsv", "line 3", "\"2147483648\""});
     options.labels = {"a", "b", "c"};
     table("c.tsv", "text\tlabel\nx\ta\n");
     EXPECT_EQ(read().label_count, 3);
@@ -235,11 +236,11 @@ TEST_F(LabelledTexts, AClassifierNeedsNoWords) {
 
 TEST_F(LabelledTexts, WordsOfOtherThanOneToken) {
     options.label_words = {" bad", " zyxq"};
-    refused(ExitStatus::study, {"data.label_words", "\" zyxq\"", "not one more token", "\"\xC4\xA0z\""});
+    refused(ExitStatus::study, ErrorKind::unsupported, {"data.label_words", "\" zyxq\"", "\"\xC4\xA0z\""});
     options.label_words = {" bad", ""};
-    refused(ExitStatus::study, {"data.label_words", "found none"});
+    refused(ExitStatus::study, ErrorKind::unsupported, {"data.label_words", "\"\""});
     options.label_words = {" bad", " bad"};
-    refused(ExitStatus::study, {"data.label_words", "\" bad\"", "two labels"});
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.label_words", "\" bad\""});
 }
 
 TEST_F(LabelledTexts, WordsThatChangeTheTemplatesTokens) {
@@ -250,7 +251,7 @@ TEST_F(LabelledTexts, WordsThatChangeTheTemplatesTokens) {
     table("d.tsv", "text\tlabel\nthe film was\t0\nthe end was\t0\nthe film\t1\n");
     const Ids film = ids("the film"), films = ids("the films");
     ASSERT_TRUE(films.size() == film.size() && films != film);
-    refused(ExitStatus::study, {"data.label_words", "\"s\"", "d.tsv: line 4"});
+    refused(ExitStatus::study, ErrorKind::unsupported, {"data.label_words", "\"s\"", "d.tsv: line 4"});
 }
 
 TEST_F(LabelledTexts, WordsThatSplitTheTemplatesTokens) {
@@ -263,17 +264,17 @@ TEST_F(LabelledTexts, WordsThatSplitTheTemplatesTokens) {
     options.prompt = "{text}";
     options.label_words = {"a", "c"};
     table("e.tsv", "text\tlabel\nab\t0\n");
-    expect_error(ExitStatus::study, {"\"c\" behind the template", "\"a\" (0), \"bc\" (4)"},
+    expect_error(ExitStatus::study, ErrorKind::unsupported, {"\"c\"", "\"a\" (0), \"bc\" (4)"},
                  [&] { read_labelled_text(options, small, testing::Unrecorded()); });
 }
 
 TEST_F(LabelledTexts, EmptyTexts) {
     table("c.tsv", "text\tlabel\nx\t1\n  \t0\n");
-    refused(ExitStatus::input, {"c.tsv", "line 3", "\"text\" is empty"});
+    refused(ExitStatus::input, ErrorKind::degenerate, {"c.tsv", "line 3", "\"text\""});
     table("c.tsv", "text\tlabel\tother\nx\t1\ta\ny\t0\t\n");
     EXPECT_EQ(read().data.examples(), 2);  // a column that the template does not name may be
     options.prompt = "{text} {other} It was";
-    refused(ExitStatus::input, {"c.tsv", "line 3", "\"other\" is empty"});
+    refused(ExitStatus::input, ErrorKind::degenerate, {"c.tsv", "line 3", "\"other\""});
 }
 
 TEST_F(LabelledTexts, LabelsMayBeFalseAndTrue) {
@@ -391,23 +392,23 @@ TEST_F(MaskedTexts, WhateverTheTokenizerCallsTheMask) {
 
 TEST_F(MaskedTexts, SayWhatIsWrong) {
     options.prompt = "{text} It was";
-    refused(ExitStatus::study, {"data.template", "[MASK] 0 times"});
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.template", "[MASK] 0"});
     options.prompt = "{text} was [MASK] and [MASK].";
-    refused(ExitStatus::study, {"data.template", "[MASK] 2 times"});
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.template", "[MASK] 2"});
     options.prompt = "{text} It was [MASK].";
     options.label_words = {"bad", "antidisestablishmentarian"};
-    refused(ExitStatus::study, {"label_words", "antidisestablishmentarian", "found"});
+    refused(ExitStatus::study, ErrorKind::unsupported, {"label_words", "antidisestablishmentarian"});
     options.label_words = {"bad", "\u2603"};
-    refused(ExitStatus::study, {"label_words", "[UNK]"});
+    refused(ExitStatus::study, ErrorKind::unsupported, {"label_words", "[UNK]"});
     options.label_words = {"bad", "bad"};
-    refused(ExitStatus::study, {"label_words", "two labels"});
+    refused(ExitStatus::study, ErrorKind::contradiction, {"label_words", "\"bad\""});
     // A causal model has no such token.
     options.label_words = {" bad", " great"};
     options.reading = Reading::last_token;
     tokenizer = Tokenizer(std::filesystem::path(TANGRAM_TEST_DATA) / "neo-mini", testing::Unrecorded());
-    refused(ExitStatus::study, {"data.template", "not read at a masked token"});
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.template", "[MASK]"});
     options.reading = Reading::mask_token;
-    refused(ExitStatus::input, {"mask token"});
+    refused(ExitStatus::input, ErrorKind::missing, {"tokenizer"});
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/unrecorded.hpp"
 #include "tangram/files/json.hpp"
 #include "tangram/text/tokenizer.hpp"
 
@@ -26,7 +27,7 @@ class TokenizerFolders : public ::testing::Test {
                             {"merges", nlohmann::json::array()}};
         folder_.write("tokenizer.json", all.dump());
         folder_.write(name, config.dump());
-        return Tokenizer(folder_.path());
+        return Tokenizer(folder_.path(), testing::Unrecorded());
     }
     Ids ids(const nlohmann::json& parts, const nlohmann::json& config, const std::string& text) {
         return make(parts, config).encode(text, true).ids;

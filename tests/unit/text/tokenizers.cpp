@@ -121,7 +121,8 @@ TEST(Tokenizers, FindTokensByTextAndId) {
 TEST(Tokenizers, RefuseTextsThatAreNotUtf8) {
     const Tokenizer tokenizer(data / "neo-mini", testing::Unrecorded());
     for (const char* text : {"\xFF", "a\xC3", "\xE2\x82", "\xED\xA0\x80"})
-        expect_error(ExitStatus::input, {"UTF-8"}, [&] { tokenizer.encode(text, true); });
+        expect_error(ExitStatus::input, ErrorKind::malformed, {"UTF-8"},
+                     [&] { tokenizer.encode(text, true); });
 }
 
 /// Small tokenizers by hand.
@@ -132,8 +133,8 @@ class SmallTokenizers : public ::testing::Test {
         return Tokenizer(folder_.write("tokenizer.json", "{" + parts + "\"model\":" + model + "}"),
                          testing::Unrecorded());
     }
-    void refused(const std::string& json, const std::string& word) const {
-        expect_error(ExitStatus::input, {"tokenizer.json", word}, [&] {
+    void refused(ErrorKind kind, const std::string& json, const std::string& name) const {
+        expect_error(ExitStatus::input, kind, {"tokenizer.json", name}, [&] {
             Tokenizer tokenizer(folder_.write("tokenizer.json", json), testing::Unrecorded());
         });
     }
@@ -243,7 +244,8 @@ TEST_F(SmallTokenizers, LongTokensOfWordPieceAreNotCubic) {
     for (int word = 0; word < 10; ++word) text += std::string(10000, 'a') + " ";
     EXPECT_EQ(tokenizer.encode(text, true).ids, Ids(100'000, 1));
     EXPECT_EQ(tokenizer.encode(std::string(10001, 'a'), true).ids, Ids{0});
-    expect_error(ExitStatus::input, {"tokenizer.json", "max_input_chars_per_word = 10001", "10000"},
+    expect_error(ExitStatus::input, ErrorKind::out_of_range,
+                 {"tokenizer.json", "max_input_chars_per_word = 10001", "10000"},
                  [&] { make(model + "10001" + vocabulary); });
 }
 
@@ -357,7 +359,8 @@ TEST_F(SmallTokenizers, PatternsThatTryEverythingAreRefused) {
     // 2^n steps for n letters: some hundred, some ten million, more than there is time for.
     EXPECT_EQ(split("(a+)+$", "aaaaaaaab"), 9u);
     for (const std::size_t letters : {24u, 60u})
-        expect_error(ExitStatus::input, {"tokenizer.json", "(a+)+$", fmt::format("{} bytes", letters + 1)},
+        expect_error(ExitStatus::input, ErrorKind::library,
+                     {"tokenizer.json", "(a+)+$", fmt::format("{} bytes", letters + 1)},
                      [&] { split("(a+)+$", std::string(letters, 'a') + "b"); });
     // A line of a megabyte with patterns of real tokenizers, each letter a word.
     std::string line;
@@ -383,9 +386,8 @@ TEST_F(SmallTokenizers, TextsThatGrowWithoutEndAreRefused) {
         return make(model, R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[)" + list + "]},");
     };
     const auto grows = [](const Tokenizer& tokenizer, const std::string& text) {
-        expect_error(ExitStatus::input,
-                     {"tokenizer.json", "add more than", fmt::format("text of {}", text.size())},
-                     [&] { tokenizer.encode(text, true); });
+        expect_error(ExitStatus::input, ErrorKind::out_of_range,
+                     {"tokenizer.json", std::to_string(text.size())}, [&] { tokenizer.encode(text, true); });
     };
     const std::string doubled = R"({"type":"Replace","pattern":{"String":"a"},"content":"aa"})";
     grows(normalizers(many(doubled, 60)), "a");
@@ -405,7 +407,7 @@ TEST_F(SmallTokenizers, TextsThatGrowWithoutEndAreRefused) {
                               R"({"type":"Split","pattern":{"String":" "},"behavior":"Isolated"})";
     grows(pre_tokenizers(many(marks, 20)), " a");
     // The contents of added tokens too.
-    expect_error(ExitStatus::input, {"tokenizer.json", "add more than"}, [&] {
+    expect_error(ExitStatus::input, ErrorKind::out_of_range, {"tokenizer.json"}, [&] {
         make(model, added("a", 0, R"(,"normalized":true)") +
                         R"("normalizer":{"type":"Sequence","normalizers":[)" + many(doubled, 60) + "]},");
     });
@@ -424,13 +426,13 @@ TEST_F(SmallTokenizers, PostProcessorsAddAThousandTokensAtMost) {
     };
     EXPECT_EQ(around(10, 100), 1001u);
     for (const auto& [pieces, ids] : {std::pair(1, 1001), std::pair(1001, 1), std::pair(50'000, 100'000)})
-        expect_error(ExitStatus::input, {"tokenizer.json", "post_processor", "1000"},
+        expect_error(ExitStatus::input, ErrorKind::unsupported, {"tokenizer.json", "post_processor", "1000"},
                      [&] { around(pieces, ids); });
     std::string list = R"({"type":"BertProcessing","sep":["a",0],"cls":["a",0]})";
     for (int i = 0; i < 10; ++i) list += "," + list;
-    expect_error(ExitStatus::input, {"tokenizer.json", "post_processor", "1000"}, [&] {
-        make(model, R"("post_processor":{"type":"Sequence","processors":[)" + list + "]},");
-    });
+    expect_error(
+        ExitStatus::input, ErrorKind::unsupported, {"tokenizer.json", "post_processor", "1000"},
+        [&] { make(model, R"("post_processor":{"type":"Sequence","processors":[)" + list + "]},"); });
 }
 
 TEST_F(SmallTokenizers, IgnoreMergesTakesWholeWords) {
@@ -657,68 +659,77 @@ TEST_F(SmallTokenizers, PostProcessors) {
     const std::string other = R"({"type":"BertProcessing","sep":["a",0],"cls":["</s>",2]})";
     EXPECT_EQ(encode(R"({"type":"Sequence","processors":[)" + roberta + "," + other + "]}").ids,
               (Ids{2, 1, 0, 0, 2, 0}));
-    const auto bad = [&](const std::string& processor, const std::string& word) {
-        expect_error(ExitStatus::input, {"tokenizer.json", word}, [&] { encode(processor); });
+    const auto bad = [&](ErrorKind kind, const std::string& processor, const std::string& name) {
+        expect_error(ExitStatus::input, kind, {"tokenizer.json", name}, [&] { encode(processor); });
     };
-    bad(R"({"type":"Other"})", "\"Other\"");
-    bad(R"({"type":"TemplateProcessing","single":[]})", "single");
-    bad(R"({"type":"TemplateProcessing","single":"$A"})", "single");
-    bad(R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}},{"Sequence":{"id":"A"}}],"special_tokens":{}})",
+    bad(ErrorKind::unsupported, R"({"type":"Other"})", "\"Other\"");
+    bad(ErrorKind::unsupported, R"({"type":"TemplateProcessing","single":[]})", "single");
+    bad(ErrorKind::malformed, R"({"type":"TemplateProcessing","single":"$A"})", "single");
+    bad(ErrorKind::missing,
+        R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}},{"Sequence":{"id":"A"}}],"special_tokens":{}})",
         "\"x\"");
-    bad(R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}}],"special_tokens":{"x":{"ids":[-1]}}})",
-        "token id");
-    bad(R"({"type":"RobertaProcessing","sep":["</s>"],"cls":["<s>",1]})", "sep");
+    bad(ErrorKind::malformed,
+        R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x"}}],"special_tokens":{"x":{"ids":[-1]}}})",
+        "-1");
+    bad(ErrorKind::malformed, R"({"type":"RobertaProcessing","sep":["</s>"],"cls":["<s>",1]})", "sep");
 }
 
 TEST_F(SmallTokenizers, RefuseByNameWhatTheyDoNotKnow) {
     const std::string model = R"("model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})";
-    refused(R"({"model":{"type":"Unigram","vocab":[]}})", "\"Unigram\"");
-    refused(R"({"model":{"type":"WordLevel","vocab":{}}})", "\"WordLevel\"");
-    refused(R"({"model":{"type":"WordPiece","vocab":{}}})", "unk_token");
-    refused(R"({"normalizer":{"type":"Precompiled"},)" + model, "normalizer \"Precompiled\"");
-    refused(R"({"normalizer":{"type":"Sequence","normalizers":[{"type":"Nmt"}]},)" + model,
+    refused(ErrorKind::unsupported, R"({"model":{"type":"Unigram","vocab":[]}})", "\"Unigram\"");
+    refused(ErrorKind::unsupported, R"({"model":{"type":"WordLevel","vocab":{}}})", "\"WordLevel\"");
+    refused(ErrorKind::missing, R"({"model":{"type":"WordPiece","vocab":{}}})", "unk_token");
+    refused(ErrorKind::unsupported, R"({"normalizer":{"type":"Precompiled"},)" + model,
+            "normalizer \"Precompiled\"");
+    refused(ErrorKind::unsupported,
+            R"({"normalizer":{"type":"Sequence","normalizers":[{"type":"Nmt"}]},)" + model,
             "normalizer \"Nmt\"");
-    refused(R"({"normalizer":{"type":"Replace","pattern":{"Regex":"a("},"content":"b"},)" + model, "a(");
-    refused(R"({"pre_tokenizer":{"type":"UnicodeScripts"},)" + model, "pre_tokenizer \"UnicodeScripts\"");
-    refused(R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split"}]},)" + model, "Split");
-    refused(R"({"pre_tokenizer":{"type":"Split","pattern":{"String":"a"},"behavior":"Sideways"},)" + model,
+    refused(ErrorKind::malformed,
+            R"({"normalizer":{"type":"Replace","pattern":{"Regex":"a("},"content":"b"},)" + model, "a(");
+    refused(ErrorKind::unsupported, R"({"pre_tokenizer":{"type":"UnicodeScripts"},)" + model,
+            "pre_tokenizer \"UnicodeScripts\"");
+    refused(ErrorKind::missing,
+            R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split"}]},)" + model, "Split");
+    refused(ErrorKind::unsupported,
+            R"({"pre_tokenizer":{"type":"Split","pattern":{"String":"a"},"behavior":"Sideways"},)" + model,
             "Sideways");
-    refused(R"({"pre_tokenizer":{},)" + model, "pre_tokenizer has no \"type\"");
-    refused(R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":"yes"},)" + model, "add_prefix_space");
-    refused(R"({"pre_tokenizer":"ByteLevel",)" + model, "pre_tokenizer");
+    refused(ErrorKind::missing, R"({"pre_tokenizer":{},)" + model, "pre_tokenizer has no \"type\"");
+    refused(ErrorKind::malformed,
+            R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":"yes"},)" + model, "add_prefix_space");
+    refused(ErrorKind::missing, R"({"pre_tokenizer":"ByteLevel",)" + model, "pre_tokenizer");
 }
 
 TEST_F(SmallTokenizers, RefuseMalformedModels) {
-    const auto bad = [&](const std::string& inside, const std::string& word) {
-        refused(R"({"model":{"type":"BPE",)" + inside + "}}", word);
+    const auto bad = [&](ErrorKind kind, const std::string& inside, const std::string& name) {
+        refused(kind, R"({"model":{"type":"BPE",)" + inside + "}}", name);
     };
-    bad(R"("vocab":{"a":0},"merges":["a b"])", "merges[0]");
-    bad(R"("vocab":{"a":0},"merges":["ab"])", "merges[0]");
-    bad(R"("vocab":{"a":0},"merges":[["a"]])", "merges[0]");
-    bad(R"("vocab":{"a":0},"merges":[3])", "merges[0]");
-    bad(R"("vocab":{"a":0},"merges":{})", "merges");
-    bad(R"("vocab":{"a":0})", "merges");
-    bad(R"("merges":[])", "vocab");
-    bad(R"("vocab":["a"],"merges":[])", "vocab");
-    bad(R"("vocab":{"a":-1},"merges":[])", "\"a\"");
-    bad(R"("vocab":{"a":"0"},"merges":[])", "\"a\"");
-    bad(R"("vocab":{"a":2147483648},"merges":[])", "\"a\"");
-    bad(R"("vocab":{"a":2147480000},"merges":[])", "far outside");
-    bad(R"("vocab":{"a":0},"merges":[],"unk_token":"<unk>")", "unk_token");
-    bad(R"("vocab":{"a":0},"merges":[],"dropout":0.1)", "dropout");
-    bad(R"("vocab":{"a":0},"merges":[],"byte_fallback":1)", "byte_fallback");
+    bad(ErrorKind::missing, R"("vocab":{"a":0},"merges":["a b"])", "merges[0]");
+    bad(ErrorKind::malformed, R"("vocab":{"a":0},"merges":["ab"])", "merges[0]");
+    bad(ErrorKind::malformed, R"("vocab":{"a":0},"merges":[["a"]])", "merges[0]");
+    bad(ErrorKind::malformed, R"("vocab":{"a":0},"merges":[3])", "merges[0]");
+    bad(ErrorKind::malformed, R"("vocab":{"a":0},"merges":{})", "merges");
+    bad(ErrorKind::missing, R"("vocab":{"a":0})", "merges");
+    bad(ErrorKind::missing, R"("merges":[])", "vocab");
+    bad(ErrorKind::malformed, R"("vocab":["a"],"merges":[])", "vocab");
+    bad(ErrorKind::malformed, R"("vocab":{"a":-1},"merges":[])", "\"a\"");
+    bad(ErrorKind::malformed, R"("vocab":{"a":"0"},"merges":[])", "\"a\"");
+    bad(ErrorKind::malformed, R"("vocab":{"a":2147483648},"merges":[])", "\"a\"");
+    bad(ErrorKind::out_of_range, R"("vocab":{"a":2147480000},"merges":[])", "2147480000");
+    bad(ErrorKind::missing, R"("vocab":{"a":0},"merges":[],"unk_token":"<unk>")", "unk_token");
+    bad(ErrorKind::unsupported, R"("vocab":{"a":0},"merges":[],"dropout":0.1)", "dropout");
+    bad(ErrorKind::malformed, R"("vocab":{"a":0},"merges":[],"byte_fallback":1)", "byte_fallback");
     const std::string model = R"("model":{"type":"BPE","vocab":{"a":0},"merges":[]}})";
-    refused(R"({"added_tokens":[{"id":1}],)" + model, "content");
-    refused(R"({"added_tokens":[{"content":"x"}],)" + model, "\"id\"");
-    refused(R"({"added_tokens":{},)" + model, "added_tokens");
-    refused("[]", "no model");
-    refused("{}", "no model");
-    refused("{", "not JSON");
-    refused(R"({"model":3})", "model");
+    refused(ErrorKind::missing, R"({"added_tokens":[{"id":1}],)" + model, "content");
+    refused(ErrorKind::missing, R"({"added_tokens":[{"content":"x"}],)" + model, "\"id\"");
+    refused(ErrorKind::malformed, R"({"added_tokens":{},)" + model, "added_tokens");
+    refused(ErrorKind::missing, "[]", "model");
+    refused(ErrorKind::missing, "{}", "model");
+    refused(ErrorKind::malformed, "{", "byte");
+    refused(ErrorKind::missing, R"({"model":3})", "model");
     std::string deep;
     for (int i = 0; i < 150; ++i) deep += R"({"type":"Sequence","normalizers":[)";
-    refused("{\"normalizer\":" + deep, "not");
-    expect_error(ExitStatus::input, {"absent", "tokenizer.json"}, [&] {
+    refused(ErrorKind::unsupported, "{\"normalizer\":" + deep, "");
+    expect_error(ExitStatus::input, ErrorKind::missing, {"absent", "tokenizer.json"}, [&] {
         Tokenizer tokenizer(folder_.path() / "absent" / "tokenizer.json", testing::Unrecorded());
     });
 }
