@@ -56,7 +56,6 @@ class Error : public std::runtime_error {
   public:
     Error(ExitStatus status, ErrorKind kind, const std::string& message)
         : std::runtime_error(printable(message)), status_(status), kind_(kind) {}
-    Error(ExitStatus status, const std::string& message) : Error(status, ErrorKind::contradiction, message) {}
     ExitStatus status() const noexcept { return status_; }
     ErrorKind kind() const noexcept { return kind_; }
 
