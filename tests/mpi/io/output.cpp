@@ -96,7 +96,7 @@ TEST(StagedFile, ReplacesAStagesMatrixWithoutGrowing) {
     fill(matrix);
     Index first = 0;
     for (int round = 0; round < 4; ++round) {
-        StagedFile staged(MPI_COMM_WORLD, file, true, 0);
+        StagedFile staged(MPI_COMM_WORLD, file, round > 0, 0);
         staged.write_small([](Hdf5File& h5) {
             h5.remove("/stage");
             h5.create_matrix("/stage/matrix", 300, 300);
