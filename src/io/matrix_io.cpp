@@ -39,7 +39,8 @@ struct Panels {
           line(comm, as_is() ? ranks : 1, as_is() ? 1 : ranks) {
         const Index row_bytes = 8 * std::max<Index>(1, inner),
                     rows = std::max<Index>(1, transfer / row_bytes);
-        piece = std::clamp<Index>(piece_bytes / row_bytes, 1, rows);
+        const Index share = std::max<Index>(1, (outer + ranks - 1) / ranks);
+        piece = std::clamp<Index>(piece_bytes / row_bytes, 1, std::min(rows, share));
         width = std::max<Index>(1, rows * ranks / step) * step;
         all = collectively(comm, [&] {
             std::vector<Index> indices(static_cast<std::size_t>(std::max(inner, std::min(outer, width))));
@@ -248,6 +249,7 @@ void read_leading(const Hdf5Place& place, const std::string& path, const std::pa
         for (Index j = 0; j < part.local_columns(); ++j)
             std::copy_n(part.data() + j * part.lld(), part.local_rows(), to + j * matrix.lld());
     }
+    collectively(comm.get(), [&] { file.reset(); });  // no rank goes on while another holds the file's lock
 }
 
 }  // namespace

@@ -151,6 +151,15 @@ TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
     EXPECT_FALSE(there(partial(torn)));
 }
 
+TEST(StagedFile, AddsToAFileThatIsThereAndMakesNoneInItsPlace) {
+    const Scratch scratch;
+    const auto file = scratch / "out.h5";
+    const Caught gone = caught([&] { write_number(file, "/a", 1, true); });
+    EXPECT_TRUE(gone.is(ExitStatus::output, ErrorKind::missing) && gone.names("out.h5")) << gone.text;
+    EXPECT_FALSE(there(file));
+    EXPECT_FALSE(there(partial(file)));
+}
+
 TEST(StagedFile, PlantedLinksAreNotFollowed) {
     const Scratch scratch;
     const auto file = scratch / "out.h5", victim = scratch / "victim";
