@@ -58,8 +58,8 @@ class OpenModel : public ::testing::Test {
             if (parameter.name == name) return model.initial(study_).values<double>(parameter);
         return {};
     }
-    void expect_refused(std::initializer_list<std::string> words) {
-        expect_error(ExitStatus::input, words, [&] { open_model(study_, session_); });
+    void expect_refused(ErrorKind kind, std::initializer_list<std::string> names) {
+        expect_error(ExitStatus::input, kind, names, [&] { open_model(study_, session_); });
     }
 
     testing::TemporaryFolder folder_;
@@ -134,17 +134,17 @@ TEST_F(OpenModel, RefusesWhatAnAdapterWouldLoseByName) {
         write_adapter("adapter", {}, {{tensor, {1}, {1}}});
         for (const Index rank : {Index{0}, Index{2}}) {
             study_.kernel.lora_rank = rank;
-            expect_refused({"adapter_model.safetensors", tensor});
+            expect_refused(ErrorKind::unsupported, {"adapter_model.safetensors", tensor});
         }
     }
     study_.kernel.lora_rank = 0;
     for (const char* key :
          {"modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices", "use_dora"}) {
         write_adapter("adapter", {{key, {"x"}}});
-        expect_refused({"adapter_config.json", key});
+        expect_refused(ErrorKind::unsupported, {"adapter_config.json", key});
     }
     write_adapter("adapter", {{"r", 3}});
-    expect_refused({"adapter_model.safetensors", "lora_A.weight", "[2, ", "[3, "});
+    expect_refused(ErrorKind::contradiction, {"adapter_model.safetensors", "lora_A.weight", "[2, ", "[3, "});
     write_adapter("adapter", {{"zeta", 1}, {"eta", 1}});
     open_model(study_, session_);
     EXPECT_EQ(lines_with("adapter_config.json: nothing reads eta, zeta;"), 1);
@@ -153,25 +153,25 @@ TEST_F(OpenModel, RefusesWhatAnAdapterWouldLoseByName) {
 TEST_F(OpenModel, NamesTheFileOfAnAdapterThatIsMissingOrPickled) {
     write_adapter("model", {});
     fs::remove(folder_ / "model" / "adapter_model.safetensors");
-    expect_refused({"adapter_model.safetensors", "model.adapter = \"none\""});
+    expect_refused(ErrorKind::missing, {"adapter_model.safetensors", "model.adapter = \"none\""});
     folder_.write("model/adapter_model.bin", "x");
     for (const Index rank : {Index{0}, Index{2}}) {
         study_.kernel.lora_rank = rank;
-        expect_refused({"adapter_model.bin", "save_file"});
+        expect_refused(ErrorKind::missing, {"adapter_model.bin", "save_file"});
     }
     study_.kernel.lora_rank = 0;
     study_.model.adapter = "none";
     EXPECT_NO_THROW(open_model(study_, session_));
     study_.model.adapter = (folder_ / "nowhere").string();
-    expect_refused({"nowhere"});
+    expect_refused(ErrorKind::missing, {"nowhere"});
     study_.model.adapter = "auto";
     study_.model.path = (folder_ / "adapter").string();
-    expect_refused({"adapter", "model.adapter"});
+    expect_refused(ErrorKind::missing, {"adapter", "model.adapter"});
 }
 
 TEST_F(OpenModel, NamesTheCommandThatConvertsPickledWeights) {
     fs::rename(folder_ / "model" / "model.safetensors", folder_ / "model" / "pytorch_model.bin");
-    expect_refused({"pytorch_model.bin", "save_pretrained"});
+    expect_refused(ErrorKind::unsupported, {"pytorch_model.bin", "save_pretrained"});
 }
 
 TEST_F(OpenModel, NamesTheSnapshotOfACacheFolder) {
@@ -184,10 +184,10 @@ TEST_F(OpenModel, NamesTheSnapshotOfACacheFolder) {
     std::ofstream(repository / "refs" / "main") << "1b\n";
     for (const fs::path& given : {repository, hub}) {
         study_.model.path = given.string();
-        expect_refused({(repository / "snapshots" / "1b").string()});
+        expect_refused(ErrorKind::missing, {(repository / "snapshots" / "1b").string()});
     }
     fs::remove(repository / "refs" / "main");
-    expect_refused({(repository / "snapshots" / "0a").string()});
+    expect_refused(ErrorKind::missing, {(repository / "snapshots" / "0a").string()});
 }
 
 TEST_F(OpenModel, WarnsOnceOfWhatNothingReads) {

@@ -61,9 +61,10 @@ TEST(UnreadKeys, ThatDecideAreRefusedByNameInEveryFamily) {
             std::ranges::replace(name, '*', 'x');
             if (has(consumed, name)) continue;
             SCOPED_TRACE(fmt::format("{} of {}", name, family.model_type));
-            testing::expect_error(ExitStatus::input, {"config.json", name + " = "}, [&] {
-                notes_of(values, {{name, 7.25}});
-            });
+            testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"config.json", name + " = "},
+                                  [&] {
+                                      notes_of(values, {{name, 7.25}});
+                                  });
             nlohmann::json neutral = nlohmann::json::parse(key.neutral);
             for (const nlohmann::json& none :
                  {nlohmann::json(), nlohmann::json::array(), nlohmann::json::object()})
@@ -138,7 +139,8 @@ TEST(UnreadKeys, WhatAFamilyConsumesIsWhatItAsksFor) {
     EXPECT_TRUE(has(consumed_keys("llama"), "rope_scaling.factor"));
     EXPECT_TRUE(has(consumed_keys("qwen2"), "layer_types"));
     EXPECT_FALSE(has(consumed_keys("gpt2"), "rope_theta"));
-    testing::expect_error(ExitStatus::input, {"mamba"}, [] { consumed_keys("mamba"); });
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"mamba"},
+                          [] { consumed_keys("mamba"); });
 }
 
 /// The windows of attention layers, 0: none.
@@ -168,15 +170,16 @@ TEST(LayerTypes, AreObeyedByQwen2AndRefusedWhereAFamilyDoesNot) {
     ASSERT_EQ(notes.size(), 1U);
     EXPECT_NE(notes[0].find("layer_types"), std::string::npos);
     EXPECT_EQ(composed("models/mistral-odd", {{"layer_types", {sliding, sliding}}}).first, (Windows{4, 4}));
-    const auto refused = [&](const char* folder, const nlohmann::json& changes) {
-        testing::expect_error(ExitStatus::input, {"config.json", "layer_types"},
+    const auto refused = [&](ErrorKind kind, const char* folder, const nlohmann::json& changes) {
+        testing::expect_error(ExitStatus::input, kind, {"config.json", "layer_types"},
                               [&] { composed(folder, changes); });
     };
-    refused("models/qwen2-odd", {{"layer_types", {full}}});
-    refused("models/qwen2-odd", {{"layer_types", {full, "chunked_attention"}}});
-    refused("models/qwen2-odd", {{"layer_types", {full, sliding}}, {"use_sliding_window", false}});
-    refused("models/mistral-odd", {{"layer_types", {full, sliding}}});
-    refused("models/llama-odd", {{"layer_types", {full, full, sliding}}});
+    refused(ErrorKind::contradiction, "models/qwen2-odd", {{"layer_types", {full}}});
+    refused(ErrorKind::unsupported, "models/qwen2-odd", {{"layer_types", {full, "chunked_attention"}}});
+    refused(ErrorKind::unsupported, "models/qwen2-odd",
+            {{"layer_types", {full, sliding}}, {"use_sliding_window", false}});
+    refused(ErrorKind::unsupported, "models/mistral-odd", {{"layer_types", {full, sliding}}});
+    refused(ErrorKind::unsupported, "models/llama-odd", {{"layer_types", {full, full, sliding}}});
 }
 
 TEST(RotarySettings, InTwoPlacesCountAsInTransformers) {
@@ -230,10 +233,13 @@ TEST(Config, OtherNamesOfASizeMustAgree) {
     EXPECT_TRUE(composed("models/gpt2-odd", {{"num_attention_heads", 3}}, "n_head").empty());
     for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads",
                             "max_position_embeddings", "intermediate_size"})
-        testing::expect_error(ExitStatus::input, {key}, [&] { composed("models/gpt2-odd", {{key, 6}}); });
-    testing::expect_error(ExitStatus::input, {"num_hidden_layers", "num_layers"}, [&] {
-        composed("models/neo-odd", {{"num_hidden_layers", 6}});
-    });
+        testing::expect_error(ExitStatus::input, ErrorKind::contradiction, {key}, [&] {
+            composed("models/gpt2-odd", {{key, 6}});
+        });
+    testing::expect_error(ExitStatus::input, ErrorKind::contradiction, {"num_hidden_layers", "num_layers"},
+                          [&] {
+                              composed("models/neo-odd", {{"num_hidden_layers", 6}});
+                          });
     const auto notes = composed("models/neo-odd", {{"attention_layers", {"local", "local", "local"}}});
     ASSERT_EQ(notes.size(), 1U);
     EXPECT_NE(notes[0].find("attention_types"), std::string::npos);
@@ -250,11 +256,12 @@ TEST(Config, NumbersThatAreNoneAreRefusedByKeyWhereTheyAreRead) {
         check_unread(config, known_model_keys());
     };
     EXPECT_NO_THROW(read("\"initializer_factor\": NaN, \"resid_pdrop\": -Infinity"));
-    testing::expect_error(ExitStatus::input, {"logit_scale = inf"},
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"logit_scale = inf"},
                           [&] { read("\"logit_scale\": Infinity"); });
-    testing::expect_error(ExitStatus::input, {"layer_norm_epsilon = nan"},
+    testing::expect_error(ExitStatus::input, ErrorKind::non_finite, {"layer_norm_epsilon = nan"},
                           [&] { read("\"layer_norm_epsilon\": NaN"); });
-    testing::expect_error(ExitStatus::input, {"n_layer = inf"}, [&] { read("\"n_layer\": Infinity"); });
+    testing::expect_error(ExitStatus::input, ErrorKind::out_of_range, {"n_layer = inf"},
+                          [&] { read("\"n_layer\": Infinity"); });
 }
 
 }  // namespace

@@ -99,13 +99,16 @@ TEST(UnusedTensors, ThatArePartOfTheModelAreRefusedByName) {
     for (const auto& [model, name] : cases) {
         Folder folder(model);
         folder.tensors.push_back({name, {2}, {1, 1}});
-        testing::expect_error(ExitStatus::input, {"model.safetensors", name}, [&] { folder.said(); });
+        testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"model.safetensors", name},
+                              [&] { folder.said(); });
         if (std::string_view(name) != "lm_head.bias")
-            testing::expect_error(ExitStatus::input, {"model.safetensors", name}, [&] { folder.said(true); });
+            testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"model.safetensors", name},
+                                  [&] { folder.said(true); });
     }
     Folder quantised("llama-odd");
     quantised.tensors.push_back({"model.layers.0.mlp.up_proj.qweight", {2, 2}});
-    testing::expect_error(ExitStatus::input, {"up_proj.qweight", "integers"}, [&] { quantised.said(); });
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"up_proj.qweight", "integers"},
+                          [&] { quantised.said(); });
 }
 
 TEST(UnusedTensors, FurtherLayersAndUnknownOnesAreALineEach) {
@@ -169,7 +172,8 @@ TEST(AdoptedNames, OfSomeTensorsAloneAreLeft) {
     twice.tensors.push_back(twice.tensors.front());
     twice.tensors.back().name = "_orig_mod." + twice.tensors.back().name;
     Weights both = twice.weights();
-    testing::expect_error(ExitStatus::input, {"model.safetensors", twice.tensors.front().name, "wrapper"},
+    testing::expect_error(ExitStatus::input, ErrorKind::contradiction,
+                          {"model.safetensors", twice.tensors.front().name, "wrapper"},
                           [&] { adopt_names(both, twice.program()); });
 }
 
