@@ -6,6 +6,7 @@
 #include <limits>
 #include <new>
 #include <string_view>
+#include <system_error>
 
 namespace tangram {
 
@@ -22,6 +23,14 @@ struct Report {
         std::copy_n(words.begin(), length, text);
         text[length] = '\0';
     }
+    void say_no_memory(int rank) noexcept {
+        const auto end = fmt::format_to_n(
+            text, sizeof text - 1,
+            "rank {} is out of memory; use more ranks, fewer samples or --memory-per-rank", rank);
+        *end.out = '\0';
+        status = ExitStatus::study;
+        kind = ErrorKind::no_memory;
+    }
     void describe(const std::exception_ptr& failure, int rank) noexcept {
         try {
             std::rethrow_exception(failure);
@@ -30,12 +39,12 @@ struct Report {
             status = e.status();
             kind = e.kind();
         } catch (const std::bad_alloc&) {
-            const auto end = fmt::format_to_n(
-                text, sizeof text - 1,
-                "rank {} is out of memory; use more ranks, fewer samples or --memory-per-rank", rank);
-            *end.out = '\0';
-            status = ExitStatus::study;
-            kind = ErrorKind::no_memory;
+            say_no_memory(rank);
+        } catch (const std::system_error& e) {
+            if (e.code() == std::errc::resource_unavailable_try_again)  // std::thread's
+                say_no_memory(rank);
+            else
+                say(e.what());
         } catch (const std::exception& e) {
             say(e.what());
         } catch (...) {

@@ -190,7 +190,7 @@ void Log::finish() {
 
 Log::Waiting::Waiting(Log& log, std::string what) {
     if (!log.state_->speaks) return;
-    voice_ = std::jthread([&log, what = std::move(what)](const std::stop_token& over) {
+    const auto speak = [&log, what = std::move(what)](const std::stop_token& over) {
         const auto begin = Clock::now();
         std::mutex mutex;
         std::condition_variable_any wake;
@@ -198,7 +198,11 @@ Log::Waiting::Waiting(Log& log, std::string what) {
         while (!wake.wait_for(lock, over, std::chrono::seconds(30), [&] { return over.stop_requested(); }))
             log.say(fmt::format("{}: {} so far", what,
                                 duration_text(std::chrono::duration<double>(Clock::now() - begin).count())));
-    });
+    };
+    try {
+        voice_ = std::jthread(speak);
+    } catch (const std::system_error&) {  // no memory for a thread: silence, and what works goes on
+    }
 }
 
 double Log::seconds() const { return state_->since(state_->begin); }

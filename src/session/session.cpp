@@ -33,7 +33,7 @@ LeaveOnStop leave_on_stop(const Session& session, std::string what, std::functio
                                        : "on request (" + stop.reason() + ")";
             std::fputs(fmt::format("tangram: stopped {}{}\n", by, what).c_str(), stderr);
         };
-    return {session.stop, std::move(farewell)};
+    return collectively(session.world.get(), [&] { return LeaveOnStop(session.stop, std::move(farewell)); });
 }
 
 std::string now_text() {

@@ -10,8 +10,9 @@ namespace tangram {
 
 /// Where every rank arrives after local work that may have failed on some: throws on all ranks the error of
 /// the lowest failing rank (its status and text), or on none. Collective over comm. What is not an Error
-/// becomes one: std::bad_alloc with status study, because the job does not fit; any other exception with
-/// status numerical. Allocates nothing before all have heard of it; a text of more than 16 383 bytes is cut.
+/// becomes one: std::bad_alloc, or no memory for a thread, with status study, because the job does not fit;
+/// any other exception with status numerical. Allocates nothing before all have heard of it; a text of more
+/// than 16 383 bytes is cut.
 /// @param failure  this rank's exception, or nullptr
 void agree_on_failure(MPI_Comm comm, std::exception_ptr failure);
 

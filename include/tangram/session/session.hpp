@@ -23,7 +23,7 @@ struct Session {
 void check_stop(const Session& session, const std::string& where);
 
 /// While it lives, a stop request ends the program at once with status 75 and one message: for what no rank
-/// can leave and what leaves nothing behind. Local, on every rank.
+/// can leave and what leaves nothing behind. Collective over the world.
 /// @param what   behind "stopped on request": where that was, and what follows
 /// @param first  called before it on the rank that speaks
 LeaveOnStop leave_on_stop(const Session& session, std::string what, std::function<void()> first = {});
