@@ -101,7 +101,7 @@ RateExponent from_source(RatesResult& r, const std::vector<double>& squares,
     if (squares.empty()) return unknown_rate(source, "needs labels");
     if (!r.decay.polynomial) return unknown_rate(source, "needs a polynomial fit of the decay");
     std::string why;
-    const double a = r.decay.polynomial->exponent;
+    const double a = r.decay.power_law().exponent;
     const auto whole = fit_source(squares, r.noise, a, r.decay.window, why);
     r.source = whole;
     if (!whole) return unknown_rate(source, why);

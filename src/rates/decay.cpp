@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numbers>
 #include <numeric>
 #include <sstream>
 #include <vector>
 
+#include "least.hpp"
 #include "tangram/error.hpp"
+#include "tangram/rates/sample_bias.hpp"
 
 namespace tangram {
 
@@ -34,6 +37,13 @@ Line fit_line(const std::vector<double>& x, const std::vector<double>& y) {
         line.residual += r * r;
     }
     return line;
+}
+
+std::vector<double> residuals_of(const Line& line, const std::vector<double>& x,
+                                 const std::vector<double>& y) {
+    std::vector<double> residuals;
+    for (std::size_t i = 0; i < x.size(); ++i) residuals.push_back(y[i] - line.intercept - line.slope * x[i]);
+    return residuals;
 }
 
 /// Smallest and largest power of an exponential decay.
@@ -71,52 +81,129 @@ double information_criterion(double residual, Index ranks, int parameters) {
 struct FittedPolynomial {
     PolynomialDecay law;
     double residual;
-    double at(Index k) const {
-        return std::log(law.constant) - law.exponent * std::log(static_cast<double>(k));
-    }
+    std::vector<double> residuals;  ///< of each rank
+    double at(double k) const { return std::log(law.constant) - law.exponent * std::log(k + law.onset); }
 };
 struct FittedExponential {
     ExponentialDecay law;
     double residual;
-    double at(Index k) const {
-        return std::log(law.constant) - law.rate * std::pow(static_cast<double>(k), law.power);
-    }
+    std::vector<double> residuals;  ///< of each rank
+    double at(double k) const { return std::log(law.constant) - law.rate * std::pow(k, law.power); }
 };
 
-/// (pi/a) cot(pi/a)
-double bias_coefficient(double exponent) {
-    const double x = std::numbers::pi / exponent;
-    return x / std::tan(x);
+/// Ranks at which the bias of a window is found: every one of the first, then 20 for a factor of e.
+std::vector<Index> ranks_of_bias(DecayWindow window, Index near) {
+    std::vector<Index> ranks;
+    for (Index k = 1; k <= near; k = std::max(k + 1, static_cast<Index>(static_cast<double>(k) * 1.05)))
+        if (k == 1 || k >= window.first - 1) ranks.push_back(k);
+    return ranks;
+}
+
+/// Sum of the population's eigenvalues past the window; nothing where not all n of the sample are known. A
+/// sample keeps the trace of its kernel, and gives 1/n of what lies behind a rank to that rank.
+std::optional<double> sum_behind(std::span<const double> l, Index n, DecayWindow window) {
+    if (std::ssize(l) < n) return std::nullopt;
+    double sum = 0;
+    for (std::size_t j = static_cast<std::size_t>(window.last); j < l.size(); ++j) sum += std::max(l[j], 0.0);
+    return sum / (1 - static_cast<double>(window.last) / static_cast<double>(n));
+}
+
+/// log(l_k / lam_k) for the ranks of the window under a law; empty where it cannot be told.
+std::vector<double> bias_of(const std::function<double(double)>& log_law, std::span<const double> l, Index n,
+                            DecayWindow window) {
+    const Population population = population_of(log_law, l.first(static_cast<std::size_t>(window.first - 1)),
+                                                window.last, sum_behind(l, n, window), n);
+    if (population.values.empty()) return {};
+    const std::vector<Index> ranks = ranks_of_bias(window, window.last + std::max<Index>(3, window.last / 4));
+    std::vector<RankBias> found = sample_bias(population, n, ranks);
+    if (found.empty()) return {};
+    // At a spike the level is the mean of its eigenvalue: a rank of its own, by what rank 1 lacks of it.
+    const double offset = found.front().rank - 1;
+    std::vector<double> x, y;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        if (ranks[i] < window.first) continue;
+        const double rank = found[i].rank - offset;
+        if (!(rank > 0)) return {};
+        x.push_back(rank);
+        // Of the level at `rank`, against the law there.
+        y.push_back(found[i].bias + log_law(static_cast<double>(ranks[i])) - log_law(rank));
+    }
+    std::vector<double> bias;
+    std::size_t i = 0;
+    for (Index k = window.first; k <= window.last; ++k) {
+        const auto rank = static_cast<double>(k);
+        while (i + 2 < x.size() && x[i + 1] < rank) ++i;
+        const double share = std::clamp((rank - x[i]) / (x[i + 1] - x[i]), 0.0, 1.0);
+        bias.push_back(y[i] + share * (y[i + 1] - y[i]));
+    }
+    return bias;
+}
+
+/// A law fitted with the sample's bias divided out.
+template <class Fitted>
+struct Corrected {
+    Fitted fit;
+    bool corrected;  ///< false: the plain fit, where the bias cannot be told
+};
+
+/// Refits with the bias of the fit before divided out, until it stays.
+/// @param refit      logarithms of the eigenvalues in the window -> a fit with at(k)
+/// @param tolerance  of the logarithm at the window's ends
+template <class Refit>
+auto without_bias(std::span<const double> l, Index n, DecayWindow window, Refit&& refit, double tolerance)
+    -> Corrected<decltype(refit(std::vector<double>{}))> {
+    const std::vector<double> y = logarithms(l, window);
+    const auto plain = refit(y);
+    auto fit = plain;
+    const auto first = static_cast<double>(window.first), last = static_cast<double>(window.last);
+    for (int round = 0; round < 100; ++round) {
+        const std::vector<double> bias = bias_of([&](double k) { return fit.at(k); }, l, n, window);
+        if (bias.empty()) break;
+        std::vector<double> corrected = y;
+        for (std::size_t i = 0; i < y.size(); ++i) corrected[i] -= bias[i];
+        const auto next = refit(corrected);
+        const double change =
+            std::max(std::abs(next.at(first) - fit.at(first)), std::abs(next.at(last) - fit.at(last)));
+        fit = next;
+        if (!std::isfinite(change)) break;
+        if (change <= tolerance) return {fit, true};
+    }
+    return {plain, false};
+}
+
+/// Least squares on log(rank + onset).
+FittedPolynomial line_of_onset(const std::vector<double>& y, DecayWindow window, double onset) {
+    std::vector<double> x;
+    for (Index k = window.first; k <= window.last; ++k) x.push_back(std::log(static_cast<double>(k) + onset));
+    const Line line = fit_line(x, y);
+    return {
+        {-line.slope, std::exp(line.intercept), 0, false, onset}, line.residual, residuals_of(line, x, y)};
+}
+
+FittedPolynomial finished(const Corrected<FittedPolynomial>& found, DecayWindow window, int parameters) {
+    FittedPolynomial result = found.fit;
+    result.law.corrected = found.corrected;
+    result.law.criterion = information_criterion(result.residual, window.size(), parameters);
+    return result;
 }
 
 FittedPolynomial fitted_polynomial(std::span<const double> l, Index n, DecayWindow window) {
-    const std::vector<double> y = logarithms(l, window);
-    std::vector<double> x;
-    for (Index k = window.first; k <= window.last; ++k) x.push_back(std::log(static_cast<double>(k)));
-    const auto finished = [&](const Line& line, bool corrected) {
-        return FittedPolynomial{{-line.slope, std::exp(line.intercept),
-                                 information_criterion(line.residual, window.size(), 2), corrected},
-                                line.residual};
+    return finished(
+        without_bias(
+            l, n, window, [&](const std::vector<double>& y) { return line_of_onset(y, window, 0); }, 1e-9),
+        window, 2);
+}
+
+/// The onset from 0 to two windows: a later one shows no power, and is an exponential in disguise.
+FittedPolynomial fitted_onset(std::span<const double> l, Index n, DecayWindow window) {
+    const double most = std::log1p(2 * static_cast<double>(window.last));
+    const auto refit = [&](const std::vector<double>& y) {
+        const double found = argument_of_least(0, most, 24, 40, [&](double logarithm) {
+            return line_of_onset(y, window, std::expm1(logarithm)).residual;
+        });
+        return line_of_onset(y, window, std::expm1(found));
     };
-    const Line plain = fit_line(x, y);
-    Line line = plain;
-    for (int round = 0; round < 100; ++round) {
-        if (!(-line.slope > 1)) return finished(plain, false);
-        const double coefficient = bias_coefficient(-line.slope);
-        const double largest =
-            std::abs(coefficient) * static_cast<double>(window.last) / static_cast<double>(n);
-        if (!(largest <= 0.5)) return finished(plain, false);
-        std::vector<double> corrected = y;
-        for (std::size_t i = 0; i < y.size(); ++i) {
-            const double k = static_cast<double>(window.first) + static_cast<double>(i);
-            corrected[i] -= std::log1p(-coefficient * k / static_cast<double>(n));
-        }
-        const Line next = fit_line(x, corrected);
-        const bool converged = std::abs(next.slope - line.slope) <= 1e-12;
-        line = next;
-        if (converged) return finished(line, true);
-    }
-    return finished(plain, false);
+    return finished(without_bias(l, n, window, refit, 1e-5), window, 3);
 }
 
 /// A line in rank^power.
@@ -160,53 +247,19 @@ PowerLine fit_power(const std::vector<double>& y, DecayWindow window, double low
     return {line_of(power), power};
 }
 
-/// log(1 + bias) of the ranks of the window under exp(-rate k^power), see fit_exponential; empty where the
-/// bias is not small.
-std::vector<double> exponential_bias(double rate, double power, DecayWindow window, Index n) {
-    // Modes beyond exp(-30) of the last eigenvalue add less than 1e-12 each. A law so flat that it has a
-    // million before them is none of an exponential decay, and n alone, which the user gives, bounds neither
-    // time nor memory.
-    constexpr double most_modes = 1e6;
-    const double end = std::pow(std::pow(static_cast<double>(window.last), power) + 30 / rate, 1 / power);
-    if (!(end <= std::min(20 * static_cast<double>(n), most_modes))) return {};
-    std::vector<double> modes;
-    for (Index j = 1; static_cast<double>(j) <= end; ++j)
-        modes.push_back(std::exp(-rate * std::pow(static_cast<double>(j), power)));
-    std::vector<double> bias;
-    for (Index k = window.first; k <= window.last; ++k) {
-        const auto own = static_cast<std::size_t>(k - 1);
-        double sum = 0;
-        for (std::size_t j = 0; j < modes.size(); ++j)
-            if (j != own) sum += modes[j] / (modes[own] - modes[j]);
-        sum /= static_cast<double>(n);
-        if (!(std::abs(sum) <= 0.5)) return {};
-        bias.push_back(std::log1p(sum));
-    }
-    return bias;
-}
-
 FittedExponential fitted_exponential(std::span<const double> l, Index n, DecayWindow window) {
-    const std::vector<double> y = logarithms(l, window);
-    const auto finished = [&](const PowerLine& fit) {
-        return FittedExponential{{std::exp(fit.line.intercept), -fit.line.slope, fit.power,
-                                  information_criterion(fit.line.residual, window.size(), 3)},
-                                 fit.line.residual};
+    const auto refit = [&](const std::vector<double>& y) {
+        const PowerLine fit = fit_power(y, window, smallest_power, largest_power);
+        std::vector<double> x;
+        for (Index k = window.first; k <= window.last; ++k)
+            x.push_back(std::pow(static_cast<double>(k), fit.power));
+        return FittedExponential{{std::exp(fit.line.intercept), -fit.line.slope, fit.power, 0},
+                                 fit.line.residual,
+                                 residuals_of(fit.line, x, y)};
     };
-    const PowerLine plain = fit_power(y, window, smallest_power, largest_power);
-    PowerLine fit = plain;
-    for (int round = 0; round < 30; ++round) {
-        const std::vector<double> bias = exponential_bias(-fit.line.slope, fit.power, window, n);
-        if (bias.empty()) return finished(plain);
-        std::vector<double> corrected = y;
-        for (std::size_t i = 0; i < y.size(); ++i) corrected[i] -= bias[i];
-        // The power moves little from round to round; a search near it is cheap.
-        const PowerLine next = fit_power(corrected, window, std::max(smallest_power, fit.power / 1.5),
-                                         std::min(largest_power, fit.power * 1.5));
-        const bool converged = std::abs(next.power - fit.power) <= 1e-6;
-        fit = next;
-        if (converged) return finished(fit);
-    }
-    return finished(plain);
+    FittedExponential result = without_bias(l, n, window, refit, 1e-5).fit;
+    result.law.criterion = information_criterion(result.residual, window.size(), 3);
+    return result;
 }
 
 /// What a law adds to its sum of squares at the first rank below ten times the floor. The eigenvalue there is
@@ -214,7 +267,7 @@ FittedExponential fitted_exponential(std::span<const double> l, Index n, DecayWi
 /// it, else the logarithm of the excess is its residual.
 template <class Fitted>
 double charge(const Fitted& fitted, Index rank, double floor) {
-    const double excess = std::max(0.0, fitted.at(rank) - std::log(100 * floor));
+    const double excess = std::max(0.0, fitted.at(static_cast<double>(rank)) - std::log(100 * floor));
     return excess * excess;
 }
 
@@ -230,6 +283,99 @@ double half_width(const Law& fit, const Law& half, std::span<const Law> replicas
         deviation = std::sqrt(squares / (count - 1));
     }
     return 1.96 * std::hypot(deviation, value_of(fit) - value_of(half));
+}
+
+/// What the laws leave of a window.
+struct Fits {
+    FittedPolynomial polynomial;
+    std::optional<FittedPolynomial> shifted;
+    FittedExponential exponential;
+};
+Fits fits_of(std::span<const double> l, Index n, DecayWindow window) {
+    Fits fits{fitted_polynomial(l, n, window), {}, fitted_exponential(l, n, window)};
+    if (window.size() >= smallest_window_of_three) fits.shifted = fitted_onset(l, n, window);
+    return fits;
+}
+
+/// The criteria of the laws over all ranks above the floor, and the rank that cuts them. Parameters stay
+/// those of the window; extrapolated to rank m they would miss it by their own error.
+FiniteRankDecay judge_to_the_floor(DecayFit& fit, std::span<const double> l, Index n, Index rank,
+                                   double floor) {
+    const DecayWindow all{fit.window.first, rank};
+    const Fits found = fits_of(l, n, all);
+    const Index ranks = all.size() + 1;
+    double least = std::numeric_limits<double>::infinity();
+    const auto judged = [&](const auto& fitted, int parameters) {
+        least = std::min(least, information_criterion(fitted.residual, ranks, parameters + 1));
+        return information_criterion(fitted.residual + charge(fitted, rank + 1, floor), ranks, parameters);
+    };
+    fit.polynomial->criterion = judged(found.polynomial, 2);
+    fit.exponential->criterion = judged(found.exponential, 3);
+    if (fit.shifted) fit.shifted->criterion = judged(*found.shifted, 3);
+    return {rank, least};
+}
+
+/// Neighbouring residuals are alike; see fit_decay.
+bool shows_trend(const std::vector<double>& residuals) {
+    const auto m = static_cast<double>(residuals.size());
+    if (std::ssize(residuals) < smallest_window_of_three) return false;
+    double squares = 0, differences = 0;
+    for (std::size_t i = 0; i < residuals.size(); ++i) {
+        squares += residuals[i] * residuals[i];
+        if (i > 0) differences += std::pow(residuals[i] - residuals[i - 1], 2);
+    }
+    return std::sqrt(squares / m) > 0.03 && differences < (1.6 - 4 / std::sqrt(m)) * squares;
+}
+
+/// "rank^-1.02 over ranks 1 to 10, rank^-2.95 over 10 to 50": of a law and what it leaves.
+template <class Fitted>
+std::string local_slopes(const Fitted& fitted, DecayWindow window) {
+    std::ostringstream text;
+    text.precision(3);
+    Index begin = window.first;
+    for (Index decade = 1; begin < window.last; decade *= 10) {
+        Index end = std::min(window.last, 10 * decade);
+        if (end <= begin + 1) continue;
+        if (window.last - end < 3) end = window.last;
+        std::vector<double> x, y;
+        for (Index k = begin; k <= end; ++k) {
+            const auto rank = static_cast<double>(k);
+            x.push_back(std::log(rank));
+            y.push_back(fitted.at(rank) + fitted.residuals[static_cast<std::size_t>(k - window.first)]);
+        }
+        text << (begin > window.first ? ", " : "") << "rank^" << fit_line(x, y).slope << " over ranks "
+             << begin << " to " << end;
+        begin = end;
+    }
+    return text.str();
+}
+
+void select_family(DecayFit& fit, const Fits& fits) {
+    const bool with_onset = fit.power_law().onset > 0, three = fit.window.size() >= smallest_window_of_three;
+    const FittedPolynomial& polynomial = with_onset ? *fits.shifted : fits.polynomial;
+    fit.selected = DecayFamily::polynomial;
+    double least = fit.power_law().criterion;
+    // An exponential says that the error falls like 1/n: against an onset, which may look the same in a
+    // window, that takes strong evidence.
+    const double margin = with_onset ? strong_evidence : 0;
+    if (three && fit.exponential->criterion < least - margin) {
+        fit.selected = DecayFamily::exponential;
+        least = fit.exponential->criterion;
+    }
+    if (fit.finite_rank && fit.finite_rank->criterion < least) {
+        fit.selected = DecayFamily::finite_rank;
+        return;
+    }
+    const bool exponential = fit.selected == DecayFamily::exponential;
+    if (!shows_trend(exponential ? fits.exponential.residuals : polynomial.residuals)) return;
+    fit.reason =
+        std::string("no family fits: what the best, ") +
+        (exponential  ? "exponential"
+         : with_onset ? "polynomial with an onset"
+                      : "polynomial") +
+        ", leaves shows a trend; locally the eigenvalues fall like " +
+        (exponential ? local_slopes(fits.exponential, fit.window) : local_slopes(polynomial, fit.window));
+    fit.selected = DecayFamily::none;
 }
 
 /// The window's first half, though never shorter than a fit needs.
@@ -311,7 +457,7 @@ DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::option
     const DecayWindow own = decay_window(l, floor, n, trusted);  // throws where an eigenvalue is not finite
     const auto above = std::find_if(l.begin(), l.end(), [&](double v) { return !(v > 10 * floor && v > 0); });
     const auto rank = static_cast<Index>(above - l.begin());
-    DecayFit fit{DecayFamily::none, {}, window.value_or(own), {}, {}, {}};
+    DecayFit fit{DecayFamily::none, {}, window.value_or(own), {}, {}, {}, {}};
     fit.window.last = std::min({fit.window.last, rank, trusted});
     const bool floor_reached = rank >= 1 && rank < std::min(std::ssize(l), n / 2) && rank <= trusted;
 
@@ -331,37 +477,22 @@ DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::option
         return fit;
     }
 
-    fit.polynomial = fit_polynomial(l, n, fit.window);
-    fit.exponential = fit_exponential(l, n, fit.window);
-    if (floor_reached) {
-        // Parameters stay those of the window; extrapolated to rank m they would miss it by their own error.
-        const DecayWindow all{fit.window.first, rank};
-        const FittedPolynomial polynomial = fitted_polynomial(l, n, all);
-        const FittedExponential exponential = fitted_exponential(l, n, all);
-        const Index ranks = all.size() + 1;
-        fit.polynomial->criterion =
-            information_criterion(polynomial.residual + charge(polynomial, rank + 1, floor), ranks, 2);
-        fit.exponential->criterion =
-            information_criterion(exponential.residual + charge(exponential, rank + 1, floor), ranks, 3);
-        fit.finite_rank =
-            FiniteRankDecay{rank, std::min(information_criterion(polynomial.residual, ranks, 3),
-                                           information_criterion(exponential.residual, ranks, 4))};
-    }
-    fit.selected = DecayFamily::polynomial;
-    double least = fit.polynomial->criterion;
-    if (fit.exponential->criterion < least) {
-        fit.selected = DecayFamily::exponential;
-        least = fit.exponential->criterion;
-    }
-    if (fit.finite_rank && fit.finite_rank->criterion < least) fit.selected = DecayFamily::finite_rank;
+    const Fits in_window = fits_of(l, n, fit.window);
+    fit.polynomial = in_window.polynomial.law;
+    fit.exponential = in_window.exponential.law;
+    if (in_window.shifted) fit.shifted = in_window.shifted->law;
+    if (floor_reached) fit.finite_rank = judge_to_the_floor(fit, l, n, rank, floor);
+    select_family(fit, in_window);
     return fit;
 }
 
 PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, DecayWindow window,
                                          const PolynomialDecay& fit,
                                          std::span<const PolynomialDecay> replicas) {
+    const DecayWindow start = first_half(window);
+    const auto at_onset = [&](const std::vector<double>& y) { return line_of_onset(y, start, fit.onset); };
     const PolynomialDecay half =
-        first_half(window).last < window.last ? fit_polynomial(l, n, first_half(window)) : fit;
+        start.last < window.last ? without_bias(l, n, start, at_onset, 1e-9).fit.law : fit;
     const double a = half_width(fit, half, replicas, [](const PolynomialDecay& p) { return p.exponent; });
     const double c =
         half_width(fit, half, replicas, [](const PolynomialDecay& p) { return std::log(p.constant); });
@@ -383,13 +514,14 @@ DecayIntervals decay_intervals(std::span<const double> l, double floor, Index n,
     std::vector<PolynomialDecay> polynomials;
     std::vector<ExponentialDecay> exponentials;
     std::vector<FiniteRankDecay> ranks;
+    const bool with_onset = fit.polynomial && fit.power_law().onset > 0;
     for (const DecayFit& replica : replicas) {
-        if (replica.polynomial) polynomials.push_back(*replica.polynomial);
+        if (const auto& own = with_onset ? replica.shifted : replica.polynomial) polynomials.push_back(*own);
         if (replica.exponential) exponentials.push_back(*replica.exponential);
         if (replica.finite_rank) ranks.push_back(*replica.finite_rank);
     }
     if (fit.polynomial)
-        result.polynomial = polynomial_intervals(l, n, fit.window, *fit.polynomial, polynomials);
+        result.polynomial = polynomial_intervals(l, n, fit.window, fit.power_law(), polynomials);
     if (fit.exponential) {
         const ExponentialDecay& law = *fit.exponential;
         const DecayWindow start = first_half(fit.window);

@@ -29,9 +29,10 @@ void write_decay(Hdf5File& file, const RatesResult& r) {
     write_interval("polynomial", "constant", r.intervals.polynomial.constant);
     write_interval("polynomial", "density_exponent", r.intervals.polynomial.density_exponent);
     file.set_attribute(decay + "/polynomial", "criterion",
-                       r.decay.polynomial ? r.decay.polynomial->criterion : unfitted);
+                       r.decay.polynomial ? r.decay.power_law().criterion : unfitted);
     file.set_attribute(decay + "/polynomial", "corrected",
-                       Index{r.decay.polynomial && r.decay.polynomial->corrected ? 1 : 0});
+                       Index{r.decay.polynomial && r.decay.power_law().corrected ? 1 : 0});
+    file.set_attribute(decay + "/polynomial", "onset", r.decay.polynomial ? r.decay.power_law().onset : 0.0);
     write_interval("exponential", "constant", r.intervals.exponential_constant);
     write_interval("exponential", "rate", r.intervals.exponential_rate);
     write_interval("exponential", "power", r.intervals.exponential_power);

@@ -23,6 +23,12 @@ std::string sketch_text(const RatesResult& r) {
         r.stop_trusted() ? "enough" : "NOT to be trusted");
 }
 
+/// What the fitted power is of.
+std::string base_of_power(const RatesResult& r) {
+    const double onset = r.decay.power_law().onset;
+    return onset > 0 ? fmt::format("(rank + {:.3g})", onset) : "rank";
+}
+
 std::string selected_decay_text(const RatesResult& r) {
     const auto& window = r.decay.window;
     const Interval &exponent = r.intervals.polynomial.exponent, &rank = r.intervals.rank;
@@ -31,10 +37,10 @@ std::string selected_decay_text(const RatesResult& r) {
             break;
         case DecayFamily::polynomial:
             return fmt::format(
-                "decay      polynomial: eigenvalues of G/n fall like rank^-{:.3f} [{:.3f}, {:.3f}] over "
+                "decay      polynomial: eigenvalues of G/n fall like {}^-{:.3f} [{:.3f}, {:.3f}] over "
                 "ranks {} to {}{}\n",
-                exponent.value, exponent.low, exponent.high, window.first, window.last,
-                r.decay.polynomial->corrected ? "" : "; the finite-sample correction does not apply here");
+                base_of_power(r), exponent.value, exponent.low, exponent.high, window.first, window.last,
+                r.decay.power_law().corrected ? "" : "; the sample's bias cannot be divided out here");
         case DecayFamily::exponential:
             return fmt::format(
                 "decay      exponential: eigenvalues of G/n fall like exp(-{:.3g} rank^{:.3g}) over ranks {} "
@@ -50,14 +56,16 @@ std::string selected_decay_text(const RatesResult& r) {
 
 /// The polynomial where another family was selected.
 std::string polynomial_beside_text(const RatesResult& r) {
-    if (r.decay.selected == DecayFamily::polynomial || r.decay.selected == DecayFamily::none ||
-        !r.decay.polynomial)
-        return "";
+    if (r.decay.selected == DecayFamily::polynomial || !r.decay.polynomial) return "";
     const Interval& a = r.intervals.polynomial.exponent;
+    if (r.decay.selected == DecayFamily::none)
+        return fmt::format(
+            "           beside it: polynomial, {}^-{:.3f} [{:.3f}, {:.3f}], which does not fit\n",
+            base_of_power(r), a.value, a.low, a.high);
     const bool exponential = r.decay.selected == DecayFamily::exponential;
     return fmt::format(
-        "           beside it: polynomial, rank^-{:.3f} [{:.3f}, {:.3f}], BIC {:.1f} against {:.1f}{}\n",
-        a.value, a.low, a.high, r.decay.polynomial->criterion,
+        "           beside it: polynomial, {}^-{:.3f} [{:.3f}, {:.3f}], BIC {:.1f} against {:.1f}{}\n",
+        base_of_power(r), a.value, a.low, a.high, r.decay.power_law().criterion,
         exponential ? r.decay.exponential->criterion : r.decay.finite_rank->criterion,
         exponential && r.decay.exponential->power < 0.501
             ? "; the power stands at its limit 1/2: the decay bends, and may be neither"

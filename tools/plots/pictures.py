@@ -138,8 +138,11 @@ def fitted_line(results, selected, rank):
         exponent, low, high = results.interval(path, 'exponent')
         constant = results.number(path, 'constant')
         if math.isfinite(exponent) and constant > 0:
-            label = f'polynomial, {power_law_text("k", exponent)}, exponent {readable_interval(low, high)}'
-            return rank, constant * rank**-exponent, label, '-'
+            onset = results.number(path, 'onset')
+            onset = onset if onset > 0 else 0.0
+            base = f'(k + {onset:.3g})' if onset else 'k'
+            label = f'polynomial, {power_law_text(base, exponent)}, exponent {readable_interval(low, high)}'
+            return rank, constant * (rank + onset) ** -exponent, label, '-'
     if selected == 'exponential':
         rate, low, high = results.interval(path, 'rate')
         constant, power = results.number(path, 'constant'), results.number(path, 'power')

@@ -34,12 +34,13 @@ DecayWindow decay_window(std::span<const double> l, double floor, Index n = 0, I
 std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow window, Index n = 0,
                             Index trusted = every_rank);
 
-/// l_k = constant * k^(-exponent).
+/// l_k = constant * (k + onset)^(-exponent); onset 0 but where DecayFit::shifted says so.
 struct PolynomialDecay {
     double exponent;
     double constant;   ///< in the scale of l
     double criterion;  ///< BIC of the log-eigenvalues, see fit_decay; here over the m ranks of the window
-    bool corrected;    ///< the finite-sample correction was applied
+    bool corrected;    ///< the sample's bias was divided out
+    double onset = 0;  ///< rank behind which the power shows; below it the spectrum is flat
 
     /// Exponent of the spectral density, 1 + 1/exponent, which other tools also call alpha.
     double density_exponent() const { return 1 + 1 / exponent; }
@@ -59,24 +60,24 @@ struct FiniteRankDecay {
     double criterion;
 };
 
-/// Least squares of log l on log rank in the window. Empirical eigenvalues are biased, to first order in k/n,
-/// l_k = lam_k (1 - (k/n)(pi/a) cot(pi/a)) [docs/mathematics.md, derived]; this is divided out and the fit
-/// repeated to convergence. The sum behind it converges for a > 1 only: where a <= 1, where the correction is
-/// not small (above 1/2 in the window, as it is up to a = 1.1) or where it does not converge, the plain fit
-/// stands and `corrected` is false. The plain fit is then too low: by 0.05 at a = 1.1 to 0.1 at 0.8 with last
-/// = n/20 (Gaussian features, n = 400 and 800).
+/// Least squares of log l on log rank in the window, what a sample makes of the law (sample_bias.hpp) divided
+/// out and the fit repeated to convergence. Where all n eigenvalues are known their trace stands for the
+/// law's tail, and exponents of 0.6 to 3 come out to 0.01 (Gaussian features, n = 600, last = n/20; the plain
+/// fit reads 0.87 for 1 and 0.5 for 0.8). Where fewer are known and the law has no sum (a near 1 and below)
+/// or the law does not fall the plain fit stands and `corrected` is false.
 /// @param n  rows of the kernel that l came from
 /// @throws Error(numerical) where the window is shorter than smallest_window or holds an l that is not
 /// positive
 PolynomialDecay fit_polynomial(std::span<const double> l, Index n, DecayWindow window);
 
-/// Least squares of log l on rank^power in the window, the power chosen for the smallest residual. The
-/// first-order bias of empirical eigenvalues, l_k = lam_k (1 + (1/n) sum over j != k of
-/// lam_j/(lam_k - lam_j)), of which fit_polynomial's is the integral [derived], is summed for the fitted law
-/// and divided out to convergence; where it is not small (above 1/2) the plain fit stands.
+/// Least squares of log l on rank^power in the window, the power chosen for the smallest residual, the
+/// sample's bias divided out as fit_polynomial does.
 /// @param n  rows of the kernel that l came from
 /// @throws Error(numerical) as fit_polynomial
 ExponentialDecay fit_exponential(std::span<const double> l, Index n, DecayWindow window);
+
+/// A difference of criteria that decides between laws which are hard to tell apart.
+inline constexpr double strong_evidence = 6;
 
 enum class DecayFamily { none, polynomial, exponential, finite_rank };
 
@@ -87,10 +88,21 @@ struct DecayFit {
     DecayFamily selected;
     std::string reason;  ///< why `selected` is none, a sentence for the reader; empty otherwise
     DecayWindow window;  ///< the parameters of the two laws are those of this window
-    std::optional<PolynomialDecay> polynomial;
+    std::optional<PolynomialDecay> polynomial;  ///< without onset
+    std::optional<PolynomialDecay> shifted;     ///< with an onset, where the window shows it
     std::optional<ExponentialDecay> exponential;
     std::optional<FiniteRankDecay> finite_rank;
+
+    /// Of the two polynomials the one with an onset where its criterion is lower by strong_evidence: of 40
+    /// samples of k^-1.05 a quarter would have one otherwise. `polynomial` was fitted.
+    const PolynomialDecay& power_law() const {
+        return shifted && shifted->criterion < polynomial->criterion - strong_evidence ? *shifted
+                                                                                       : *polynomial;
+    }
 };
+
+/// Fewest ranks of a window that show a law of three parameters (an exponential, an onset) or a trend.
+inline constexpr Index smallest_window_of_three = 12;
 
 /// Fits every family and selects the smallest BIC, N log(RSS/N) + p log N, over the same N ranks for all:
 /// the window's or, where the floor is reached within n/2 ranks, after rank m, `first` .. m + 1 (past n/20 a
@@ -98,8 +110,12 @@ struct DecayFit {
 /// more: chosen for the drop, whatever its sizes. With too few ranks for a law it is still selected if the
 /// drop is clear, l_m^2/l_1 above a hundred floors: the descent from l_1 to l_m, once more, would not reach
 /// the floor. Absent: laws in a window too short, finite_rank where the floor is not reached or the rank is
-/// past `trusted`: a sketched kernel's rank is the sketch's (docs/mathematics.md, Sketches). Throws as
-/// decay_window; a window given must start at 1 or later.
+/// past `trusted`: a sketched kernel's rank is the sketch's (docs/mathematics.md, Sketches). A law is named
+/// only if what it leaves shows no trend: "none" where neighbouring ranks' residuals are alike, their squared
+/// differences over their squares (Durbin, Watson 1950) below 1.6 - 4/sqrt(m), two deviations under what
+/// Gaussian samples of m ranks leave, and their root mean square above 0.03 (a smaller one moves no
+/// conclusion); the reason then has the local slopes. Throws as decay_window; a window given must start at 1
+/// or later.
 /// @param floor   noise floor in the scale of l; at least 2^-52 l_1 is taken
 /// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); ranks at
 /// its end that are not above ten times the floor are left out
@@ -127,7 +143,8 @@ inline constexpr PolynomialIntervals unknown_polynomial{
 /// half the examples; subsets of m of n without replacement vary by (1/m - 1/n), which for m = n/2 is the
 /// variance 1/n of the whole [derived: delete-half jackknife]. Simulated with Gaussian features, n = 240 and
 /// 400, a = 1.5, 2, 3, the root mean square of se is 0.92 to 1.01 (+- 0.04) of the spread over fresh samples,
-/// and the interval covers in 94 to 98 %. A plain fit's bias it does not hold: 40 % at a = 1.05, less below.
+/// and the interval covers in 94 to 98 %. A plain fit's bias it does not hold. With an onset the first half
+/// keeps the window's onset.
 /// The constant's interval is made in the same way for its logarithm.
 /// @param replicas  fits of the sub-matrices; fewer than two leave the drift alone
 PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, DecayWindow window,

@@ -33,34 +33,41 @@ double plain_exponent(const std::vector<double>& l, DecayWindow window) {
 }
 
 TEST(Decay, FitsAnExactPowerLaw) {
+    // So many rows that a sample has no bias.
     std::vector<double> l;
-    for (int k = 1; k <= 4000; ++k) l.push_back(3.5 * std::pow(k, -2.0));
-    const PolynomialDecay fit = fit_polynomial(l, 4000, {2, 200});
-    // At a = 2 the correction's cotangent vanishes, so the plain law is a fixed point.
-    EXPECT_NEAR(fit.exponent, 2.0, 1e-9);
-    EXPECT_NEAR(fit.constant, 3.5, 1e-7);
-    EXPECT_NEAR(fit.density_exponent(), 1.5, 1e-9);
+    for (int k = 1; k <= 200; ++k) l.push_back(3.5 * std::pow(k, -2.0));
+    const PolynomialDecay fit = fit_polynomial(l, 1'000'000'000, {2, 200});
+    EXPECT_NEAR(fit.exponent, 2.0, 1e-6);
+    EXPECT_NEAR(fit.constant, 3.5, 1e-5);
+    EXPECT_NEAR(fit.density_exponent(), 1.5, 1e-6);
     EXPECT_TRUE(fit.corrected);
+    EXPECT_EQ(fit.onset, 0);
 }
 
-TEST(Decay, DividesOutTheFirstOrderBias) {
-    // Eigenvalues made with exactly the bias of docs/mathematics.md come back; the plain fit is off by more
-    // than ten times as much.
-    for (const double a : {1.5, 3.0}) {
-        std::vector<double> l;
-        const double x = 3.14159265358979323846 / a;
-        for (int k = 1; k <= 1000; ++k) l.push_back(std::pow(k, -a) * (1 - k / 1000.0 * x / std::tan(x)));
-        const PolynomialDecay fit = fit_polynomial(l, 1000, {1, 50});
-        EXPECT_NEAR(fit.exponent, a, 1e-9);
-        EXPECT_TRUE(fit.corrected);
-        EXPECT_GT(std::abs(plain_exponent(l, {1, 50}) - a), 0.005);
+TEST(Decay, FindsSlowDecays) {
+    // Gaussian samples, n = 400, 20 ranks; a = 0.8 to 1.1, where the trace lies in ranks that no sample shows
+    // and the plain fit reads 0.5 to 1.0. One draw varies by 0.01 to 0.015 (numpy, n = 600), the mean of 4 by
+    // 0.008; five of them.
+    for (const double a : {0.8, 1.0, 1.05, 1.1}) {
+        const testing::Population truth = testing::power_law_population(600, a);
+        double corrected = 0, raw = 0;
+        Normal normal(static_cast<std::uint64_t>(100 * a));
+        for (int draw = 0; draw < 4; ++draw) {
+            const std::vector<double> l = spectrum(testing::gaussian_gram(truth, 400, normal));
+            const PolynomialDecay fit = fit_polynomial(l, 400, {1, 20});
+            EXPECT_TRUE(fit.corrected);
+            corrected += fit.exponent / 4;
+            raw += plain_exponent(l, {1, 20}) / 4;
+        }
+        EXPECT_NEAR(corrected, a, 0.04) << a;
+        EXPECT_LT(raw, a - 0.08) << a;
     }
 }
 
 TEST(Decay, FindsTheExponentOfSampledKernels) {
     // n = 500 Gaussian examples, a window that reaches to n/5, where the bias is large: raw fits are off by
     // 0.03 to 0.05 at 1.5 and 3 [docs/mathematics.md: 0.04]. One draw's exponent varies by 0.005 to 0.01; the
-    // mean of 6 by 0.004, and the first-order correction leaves 0.02 at 1.5, 0.005 at 2 and 3. Modes past
+    // mean of 6 by 0.004, of which three are allowed. Modes past
     // rank 1000 are not drawn: the 100th eigenvalue misses less than 0.2 % of itself.
     for (const double a : {1.5, 2.0, 3.0}) {
         const DecayWindow window{1, 100};
@@ -74,7 +81,7 @@ TEST(Decay, FindsTheExponentOfSampledKernels) {
             corrected += fit.exponent / 6;
             raw += plain_exponent(l, window) / 6;
         }
-        EXPECT_TRUE(std::abs(corrected - a) <= (a < 2 ? 0.035 : 0.015)) << a << ": " << corrected;
+        EXPECT_TRUE(std::abs(corrected - a) <= 0.015) << a << ": " << corrected;
         if (a != 2.0) {
             EXPECT_TRUE(std::abs(raw - a) >= 0.025) << a << ": " << raw;
             EXPECT_LT(std::abs(corrected - a), 0.75 * std::abs(raw - a)) << a;
@@ -178,7 +185,7 @@ TEST(Decay, FitsNothingPastTheRanksOfASketch) {
     const DecayFit fit = fit_decay(l, 0, 4000, std::nullopt, 40);
     EXPECT_EQ(fit.window.last, 40);
     EXPECT_EQ(fit.selected, DecayFamily::polynomial);
-    EXPECT_NEAR(fit.polynomial->exponent, 2, 1e-10);
+    EXPECT_NEAR(fit.polynomial->exponent, 2, 0.01);
     EXPECT_GT(fit_decay(l, 0, 4000).polynomial->exponent, 2.5);
     // A window that was given ends there too.
     EXPECT_EQ(fit_decay(l, 0, 4000, DecayWindow{2, 100}, 40).window.last, 40);
@@ -192,18 +199,19 @@ TEST(Decay, FitsNothingPastTheRanksOfASketch) {
     EXPECT_NE(none.reason.find("sketch is too small"), std::string::npos) << none.reason;
 }
 
-TEST(Decay, CorrectionIsLeftOutNearOneAndBelow) {
-    // Below one the sum behind the correction diverges: correcting would take 0.9 to about 0.85.
-    for (const double a : {0.6, 0.9, 1.0, 1.01}) {
-        const PolynomialDecay fit = fit_polynomial(power_law(1000, a), 1000, {1, 50});
+TEST(Decay, CorrectionNeedsATraceNearOneAndBelow) {
+    // Fewer eigenvalues than rows: what lies behind them follows from the law, which has no sum here.
+    for (const double a : {0.6, 0.9, 1.0}) {
+        const PolynomialDecay fit = fit_polynomial(power_law(100, a), 1000, {1, 50});
         EXPECT_FALSE(fit.corrected) << a;
         EXPECT_NEAR(fit.exponent, a, 1e-9);
+        EXPECT_TRUE(fit_polynomial(power_law(1000, a), 1000, {1, 50}).corrected) << a;
     }
-    // Above one, where the first order would take away more than half: (pi/a) cot(pi/a) = -3.3 at 1.25, times
-    // n/5 of n.
-    const PolynomialDecay wide = fit_polynomial(power_law(1000, 1.25), 1000, {1, 200});
-    EXPECT_FALSE(wide.corrected);
-    EXPECT_NEAR(wide.exponent, 1.25, 1e-9);
+    EXPECT_TRUE(fit_polynomial(power_law(100, 2), 1000, {1, 50}).corrected);
+    // Without decay there are no ranks to tell apart.
+    const PolynomialDecay flat = fit_polynomial(std::vector<double>(1000, 1.0), 1000, {1, 50});
+    EXPECT_FALSE(flat.corrected);
+    EXPECT_NEAR(flat.exponent, 0, 1e-9);
     EXPECT_FALSE(rate_exponent(0.99).has_value());
     EXPECT_FALSE(rate_exponent(1.0).has_value());
     EXPECT_FALSE(rate_exponent(NAN).has_value());
@@ -211,14 +219,15 @@ TEST(Decay, CorrectionIsLeftOutNearOneAndBelow) {
 }
 
 TEST(Decay, IntervalJoinsSpreadAndDrift) {
+    const Index n = 1'000'000'000;  // no bias
     std::vector<double> l;
-    for (int k = 1; k <= 1000; ++k) l.push_back(std::pow(k, -2.0));
+    for (int k = 1; k <= 50; ++k) l.push_back(std::pow(k, -2.0));
     const DecayWindow window{1, 50};
-    const PolynomialDecay fit = fit_polynomial(l, 1000, window);
+    const PolynomialDecay fit = fit_polynomial(l, n, window);
     std::vector<PolynomialDecay> replicas(3, fit);
     replicas[0].exponent = 1.9;
     replicas[2].exponent = 2.1;
-    const PolynomialIntervals intervals = polynomial_intervals(l, 1000, window, fit, replicas);
+    const PolynomialIntervals intervals = polynomial_intervals(l, n, window, fit, replicas);
     EXPECT_NEAR(intervals.exponent.high - 2.0, 1.96 * 0.1, 1e-6);  // standard deviation 0.1, no drift
     EXPECT_NEAR(intervals.exponent.low - 2.0, -1.96 * 0.1, 1e-6);
     EXPECT_NEAR(intervals.density_exponent.low, 1 + 1 / intervals.exponent.high, 1e-12);
@@ -226,13 +235,13 @@ TEST(Decay, IntervalJoinsSpreadAndDrift) {
     // The constant's interval is that of its logarithm, whose deviation is 0.3 here.
     for (PolynomialDecay& replica : replicas)
         replica.constant = std::exp(0.3 * (replica.exponent - 2.0) / 0.1);
-    const PolynomialIntervals scaled = polynomial_intervals(l, 1000, window, fit, replicas);
+    const PolynomialIntervals scaled = polynomial_intervals(l, n, window, fit, replicas);
     EXPECT_NEAR(std::log(scaled.constant.high), 1.96 * 0.3, 1e-6);
     EXPECT_NEAR(std::log(scaled.constant.low), -1.96 * 0.3, 1e-6);
     // A bend between the halves widens it without any replica.
     for (std::size_t k = 25; k < 50; ++k) l[k] *= 0.8;
-    const PolynomialDecay bent = fit_polynomial(l, 1000, window);
-    const PolynomialIntervals wide = polynomial_intervals(l, 1000, window, bent, {});
+    const PolynomialDecay bent = fit_polynomial(l, n, window);
+    const PolynomialIntervals wide = polynomial_intervals(l, n, window, bent, {});
     EXPECT_GT(wide.exponent.high - bent.exponent, 0.1);
 }
 
