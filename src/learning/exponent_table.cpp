@@ -196,7 +196,8 @@ std::optional<std::string> no_errors(const Errors& errors) {
     return errors.flat;
 }
 
-/// The rate of the error above the labels' noise, which no learner gets under.
+/// The rate of the error above sigma^2: the labels' noise where it is given, else what this kernel leaves
+/// unexplained at this n.
 RateExponent above_noise(const RatesResult& r, const Errors& errors, std::size_t repeats) {
     if (errors.curve.sizes.size() < 3)
         return unknown_rate(errors.source,
@@ -218,7 +219,8 @@ RateExponent above_noise(const RatesResult& r, const Errors& errors, std::size_t
         result->high = std::max(result->high, slope.high);
     }
     return {errors.source, *result,
-            fmt::format("of the error above sigma^2 = {:.4g} +- {:.2g}, {}", variance, doubt, errors.note)};
+            fmt::format("of the error above sigma^2{} = {:.4g} +- {:.2g}, {}",
+                        r.noise_source == "given" ? "" : "(n)", variance, doubt, errors.note)};
 }
 
 /// The rate of the whole error.

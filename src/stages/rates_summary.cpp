@@ -87,7 +87,10 @@ std::string stopping_text(const RatesResult& r) {
     if (!r.stop_known())
         return "stopping   no stopping step: the output has no targets to estimate sigma from; give "
                "rates.noise\n";
-    return fmt::format("noise      sigma = {:.4g} ({}), radius R = {:.4g} ({})\n", r.noise, r.noise_source,
+    return fmt::format("noise      sigma = {:.4g} ({}{}), radius R = {:.4g} ({})\n", r.noise, r.noise_source,
+                       r.noise_source == noise_from_ridge
+                           ? ": what this kernel leaves unexplained at this n, not the labels' noise"
+                           : "",
                        r.radius, r.radius_source) +
            fmt::format(
                "stopping   T = {:.0f} steps of size {:.4g} ({:.0f} at half, {:.0f} at double sigma), "
