@@ -268,7 +268,10 @@ void Weights::open(const std::filesystem::path& file, FilesRead& files) {
         refuse(ErrorKind::malformed, file,
                fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
     const std::byte* const bytes = maps_->back().bytes();
-    if (bytes == nullptr) refuse(ErrorKind::no_memory, file, "cannot be mapped into memory");
+    if (bytes == nullptr)
+        throw Error(
+            ExitStatus::study, ErrorKind::no_memory,
+            fmt::format("{}: no address space to map it into; raise the limit (ulimit -v)", file.string()));
     files_.push_back(file);
 
     std::uint64_t header_size = 0;

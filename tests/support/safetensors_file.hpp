@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "support/unrecorded.hpp"
 #include "tangram/files/safetensors.hpp"
 
 namespace tangram::testing {
@@ -19,7 +20,7 @@ struct StoredTensor {
 
 /// Every floating-point tensor of a folder or file.
 inline std::vector<StoredTensor> stored_tensors(const std::filesystem::path& folder_or_file) {
-    const Weights weights(folder_or_file);
+    const Weights weights(folder_or_file, Unrecorded());
     std::vector<StoredTensor> all;
     for (const TensorView& tensor : weights.tensors())
         all.push_back({tensor.name, tensor.shape, weights.read<float>(tensor)});
