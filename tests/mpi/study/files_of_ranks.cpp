@@ -92,7 +92,8 @@ TEST_F(FilesOfRanks, CopiesOfOneModelAreOne) {
         EXPECT_EQ(file.sha256.size(), 64U) << file.name;
         EXPECT_FALSE(file.mapped) << file.name;
     }
-    EXPECT_EQ(names, "config.json model.safetensors tokenizer.json ");
+    EXPECT_EQ(names,
+              "config.json model.safetensors tokenizer.json tokenizer_config.json special_tokens_map.json ");
     EXPECT_EQ(opened.sha256, opened.files.find("model.safetensors")->sha256);
     const std::string weights = read_text(model("model.safetensors"), testing::Unrecorded());
     EXPECT_EQ(opened.sha256, sha256_of_bytes(std::as_bytes(std::span(weights))));

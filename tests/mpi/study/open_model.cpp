@@ -110,11 +110,7 @@ TEST_F(OpenModel, AppliesTheFoldersOwnAdapterUnlessToldNotTo) {
     write_adapter("model", {});
     const std::vector<double> after = weights(weight);
     EXPECT_NE(after, before);
-    const auto hash = [&] {
-        LoadedModel model = opened();
-        hash_weights(model, world_.get());
-        return model.sha256;
-    };
+    const auto hash = [&] { return opened().files.find("adapter_config.json")->sha256; };
     const std::string before_the_change = hash();
     write_adapter("model", {{"lora_alpha", 7}});
     EXPECT_NE(hash(), before_the_change);
@@ -134,7 +130,10 @@ TEST_F(OpenModel, RefusesWhatAnAdapterWouldLoseByName) {
         write_adapter("adapter", {}, {{tensor, {1}, {1}}});
         for (const Index rank : {Index{0}, Index{2}}) {
             study_.kernel.lora_rank = rank;
-            expect_refused(ErrorKind::unsupported, {"adapter_model.safetensors", tensor});
+            // Of the last one the other factor is missing.
+            const bool half = std::string_view(tensor).find("layers.0.") != std::string_view::npos;
+            expect_refused(half ? ErrorKind::missing : ErrorKind::unsupported,
+                           {"adapter_model.safetensors", tensor});
         }
     }
     study_.kernel.lora_rank = 0;
