@@ -253,7 +253,7 @@ void Hdf5File::check_sources(hid_t creation, Index entries, const std::string& p
         const Hdf5Handle shown(check(H5Pget_virtual_vspace(creation, i), path, "described"), H5Sclose);
         const Hdf5Handle from(check(H5Pget_virtual_srcspace(creation, i), path, "described"), H5Sclose);
         std::array<hsize_t, H5S_MAX_RANK> first{}, last{}, extents{};
-        const Index shows = std::max<Index>(H5Sget_select_npoints(shown), 0);
+        const Index shows = check(H5Sget_select_npoints(shown), path, "described");
         bool within = H5Sget_simple_extent_npoints(there) >= shows;
         if (within && H5Sget_select_type(from) == H5S_SEL_HYPERSLABS) {
             const int rank = H5Sget_simple_extent_dims(there, extents.data(), nullptr);

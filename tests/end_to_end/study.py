@@ -140,10 +140,10 @@ with h5py.File(f.at('sketch.h5')) as h:
     check('sketch: a smaller one computes again, fits nothing and warns', code == 0 and 'skipped' not in err and last <= total // 10 and r['sketch_trusted'] == 0 and 'cannot be trusted' in err and 'NOT to be trusted' in out, f'{code} {total} {last} {out} {err}')
 
 # What programs read of a run: its results as numbers, and what ended it.
-code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.repeats=2', '--set', 'output.path=out.h5', '--log-json', f.at('log.json'))
+code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'output.path=log.h5', '--log-json', f.at('log.json'))
 lines = [json.loads(line) for line in open(f.at('log.json'))]
 numbers = {line['name']: line['value'] for line in lines if line['level'] == 'result' and 'name' in line}
-with h5py.File(f.at('out.h5')) as h: s = h['/rates/stopping'].attrs; check('log: results as numbers', code == 0 and all(float(numbers[k]) == s[k] for k in ('stopping_step', 'critical_radius', 'noise', 'radius')) and 'exponent decay' in numbers, (numbers, err))
+with h5py.File(f.at('log.h5')) as h: s = h['/rates/stopping'].attrs; check('log: results as numbers', code == 0 and all(float(numbers[k]) == s[k] for k in ('stopping_step', 'critical_radius', 'noise', 'radius')) and 'exponent decay' in numbers, (numbers, err))
 code, out, err = run('run', f.at('study.toml'), '--set', 'model.path=nowhere', '--log-json', f.at('failed.json'))
 last = [json.loads(line) for line in open(f.at('failed.json'))][-1]
 check('log: what ended the program', code == 3 and last['level'] == 'error' and last['status'] == 3 and 'nowhere' in last['text'], (code, last))
