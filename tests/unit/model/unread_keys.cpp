@@ -51,6 +51,23 @@ TEST(UnreadKeys, EveryFamilyIsTested) {
             << architecture.model_type;
 }
 
+/// As the files of SmolLM2, Llama 3.2, Qwen2.5 and Pythia have them.
+TEST(UnreadKeys, OfPublishedFilesPass) {
+    EXPECT_TRUE(notes_of(config_of("models/llama-odd"), {{"is_llama_config", true},
+                                                         {"rope_interleaved", false},
+                                                         {"pretraining_tp", 1},
+                                                         {"attention_dropout", 0.0},
+                                                         {"eos_token_id", {1, 2}},
+                                                         {"torch_dtype", "bfloat16"},
+                                                         {"use_cache", true}})
+                    .empty());
+    EXPECT_TRUE(
+        notes_of(config_of("models/qwen2-odd"), {{"use_mrope", false}, {"rope_scaling", nullptr}}).empty());
+    EXPECT_TRUE(notes_of(config_of("models/neox-parallel"),
+                         {{"classifier_dropout", 0.1}, {"hidden_dropout", 0.0}, {"rope_scaling", nullptr}})
+                    .empty());
+}
+
 TEST(UnreadKeys, ThatDecideAreRefusedByNameInEveryFamily) {
     for (const Family& family : families) {
         const nlohmann::json values = config_of(family.folder);
