@@ -101,8 +101,12 @@ RateExponent from_source(RatesResult& r, const std::vector<double>& squares,
     if (squares.empty()) return unknown_rate(source, "needs labels");
     if (!r.decay.polynomial) return unknown_rate(source, "needs a polynomial fit of the decay");
     std::string why;
-    const double a = r.decay.power_law().exponent;
-    const auto whole = fit_source(squares, r.noise, a, r.decay.window, why);
+    const PolynomialDecay& law = r.decay.power_law();
+    if (!(law.exponent > 0)) return unknown_rate(source, "the eigenvalues do not fall with the rank");
+    const auto fit = [&](const std::vector<double>& powers, DecayWindow window) {
+        return fit_source(powers, r.noise, law.exponent, law.onset, window, why);
+    };
+    const auto whole = fit(squares, r.decay.window);
     r.source = whole;
     if (!whole) return unknown_rate(source, why);
     const double largest = static_cast<double>(r.rows),
@@ -114,15 +118,14 @@ RateExponent from_source(RatesResult& r, const std::vector<double>& squares,
     std::vector<double> spread;
     for (const SubsetResult& half : halves)
         if (r.decay.window.last <= std::ssize(half.squares))
-            if (const auto fit = fit_source(half.squares, r.noise, a, r.decay.window, why))
-                spread.push_back(rate(*fit));
+            if (const auto of_half = fit(half.squares, r.decay.window)) spread.push_back(rate(*of_half));
     double mean = 0, squared = 0;
     for (const double value : spread) mean += value / static_cast<double>(spread.size());
     for (const double value : spread) squared += (value - mean) * (value - mean);
     const double se = spread.size() > 1 ? std::sqrt(squared / static_cast<double>(spread.size() - 1)) : 0;
     const DecayWindow first_half{
         r.decay.window.first, std::max(r.decay.window.last / 2, r.decay.window.first + smallest_window - 1)};
-    const auto early = fit_source(squares, r.noise, a, first_half, why);
+    const auto early = fit(squares, first_half);
     const double half_width = 1.96 * std::hypot(se, early ? rate(*early) - rate(*whole) : 0.0);
     const double value = rate(*whole);
     return {
@@ -261,9 +264,12 @@ void add_error_rows(RatesResult& r) {
         r.exponents.push_back(of_whole_error(errors, repeats));
 }
 
-/// The rates that are known, in words.
-std::string sentence_of(const RatesResult& r) {
+}  // namespace
+
+std::string rates_sentence(const RatesResult& r) {
     if (const std::string why = nothing_learnt(r); r.stop_known() && !why.empty()) return "no rate: " + why;
+    // Outside the kernel's space no ball holds the target; and eps_n is of sigma and R, as T is.
+    const bool outside = r.source && r.source->source < 0.5, no_radius = outside || !r.bound.none.empty();
     std::string words;
     RateExponent seen = unknown_rate("observed", "");
     for (const RateExponent& exponent : r.exponents) {
@@ -271,19 +277,20 @@ std::string sentence_of(const RatesResult& r) {
             seen = exponent;
             break;
         }
-        if (exponent.known())
+        const bool has_no_premise =
+            (exponent.source == "decay" && outside) || (exponent.source == "critical_radius" && no_radius);
+        if (exponent.known() && !has_no_premise)
             words += fmt::format("{}{} ({})", words.empty() ? "" : ", ", text_of(exponent.exponent),
                                  exponent.source == "decay"             ? "decay, a bound"
                                  : exponent.source == "critical_radius" ? "critical radius, a bound"
                                  : exponent.source == "source_capacity" ? "source and capacity"
                                                                         : exponent.source);
     }
-    return fmt::format("the error falls like n^-x: predicted x = {}; observed x = {}",
+    return fmt::format("{}: predicted x = {}; observed x = {}",
+                       seen.known() ? "the error falls like n^-x" : "rates x of n^-x",
                        words.empty() ? "none" : words,
                        seen.known() ? text_of(seen.exponent) : "none (" + seen.note + ")");
 }
-
-}  // namespace
 
 void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std::vector<double>& squares,
                         const std::vector<SubsetResult>& halves) {
@@ -297,7 +304,6 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     } else {
         add_error_rows(r);
     }
-    r.sentence = sentence_of(r);
 }
 
 }  // namespace tangram

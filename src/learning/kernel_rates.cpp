@@ -375,12 +375,14 @@ class RatesOfKernel {
         r_.functionals = functionals(r_, l_, regression_ ? &*regression_ : nullptr, *steps_);
         tabulate_exponents(r_, l_, squares(), halves_);
         judge_bound();
+        r_.sentence = rates_sentence(r_);
     }
 
     void judge_bound() {
         BoundPremises premises{r_.critical, r_.noise, r_.radius, r_.stop};
         premises.first_step = steps_->first() * l_.front();
         premises.search_ended = ridge_ && ridge_->limited && !both_given();
+        premises.radius_assumed = !regression_ && !options_.radius;
         premises.sketch_too_small = !r_.stop_trusted();
         if (r_.source) premises.source = r_.source->source;
         if (regression_) premises.residual_mean_square = r_.residual_square;

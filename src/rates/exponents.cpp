@@ -41,7 +41,7 @@ RateExponent unknown_rate(std::string source, std::string why) {
 }
 
 std::optional<SourceCapacity> fit_source(std::span<const double> squares, double noise, double decay_exponent,
-                                         DecayWindow window, std::string& why) {
+                                         double onset, DecayWindow window, std::string& why) {
     const auto n = static_cast<double>(squares.size());
     const double variance = noise * noise;
     for (const double value : squares)
@@ -52,11 +52,12 @@ std::optional<SourceCapacity> fit_source(std::span<const double> squares, double
     // sigma^2.
     std::vector<double> beyond(squares.size() + 1, 0.0);
     for (std::size_t k = squares.size(); k-- > 0;) beyond[k] = beyond[k + 1] + (squares[k] - variance) / n;
+    const double shift = 0.5 + onset;
     std::vector<double> x, y;
     for (Index k = window.first; k <= std::min(window.last, std::ssize(squares) - 1); ++k) {
         const double left = n - static_cast<double>(k);
         if (!(beyond[static_cast<std::size_t>(k)] > 2 * variance * std::sqrt(2 * left) / n)) break;
-        x.push_back(std::log(static_cast<double>(k)));
+        x.push_back(std::log(static_cast<double>(k) + shift));
         y.push_back(std::log(beyond[static_cast<std::size_t>(k)]));
     }
     if (std::ssize(x) < smallest_window) {
@@ -72,8 +73,9 @@ std::optional<SourceCapacity> fit_source(std::span<const double> squares, double
         why = "the target's power does not fall with the rank";
         return std::nullopt;
     }
-    const double crossover = variance > 0 ? std::exp((line.intercept - std::log(variance)) / tail)
-                                          : std::numeric_limits<double>::infinity();
+    const double crossover =
+        variance > 0 ? std::max(0.0, std::exp((line.intercept - std::log(variance)) / tail) - shift)
+                     : std::numeric_limits<double>::infinity();
     return SourceCapacity{tail, decay_exponent, tail / (2 * decay_exponent), tail / (1 + tail),
                           tail, crossover};
 }

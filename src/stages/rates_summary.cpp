@@ -121,7 +121,8 @@ std::string bound_text(const RatesResult& r) {
 
 /// What the steps up to T changed, by examples that were judged twice.
 std::string verdict_on(const PairedComparison& learnt, bool classes) {
-    if (classes && learnt.accuracy_rises()) return "it learns";
+    if (classes && learnt.accuracy_rises())
+        return learnt.error_rises() ? "its accuracy rises, and so does its error" : "it learns";
     if (classes && learnt.accuracy_falls())
         return learnt.error_falls() ? "its error falls, and so does its accuracy" : "its accuracy falls";
     if (learnt.error_falls())
@@ -198,7 +199,8 @@ std::string mean_text(const std::vector<SubsetResult>& results, Value&& value) {
 std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
     std::string text = fmt::format(
         "\nlearning curve: mean squared error on {} ({} examples), mean +- standard deviation over "
-        "repeats; predictions are of unseen examples, * beyond N/2, where few are left\n"
+        "repeats; best step and ridge are the best on these examples; predictions are of unseen examples, at "
+        "each subset's GCV ridge, * beyond N/2, where few are left\n"
         "  {:>7}  {:>17}  {:>17}  {:>17}  {:>9}  {:>9}  {:>17}  {:>17}\n",
         curve.observed_on, curve.test_examples, "n", "at T", "at best step", "ridge", "pred. GD",
         "pred. ridge", "GCV", "accuracy at T");

@@ -29,7 +29,7 @@ f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples=str(m)
 code, out, err = run('run', f.at('study.toml'))
 check('run: status 0', code == 0, err)
 check('sizes beyond the sample are dropped with a note', '9999' in err and 'dropped' in err, err)
-check('the sentence is printed', 'the error falls like n^-x' in out, out)
+check('the sentence is printed', ': predicted x = ' in out and '; observed x = ' in out, out)
 with h5py.File(f.at('out.h5')) as h:
     G, C, V = h['/kernel/gram'][:], h['/kernel/cross'][:], h['/spectrum/eigenvectors'][:]
     l = np.maximum(h['/spectrum/eigenvalues'][:] / n, 0); s = h['/rates/stopping']; a = dict(s.attrs)

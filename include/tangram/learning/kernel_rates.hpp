@@ -143,8 +143,11 @@ struct RatesResult {
 ///         throws
 RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, const Listener& listener);
 
-/// The rows of the table of rates and the sentence that sums them up, from everything else in the result.
-/// Local.
+/// The rates that are known, in words; those that bound over the unit ball only where a bound holds. Local.
+/// @param result  with its table of rates and its bound
+std::string rates_sentence(const RatesResult& result);
+
+/// The rows of the table of rates, from everything else in the result. Local.
 /// @param l, squares  of the whole sample; squares empty where only eigenvalues are known
 /// @param halves  subsets of half the examples with their spectra
 void tabulate_exponents(RatesResult& result, const std::vector<double>& l, const std::vector<double>& squares,

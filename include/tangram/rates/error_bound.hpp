@@ -14,6 +14,7 @@ struct BoundPremises {
     double first_step = 1;
     /// sigma or R is an estimate from a ridge that stands at the end of its search (noise.hpp).
     bool search_ended = false;
+    bool radius_assumed = false;  ///< R is neither given nor estimated
     /// A sketch has too few dimensions for T.
     bool sketch_too_small = false;
     /// s of source and capacity (exponents.hpp) where it is known: below 1/2 no ball holds the target.

@@ -33,15 +33,17 @@ struct SourceCapacity {
     double crossover;
 };
 
-/// 2 a s by least squares of the logarithm of the target's power beyond rank k on log k, over the window. The
+/// 2 a s by least squares of the logarithm of the target's power beyond rank k on log(k + 1/2 + onset), over
+/// the window: as for a power law that is summed from k + 1 on, and on the abscissa of the decay's own. The
 /// noise's share, sigma^2/n per direction, is taken out of every squared coefficient.
 /// @param squares  n, z_i^2 = (u_i^T r)^2 in order of descending eigenvalue, mean over outputs
 /// @param noise    sigma, in the labels' units
 /// @param decay_exponent  a > 0
+/// @param onset    of the decay: l_k falls like (k + onset)^-a
 /// @return nothing, with the reason in `why`, where the power beyond some rank of the window is not positive
 ///         or does not fall
 std::optional<SourceCapacity> fit_source(std::span<const double> squares, double noise, double decay_exponent,
-                                         DecayWindow window, std::string& why);
+                                         double onset, DecayWindow window, std::string& why);
 
 /// Slope of log value on log n with its 95 % interval, as the exponent x of n^-x. values: sizes x repeats,
 /// row-major. The value is the slope of the mean logarithm over repeats; half-width

@@ -10,7 +10,7 @@ namespace tangram {
 /// difference than their own intervals would, since most of the errors' spread is shared.
 struct PairedComparison {
     double error_fall;      ///< mean squared error before less that after, in the labels' units squared
-    double standard_error;  ///< of it: sd of the examples' differences over sqrt(M)
+    double standard_error;  ///< of it: sd of the examples' differences over sqrt(M); NaN of one example alone
     Index gained, lost;     ///< examples named rightly after only, before only
     /// McNemar's exact test, two-sided: that gained and lost differ by chance alone (binomial, 1/2). 1 where
     /// no example changed.

@@ -37,7 +37,7 @@ TEST(ErrorBound, IsComparedWithWhatTheStartErrsBy) {
 }
 
 TEST(ErrorBound, IsNoneWhereAPremiseFails) {
-    std::vector<BoundPremises> failing(9, sound());
+    std::vector<BoundPremises> failing(10, sound());
     failing[0].noise = NAN;
     failing[1].noise = 0;
     failing[2].stop = INFINITY;
@@ -47,6 +47,7 @@ TEST(ErrorBound, IsNoneWhereAPremiseFails) {
     failing[6].sketch_too_small = true;
     failing[7].source = 0.49;
     failing[8].noise = 0, failing[8].stop = INFINITY, failing[8].critical_radius = 0;
+    failing[9].radius_assumed = true;
     for (const BoundPremises& premises : failing) {
         const ErrorBound bound = error_bound(premises);
         EXPECT_TRUE(std::isnan(bound.value));

@@ -48,6 +48,13 @@ TEST(PairedComparison, SeesASmallFallBelowALargeSharedSpread) {
     EXPECT_EQ(found.p_value, 1);  // no classes
 }
 
+TEST(PairedComparison, OfOneExampleShowsNothing) {
+    Judgement before{{1.0}, {}}, after{{0.5}, {}};
+    const PairedComparison found = compare_paired(before, after);
+    EXPECT_EQ(found.error_fall, 0.5);
+    EXPECT_FALSE(found.error_falls() || compare_paired(after, before).error_rises());
+}
+
 TEST(PairedComparison, PureNoiseLearnsSeldom) {
     // Each of both tests errs in at most 5 % where nothing is learnt (the exact test in less): of 400 tries
     // 1.96 finds 2.5 % on either side, 10 +- 3; three deviations more are allowed.
