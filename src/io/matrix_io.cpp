@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cstring>
 #include <numeric>
+#include <thread>
+#include <utility>
 
 #include "descriptor.hpp"
 #include "tangram/io/hdf5_file.hpp"
@@ -79,21 +82,35 @@ void in_squares(Index rows, Index columns, Visit visit) {
 /// (docs/libraries.md, MPI-IO).
 class SharedBytes {
   public:
-    /// Local. @throws Error(output) where this rank cannot write the file, or sees another one
-    SharedBytes(const Hdf5Place& place, const std::string& path, Index begin, Index size, int rank)
-        : place_(place),
-          path_(path),
-          begin_(begin),
-          rank_(rank),
-          descriptor_(::open(place.file.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) {
+    /// Where a matrix stands: the file's serial number and size as the first rank sees them, and the byte.
+    struct Where {
+        Index serial = 0, size = 0, begin = 0;
+        bool same_file(const Where& other) const { return serial == other.serial && size == other.size; }
+    };
+
+    /// Local. @throws Error(output) where this rank cannot write the file, or sees another one: for a minute
+    /// network file systems may lead to the file that had the name before
+    SharedBytes(const Hdf5Place& place, const std::string& path, const Where& where, int rank)
+        : place_(place), path_(path), begin_(where.begin), rank_(rank) {
+        const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+        while (true) {
+            descriptor_.id = ::open(place.file.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+            if (descriptor_.id < 0) fail(errno);
+            if (seen(descriptor_.id).same_file(where)) return;
+            ::close(std::exchange(descriptor_.id, -1));
+            if (std::chrono::steady_clock::now() > give_up)
+                refuse(place, path,
+                       fmt::format("cannot be written: rank {} sees another file of this name; all ranks "
+                                   "need the same folder",
+                                   rank));
+            std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        }
+    }
+    /// What a rank sees of an open file, without the matrix's place. Local; all zero where it cannot look.
+    static Where seen(int descriptor) {
         struct stat status {};
-        if (descriptor_.id < 0 || fstat(descriptor_.id, &status) != 0) fail(errno);
-        if (status.st_size < begin + size)
-            refuse(
-                place, path,
-                fmt::format("cannot be written: rank {} sees another file of this name; all ranks need the "
-                            "same folder",
-                            rank));
+        if (fstat(descriptor, &status) != 0) return {};
+        return {static_cast<Index>(status.st_ino), status.st_size, 0};
     }
     void write(const double* entries, Index count, Index place) const {
         if (const int reason = write_all(descriptor_.id, entries, 8 * count, begin_ + 8 * place))
@@ -114,7 +131,7 @@ class SharedBytes {
     const std::string& path_;
     Index begin_;
     int rank_;
-    Descriptor descriptor_;
+    Descriptor descriptor_{-1};
 };
 
 /// This rank's rows of a panel that begins with row `first` of the file. Local.
@@ -168,17 +185,20 @@ void write_matrix(const std::filesystem::path& file, const std::string& path, co
     const Communicator& comm = matrix.grid().comm();
     const Hdf5Place place{file, ExitStatus::output};
     const Panels panels({matrix.rows(), matrix.columns()}, orientation, comm.get(), comm.size(), transfer, 1);
-    Index begin = collectively(comm.get(), [&] {
-        if (comm.rank() != 0) return Index{0};
-        return Hdf5File::open(file, false, place.status).matrix_begin(path, panels.outer, panels.inner);
+    SharedBytes::Where where = collectively(comm.get(), [&] {
+        if (comm.rank() != 0) return SharedBytes::Where{};
+        const Index begin =
+            Hdf5File::open(file, false, place.status).matrix_begin(path, panels.outer, panels.inner);
+        const Descriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+        SharedBytes::Where found = SharedBytes::seen(descriptor.id);
+        found.begin = begin;
+        return found;
     });
-    broadcast_bytes(comm.get(), std::as_writable_bytes(std::span(&begin, 1)), 0);
+    broadcast_bytes(comm.get(), std::as_writable_bytes(std::span(&where, 1)), 0);
     const Index sum = checksum(matrix, matrix.rows(), matrix.columns());
 
     std::optional<SharedBytes> bytes;
-    collectively(comm.get(), [&] {
-        bytes.emplace(place, path, begin, 8 * matrix.rows() * matrix.columns(), comm.rank());
-    });
+    collectively(comm.get(), [&] { bytes.emplace(place, path, where, comm.rank()); });
     for (Index first = 0; first < panels.outer; first += panels.width) {
         const Index count = std::min(panels.width, panels.outer - first);
         const std::vector<Index> lines = collectively(comm.get(), [&] {

@@ -86,6 +86,9 @@ void claim_space(const std::filesystem::path& file, const std::vector<FileRange>
                 no_space(reason);
         }
         if (fsync(descriptor.id) != 0) no_space(errno);  // network file systems say it only now
+        // A client that keeps the zeros would write them back with its own part of a page that another
+        // shares.
+        posix_fadvise(descriptor.id, range.first, range.size, POSIX_FADV_DONTNEED);
     }
 }
 
@@ -251,8 +254,14 @@ OutputLock::OutputLock(MPI_Comm comm, const std::filesystem::path& output, std::
             struct stat ours {
             }, named{};
             if (fstat(descriptor.id, &ours) != 0 || stat(file_.c_str(), &named) != 0 ||
-                ours.st_ino != named.st_ino)
+                ours.st_ino != named.st_ino) {
+                if (std::chrono::steady_clock::now() > give_up)
+                    refuse(ErrorKind::no_access, file_,
+                           "is another file whenever it is looked up; change output.path to another file "
+                           "system");
+                std::this_thread::sleep_for(std::chrono::milliseconds(10));
                 continue;
+            }
             if ((ours.st_mode & 0600) != 0600) {
                 remove_file();
                 refuse(

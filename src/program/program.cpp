@@ -190,16 +190,16 @@ int run_program(int argc, char** argv, StopFlag& stop) {
 
     collectively(world.get(), take_library_memory);
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
-    log.enter(arguments.command);
-    if (!arguments.time_limit.empty())
-        stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
-    std::optional<double> memory;
-    if (!arguments.memory_per_rank.empty())
-        memory = parse_bytes(arguments.memory_per_rank, "--memory-per-rank");
-    const Session session{world, log, stop, now_text(), memory_limit_per_rank(world, memory)};
-    std::optional<LeaveOnStop> leave;
-    if (!command.writes) leave.emplace(leave_on_stop(session, "; nothing was written"));
     try {
+        log.enter(arguments.command);
+        if (!arguments.time_limit.empty())
+            stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
+        std::optional<double> memory;
+        if (!arguments.memory_per_rank.empty())
+            memory = parse_bytes(arguments.memory_per_rank, "--memory-per-rank");
+        const Session session{world, log, stop, now_text(), memory_limit_per_rank(world, memory)};
+        std::optional<LeaveOnStop> leave;
+        if (!command.writes) leave.emplace(leave_on_stop(session, "; nothing was written"));
         const int status = command.run(arguments, session);
         collectively(world.get(), [&] { log.check_results(); });
         return status;

@@ -26,7 +26,9 @@ struct Log::State {
     bool speaks, quiet, terminal;
     Clock::time_point begin = Clock::now();
     std::shared_ptr<spdlog::logger> logger;
+    std::filesystem::path json_file;
     std::ofstream json;
+    int json_lost = 0;           // why it did not take a line
     std::recursive_mutex mutex;  // Waiting speaks from a thread of its own
 
     std::string entered;  // the stage that warnings belong to
@@ -48,8 +50,12 @@ struct Log::State {
     }
     void write_json(nlohmann::json object) {
         if (!json.is_open()) return;
+        errno = 0;
         object["seconds"] = since(begin);
         json << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
+        if (json) return;
+        json_lost = errno != 0 ? errno : EIO;
+        json.clear();
     }
 };
 
@@ -64,6 +70,7 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
         const int made =
             ::open(json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0664);  // never for all to write
         if (made >= 0) ::close(made);
+        state_->json_file = json;
         state_->json.open(json, std::ios::app);  // a job that goes on loses nothing
         if (!state_->json)
             throw Error(ExitStatus::output, ErrorKind::no_access,
@@ -124,6 +131,12 @@ void Log::record_failure(int status, const char* message) noexcept {
 }
 
 void Log::check_results() const {
+    if (state_->json_lost != 0)
+        throw Error(
+            ExitStatus::output, ErrorKind::no_access,
+            fmt::format("--log-json {}: cannot be written ({}); lines of it are lost, the output file "
+                        "is whole",
+                        state_->json_file.string(), std::strerror(state_->json_lost)));
     if (state_->results_lost != 0)
         throw Error(
             ExitStatus::output, ErrorKind::no_access,

@@ -147,7 +147,8 @@ bool StudyRun::State::has_kernel() {
     // Without save_gram the file lacks the matrix that the spectrum is made from: done only if the spectrum
     // is there too.
     return is_done("/kernel", kernel_inputs) &&
-           (holds("/kernel/gram") || is_done("/spectrum", spectrum_inputs(study, kernel_inputs).hash()));
+           (holds("/kernel/gram") ||
+            (!study.output.save_gram && is_done("/spectrum", spectrum_inputs(study, kernel_inputs).hash())));
 }
 
 void StudyRun::State::say_plan(const GramJob& job, const Forecast& planned) const {

@@ -154,9 +154,10 @@ void know_files_of_first_rank(FilesRead& files, MPI_Comm comm) {
 
 std::string hash_mapped_files(FilesRead& files, MPI_Comm comm) {
     const Communicator host = Communicator::of_host(comm);
-    // All ranks of a host fail together, and with them the others.
+    // What gathering itself throws is thrown on all ranks of a host together.
     const auto gather = [&](const auto& words) {
-        return collectively(comm, [&] { return gather_to_all(host.get(), words()); });
+        const std::string mine_in_words = collectively(comm, words);
+        return collectively(comm, [&] { return gather_to_all(host.get(), mine_in_words); });
     };
     const std::vector<std::string> known = gather([&] { return identities(files); });
     std::vector<std::size_t> mine;            // files that this rank reads

@@ -69,7 +69,8 @@ void add(Inputs& inputs, Decides decides, const Study& study, const LoadedModel&
 
 KernelFingerprint fingerprint_of(const Study& study, const LoadedModel& model, const GramJob& job) {
     Inputs made_of;
-    made_of.add("schema_version", std::to_string(schema_version))
+    made_of.add("program", library_versions().front())
+        .add("schema_version", std::to_string(schema_version))
         .add("lengths of sums", fmt::format("{} {} {}", arithmetic::product_depth,
                                             arithmetic::matching_columns, arithmetic::slice_depth));
     std::set<Decides> added;
@@ -77,7 +78,6 @@ KernelFingerprint fingerprint_of(const Study& study, const LoadedModel& model, c
         if (added.insert(key.decides).second) add(made_of, key.decides, study, model, job);
     // A fitted head depends on every example.
     Inputs common = made_of;
-    common.add("program", library_versions().front());
     add_examples(made_of, "data.train", job.data.train);
     if (study.model.head_init == "least-squares") add_examples(common, "data.train", job.data.train);
     return {made_of, common.hash()};

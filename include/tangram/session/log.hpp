@@ -46,8 +46,8 @@ class Log {
     void number(const std::string& name, double value);
     /// What ends the program, in --log-json alone. Never throws.
     void record_failure(int status, const char* message) noexcept;
-    /// @throws Error(output) where standard output did not take a result (a full disk). A reader that has
-    /// gone away has what it wanted. Local; at the end.
+    /// @throws Error(output) where standard output or --log-json did not take all (a full disk). A reader
+    /// that has gone away has what it wanted. Local; at the end.
     void check_results() const;
 
     /// A stage of `units` equal steps begins; progress() shows a bar on a terminal, else a line every few
