@@ -11,12 +11,6 @@
 
 namespace tangram {
 
-Index BlockCyclic::local_size(int process) const {
-    const Index whole = size / block, extra = size % block;
-    const Index mine = whole / processes, left = whole % processes;
-    return mine * block + (process < left ? block : process == left ? extra : 0);
-}
-
 namespace {
 
 MPI_Request& post(std::vector<MPI_Request>& requests) { return requests.emplace_back(MPI_REQUEST_NULL); }
