@@ -191,6 +191,8 @@ void write_matrix(const std::filesystem::path& file, const std::string& path, co
             Hdf5File::open(file, false, place.status).matrix_begin(path, panels.outer, panels.inner);
         const Descriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
         SharedBytes::Where found = SharedBytes::seen(descriptor.id);
+        if (found.size == 0)
+            refuse(place, path, "cannot be looked at (" + std::string(std::strerror(errno)) + ")");
         found.begin = begin;
         return found;
     });

@@ -19,8 +19,9 @@ void agree_on_failure(MPI_Comm comm, std::exception_ptr failure);
 /// Runs `work` on every rank and returns its result; an exception on any rank becomes one Error on all ranks.
 /// `work` must hold no collective call. Collective over comm. What allocates between collective calls goes
 /// through this, or one rank leaves alone and the others wait for it.
-template <class Work>
-auto collectively(MPI_Comm comm, Work&& work) {
+/// @param agree  what tells the others, where its message is to say more
+template <class Work, class Agree = decltype(&agree_on_failure)>
+auto collectively(MPI_Comm comm, Work&& work, Agree agree = agree_on_failure) {
     std::exception_ptr failure;
     if constexpr (std::is_void_v<decltype(work())>) {
         try {
@@ -28,7 +29,7 @@ auto collectively(MPI_Comm comm, Work&& work) {
         } catch (...) {
             failure = std::current_exception();
         }
-        agree_on_failure(comm, failure);
+        agree(comm, failure);
     } else {
         std::optional<decltype(work())> result;
         try {
@@ -36,7 +37,7 @@ auto collectively(MPI_Comm comm, Work&& work) {
         } catch (...) {
             failure = std::current_exception();
         }
-        agree_on_failure(comm, failure);
+        agree(comm, failure);
         return std::move(*result);
     }
 }

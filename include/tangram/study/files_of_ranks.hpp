@@ -2,11 +2,10 @@
 #include <mpi.h>
 
 #include <exception>
-#include <optional>
 #include <string>
-#include <utility>
 
 #include "tangram/files/files_read.hpp"
+#include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
 
@@ -19,15 +18,7 @@ void agree_on_reading(MPI_Comm comm, std::exception_ptr failure);
 /// As collectively(), for work in which every rank reads its own files.
 template <class Read>
 auto read_on_all(MPI_Comm comm, Read&& read) {
-    std::optional<decltype(read())> result;
-    std::exception_ptr failure;
-    try {
-        result.emplace(read());
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    agree_on_reading(comm, failure);
-    return std::move(*result);
+    return collectively(comm, read, agree_on_reading);
 }
 
 /// Refuses records that are not the same on every rank: names and bytes (sizes, where nothing is hashed yet).
