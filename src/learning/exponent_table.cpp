@@ -101,7 +101,9 @@ RateExponent from_source(RatesResult& r, const std::vector<double>& squares,
     if (squares.empty()) return unknown_rate(source, "needs labels");
     if (!r.decay.polynomial) return unknown_rate(source, "needs a polynomial fit of the decay");
     std::string why;
-    const PolynomialDecay& law = r.decay.power_law();
+    // An onset that does not fit is extrapolated far past the window; there both slopes are the window's own.
+    const PolynomialDecay& law =
+        r.decay.selected == DecayFamily::none ? *r.decay.polynomial : r.decay.power_law();
     if (!(law.exponent > 0)) return unknown_rate(source, "the eigenvalues do not fall with the rank");
     const auto fit = [&](const std::vector<double>& powers, DecayWindow window) {
         return fit_source(powers, r.noise, law.exponent, law.onset, window, why);
