@@ -21,14 +21,14 @@ namespace {
 
 /// How far two lists of numbers are apart.
 struct Distance {
-    double largest = 0, scale = 0;  ///< of |a - b| and of |a|; a NaN on one side alone counts as infinite
+    double largest = 0, scale = 0;  ///< of |a - b|, a NaN on one side alone as infinite, and of |a| where finite
     Index differing = 0;
 
     /// Whether it counts: by more than rtol of the largest entry. That is what rounding leaves alike: small
     /// entries of an eigenvector carry the error of the large ones.
     bool beyond(double rtol) const { return differing > 0 && !(largest <= rtol * scale); }
     void add(double a, double b) {
-        if (!std::isnan(a)) scale = std::max(scale, std::abs(a));
+        if (std::isfinite(a)) scale = std::max(scale, std::abs(a));
         if (a == b || (std::isnan(a) && std::isnan(b))) return;
         ++differing;
         const double distance = std::abs(a - b);

@@ -26,6 +26,19 @@ check('compare: names what differs', code == 1 and '/kernel/gram: 1 entries diff
 run('gram', f.at('study.toml'), '--set', 'output.path=less.h5', '--set', 'data.samples=120')
 code, out, err = run('compare', f.at('out.h5'), f.at('less.h5'))
 check('compare: names the keys of the study', code == 1 and 'data.samples: 300 | 120' in out and '/kernel/gram: shape (300, 300) | (120, 120)' in out, out)
+def compared(path, change, rtol):
+    """Status of `compare --rtol` after a change of one entry of a copy."""
+    shutil.copy(f.at('out.h5'), f.at('changed.h5'))
+    with h5py.File(f.at('changed.h5'), 'a') as h:
+        values = h[path][:]; at = (0,) * values.ndim; values[at] = change(values[at], np.abs(values[np.isfinite(values)]).max()); h[path][...] = values
+    return run('compare', f.at('out.h5'), f.at('changed.h5'), '--rtol', rtol)[0]
+for path in ('spectrum/eigenvalues', 'kernel/gram', 'rates/stopping/train_mse'):
+    check(f'compare: {path} within rtol, and beyond', [compared(path, lambda v, largest: v + 1e-10 * largest, rtol) for rtol in (0, 1e-12, 1e-9)] == [1, 1, 0], path)
+    check(f'compare: {path}, NaN is within no rtol', compared(path, lambda v, largest: np.nan, 1) == 1, path)
+for name, value in (('one.h5', 1.0), ('two.h5', 2.0)):
+    shutil.copy(f.at('out.h5'), f.at(name))
+    with h5py.File(f.at(name), 'a') as h: h['rates/stopping/train_mse'][:2] = np.inf, value
+check('compare: an infinite entry is no scale', run('compare', f.at('one.h5'), f.at('two.h5'), '--rtol', '1e-3')[0] == 1)
 check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'))[0] == 5)
 # Merging: the slopes are those of numpy over the runs' own numbers.
 points = [(n, seed) for n in (60, 120, 240) for seed in (3, 4)]
