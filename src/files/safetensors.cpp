@@ -269,9 +269,10 @@ void Weights::open(const std::filesystem::path& file, FilesRead& files) {
                fmt::format("is truncated: {} bytes, not even a header; fetch it again", file_size));
     const std::byte* const bytes = maps_->back().bytes();
     if (bytes == nullptr)
-        throw Error(
-            ExitStatus::study, ErrorKind::no_memory,
-            fmt::format("{}: no address space to map it into; raise the limit (ulimit -v)", file.string()));
+        throw Error(ExitStatus::study, ErrorKind::no_memory,
+                    fmt::format("{}: out of memory: no addresses are left to map it; raise the limit "
+                                "(ulimit -v) or give the job more memory",
+                                file.string()));
     files_.push_back(file);
 
     std::uint64_t header_size = 0;
