@@ -1,8 +1,12 @@
 """What the end-to-end tests share: running the program on some ranks, and studies on the embedded model and data."""
-import os, shutil, struct, subprocess, sys, tempfile
+import atexit, os, shutil, struct, subprocess, sys, tempfile
 
 PROGRAM, MPIEXEC, RANKS, DATA = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 failures = []
+# mpirun removes the folder of its host and user when it ends, also where another mpirun is about to enter it.
+session = tempfile.mkdtemp(prefix='tangram-mpi-')
+os.environ['OMPI_MCA_orte_tmpdir_base'] = session
+atexit.register(shutil.rmtree, session, ignore_errors=True)
 
 def run(*arguments, ranks=None, timeout=600, environment=None):
     """(status, standard output, standard error); a hang is a failure of its own. One rank runs without mpirun, which takes
