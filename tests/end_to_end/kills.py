@@ -11,8 +11,8 @@ except ImportError:
 KILLS, SEED = (int(sys.argv[5]) if len(sys.argv) > 5 else 3), (int(sys.argv[6]) if len(sys.argv) > 6 else 1)
 chance, f = random.Random(SEED), Folder()
 other = 1 if RANKS > 1 else 2
-study = f.study(data__samples='300', data__test='"test.tsv"', data__test_samples='40', kernel__parameters='"all"', kernel__precision='"double"',
-    kernel__formula='["sgd", "signgd"]', output__checkpoint_minutes='0.001', rates__sizes='[128, 300]', rates__repeats='2')
+study = f.study(data__samples='200', data__test='"test.tsv"', data__test_samples='40', kernel__parameters='"all"', kernel__precision='"double"',
+    kernel__formula='["sgd", "signgd"]', output__checkpoint_minutes='0.001', rates__sizes='[128, 200]', rates__repeats='2')
 path = f.write('kill.toml', study); out = f.at('out.h5')
 def left(): return sorted(os.path.basename(p)[len('out.h5'):] or 'output' for p in glob.glob(out + '*'))
 def pids(parent): return [int(p) for p in subprocess.run(['pgrep', '-P', str(parent)], capture_output=True, text=True).stdout.split()]
