@@ -662,23 +662,29 @@ std::vector<std::string> Hdf5File::attributes(const std::string& path) const {
     return names;
 }
 
-std::string Hdf5File::attribute_as_text(const std::string& path, const std::string& name) const {
+std::pair<Hdf5File::AttributeContent, bool> Hdf5File::attribute_content(const std::string& path,
+                                                                        const std::string& name) const {
     const std::string full = path + "@" + name;
     const Hdf5Handle owner = object(path, false);
     const Hdf5Handle attribute(check(H5Aopen(owner, name.c_str(), H5P_DEFAULT), full, "opened"), H5Aclose);
     const Hdf5Handle stored(check(H5Aget_type(attribute), full, "described"), H5Tclose);
-    const auto joined = [](const auto& values) {
-        return values.size() == 1 ? fmt::format("{}", values.front())
-                                  : fmt::format("[{}]", fmt::join(values, ", "));
-    };
+    const Hdf5Handle space(check(H5Aget_space(attribute), full, "described"), H5Sclose);
+    const bool single = H5Sget_simple_extent_type(space) == H5S_SCALAR;
     switch (H5Tget_class(stored)) {
         case H5T_STRING:
-            return joined(texts_attribute(path, name));
+            return {AttributeContent::texts, single};
         case H5T_INTEGER:
-            return joined(integers_attribute(path, name));
+            return {AttributeContent::integers, single};
         default:
-            return joined(numbers_attribute(path, name));
+            return {AttributeContent::numbers, single};
     }
+}
+
+std::string Hdf5File::attribute_as_text(const std::string& path, const std::string& name) const {
+    return visit_attribute(path, name, [](const auto& values, bool) {
+        return values.size() == 1 ? fmt::format("{}", values.front())
+                                  : fmt::format("[{}]", fmt::join(values, ", "));
+    });
 }
 
 template <class T>

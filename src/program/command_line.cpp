@@ -1,20 +1,16 @@
 #include "command_line.hpp"
 
 #include <fmt/format.h>
-#include <CLI/CLI.hpp>
+
 #include <sstream>
 
+#include "command_line_app.hpp"
+#include "tangram/files/nearest.hpp"
 #include "tangram/session/session.hpp"
 
 namespace tangram {
 
 namespace {
-
-/// Keys of [rates] that have an option of their own, for a study as for somebody else's kernel.
-struct ShortForms {
-    std::optional<double> noise, radius;
-    std::string step_size;
-};
 
 ErrorKind kind_of(const CLI::ParseError& e) {
     switch (static_cast<CLI::ExitCodes>(e.get_exit_code())) {
@@ -84,6 +80,8 @@ void add_stages(CLI::App& app, Arguments& arguments, ShortForms& given) {
     planned->required();
     plan->add_option("--ranks", arguments.ranks, "ranks to plan for (default: those of this run)")
         ->check(CLI::Range(1, 65536));
+    plan->add_flag("--tensors", arguments.tensors, "a line for every tensor: how it is contracted, and why");
+    add("words", "the label words that would do for this model and template").second->required();
     // These two go without a study where a matrix is given.
     add_spectrum_options(*add("spectrum", "eigenvalues, eigenvectors and their quality").first, arguments);
     add_rates_options(*add("rates", "decay, stopping step and error path").first, arguments, given);
@@ -91,11 +89,15 @@ void add_stages(CLI::App& app, Arguments& arguments, ShortForms& given) {
 
 /// The commands that take output files, and help.
 void add_others(CLI::App& app, Arguments& arguments) {
-    for (const auto& [command, what] : {std::pair{"inspect", "one-screen summary of an output file"},
-                                        std::pair{"verify", "recompute the checks of an output file"}})
-        app.add_subcommand(command, what)
-            ->add_option("FILE", arguments.file, "output file (HDF5)")
-            ->required();
+    const auto of_file = [&](const char* command, const char* what) {
+        CLI::App* const sub = app.add_subcommand(command, what);
+        sub->add_option("FILE", arguments.file, "output file (HDF5)")->required();
+        return sub;
+    };
+    CLI::App* const inspect = of_file("inspect", "one-screen summary of an output file");
+    inspect->add_flag("--full", arguments.full, "all that the runs printed");
+    inspect->add_flag("--json", arguments.json, "attributes, tables and curves as JSON");
+    of_file("verify", "recompute the checks of an output file");
     CLI::App* const merge = app.add_subcommand("merge", "joins the runs of a scale study: rates across runs");
     merge->add_option("OUT", arguments.output, "the file to write (HDF5)")->required();
     merge->add_option("RUN", arguments.runs, "output files of `tangram run`")->required();
@@ -108,42 +110,76 @@ void add_others(CLI::App& app, Arguments& arguments) {
                      "numbers count as the same within this share of their data set's largest (default: 0)")
         ->check(CLI::Range(0.0, 1.0));
     app.add_subcommand("help", "study keys, file layout, keys of models, exit statuses, log lines")
-        ->add_option("TOPIC", arguments.topic, "study, output, models, status or log");
+        ->add_option("TOPIC", arguments.topic, "study, output, models, status, log, man or completion");
+}
+
+/// The common options as the help of every command shows them.
+std::string common_options(const CLI::App& app) {
+    std::vector<const CLI::Option*> options;
+    for (const CLI::Option* const option : app.get_options())
+        if (option->get_name() != "--help") options.push_back(option);
+    return CLI::Formatter().make_group("Common options, before or behind the command", false, options);
+}
+
+/// What there is instead of the first word that nothing takes; empty where nothing is like it.
+std::string suggestion(const CLI::App& app) {
+    const std::vector<std::string> unknown = app.remaining(true);
+    if (unknown.empty()) return "";
+    const std::string word = unknown.front().substr(0, unknown.front().find('='));
+    const auto chosen = app.get_subcommands();
+    std::vector<std::string> candidates;
+    if (word.starts_with("-")) {
+        for (const CLI::App* const of : {&app, chosen.empty() ? &app : chosen.front()})
+            for (const CLI::Option* const option : of->get_options())
+                if (!option->get_positional()) candidates.push_back(option->get_name());
+    } else if (chosen.empty()) {
+        for (const CLI::App* const command : app.get_subcommands({}))
+            candidates.push_back(command->get_name());
+    }
+    if (candidates.empty()) return "";
+    return fmt::format("{}: did you mean {}?", word, nearest(word, candidates));
 }
 
 }  // namespace
 
-Arguments parse_command_line(int argc, char** argv) {
-    Arguments arguments;
-    ShortForms given;
-    CLI::App app(
-        "tangram: the empirical neural tangent kernel of a pretrained transformer, its spectrum, and what it "
-        "says "
-        "about fine-tuning",
-        "tangram");
+CommandLine::CommandLine()
+    : app("tangram: the empirical neural tangent kernel of a pretrained transformer, its spectrum, and what "
+          "it "
+          "says about fine-tuning",
+          "tangram") {
     app.require_subcommand(0, 1);
     app.fallthrough();
-    app.set_version_flag("--version",
-                         [] { return library_versions().front() + " (" + git_revision() + ")"; });
+    app.set_version_flag(
+        "--version", [] { return library_versions().front() + " (" + git_revision() + ")"; },
+        "the version and the commit");
     add_common_options(app, arguments);
     add_stages(app, arguments, given);
     add_others(app, arguments);
+    for (CLI::App* const command : app.get_subcommands({})) command->footer(common_options(app));
+}
+
+Arguments parse_command_line(int argc, char** argv) {
+    CommandLine line;
     try {
-        app.parse(argc, argv);
+        line.app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
         if (e.get_exit_code() == 0) {
             std::ostringstream answer;
-            app.exit(e, answer, answer);
-            arguments.answer = answer.str();
-            return arguments;
+            line.app.exit(e, answer, answer);
+            line.arguments.answer = answer.str();
+            return line.arguments;
         }
+        const std::string instead = kind_of(e) == ErrorKind::unknown_name ? suggestion(line.app) : "";
         throw Error(ExitStatus::study, kind_of(e),
-                    fmt::format("{}; `tangram --help` lists commands and options", e.what()));
+                    fmt::format("{}; `tangram --help` lists commands and options",
+                                instead.empty() ? e.what() : instead));
     }
-    if (app.get_subcommands().empty())
+    Arguments& arguments = line.arguments;
+    if (line.app.get_subcommands().empty())
         throw Error(ExitStatus::study, ErrorKind::missing,
                     "no command; `tangram --help` lists commands and options");
-    arguments.command = app.get_subcommands().front()->get_name();
+    arguments.command = line.app.get_subcommands().front()->get_name();
+    const ShortForms& given = line.given;
     if (given.noise) arguments.settings.push_back(fmt::format("rates.noise={:.17g}", *given.noise));
     if (given.radius) arguments.settings.push_back(fmt::format("rates.radius={:.17g}", *given.radius));
     if (!given.step_size.empty()) arguments.settings.push_back("rates.step_size=" + given.step_size);

@@ -16,12 +16,17 @@ struct Arguments {
     ForeignKernel kernel;
     std::vector<std::string> settings;  ///< --set key=value, then the short forms of [rates]
     std::vector<std::string> groups, runs;
-    bool quiet = false;
+    bool quiet = false, tensors = false, full = false, json = false;
     double rtol = 0;
 };
 
 /// Reads the command line; options may stand before and behind the command. Local, the same on every rank.
 /// @throws Error(study) for an option or a command that there is not, or what one of them lacks
 Arguments parse_command_line(int argc, char** argv);
+
+/// The manual page tangram(1), in roff. Local.
+std::string manual_page();
+/// What bash completes: commands, options, keys of --set, topics of help; else files. Local.
+std::string bash_completion();
 
 }  // namespace tangram

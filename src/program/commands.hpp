@@ -42,8 +42,14 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
 bool compare(const std::filesystem::path& first, const std::filesystem::path& second, double rtol,
              const Session& session);
 
-/// A one-screen summary of an output file on standard output. Local; the first rank.
-void inspect(const std::filesystem::path& file, Log& log);
+enum class Inspection { summary, full, json };
+/// Prints what an output file says: one screen; all that the runs printed with every warning; or attributes,
+/// tables and data sets of one dimension as one JSON object. Local; the first rank. @throws Error(output)
+void inspect(const std::filesystem::path& file, Inspection how, Log& log);
+
+/// Prints the label words that would do for the study's model and template, one a line behind its id.
+/// Collective. @throws Error on every rank as label_words_of
+void words(const Study& study, const Session& session);
 
 /// Recomputes the checks of an output file: symmetry, finiteness, trace, residual, orthogonality, order,
 /// provenance. Collective. @throws Error(numerical) that names every check that failed

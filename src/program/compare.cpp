@@ -21,7 +21,8 @@ namespace {
 
 /// How far two lists of numbers are apart.
 struct Distance {
-    double largest = 0, scale = 0;  ///< of |a - b|, a NaN on one side alone as infinite, and of |a| where finite
+    double largest = 0,
+           scale = 0;  ///< of |a - b|, a NaN on one side alone as infinite, and of |a| where finite
     Index differing = 0;
 
     /// Whether it counts: by more than rtol of the largest entry. That is what rounding leaves alike: small
@@ -82,7 +83,8 @@ class Comparison {
         names.insert(names_b.begin(), names_b.end());
         for (const std::string& name : names) {
             const std::string child = path == "/" ? path + name : path + "/" + name;
-            if (child == "/provenance" || child == "/warnings") continue;
+            // The summary says in words what stands beside it.
+            if (child == "/provenance" || child == "/warnings" || child == "/rates/summary") continue;
             if (!a_.exists(child) || !b_.exists(child))
                 results.push_back(
                     fmt::format("{}: only in the {} file", child, a_.exists(child) ? "first" : "second"));

@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "commands.hpp"
 #include "tangram/io/hdf5_file.hpp"
@@ -124,22 +127,128 @@ std::string bound_text(const Hdf5File& h5) {
                        h5.number_attribute(at, "error_bound_vacuous") > 0 ? ": vacuous here" : "");
 }
 
+/// Of a merged file: its runs and curves.
+std::string runs_text(const Hdf5File& h5) {
+    if (!h5.exists("/runs")) return "";
+    std::set<std::string> curves;
+    Index runs = 0, least = 0, most = 0;
+    for (const TableColumn& column : h5.read_table("/runs")) {
+        if (column.name == "curve") curves.insert(column.texts.begin(), column.texts.end());
+        if (column.name != "samples" || column.integers.empty()) continue;
+        runs = std::ssize(column.integers);
+        least = *std::ranges::min_element(column.integers);
+        most = *std::ranges::max_element(column.integers);
+    }
+    return fmt::format("runs       {} of {} to {} examples, in {} curve{}\n", runs, least, most,
+                       curves.size(), curves.size() == 1 ? "" : "s");
+}
+
+std::string exponents_text(const Hdf5File& h5) {
+    if (!h5.exists("/rates/exponents")) return "";
+    const std::vector<TableColumn> columns = h5.read_table("/rates/exponents");
+    const auto of = [&](const char* name) {
+        const auto found = std::ranges::find(columns, name, &TableColumn::name);
+        return found == columns.end() ? TableColumn{} : *found;
+    };
+    const TableColumn curve = of("curve"), source = of("source"), value = of("value"), low = of("low"),
+                      high = of("high");
+    std::string text;
+    for (std::size_t r = 0; r < std::min(source.texts.size(), value.numbers.size()); ++r) {
+        if (!std::isfinite(value.numbers[r])) continue;
+        const std::string of_curve = r < curve.texts.size() ? ", " + curve.texts[r] : "";
+        text += fmt::format("exponent   {:.3f} [{:.3f}, {:.3f}]  {}{}\n", value.numbers[r], low.numbers[r],
+                            high.numbers[r], source.texts[r], of_curve);
+    }
+    return text;
+}
+
 std::string rates_text(const Hdf5File& h5) {
     if (!h5.exists("/rates")) return "";
-    return decay_text(h5) + stopping_text(h5) + bound_text(h5) + "rates      " +
-           h5.text_attribute("/rates", "sentence") + "\n";
+    std::string text;
+    if (h5.has_attribute("/rates/decay", "reason")) text += decay_text(h5);
+    if (h5.has_attribute("/rates/stopping", "noise")) text += stopping_text(h5) + bound_text(h5);
+    if (h5.has_attribute("/rates", "sentence"))
+        text += "rates      " + h5.text_attribute("/rates", "sentence") + "\n";
+    return h5.exists("/runs") ? text + exponents_text(h5) : text;
+}
+
+/// What the last stage printed, in place of its lines of the summary.
+std::string printed_text(const Hdf5File& h5) {
+    if (!h5.exists("/rates/summary")) return rates_text(h5);
+    std::string text;
+    for (const std::string& line : h5.read_texts("/rates/summary")) text += line + "\n";
+    return text;
+}
+
+/// A number as JSON, which has neither infinity nor NaN.
+nlohmann::json json_of(double value) {
+    return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(fmt::format("{}", value));
+}
+nlohmann::json json_of(Index value) { return value; }
+nlohmann::json json_of(const std::string& value) { return value; }
+template <class Value>
+nlohmann::json json_of(const std::vector<Value>& values) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const Value& value : values) list.push_back(json_of(value));
+    return list;
+}
+
+/// Rows of a table by the names of its columns.
+nlohmann::json json_of(const std::vector<TableColumn>& columns) {
+    nlohmann::json rows = nlohmann::json::array();
+    for (const TableColumn& column : columns) {
+        const nlohmann::json values = !column.texts.empty()      ? json_of(column.texts)
+                                      : !column.integers.empty() ? json_of(column.integers)
+                                                                 : json_of(column.numbers);
+        for (std::size_t r = 0; r < values.size(); ++r) rows[r][column.name] = values[r];
+    }
+    return rows;
+}
+
+nlohmann::json json_of_data_set(const Hdf5File& h5, const std::string& path) {
+    if (h5.content(path) == Content::table) return json_of(h5.read_table(path));
+    if (h5.content(path) == Content::texts) return json_of(h5.read_texts(path));
+    const std::vector<Index> shape = h5.shape(path);
+    if (shape.size() != 1) return {{"shape", shape}};
+    return h5.is_integer(path) ? json_of(h5.read_int64(path)) : json_of(h5.read_doubles(path));
+}
+
+/// A group: its attributes, but for what it is and how it was found to be made from the same inputs, and what
+/// it holds. Files of ours are some groups deep.
+nlohmann::json json_of_group(const Hdf5File& h5, const std::string& path, int depth) {
+    nlohmann::json group = nlohmann::json::object();
+    for (const std::string& name : h5.attributes(path)) {
+        if (name == "description" || name == "units" || name == "inputs" || name == "basis") continue;
+        group[name] = h5.visit_attribute(path, name, [](const auto& values, bool single) {
+            return single ? json_of(values.front()) : json_of(values);
+        });
+    }
+    constexpr int deepest = 16;
+    if (depth > deepest)
+        throw Error(ExitStatus::output, ErrorKind::malformed,
+                    path + ": groups within groups without end; not a file of tangram");
+    for (const std::string& name : h5.children(path)) {
+        const std::string child = path == "/" ? path + name : path + "/" + name;
+        group[name] = h5.is_group(child) ? json_of_group(h5, child, depth + 1) : json_of_data_set(h5, child);
+    }
+    return group;
 }
 
 }  // namespace
 
-void inspect(const std::filesystem::path& file, Log& log) {
+void inspect(const std::filesystem::path& file, Inspection how, Log& log) {
     const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
     if (!h5.has_attribute("/", "schema_version"))
         throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: not an output file of tangram: no schema_version", file.string()));
+    if (how == Inspection::json) {
+        log.result(json_of_group(h5, "/", 0).dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
+        return;
+    }
     std::string text = provenance_text(h5, file);
+    const auto last = how == Inspection::full ? printed_text : rates_text;
     for (const auto group_text :
-         {data_text, kernel_text, sketch_text, spectrum_text, rates_text, warnings_text})
+         {data_text, kernel_text, sketch_text, spectrum_text, runs_text, last, warnings_text})
         text += group_text(h5);
     text.pop_back();
     log.result(text);

@@ -12,6 +12,7 @@
 #include "tangram/io/output.hpp"
 #include "tangram/rates/exponents.hpp"
 #include "tangram/session/provenance.hpp"
+#include "tangram/stages/rates_file.hpp"
 #include "tangram/study/file_contents.hpp"
 #include "tangram/study/keys.hpp"
 #include "tangram/study/stored_study.hpp"
@@ -174,7 +175,8 @@ template <class Quantity>
 RateExponent slope(const ScaleCurve& curve, const std::string& source, const std::string& note,
                    Quantity quantity) {
     if (curve.sizes.size() < 3)
-        return unknown_rate(source, fmt::format("{} sizes are too few for a slope", curve.sizes.size()));
+        return unknown_rate(source, fmt::format("{} size{} too few for a slope", curve.sizes.size(),
+                                                curve.sizes.size() == 1 ? " is" : "s are"));
     std::vector<double> sizes, values;
     std::size_t repeats = curve.repeats.front().size();
     for (const auto& runs : curve.repeats) repeats = runs.size() == repeats ? repeats : 1;
@@ -311,6 +313,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
     StagedFile file(comm, output, false, 0.0);
     file.write_small([&](Hdf5File& h5) {
         write_merged(h5, runs, curves, exponents);
+        h5.write("/rates/summary", lines_of(merged_text(curves, exponents)));
         provenance.write(h5, fmt::format("# merged of {}\n", fmt::join(files, ", ")), "", 0, session);
         complete_file(h5, session.log, "merge");
     });

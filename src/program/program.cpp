@@ -34,10 +34,10 @@ std::chrono::seconds parse_duration(const std::string& text) {
     throw Error(ExitStatus::study, kind, message);
 }
 
-Study study_of(const Arguments& arguments, const Session& session) {
+Study study_of(const Arguments& arguments, const Session& session, LabelWords words = LabelWords::needed) {
     FilesRead files;
     Study study = read_on_all(session.world.get(),
-                              [&] { return read_study(arguments.study, arguments.settings, files); });
+                              [&] { return read_study(arguments.study, arguments.settings, files, words); });
     agree_on_files(files, session.world.get());
     return study;
 }
@@ -45,6 +45,18 @@ Study study_of(const Arguments& arguments, const Session& session) {
 /// What [rates] and [spectrum] say where no study is given.
 Study study_of_settings(const Arguments& arguments, const Session& session) {
     return collectively(session.world.get(), [&] { return default_study(arguments.settings); });
+}
+
+/// Where the result of a run stands and what to do with it. Local; the first rank speaks.
+/// @param before  when the file was written last, before the run
+void tell_output(const std::filesystem::path& file, std::filesystem::file_time_type before, Log& log) {
+    std::error_code code;
+    const auto bytes = std::filesystem::file_size(file, code);
+    if (code) return;
+    const bool written = std::filesystem::last_write_time(file, code) != before;
+    log.say(fmt::format("{} {} ({}); next: tangram inspect {} · tools/plot {}",
+                        written ? "wrote" : "nothing to do:", file.string(),
+                        bytes_text(static_cast<double>(bytes)), file.string(), file.string()));
 }
 
 // One function per command: collective, and what it returns is the exit status.
@@ -55,10 +67,13 @@ int run_command(const Arguments& arguments, const Session& session) {
         refuse(ErrorKind::contradiction,
                "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
                "run `tangram gram` and `tangram spectrum`");
+    std::error_code code;
+    const auto before = std::filesystem::last_write_time(read.output.path, code);
     StudyRun study(read, session);
     study.gram(true);
     study.spectrum();
     study.rates();
+    tell_output(read.output.path, before, session.log);
     return 0;
 }
 
@@ -68,7 +83,7 @@ int gram_command(const Arguments& arguments, const Session& session) {
 }
 
 int plan_command(const Arguments& arguments, const Session& session) {
-    StudyRun(study_of(arguments, session), session, false).plan(arguments.ranks);
+    StudyRun(study_of(arguments, session), session, false).plan(arguments.ranks, arguments.tensors);
     return 0;
 }
 
@@ -114,9 +129,19 @@ int rates_command(const Arguments& arguments, const Session& session) {
     return 0;
 }
 
+int words_command(const Arguments& arguments, const Session& session) {
+    words(study_of(arguments, session, LabelWords::not_yet), session);
+    return 0;
+}
+
 int inspect_command(const Arguments& arguments, const Session& session) {
+    if (arguments.full && arguments.json)
+        refuse(ErrorKind::contradiction, "inspect: --full or --json, not both; --json holds everything");
+    const Inspection how = arguments.json   ? Inspection::json
+                           : arguments.full ? Inspection::full
+                                            : Inspection::summary;
     collectively(session.world.get(), [&] {
-        if (session.world.rank() == 0) inspect(arguments.file, session.log);
+        if (session.world.rank() == 0) inspect(arguments.file, how, session.log);
     });
     return 0;
 }
@@ -145,6 +170,7 @@ constexpr Command commands[] = {
     {"run", run_command, true},           {"gram", gram_command, true},   {"plan", plan_command, false},
     {"spectrum", spectrum_command, true}, {"rates", rates_command, true}, {"inspect", inspect_command, false},
     {"verify", verify_command, false},    {"merge", merge_command, true}, {"compare", compare_command, false},
+    {"words", words_command, false},
 };
 
 }  // namespace
@@ -166,12 +192,21 @@ Failure failure_of(const std::exception_ptr& exception) {
     }
 }
 
+namespace {
+
+std::string help_text(const std::string& topic) {
+    if (topic == "man") return manual_page();
+    return topic == "completion" ? bash_completion() : help(topic);
+}
+
+}  // namespace
+
 std::optional<int> answer_without_mpi(int argc, char** argv, bool speaks) {
     std::string text;
     try {
         const Arguments arguments = parse_command_line(argc, argv);
         if (!arguments.command.empty() && arguments.command != "help") return std::nullopt;
-        text = arguments.command.empty() ? arguments.answer : help(arguments.topic);
+        text = arguments.command.empty() ? arguments.answer : help_text(arguments.topic);
     } catch (const Error&) {
         return std::nullopt;  // said by run_program, where all ranks share it
     }

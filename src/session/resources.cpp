@@ -76,14 +76,14 @@ double parse_bytes(const std::string& text, const std::string& option) {
     for (const char* c = end; *c != '\0'; ++c)
         if (*c != ' ') unit += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
     static constexpr std::pair<const char*, double> units[] = {
-        {"", 1},       {"B", 1},        {"K", 1024.0},   {"KIB", 1024.0}, {"KB", 1e3},
-        {"M", 0x1p20}, {"MIB", 0x1p20}, {"MB", 1e6},     {"G", 0x1p30},   {"GIB", 0x1p30},
-        {"GB", 1e9},   {"T", 0x1p40},   {"TIB", 0x1p40}, {"TB", 1e12}};
+        {"B", 1},        {"K", 1024.0},   {"KIB", 1024.0}, {"KB", 1e3},     {"M", 0x1p20},
+        {"MIB", 0x1p20}, {"MB", 1e6},     {"G", 0x1p30},   {"GIB", 0x1p30}, {"GB", 1e9},
+        {"T", 0x1p40},   {"TIB", 0x1p40}, {"TB", 1e12}};
     for (const auto& [name, factor] : units)
         if (end != text.c_str() && unit == name && number > 0 && std::isfinite(number))
             return number * factor;
     throw Error(ExitStatus::study, ErrorKind::malformed,
-                fmt::format("{} {}: write for example 4GiB or 512MiB", option, text));
+                fmt::format("{} {}: write a number with its unit, for example 4GiB or 512MiB", option, text));
 }
 
 double memory_limit_per_rank(const Communicator& world, std::optional<double> asked) {

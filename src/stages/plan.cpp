@@ -66,7 +66,7 @@ std::string tensors_text(const Program& program, const GramJob& job) {
 std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::optional<int> fewest) {
     const std::string limit = bytes_text(planned.limit);
     std::string text =
-        fmt::format("\n{}: {} of {} per rank\n", on.bytes() <= planned.limit ? "fits" : "does not fit",
+        fmt::format("{}: {} of {} per rank\n", on.bytes() <= planned.limit ? "fits" : "does not fit",
                     bytes_text(on.bytes()), limit);
     return text + (fewest ? fmt::format("fewest ranks that fit with {} on each: {}\n", limit, *fewest)
                           : fmt::format("no number of ranks up to {} fits with {} on each\n",
@@ -76,7 +76,7 @@ std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::o
 }  // namespace
 
 template <class Real>
-void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ranks) {
+void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ranks, bool tensors) {
     const double limit = session.memory_per_rank;
     const PlannedStudy planned{model,
                                job,
@@ -85,8 +85,11 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
                                network_bytes<Real>(model, job, study),
                                calibrated<Real>(model.program, job, session)};
     const Forecast on = forecast<Real>(planned, ranks);
-    session.log.result(stages_text(planned, on) + tensors_text(model.program, job) +
-                       verdict_text(planned, on, fewest_ranks<Real>(planned, false)));
+    std::string text =
+        verdict_text(planned, on, fewest_ranks<Real>(planned, false)) + stages_text(planned, on);
+    if (tensors) text += tensors_text(model.program, job);
+    text.pop_back();
+    session.log.result(text);
     if (on.bytes() > limit)
         throw Error(ExitStatus::study, ErrorKind::no_memory,
                     fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
@@ -94,14 +97,14 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
                                 bytes_text(on.bytes()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
 }
 
-void StudyRun::plan(std::optional<int> ranks) {
+void StudyRun::plan(std::optional<int> ranks, bool tensors) {
     State& s = *state_;
     const int on = ranks.value_or(s.session.world.size());
     const auto [model, job] = open_study(s.study, s.session);
     if (s.study.kernel.precision == "double")
-        s.plan<double>(model, job, on);
+        s.plan<double>(model, job, on, tensors);
     else
-        s.plan<float>(model, job, on);
+        s.plan<float>(model, job, on, tensors);
 }
 
 }  // namespace tangram

@@ -242,6 +242,17 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
     if (!r.curve.sizes.empty()) write_curve(file, r.curve, r);
     if (r.neighbours) write_neighbours(file, *r.neighbours);
     if (r.tasks) write_tasks(file, *r.tasks, r.stop);
+    file.write("/rates/summary", lines_of(rates_summary(r)));
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+    std::vector<std::string> lines;
+    for (std::size_t first = 0; first <= text.size();) {
+        const std::size_t end = std::min(text.find('\n', first), text.size());
+        lines.push_back(text.substr(first, end - first));
+        first = end + 1;
+    }
+    return lines;
 }
 
 void tell_rates(const RatesResult& r, Log& log) {

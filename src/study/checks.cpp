@@ -84,11 +84,12 @@ void check_step_sizes(const std::vector<double>& step_sizes) {
     }
 }
 
-void check_data(const std::string& prefix, const Study::Data& data, bool classifier) {
+void check_data(const std::string& prefix, const Study::Data& data, bool classifier, LabelWords words) {
     if (!classifier && data.tmpl.empty() && !data.train.ends_with(".h5"))
         refuse(
             ErrorKind::missing,
             prefix + "template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
+    if (words == LabelWords::not_yet) return;
     if (!classifier && data.label_words.size() < 2 && !data.train.ends_with(".h5"))
         refuse(
             ErrorKind::missing,
@@ -121,7 +122,7 @@ void check_formulas(const Study& s) {
             "gradients");
 }
 
-void check_tasks(const Study& s) {
+void check_tasks(const Study& s, LabelWords words) {
     for (std::size_t t = 0; t < s.tasks.size(); ++t) {
         const Study::Task& task = s.tasks[t];
         const std::string at = fmt::format("tasks[{}].", t);
@@ -132,7 +133,7 @@ void check_tasks(const Study& s) {
         for (std::size_t other = 0; other < t; ++other)
             if (s.tasks[other].name == task.name)
                 refuse(ErrorKind::contradiction, fmt::format("{}name = \"{}\" stands twice", at, task.name));
-        check_data(at, task.data, s.model.head == "classifier");
+        check_data(at, task.data, s.model.head == "classifier", words);
     }
 }
 
@@ -146,9 +147,9 @@ void check_values(Study& study) {
     check_step_sizes(study.rates.step_size);
 }
 
-void check_together(const Study& s) {
-    if (s.tasks.empty()) check_data("data.", s.data, s.model.head == "classifier");
-    check_tasks(s);
+void check_together(const Study& s, LabelWords words) {
+    if (s.tasks.empty()) check_data("data.", s.data, s.model.head == "classifier", words);
+    check_tasks(s, words);
     check_formulas(s);
     if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)
         refuse(ErrorKind::missing, "kernel.lora_alpha needs kernel.lora_rank, the rank of the LoRA factors");

@@ -13,7 +13,8 @@ namespace tangram {
 /// @throws Error(study) naming the key in full
 void check_values(Study& study);
 
-/// What keys ask of each other, of a whole study. Local. @throws Error(study) naming them
-void check_together(const Study& study);
+/// What keys ask of each other, of a whole study; label words only where they are `needed`. Local.
+/// @throws Error(study) naming them
+void check_together(const Study& study, LabelWords words = LabelWords::needed);
 
 }  // namespace tangram

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "checks.hpp"
 #include "study_toml.hpp"
@@ -80,6 +81,25 @@ Study with_settings(toml::table table, const std::vector<std::string>& settings,
     return study;
 }
 
+/// The path with ~, $NAME or ${NAME} at its beginning replaced: the home folder, a variable of the
+/// environment.
+std::string expanded(const std::string& path, const std::string& key) {
+    const auto end = std::min(path.find('/'), path.size());
+    std::string first = path.substr(0, end);
+    if (first == "~")
+        first = "$HOME";
+    else if (!first.starts_with("$") || first.size() == 1)
+        return path;
+    const bool braced = first.starts_with("${") && first.ends_with("}");
+    const std::string name = braced ? first.substr(2, first.size() - 3) : first.substr(1);
+    const char* const value = std::getenv(name.c_str());
+    if (value == nullptr || *value == '\0')
+        refuse(ErrorKind::missing,
+               fmt::format("{} = \"{}\": ${} is not set in the environment; set it, or write the path out",
+                           key, path, name));
+    return value + path.substr(end);
+}
+
 /// Paths from the study file's folder.
 void make_absolute(Study& study, const std::filesystem::path& file) {
     const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
@@ -90,7 +110,7 @@ void make_absolute(Study& study, const std::filesystem::path& file) {
         if (path->required && value.empty())
             refuse(ErrorKind::missing,
                    fmt::format("{}: {} is missing; it has no default", file.string(), at.name()));
-        if (path->is_path(value)) value = (folder / value).lexically_normal().string();
+        if (path->is_path(value)) value = (folder / expanded(value, at.name())).lexically_normal().string();
     }
 }
 
@@ -103,7 +123,7 @@ Study default_study(const std::vector<std::string>& settings) {
 }
 
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings,
-                 FilesRead& files) {
+                 FilesRead& files, LabelWords words) {
     std::error_code code;
     if (!std::filesystem::is_regular_file(file, code))
         refuse(ErrorKind::missing,
@@ -112,7 +132,7 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
                                 settings, file.string());
     make_absolute(study, file);
     check_values(study);
-    check_together(study);
+    check_together(study, words);
     return study;
 }
 

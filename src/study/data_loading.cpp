@@ -8,6 +8,8 @@
 
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/study/files_of_ranks.hpp"
+#include "tangram/study/label_words.hpp"
+#include "tangram/study/model_loading.hpp"
 #include "tangram/text/labelled_text.hpp"
 #include "tokenised.hpp"
 
@@ -17,6 +19,18 @@ namespace {
 
 [[noreturn]] void refuse(ErrorKind kind, const std::string& file, const std::string& problem) {
     throw Error(ExitStatus::input, kind, fmt::format("{}: {}", file, problem));
+}
+
+/// What does not depend on which of its tables is read.
+LabelledText template_of(const Study::Data& data, Reading reading) {
+    LabelledText options;
+    options.file = data.train;
+    options.text = data.text;
+    options.label = data.label;
+    options.prompt = data.tmpl.empty() ? "{text}" : data.tmpl;
+    options.seed = static_cast<std::uint64_t>(data.seed);
+    options.reading = reading;
+    return options;
 }
 
 /// Reads on the first rank.
@@ -32,17 +46,12 @@ struct Reader {
             return read_tokenised(file, part, samples, rules.reading, study, model_files);
         if (!tokenizer)
             tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json", model_files);
-        LabelledText options;
+        LabelledText options = template_of(study.data, rules.reading);
         options.file = file;
-        options.text = study.data.text;
-        options.label = study.data.label;
         options.labels = study.data.labels;
-        options.prompt = study.data.tmpl.empty() ? "{text}" : study.data.tmpl;
         if (study.model.head == "lm") options.label_words = study.data.label_words;
         options.max_length = study.data.max_length;
         options.samples = samples;
-        options.reading = rules.reading;
-        options.seed = static_cast<std::uint64_t>(study.data.seed);
         return read_labelled_text(options, *tokenizer, tables);
     }
 };
@@ -196,6 +205,30 @@ StudyData load_data(const Study& study, const TokenRules& rules, const Session& 
     }
     know_files_of_first_rank(model_files, session.world.get());
     return data;
+}
+
+std::vector<LabelWordsOfData> label_words_of(const Study& study, const Session& session) {
+    if (study.model.head != "lm")
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
+                    fmt::format("model.head = \"{}\" needs no label words", study.model.head));
+    OpenedModel model = open_model(study, session);
+    std::vector<LabelWordsOfData> found;
+    collectively(session.world.get(), [&] {
+        if (session.world.rank() != 0) return;
+        const Tokenizer tokenizer(std::filesystem::path(study.model.path) / "tokenizer.json", model.files);
+        FilesRead tables;
+        const auto add = [&](const std::string& task, const Study::Data& data) {
+            if (data.train.ends_with(".h5"))
+                throw Error(
+                    ExitStatus::study, ErrorKind::contradiction,
+                    fmt::format("{}: is tokenised already and brings its label_token_ids", data.train));
+            found.push_back(
+                {task, possible_label_words(template_of(data, model.program.reading), tokenizer, tables)});
+        };
+        for (const Study::Task& task : study.tasks) add(task.name, task.data);
+        if (study.tasks.empty()) add("", study.data);
+    });
+    return found;
 }
 
 }  // namespace tangram

@@ -89,6 +89,7 @@ const std::vector<FileContent>& file_contents() {
         {"/spectrum/*/eigenvectors", "row i is the eigenvector of eigenvalue i", "1", {"mode", "row"}},
 
         {"/rates", "what the spectrum says of learning; everything speaks of G/n", "1", {}},
+        {"/rates/summary", "what was printed, line by line", "1", {"line"}},
         {"/rates/exponents",
          "rates x of an error that falls as n^-x, by where they were read",
          "1",

@@ -147,12 +147,14 @@ constexpr const char* log_help =
 
 std::string help(const std::string& topic) {
     if (topic.empty())
-        return "tangram help study | output | models | status | log\n"
-               "  study    every key of the study file, with its default\n"
-               "  output   what the output file holds\n"
-               "  models   the keys of config.json: read, refused, harmless\n"
-               "  status   exit statuses\n"
-               "  log      the lines of --log-json\n"
+        return "tangram help study | output | models | status | log | man | completion\n"
+               "  study       every key of the study file, with its default\n"
+               "  output      what the output file holds\n"
+               "  models      the keys of config.json: read, refused, harmless\n"
+               "  status      exit statuses\n"
+               "  log         the lines of --log-json\n"
+               "  man         the manual page: tangram help man | man -l -\n"
+               "  completion  of bash: eval \"$(tangram help completion)\"\n"
                "`tangram --help` lists commands and options.\n";
     if (topic == "study") return study_help();
     if (topic == "output")
@@ -163,9 +165,14 @@ std::string help(const std::string& topic) {
     if (topic == "models") return models_help();
     if (topic == "status") return status_help;
     if (topic == "log") return log_help;
-    const std::vector<std::string> topics{"study", "output", "models", "status", "log"};
     throw Error(ExitStatus::study, ErrorKind::unknown_name,
-                fmt::format("no help on {}; did you mean {}?", topic, nearest(topic, topics)));
+                fmt::format("no help on {}; did you mean {}?", topic, nearest(topic, help_topics())));
+}
+
+const std::vector<std::string>& help_topics() {
+    static const std::vector<std::string> all{"study", "output", "models",    "status",
+                                              "log",   "man",    "completion"};
+    return all;
 }
 
 }  // namespace tangram

@@ -4,10 +4,13 @@
 #include <unicode/uchar.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <charconv>
+#include <map>
 #include <utility>
 
+#include "pre_tokenizers.hpp"
 #include "tangram/drawing.hpp"
 #include "tangram/error.hpp"
 #include "tangram/files/nearest.hpp"
@@ -312,7 +315,60 @@ class BlankRows {
     Index count_ = 0, first_ = 0;
 };
 
+/// What a token of a vocabulary may spell: its bytes where a byte-level vocabulary writes stand-ins for them,
+/// and its text with the blank that others write as U+2581.
+std::vector<std::string> spellings(const std::string& token, const std::map<std::string, char>& byte_of) {
+    std::string bytes, text;
+    bool stand_ins = true;
+    for (Index i = 0, first = 0; i < std::ssize(token); first = i) {
+        next_code_point(token, i);
+        const std::string character =
+            token.substr(static_cast<std::size_t>(first), static_cast<std::size_t>(i - first));
+        const auto found = byte_of.find(character);
+        stand_ins = stand_ins && found != byte_of.end();
+        if (stand_ins) bytes += found->second;
+        text += character == "\u2581" ? " " : character;
+    }
+    return stand_ins ? std::vector{bytes, text} : std::vector{text};
+}
+
+/// Whether a text is UTF-8 and begins with a letter or a digit, but for one blank.
+bool is_word(const std::string& text) {
+    Index first = text.starts_with(' ') ? 1 : 0;
+    if (first == std::ssize(text) || u_isalnum(next_code_point(text, first)) == 0) return false;
+    while (first < std::ssize(text))
+        if (next_code_point(text, first) < 0) return false;
+    return true;
+}
+
 }  // namespace
+
+std::vector<LabelWord> possible_label_words(const LabelledText& options, const Tokenizer& tokenizer,
+                                            FilesRead& tables) {
+    const Table table = read_table(options.file, tables);
+    const Template prompt = parse_template(options, table);
+    const std::string mask = mask_of(options, prompt, tokenizer);
+    const auto drawn = draw_rows(std::ssize(table.rows), 1, options.seed, table.file);
+    // Of a masked model the word stands alone.
+    std::string before;
+    if (mask.empty()) before = fill(prompt, table.rows[static_cast<std::size_t>(drawn.front())], mask).text;
+    const std::vector<std::int32_t> ids = tokenizer.encode(before, false).ids;
+    const std::array<std::string, 256> stand_ins = byte_stand_ins();
+    std::map<std::string, char> byte_of;
+    for (std::size_t b = 0; b < stand_ins.size(); ++b) byte_of[stand_ins[b]] = static_cast<char>(b);
+    std::vector<LabelWord> words;
+    for (std::int32_t id = 0; id < tokenizer.vocabulary_size(); ++id)
+        for (const std::string& text : spellings(tokenizer.token(id), byte_of)) {
+            if (!is_word(text) || id == tokenizer.unknown()) continue;
+            const std::vector<std::int32_t> after = tokenizer.encode(before + text, false).ids;
+            if (after.size() != ids.size() + 1 || after.back() != id ||
+                !std::equal(ids.begin(), ids.end(), after.begin()))
+                continue;
+            words.push_back({id, text});
+            break;
+        }
+    return words;
+}
 
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer,
                                     FilesRead& tables) {

@@ -7,6 +7,18 @@
 
 namespace tangram {
 
+std::array<std::string, 256> byte_stand_ins() {
+    std::array<std::string, 256> result;
+    unsigned int next = 256;
+    for (unsigned int b = 0; b < 256; ++b) {
+        const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+        const unsigned int code = printable ? b : next++;
+        if (code >= 0x80) result[b].push_back(static_cast<char>(0xC0 | (code >> 6)));
+        result[b].push_back(static_cast<char>(code < 0x80 ? code : 0x80 | (code & 0x3F)));
+    }
+    return result;
+}
+
 namespace {
 
 /// What becomes of the matches of a split and of the text between them.
@@ -80,20 +92,6 @@ PreTokenizer each(Change change) {
     return [change = std::move(change)](std::vector<NormalizedText>& pieces) {
         for (NormalizedText& piece : pieces) change(piece);
     };
-}
-
-/// GPT-2's printable stand-in for each byte, as UTF-8: printable ASCII and Latin-1 stand for themselves, the
-/// other bytes for U+0100 onwards in order (Radford et al. 2019, encoder.py: bytes_to_unicode).
-std::array<std::string, 256> byte_stand_ins() {
-    std::array<std::string, 256> result;
-    unsigned int next = 256;
-    for (unsigned int b = 0; b < 256; ++b) {
-        const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        const unsigned int code = printable ? b : next++;
-        if (code >= 0x80) result[b].push_back(static_cast<char>(0xC0 | (code >> 6)));
-        result[b].push_back(static_cast<char>(code < 0x80 ? code : 0x80 | (code & 0x3F)));
-    }
-    return result;
 }
 
 void byte_level(const JsonPart& part, std::vector<PreTokenizer>& out) {

@@ -1,5 +1,7 @@
 #pragma once
+#include <array>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "json_parts.hpp"
@@ -15,5 +17,9 @@ using PreTokenizer = std::function<void(std::vector<NormalizedText>&)>;
 /// Digits, Metaspace, Punctuation, Split, Whitespace, WhitespaceSplit, Sequence.
 /// @throws Error(input) naming a type or an option that is not supported
 std::vector<PreTokenizer> read_pre_tokenizers(const JsonPart& part);
+
+/// GPT-2's printable stand-in for each byte, as UTF-8: printable ASCII and Latin-1 stand for themselves, the
+/// other bytes for U+0100 onwards in order (Radford et al. 2019, encoder.py: bytes_to_unicode).
+std::array<std::string, 256> byte_stand_ins();
 
 }  // namespace tangram

@@ -12,8 +12,9 @@ own_memory = 'TANGRAM_TEST_SANITIZED' not in os.environ
 f = Folder()
 cache = {'XDG_CACHE_HOME': f.at('cache')}
 f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='400', kernel__parameters='"all"'))
-code, out, err = run('plan', f.at('study.toml'), environment=cache)
+code, out, err = run('plan', f.at('study.toml'), '--tensors', environment=cache)
 check('plan: status 0', code == 0, err)
+check('plan: the verdict first', out.startswith('fits: '), out[:200])
 for word in ('gram', 'spectrum', 'rates', 'matching-rows', 'factors', 'multiply-out', 'transformer.h.0.mlp.c_fc.weight', 'fits', 'fewest ranks'):
     check(f'plan: names {word}', word in out, out)
 check('plan: writes no output', [n for n in os.listdir(f.path) if n.startswith('out.h5')] == [])
@@ -23,12 +24,13 @@ code, again, err = run('plan', f.at('study.toml'), environment=cache)
 check('plan: a broken cache is measured anew', code == 0, err)
 code, out, err = run('plan', f.at('study.toml'), '--ranks', '6', environment=cache)
 check('plan: for other ranks', code == 0 and '6 ranks as 2 x 3' in out, out + err)
+check('plan: tensors where they are asked for', 'mlp.c_fc.weight' not in out, out)
 code, out, err = run('plan', f.at('study.toml'), '--set', 'data.samples=4000', '--memory-per-rank', '300MiB', '--ranks', '1', environment=cache)
 check('plan: what does not fit is status 2', code == 2 and 'does not fit' in out and ('fewest ranks that fit with 300' in out or not own_memory), f'{code} {out} {err}')
 code, out, err = run('run', f.at('study.toml'), '--memory-per-rank', '70MiB')
 check('run: refuses what does not fit, with numbers', code == 2 and 'MiB' in err and 'allowed' in err and 'rank' in err, f'{code} {err}')
 check('run: leaves nothing', not os.path.exists(f.at('out.h5')))
-code, out, err = run('plan', f.at('study.toml'), '--memory-per-rank', '3 apples')
+code, out, err = run('plan', f.at('study.toml'), '--memory-per-rank', '4')
 check('memory: a unit is asked for', code == 2 and '4GiB' in err, f'{code} {err}')
 
 # Less memory: more passes, the same bits.
@@ -36,7 +38,7 @@ code, out, err = run('gram', f.at('study.toml')); check('gram: status 0', code =
 with h5py.File(f.at('out.h5')) as h: planned, peak = h['/provenance'].attrs['planned_bytes_per_rank'], max(h['/provenance'].attrs['peak_bytes_per_rank'])
 # The rest of the process is measured while it is planned; allocators round up by some pages.
 if own_memory: check('gram: takes the memory that was planned', abs(peak / planned - 1) <= 0.1, f'{peak} {planned}')
-code, out, err = run('gram', f.at('study.toml'), '--memory-per-rank', str(int(planned - 20e6)), '--set', 'output.path=little.h5')
+code, out, err = run('gram', f.at('study.toml'), '--memory-per-rank', f'{int(planned - 20e6)}B', '--set', 'output.path=little.h5')
 check('little memory: several passes', code == 0 and 'passes per example' in err, f'{code} {err}')
 with h5py.File(f.at('out.h5')) as a, h5py.File(f.at('little.h5')) as b:
     for path in ('/kernel/gram', '/kernel/cross', '/kernel/test_diagonal', '/kernel/outputs_train'):

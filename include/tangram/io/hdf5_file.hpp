@@ -112,6 +112,15 @@ class Hdf5File {
     std::vector<std::string> attributes(const std::string& path) const;
     /// An attribute of any type as text: numbers with all their digits, several values in brackets.
     std::string attribute_as_text(const std::string& path, const std::string& name) const;
+    /// What `work` makes of an attribute of any type: of a vector of texts, of Index or of double, and of
+    /// whether it is a single value.
+    template <class Work>
+    auto visit_attribute(const std::string& path, const std::string& name, Work work) const {
+        const auto [content, single] = attribute_content(path, name);
+        if (content == AttributeContent::texts) return work(texts_attribute(path, name), single);
+        if (content == AttributeContent::integers) return work(integers_attribute(path, name), single);
+        return work(numbers_attribute(path, name), single);
+    }
     double number_attribute(const std::string& path, const std::string& name) const;
     Index integer_attribute(const std::string& path, const std::string& name) const;
     std::string text_attribute(const std::string& path, const std::string& name) const;
@@ -122,6 +131,10 @@ class Hdf5File {
     static constexpr Index any_size = -1;
 
   private:
+    enum class AttributeContent { numbers, integers, texts };
+    /// What an attribute holds, and whether it is a scalar.
+    std::pair<AttributeContent, bool> attribute_content(const std::string& path,
+                                                        const std::string& name) const;
     Hdf5File(Hdf5Place place, Hdf5Handle handle);
     hid_t check(hid_t returned, const std::string& path, const char* action) const;
     [[noreturn]] void refuse(ErrorKind kind, const std::string& path, const std::string& problem) const;

@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <vector>
 
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/learning/kernel_rates.hpp"
@@ -11,6 +12,8 @@ namespace tangram {
 void write_rates(Hdf5File& file, const RatesResult& result);
 /// The rates table and everything else that a user came for, as text for the console.
 std::string rates_summary(const RatesResult& result);
+/// The lines of a text, as /rates/summary holds what was printed.
+std::vector<std::string> lines_of(const std::string& text);
 /// Says the summary, and its numbers by name. Local; the first rank speaks.
 void tell_rates(const RatesResult& result, Log& log);
 

@@ -18,9 +18,10 @@ class StudyRun {
     StudyRun(Study study, const Session& session, bool writes = true);
     ~StudyRun();
 
-    /// Prints memory, work and time of every stage on `ranks` ranks (nothing: those of the session).
-    /// @throws Error(study) where the study does not fit
-    void plan(std::optional<int> ranks);
+    /// Prints whether the study fits, memory, work and time of every stage on `ranks` ranks (nothing: those
+    /// of the session), and with `tensors` how each tensor is contracted. @throws Error(study) where it does
+    /// not fit
+    void plan(std::optional<int> ranks, bool tensors);
     /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint,
     /// Error(study) where this stage, or in a whole run one after it, does not fit into memory
     void gram(bool whole_run);

@@ -59,12 +59,16 @@ struct Study {
     } output;
 };
 
+/// Whether a study must have its label words: a command that proposes them comes before they are known.
+enum class LabelWords { needed, not_yet };
+
 /// Reads a study file, which goes into the record, and applies `--set key=value` in order (the value in TOML,
-/// or bare text as a string). Local.
+/// or bare text as a string). A path that begins with ~ or $NAME has the home folder or the variable of the
+/// environment there. Local.
 /// @throws Error(study) naming the file, the key in full and, for an unknown key, the nearest one; also for
 ///         values that are not allowed and for keys that later versions serve.
 Study read_study(const std::filesystem::path& file, const std::vector<std::string>& settings,
-                 FilesRead& files);
+                 FilesRead& files, LabelWords words = LabelWords::needed);
 
 /// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as
 /// read_study

@@ -51,6 +51,19 @@ struct LabelledExamples {
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer,
                                     FilesRead& tables);
 
+/// A token that a label word may be.
+struct LabelWord {
+    std::int32_t id;
+    std::string text;  ///< as data.label_words takes it, with its blank
+};
+
+/// Every token of the vocabulary that begins with a letter or a digit (a blank may stand before it) and that
+/// its own text adds alone behind the first drawn example's template (of masked models: that its text is
+/// alone), by id. Other examples' texts may refuse one where the template ends in a column. Local;
+/// label_words are not read. @throws as read_labelled_text
+std::vector<LabelWord> possible_label_words(const LabelledText& options, const Tokenizer& tokenizer,
+                                            FilesRead& tables);
+
 /// What a person should hear of examples, whatever they were read from: labels that are all alike, and
 /// examples that repeat the tokens of an earlier one, counted with equal and with other labels. Local, O(n).
 /// @param file  that the texts name

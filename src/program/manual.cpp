@@ -1,0 +1,116 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "command_line_app.hpp"
+#include "tangram/session/session.hpp"
+#include "tangram/study/help.hpp"
+#include "tangram/study/keys.hpp"
+
+namespace tangram {
+
+namespace {
+
+std::vector<const CLI::Option*> options_of(const CLI::App& app) {
+    std::vector<const CLI::Option*> options;
+    for (const CLI::Option* const option : app.get_options())
+        if (!option->get_positional()) options.push_back(option);
+    return options;
+}
+
+std::vector<const CLI::App*> commands_of(const CLI::App& app) { return app.get_subcommands({}); }
+
+/// Text in which no character is a command of roff's.
+std::string roff(std::string_view text) {
+    std::string safe;
+    for (const char c : text) {
+        const bool line_begins = safe.empty() || safe.back() == '\n';
+        if (line_begins && (c == '.' || c == '\'')) safe += "\\&";
+        if (c == '\\')
+            safe += "\\e";
+        else if (c == '-')
+            safe += "\\-";
+        else
+            safe += c;
+    }
+    return safe;
+}
+
+std::string option_text(const CLI::Option& option) {
+    const bool takes_value = option.get_items_expected_max() > 0;
+    return fmt::format(".TP\n\\fB{}\\fR{}\n{}\n", roff(option.get_name()),
+                       takes_value ? " \\fIVALUE\\fR" : "", roff(option.get_description()));
+}
+
+std::string words_of(const std::vector<const CLI::Option*>& options) {
+    std::string words;
+    for (const CLI::Option* const option : options)
+        words += (words.empty() ? "" : " ") + option->get_name(false, true);
+    std::ranges::replace(words, ',', ' ');  // -h,--help
+    return words;
+}
+
+}  // namespace
+
+std::string manual_page() {
+    const CommandLine line;
+    std::string text =
+        fmt::format(".TH TANGRAM 1 \"\" \"{}\" \"User Commands\"\n", library_versions().front()) +
+        ".SH NAME\ntangram \\- kernels, spectra and learning rates of pretrained transformers\n"
+        ".SH SYNOPSIS\n.B tangram\n\\fICOMMAND\\fR [\\fIOPTIONS\\fR]\n.br\n.B mpirun \\-n\n"
+        "\\fIRANKS\\fR \\fBtangram\\fR \\fICOMMAND\\fR [\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n" +
+        roff(line.app.get_description()) + ".\n.SH COMMANDS\n";
+    for (const CLI::App* const command : commands_of(line.app)) {
+        std::string operands;
+        for (const CLI::Option* const option : command->get_options())
+            if (option->get_positional()) operands += " \\fI" + roff(option->get_name(true)) + "\\fR";
+        text += fmt::format(".SS \\fB{}\\fR{}\n{}\n", command->get_name(), operands,
+                            roff(command->get_description()));
+        for (const CLI::Option* const option : options_of(*command))
+            if (option->get_name() != "--help") text += option_text(*option);
+    }
+    text += ".SH COMMON OPTIONS\n";
+    for (const CLI::Option* const option : options_of(line.app)) text += option_text(*option);
+    return text + ".SH EXIT STATUS\n.nf\n" + roff(help("status")) + ".fi\n.SH STUDY FILE\n.nf\n" +
+           roff(help("study")) + ".fi\n";
+}
+
+std::string bash_completion() {
+    const CommandLine line;
+    std::string names, branches, keys_text;
+    for (const CLI::App* const command : commands_of(line.app)) {
+        names += (names.empty() ? "" : "|") + command->get_name();
+        branches += fmt::format("        {}) options=\"{}\" ;;\n", command->get_name(),
+                                words_of(options_of(*command)));
+    }
+    for (const Key& key : keys())
+        if (key.section() != "tasks") keys_text += (keys_text.empty() ? "" : " ") + key.name + "=";
+    std::string commands = names;
+    std::ranges::replace(commands, '|', ' ');
+    return fmt::format(
+        "# bash completion of tangram; made by `tangram help completion`\n"
+        "_tangram() {{\n"
+        "    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} command= options= "
+        "i\n"
+        "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+        "        case ${{COMP_WORDS[i]}} in {}) command=${{COMP_WORDS[i]}}; break ;; esac\n"
+        "    done\n"
+        "    case $command in\n{}    esac\n"
+        "    COMPREPLY=()\n"
+        "    if [ \"$before\" = --set ]; then\n"
+        "        compopt -o nospace 2>/dev/null\n"
+        "        COMPREPLY=($(compgen -W \"{}\" -- \"$word\"))\n"
+        "    elif [ \"$command\" = help ]; then\n"
+        "        COMPREPLY=($(compgen -W \"{}\" -- \"$word\"))\n"
+        "    elif [[ $word == -* ]]; then\n"
+        "        COMPREPLY=($(compgen -W \"$options {}\" -- \"$word\"))\n"
+        "    elif [ -z \"$command\" ]; then\n"
+        "        COMPREPLY=($(compgen -W \"{}\" -- \"$word\"))\n"
+        "    fi\n"
+        "}}\n"
+        "complete -o default -F _tangram tangram\n",
+        names, branches, keys_text, fmt::join(help_topics(), " "), words_of(options_of(line.app)), commands);
+}
+
+}  // namespace tangram

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""What a person types and reads: misspelt words, help, manual page, completion, paths with ~ and $NAME, label words, inspect.
+usage: command_line.py PROGRAM MPIEXEC RANKS TEST_DATA"""
+import json, math, os, shutil, subprocess, sys
+from support import PROGRAM, Folder, check, finish, run
+try:
+    import h5py
+except ImportError:
+    print('skipped: python3-h5py is missing'); sys.exit(77)
+
+# Misspelt words.
+f = Folder()
+for arguments, meant in ((['rum', f.at('study.toml')], 'run'), (['run', '--memroy-per-rank=4GiB', f.at('study.toml')], '--memory-per-rank'), (['plan', f.at('study.toml'), '--tensor'], '--tensors'), (['help', 'studies'], 'study')):
+    code, out, err = run(*arguments)
+    check(f'{arguments[:2]}: the nearest is named', code == 2 and f'did you mean {meant}?' in err, f'{code} {err}')
+
+# Help, the manual page and the completion are of the same declarations.
+code, out, err = run('run', '--help')
+check('run --help: common options', code == 0 and '--time-limit' in out and '--set' in out, out)
+code, man, err = run('help', 'man')
+check('help man: commands, options, keys, statuses', code == 0 and all(word in man for word in ('.SS \\fBcompare\\fR', '\\-\\-rtol', '\\-\\-log\\-json', 'checkpoint_minutes', 'EXIT STATUS')), man[:300])
+check('help man: no text is a command of roff', all(not line.startswith(('.', "'")) or line.split(' ')[0] in ('.TH', '.SH', '.SS', '.TP', '.B', '.br', '.nf', '.fi') for line in man.splitlines()), man)
+f.write('completion', run('help', 'completion')[1])
+def completed(*words):
+    """What bash offers for the last word."""
+    script = f'. {f.at("completion")}; COMP_WORDS=(tangram "$@"); COMP_CWORD=$#; _tangram; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    return subprocess.run(['bash', '-c', script, 'bash', *words], capture_output=True, text=True).stdout.split()
+for words, offered in ((['me'], ['merge']), (['compare', '--rt'], ['--rtol']), (['run', '--lo'], ['--log-json']), (['help', 'mo'], ['models']), (['run', '--set', 'data.sam'], ['data.samples='])):
+    check(f'completion of {words}', completed(*words) == offered, completed(*words))
+
+# Paths of the environment.
+f.write('home.toml', f.study(model__path='"$MODELS/model"', data__train='"~/train.tsv"', output__path='"${OUT}/home.h5"'))
+environment = {'MODELS': f.path, 'HOME': f.path, 'OUT': f.path}
+code, out, err = run('run', f.at('home.toml'), environment=environment)
+check('paths: ~, $NAME and ${NAME}', code == 0 and os.path.exists(f.at('home.h5')), f'{code} {err}')
+check('run: ends with the file and what comes next', err.splitlines()[-1].startswith(f'tangram: wrote {f.at("home.h5")} (') and 'tangram inspect' in err.splitlines()[-1], err)
+code, out, err = run('run', f.at('home.toml'), environment={**environment, 'MODELS': ''})
+check('paths: a variable that is not set', code == 2 and 'model.path' in err and '$MODELS' in err, f'{code} {err}')
+
+# Label words: what is listed does, and a word that is not listed does not.
+f.write('words.toml', f.study(data__label_words=None))
+code, out, err = run('words', f.at('words.toml'))
+listed = [json.loads(line[9:]) for line in out.splitlines() if line[9:10] == '"']
+check('words: a list of words', code == 0 and ' bad' in listed and ' great' in listed and len(listed) > 500, f'{code} {out[-200:]} {err}')
+for pair, status in (([listed[5], listed[-5]], 0), ([' bad', ' wonderfulness'], 2)):
+    code, out, err = run('gram', f.at('study.toml'), '--set', 'data.label_words=' + json.dumps(pair), '--set', 'output.path=words.h5', '--set', 'data.samples=3')
+    check(f'words: {pair}', code == status, f'{code} {err}')
+
+# What a file says: all that was printed, and the same for machines.
+f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='160'))
+code, printed, err = run('run', f.at('study.toml'))
+code, out, err = run('inspect', f.at('out.h5'), '--full')
+check('inspect --full: holds what run printed', code == 0 and printed.strip() in out and 'spectrum ' in out, out)
+code, out, err = run('inspect', f.at('out.h5'))
+check('inspect: is shorter', code == 0 and len(out.splitlines()) < len(printed.splitlines()), out)
+code, out, err = run('inspect', f.at('out.h5'), '--json')
+found = json.loads(out)
+with h5py.File(f.at('out.h5')) as h:
+    stopping = h['rates/stopping'].attrs
+    check('inspect --json: attributes', found['rates']['stopping']['stopping_step'] == stopping['stopping_step'] and found['schema_version'] == 2 and found['kernel']['output'] == 'margin')
+    check('inspect --json: curves, tables, shapes', found['spectrum']['eigenvalues'] == list(h['spectrum/eigenvalues'][:]) and found['kernel']['tensors'][0]['name'] == h['kernel/tensors']['name'][0].decode() and found['kernel']['gram'] == {'shape': [160, 160]})
+    unknown = [x['value'] for x in found['rates']['exponents'] if x['source'] == 'decay'][0]
+    check('inspect --json: what is no number is a text', isinstance(unknown, float) or unknown == 'nan', unknown)
+for n in (60, 100): run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'output.path=m{n}.h5')
+code, printed, err = run('merge', f.at('merged.h5'), f.at('m60.h5'), f.at('m100.h5'))
+for how, words in (((), ('2 of 60 to 100 examples', '1 curve')), (('--full',), (printed.strip(),)), (('--json',), ('"runs"',))):
+    code, out, err = run('inspect', f.at('merged.h5'), *how)
+    check(f'inspect {how}: of a merged file', code == 0 and all(w in out for w in words), f'{code} {out} {err}')
+f.remove(); finish()
