@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""The studies of jobs/studies, on fewer examples and tensors than they ask for: each runs as it stands but for that, from any folder,
+and what their comments say to type works. usage: studies.py PROGRAM MPIEXEC RANKS TEST_DATA"""
+import glob, os, re, subprocess, sys, tempfile
+from support import DATA, PROGRAM, check, finish
+try:
+    import h5py
+except ImportError:
+    print('skipped: python3-h5py is missing'); sys.exit(77)
+
+STUDIES = os.path.normpath(os.path.join(DATA, '..', '..', 'jobs', 'studies'))
+folder = tempfile.TemporaryDirectory(prefix='tangram-test-')
+def start(*command):
+    p = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder.name, env={**os.environ, 'PWD': folder.name, 'PATH': os.path.dirname(PROGRAM) + ':' + os.environ['PATH']})
+    return p.returncode, p.stdout, p.stderr
+def settings(**changes): return [w for k, v in changes.items() for w in ('--set', f'{k.replace("__", ".")}={v}')]
+small = settings(kernel__parameters='norm', rates__repeats=1)
+less = {'data__samples': 40, 'data__test_samples': 20}
+
+studies = sorted(glob.glob(os.path.join(STUDIES, '*.toml')))
+check('studies: there are some', len(studies) >= 6, studies)
+for study in studies:
+    name = os.path.basename(study)[:-5]
+    fewer = [] if name == 'two_tasks' else settings(**less)
+    code, out, err = start(PROGRAM, 'run', study, *([] if name == 'lora' else small), *fewer)
+    file = os.path.join(folder.name, name + '.h5')
+    check(f'{name}: runs, and writes where it was started', code == 0 and os.path.exists(file), f'{code} {err[-500:]}')
+    if code == 0:
+        with h5py.File(file) as h: check(f'{name}: has rates', 'stopping_step' in h['rates/stopping'].attrs)
+
+# The loop and the merge that the scale study's comment names.
+comment = [line[4:] for line in open(os.path.join(STUDIES, 'scale.toml')) if line.startswith('#   ')]
+script = ''.join(comment).replace('jobs/studies/', STUDIES + '/').replace('128 256 512', '24 32 40').replace('scale.toml', 'scale.toml ' + ' '.join(small + settings(data__test_samples=20)))
+check('scale: its comment holds the loop', 'tangram merge' in script and 'done' in script, script)
+code, out, err = start('bash', '-ec', script)
+check('scale: the loop and the merge', code == 0 and 'critical_radius' in out, f'{code} {out[-300:]} {err[-500:]}')
+
+# Somebody else's kernel: the command that the script prints.
+code, out, err = start(sys.executable, os.path.join(STUDIES, 'foreign_kernel'))
+check('foreign kernel: written', code == 0, err)
+code, out, err = start('bash', '-c', out)
+check('foreign kernel: the command that it prints', code == 0 and 'stopping' in out, f'{code} {err}')
+folder.cleanup(); finish()
