@@ -28,6 +28,16 @@ for study in studies:
     if code == 0:
         with h5py.File(file) as h: check(f'{name}: has rates', 'stopping_step' in h['rates/stopping'].attrs)
 
+# What the README shows is there: its study, its pages; a page of its own length.
+root = os.path.join(STUDIES, '..', '..')
+readme = open(os.path.join(root, 'README.md'), encoding='utf-8').read()
+shown = re.search(r'```toml\n(.*?)```', readme, re.S)[1]
+check('README: its study is jobs/studies/lora.toml', shown in open(os.path.join(STUDIES, 'lora.toml')).read(), shown)
+lines = readme.splitlines()
+check('README: at most 150 lines of at most 120 columns', len(lines) <= 150 and not [l for l in lines if len(l) > 120], (len(lines), [l for l in lines if len(l) > 120]))
+pages = re.findall(r'\]\(([^)]+)\)', readme)
+check('README: its pages are there', len(pages) >= 10 and not [p for p in pages if not os.path.exists(os.path.join(root, p))], [p for p in pages if not os.path.exists(os.path.join(root, p))])
+
 # The loop and the merge that the scale study's comment names.
 comment = [line[4:] for line in open(os.path.join(STUDIES, 'scale.toml')) if line.startswith('#   ')]
 script = ''.join(comment).replace('jobs/studies/', STUDIES + '/').replace('128 256 512', '24 32 40').replace('scale.toml', 'scale.toml ' + ' '.join(small + settings(data__test_samples=20)))
