@@ -4,7 +4,7 @@
 #include <limits>
 #include <map>
 
-#include "factor_kinds.hpp"
+#include "tangram/jacobian/factor_kinds.hpp"
 #include "tangram/jacobian/sketch.hpp"
 
 namespace tangram {

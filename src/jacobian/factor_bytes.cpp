@@ -1,6 +1,6 @@
 #include "tangram/jacobian/factor_bytes.hpp"
 
-#include "factor_kinds.hpp"
+#include "tangram/jacobian/factor_kinds.hpp"
 
 namespace tangram {
 

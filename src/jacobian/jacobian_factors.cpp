@@ -9,7 +9,7 @@
 #include <cmath>
 #include <optional>
 
-#include "factor_kinds.hpp"
+#include "tangram/jacobian/factor_kinds.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/error.hpp"
 #include "tangram/parallel_for.hpp"

@@ -17,6 +17,7 @@ MAY_INCLUDE = {
     'spectrum': ['parallel'],
     'rates': [],
     'learning': ['parallel', 'spectrum', 'rates'],
+    'training': ['parallel', 'text', 'model', 'jacobian'],
     'session': ['parallel', 'io'],
     'study': ['files', 'parallel', 'io', 'text', 'model', 'jacobian', 'gram', 'session'],
     'stages': ['parallel', 'io', 'model', 'jacobian', 'gram', 'spectrum', 'rates', 'learning', 'session', 'study'],
