@@ -1,0 +1,69 @@
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+enum class Rule { gd, sgd, signgd, adamw };
+enum class Schedule { constant, linear, cosine };
+
+/// "gd", "sgd", "signgd", "adamw"; "constant", "linear", "cosine". @throws Error(study) naming
+/// finetune.optimizer or finetune.schedule where there is none of that name
+Rule rule_by_name(std::string_view name);
+Schedule schedule_by_name(std::string_view name);
+
+/// How weights follow from gradients; learning rate and weight decay in the scale of the loss.
+struct OptimizerSettings {
+    Rule rule = Rule::gd;
+    double learning_rate = 0;
+    double momentum = 0;      ///< of sgd: v = momentum v + g
+    double weight_decay = 0;  ///< added to the gradient (sgd); taken off the weights (adamw)
+    Schedule schedule = Schedule::constant;
+    Index steps = 1;  ///< of the whole training: where a schedule ends
+
+    /// Of the step with this number, counted from 0: constant; linear from learning_rate down to 0 at
+    /// `steps`; half a period of a cosine between them. No warm-up.
+    double rate(Index step) const;
+};
+
+/// Weights w_0 + change, and what the rule remembers. Steps are PyTorch's: SGD w -= rate v, v = momentum v +
+/// g
+/// + decay w, without dampening; AdamW with betas 0.9 and 0.999, epsilon 1e-8, bias corrections and the decay
+/// apart from the gradient (Loshchilov, Hutter 2019); signgd w -= rate sign(g), sign(0) = 0. All in float64.
+/// Local; ranks that do the same steps hold the same bits. Memory: 16 bytes for each weight, 8 more with
+/// momentum, 16 with adamw.
+class Optimizer {
+  public:
+    Optimizer(const OptimizerSettings& settings, std::vector<double> initial);
+
+    /// One step. @param gradient  one entry per weight
+    void step(const std::vector<double>& gradient);
+
+    Index steps_done() const { return done_; }
+    const std::vector<double>& initial() const { return initial_; }
+    const std::vector<double>& change() const { return change_; }
+    double weight(std::size_t i) const { return initial_[i] + change_[i]; }
+    /// |change| / |w_0|, dimensionless; NaN where w_0 is zero.
+    double relative_change() const;
+
+    /// What a checkpoint keeps: number of steps, change and moments (empty: the rule has none).
+    struct State {
+        Index done = 0;
+        std::vector<double> change, first_moment, second_moment;
+    };
+    State state() const { return {done_, change_, first_, second_}; }
+    void set_state(State state);
+
+  private:
+    void sgd(const std::vector<double>& gradient, double rate);
+    void adamw(const std::vector<double>& gradient, double rate);
+
+    OptimizerSettings settings_;
+    std::vector<double> initial_, change_, first_, second_;
+    Index done_ = 0;
+};
+
+}  // namespace tangram

@@ -1,0 +1,97 @@
+#include "tangram/training/optimizer.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <utility>
+
+#include "tangram/error.hpp"
+
+namespace tangram {
+
+Rule rule_by_name(std::string_view name) {
+    for (const auto& [known, rule] : {std::pair{"gd", Rule::gd}, std::pair{"sgd", Rule::sgd},
+                                      std::pair{"signgd", Rule::signgd}, std::pair{"adamw", Rule::adamw}})
+        if (name == known) return rule;
+    throw Error(
+        ExitStatus::study, ErrorKind::unknown_name,
+        fmt::format("finetune.optimizer = \"{}\" is not possible; use gd, sgd, signgd or adamw", name));
+}
+
+Schedule schedule_by_name(std::string_view name) {
+    for (const auto& [known, schedule] :
+         {std::pair{"constant", Schedule::constant}, std::pair{"linear", Schedule::linear},
+          std::pair{"cosine", Schedule::cosine}})
+        if (name == known) return schedule;
+    throw Error(
+        ExitStatus::study, ErrorKind::unknown_name,
+        fmt::format("finetune.schedule = \"{}\" is not possible; use constant, linear or cosine", name));
+}
+
+double OptimizerSettings::rate(Index step) const {
+    const double part = static_cast<double>(step) / static_cast<double>(steps);
+    if (schedule == Schedule::linear) return learning_rate * (1 - part);
+    if (schedule == Schedule::cosine) return learning_rate * (1 + std::cos(std::numbers::pi * part)) / 2;
+    return learning_rate;
+}
+
+Optimizer::Optimizer(const OptimizerSettings& settings, std::vector<double> initial)
+    : settings_(settings), initial_(std::move(initial)), change_(initial_.size(), 0.0) {
+    if (settings.rule == Rule::adamw || settings.momentum != 0) first_.assign(initial_.size(), 0.0);
+    if (settings.rule == Rule::adamw) second_.assign(initial_.size(), 0.0);
+}
+
+void Optimizer::sgd(const std::vector<double>& gradient, double rate) {
+    const double decay = settings_.weight_decay, momentum = settings_.momentum;
+    for (std::size_t i = 0; i < change_.size(); ++i) {
+        double g = gradient[i];
+        if (decay != 0) g += decay * weight(i);
+        if (momentum != 0) g = first_[i] = momentum * first_[i] + g;
+        change_[i] -= rate * g;
+    }
+}
+
+void Optimizer::adamw(const std::vector<double>& gradient, double rate) {
+    constexpr double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+    const auto t = static_cast<double>(done_ + 1);
+    const double step = rate / (1 - std::pow(beta1, t)), root = std::sqrt(1 - std::pow(beta2, t));
+    for (std::size_t i = 0; i < change_.size(); ++i) {
+        if (settings_.weight_decay != 0) change_[i] -= rate * settings_.weight_decay * weight(i);
+        first_[i] = beta1 * first_[i] + (1 - beta1) * gradient[i];
+        second_[i] = beta2 * second_[i] + (1 - beta2) * gradient[i] * gradient[i];
+        change_[i] -= step * first_[i] / (std::sqrt(second_[i]) / root + epsilon);
+    }
+}
+
+void Optimizer::step(const std::vector<double>& gradient) {
+    const double rate = settings_.rate(done_);
+    if (settings_.rule == Rule::adamw) {
+        adamw(gradient, rate);
+    } else if (settings_.rule == Rule::signgd) {
+        for (std::size_t i = 0; i < change_.size(); ++i)
+            change_[i] -= rate * static_cast<double>((gradient[i] > 0) - (gradient[i] < 0));
+    } else {
+        sgd(gradient, rate);
+    }
+    ++done_;
+}
+
+double Optimizer::relative_change() const {
+    double change = 0, initial = 0;
+    for (std::size_t i = 0; i < change_.size(); ++i) {
+        change += change_[i] * change_[i];
+        initial += initial_[i] * initial_[i];
+    }
+    return initial > 0 ? std::sqrt(change / initial) : std::numeric_limits<double>::quiet_NaN();
+}
+
+void Optimizer::set_state(State state) {
+    done_ = state.done;
+    change_ = std::move(state.change);
+    first_ = std::move(state.first_moment);
+    second_ = std::move(state.second_moment);
+}
+
+}  // namespace tangram
