@@ -5,23 +5,45 @@
 namespace tangram {
 
 std::span<const Architecture> architectures() {
-    static constexpr std::array known{Architecture{"llama", llama},     Architecture{"mistral", mistral},
-                                      Architecture{"qwen2", qwen2},     Architecture{"gpt2", gpt2},
-                                      Architecture{"gpt_neo", gpt_neo}, Architecture{"gpt_neox", gpt_neox},
-                                      Architecture{"bert", bert},       Architecture{"roberta", roberta}};
+    static constexpr std::array known{Architecture{"llama", llama},
+                                      Architecture{"mistral", mistral},
+                                      Architecture{"qwen2", qwen2},
+                                      Architecture{"gpt2", gpt2},
+                                      Architecture{"gpt_neo", gpt_neo},
+                                      Architecture{"gpt_neox", gpt_neox},
+                                      Architecture{"bert", bert, bert_with_trained_head},
+                                      Architecture{"roberta", roberta, roberta_with_trained_head}};
     return known;
 }
 
-Program program_of(const Config& config, std::optional<Index> classifier_labels) {
+namespace {
+
+const Architecture& architecture_of(const Config& config) {
     const std::string model_type = config.text("model_type");
     if (config.has("quantization_config"))
         config.refuse(ErrorKind::unsupported, "quantization_config", "supported: null");
     std::string supported;
     for (const Architecture& architecture : architectures()) {
-        if (architecture.model_type == model_type) return architecture.program(config, classifier_labels);
+        if (architecture.model_type == model_type) return architecture;
         supported += (supported.empty() ? "" : ", ") + std::string(architecture.model_type);
     }
     config.refuse(ErrorKind::unsupported, "model_type", "supported: " + supported);
+}
+
+}  // namespace
+
+Program program_of(const Config& config, std::optional<Index> classifier_labels) {
+    return architecture_of(config).program(config, classifier_labels);
+}
+
+Program program_with_trained_head(const Config& config, Index labels) {
+    const Architecture& architecture = architecture_of(config);
+    if (architecture.with_trained_head != nullptr) return architecture.with_trained_head(config, labels);
+    Program program = architecture.program(config, labels);
+    if (program.reading != Reading::last_token)
+        config.refuse(ErrorKind::unsupported, "model_type",
+                      "model.head = \"checkpoint\" is not served for this family; use \"classifier\"");
+    return program;
 }
 
 double drawn_deviation(const Config& config) { return config.number("initializer_range", 0.02); }

@@ -13,7 +13,23 @@ struct Names {
     std::string dense, norm, bias, decoder;     ///< of the masked-language-model head
     std::optional<Activation> head_activation;  ///< nothing: hidden_act
     Index first_position;                       ///< row of the position table of an example's first token
+    std::string trained_dense, trained_output;  ///< of the sequence classifier's head
 };
+
+/// A classifier's head on the features of the first token.
+enum class ClassifierHead { drawn, trained };
+
+/// classifier.weight and .bias, or the layers of a *ForSequenceClassification: dense, tanh, output.
+void classifier_head(Program& program, Value x, const Names& names, Index labels, ClassifierHead which) {
+    using enum ParameterKind;
+    const parts::Module root{program, ""};
+    const bool trained = which == ClassifierHead::trained;
+    const Index hidden = program.shape(x).width;
+    if (trained) x = program.activate(root.linear(x, names.trained_dense, hidden, head), Activation::tanh);
+    const std::string name = trained ? names.trained_output : "classifier";
+    const ParameterId weight = root.weight(name, labels, hidden, head);
+    program.label_logits(x, weight, root.bias(name, labels, head));
+}
 
 /// The masked-language-model head behind the features of the token that is read.
 void masked_head(Program& program, Value x, const Config& config, const Names& names, ParameterId table,
@@ -34,7 +50,8 @@ void masked_head(Program& program, Value x, const Config& config, const Names& n
 /// BertForMaskedLM and RobertaForMaskedLM: learned positions, token types, norms behind attention and MLP,
 /// every token sees all others; masked-language-model head (Devlin et al. 2019, Liu et al. 2019; names as
 /// Hugging Face stores them).
-Program encoder(const Config& config, const Names& names, std::optional<Index> classifier_labels) {
+Program encoder(const Config& config, const Names& names, std::optional<Index> classifier_labels,
+                ClassifierHead which) {
     using enum ParameterKind;
     const Index hidden = config.size("hidden_size");
     const Index heads = config.size("num_attention_heads");
@@ -90,32 +107,47 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
         x = program.add(x, block.linear(wide, "output.dense", hidden, mlp));
         x = block.layer_norm(x, "output.LayerNorm", epsilon);
     }
-    if (classifier_labels) {
-        const parts::Module root{program, ""};
-        const ParameterId weight = root.weight("classifier", *classifier_labels, hidden, head);
-        program.label_logits(x, weight, root.bias("classifier", *classifier_labels, head));
-    } else
+    if (classifier_labels)
+        classifier_head(program, x, names, *classifier_labels, which);
+    else
         masked_head(program, x, config, names, table, tied);
     return program;
 }
 
-}  // namespace
-
-Program bert(const Config& config, std::optional<Index> classifier_labels) {
+Program bert(const Config& config, std::optional<Index> classifier_labels, ClassifierHead which) {
     return encoder(config,
                    {"bert.", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-                    "cls.predictions.bias", "cls.predictions.decoder", std::nullopt, 0},
-                   classifier_labels);
+                    "cls.predictions.bias", "cls.predictions.decoder", std::nullopt, 0, "bert.pooler.dense",
+                    "classifier"},
+                   classifier_labels, which);
 }
 
-Program roberta(const Config& config, std::optional<Index> classifier_labels) {
+Program roberta(const Config& config, std::optional<Index> classifier_labels, ClassifierHead which) {
     // Position ids count on from the padding token's id.
     const Index padding =
         config.has("pad_token_id") && config.at("pad_token_id") == 0 ? 0 : config.size("pad_token_id", 1);
     return encoder(config,
                    {"roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias", "lm_head.decoder",
-                    Activation::gelu, padding + 1},
-                   classifier_labels);
+                    Activation::gelu, padding + 1, "classifier.dense", "classifier.out_proj"},
+                   classifier_labels, which);
+}
+
+}  // namespace
+
+Program bert(const Config& config, std::optional<Index> classifier_labels) {
+    return bert(config, classifier_labels, ClassifierHead::drawn);
+}
+
+Program bert_with_trained_head(const Config& config, Index labels) {
+    return bert(config, labels, ClassifierHead::trained);
+}
+
+Program roberta(const Config& config, std::optional<Index> classifier_labels) {
+    return roberta(config, classifier_labels, ClassifierHead::drawn);
+}
+
+Program roberta_with_trained_head(const Config& config, Index labels) {
+    return roberta(config, labels, ClassifierHead::trained);
 }
 
 }  // namespace tangram

@@ -83,6 +83,22 @@ struct Body {
     }
 };
 
+/// What a program's outputs are read from.
+struct Head {
+    bool of_language = false;                        ///< a language model's
+    std::set<std::string, std::less<>> first_parts;  ///< of a classifier's tensors
+
+    explicit Head(const Program& program) {
+        for (const auto& [name, parameter] : program.copies())
+            of_language = of_language || any(language_heads, name);
+        for (const Parameter& parameter : program.parameters()) {
+            of_language = of_language || any(language_heads, parameter.name);
+            if (any(trained_heads, parameter.name)) first_parts.emplace(up_to_dot(parameter.name));
+        }
+    }
+    bool holds(std::string_view name) const { return first_parts.contains(up_to_dot(name)); }
+};
+
 [[noreturn]] void refuse(const Weights& weights, const std::string& tensor, const std::string& why) {
     throw Error(ExitStatus::input, ErrorKind::unsupported,
                 fmt::format("{}: tensor {} {}", weights.name(), tensor, why));
@@ -162,17 +178,22 @@ std::vector<std::string> check_unused(const Program& program, const Weights& wei
     }
     for (const auto& [name, parameter] : program.copies())
         if (const TensorView* const tensor = find_tensor(weights, name)) used.insert(tensor->name);
+    const Head head(program);
     const Body body(program);
     for (const std::string& name : weights.integers())
         if (!any(harmless, name)) refuse(weights, name, "holds integers: quantised weights are not served");
     for (const TensorView& tensor : weights.tensors()) {
         const std::string& name = tensor.name;
-        if (used.contains(name) || any(harmless, name) || (new_head && any(language_heads, name))) continue;
+        if (used.contains(name) || any(harmless, name) || (!head.of_language && any(language_heads, name)))
+            continue;
         const std::string layer = body.layer(name);
         const bool of_adapter = matches("*.lora_*", name) || matches("*.base_layer.*", name);
         if (of_adapter)
             refuse(weights, name,
                    "is of an adapter that was not merged; save the model that merge_and_unload() gives");
+        if (!new_head && head.holds(name))
+            refuse(weights, name,
+                   "is part of the trained head and nothing reads it; config.json is another model's");
         if (any(trained_heads, name))
             heads.push_back(name);
         else if (!layer.empty())
@@ -186,8 +207,10 @@ std::vector<std::string> check_unused(const Program& program, const Weights& wei
     std::vector<std::string> lines;
     if (!heads.empty())
         lines.push_back(line(weights, "the trained head", heads,
-                             new_head ? " is left unused: a new one is drawn"
-                                      : " is left unused: outputs are those of the language model's head"));
+                             fmt::format(" is left unused: {} (model.head)",
+                                         new_head           ? "a new one is drawn"
+                                         : head.of_language ? "outputs are those of the language model's head"
+                                                            : "outputs are another head's")));
     if (!layers.empty())
         lines.push_back(
             line(weights, "layers beyond those that config.json asks for are left unused: their numbers are",

@@ -133,7 +133,7 @@ void check_tasks(const Study& s, LabelWords words) {
         for (std::size_t other = 0; other < t; ++other)
             if (s.tasks[other].name == task.name)
                 refuse(ErrorKind::contradiction, fmt::format("{}name = \"{}\" stands twice", at, task.name));
-        check_data(at, task.data, s.model.head == "classifier", words);
+        check_data(at, task.data, s.model.head != "lm", words);
     }
 }
 
@@ -148,7 +148,7 @@ void check_values(Study& study) {
 }
 
 void check_together(const Study& s, LabelWords words) {
-    if (s.tasks.empty()) check_data("data.", s.data, s.model.head == "classifier", words);
+    if (s.tasks.empty()) check_data("data.", s.data, s.model.head != "lm", words);
     check_tasks(s, words);
     check_formulas(s);
     if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)

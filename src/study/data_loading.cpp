@@ -42,14 +42,14 @@ struct Reader {
     std::optional<Tokenizer> tokenizer = {};  // once a table asks for it
 
     LabelledExamples read(const std::string& file, const std::string& part, Index samples) {
-        if (file.ends_with(".h5"))
-            return read_tokenised(file, part, samples, rules.reading, study, model_files);
+        if (file.ends_with(".h5")) return read_tokenised(file, part, samples, rules, study, model_files);
         if (!tokenizer)
             tokenizer.emplace(std::filesystem::path(study.model.path) / "tokenizer.json", model_files);
         LabelledText options = template_of(study.data, rules.reading);
         options.file = file;
         options.labels = study.data.labels;
         if (study.model.head == "lm") options.label_words = study.data.label_words;
+        options.label_names = rules.label_names;
         options.max_length = study.data.max_length;
         options.samples = samples;
         return read_labelled_text(options, *tokenizer, tables);
@@ -76,6 +76,16 @@ void check_tokens(const DataSet& data, const std::string& file, const TokenRules
                                 "out of the text",
                                 token));
         }
+}
+
+/// A trained head is read before the padding at a text's end.
+void check_ends(const DataSet& data, const std::string& file, const TokenRules& rules) {
+    for (Index e = 0; e < data.examples() && rules.passed_over; ++e)
+        if (data.tokens(e).back() == *rules.passed_over)
+            refuse(ErrorKind::unsupported, file,
+                   fmt::format("example {} (source row {}) ends with the padding token (id {}), before which "
+                               "the trained head is read; take it out of the text",
+                               e, data.rows[static_cast<std::size_t>(e)], *rules.passed_over));
 }
 
 void share(MPI_Comm comm, DataSet& data) {
@@ -118,6 +128,7 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
         LabelledExamples train = reader.read(study.data.train, "train", study.data.samples);
         if (reader.tokenizer) warnings.say(reader.tokenizer->warnings());
         check_tokens(train.data, study.data.train, rules);
+        check_ends(train.data, study.data.train, rules);
         warnings.say(train.warnings);
         warnings.say(warnings_of(train.data, study.data.train));
         for (const std::int32_t id : train.label_ids)
@@ -125,7 +136,11 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
                 refuse(ErrorKind::out_of_range, study.data.train,
                        fmt::format("label word id {} is not in the model's vocabulary of {}", id,
                                    rules.vocabulary));
-        const bool classifier = study.model.head == "classifier";
+        const bool classifier = study.model.head != "lm";
+        if (classifier && !study.data.label_words.empty())
+            warnings.say(
+                {fmt::format("data.label_words is not read: with model.head = \"{}\" labels have no words",
+                             study.model.head)});
         if (classifier) {
             if (train.label_count < 2)
                 refuse(ErrorKind::too_few, study.data.train,
@@ -140,6 +155,7 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
             LabelledExamples test = reader.read(study.data.test, "test", study.data.test_samples);
             if (reader.tokenizer) warnings.say(reader.tokenizer->warnings());
             check_tokens(test.data, study.data.test, rules);
+            check_ends(test.data, study.data.test, rules);
             warnings.say(test.warnings);
             warnings.say(warnings_of(test.data, study.data.test));
             if (classifier && test.label_count > std::ssize(data.label_ids))

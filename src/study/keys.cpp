@@ -27,7 +27,7 @@ std::vector<Key> model_keys() {
         {"model.head", [](Study& s) { return StudyValue(&s.model.head); },
          Choices{{{"lm", "logits of the label words"},
                   {"classifier", "a new linear head"},
-                  {"checkpoint", "", false}}},
+                  {"checkpoint", "the trained one of a *ForSequenceClassification, labels from id2label"}}},
          Decides::kernel, ""},
         {"model.head_init", [](Study& s) { return StudyValue(&s.model.head_init); },
          Choices{{{"random", ""}, {"least-squares", "the classifier fitted to the training features"}}},

@@ -91,9 +91,10 @@ InitialWeights LoadedModel::initial(const Study& study) const {
     source.seed = static_cast<std::uint64_t>(study.model.seed);
     source.lora_seed = static_cast<std::uint64_t>(study.kernel.lora_seed);
     source.deviation = deviation;
-    const bool new_head = study.model.init == "mixed";
-    source.drawn = [new_head](const Parameter& parameter) {
-        return is_classifier(parameter) || (new_head && parameter.kind == ParameterKind::head);
+    const bool new_head = study.model.init == "mixed", classifier = study.model.head == "classifier";
+    source.drawn = [new_head, classifier](const Parameter& parameter) {
+        return (classifier && is_classifier(parameter)) ||
+               (new_head && parameter.kind == ParameterKind::head);
     };
     return source;
 }
@@ -193,14 +194,32 @@ struct Remarks {
     }
 };
 
+/// @throws Error(input) naming a tensor of the trained head that the file lacks
+void check_trained_head(const OpenedModel& opened, const Study& study) {
+    if (study.model.head != "checkpoint" || study.model.init != "pretrained") return;
+    for (const Parameter& parameter : opened.program.parameters())
+        if (parameter.kind == ParameterKind::head && find_tensor(*opened.weights, parameter.name) == nullptr)
+            throw Error(ExitStatus::input, ErrorKind::missing,
+                        fmt::format("{}: tensor {} is missing, which model.head = \"checkpoint\" reads; give "
+                                    "the folder of a *ForSequenceClassification, or use head = \"lm\" or "
+                                    "\"classifier\"",
+                                    opened.weights->name(), parameter.name));
+}
+
 OpenedModel opened_model(const Study& study, Remarks& remarks) {
     const std::filesystem::path folder = study.model.path;
     check_folder(folder);
     OpenedModel opened;
     opened.files = FilesRead(folder);
     const Config config(folder / "config.json", opened.files);
-    opened.program =
-        program_of(config, study.model.head == "classifier" ? std::optional<Index>(1) : std::nullopt);
+    if (study.model.head == "checkpoint") {
+        opened.label_names = trained_labels(config);
+        opened.program = program_with_trained_head(config, std::ssize(opened.label_names));
+        opened.passed_over = token_passed_over(config, opened.program);
+    } else {
+        opened.program =
+            program_of(config, study.model.head == "classifier" ? std::optional<Index>(1) : std::nullopt);
+    }
     opened.deviation = drawn_deviation(config);
     check_unread(config, known_model_keys());
     remarks.warn(config.notes());
@@ -210,7 +229,10 @@ OpenedModel opened_model(const Study& study, Remarks& remarks) {
         if (!taken_off.empty())
             remarks.said.push_back(fmt::format("{}: tensors are read without {} in their names",
                                                opened.weights->name(), taken_off));
-        remarks.warn(check_unused(opened.program, *opened.weights, is_classifier));
+        check_trained_head(opened, study);
+        remarks.warn(check_unused(opened.program, *opened.weights, [&](const Parameter& parameter) {
+            return study.model.head == "classifier" && is_classifier(parameter);
+        }));
     }
     const std::filesystem::path adapter = adapter_folder(study);
     if (adapter.empty()) return opened;

@@ -56,8 +56,8 @@ DataSet stored_examples(const Hdf5File& h5, const std::string& at, const std::st
 
 /// The label words' tokens, or of a classifier the number of labels, into result.
 void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, const std::string& file,
-                 const Study& study, LabelledExamples& result) {
-    if (study.model.head != "classifier") {
+                 const TokenRules& rules, const Study& study, LabelledExamples& result) {
+    if (study.model.head == "lm") {
         result.label_ids =
             h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
         result.label_count = std::ssize(result.label_ids);
@@ -70,6 +70,7 @@ void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, 
         result.label_count = std::max(result.label_count, label + 1);
     }
     if (!study.data.labels.empty()) result.label_count = std::ssize(study.data.labels);
+    if (study.model.head == "checkpoint") result.label_count = std::ssize(rules.label_names);
 }
 
 /// Offsets that grow from 0 to the number of tokens, and a label below label_count for each example.
@@ -108,16 +109,16 @@ void place_reads(DataSet& all, Reading reading, const std::string& file, const s
 }  // namespace
 
 LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
-                                Reading reading, const Study& study, FilesRead& model_files) {
+                                const TokenRules& rules, const Study& study, FilesRead& model_files) {
     const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);
     const std::string at = h5.exists("/data/" + part) ? "/data/" + part + "/"
                            : h5.exists("/data/train") ? "/data/train/"
                                                       : "/";
     DataSet all = stored_examples(h5, at, file);
     LabelledExamples result;
-    find_labels(h5, at, all, file, study, result);
+    find_labels(h5, at, all, file, rules, study, result);
     check_examples(all, result.label_count, at, file);
-    place_reads(all, reading, file, study.model.path, model_files);
+    place_reads(all, rules.reading, file, study.model.path, model_files);
     const auto rows = draw_rows(all.examples(), samples, static_cast<std::uint64_t>(study.data.seed), file);
     for (const Index row : rows) {
         const auto tokens = all.tokens(row);

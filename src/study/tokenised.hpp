@@ -2,6 +2,7 @@
 #include <string>
 
 #include "tangram/study/configuration.hpp"
+#include "tangram/study/data_loading.hpp"
 #include "tangram/text/labelled_text.hpp"
 
 namespace tangram {
@@ -14,6 +15,6 @@ namespace tangram {
 /// @throws Error(input) naming file, data set or example for what does not fit together; Error(study): too
 /// many samples
 LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
-                                Reading reading, const Study& study, FilesRead& model_files);
+                                const TokenRules& rules, const Study& study, FilesRead& model_files);
 
 }  // namespace tangram

@@ -1,6 +1,7 @@
 #include "tangram/text/labelled_text.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unicode/uchar.h>
 
 #include <algorithm>
@@ -176,6 +177,7 @@ class Labels {
           table_(table),
           column_(table.column(options.label)),
           count_(std::ssize(options.label_words)) {
+        if (!options.label_names.empty()) check_names();
         if (options.labels.empty()) return;
         if (options.label_words.empty()) count_ = std::ssize(options.labels);
         if (count_ != std::ssize(options.labels))
@@ -187,10 +189,9 @@ class Labels {
 
     std::int32_t of(std::size_t row) const {
         const std::string& text = table_.rows[row][column_];
-        Index label = -1;
-        if (!options_.labels.empty()) {
-            const auto found = std::find(options_.labels.begin(), options_.labels.end(), text);
-            if (found != options_.labels.end()) label = found - options_.labels.begin();
+        Index label = place(options_.labels.empty() ? options_.label_names : options_.labels, text);
+        if (label >= 0 || !options_.labels.empty()) {
+            // A name.
         } else if (text == "True" || text == "true" || text == "False" || text == "false") {
             label = text[0] == 'T' || text[0] == 't' ? 1 : 0;
         } else {
@@ -213,11 +214,55 @@ class Labels {
     }
 
   private:
+    /// -1: it is none of them
+    static Index place(const std::vector<std::string>& names, const std::string& text) {
+        const auto found = std::ranges::find(names, text);
+        return found == names.end() ? -1 : found - names.begin();
+    }
+    /// A trained head's labels. @throws Error(study) where data.labels does not fit them, or is needed to
+    /// tell a name from a number
+    void check_names() {
+        const std::vector<std::string>& names = options_.label_names;
+        count_ = std::ssize(names);
+        const auto refuse = [&](ErrorKind kind, const std::string& problem) {
+            throw Error(ExitStatus::study, kind,
+                        fmt::format("data.labels: the model's id2label names {} labels ({}){}", names.size(),
+                                    fmt::join(names, ", "), problem));
+        };
+        if (!options_.labels.empty() && std::ssize(options_.labels) != count_)
+            refuse(ErrorKind::contradiction,
+                   fmt::format(", data.labels {}; give the column's name of each", options_.labels.size()));
+        const auto lower = [](std::string text) {
+            for (char& c : text)
+                if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+            return text;
+        };
+        for (Index label = 0; label < count_; ++label) {
+            const std::string& name = names[static_cast<std::size_t>(label)];
+            if (options_.labels.empty()) {
+                if (name.find_first_not_of("0123456789") == std::string::npos &&
+                    name != std::to_string(label))
+                    refuse(
+                        ErrorKind::contradiction,
+                        fmt::format("; whether \"{}\" is a name or a number is not clear: give the column's "
+                                    "name of each label as data.labels, in this order",
+                                    name));
+                continue;
+            }
+            for (Index other = 0; other < count_; ++other)
+                if (other != label && lower(options_.labels[static_cast<std::size_t>(other)]) == lower(name))
+                    refuse(ErrorKind::contradiction,
+                           ", data.labels has them in another order; give its order");
+        }
+    }
     std::string advice(const std::string& text) const {
         if (!options_.labels.empty())
             return fmt::format("is not in data.labels; did you mean \"{}\"? Else add it there{}",
                                nearest(text, options_.labels),
                                options_.label_words.empty() ? "" : " and its word to data.label_words");
+        if (!options_.label_names.empty())
+            return fmt::format("is no label of the model (0 to {}, or {}); name the column's in data.labels",
+                               count_ - 1, fmt::join(options_.label_names, ", "));
         if (count_ > 0)
             return fmt::format(
                 "has no word; data.label_words gives words for 0 to {}; name other labels in data.labels",

@@ -30,10 +30,14 @@ struct ModelFixture {
         }
         return set;
     }
-    /// A folder named *-classifier holds a classifier of the fixture's outputs.
+    /// A folder named *-classifier holds a new classifier of the fixture's outputs, *-trained a trained one.
     Program program() const {
-        const bool classifier = folder.filename().string().ends_with("-classifier");
-        return program_of(Config(folder / "config.json", Unrecorded()),
+        const std::string name = folder.filename().string();
+        const Config config(folder / "config.json", Unrecorded());
+        if (name.ends_with("-trained"))
+            return program_with_trained_head(config, std::ssize(trained_labels(config)));
+        const bool classifier = name.ends_with("-classifier");
+        return program_of(config,
                           classifier ? std::optional<Index>(std::ssize(vocabulary_ids())) : std::nullopt);
     }
 };

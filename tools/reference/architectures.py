@@ -33,7 +33,7 @@ def gpt2(P, c, ids, mask):
         if c.get('scale_attn_by_inverse_layer_idx'): scale /= l + 1
         x = x + conv(join(attend(split(q, n), split(k, n), split(v, n), scale, causal(T) & mask)), at + 'attn.c_proj')
         x = x + conv(ACTIVATIONS[c['activation_function']](conv(norm(x, at + 'ln_2'), at + 'mlp.c_fc')), at + 'mlp.c_proj')
-    return norm(x, 'transformer.ln_f') @ P['transformer.wte.weight'].T
+    return norm(x, 'transformer.ln_f') @ P.get('score.weight', P['transformer.wte.weight']).T
 
 def rotate(x, angles):
     """Hugging Face's rotate_half on the first 2 * angles.shape[-1] entries of each head."""
@@ -82,6 +82,7 @@ def llama(P, c, ids, mask):
         x = x + linear(join(attend(rotate(q, angles), k, v, d ** -0.5, causal(T, c['sliding_window'] if windowed else None) & mask)), at + 'self_attn.o_proj')
         h = rms(x, at + 'post_attention_layernorm')
         x = x + linear(ACTIVATIONS[c['hidden_act']](linear(h, at + 'mlp.gate_proj')) * linear(h, at + 'mlp.up_proj'), at + 'mlp.down_proj')
+    if 'score.weight' in P: return rms(x, 'model.norm') @ P['score.weight'].T
     return rms(x, 'model.norm') @ (P['model.embed_tokens.weight'] if c['tie_word_embeddings'] else P['lm_head.weight']).T
 
 def encoder(P, c, ids, mask):
@@ -101,6 +102,9 @@ def encoder(P, c, ids, mask):
 
 def masked(P, c, ids, mask):
     x, norm, linear = encoder(P, c, ids, mask)
+    # BertPooler; RobertaClassificationHead
+    if 'bert.pooler.dense.weight' in P: x = torch.tanh(linear(x, 'bert.pooler.dense'))
+    if 'classifier.dense.weight' in P: return linear(torch.tanh(linear(x, 'classifier.dense')), 'classifier.out_proj')
     if 'classifier.weight' in P: return linear(x, 'classifier')
     if c['model_type'] == 'bert':
         t = 'cls.predictions.transform.'; x = norm(ACTIVATIONS[c['hidden_act']](linear(x, t + 'dense')), t + 'LayerNorm')

@@ -1,7 +1,10 @@
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "tangram/model/config.hpp"
 #include "tangram/model/program.hpp"
@@ -12,6 +15,8 @@ namespace tangram {
 struct Architecture {
     std::string_view model_type;
     Program (*program)(const Config& config, std::optional<Index> classifier_labels);
+    /// With the head of its *ForSequenceClassification. nullptr: of a causal model, as a new classifier's.
+    Program (*with_trained_head)(const Config& config, Index labels) = nullptr;
 };
 
 /// All architectures known, one file in src/model for each family.
@@ -25,6 +30,23 @@ std::span<const Architecture> architectures();
 ///                           ids are 0, 1, ...
 Program program_of(const Config& config, std::optional<Index> classifier_labels = std::nullopt);
 
+/// The labels of a folder's trained classifier, in the order of its outputs: id2label's, or as many names
+/// LABEL_0, LABEL_1, ... as num_labels says (2 where it is missing), as transformers' configuration_utils has
+/// them. Local.
+/// @throws Error(input) naming architectures where they are no *ForSequenceClassification, problem_type and
+/// id2label where they stand for a regression or for several labels at once, or ids that are not 0 .. C-1
+std::vector<std::string> trained_labels(const Config& config);
+
+/// The program of a *ForSequenceClassification folder: score (without bias) on the features of the last token
+/// of a causal model; of BERT classifier behind pooler.dense and tanh, of RoBERTa classifier.out_proj behind
+/// classifier.dense and tanh, on the first token. Kind of all of it: head.
+/// @throws Error(input) as program_of, or where the family has no such head here
+Program program_with_trained_head(const Config& config, Index labels);
+
+/// The token that the head of a causal *ForSequenceClassification passes over at the end of a text:
+/// pad_token_id (transformers' modeling_layers). Nothing where the model has none, or reads another token.
+std::optional<std::int32_t> token_passed_over(const Config& config, const Program& program);
+
 /// Deviation of drawn weights: initializer_range.
 double drawn_deviation(const Config& config);
 
@@ -34,6 +56,8 @@ Program qwen2(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neo(const Config& config, std::optional<Index> classifier_labels);
 Program gpt2(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neox(const Config& config, std::optional<Index> classifier_labels);
+Program bert_with_trained_head(const Config& config, Index labels);
+Program roberta_with_trained_head(const Config& config, Index labels);
 Program bert(const Config& config, std::optional<Index> classifier_labels);
 Program roberta(const Config& config, std::optional<Index> classifier_labels);
 

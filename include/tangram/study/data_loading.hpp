@@ -24,7 +24,9 @@ struct TokenRules {
     Index vocabulary;  ///< token ids lie below
     Index longest;     ///< tokens that it has positions for; max_length is lowered to it with a note
     Reading reading;   ///< where its outputs are read
-    std::optional<std::int32_t> padding_id = {};  ///< a token that no example may hold
+    std::optional<std::int32_t> padding_id = {};   ///< a token that no example may hold
+    std::optional<std::int32_t> passed_over = {};  ///< a token that no example may end with
+    std::vector<std::string> label_names = {};     ///< of a trained head
 };
 
 /// Reads on the first rank and hands to all: tables through the model's tokenizer, .h5 files as they are

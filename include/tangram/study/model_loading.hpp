@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,8 +19,10 @@ struct OpenedModel {
     std::optional<Weights> weights;  ///< nothing where all are drawn
     std::optional<Weights> adapter;  ///< as model.adapter says
     std::optional<AdapterSettings> adapter_settings;
-    double deviation = 0.02;  ///< initializer_range
-    FilesRead files;          ///< all that was read in the folder
+    std::vector<std::string> label_names;     ///< of a trained head, in the order of its outputs
+    std::optional<std::int32_t> passed_over;  ///< a token that a trained head is not read at
+    double deviation = 0.02;                  ///< initializer_range
+    FilesRead files;                          ///< all that was read in the folder
 };
 
 /// Opens the folder and composes the program; weights are mapped, not read. Warns of keys and tensors that

@@ -20,6 +20,8 @@ struct LabelledText {
     /// masked model, whatever its tokenizer calls it
     std::string prompt = "{text}";
     std::vector<std::string>
+        label_names;  ///< of a trained head, C: the column may hold them in place of numbers
+    std::vector<std::string>
         label_words;        ///< C words; empty (a classifier): C from `labels` or the largest label
     Index max_length = 64;  ///< tokens, special ones included
     Index samples = 0;      ///< 0: all

@@ -189,6 +189,28 @@ TEST_F(OpenModel, NamesTheSnapshotOfACacheFolder) {
     expect_refused(ErrorKind::missing, {(repository / "snapshots" / "0a").string()});
 }
 
+TEST_F(OpenModel, ReadsATrainedHeadAndNamesItsTensorWhereItIsMissing) {
+    study_.model.head = "checkpoint";
+    expect_refused(ErrorKind::unsupported, {"config.json", "architectures"});
+    nlohmann::json config = nlohmann::json::parse(std::ifstream(folder_ / "model" / "config.json"));
+    config["architectures"] = {"LlamaForSequenceClassification"};
+    config["id2label"] = {{"0", "no"}, {"1", "yes"}};
+    config["pad_token_id"] = 2;
+    folder_.write("model/config.json", config.dump());
+    expect_refused(ErrorKind::missing, {"model.safetensors", "score.weight", "model.head"});
+    std::vector<StoredTensor> tensors = testing::stored_tensors(folder_ / "model");
+    tensors.push_back({"score.weight", {2, 24}, numbers(48, 1)});
+    testing::write_safetensors(folder_ / "model" / "model.safetensors", tensors);
+    const LoadedModel model = opened();
+    EXPECT_EQ(model.label_names, (std::vector<std::string>{"no", "yes"}));
+    EXPECT_EQ(model.passed_over, 2);
+    EXPECT_EQ(lines_with("\"warning\""), 0);
+    const std::vector<float> stored = numbers(48, 1);
+    EXPECT_EQ(weights("score.weight"), std::vector<double>(stored.begin(), stored.end()));
+    study_.model.init = "mixed";
+    EXPECT_NE(weights("score.weight"), std::vector<double>(stored.begin(), stored.end()));
+}
+
 TEST_F(OpenModel, WarnsOnceOfWhatNothingReads) {
     std::vector<StoredTensor> tensors = testing::stored_tensors(folder_ / "model");
     for (int i = 0; i < 20; ++i) tensors.push_back({fmt::format("zeta.{}", i), {1}, {1}});

@@ -83,6 +83,28 @@ TEST(UnusedTensors, ATrainedHeadIsNamedInOneLine) {
     EXPECT_EQ(bert.said(true).size(), 1U);
 }
 
+TEST(UnusedTensors, BesideATrainedHeadAreALanguageModelsAndNoneOfTheHeadsOwn) {
+    const auto said = [](const Folder& folder) {
+        const Config config(folder.source / "config.json", testing::Unrecorded());
+        return check_unused(program_with_trained_head(config, 3), folder.weights(),
+                            [](const Parameter&) { return false; });
+    };
+    Folder bert("bert-trained"), llama("llama-trained");
+    EXPECT_TRUE(said(bert).empty());
+    bert.tensors.push_back({"cls.predictions.bias", {23}, std::vector<float>(23, 1)});
+    llama.tensors.push_back({"lm_head.weight", {1}, {1}});
+    EXPECT_TRUE(said(bert).empty());
+    EXPECT_TRUE(said(llama).empty());
+    llama.tensors.push_back({"v_head.summary.bias", {1}, {1}});
+    ASSERT_EQ(said(llama).size(), 1U);
+    EXPECT_NE(said(llama)[0].find("v_head.summary.bias"), std::string::npos);
+    for (const auto& [folder, name] : {std::pair{&llama, "score.bias"}, {&bert, "classifier.dense.weight"}}) {
+        folder->tensors.push_back({name, {1}, {1}});
+        testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"model.safetensors", name},
+                              [&] { said(*folder); });
+    }
+}
+
 TEST(UnusedTensors, ThatArePartOfTheModelAreRefusedByName) {
     const std::pair<const char*, const char*> cases[] = {
         {"llama-odd", "model.layers.0.self_attn.q_proj.bias"},

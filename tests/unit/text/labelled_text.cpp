@@ -72,6 +72,30 @@ TEST_F(LabelledTexts, FillsTheTemplateAndFindsTheLabelWords) {
     EXPECT_EQ(examples.data.offsets.back(), std::ssize(examples.data.token_ids));
 }
 
+TEST_F(LabelledTexts, OfATrainedHeadHaveItsLabelsByNumberOrName) {
+    options.label_words = {};
+    options.prompt = "{text}";
+    options.label_names = {"True", "neutral", "good"};
+    table("b.tsv", "text\tlabel\na film\tneutral\na game\t2\na plot\tgood\nan end\tTrue\n");
+    const LabelledExamples examples = read();
+    EXPECT_EQ(examples.label_count, 3);
+    EXPECT_TRUE(examples.label_ids.empty());
+    const std::vector<std::int32_t> expected{1, 2, 2, 0};
+    for (std::size_t e = 0; e < 4; ++e)
+        EXPECT_EQ(examples.data.labels[e], expected[static_cast<std::size_t>(examples.data.rows[e])]);
+    options.labels = {"yes", "neutral", "good"};
+    refused(ExitStatus::input, ErrorKind::unknown_name, {"b.tsv", "line", "data.labels"});
+    options.labels = {"yes", "GOOD", "neutral"};
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.labels", "another order"});
+    options.labels = {"yes", "no"};
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.labels", "3", "2"});
+    options.labels = {};
+    options.label_names = {"good", "0", "neutral"};
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.labels", "\"0\""});
+    options.label_names = {"neutral", "good"};
+    refused(ExitStatus::input, ErrorKind::unknown_name, {"b.tsv", "line", "0 to 1", "neutral"});
+}
+
 TEST_F(LabelledTexts, DrawsAPrefix) {
     std::string lines = "text\tlabel\n";
     for (int i = 0; i < 50; ++i) lines += "game " + std::to_string(i) + "\t" + std::to_string(i % 2) + "\n";
