@@ -4,6 +4,9 @@
 #include <cmath>
 
 #include "tangram/learning/kernel_rates.hpp"
+#include "tangram/rates/eigenlearning.hpp"
+#include "tangram/rates/falling_error.hpp"
+#include "tangram/rates/student.hpp"
 
 namespace tangram {
 
@@ -53,8 +56,14 @@ std::optional<std::string> does_not_fall(const Curve& curve, std::size_t repeats
     if (curve.sizes.size() < 2) return std::nullopt;
     if (repeats < 2) return "one repeat shows no spread to judge a fall by; take more rates.repeats";
     const auto [first, first_spread] = mean_and_deviation(curve, 0, repeats);
-    const auto [last, last_spread] = mean_and_deviation(curve, curve.sizes.size() - 1, repeats);
-    const double spread = 1.96 * std::hypot(first_spread, last_spread);
+    const double last = mean_and_deviation(curve, curve.sizes.size() - 1, repeats).first;
+    // The repeats of the whole sample are one; it spreads no more than the size before.
+    double least_spread = first_spread;
+    for (std::size_t s = 1; s < curve.sizes.size(); ++s)
+        if (const double spread = mean_and_deviation(curve, s, repeats).second; spread > 1e-12 * last)
+            least_spread = spread;
+    const double spread = student_quantile(static_cast<Index>(repeats) - 1) *
+                          std::hypot(first_spread / std::sqrt(static_cast<double>(repeats)), least_spread);
     if (first - last > spread) return std::nullopt;
     return fmt::format(
         "no observed rate: the error goes from {:.4g} at n = {:.0f} to {:.4g} at n = {:.0f}, its spread over "
@@ -68,14 +77,22 @@ RateExponent from_decay(const RatesResult& r) {
         case DecayFamily::none:
             return unknown_rate(source, r.decay.reason);
         case DecayFamily::polynomial: {
+            // An interval that holds more than 1.05 does not say that the eigenvalues have no sum.
             const Interval& a = r.intervals.polynomial.exponent;
-            const auto rate = rate_exponent(a.value);
-            if (!rate)
+            const auto rate = [](double exponent) { return exponent / (exponent + 1); };
+            if (a.high < 1.05)
                 return unknown_rate(
-                    source, fmt::format("the eigenvalues fall like rank^-{:.3f}: no rate follows from a <= 1",
-                                        a.value));
+                    source,
+                    fmt::format("the eigenvalues fall like rank^-{:.3f} [{:.3f}, {:.3f}]: no rate follows "
+                                "from a <= 1",
+                                a.value, a.low, a.high));
+            if (r.decay.exponential_fits_too())
+                return {
+                    source,
+                    {rate(a.value), rate_exponent(a.low).value_or(0), 1},
+                    "bound over the unit ball; an exponential, with x = 1, is not told from an onset here"};
             return {source,
-                    {*rate, rate_exponent(a.low).value_or(0), rate_exponent(a.high).value_or(*rate)},
+                    {rate(a.value), rate_exponent(a.low).value_or(0), rate(a.high)},
                     a.low <= 1
                         ? "bound a/(a+1) over the unit ball; a <= 1, where no rate follows, is not excluded"
                         : "bound a/(a+1) over the unit ball"};
@@ -94,57 +111,71 @@ RateExponent from_decay(const RatesResult& r) {
     return unknown_rate(source, "");
 }
 
-/// Sets r.source.
-RateExponent from_source(RatesResult& r, const std::vector<double>& squares,
-                         const std::vector<SubsetResult>& halves) {
-    const std::string source = "source_capacity";
-    if (squares.empty()) return unknown_rate(source, "needs labels");
-    if (!r.decay.polynomial) return unknown_rate(source, "needs a polynomial fit of the decay");
-    std::string why;
-    // An onset that does not fit is extrapolated far past the window; there both slopes are the window's own.
-    const PolynomialDecay& law =
-        r.decay.selected == DecayFamily::none ? *r.decay.polynomial : r.decay.power_law();
-    if (!(law.exponent > 0)) return unknown_rate(source, "the eigenvalues do not fall with the rank");
-    const auto fit = [&](const std::vector<double>& powers, DecayWindow window) {
-        return fit_source(powers, r.noise, law.exponent, law.onset, window, why);
-    };
-    const auto whole = fit(squares, r.decay.window);
-    r.source = whole;
-    if (!whole) return unknown_rate(source, why);
-    const double largest = static_cast<double>(r.rows),
-                 smallest =
-                     static_cast<double>(r.curve.sizes.front()) * largest / static_cast<double>(r.examples);
-    const bool noisy = largest > whole->crossover;
-    const auto rate = [&](const SourceCapacity& s) { return noisy ? s.noisy : s.noiseless; };
-    // The interval as the decay's: spread over halves, and drift between the window and its first half.
-    std::vector<double> spread;
-    for (const SubsetResult& half : halves)
-        if (r.decay.window.last <= std::ssize(half.squares))
-            if (const auto of_half = fit(half.squares, r.decay.window)) spread.push_back(rate(*of_half));
-    double mean = 0, squared = 0;
-    for (const double value : spread) mean += value / static_cast<double>(spread.size());
-    for (const double value : spread) squared += (value - mean) * (value - mean);
-    const double se = spread.size() > 1 ? std::sqrt(squared / static_cast<double>(spread.size() - 1)) : 0;
-    const DecayWindow first_half{
-        r.decay.window.first, std::max(r.decay.window.last / 2, r.decay.window.first + smallest_window - 1)};
-    const auto early = fit(squares, first_half);
-    const double half_width = 1.96 * std::hypot(se, early ? rate(*early) - rate(*whole) : 0.0);
-    const double value = rate(*whole);
-    return {
-        source,
-        {value, std::max(0.0, value - half_width), value + half_width},
-        fmt::format("a = {:.3f}, s = {:.3f}; noise dominates above n = {:.3g}, {} at the sizes here; "
-                    "n^-{:.3f} with noise, "
-                    "n^-{:.3f} without{}",
-                    whole->capacity, whole->source, whole->crossover,
-                    smallest > whole->crossover ? "it does"
-                    : noisy                     ? "it does only at the larger"
-                                                : "it does not",
-                    whole->noisy, whole->noiseless, whole->source > 1 ? "; ridge saturates at s = 1" : "")};
+/// The last rank above the noise floor that is trusted.
+Index last_rank(const RatesResult& r, const std::vector<double>& l) {
+    Index last = std::min(std::ssize(l), r.trusted_ranks());
+    while (last > 0 && !(l[static_cast<std::size_t>(last - 1)] > r.noise_floor)) --last;
+    return last;
+}
+
+/// Of the decay. One that does not fit is extrapolated far past the window; there both slopes are the
+/// window's own.
+double onset_of(const RatesResult& r) {
+    return r.decay.polynomial && r.decay.selected != DecayFamily::none ? r.decay.power_law().onset : 0.0;
+}
+
+/// The labels' noise, where it is known.
+double least_noise(const RatesResult& r) { return r.noise_source == "given" ? r.noise : 0.0; }
+
+/// Sets r.source and r.power, or r.source_reason.
+void find_source(RatesResult& r, const std::vector<double>& l, const std::vector<double>& squares) {
+    if (squares.empty()) {
+        r.source_reason = "needs labels";
+        return;
+    }
+    r.power = fit_target_power(
+        squares, {onset_of(r), least_noise(r), {r.decay.window.first, last_rank(r, l)}}, r.source_reason);
+    if (!r.power) return;
+    Interval a = r.intervals.polynomial.exponent;
+    if (r.decay.polynomial && onset_of(r) != r.decay.power_law().onset) {
+        const double plain = r.decay.polynomial->exponent;
+        a = {plain, plain - (a.value - a.low), plain + (a.high - a.value)};
+    }
+    if (!r.decay.polynomial || !(a.value > 0))
+        r.source_reason = "the eigenvalues show no power of the rank";
+    else
+        r.source = source_and_capacity(*r.power, a, onset_of(r));
 }
 
 std::string text_of(const Interval& value) {
     return fmt::format("{:.2f} [{:.2f}, {:.2f}]", value.value, value.low, value.high);
+}
+
+RateExponent from_source(const RatesResult& r) {
+    const std::string source = "source_capacity";
+    if (!r.source) return unknown_rate(source, r.source_reason);
+    const SourceCapacity& found = *r.source;
+    const double largest = static_cast<double>(r.rows),
+                 smallest = r.curve.sizes.empty() ? largest
+                                                  : static_cast<double>(r.curve.sizes.front()) * largest /
+                                                        static_cast<double>(r.examples);
+    // Where sigma is estimated the floor is what no rank resolves: it acts as noise at these sizes.
+    const bool noisy = largest > found.crossover, changes = noisy && smallest < found.crossover;
+    Interval rate = noisy ? found.noisy : found.noiseless;
+    if (changes) rate.high = found.noiseless.high;
+    return {
+        source, rate,
+        fmt::format("a = {}, s = {} ({} the kernel's space); x = {} where noise dominates ({}), {} where it "
+                    "does not{}",
+                    text_of(found.capacity), text_of(found.source),
+                    found.inside()    ? "the target lies inside"
+                    : found.outside() ? "the target lies outside"
+                                      : "undecided whether the target lies inside",
+                    text_of(found.noisy),
+                    changes ? fmt::format("above n = {:.0f}", found.crossover)
+                    : noisy ? "here, at every size"
+                            : "not at these sizes",
+                    text_of(found.noiseless), found.source.value > 1 ? "; ridge saturates at s = 1" : "")};
 }
 
 /// Why a stopping step shows no rate; empty where it does.
@@ -184,54 +215,75 @@ const char* const not_found =
     "no error was found at every size: T is infinite, or a given rates.step_size diverges on the smaller "
     "subsets";
 
-/// A curve of errors, and how well the noise's level in it is known.
+/// A curve of errors, and why it has no rate whatever it does.
 struct Errors {
     const char* source;
     Curve curve;
-    double relative_variance;  ///< of sigma^2
     std::string note;
-    std::optional<std::string> flat;  ///< why it has no rate
+    std::optional<std::string> idle;
 };
 
-/// Why a row has no rate whatever its noise.
+/// Why a row has no rate: nothing is learnt, or errors are missing.
 std::optional<std::string> no_errors(const Errors& errors) {
     if (!std::all_of(errors.curve.values.begin(), errors.curve.values.end(),
                      [](double v) { return std::isfinite(v); }))
         return not_found;
-    return errors.flat;
+    if (errors.idle) return errors.idle;
+    if (errors.curve.sizes.size() < 3)
+        return fmt::format("{} sizes are too few for a slope", errors.curve.sizes.size());
+    return std::nullopt;
 }
 
-/// The rate of the error above sigma^2: the labels' noise where it is given, else what this kernel leaves
-/// unexplained at this n.
-RateExponent above_noise(const RatesResult& r, const Errors& errors, std::size_t repeats) {
-    if (errors.curve.sizes.size() < 3)
-        return unknown_rate(errors.source,
-                            fmt::format("{} sizes are too few for a slope", errors.curve.sizes.size()));
+/// The rate of an error above a limit that no n takes away and that is not known; where sigma is given, the
+/// limit is not below its square.
+RateExponent above_limit(const RatesResult& r, const Errors& errors, std::size_t repeats) {
     if (const auto reason = no_errors(errors)) return unknown_rate(errors.source, *reason);
-    const double variance = r.noise * r.noise, doubt = 1.96 * variance * std::sqrt(errors.relative_variance);
-    std::optional<Interval> result;
-    for (const double level : {variance, variance - doubt, variance + doubt}) {
-        Curve above = errors.curve;
-        for (double& value : above.values) value -= level;
-        if (!std::all_of(above.values.begin(), above.values.end(), [](double v) { return v > 0; }))
-            return unknown_rate(
-                errors.source,
-                fmt::format("the error is not above sigma^2 = {:.4g} +- {:.2g} ({}) at every size", variance,
-                            doubt, r.noise_source));
-        const Interval slope = power_law(above.sizes, above.values, static_cast<Index>(repeats));
-        if (!result) result = slope;
-        result->low = std::min(result->low, slope.low);
-        result->high = std::max(result->high, slope.high);
-    }
-    return {errors.source, *result,
-            fmt::format("of the error above sigma^2{} = {:.4g} +- {:.2g}, {}",
-                        r.noise_source == "given" ? "" : "(n)", variance, doubt, errors.note)};
+    const double on_test = std::sqrt(2.0 / static_cast<double>(std::max<Index>(1, r.curve.test_examples))),
+                 variance = r.noise_source == "given" ? r.noise * r.noise : 0.0;
+    const FallingError found =
+        falling_error({errors.curve.sizes, errors.curve.values, static_cast<Index>(repeats),
+                       static_cast<double>(r.examples), std::max(0.0, variance * (1 - 1.96 * on_test)),
+                       errors.curve.values.back() * on_test});
+    if (!found.none.empty()) return unknown_rate(errors.source, "no rate: " + found.none);
+    return {errors.source, found.exponent,
+            fmt::format("A + B n^-x with A = {:.4g} [{:.4g}, {:.4g}], {}", found.limit.value, found.limit.low,
+                        found.limit.high, errors.note)};
 }
 
 /// The rate of the whole error.
 RateExponent of_whole_error(const Errors& errors, std::size_t repeats) {
     if (const auto reason = no_errors(errors)) return unknown_rate(errors.source, *reason);
+    if (const auto flat = does_not_fall(errors.curve, repeats)) return unknown_rate(errors.source, *flat);
     return slope_of(errors.source, errors.curve, repeats, not_found, "of the whole error, noise included");
+}
+
+/// The spread over halves, each with a noise of its own, is that of the whole.
+RateExponent from_eigenlearning(const RatesResult& r, const std::vector<double>& l,
+                                const std::vector<double>& squares, const std::vector<SubsetResult>& halves) {
+    const std::string source = "eigenlearning";
+    if (const std::string why = nothing_learnt(r); !why.empty()) return unknown_rate(source, why);
+    if (!r.power) return unknown_rate(source, r.source_reason);
+    if (r.rows < 256)
+        return unknown_rate(source, fmt::format("{} rows are too few to predict n/32 to n/4", r.rows));
+    const auto value = excess_exponent(l, squares, r.noise_floor, r.power->noise.value);
+    if (!value) return unknown_rate(source, "the predicted error is not above the noise at every size");
+    std::vector<double> replicas;
+    for (const SubsetResult& half : halves) {
+        if (half.l.empty() || !(half.l.front() > half.noise_floor)) continue;
+        std::string why;
+        const DecayWindow ranks{r.decay.window.first, std::min(r.trusted_ranks(), std::ssize(half.l))};
+        const auto power = fit_target_power(half.squares, {onset_of(r), least_noise(r), ranks}, why);
+        if (!power) continue;
+        if (const auto replica = excess_exponent(half.l, half.squares, half.noise_floor, power->noise.value))
+            replicas.push_back(*replica);
+    }
+    const auto interval = with_spread(*value, replicas);
+    if (!interval)
+        return unknown_rate(source, "no two halves of the sample show its spread; take more rates.repeats");
+    const Interval& noise = r.power->noise;
+    return {source, *interval,
+            fmt::format("of the best ridge's error above sigma^2 = {:.4g} [{:.4g}, {:.4g}], n/32 to n/4",
+                        noise.value * noise.value, noise.low * noise.low, noise.high * noise.high)};
 }
 
 /// The rows of the learning curves.
@@ -240,7 +292,7 @@ void add_error_rows(RatesResult& r) {
     const std::size_t repeats = curve.results.empty() ? 0 : curve.results.front().size();
     const Curve predicted = curve_of(
         curve, [&](std::size_t s, std::size_t k) { return curve.predicted_ridge[s][k]; },
-        [&](Index size) { return 2 * size <= r.examples; });
+        [&](Index size) { return size <= r.examples / 3; });
     const auto observed = [&](auto score) {
         return curve_of(
             curve, [&](std::size_t s, std::size_t k) { return score(curve.results[s][k]).mse; },
@@ -250,19 +302,12 @@ void add_error_rows(RatesResult& r) {
     const Curve at_best = observed([](const SubsetResult& s) { return s.at_best; });
     std::optional<std::string> idle;
     if (std::string why = nothing_learnt(r); !why.empty()) idle = std::move(why);
-    const auto flat = idle ? idle : does_not_fall(at_stop, repeats),
-               flat_best = does_not_fall(at_best, repeats);
-    // How well the noise's level sigma^2 is known: an estimate from N rows errs by sigma^2 sqrt(2/N), the
-    // noise of M test rows by sigma^2 sqrt(2/M).
-    const double estimated = r.noise_source == "given" ? 0 : 2 / static_cast<double>(r.rows);
-    const double on_test = estimated + 2.0 / static_cast<double>(std::max<Index>(1, curve.test_examples));
     for (const Errors& errors :
-         {Errors{"eigenlearning", predicted, estimated, "ridge at its GCV choice, n up to N/2", idle},
-          Errors{"observed", at_stop, on_test, "gradient descent at T", flat},
-          Errors{"observed_best", at_best, on_test, "gradient descent at its best step", flat_best}})
-        r.exponents.push_back(above_noise(r, errors, repeats));
+         {Errors{"observed", at_stop, "gradient descent at T", idle},
+          Errors{"observed_best", at_best, "gradient descent at its best step", std::nullopt}})
+        r.exponents.push_back(above_limit(r, errors, repeats));
     for (const Errors& errors :
-         {Errors{"eigenlearning_mse", predicted, 0, "", idle}, Errors{"observed_mse", at_stop, 0, "", flat}})
+         {Errors{"eigenlearning_mse", predicted, "", idle}, Errors{"observed_mse", at_stop, "", idle}})
         r.exponents.push_back(of_whole_error(errors, repeats));
 }
 
@@ -270,8 +315,9 @@ void add_error_rows(RatesResult& r) {
 
 std::string rates_sentence(const RatesResult& r) {
     if (const std::string why = nothing_learnt(r); r.stop_known() && !why.empty()) return "no rate: " + why;
-    // Outside the kernel's space no ball holds the target; and eps_n is of sigma and R, as T is.
-    const bool outside = r.source && r.source->source < 0.5, no_radius = outside || !r.bound.none.empty();
+    // Where no ball is known to hold the target the bounds over it say nothing; and eps_n is of sigma and R.
+    const bool no_ball = r.source && !r.source->inside() && r.radius_source != "given",
+               no_radius = no_ball || !r.bound.none.empty();
     std::string words;
     RateExponent seen = unknown_rate("observed", "");
     for (const RateExponent& exponent : r.exponents) {
@@ -280,7 +326,7 @@ std::string rates_sentence(const RatesResult& r) {
             break;
         }
         const bool has_no_premise =
-            (exponent.source == "decay" && outside) || (exponent.source == "critical_radius" && no_radius);
+            (exponent.source == "decay" && no_ball) || (exponent.source == "critical_radius" && no_radius);
         if (exponent.known() && !has_no_premise)
             words += fmt::format("{}{} ({})", words.empty() ? "" : ", ", text_of(exponent.exponent),
                                  exponent.source == "decay"             ? "decay, a bound"
@@ -289,21 +335,23 @@ std::string rates_sentence(const RatesResult& r) {
                                                                         : exponent.source);
     }
     return fmt::format("{}: predicted x = {}; observed x = {}",
-                       seen.known() ? "the error falls like n^-x" : "rates x of n^-x",
+                       seen.known() ? "the error falls to a limit like n^-x" : "rates x of n^-x",
                        words.empty() ? "none" : words,
                        seen.known() ? text_of(seen.exponent) : "none (" + seen.note + ")");
 }
 
 void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std::vector<double>& squares,
                         const std::vector<SubsetResult>& halves) {
+    find_source(r, l, squares);
     r.exponents.push_back(from_decay(r));
     r.exponents.push_back(from_critical_radius(r, l));
-    r.exponents.push_back(from_source(r, squares, halves));
+    r.exponents.push_back(from_source(r));
     if (squares.empty()) {
         for (const char* source :
              {"eigenlearning", "observed", "observed_best", "eigenlearning_mse", "observed_mse"})
             r.exponents.push_back(unknown_rate(source, "needs labels"));
     } else {
+        r.exponents.push_back(from_eigenlearning(r, l, squares, halves));
         add_error_rows(r);
     }
 }

@@ -93,6 +93,7 @@ class RatesOfKernel {
             take_noise_and_radius();
             find_stopping_step();
             warn_of_sketch();
+            warn_of_missing_eigenvalues();
             draw_path();
         });
         if (regression_ && regression_->has_test()) test_path();
@@ -149,6 +150,24 @@ class RatesOfKernel {
                 "the Gram matrix was not kept: no learning curve and no intervals by resampling; set "
                 "output.save_gram = "
                 "true for them");
+    }
+
+    /// Where only some eigenvalues are known the others count as zero; none is larger than the smallest.
+    void warn_of_missing_eigenvalues() const {
+        const Index missing = r_.rows - std::ssize(l_);
+        if (missing <= 0 || !r_.stop_known()) return;
+        const double smallest = std::max(0.0, l_.back());
+        double sum = 0;
+        for (const double value : l_) sum += std::max(0.0, value);
+        std::vector<double> most(l_);
+        most.resize(static_cast<std::size_t>(r_.rows), smallest);
+        listener_.warn(fmt::format(
+            "{} of {} eigenvalues are given, the others count as zero: those given hold between {:.0f} and "
+            "100 % "
+            "of the trace, and T lies between {:.0f}, if the others were as large as the smallest given, and "
+            "{:.0f}",
+            l_.size(), r_.rows, 100 * sum / (sum + static_cast<double>(missing) * smallest),
+            stopping_step(most, r_.noise / r_.radius, *steps_, r_.rows), r_.stop));
     }
 
     /// The residual in the eigenvectors, its cumulative power, and the ridge by cross-validation. Collective.
@@ -287,8 +306,8 @@ class RatesOfKernel {
         if (!std::isfinite(r_.stop)) return;
         const std::vector<std::vector<double>> predicted = regression_->predictions(start_and_stop);
         together([&] {
-            r_.learnt = compare_paired(judgement(*input_.test, predicted.front()),
-                                       judgement(*input_.test, predicted.back()));
+            r_.at_stop = judgement(*input_.test, predicted.back());
+            r_.learnt = compare_paired(judgement(*input_.test, predicted.front()), r_.at_stop);
         });
     }
 
@@ -312,6 +331,7 @@ class RatesOfKernel {
                                    *input_.train,     input_.test ? &*input_.test : nullptr,
                                    options_.center,   input_.mixed_precision,
                                    r_.noise,          r_.radius,
+                                   options_.noise,    options_.radius,
                                    std::move(given),  options_.seed,
                                    r_.trusted_ranks()};
         const auto found = nested_subsets(subsets, sizes, options_.repeats, half, listener_);
@@ -338,6 +358,9 @@ class RatesOfKernel {
         curve.observed_on = input_.test ? on_test_set : on_other_half;
         curve.test_examples = input_.test ? input_.test->examples() : r_.examples - r_.examples / 2;
         const std::vector<double> power = power_of(*regression_);
+        // What stands at the noise floor is rounding, and no mode that an example could determine.
+        std::vector<double> modes(l_);
+        for (double& value : modes) value = value > r_.noise_floor ? value : 0.0;
         for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
             const double rows = static_cast<double>(r_.rows) * static_cast<double>(curve.sizes[s]) /
                                 static_cast<double>(r_.examples);
@@ -345,7 +368,7 @@ class RatesOfKernel {
                 if (std::isinf(on_K))
                     return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
                 const auto prediction =
-                    on_K >= 0 ? predict_ridge(l_, power, rows, rows * on_K) : std::nullopt;
+                    on_K >= 0 ? predict_ridge(modes, power, rows, rows * on_K) : std::nullopt;
                 return prediction ? out_of_sample_mse(*prediction, rows, r_.rows) : unknown;
             };
             curve.predicted_ridge.emplace_back();
@@ -357,9 +380,25 @@ class RatesOfKernel {
         }
         std::vector<double> held;
         for (const SubsetResult& subset : halves_)
-            if (std::isfinite(subset.holdout_step)) held.push_back(subset.holdout_step);
+            if (!std::isnan(subset.holdout_step)) held.push_back(subset.holdout_step);
         std::sort(held.begin(), held.end());
         if (!held.empty()) r_.holdout_step = held[held.size() / 2];
+    }
+
+    /// T by the halves' spectra, each with its own sigma and R, by the rule for all rows: what resampling the
+    /// examples makes of it.
+    void find_interval_of_stop() {
+        std::vector<double> logarithms;
+        for (const SubsetResult& half : halves_) {
+            if (!(half.own_noise > 0) || !(half.own_radius > 0)) continue;
+            const double stop = stopping_step(half.l, half.own_noise / half.own_radius, *steps_, r_.rows);
+            if (std::isfinite(stop)) logarithms.push_back(std::log1p(stop));
+        }
+        if (!std::isfinite(r_.stop)) return;
+        const auto found = with_spread(std::log1p(r_.stop), logarithms);
+        if (!found) return;
+        const auto step = [](double logarithm) { return std::round(std::expm1(logarithm)); };
+        r_.stop_interval = Interval{r_.stop, step(found->low), step(found->high)};
     }
 
     void fit_decay_and_exponents() {
@@ -373,6 +412,7 @@ class RatesOfKernel {
             listener_.warn("the interval of the decay holds the window's drift alone: no resampled fits");
         r_.intervals = decay_intervals(l_, r_.noise_floor, r_.rows, r_.decay, replicas);
         r_.functionals = functionals(r_, l_, regression_ ? &*regression_ : nullptr, *steps_);
+        if (steps_->first() * l_.front() <= 1 + 1e-9) find_interval_of_stop();
         tabulate_exponents(r_, l_, squares(), halves_);
         judge_bound();
         r_.sentence = rates_sentence(r_);
@@ -384,7 +424,9 @@ class RatesOfKernel {
         premises.search_ended = ridge_ && ridge_->limited && !both_given();
         premises.radius_assumed = !regression_ && !options_.radius;
         premises.sketch_too_small = !r_.stop_trusted();
+        premises.radius_given = options_.radius.has_value();
         if (r_.source) premises.source = r_.source->source;
+        premises.no_source = r_.source_reason;
         if (regression_) premises.residual_mean_square = r_.residual_square;
         r_.bound = error_bound(premises);
         if (!r_.bound.none.empty()) std::ranges::fill(r_.path.bound, unknown);

@@ -24,28 +24,31 @@ namespace {
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
-/// The numbers of a result in one row, to travel from the ranks that found them to all.
-using Row = std::array<double, 15>;
-
-Row row_of(const SubsetResult& r) {
-    return {r.noise_floor,  r.critical_radius,   r.stopping_step,    r.eta,          r.cross_validation,
-            r.exponent,     r.at_stop.mse,       r.at_stop.accuracy, r.at_best.mse,  r.at_best.accuracy,
-            r.at_ridge.mse, r.at_ridge.accuracy, r.best_step,        r.holdout_step, r.ridge};
-}
-
-void set_row(SubsetResult& r, const Row& row) {
-    r.noise_floor = row[0];
-    r.critical_radius = row[1];
-    r.stopping_step = row[2];
-    r.eta = row[3];
-    r.cross_validation = row[4];
-    r.exponent = row[5];
-    r.at_stop = {row[6], row[7]};
-    r.at_best = {row[8], row[9]};
-    r.at_ridge = {row[10], row[11]};
-    r.best_step = row[12];
-    r.holdout_step = row[13];
-    r.ridge = row[14];
+/// The numbers of a result, which travel in one row from the ranks that found them to all.
+constexpr std::size_t row_length = 22;
+std::array<double*, row_length> numbers_of(SubsetResult& r) {
+    return {&r.noise_floor,
+            &r.critical_radius,
+            &r.stopping_step,
+            &r.eta,
+            &r.ridge,
+            &r.cross_validation,
+            &r.exponent,
+            &r.at_stop.mse,
+            &r.at_stop.accuracy,
+            &r.at_best.mse,
+            &r.at_best.accuracy,
+            &r.at_ridge.mse,
+            &r.at_ridge.accuracy,
+            &r.at_gcv_ridge.mse,
+            &r.at_gcv_ridge.accuracy,
+            &r.best_step,
+            &r.holdout_step,
+            &r.own_noise,
+            &r.own_radius,
+            &r.own_stopping_step,
+            &r.at_own_stop.mse,
+            &r.at_own_stop.accuracy};
 }
 
 /// Fewest ranks of a group so that none holds more of the subset's matrices, its kernel and what carries it
@@ -82,10 +85,8 @@ SubsetResult without_test(const KernelRegression& regression, const SubsetInputs
                           const std::optional<StepSizes>& steps, double noise_floor) {
     SubsetResult result;
     const std::vector<double>& l = regression.l();
-    result.at_stop = result.at_best = result.at_ridge = {unknown, unknown};
+    for (double* const number : numbers_of(result)) *number = unknown;
     result.noise_floor = noise_floor;
-    result.ridge = result.stopping_step = result.eta = result.cross_validation = result.best_step =
-        result.holdout_step = unknown;
     const double sigma = inputs.noise / inputs.radius;
     result.critical_radius = critical_radius(l, sigma);
     const DecayWindow window = decay_window(l, noise_floor, 0, inputs.trusted_ranks);
@@ -96,9 +97,14 @@ SubsetResult without_test(const KernelRegression& regression, const SubsetInputs
     const CrossValidatedRidge ridge = cross_validated_ridge(l, regression.squares(), noise_floor);
     result.ridge = ridge.ridge;
     result.cross_validation = ridge.score;
+    result.own_noise = inputs.given_noise.value_or(ridge.noise);
+    result.own_radius =
+        inputs.given_radius.value_or(target_radius(l, regression.squares(), ridge.ridge, noise_floor));
     if (steps->first() * l.front() > 2) return result;
     result.stopping_step = stopping_step(l, sigma, *steps);
     result.eta = steps->eta(result.stopping_step);
+    if (result.own_radius > 0)
+        result.own_stopping_step = stopping_step(l, result.own_noise / result.own_radius, *steps);
     return result;
 }
 
@@ -121,12 +127,19 @@ SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inp
             {inputs.noise, inputs.radius, result.stopping_step, noise_floor, regression.rows()}, *steps);
         std::vector<std::vector<double>> lists;
         for (const double t : path.step) lists.push_back(regression.descent(*steps, t));
+        lists.push_back(regression.ridge(result.ridge));
+        if (std::isfinite(result.own_stopping_step))
+            lists.push_back(regression.descent(*steps, result.own_stopping_step));
         return lists;
     });
-    const std::vector<TestScore> descent = regression.scores(weights);
+    const std::vector<TestScore> scores = regression.scores(weights);
+    const std::span<const TestScore> descent(scores.begin(), path.step.size());
+    result.at_gcv_ridge = scores[path.step.size()];
+    if (std::isfinite(result.own_stopping_step)) result.at_own_stop = scores.back();
     const auto best = std::min_element(descent.begin(), descent.end(), less_error);
     result.at_best = *best;
     result.best_step = path.step[static_cast<std::size_t>(best - descent.begin())];
+    result.best_at_end = result.best_step == path.step.back();
     const auto stop = std::find(path.step.begin(), path.step.end(), result.stopping_step);
     if (stop != path.step.end()) result.at_stop = descent[static_cast<std::size_t>(stop - path.step.begin())];
     return result;
@@ -164,7 +177,7 @@ class SubsetsOfOneSize {
         std::vector<double> rows;
         collectively(comm(), [&] {
             found.resize(count);
-            rows.assign(count * std::tuple_size_v<Row>, 0.0);
+            rows.assign(count * static_cast<std::size_t>(row_size), 0.0);
         });
         std::exception_ptr failure;
         // A group's ranks fail together, with an Error, because what allocates in a group goes through
@@ -175,8 +188,11 @@ class SubsetsOfOneSize {
             if (own) {
                 SubsetResult& result = found[static_cast<std::size_t>(groups_.mine())];
                 result = learn_own(*own);
-                if (groups_.grid().comm().rank() == 0)
-                    std::ranges::copy(row_of(result), rows.begin() + groups_.mine() * row_size);
+                if (groups_.grid().comm().rank() == 0) {
+                    auto row = rows.begin() + groups_.mine() * row_size;
+                    for (const double* const number : numbers_of(result)) *row++ = *number;
+                    *row = result.best_at_end ? 1 : 0;
+                }
             }
         } catch (const std::bad_alloc&) {
             throw;
@@ -187,9 +203,9 @@ class SubsetsOfOneSize {
         sum_over_ranks(comm(), rows);
         for (Index r = 0; r < last - first; ++r) {
             SubsetResult& result = found[static_cast<std::size_t>(r)];
-            Row row;
-            std::copy_n(rows.begin() + r * row_size, row_size, row.begin());
-            set_row(result, row);
+            auto row = rows.cbegin() + r * row_size;
+            for (double* const number : numbers_of(result)) *number = *row++;
+            result.best_at_end = *row == 1;
             result.examples = size_;
             if (!keep_spectra_) continue;
             broadcast(comm(), result.l, static_cast<int>(r) * groups_.size());
@@ -199,7 +215,7 @@ class SubsetsOfOneSize {
     }
 
   private:
-    static constexpr auto row_size = static_cast<Index>(std::tuple_size_v<Row>);
+    static constexpr Index row_size = row_length + 1;  ///< the numbers, and whether the path ended
     MPI_Comm comm() const { return inputs_.gram->grid().comm().get(); }
 
     int ranks_of_one() const {
@@ -253,7 +269,7 @@ class SubsetsOfOneSize {
         if (own.held) {
             regression.set_test(*own.held, own.held_targets);
             result = learned(regression, inputs_, floor);
-            holdout_step = result.best_step;
+            holdout_step = result.best_at_end ? std::numeric_limits<double>::infinity() : result.best_step;
         }
         if (own.cross) regression.set_test(*own.cross, *inputs_.test);
         if (own.cross || !own.held) result = learned(regression, inputs_, floor);

@@ -11,6 +11,7 @@
 #include "least.hpp"
 #include "tangram/error.hpp"
 #include "tangram/rates/sample_bias.hpp"
+#include "tangram/rates/student.hpp"
 
 namespace tangram {
 
@@ -271,7 +272,7 @@ double charge(const Fitted& fitted, Index rank, double floor) {
     return excess * excess;
 }
 
-/// Half-width 1.96 [se^2 + drift^2]^(1/2) of value_of(fit), see polynomial_intervals.
+/// Half-width [(t se)^2 + (1.96 drift)^2]^(1/2) of value_of(fit), see polynomial_intervals.
 template <class Law, class ValueOf>
 double half_width(const Law& fit, const Law& half, std::span<const Law> replicas, ValueOf value_of) {
     double deviation = 0;
@@ -282,7 +283,8 @@ double half_width(const Law& fit, const Law& half, std::span<const Law> replicas
         for (const Law& replica : replicas) squares += std::pow(value_of(replica) - mean, 2);
         deviation = std::sqrt(squares / (count - 1));
     }
-    return 1.96 * std::hypot(deviation, value_of(fit) - value_of(half));
+    const double spread = replicas.size() >= 2 ? student_quantile(std::ssize(replicas) - 1) * deviation : 0.0;
+    return std::hypot(spread, 1.96 * (value_of(fit) - value_of(half)));
 }
 
 /// What the laws leave of a window.

@@ -6,6 +6,7 @@
 
 #include "least.hpp"
 #include "tangram/error.hpp"
+#include "tangram/rates/exponents.hpp"
 
 namespace tangram {
 
@@ -87,6 +88,22 @@ std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::
 double out_of_sample_mse(const LearningPrediction& prediction, double samples, Index rows) {
     const double unseen = std::exp(samples * std::log1p(-1 / static_cast<double>(rows)));
     return (prediction.test_mse - (1 - unseen) * prediction.train_mse) / unseen;
+}
+
+std::optional<double> excess_exponent(std::span<const double> l, std::span<const double> squares,
+                                      double floor, double noise) {
+    const auto rows = static_cast<double>(squares.size());
+    std::vector<double> modes(l.begin(), l.end()), power(squares.begin(), squares.end());
+    for (double& value : modes) value = value > floor ? value : 0.0;
+    for (double& value : power) value = (value - noise * noise) / rows;
+    std::vector<double> sizes, excess;
+    for (const double share : {32.0, 16.0, 8.0, 4.0}) {
+        sizes.push_back(rows / share);
+        excess.push_back(best_predicted_ridge(modes, power, sizes.back(), floor, noise).prediction.test_mse -
+                         noise * noise);
+        if (!(excess.back() > 0)) return std::nullopt;
+    }
+    return power_law(sizes, excess, 1).value;
 }
 
 PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const double> power, double samples,

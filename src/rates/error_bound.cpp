@@ -7,6 +7,28 @@ namespace tangram {
 
 namespace {
 
+/// Whether the target lies in the kernel's space; empty where it does.
+std::string failing_space(const BoundPremises& p) {
+    const std::optional<Interval>& source = p.source;
+    if (!source)
+        return "whether the target lies inside the kernel's space is not known (" + p.no_source +
+               "); give rates.radius where you know R";
+    std::ostringstream text;
+    text.precision(3);
+    const auto interval = [&]() -> std::ostringstream& {
+        text << "s = " << source->value << " [" << source->low << ", " << source->high << "]";
+        return text;
+    };
+    if (source->high < 0.5) {
+        text << "the target lies outside the kernel's space (";
+        interval() << " < 1/2): no R holds for every n, and T has no guarantee";
+    } else if (!(source->low >= 0.5)) {
+        text << "it is undecided whether the target lies inside the kernel's space (";
+        interval() << ", 1/2 is needed); give rates.radius where you know R";
+    }
+    return text.str();
+}
+
 /// Empty where the premises of [RWY, Theorem 1] are not known to fail.
 std::string failing_premise(const BoundPremises& p) {
     if (std::isnan(p.noise)) return "sigma is not known";
@@ -20,14 +42,7 @@ std::string failing_premise(const BoundPremises& p) {
     // One part in 10^9 for an l_1 that was rounded on its way here.
     if (!(p.first_step <= 1 + 1e-9)) return "the step exceeds 1/l_1, the largest that the theorem takes";
     if (p.sketch_too_small) return "the sketch is too small for T";
-    if (p.source && *p.source < 0.5) {
-        std::ostringstream text;
-        text.precision(3);
-        text << "the target lies outside the kernel's space (s = " << *p.source
-             << " < 1/2): no R holds for every n, and T has no guarantee";
-        return text.str();
-    }
-    return {};
+    return p.radius_given && !(p.source && p.source->high < 0.5) ? std::string() : failing_space(p);
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <sstream>
 
 #include "tangram/error.hpp"
+#include "tangram/rates/student.hpp"
 
 namespace tangram {
 
@@ -40,44 +40,36 @@ RateExponent unknown_rate(std::string source, std::string why) {
     return {std::move(source), {unknown, unknown, unknown}, std::move(why)};
 }
 
-std::optional<SourceCapacity> fit_source(std::span<const double> squares, double noise, double decay_exponent,
-                                         double onset, DecayWindow window, std::string& why) {
-    const auto n = static_cast<double>(squares.size());
-    const double variance = noise * noise;
-    for (const double value : squares)
-        if (!std::isfinite(value))
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "a coefficient of the residual is not finite");
-    // Power beyond rank k, for k = 0 .. N: signal alone, and its standard error from noise of variance
-    // sigma^2.
-    std::vector<double> beyond(squares.size() + 1, 0.0);
-    for (std::size_t k = squares.size(); k-- > 0;) beyond[k] = beyond[k + 1] + (squares[k] - variance) / n;
-    const double shift = 0.5 + onset;
-    std::vector<double> x, y;
-    for (Index k = window.first; k <= std::min(window.last, std::ssize(squares) - 1); ++k) {
-        const double left = n - static_cast<double>(k);
-        if (!(beyond[static_cast<std::size_t>(k)] > 2 * variance * std::sqrt(2 * left) / n)) break;
-        x.push_back(std::log(static_cast<double>(k) + shift));
-        y.push_back(std::log(beyond[static_cast<std::size_t>(k)]));
-    }
-    if (std::ssize(x) < smallest_window) {
-        std::ostringstream text;
-        text << "the target's power beyond rank " << window.first + std::ssize(x)
-             << " is not above what noise of sigma = " << noise << " leaves";
-        why = text.str();
-        return std::nullopt;
-    }
-    const Line line = fit_line(x, y);
-    const double tail = -line.slope;
-    if (!(tail > 0)) {
-        why = "the target's power does not fall with the rank";
-        return std::nullopt;
-    }
-    const double crossover =
-        variance > 0 ? std::max(0.0, std::exp((line.intercept - std::log(variance)) / tail) - shift)
-                     : std::numeric_limits<double>::infinity();
-    return SourceCapacity{tail, decay_exponent, tail / (2 * decay_exponent), tail / (1 + tail),
-                          tail, crossover};
+SourceCapacity source_and_capacity(const TargetPower& power, const Interval& decay_exponent, double onset) {
+    const Interval &tail = power.tail_exponent, &a = decay_exponent;
+    SourceCapacity result{a, {}, {}, tail, power.noise, std::numeric_limits<double>::infinity()};
+    const auto away = [](double value, double bound) {
+        return bound > 0 ? std::log(value / bound) : std::numeric_limits<double>::infinity();
+    };
+    if (const double s = tail.value / (2 * a.value); s > 0)
+        result.source = {s, s * std::exp(-std::hypot(away(tail.value, tail.low), away(a.value, a.high))),
+                         s * std::exp(std::hypot(away(tail.value, tail.high), away(a.value, a.low)))};
+    else
+        result.source = {0, 0, a.low > 0 ? tail.high / (2 * a.low) : std::numeric_limits<double>::infinity()};
+    const auto noisy = [](double t) { return t / (1 + t); };
+    result.noisy = {noisy(tail.value), noisy(tail.low), noisy(tail.high)};
+    const double variance = power.noise.value * power.noise.value;
+    if (tail.value == 0)
+        result.crossover = 0;
+    else if (variance > 0)
+        result.crossover =
+            std::max(0.0, std::pow(power.constant / (tail.value * variance), 1 / tail.value) - 0.5 - onset);
+    return result;
+}
+
+std::optional<Interval> with_spread(double value, std::span<const double> replicas) {
+    if (replicas.size() < 2) return std::nullopt;
+    const auto count = static_cast<double>(replicas.size());
+    double mean = 0, squares = 0;
+    for (const double x : replicas) mean += x / count;
+    for (const double x : replicas) squares += (x - mean) * (x - mean);
+    const double half = student_quantile(std::ssize(replicas) - 1) * std::sqrt(squares / (count - 1));
+    return Interval{value, std::max(0.0, value - half), value + half};
 }
 
 Interval power_law(std::span<const double> sizes, std::span<const double> values, Index repeats) {
@@ -104,7 +96,8 @@ Interval power_law(std::span<const double> sizes, std::span<const double> values
     for (const double slope : slopes) average += slope / static_cast<double>(repeats);
     for (const double slope : slopes) squared += std::pow(slope - average, 2);
     const double deviation = repeats > 1 ? std::sqrt(squared / static_cast<double>(repeats - 1)) : 0.0;
-    const double half = 1.96 * std::hypot(deviation, line.standard_error);
+    const double half = std::hypot(repeats > 1 ? student_quantile(repeats - 1) * deviation : 0.0,
+                                   student_quantile(std::ssize(sizes) - 2) * line.standard_error);
     return {-line.slope, -line.slope - half, -line.slope + half};
 }
 

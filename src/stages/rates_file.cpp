@@ -56,6 +56,10 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
     set("noise_source", r.noise_source);
     set("radius", r.radius);
     set("radius_source", r.radius_source);
+    if (r.stop_interval) {
+        set("stopping_step_low", r.stop_interval->low);
+        set("stopping_step_high", r.stop_interval->high);
+    }
     set("stopping_step_half_radius", r.sensitivity.half_radius);
     set("stopping_step_double_radius", r.sensitivity.double_radius);
     set("stopping_step_half_noise", r.sensitivity.half_noise);
@@ -93,6 +97,10 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
         set("model_test_accuracy", r.model_alone->accuracy);
     }
     if (r.learnt) {
+        file.write(at + "/test_squared_error", r.at_stop.squared_errors);
+        if (!r.at_stop.right.empty())
+            file.write(at + "/test_right",
+                       std::vector<Index>(r.at_stop.right.begin(), r.at_stop.right.end()));
         set("learnt_mse", r.learnt->error_fall);
         set("learnt_mse_standard_error", r.learnt->standard_error);
         set("learnt_gained", r.learnt->gained);
@@ -106,6 +114,24 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
         for (const Index b : batch.integers) passes.numbers.push_back(epochs(r.stop, b, r.examples));
         file.write_table(at + "/epochs", {batch, passes});
     }
+}
+
+void write_source(Hdf5File& file, const RatesResult& r) {
+    const std::string at = "/rates/source_capacity";
+    file.set_attribute(at, "reason", r.source_reason);
+    const auto write_interval = [&](const std::string& key, const Interval& interval) {
+        file.set_attribute(at, key, interval.value);
+        file.set_attribute(at, key + "_low", interval.low);
+        file.set_attribute(at, key + "_high", interval.high);
+    };
+    if (r.power) {
+        write_interval("tail_exponent", r.power->tail_exponent);
+        write_interval("noise", r.power->noise);
+    }
+    if (!r.source) return;
+    write_interval("capacity", r.source->capacity);
+    write_interval("source", r.source->source);
+    file.set_attribute(at, "crossover", r.source->crossover);
 }
 
 void write_curve(Hdf5File& file, const LearningCurve& curve, const RatesResult& r) {
@@ -124,6 +150,11 @@ void write_curve(Hdf5File& file, const LearningCurve& curve, const RatesResult& 
     write(at + "mse_stop", of([](const SubsetResult& s) { return s.at_stop.mse; }));
     write(at + "mse_best", of([](const SubsetResult& s) { return s.at_best.mse; }));
     write(at + "mse_ridge", of([](const SubsetResult& s) { return s.at_ridge.mse; }));
+    write(at + "mse_gcv_ridge", of([](const SubsetResult& s) { return s.at_gcv_ridge.mse; }));
+    write(at + "mse_own_stop", of([](const SubsetResult& s) { return s.at_own_stop.mse; }));
+    write(at + "own_noise", of([](const SubsetResult& s) { return s.own_noise; }));
+    write(at + "own_radius", of([](const SubsetResult& s) { return s.own_radius; }));
+    write(at + "own_stopping_step", of([](const SubsetResult& s) { return s.own_stopping_step; }));
     write(at + "accuracy_stop", of([](const SubsetResult& s) { return s.at_stop.accuracy; }));
     write(at + "accuracy_best", of([](const SubsetResult& s) { return s.at_best.accuracy; }));
     write(at + "accuracy_ridge", of([](const SubsetResult& s) { return s.at_ridge.accuracy; }));
@@ -139,7 +170,7 @@ void write_curve(Hdf5File& file, const LearningCurve& curve, const RatesResult& 
     file.set_attribute(group, "base_rate", curve.base_rate);
     file.set_attribute(group, "test_examples", curve.test_examples);
     file.set_attribute(group, "observed_on", curve.observed_on);
-    file.set_attribute(group, "flagged_above", r.examples / 2);
+    file.set_attribute(group, "flagged_above", r.examples / 3);
     file.write("/rates/decay/sizes", curve.sizes);
     write("/rates/decay/exponent_by_size", of([](const SubsetResult& s) { return s.exponent; }));
 }
@@ -216,6 +247,7 @@ void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
 void write_rates(Hdf5File& file, const RatesResult& r) {
     write_decay(file, r);
     write_stopping(file, r);
+    write_source(file, r);
     file.set_attribute("/rates", "sentence", r.sentence);
     if (r.sketch > 0) {
         file.set_attribute("/rates", "sketched", r.sketch);

@@ -54,8 +54,14 @@ std::string selected_decay_text(const RatesResult& r) {
     return "decay      none: " + r.decay.reason + "\n";
 }
 
-/// The polynomial where another family was selected.
+/// The polynomial where another family was selected, an exponential that is not told from it.
 std::string polynomial_beside_text(const RatesResult& r) {
+    if (r.decay.exponential_fits_too())
+        return fmt::format(
+            "           beside it: exponential, exp(-{:.3g} rank^{:.3g}), BIC {:.1f} against {:.1f}: not "
+            "told apart\n",
+            r.intervals.exponential_rate.value, r.intervals.exponential_power.value,
+            r.decay.exponential->criterion, r.decay.power_law().criterion);
     if (r.decay.selected == DecayFamily::polynomial || !r.decay.polynomial) return "";
     const Interval& a = r.intervals.polynomial.exponent;
     if (r.decay.selected == DecayFamily::none)
@@ -83,6 +89,20 @@ std::string residual_text(const RatesResult& r) {
 
 std::string step_text(double step) { return std::isfinite(step) ? fmt::format("{:.0f}", step) : "never"; }
 
+/// A step that was looked for along the path; the path's end was not found, it is where the search ended.
+std::string found_step_text(double step, const RatesResult& r) {
+    if (!std::isfinite(step)) return "later than the path";
+    return fmt::format("{:.0f}{}", step, step >= r.path.step.back() ? " or later (the path ends there)" : "");
+}
+
+/// "steps of size 0.1", or what the list of sizes makes of T steps.
+std::string step_sizes_text(const RatesResult& r) {
+    const std::vector<double>& sizes = r.step_sizes;
+    if (sizes.size() == 1) return fmt::format("steps of size {:.4g}", sizes.front());
+    return fmt::format("steps of sizes {:.4g} to {:.4g} (together {:.4g})", sizes.front(), sizes.back(),
+                       StepSizes(sizes).eta(std::min(r.stop, 1e300)));
+}
+
 std::string stopping_text(const RatesResult& r) {
     if (!r.stop_known())
         return "stopping   no stopping step: the output has no targets to estimate sigma from; give "
@@ -93,11 +113,13 @@ std::string stopping_text(const RatesResult& r) {
                            : "",
                        r.radius, r.radius_source) +
            fmt::format(
-               "stopping   T = {:.0f} steps of size {:.4g} ({:.0f} at half, {:.0f} at double sigma), "
-               "critical "
-               "radius {:.4g}\n",
-               r.stop, r.step_sizes.front(), r.sensitivity.half_noise, r.sensitivity.double_noise,
-               r.critical);
+               "stopping   T = {:.0f}{} {} on (1/2N) sum of squares over the N = {} rows ({:.0f} at half, "
+               "{:.0f} at "
+               "double sigma), critical radius {:.4g}\n",
+               r.stop,
+               r.stop_interval ? fmt::format(" [{:.0f}, {:.0f}]", r.stop_interval->low, r.stop_interval->high)
+                               : "",
+               step_sizes_text(r), r.rows, r.sensitivity.half_noise, r.sensitivity.double_noise, r.critical);
 }
 
 std::string other_rules_text(const RatesResult& r) {
@@ -105,9 +127,9 @@ std::string other_rules_text(const RatesResult& r) {
     return fmt::format(
         "           beside it: minimum discrepancy {}, GCV {}{}{}; minibatches of 32 at the same learning "
         "rate: {:.3g} epochs\n",
-        step_text(*r.discrepancy_step), step_text(*r.cross_validated_step),
-        r.holdout_step ? ", hold-out of half " + step_text(*r.holdout_step) : "",
-        r.best_step ? ", best on the test set " + step_text(*r.best_step) : "",
+        step_text(*r.discrepancy_step), found_step_text(*r.cross_validated_step, r),
+        r.holdout_step ? ", hold-out of half " + found_step_text(*r.holdout_step, r) : "",
+        r.best_step ? ", best on the test set " + found_step_text(*r.best_step, r) : "",
         epochs(r.stop, std::min<Index>(32, r.examples), r.examples));
 }
 
@@ -115,7 +137,10 @@ std::string bound_text(const RatesResult& r) {
     if (r.residual.empty()) return "";
     if (!r.bound.none.empty()) return "bound      none: " + r.bound.none + "\n";
     return fmt::format(
-        "bound      the error at T, noise apart, is below {:.4g} with high probability{}\n", r.bound.value,
+        "bound      the error at T, noise apart, is below {:.4g} with high probability{}{}\n", r.bound.value,
+        r.source && r.source->inside()
+            ? ""
+            : ", if a ball of the given R holds the target, which its power does not show",
         r.bound.vacuous ? ": vacuous here, the start itself errs by less (mean square minus sigma^2)" : "");
 }
 
@@ -136,9 +161,12 @@ std::string learnt_text(const RatesResult& r) {
     const bool classes = !std::isnan(r.model_alone->accuracy);
     return fmt::format("learnt     from step 0 to T the error falls by {:.3g} +- {:.2g}{}: {}\n",
                        r.learnt->error_fall, 1.96 * r.learnt->standard_error,
-                       classes ? fmt::format(", {} examples are named rightly that were not, {} no more (p = "
-                                             "{:.2g})",
-                                             r.learnt->gained, r.learnt->lost, r.learnt->p_value)
+                       classes ? fmt::format(", {} examples are named rightly that were not, {} no more "
+                                             "({:+.1f} points, p = {:.2g})",
+                                             r.learnt->gained, r.learnt->lost,
+                                             100 * static_cast<double>(r.learnt->gained - r.learnt->lost) /
+                                                 static_cast<double>(r.curve.test_examples),
+                                             r.learnt->p_value)
                                : "",
                        verdict_on(*r.learnt, classes));
 }
@@ -162,12 +190,12 @@ std::string test_text(const RatesResult& r) {
     const auto stop = static_cast<std::size_t>(at - r.path.step.begin());
     const auto best = static_cast<std::size_t>(std::ranges::min_element(r.test_mse) - r.test_mse.begin());
     const std::string error = fmt::format(
-        "test       mean squared error {:.4g} at step 0{}{}, best {:.4g} at step {:.0f}\n",
-        r.test_mse.front(),
+        "test       mean squared error {:.4g} at step 0{}{}, best {:.4g} at step {}\n", r.test_mse.front(),
         r.mean_share != 0
             ? fmt::format(" (the residual's mean added; {:.4g} of the model alone)", r.model_alone->mse)
             : "",
-        on_path ? fmt::format(", {:.4g} at T", r.test_mse[stop]) : "", r.test_mse[best], r.path.step[best]);
+        on_path ? fmt::format(", {:.4g} at T", r.test_mse[stop]) : "", r.test_mse[best],
+        found_step_text(r.path.step[best], r));
     return (on_path ? error + accuracy_text(r, stop) : error) + learnt_text(r);
 }
 
@@ -196,30 +224,54 @@ std::string mean_text(const std::vector<SubsetResult>& results, Value&& value) {
                        std::sqrt(squares / static_cast<double>(results.size() - 1)));
 }
 
+/// Mean of a prediction over repeats; a dash where there is none.
+std::string predicted_text(const std::vector<double>& values) {
+    double sum = 0;
+    for (const double value : values) sum += value / static_cast<double>(values.size());
+    return std::isfinite(sum) ? fmt::format("{:.4g}", sum) : std::string("-");
+}
+
 std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
     std::string text = fmt::format(
         "\nlearning curve: mean squared error on {} ({} examples), mean +- standard deviation over "
-        "repeats; best step and ridge are the best on these examples; predictions are of unseen examples, at "
-        "each subset's GCV ridge, * beyond N/2, where few are left\n"
-        "  {:>7}  {:>17}  {:>17}  {:>17}  {:>9}  {:>9}  {:>17}  {:>17}\n",
-        curve.observed_on, curve.test_examples, "n", "at T", "at best step", "ridge", "pred. GD",
-        "pred. ridge", "GCV", "accuracy at T");
+        "repeats (the whole sample is one); best step and best ridge are the best on these examples; "
+        "predictions "
+        "are of unseen examples, * beyond N/3, where few are left\n"
+        "  {:>7}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}\n",
+        curve.observed_on, curve.test_examples, "n", "at T", "at best step", "pred. GD", "best ridge",
+        "GCV ridge", "pred. it", "GCV's estimate", "accuracy at T");
     for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
         const auto& results = curve.results[s];
-        const auto mean = [](const std::vector<double>& values) {
-            double sum = 0;
-            for (const double value : values) sum += value / static_cast<double>(values.size());
-            return std::isfinite(sum) ? fmt::format("{:.4g}", sum) : std::string("-");
-        };
-        const std::string flag = 2 * curve.sizes[s] > r.examples ? "*" : " ";
-        text +=
-            fmt::format("  {:>7}  {:>17}  {:>17}  {:>17}  {:>8}{}  {:>8}{}  {:>17}  {:>17}\n", curve.sizes[s],
-                        mean_text(results, [](const SubsetResult& x) { return x.at_stop.mse; }),
-                        mean_text(results, [](const SubsetResult& x) { return x.at_best.mse; }),
-                        mean_text(results, [](const SubsetResult& x) { return x.at_ridge.mse; }),
-                        mean(curve.predicted_descent[s]), flag, mean(curve.predicted_ridge[s]), flag,
-                        mean_text(results, [](const SubsetResult& x) { return x.cross_validation; }),
-                        mean_text(results, [](const SubsetResult& x) { return x.at_stop.accuracy; }));
+        const std::string flag = 3 * curve.sizes[s] > r.examples ? "*" : " ";
+        text += fmt::format("  {:>7}  {:>17}  {:>17}  {:>8}{}  {:>17}  {:>17}  {:>8}{}  {:>17}  {:>17}\n",
+                            curve.sizes[s],
+                            mean_text(results, [](const SubsetResult& x) { return x.at_stop.mse; }),
+                            mean_text(results, [](const SubsetResult& x) { return x.at_best.mse; }),
+                            predicted_text(curve.predicted_descent[s]), flag,
+                            mean_text(results, [](const SubsetResult& x) { return x.at_ridge.mse; }),
+                            mean_text(results, [](const SubsetResult& x) { return x.at_gcv_ridge.mse; }),
+                            predicted_text(curve.predicted_ridge[s]), flag,
+                            mean_text(results, [](const SubsetResult& x) { return x.cross_validation; }),
+                            mean_text(results, [](const SubsetResult& x) { return x.at_stop.accuracy; }));
+    }
+    return text;
+}
+
+/// What somebody with so many examples would find: sigma(n), R(n), T by them and the error there.
+std::string own_curve_text(const LearningCurve& curve, const RatesResult& r) {
+    if (r.noise_source == "given" && r.radius_source == "given") return "";
+    std::string text = fmt::format(
+        "\nwhat n examples alone would say: sigma(n) and R(n), T by them, and the error at it (above, T is "
+        "by the "
+        "whole sample's)\n  {:>7}  {:>17}  {:>17}  {:>17}  {:>17}\n",
+        "n", "sigma", "R", "T", "error at T");
+    for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
+        const auto& results = curve.results[s];
+        text += fmt::format("  {:>7}  {:>17}  {:>17}  {:>17}  {:>17}\n", curve.sizes[s],
+                            mean_text(results, [](const SubsetResult& x) { return x.own_noise; }),
+                            mean_text(results, [](const SubsetResult& x) { return x.own_radius; }),
+                            mean_text(results, [](const SubsetResult& x) { return x.own_stopping_step; }),
+                            mean_text(results, [](const SubsetResult& x) { return x.at_own_stop.mse; }));
     }
     return text;
 }
@@ -272,7 +324,7 @@ std::string rates_summary(const RatesResult& r) {
     for (const auto paragraph : {sketch_text, selected_decay_text, polynomial_beside_text, residual_text,
                                  stopping_text, other_rules_text, bound_text, test_text, functionals_text})
         text += paragraph(r);
-    if (!r.curve.sizes.empty()) text += curve_text(r.curve, r);
+    if (!r.curve.sizes.empty()) text += curve_text(r.curve, r) + own_curve_text(r.curve, r);
     if (r.neighbours) text += neighbours_text(*r.neighbours);
     if (r.tasks) text += tasks_text(*r.tasks, r.stop);
     return text + exponents_text(r.exponents) + r.sentence;

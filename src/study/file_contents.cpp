@@ -15,6 +15,13 @@ const std::vector<FileContent>& file_contents() {
          {}},
         {"/runs", "the runs that were joined, in ascending order of their training rows", "1", {"run"}},
 
+        {"/models",
+         "the models of merged runs, paired on the same test examples at the largest common size; "
+         "difference: how "
+         "much less the best errs",
+         "1",
+         {"model"}},
+
         {"/data", "the examples that went in", "1", {}},
         {"/data/label_token_ids",
          "ids of the label words in the vocabulary, task after task",
@@ -94,6 +101,12 @@ const std::vector<FileContent>& file_contents() {
          "rates x of an error that falls as n^-x, by where they were read",
          "1",
          {"rate"}},
+        {"/rates/source_capacity",
+         "the target's power by rank: 2as, s, a, its noise level; attributes: source, capacity, "
+         "tail_exponent, "
+         "noise, crossover, reason",
+         "1",
+         {}},
         {"/rates/decay",
          "how the eigenvalues of G/n decay; attributes: selected, noise_floor (scale of G/n), first, last, "
          "reason",
@@ -108,8 +121,8 @@ const std::vector<FileContent>& file_contents() {
          "1",
          {"sizes", "repeat"}},
         {"/rates/stopping",
-         "when gradient descent should stop; attributes: critical_radius, stopping_step, step_size, noise, "
-         "radius",
+         "when gradient descent on (1/2N) sum of squares over the N rows should stop; attributes: "
+         "critical_radius, stopping_step, step_size, noise, radius",
          "1",
          {}},
         {"/rates/stopping/step", "step of gradient descent on the squared loss", "steps", {"step"}},
@@ -125,6 +138,14 @@ const std::vector<FileContent>& file_contents() {
         {"/rates/stopping/train_mse", "mean squared error on the training rows", "1", {"step"}},
         {"/rates/stopping/test_mse", "mean squared error on the test rows", "1", {"step"}},
         {"/rates/stopping/test_accuracy", "share of test examples told rightly", "1", {"step"}},
+        {"/rates/stopping/test_squared_error",
+         "squared error at T of each test example, mean over its outputs",
+         "1",
+         {"test example"}},
+        {"/rates/stopping/test_right",
+         "1 where the test example is told rightly at T",
+         "1",
+         {"test example"}},
         {"/rates/stopping/ridge_train_mse",
          "mean squared error of ridge 1/eta on the training rows",
          "1",
@@ -163,7 +184,9 @@ const std::vector<FileContent>& file_contents() {
         {"/rates/learning_curve", "errors by the number of training rows", "1", {}},
         {"/rates/learning_curve/sizes", "numbers of training rows of the subsets", "rows", {"sizes"}},
         {"/rates/learning_curve/mse_*",
-         "mean squared error at the stopping step, the best step, of ridge",
+         "mean squared error at the stopping step (own: by the subset's sigma and R), the best step, of "
+         "ridge at "
+         "its best and by cross-validation",
          "1",
          {"sizes", "repeat"}},
         {"/rates/learning_curve/accuracy_*",
@@ -176,7 +199,18 @@ const std::vector<FileContent>& file_contents() {
          {"sizes", "repeat"}},
         {"/rates/learning_curve/gcv", "generalised cross-validation of ridge", "1", {"sizes", "repeat"}},
         {"/rates/learning_curve/ridge", "ridge, in the scale of G/n", "1", {"sizes", "repeat"}},
-        {"/rates/learning_curve/*_step", "stopping step and best step", "steps", {"sizes", "repeat"}},
+        {"/rates/learning_curve/own_noise",
+         "sigma of each subset alone: given, or what its kernel leaves unexplained",
+         "1",
+         {"sizes", "repeat"}},
+        {"/rates/learning_curve/own_radius",
+         "R of each subset alone: given, or the RKHS norm of the fitted part",
+         "1",
+         {"sizes", "repeat"}},
+        {"/rates/learning_curve/*_step",
+         "stopping step, that by the subset's own sigma and R, and best step",
+         "steps",
+         {"sizes", "repeat"}},
         {"/rates/learning_curve/critical_radius", "critical radius of each subset", "1", {"sizes", "repeat"}},
 
         {"/neighbours", "local kernel regression on the nearest training examples", "1", {}},

@@ -118,7 +118,13 @@ struct RatesResult {
     StoppingSensitivity sensitivity{};
     StoppingPath path;
     ErrorBound bound{};
-    std::optional<SourceCapacity> source;  ///< where the target's power shows one
+    std::optional<TargetPower> power;      ///< of the target by rank, where the coefficients show it
+    std::optional<SourceCapacity> source;  ///< where the eigenvalues show a power too
+    std::string source_reason;             ///< why there is none
+    /// T with the 95 % interval of its logarithm, by the spread over halves of the examples with their own
+    /// sigma and R and the rule for all rows: the spread over halves is that of the whole (rates/decay.hpp).
+    /// None where fewer than two have a T.
+    std::optional<Interval> stop_interval;
     // from here on only with eigenvectors and targets
     std::optional<double> discrepancy_step, cross_validated_step, holdout_step, best_step;
     double residual_square = 0;         ///< mean r^2 after centring
@@ -129,6 +135,7 @@ struct RatesResult {
     std::optional<TestScore> model_alone;
     /// Step T against step 0 on the test set, the residual's mean added at both; none where T is infinite.
     std::optional<PairedComparison> learnt;
+    Judgement at_stop;                                 ///< of the test examples, with `learnt`
     std::vector<double> labels, residual, cumulative;  ///< N x outputs, row-major
     LearningCurve curve;
     std::vector<RateExponent> exponents;

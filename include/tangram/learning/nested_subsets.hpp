@@ -16,7 +16,9 @@ struct SubsetInputs {
     const Targets& train;
     const Targets* test;
     bool center, mixed_precision;
-    double noise, radius;                 ///< of the whole sample, used at every size
+    double noise, radius;  ///< of the whole sample, used at every size
+    /// Known to whoever has the whole sample and to whoever has a part; nothing: a part estimates its own.
+    std::optional<double> given_noise, given_radius;
     std::optional<StepSizes> step_sizes;  ///< nothing: 1/l_1 of each subset
     std::uint64_t seed;
     Index trusted_ranks;  ///< decay_window's
@@ -31,9 +33,16 @@ struct SubsetResult {
     double ridge = 0;                                        ///< on K, by GCV
     double cross_validation = 0;  ///< GCV's estimate of the test error, at its best ridge
     double exponent = 0;  ///< of the polynomial fit in the subset's own window; NaN where there is none
-    TestScore at_stop, at_best, at_ridge;
+    TestScore at_stop, at_best;
+    TestScore at_ridge;      ///< the best ridge on these examples
+    TestScore at_gcv_ridge;  ///< `ridge`, which the training examples choose
     double best_step = 0;
-    double holdout_step = 0;  ///< half of the examples: the best step on the other half; else NaN
+    bool best_at_end = false;  ///< the path ended there: the best step may be later
+    double holdout_step = 0;   ///< half of the examples: the best step on the other half, infinite where
+                               ///< the path ended there; else NaN
+    /// What these examples alone would say: sigma and R, given or their own, T by them, and the error there.
+    double own_noise = 0, own_radius = 0, own_stopping_step = 0;
+    TestScore at_own_stop;
 };
 
 /// Subsets that are nested within a repeat: the first `size` examples of one random permutation per repeat

@@ -93,6 +93,12 @@ struct DecayFit {
     std::optional<ExponentialDecay> exponential;
     std::optional<FiniteRankDecay> finite_rank;
 
+    /// A power with an onset was selected, and an exponential is not told from it.
+    bool exponential_fits_too() const {
+        return selected == DecayFamily::polynomial && power_law().onset > 0 && exponential &&
+               exponential->criterion < power_law().criterion + strong_evidence;
+    }
+
     /// Of the two polynomials the one with an onset where its criterion is lower by strong_evidence: of 40
     /// samples of k^-1.05 a quarter would have one otherwise. `polynomial` was fitted.
     const PolynomialDecay& power_law() const {
@@ -138,14 +144,14 @@ inline constexpr PolynomialIntervals unknown_polynomial{
     {0, 0, std::numeric_limits<double>::infinity()},
     {std::numeric_limits<double>::infinity(), 1, std::numeric_limits<double>::infinity()}};
 
-/// Half-width 1.96 [se^2 + (a(last) - a(last/2))^2]^(1/2), the second term the drift of the exponent between
-/// the whole window and its first half. se: standard deviation of the exponent over principal sub-matrices of
-/// half the examples; subsets of m of n without replacement vary by (1/m - 1/n), which for m = n/2 is the
-/// variance 1/n of the whole [derived: delete-half jackknife]. Simulated with Gaussian features, n = 240 and
-/// 400, a = 1.5, 2, 3, the root mean square of se is 0.92 to 1.01 (+- 0.04) of the spread over fresh samples,
-/// and the interval covers in 94 to 98 %. A plain fit's bias it does not hold. With an onset the first half
-/// keeps the window's onset.
-/// The constant's interval is made in the same way for its logarithm.
+/// Half-width [(t se)^2 + 1.96^2 (a(last) - a(last/2))^2]^(1/2), the second term the drift of the exponent
+/// between the whole window and its first half, t Student's quantile for the replicas (2.78 for five). se:
+/// standard deviation of the exponent over principal sub-matrices of half the examples; subsets of m of n
+/// without replacement vary by (1/m - 1/n), which for m = n/2 is the variance 1/n of the whole [derived:
+/// delete-half jackknife]. Simulated with Gaussian features, n = 240 and 400, a = 1.5, 2, 3, the root mean
+/// square of se is 0.92 to 1.01 (+- 0.04) of the spread over fresh samples, and the interval covers in 94 to
+/// 98 %. A plain fit's bias it does not hold. With an onset the first half keeps the window's onset. The
+/// constant's interval is made in the same way for its logarithm.
 /// @param replicas  fits of the sub-matrices; fewer than two leave the drift alone
 PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, DecayWindow window,
                                          const PolynomialDecay& fit,

@@ -3,6 +3,8 @@
 #include <optional>
 #include <string>
 
+#include "tangram/rates/decay.hpp"
+
 namespace tangram {
 
 /// What a bound on the error at T rests on. Noise, radius and the residual in the labels' units.
@@ -17,8 +19,12 @@ struct BoundPremises {
     bool radius_assumed = false;  ///< R is neither given nor estimated
     /// A sketch has too few dimensions for T.
     bool sketch_too_small = false;
-    /// s of source and capacity (exponents.hpp) where it is known: below 1/2 no ball holds the target.
-    std::optional<double> source = {};
+    /// R is given: that a ball holds the target is the giver's word, unless s is shown to be below 1/2.
+    bool radius_given = false;
+    /// s of source and capacity (exponents.hpp) where it is known: below 1/2 no ball holds the target. Where
+    /// R is estimated, only an interval from 1/2 on lets a bound pass.
+    std::optional<Interval> source = {};
+    std::string no_source = {};  ///< why it is not known
     /// mean r^2; infinite where no labels are known.
     double residual_mean_square = std::numeric_limits<double>::infinity();
 };

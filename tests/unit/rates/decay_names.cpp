@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <limits>
@@ -85,6 +87,30 @@ TEST(DecayNames, ABreakFitsNoFamily) {
     const Named found = named(
         "k^-1, from rank 10 on k^-3", [](double k) { return k < 10 ? 1 / k : 100 / (k * k * k); }, 3, 6);
     EXPECT_GE(found.none, 4);
+}
+
+/// The table of docs/mathematics.md, Fitting the decay: TANGRAM_COVERAGE_RUNS samples of each law; not run
+/// without.
+TEST(DecayNames, Table) {
+    const char* const given = std::getenv("TANGRAM_COVERAGE_RUNS");
+    if (given == nullptr) GTEST_SKIP() << "a table of minutes; set TANGRAM_COVERAGE_RUNS";
+    const int samples = std::max(1, std::atoi(given));
+    for (const double a : {1.05, 1.1, 1.2, 1.5, 2.0, 3.0})
+        named(
+            "k^-" + std::to_string(a), [&](double k) { return std::pow(k, -a); }, a, samples);
+    for (const double onset : {10.0, 20.0, 30.0})
+        named(
+            "(k + " + std::to_string(onset) + ")^-2", [&](double k) { return std::pow(k + onset, -2); }, 2,
+            samples);
+    named(
+        "k^-1, from rank 10 on k^-3", [](double k) { return k < 10 ? 1 / k : 100 / (k * k * k); }, 3,
+        samples);
+    named(
+        "exp(-k/5)", [](double k) { return std::exp(-k / 5); }, 0, samples);
+    named(
+        "exp(-sqrt(k))", [](double k) { return std::exp(-std::sqrt(k)); }, 0, samples);
+    named(
+        "25 equal", [](double k) { return k <= 25 ? 1.0 : 0.0; }, 0, samples);
 }
 
 }  // namespace

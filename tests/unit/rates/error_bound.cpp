@@ -15,7 +15,7 @@ namespace {
 /// What holds: eps_n = 0.1, sigma = 0.2, R = 2, T = 50, mean r^2 = 1.
 BoundPremises sound() {
     BoundPremises premises{0.1, 0.2, 2.0, 50};
-    premises.source = 0.5;
+    premises.source = Interval{0.6, 0.5, 0.7};
     premises.residual_mean_square = 1;
     return premises;
 }
@@ -32,12 +32,13 @@ TEST(ErrorBound, IsComparedWithWhatTheStartErrsBy) {
     EXPECT_EQ(error_bound(noisy).none, "");
     // From eigenvalues alone there is nothing to compare it with.
     BoundPremises alone{0.1, 0.2, 1.0, 50};
+    alone.radius_given = true;
     EXPECT_DOUBLE_EQ(error_bound(alone).value, 0.12);
     EXPECT_FALSE(error_bound(alone).vacuous);
 }
 
 TEST(ErrorBound, IsNoneWhereAPremiseFails) {
-    std::vector<BoundPremises> failing(10, sound());
+    std::vector<BoundPremises> failing(13, sound());
     failing[0].noise = NAN;
     failing[1].noise = 0;
     failing[2].stop = INFINITY;
@@ -45,14 +46,22 @@ TEST(ErrorBound, IsNoneWhereAPremiseFails) {
     failing[4].search_ended = true;
     failing[5].first_step = 1.5;
     failing[6].sketch_too_small = true;
-    failing[7].source = 0.49;
+    failing[7].source = Interval{0.45, 0.4, 0.49};
     failing[8].noise = 0, failing[8].stop = INFINITY, failing[8].critical_radius = 0;
     failing[9].radius_assumed = true;
+    failing[10].source = Interval{0.6, 0.4, 0.8};  // undecided
+    failing[11].source.reset();                    // not known
+    failing[12].source = Interval{0.45, 0.4, 0.49}, failing[12].radius_given = true;
     for (const BoundPremises& premises : failing) {
         const ErrorBound bound = error_bound(premises);
         EXPECT_TRUE(std::isnan(bound.value));
         EXPECT_NE(bound.none, "");
         EXPECT_TRUE(bound.vacuous);
+    }
+    // Whoever gives R says that a ball holds the target; only an s below 1/2 speaks against it.
+    for (const std::size_t i : {std::size_t{10}, std::size_t{11}}) {
+        failing[i].radius_given = true;
+        EXPECT_EQ(error_bound(failing[i]).none, "");
     }
     BoundPremises rounded = sound();
     rounded.first_step = 1 + 1e-12;
@@ -72,6 +81,7 @@ TEST(ErrorBound, AResidualThatTheKernelCannotFitBoundsNothing) {
     premises.critical_radius = critical_radius(l, premises.noise / premises.radius);
     premises.stop = 1;  // whatever the rule says
     premises.residual_mean_square = 0.75;
+    premises.source = Interval{1, 0.6, 2};
     EXPECT_LT(error_bound(premises).value, 0.1);
     premises.search_ended = ridge.limited;
     EXPECT_TRUE(std::isnan(error_bound(premises).value));
