@@ -8,9 +8,11 @@
 #include <map>
 #include <set>
 
+#include "model_table.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/output.hpp"
 #include "tangram/rates/exponents.hpp"
+#include "tangram/rates/falling_error.hpp"
 #include "tangram/session/provenance.hpp"
 #include "tangram/stages/rates_file.hpp"
 #include "tangram/study/file_contents.hpp"
@@ -31,6 +33,8 @@ struct Run {
     double noise = unknown, radius = unknown, critical_radius = unknown, stopping_step = unknown;
     double decay_exponent = unknown, mse_stop = unknown, accuracy_stop = unknown, mse_best = unknown,
            seconds = 0;
+    TestedRun tested;
+    RateExponent observed;  ///< over the run's own subsets
 };
 
 /// Entry of /rates/stopping/<name> at the stopping step; NaN where there is none.
@@ -41,6 +45,28 @@ double at_stop(const Hdf5File& h5, const std::string& name, double stop) {
                               values = h5.read_doubles(at + name, std::ssize(steps));
     const auto found = std::find(steps.begin(), steps.end(), stop);
     return found == steps.end() ? unknown : values[static_cast<std::size_t>(found - steps.begin())];
+}
+
+/// The row of the table of rates that was observed.
+RateExponent observed_rate(const Hdf5File& h5) {
+    RateExponent found = unknown_rate("observed", "the run has none");
+    if (!h5.exists("/rates/exponents")) return found;
+    const std::vector<TableColumn> columns = h5.read_table("/rates/exponents");
+    const auto column = [&](const char* name) -> const TableColumn* {
+        const auto at = std::ranges::find(columns, name, &TableColumn::name);
+        return at == columns.end() ? nullptr : &*at;
+    };
+    const TableColumn *const source = column("source"), *const note = column("note");
+    const TableColumn* const numbers[] = {column("value"), column("low"), column("high")};
+    if (source == nullptr || note == nullptr || std::ranges::find(numbers, nullptr) != std::end(numbers))
+        return found;
+    for (std::size_t i = 0; i < source->texts.size(); ++i)
+        if (source->texts[i] == "observed" && i < note->texts.size() &&
+            std::ranges::all_of(numbers, [&](const auto* c) { return i < c->numbers.size(); }))
+            found = {"observed",
+                     {numbers[0]->numbers[i], numbers[1]->numbers[i], numbers[2]->numbers[i]},
+                     note->texts[i]};
+    return found;
 }
 
 Run read_run(const std::filesystem::path& file) {
@@ -76,6 +102,9 @@ Run read_run(const std::filesystem::path& file) {
     }
     if (h5.has_attribute("/rates/decay/polynomial", "exponent"))
         run.decay_exponent = h5.number_attribute("/rates/decay/polynomial", "exponent");
+    const auto seed = run.keys.find("data.seed");
+    run.tested = read_tested_run(h5, seed == run.keys.end() ? "" : seed->second);
+    run.observed = observed_rate(h5);
     return run;
 }
 
@@ -170,6 +199,42 @@ std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
     return curves;
 }
 
+/// What a reader calls a curve beside others: keys of the model and the kernel, where they tell all apart.
+std::vector<std::string> short_names(const std::vector<ScaleCurve>& curves,
+                                     const std::set<std::string>& varying) {
+    std::set<std::string> few;
+    for (const std::string& key : varying)
+        if (key.starts_with("model.") || key.starts_with("kernel.")) few.insert(key);
+    std::vector<std::string> names;
+    std::set<std::string> distinct;
+    for (const ScaleCurve& curve : curves) {
+        names.push_back(name_of_curve(curve.repeats.front().front(), few));
+        distinct.insert(names.back());
+    }
+    if (distinct.size() < curves.size())
+        for (std::size_t c = 0; c < curves.size(); ++c) names[c] = curves[c].name;
+    return names;
+}
+
+/// Every curve as a model, with the rate across its runs, or over the subsets of its largest where there are
+/// too few.
+std::vector<ComparedModel> models_of(const std::vector<Run>& runs, const std::vector<ScaleCurve>& curves,
+                                     const std::vector<std::vector<RateExponent>>& exponents) {
+    const std::vector<std::string> names = short_names(curves, varying_keys(runs));
+    std::vector<ComparedModel> models;
+    for (std::size_t c = 0; c < curves.size(); ++c) {
+        ComparedModel& model = models.emplace_back();
+        model.name = names[c];
+        const auto across = std::ranges::find(exponents[c], "observed", &RateExponent::source);
+        model.exponent = across != exponents[c].end() && across->known()
+                             ? *across
+                             : curves[c].repeats.back().front().observed;
+        for (std::size_t s = 0; s < curves[c].sizes.size(); ++s)
+            for (const Run& run : curves[c].repeats[s]) model.runs[curves[c].sizes[s]].push_back(run.tested);
+    }
+    return models;
+}
+
 /// The slope of a quantity over the sizes of a curve.
 template <class Quantity>
 RateExponent slope(const ScaleCurve& curve, const std::string& source, const std::string& note,
@@ -195,16 +260,40 @@ RateExponent slope(const ScaleCurve& curve, const std::string& source, const std
     return {source, power_law(sizes, values, static_cast<Index>(repeats)), note};
 }
 
+/// The test error at T as a limit and a power of n. Runs of other draws are fresh samples as long as they are
+/// small beside the table that they are drawn from.
+RateExponent observed_across(const ScaleCurve& curve) {
+    const std::string source = "observed";
+    if (curve.sizes.size() < 3)
+        return unknown_rate(source, fmt::format("{} sizes are too few for a slope", curve.sizes.size()));
+    std::size_t repeats = curve.repeats.front().size();
+    for (const auto& runs : curve.repeats) repeats = std::min(repeats, runs.size());
+    std::vector<double> sizes, values;
+    for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
+        sizes.push_back(static_cast<double>(curve.sizes[s]));
+        for (std::size_t k = 0; k < repeats; ++k) {
+            const Run& run = curve.repeats[s][k];
+            if (!std::isfinite(run.mse_stop))
+                return unknown_rate(source, fmt::format("{}: no test error at T", run.file));
+            values.push_back(run.mse_stop);
+        }
+    }
+    const double tested = static_cast<double>(
+        std::max<Index>(1, std::ssize(curve.repeats.back().front().tested.at_stop.squared_errors)));
+    ErrorCurve errors{sizes, values, static_cast<Index>(repeats)};
+    errors.shared = values.back() * std::sqrt(2 / tested);
+    const FallingError found = falling_error(errors);
+    if (!found.none.empty()) return unknown_rate(source, "no rate: " + found.none);
+    return {source, found.exponent,
+            fmt::format("test error at T = A + B n^-x with A = {:.4g} [{:.4g}, {:.4g}]", found.limit.value,
+                        found.limit.low, found.limit.high)};
+}
+
 std::vector<RateExponent> exponents_of(const ScaleCurve& curve) {
-    double variance = 0;  // of the labels, as the largest sample has it
-    for (const Run& run : curve.repeats.back())
-        variance += run.noise * run.noise / static_cast<double>(curve.repeats.back().size());
     return {
         slope(curve, "critical_radius", "slope of eps_n^2, bound over the unit ball",
               [](const Run& run) { return run.critical_radius * run.critical_radius; }),
-        slope(curve, "observed",
-              fmt::format("test error at T above sigma^2 = {:.4g}, the largest sample's", variance),
-              [&](const Run& run) { return run.mse_stop - variance; }),
+        observed_across(curve),
         slope(curve, "observed_mse", "whole test error at T", [](const Run& run) { return run.mse_stop; }),
         slope(curve, "observed_best_mse", "whole test error at the best step",
               [](const Run& run) { return run.mse_best; }),
@@ -307,18 +396,29 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
     });
     const std::vector<ScaleCurve> curves = collectively(comm, [&] { return curves_of(runs); });
     std::vector<std::vector<RateExponent>> exponents;
-    for (const ScaleCurve& curve : curves) exponents.push_back(exponents_of(curve));
+    std::vector<ModelRow> models;
+    std::string summary;
+    collectively(comm, [&] {
+        std::string why;
+        for (const ScaleCurve& curve : curves) exponents.push_back(exponents_of(curve));
+        models = compare_models(models_of(runs, curves, exponents), why);
+        if (session.world.rank() != 0) return;
+        summary = merged_text(curves, exponents);
+        if (!models.empty()) summary += "\n" + models_text(models);
+        if (!why.empty()) summary += "\nmodels are not compared: " + why;
+    });
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const Provenance provenance = Provenance::gather(grid);
     StagedFile file(comm, output, false, 0.0);
     file.write_small([&](Hdf5File& h5) {
         write_merged(h5, runs, curves, exponents);
-        h5.write("/rates/summary", lines_of(merged_text(curves, exponents)));
+        h5.write("/rates/summary", lines_of(summary));
+        if (!models.empty()) write_models(h5, models);
         provenance.write(h5, fmt::format("# merged of {}\n", fmt::join(files, ", ")), "", 0, session);
         complete_file(h5, session.log, "merge");
     });
     file.commit();
-    if (session.world.rank() == 0) session.log.result(merged_text(curves, exponents));
+    if (session.world.rank() == 0) session.log.result(summary);
 }
 
 }  // namespace tangram

@@ -53,6 +53,21 @@ with h5py.File(f.at('merged.h5')) as h:
     row = [x for x in h['/rates/exponents'][:] if x['source'] == b'critical_radius'][0]
     check('merge: slope of the critical radius', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
     check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
+check('merge: one model is compared with none', 'models at' not in out)
+# Two choices of parameters, paired on the same test examples.
+run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=3', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'), f.at('m120-3.h5'))
+errors = []
+for name in ('m60-3.h5', 'a60.h5'):
+    with h5py.File(f.at(name)) as one: errors.append(one['/rates/stopping/test_squared_error'][:])
+with h5py.File(f.at('merged.h5')) as h: rows = h['/models'][:] if 'models' in h else []
+check('models: a row each at the common size, the least error first', code == 0 and [list(r) for r in (rows['samples'], rows['test_examples'])] == [[60] * 2, [len(errors[0])] * 2] and rows['mse'][0] <= rows['mse'][1], (err, rows))
+worse, best = sorted(errors, key=lambda e: -e.mean())
+check('models: the paired difference', np.isnan(rows['difference'][0]) and abs(rows['difference'][1] - (worse - best).mean()) <= 1e-12 and abs(rows['difference_standard_error'][1] - (worse - best).std(ddof=1) / len(best) ** 0.5) <= 1e-12, rows)
+check('models: said in a sentence', 'paired on the same' in out and 'The error at T is least with kernel.parameters' in out, out)
+run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=4', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'))
+check('models: other draws are not paired', code == 0 and 'models are not compared' in out, out)
 code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('m60-3.h5'))
 check('merge: the same run twice', code == 2 and 'leave one out' in err, err)
 code, out, err = run('merge', f.at('merged.h5'), f.at('less.h5'))
