@@ -233,6 +233,15 @@ void decompose(const std::string& matrix, const Study& study, const Session& ses
         *of.gram, {fmt::format("{}: {}", file.string(), path), ExitStatus::input}, study, session, lock));
     of.checks = quality(*of.gram, pairs, false);
     of.input.eigenvalues = pairs.values;
+    // Beyond what rounding makes of zeros.
+    const double largest = pairs.values.front(), rounding = 1e-10 * std::abs(largest);
+    const auto negative = std::ranges::count_if(pairs.values, [&](double w) { return w < -rounding; });
+    if (negative > 0)
+        session.log.warn(
+            fmt::format("{}: {} of {} eigenvalues are negative, the smallest {:.2g} times the largest: no "
+                        "Gram matrix has "
+                        "them; they count as zero, and no eigenvalue below ten times their size is fitted",
+                        matrix, negative, pairs.values.size(), pairs.values.back() / largest));
     of.input.noise_floor = of.checks->noise_floor;
     of.input.vectors = &*pairs.vectors;
 }

@@ -48,6 +48,7 @@ with h5py.File(f.at('out.h5')) as h:
     check('learnt: the fall of the error and its standard error', close([a['learnt_mse'], a['learnt_mse_standard_error']], [fall.mean(), fall.std(ddof=1) / m ** 0.5], 1e-9))
     tail = sum(math.comb(int(gained + lost), k) for k in range(min(gained, lost) + 1)) / 2.0 ** (gained + lost)
     check('learnt: McNemar', (a['learnt_gained'], a['learnt_lost']) == (gained, lost) and close(a['learnt_p_value'], min(1, 2 * tail), 1e-9))
+    check('learnt: the examples one by one', close(s['test_squared_error'][:], (yt - after) ** 2, 1e-9) and list(s['test_right'][:]) == list(right[1].astype(int)))
     check('the model alone', close(a['model_test_mse'], ((yt - margin('test')) ** 2).mean(), 1e-9) and close(a['model_test_accuracy'], ((margin('test') > 0) == (yt > 0)).mean(), 1e-12))
     eta = s['eta'][at]
     check('path: ridge twin', close(((yt - test(1 / (n * (l + 1 / eta)))) ** 2).mean(), s['ridge_test_mse'][at], 1e-9))
@@ -67,6 +68,9 @@ with h5py.File(f.at('out.h5')) as h:
     check('curve: subsets differ', len(set(c['mse_stop'][0])) == 3)
     check('curve: every number is there', all(np.isfinite(c[x][:]).all() for x in ('mse_stop', 'mse_best', 'mse_ridge', 'gcv', 'predicted_ridge', 'predicted_gradient_descent')))
     check('curve: best is best', (c['mse_best'][:] <= c['mse_stop'][:] + 1e-12).all())
+    check('curve: each subset has a sigma and an R of its own', (c['own_noise'][:] > 0).all() and close(c['own_noise'][4], a['noise'], 1e-12) and close(c['own_radius'][4], a['radius'], 1e-12) and close(c['mse_own_stop'][4], c['mse_stop'][4], 1e-12))
+    check('curve: ridge by cross-validation', close(c['mse_gcv_ridge'][4], ((yt - test(1 / (n * (l + c['ridge'][4, 0])))) ** 2).mean(), 1e-9) and (c['mse_gcv_ridge'][:] >= c['mse_ridge'][:] * (1 - 1e-3)).all())
+    check('T: its interval holds it', a['stopping_step_low'] <= T <= a['stopping_step_high'] and a['stopping_step_low'] < a['stopping_step_high'])
     check('curve: base rate', close(c.attrs['base_rate'], max((yt > 0).mean(), (yt < 0).mean()), 1e-12))
     power = z ** 2 / n
     for i, size in enumerate((30, 60, 120, 180, 240)):
@@ -192,6 +196,12 @@ if code == 0 and code2 == 0:
         yt = h5py.File(f.at('kernel.h5'))['yt'][:]; at = int(np.searchsorted(s['step'][:], s.attrs['stopping_step']))
         check('matrix: test error at T by literal descent', close(((yt - np.minimum.outer(xt, x) @ theta) ** 2).mean(), s['test_mse'][at], 1e-9))
         check('matrix: a bound', np.isfinite(s.attrs['error_bound']) and s.attrs['error_bound_reason'] == '' and 'bound      the error at T' in out2, out2)
+# Some of the eigenvalues, and a matrix with negative ones: said, with what T could be.
+with h5py.File(f.at('kernel.h5'), 'a') as h: h['some'] = np.sort(h['w'][:])[::-1][:20]; h['J'] = h['G'][:] - 0.02 * np.eye(200)
+code, out, err = run('rates', '--eigenvalues', place('some'), '--samples', '200', '--noise', '0.1', '--output', f.at('e.h5'))
+check('eigenvalues: those that are missing are said', code == 0 and '20 of 200 eigenvalues' in err, err)
+code, out, err = run('rates', '--matrix', place('J'), '--labels', place('y'), '--noise', '0.1', '--radius', '1', '--output', f.at('e.h5'))
+check('matrix: negative eigenvalues are said', code == 0 and 'are negative' in err, err)
 for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 0', ['--noise', '100', '--radius', '0.001', '--cross', place('C'), '--test-labels', place('yt')]), ('a step beyond 1/l_1', ['--noise', '0.1', '--radius', '1', '--step-size', '4'])):
     code, out, err = run('rates', '--matrix', place('G'), '--labels', place('y'), *arguments, '--set', 'rates.center=false', '--output', f.at('n.h5'))
     seen = run('inspect', f.at('n.h5'))[1]
