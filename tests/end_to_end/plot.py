@@ -278,7 +278,7 @@ def look(name, folder, expected, words=(), absent=()):
 f = Folder()
 spectrum = ['spectrum']
 rates = spectrum + ['exponents', 'decay_by_size', 'stopping', 'alignment', 'functionals', 'learning_curve']
-full = rates + ['learning_curve_accuracy', 'task_cosines', 'task_arithmetic', 'neighbours']
+full = rates + ['excess_error', 'learning_curve_accuracy', 'task_cosines', 'task_arithmetic', 'neighbours']
 
 write(f.at('full.h5'))
 code, out, err = plot(f.at('full.h5'))
@@ -315,10 +315,10 @@ check('no bound: status 0 and silence', code == 0 and err == '', f'{code} {err}'
 look('no bound', f.at('unbounded-plots'), full, ['nothing is learnt'], absent=('nan', 'vacuous'))
 
 before = {x: open(f.at('full-plots/' + x), 'rb').read() for x in os.listdir(f.at('full-plots'))}
-code, out, err = plot(f.at('full.h5'), '--output', f.at('new/again'))
+code, out, err = plot(f.at('full.h5'), '--output', f.at('again'))
 check(
     'the same file gives the same bytes',
-    code == 0 and all(open(f.at('new/again/' + x), 'rb').read() == data for x, data in before.items()),
+    code == 0 and all(open(f.at('again/' + x), 'rb').read() == data for x, data in before.items()),
     err,
 )
 
@@ -348,8 +348,8 @@ for name, options, expected, words in (
     ('finite rank', dict(decay='finite_rank'), full, ['finite rank (selected)']),
     ('T = 0', dict(stop=0.0), full, ['T = 0']),
     ('T = inf', dict(stop=INF), full, ['T = ∞']),
-    ('no test set', dict(test=False), [p for p in full if p != 'learning_curve_accuracy'], []),
-    ('no tasks', dict(tasks=False), rates + ['learning_curve_accuracy'], []),
+    ('no test set', dict(test=False), [p for p in full if p not in ('excess_error', 'learning_curve_accuracy')], []),
+    ('no tasks', dict(tasks=False), rates + ['excess_error', 'learning_curve_accuracy'], []),
     ('long names', dict(title='a-model-with-a-long-name-' * 8 + '$x$'), full, []),
     ('n = 20000', dict(n=20000), full, ['n = 20 000']),
 ):
@@ -368,6 +368,29 @@ check(
     'of the program: spectrum, stopping and report',
     {'spectrum.png', 'stopping.png', 'report.html'} <= set(os.listdir(f.at('real'))),
 )
+
+# What the program writes of groups, formulas and several runs; sizes, and PDF.
+for name, setting in (('groups', 'kernel.groups=kind'), ('formulas', 'kernel.formula=["sgd", "signgd"]')):
+    run('run', f.at('study.toml'), '--set', setting, '--set', f'output.path={name}.h5')
+run('spectrum', f.at('study.toml'), '--set', 'kernel.groups=kind', '--set', 'output.path=groups.h5', '--groups', 'mlp')
+code, out, err = plot(f.at('groups.h5'), '--output', f.at('small'), '--dpi', '100', '--width', '6', '--pdf')
+made = set(os.listdir(f.at('small')))
+check('groups: their spectra and shares of the trace', code == 0 and {'groups.png', 'trace_shares.svg', 'spectrum.pdf'} <= made, (err, made))
+check('groups: width and dpi', matplotlib.image.imread(f.at('small/spectrum.png')).shape[1] == 600)
+svg = open(f.at('small/spectrum.svg')).read()
+check('svg: text is text', 'noise floor' in svg)
+check('pdf: is one', open(f.at('small/spectrum.pdf'), 'rb').read(5) == b'%PDF-')
+code, out, err = plot(f.at('formulas.h5'), '--output', f.at('several-formulas'))
+check('formulas: their spectra', code == 0 and 'formulas.png' in os.listdir(f.at('several-formulas')), err)
+for n in (24, 40, 64):
+    run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'output.path=m{n}.h5', '--set', 'data.test=test.tsv', '--set', 'data.test_samples=20')
+run('merge', f.at('merged.h5'), *(f.at(f'm{n}.h5') for n in (24, 40, 64)))
+code, out, err = plot(f.at('merged.h5'), '--output', f.at('merged'))
+check('merged: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
+look('merged', f.at('merged'), ['runs'] + (['exponents'] if os.path.exists(f.at('merged/exponents.png')) else []), ['Runs'])
+code, out, err = plot(*(f.at(f'm{n}.h5') for n in (24, 40, 64)), '--output', f.at('together'))
+check('several: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
+look('several', f.at('together'), ['spectrum', 'stopping'] + [p for p in ('exponents', 'learning_curve') if os.path.exists(f.at(f'together/{p}.png'))], ['n = 24', 'n = 64'])
 
 # Bad files and arguments.
 write(f.at('torn.h5'))
@@ -389,6 +412,8 @@ for name, arguments, status, word in (
     ('no argument', [], 2, 'FILE.h5'),
     ('unknown option', [f.at('full.h5'), '--ouptut', 'x'], 2, '--ouptut'),
     ('output is a file', [f.at('full.h5'), '--output', f.at('file')], 5, 'file'),
+    ('output in a folder that is not there', [f.at('full.h5'), '--output', f.at('new/again')], 5, 'new'),
+    ('a resolution of nothing', [f.at('full.h5'), '--dpi', '0'], 2, '--dpi'),
 ):
     listing = sorted(os.listdir(f.path))
     code, out, err = plot(*arguments)

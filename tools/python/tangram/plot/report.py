@@ -8,9 +8,9 @@ import re
 
 import numpy as np
 
+from ..results import mean_and_spread, plain_text, readable, readable_interval
 from .drawing import inline_svg
-from .pictures import arithmetic_rows, by_size, sizes_of, source_name, task_names
-from .results import mean_and_spread, plain_text, readable, readable_interval
+from .panels import arithmetic_rows, arithmetic_table, by_size, short_weights, sizes_of, source_name, task_names
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -60,13 +60,22 @@ def escaped(text):
     return html.escape(plain_text(text))
 
 
+RAISED = re.compile(r'\^(-?[0-9.]*[0-9](?:e[+-]?[0-9]+)?|-[a-z](?![a-z]))')
+
+
+def written(text):
+    """Escaped, with powers raised (n^-0.71) and eps_n and sigma as letters, as the program's texts have them."""
+    safe = RAISED.sub(lambda m: '<sup>' + m[1].replace('-', '−') + '</sup>', escaped(text))
+    return re.sub(r'\bsigma\b', 'σ', re.sub(r'\beps_n\b', 'ε<sub>n</sub>', safe)).replace(' +- ', ' ± ')
+
+
 def broken(cell):
     """A cell's text; of a tuple, parts that stay whole and stand below each other where room is short."""
     parts = cell if isinstance(cell, tuple) else (cell,)
     return (
-        ' '.join(f'<span class="whole">{escaped(part)}</span>' for part in parts)
+        ' '.join(f'<span class="whole">{written(part)}</span>' for part in parts)
         if len(parts) > 1
-        else escaped(parts[0])
+        else written(parts[0])
     )
 
 
@@ -80,7 +89,7 @@ class Page:
         self.parts.append(f'<h2>{html.escape(title)}</h2>')
 
     def paragraph(self, text, kind=None):
-        self.parts.append(f'<p class="{kind}">{escaped(text)}</p>' if kind else f'<p>{escaped(text)}</p>')
+        self.parts.append(f'<p class="{kind}">{written(text)}</p>' if kind else f'<p>{written(text)}</p>')
 
     def show(self, *names):
         """The pictures of these names that exist, beside each other where there is room."""
@@ -90,8 +99,8 @@ class Page:
             if picture is not None:
                 figures.append(
                     '<figure'
-                    f' id="picture-{name}">{inline_svg(picture.svg(), name, html.escape(picture.title))}'
-                    f'<figcaption>{html.escape(picture.caption)}</figcaption></figure>'
+                    f' id="picture-{name}">{inline_svg(picture.svg("path"), name, html.escape(picture.title))}'
+                    f'<figcaption>{written(picture.caption)}</figcaption></figure>'
                 )
         if figures:
             self.parts += figures if self.open else ['<div class="beside">', *figures, '</div>']
@@ -194,6 +203,14 @@ def headline(results, page):
         )
 
 
+def warnings(results, page):
+    """What the runs warned of."""
+    rows = results.table('/warnings')
+    if rows:
+        page.section('Warnings')
+        page.table(('stage', 'warning'), [[row.get('stage', ''), row.get('text', '')] for row in rows], words=(1,))
+
+
 def value_and_interval(value, low, high, digits=4):
     """A cell: the value, and its interval where there is one."""
     value = readable(value, digits, True)
@@ -216,8 +233,7 @@ def conclusions(results, page):
         return
     page.section('How the error falls')
     if sentence:
-        raised = re.sub(r'\^(-?[0-9.]*[0-9])', r'<sup>\1</sup>', escaped(sentence))
-        page.parts.append(f'<p class="sentence">{raised}</p>')
+        page.paragraph(sentence, 'sentence')
     page.table(('error ∝ n⁻ˣ from', 'x [95 % interval]', 'note'), rows, words=(1, 2))
     page.show('exponents')
 
@@ -237,7 +253,7 @@ def decay(results, page):
     if 'spectrum' not in page.pictures and not results.has('/rates/decay'):
         return
     page.section('Spectrum and decay')
-    page.show('spectrum', 'decay_by_size')
+    page.show('spectrum', 'decay_by_size', 'trace_shares', 'formulas', 'groups')
     group = '/rates/decay'
     selected, why_none = results.text(group, 'selected'), results.text(group, 'reason')
     first, last = results.number(group, 'first'), results.number(group, 'last')
@@ -416,23 +432,22 @@ def learning_curves(results, page):
     if sizes is None:
         return
     page.section('Learning curves')
-    page.show('learning_curve', 'learning_curve_accuracy')
+    page.show('learning_curve', 'excess_error', 'learning_curve_accuracy')
     columns = []
     for name, title in CURVES:
         values = by_size(results, name, sizes)
         if values is not None and not np.isnan(values).all():
             columns.append((name, title, *mean_and_spread(values)))
     limit = results.number('/rates/learning_curve', 'flagged_above')
+    order = np.argsort(sizes)
     rows = []
-    for k in np.argsort(sizes):
-        row = [readable(float(sizes[k]))]
-        for name, _, mean, spread in columns:
+    for name, title, mean, spread in columns:
+        row = [title]
+        for k in order:
             text = readable(float(mean[k]), 3, True)
-            if spread[k] > 0:
-                text += f' ± {readable(float(spread[k]), 2, True)}'
             if name.startswith('predicted') and sizes[k] > limit and text != '–':
                 text += ' *'
-            row.append(text)
+            row.append((text, f'± {readable(float(spread[k]), 2, True)}') if spread[k] > 0 else text)
         rows.append(row)
     base = results.number('/rates/learning_curve', 'base_rate')
     tests = results.examples('test')
@@ -442,12 +457,12 @@ def learning_curves(results, page):
         + '.'
         + (f' The most frequent label alone has accuracy {readable(base, 3)}.' if math.isfinite(base) else '')
         + (
-            f' * n′ above {readable(limit)}, a quarter of the sample: the prediction is unreliable.'
+            f' * n′ above {readable(limit)}: the prediction is unreliable.'
             if any(c[0].startswith('predicted') for c in columns) and (sizes > limit).any()
             else ''
         )
     )
-    page.table(['n′', *(title for _, title, _, _ in columns)], rows)
+    page.table(['n′ =', *(readable(float(sizes[k])) for k in order)], rows)
 
 
 def tasks(results, page):
@@ -468,27 +483,13 @@ def tasks(results, page):
     )
     if not math.isnan(joint):
         page.paragraph(f'Joint stopping step: {readable(joint)}.')
-    rows = arithmetic_rows(results)
-    if rows:
-        page.parts.append(
-            f'<details{" open" if len(rows) <= 12 else ""}><summary>Task arithmetic:'
-            f' {len(rows)} rows</summary>'
-        )
+    if arithmetic_rows(results):
+        weights, names, values = arithmetic_table(results)
+        page.paragraph('Accuracy on every task after adding or subtracting task vectors.')
         page.table(
-            ('task', 'weights', 'accuracy', 'at the start', 'MSE'),
-            [
-                [
-                    row.get('task', ''),
-                    row.get('weights', ''),
-                    readable(row['accuracy'], 3),
-                    readable(row.get('base_accuracy'), 3),
-                    readable(row.get('mse')),
-                ]
-                for row in rows
-            ],
-            words=(1,),
+            ['weights', *names],
+            [[short_weights(of, 60), *(readable(float(v), 3) for v in row)] for of, row in zip(weights, values)],
         )
-        page.parts.append('</details>')
 
 
 def neighbours(results, page):
@@ -565,18 +566,72 @@ def provenance(results, page):
         page.parts.append(f'<details><summary>The study</summary><pre>{html.escape(clean)}</pre></details>')
 
 
+def merged_runs(results, page):
+    """The runs of a merged file."""
+    rows = results.table('/runs')
+    if not rows:
+        return
+    page.section('Runs')
+    page.show('runs')
+    shown = ('samples', 'seed', 'stopping_step', 'critical_radius', 'mse_stop', 'mse_best', 'accuracy_stop')
+    titles = ('n', 'seed', 'T', 'critical radius', 'MSE at T', 'best MSE', 'accuracy at T')
+    several = len({str(row.get('curve', '')) for row in rows}) > 1
+    page.table(
+        [*titles, *(['curve'] if several else [])],
+        [
+            [readable(row[name]) if isinstance(row.get(name), float) else str(row.get(name, '')) for name in shown]
+            + ([str(row.get('curve', ''))] if several else [])
+            for row in rows
+        ],
+        words=(len(titles),) if several else (),
+    )
+
+
+def page_of(title, body):
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport"'
+        f' content="width=device-width, initial-scale=1">\n<title>{escaped(title)} –'
+        f' tangram</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+    )
+
+
+def make_comparison(files, labels, pictures):
+    """A page on several files: what tells them apart, what each says, and the pictures on which they lie."""
+    page = Page(pictures)
+    page.parts.append('<h1>Several runs</h1>')
+    number = lambda results, name: readable(results.number('/rates/stopping', name))
+    page.table(
+        ('run', 'file', 'n', 'T', 'σ', 'R', 'what it says'),
+        [
+            [
+                label,
+                os.path.basename(results.path),
+                readable(results.examples()),
+                *(number(results, name) for name in ('stopping_step', 'noise', 'radius')),
+                results.text('/rates', 'sentence'),
+            ]
+            for results, label in zip(files, labels)
+        ],
+        words=(1, 6),
+    )
+    page.show(*pictures)
+    return page_of('Several runs', '\n'.join(page.parts))
+
+
 def make_report(results, pictures):
     """The whole page as text."""
     page = Page(pictures)
     for part in (
         headline,
         conclusions,
+        merged_runs,
         decay,
         stopping,
         functionals,
         learning_curves,
         tasks,
         neighbours,
+        warnings,
         provenance,
     ):
         part(results, page)
@@ -584,8 +639,4 @@ def make_report(results, pictures):
         page.section('Alignment')
         page.show('alignment')
     body = '\n'.join(page.parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport"'
-        f' content="width=device-width, initial-scale=1">\n<title>{escaped(title_of(results))} –'
-        f' tangram</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n'
-    )
+    return page_of(title_of(results), body)

@@ -39,8 +39,13 @@ PAGE_COLOURS = {
 WIDTH = 4.8  # inches; 358 points of a phone's screen, so that 10 point letters are 10 of its points high
 
 
-def set_style():
-    """matplotlib's own defaults, whatever the user's matplotlibrc says, and then these."""
+width_of_pictures = [WIDTH]
+
+
+def set_style(width=WIDTH):
+    """matplotlib's own defaults, whatever the user's matplotlibrc says, and then these. width: of the pictures,
+    in inches."""
+    width_of_pictures[0] = width
     warnings.filterwarnings(
         'ignore'
     )  # of letters that the font lacks, and of limits widened for a single value
@@ -71,11 +76,21 @@ def set_style():
             'lines.markersize': 5,
             'legend.frameon': False,
             'legend.handlelength': 2.6,
-            'svg.fonttype': 'path',
+            'svg.fonttype': 'none',  # text stays text: it can be searched, and changed in a drawing program
             'path.simplify': True,
             'axes.unicode_minus': True,
         }
     )
+
+
+# What a mark means is the same in every picture: what was observed is filled and solid, what a theory predicts
+# hollow and dashed, what is a bound an arrow that points to where the quantity may be.
+def observed_style(colour, marker='o'):
+    return dict(color=colour, marker=marker, linestyle='-', markerfacecolor=colour)
+
+
+def predicted_style(colour, marker='D'):
+    return dict(color=colour, marker=marker, linestyle='--', markerfacecolor=PAPER, markeredgewidth=1.4)
 
 
 def literal(text):
@@ -86,8 +101,9 @@ def literal(text):
 class Picture:
     """A figure with one or more panels above each other, its legend below them."""
 
-    def __init__(self, name, title, caption, heights=(3.1,), share=True, width=WIDTH):
+    def __init__(self, name, title, caption, heights=(3.1,), share=True, width=None):
         self.name, self.title, self.caption = name, title, caption
+        width = width or width_of_pictures[0]
         self.figure, axes = plt.subplots(
             len(heights),
             1,
@@ -97,7 +113,7 @@ class Picture:
             gridspec_kw={'height_ratios': heights},
         )
         self.axes = list(axes[:, 0])
-        self.handles, self.kept_svg = [], None
+        self.handles, self.kept_svg = [], {}
 
     def legend(self, *handles):
         self.handles += [h for h in handles if h is not None]
@@ -149,20 +165,26 @@ class Picture:
                     changed = True
         return changed
 
-    def png(self):
+    def png(self, dpi=200):
         data = io.BytesIO()
         self.figure.savefig(
-            data, format='png', dpi=200, metadata={'Title': self.title, 'Software': 'tangram'}
+            data, format='png', dpi=dpi, metadata={'Title': self.title, 'Software': 'tangram'}
         )
         return data.getvalue()
 
-    def svg(self):
-        if self.kept_svg is None:
+    def pdf(self):
+        data = io.BytesIO()
+        self.figure.savefig(data, format='pdf', metadata={'Title': self.title, 'CreationDate': None})
+        return data.getvalue()
+
+    def svg(self, text='none'):
+        """text: 'none' leaves it text, 'path' draws its letters, which then look alike everywhere."""
+        if text not in self.kept_svg:
             data = io.BytesIO()
-            with matplotlib.rc_context({'svg.hashsalt': self.name}):
+            with matplotlib.rc_context({'svg.hashsalt': self.name, 'svg.fonttype': text}):
                 self.figure.savefig(data, format='svg', metadata={'Date': None, 'Title': self.title})
-            self.kept_svg = data.getvalue().decode('utf-8')
-        return self.kept_svg
+            self.kept_svg[text] = data.getvalue().decode('utf-8')
+        return self.kept_svg[text]
 
     def close(self):
         plt.close(self.figure)

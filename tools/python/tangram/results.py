@@ -146,6 +146,14 @@ class Results:
         except DAMAGE as error:
             raise self._torn(error) from None
 
+    def names(self, path):
+        """Names in a group, in alphabetical order; none where there is no such group."""
+        thing = self._object(path)
+        try:
+            return sorted(thing) if isinstance(thing, h5py.Group) else []
+        except DAMAGE as error:
+            raise self._torn(error) from None
+
     def table(self, path):
         """The rows of a compound data set as dictionaries of text and floats."""
         thing = self._object(path)
@@ -183,6 +191,20 @@ class Results:
         """A key of the study, None where the file holds none."""
         part = self.sections.get(section)
         return part.get(key) if isinstance(part, dict) else None
+
+    def study_keys(self):
+        """Every key of the study by its full name, 'data.samples'."""
+        return {
+            f'{section}.{key}': value
+            for section, keys in self.sections.items()
+            if isinstance(keys, dict)
+            for key, value in keys.items()
+        }
+
+    def formula(self):
+        """The first formula, whose kernel stands in /kernel."""
+        formulas = self.study('kernel', 'formula')
+        return str(formulas[0]) if isinstance(formulas, list) and formulas else 'sgd'
 
     # ---- sizes and scales ---------------------------------------------------------------------------------
 

@@ -1,2 +1,0 @@
-"""What tools/plot is made of: results (reading the file), drawing (the pictures' style), pictures, report
-(HTML)."""

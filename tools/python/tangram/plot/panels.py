@@ -1,0 +1,901 @@
+"""What the pictures are made of: each function draws one thing on axes that are given to it and returns the handles
+of its legend, or None where the file does not hold it. `results` is a tangram.results.Results. Where several files
+share the axes, `colour` and `label` tell them apart, and what belongs to one file alone is left out."""
+import math
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ..results import mean_and_spread, readable, readable_interval, shortened
+from .drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PAPER,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    literal,
+    logarithmic,
+    observed_style,
+    predicted_style,
+    size_axis,
+    step_axis,
+    thinned,
+)
+
+
+def named_n(results):
+    """'n = 2048', with the rows of the kernel where they are more."""
+    n, rows = results.examples(), results.rows()
+    return f'n = {n or "unknown"}' + (f', N = {rows}' if rows and rows != n else '')
+
+
+def scale_name(results):
+    return 'N' if results.rows() != results.examples() and results.examples() else 'n'
+
+
+def power_law_text(symbol, exponent, digits=3):
+    return rf'${symbol}^{{{-exponent:.{digits}g}}}$'
+
+
+def of_file(results, text):
+    """An axis' label with the size of the sample, where one file is drawn."""
+    return text if results is None else f'{text}, {named_n(results)}'
+
+
+# ---- spectrum --------------------------------------------------------------------------------------------
+
+
+def spectrum(axes, results, colour=None, label=None):
+    """Eigenvalues of G/n against rank with the selected fit, its window and the noise floor."""
+    values = results.eigenvalues()
+    if values is None or not (np.isfinite(values) & (values > 0)).any():
+        return None
+    rank, floor, scale = np.arange(1, len(values) + 1), results.noise_floor(), scale_name(results)
+    above = values > (floor if math.isfinite(floor) else 0)
+    alone, shown = label is None, thinned(len(values))
+    good, low = shown[above[shown]], shown[~above[shown]]
+    handles, drawn = [], [values[good]]
+    if good.size:
+        name = f'eigenvalues of G/{scale}' if alone else label
+        style = dict(marker='o', linestyle='', markersize=3.4) if alone else dict(linewidth=1.6)
+        handles += axes.plot(rank[good], values[good], color=colour or BLUE, label=name, **style)
+    if alone:
+        handles += noise_floor(axes, rank[low], values[low], int((~above).sum()), floor, drawn)
+        handles += decay_fit(axes, results)
+    old = [line.get_ydata() for line in axes.get_lines() if label is not None]
+    logarithmic(axes.xaxis, [rank, [x for line in axes.get_lines() for x in line.get_xdata() if x >= 1]])
+    logarithmic(axes.yaxis, drawn + old)
+    axes.set_xlabel(of_file(results if alone else None, 'rank k (dimensionless)'))
+    axes.set_ylabel(f'eigenvalue of G/{scale} (dimensionless)')
+    return handles
+
+
+def noise_floor(axes, rank, values, count, floor, drawn):
+    """The floor and what lies under it. A negative eigenvalue is shown by its size: it is the rounding that the
+    floor stands for. What is smaller than a hundredth of the floor does not stretch the axis."""
+    handles, least = [], floor / 100 if math.isfinite(floor) and floor > 0 else 0
+    sizes = np.maximum(np.abs(values), least)
+    if values.size and (sizes > 0).any():
+        negative = int((values < 0).sum())
+        note = f' ({count}' + (f', {negative} negative)' if negative else ')')
+        handles += axes.plot(
+            rank,
+            np.where(sizes > 0, sizes, np.nan),
+            'x',
+            color=GREY,
+            markersize=3.4,
+            markeredgewidth=0.8,
+            label='under the noise floor' + note,
+        )
+        drawn.append(sizes)
+    if math.isfinite(floor) and floor > 0:
+        drawn.append([floor])
+        handles.append(
+            axes.axhline(
+                floor, color=INK, linestyle=':', linewidth=1.4, label=f'noise floor {readable(floor, 2)}'
+            )
+        )
+    return handles
+
+
+def decay_fit(axes, results):
+    """The window, the selected family's line over it with what it leaves, a finite rank."""
+    handles, group = [], '/rates/decay'
+    first, last = results.number(group, 'first'), results.number(group, 'last')
+    selected = results.text(group, 'selected')
+    if math.isfinite(first) and math.isfinite(last) and 1 <= first <= last:
+        axes.axvspan(first, last, color=ORANGE, alpha=0.17, linewidth=0)
+        window = 'window, no fit' if selected == 'none' else 'fit window'
+        handles.append(
+            Patch(facecolor=ORANGE, alpha=0.3, label=f'{window}, ranks {first:.0f} to {last:.0f}')
+        )
+        line = fitted_line(results, selected)
+        if line is not None:
+            law, text, style = line
+            x = np.geomspace(first, last, 100)
+            handles += axes.plot(
+                x,
+                law(x),
+                color=VERMILLION,
+                linestyle=style,
+                linewidth=2.2,
+                label=text + goodness(results, law, first, last),
+            )
+    if selected == 'finite_rank':
+        estimate, low, high = results.interval(f'{group}/finite_rank', 'rank')
+        if estimate > 0:
+            handles.append(
+                axes.axvline(
+                    estimate,
+                    color=VERMILLION,
+                    linestyle='--',
+                    label=f'finite rank {readable(estimate)} {readable_interval(low, high)}',
+                )
+            )
+    return handles
+
+
+def goodness(results, law, first, last):
+    """', off by 3 %': the root mean square of the fit's relative error over its window."""
+    values = results.eigenvalues()
+    rank = np.arange(int(first), min(int(last), len(values)) + 1)
+    inside = values[rank - 1]
+    if len(rank) < 2 or not (np.isfinite(inside) & (inside > 0)).all():
+        return ''
+    error = np.sqrt(np.mean(np.log(inside / law(rank)) ** 2))
+    return f',\noff by {100 * error:.2g} % (rms)' if math.isfinite(error) else ''
+
+
+def fitted_line(results, selected):
+    """(law, label, line style) of the selected family; None where it has no line."""
+    path = f'/rates/decay/{selected}'
+    if selected == 'polynomial':
+        exponent, low, high = results.interval(path, 'exponent')
+        constant = results.number(path, 'constant')
+        if math.isfinite(exponent) and constant > 0:
+            onset = results.number(path, 'onset')
+            onset = onset if onset > 0 else 0.0
+            base = f'(k + {onset:.3g})' if onset else 'k'
+            label = f'polynomial, {power_law_text(base, exponent)}, exponent {readable_interval(low, high)}'
+            return lambda rank: constant * (rank + onset) ** -exponent, label, '-'
+    if selected == 'exponential':
+        rate, low, high = results.interval(path, 'rate')
+        constant, power = results.number(path, 'constant'), results.number(path, 'power')
+        if math.isfinite(rate) and math.isfinite(power) and constant > 0:
+            label = (
+                rf'exponential, exp($-${rate:.3g} $k^{{{power:.3g}}}$), rate {readable_interval(low, high)}'
+            )
+            return lambda rank: constant * np.exp(-rate * rank**power), label, '--'
+    return None
+
+
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, GREY)
+
+
+def several_spectra(axes, results, group):
+    """The spectra of further formulas (/spectrum) or of groups (/spectrum/groups), beside the whole kernel's."""
+    names = [name for name in results.names(group) if results.array(f'{group}/{name}/eigenvalues', 1) is not None]
+    whole = results.array('/spectrum/eigenvalues', 1)
+    if not names or whole is None:
+        return None
+    handles, drawn, longest = [], [], 0
+    first = 'all parameters' if group.endswith('groups') else results.formula()
+    for k, (name, values) in enumerate(
+        [(first, whole)] + [(name, results.array(f'{group}/{name}/eigenvalues', 1)) for name in names]
+    ):
+        positive = np.where(values > 0, values, np.nan) / max(results.rows(), len(values))
+        positive = np.where(positive > results.noise_floor(), positive, np.nan)
+        if not np.isfinite(positive).any():
+            continue
+        shown = thinned(len(positive))
+        handles += axes.plot(
+            shown + 1, positive[shown], color=COLOURS[k % len(COLOURS)], label=literal(shortened(name, 30))
+        )
+        drawn.append(positive)
+        longest = max(longest, len(values))
+    if not handles:
+        return None
+    logarithmic(axes.xaxis, [[1, longest]])
+    logarithmic(axes.yaxis, drawn)
+    axes.set_xlabel(of_file(results, 'rank k (dimensionless)'))
+    axes.set_ylabel(f'eigenvalue of G/{scale_name(results)} (dimensionless)')
+    return handles
+
+
+def trace_shares(axes, results, most=16):
+    """The tensors that hold most of the kernel's trace."""
+    rows = [
+        (str(row.get('name', '')), row['trace_share'])
+        for row in results.table('/kernel/tensors')
+        if isinstance(row.get('trace_share'), float) and row['trace_share'] > 0
+    ]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: -row[1])
+    rest = sum(share for _, share in rows[most:])
+    shown = rows[:most] + ([(f'{len(rows) - most} others', rest)] if len(rows) > most else [])
+    for y, (name, share) in enumerate(shown):
+        axes.barh(y + 0.2, share, height=0.36, color=GREY if y >= most else BLUE)
+        axes.text(0, y - 0.2, literal(shortened(name, 52)), va='center', fontsize=9)
+        axes.text(share, y + 0.2, f' {100 * share:.1f} %', va='center', fontsize=9)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_xlim(0, 1.18 * max(share for _, share in shown))
+    axes.set_yticks([])
+    axes.grid(axis='y', visible=False)
+    axes.spines['left'].set_visible(False)
+    axes.set_xlabel(of_file(results, 'share of the trace of G (dimensionless)'))
+    return []
+
+
+def decay_by_size(axes, results):
+    """a(n): the decay's exponent over nested subsets."""
+    sizes = results.array('/rates/decay/sizes', 1)
+    values = None if sizes is None else results.array('/rates/decay/exponent_by_size', 2, len(sizes))
+    if values is None or not np.isfinite(values).any():
+        return None
+    order, handles = np.argsort(sizes), []
+    sizes, values = sizes[order], values[order]
+    value, low, high = results.interval('/rates/decay/polynomial', 'exponent')
+    if math.isfinite(low) and math.isfinite(high):
+        axes.axhspan(low, high, color=ORANGE, alpha=0.22, linewidth=0)
+        handles.append(
+            Patch(facecolor=ORANGE, alpha=0.35, label=f'whole sample, 95 % {readable_interval(low, high)}')
+        )
+    if math.isfinite(value):
+        handles.append(
+            axes.axhline(
+                value, color=VERMILLION, linestyle='--', label=f'whole sample, a = {readable(value, 3)}'
+            )
+        )
+    for column in values.T:
+        axes.plot(sizes * 1.02, column, '.', color=GREY, markersize=4)
+    style = observed_style(BLUE)
+    handle, _ = over_sizes(axes, sizes, values, style, 0, 'subsets, mean and spread')
+    size_axis(axes, sizes)
+    axes.set_xlabel(f'size of the subset (examples) of {named_n(results)}')
+    axes.set_ylabel('exponent a (dimensionless)')
+    return handles + [handle]
+
+
+# ---- stopping --------------------------------------------------------------------------------------------
+
+PATHS = (  # data set, name, colour, line style, marker, filled: observed; hollow: predicted; none: a bound
+    ('train_mse', 'training MSE', BLUE, '-', 'o', True),
+    ('test_mse', 'test MSE', VERMILLION, '-', 's', True),
+    ('ridge_train_mse', 'ridge twin, training', BLUE, ':', None, True),
+    ('ridge_test_mse', 'ridge twin, test', VERMILLION, ':', None, True),
+    ('bias2', 'bias², predicted', GREEN, '--', '^', False),
+    ('variance', 'variance, predicted', PURPLE, '--', 'v', False),
+    ('gcv', 'GCV, predicted', ORANGE, '--', 'D', False),
+    ('bound', 'bound up to T', INK, (0, (6, 2)), 7, True),  # a caret that points down: the error is below
+)
+
+RULES = (  # attribute, name, colour, marker
+    ('stopping_step', 'T', INK, 'o'),
+    ('discrepancy_step', 'discrepancy', GREEN, '^'),
+    ('gcv_step', 'GCV', ORANGE, 'D'),
+    ('holdout_step', 'hold-out', PURPLE, 'v'),
+    ('best_step', 'best on test', VERMILLION, 's'),
+)
+
+
+def rules_of(results):
+    return [rule for rule in RULES if not math.isnan(results.number('/rates/stopping', rule[0]))]
+
+
+def last_step(results):
+    step = results.array('/rates/stopping/step', 1)
+    finite = step[np.isfinite(step)]
+    stops = [results.number('/rates/stopping', rule[0]) for rule in RULES]
+    return max([finite.max() if finite.size else 1.0] + [v for v in stops if math.isfinite(v)])
+
+
+def stopping(axes, results, colour=None, label=None):
+    """Errors along gradient descent; of several files the test error (or the training error) alone."""
+    group = '/rates/stopping'
+    step = results.array(f'{group}/step', 1)
+    if step is None:
+        return None
+    paths = [path for path in PATHS if results.array(f'{group}/{path[0]}', 1, len(step)) is not None]
+    if label is not None:
+        paths = [path for path in paths if path[0] in ('test_mse', 'train_mse')][-1:]
+    order, handles, visible = np.argsort(step), [], {}
+    for k, (name, text, own, style, marker, filled) in enumerate(paths):
+        y = results.array(f'{group}/{name}', 1, len(step))
+        y = np.where(np.isfinite(y) & (y > 0), y, np.nan)[order]
+        if not np.isfinite(y).any():
+            continue
+        every = max(1, len(step) // 9)
+        handles += axes.plot(
+            step[order],
+            y,
+            color=colour or own,
+            linestyle=style,
+            marker=marker,
+            markersize=4.2,
+            markerfacecolor=(colour or own) if filled else PAPER,
+            markevery=(k % every if every > 1 else 0, every),
+            linewidth=2.1 if style == ':' else 1.6,
+            label=label or text,
+        )
+        visible[name] = y
+    if not visible:
+        return None
+    error_axis(axes, visible, label is not None)
+    step_axis(axes, max(last_step(results), axes.get_xlim()[1] if label is not None else 0))
+    axes.set_xlabel(of_file(results if label is None else None, 'step of gradient descent (dimensionless)'))
+    axes.set_ylabel('mean squared error (label units²)')
+    stop = results.number(group, 'stopping_step')
+    if label is not None and math.isfinite(stop):
+        axes.axvline(stop, color=colour, linewidth=1.0, linestyle=':')
+    return handles
+
+
+def error_axis(axes, visible, several):
+    """Variance and bias start or end at nothing and the bound starts at infinity: they may leave the picture."""
+    top = [np.nanmax(y) for name, y in visible.items() if name != 'bound']
+    if not top:
+        return
+    levels = [np.nanmin(y) for name, y in visible.items() if name in ('train_mse', 'test_mse', 'gcv')]
+    levels = levels or [1e-3 * max(top)]
+    everything = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
+    everything = everything[np.isfinite(everything) & (everything > 0)]
+    if several:
+        everything = everything[everything != 1.0]  # of lines that mark a step
+        logarithmic(axes.yaxis, [everything])
+        return
+    low, high = max(min(levels) / 30, max(top) * 1e-4), max(top) * 30
+    logarithmic(axes.yaxis, [[max(low, everything.min()), min(high, everything.max())]])
+
+
+def stopping_rules(axes, results, curves=None):
+    """One row per rule, so that no two labels can meet; T goes on as a line through the curves' axes."""
+    group, rules = '/rates/stopping', rules_of(results)
+    if not rules:
+        return None
+    axes.grid(axis='y', visible=False)
+    axes.set_yticks(range(len(rules)), [name for _, name, _, _ in rules])
+    axes.set_ylim(len(rules) - 0.4, -0.6)
+    axes.tick_params(axis='y', length=0)
+    if curves is None:
+        step_axis(axes, last_step(results))
+        axes.set_xlabel(of_file(results, 'step of gradient descent (dimensionless)'))
+    else:
+        axes.tick_params(axis='x', which='both', length=0, labelbottom=False)
+    axes.spines['left'].set_visible(False)
+    edge = axes.get_xlim()[1]
+    for row, (attribute, name, colour, marker) in enumerate(rules):
+        value = results.number(group, attribute)
+        reach = value
+        if name == 'T':
+            reach = mark_stop(axes, results, curves, edge, value)
+        mark_rule(axes, row, value, reach, edge, colour, marker)
+    return []
+
+
+def mark_stop(axes, results, curves, edge, value):
+    """The range of T at half and double sigma; T as a line through the curves. Returns the range's ends."""
+    ends = [results.number('/rates/stopping', 'stopping_step_' + end) for end in ('half_noise', 'double_noise')]
+    ends = [min(v, edge) for v in ends if not math.isnan(v)]
+    if len(ends) == 2:
+        axes.plot(ends, [0, 0], color=GREY, linewidth=6, alpha=0.45, solid_capstyle='butt')
+        if curves is not None:
+            curves.axvspan(min(ends), max(ends), color=GREY, alpha=0.13, linewidth=0)
+    if curves is not None and math.isfinite(value):
+        curves.axvline(value, color=INK, linewidth=1.2)
+    return ends if len(ends) == 2 else value
+
+
+def mark_rule(axes, row, value, reach, edge, colour, marker):
+    """A rule's mark, and its number where there is room: right of it in the left half, else left of it."""
+    infinite = math.isinf(value)
+    axes.plot(
+        [edge if infinite else value],
+        [row],
+        marker='>' if infinite else marker,
+        color=colour,
+        markersize=6,
+        clip_on=False,
+        zorder=4,
+    )
+    position = axes.transData.transform((edge if infinite else value, row))[0]
+    left, right = axes.get_window_extent().x0, axes.get_window_extent().x1
+    room = position < (left + right) / 2
+    at = (max if room else min)(reach) if isinstance(reach, list) else reach
+    axes.annotate(
+        readable(value),
+        (edge if infinite else at, row),
+        xytext=(7 if room else -7, 0),
+        textcoords='offset points',
+        ha='left' if room else 'right',
+        va='center',
+        fontsize=9.5,
+    )
+
+
+# ---- sample sizes ----------------------------------------------------------------------------------------
+
+OBSERVED = (
+    ('stop', 'gradient descent at T', BLUE, 'o'),
+    ('best', 'gradient descent, best step', GREEN, '^'),
+    ('ridge', 'kernel ridge, best', VERMILLION, 's'),
+)
+PREDICTED = (
+    ('predicted_gradient_descent', 'predicted, gradient descent', SKY, 'D'),
+    ('predicted_ridge', 'predicted, kernel ridge', ORANGE, 'v'),
+    ('gcv', 'GCV', PURPLE, 'P'),
+)
+
+
+def sizes_of(results):
+    sizes = results.array('/rates/learning_curve/sizes', 1)
+    return sizes if sizes is not None and np.isfinite(sizes).any() else None
+
+
+def by_size(results, name, sizes):
+    return results.array(f'/rates/learning_curve/{name}', 2, len(sizes))
+
+
+def over_sizes(axes, sizes, values, style, shift, label):
+    """Mean with a bar of one standard deviation over repeats, moved sideways a little so that bars do not cover
+    each other; returns the legend's handle and what was drawn, or None where nothing is finite."""
+    mean, spread = mean_and_spread(values)
+    if not np.isfinite(mean).any():
+        return None, []
+    x = sizes * (sizes.max() / sizes.min()) ** (0.011 * shift)
+    axes.errorbar(x, mean, yerr=spread, capsize=2.5, linewidth=1.5, elinewidth=1.1, markersize=5.5, **style)
+    low = np.where(mean - spread > 0, mean - spread, mean)
+    return Line2D([], [], markersize=5.5, label=label, **style), [low, mean + spread]
+
+
+def predicted_over_sizes(axes, sizes, mean, bad, colour, marker):
+    """A prediction: hollow, dashed; dotted and faint where it is flagged."""
+    style = predicted_style(colour, marker)
+    split = int(np.argmax(bad)) if bad.any() else len(sizes)
+    axes.plot(sizes[:split], mean[:split], markersize=5.5, **style)
+    if split < len(sizes):
+        start = max(split - 1, 0)
+        axes.plot(sizes[start:], mean[start:], color=colour, linestyle=':', linewidth=1.2)
+        axes.plot(sizes[split:], mean[split:], **{**style, 'linestyle': ''}, markersize=6, alpha=0.45)
+
+
+def learning_curve(axes, results, colour=None, label=None):
+    """Test error against sample size, observed and predicted; of several files the error at T alone."""
+    sizes = sizes_of(results)
+    if sizes is None:
+        return None
+    order, handles, drawn = np.argsort(sizes), [], []
+    sizes = sizes[order]
+    for shift, (name, text, own, marker) in enumerate(OBSERVED if label is None else OBSERVED[:1], -1):
+        values = by_size(results, f'mse_{name}', sizes)
+        if values is not None:
+            style = observed_style(colour or own, marker)
+            handle, limits = over_sizes(axes, sizes, values[order], style, shift if label is None else 0, label or text)
+            handles.append(handle)
+            drawn += limits
+    above = results.number('/rates/learning_curve', 'flagged_above')
+    flagged = sizes > above if math.isfinite(above) else np.zeros(len(sizes), bool)
+    any_flagged = False
+    for name, text, own, marker in PREDICTED if label is None else ():
+        values = by_size(results, name, sizes)
+        mean = mean_and_spread(values[order])[0] if values is not None else np.array([np.nan])
+        if not np.isfinite(mean).any():
+            continue
+        positive = np.where(np.isfinite(mean) & (mean > 0), mean, np.nan)
+        drawn.append(positive)
+        # GCV is an estimate from the subset itself, not a prediction from the spectrum: it is never flagged.
+        bad = flagged if name != 'gcv' else np.zeros(len(sizes), bool)
+        any_flagged |= bool((bad & np.isfinite(positive)).any())
+        predicted_over_sizes(axes, sizes, positive, bad, own, marker)
+        handles.append(Line2D([], [], markersize=5.5, label=text, **predicted_style(own, marker)))
+    if not drawn:
+        return None
+    if any_flagged:
+        faint = dict(color=GREY, marker='D', linestyle=':', markerfacecolor=PAPER, alpha=0.6, markersize=6)
+        handles.append(Line2D([], [], label=f"faint: n' > {readable(above)}, unreliable", **faint))
+    lines = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()] if label is not None else []
+    every = [np.asarray(line.get_xdata(), float) for line in axes.get_lines()] if label is not None else [sizes]
+    size_axis(axes, np.unique(np.round(np.concatenate(every))))
+    logarithmic(axes.yaxis, drawn + lines)
+    axes.set_xlabel("sample size n' (examples)" + (f' of {named_n(results)}' if label is None else ''))
+    axes.set_ylabel('test error (MSE, label units²)')
+    return [h for h in handles if h is not None]
+
+
+def exponent_row(results, source):
+    for row in results.table('/rates/exponents'):
+        if row.get('source') == source and isinstance(row.get('value'), float) and math.isfinite(row['value']):
+            return row
+    return None
+
+
+def excess_error(axes, results):
+    """The test error above sigma² against sample size, with the slopes that were fitted to it and predicted."""
+    sizes, sigma = sizes_of(results), results.number('/rates/stopping', 'noise')
+    if sizes is None or not math.isfinite(sigma):
+        return None
+    order, handles, drawn = np.argsort(sizes), [], []
+    sizes = sizes[order]
+    for shift, (name, text, colour, marker) in enumerate(OBSERVED[:2], -1):
+        values = by_size(results, f'mse_{name}', sizes)
+        if values is None:
+            continue
+        mean, spread = mean_and_spread(values[order] - sigma**2)
+        if not (mean > 0).any():
+            continue
+        style = observed_style(colour, marker) | {'linestyle': ''}
+        x = sizes * (sizes.max() / sizes.min()) ** (0.011 * shift)
+        axes.errorbar(x, mean, yerr=spread, capsize=2.5, elinewidth=1.1, markersize=5.5, **style)
+        row = exponent_row(results, 'observed' if name == 'stop' else 'observed_best')
+        if row is not None:
+            law = through(sizes, mean, row['value'])
+            axes.plot(sizes, law, color=colour, linewidth=1.3)
+            text += f', fitted {power_law_text("n", round(row["value"], 2))}'
+        handles.append(Line2D([], [], markersize=5.5, label=text, **observed_style(colour, marker)))
+        drawn.append(np.where(mean - spread > 0, mean - spread, mean))
+        drawn.append(mean + spread)
+        for source, shade in (('eigenlearning', SKY), ('source_capacity', ORANGE)) if name == 'stop' else ():
+            row = exponent_row(results, source)
+            if row is None:
+                continue
+            law = through(sizes, mean, row['value'])
+            text_of = f'predicted, {source_name(source)}: {power_law_text("n", round(row["value"], 2))}'
+            handles += axes.plot(sizes, law, color=shade, linestyle='--', linewidth=1.6, label=text_of)
+    if not drawn:
+        return None
+    size_axis(axes, sizes)
+    logarithmic(axes.yaxis, drawn)
+    axes.set_xlabel(f"sample size n' (examples) of {named_n(results)}")
+    axes.set_ylabel(f'test error − σ², σ² = {readable(sigma**2, 3)}\n(label units²)')
+    return handles
+
+
+def through(sizes, mean, exponent):
+    """A power law with this exponent through the middle of the points."""
+    good = np.isfinite(mean) & (mean > 0)
+    level = np.mean(np.log(mean[good]) + exponent * np.log(sizes[good]))
+    return np.exp(level) * sizes**-exponent
+
+
+def learning_curve_accuracy(axes, results):
+    """Test accuracy against sample size beside the share of the most frequent label."""
+    sizes = sizes_of(results)
+    if sizes is None:
+        return None
+    order, handles, drawn = np.argsort(sizes), [], []
+    for shift, (name, label, colour, marker) in enumerate(OBSERVED, -1):
+        values = by_size(results, f'accuracy_{name}', sizes)
+        if values is not None:
+            style = observed_style(colour, marker)
+            handle, limits = over_sizes(axes, sizes[order], values[order], style, shift, label)
+            handles.append(handle)
+            drawn += limits
+    if not drawn:
+        return None
+    base = results.number('/rates/learning_curve', 'base_rate')
+    if math.isfinite(base):
+        handles.append(
+            axes.axhline(base, color=INK, linestyle=':', label=f'most frequent label, {readable(base, 3)}')
+        )
+    size_axis(axes, sizes)
+    tests = results.examples('test')
+    axes.set_xlabel(f"sample size n' (examples) of {named_n(results)}")
+    axes.set_ylabel('accuracy' + (f' on {tests} test examples' if tests else ' on the test set'))
+    return [h for h in handles if h is not None]
+
+
+# ---- alignment and functionals ---------------------------------------------------------------------------
+
+
+def alignment(axes, results):
+    """How much of residual and labels the leading eigenvectors hold."""
+    shares = []
+    for name, label, colour, style in (
+        ('residual', 'residual', BLUE, '-'),
+        ('labels', 'labels', VERMILLION, '--'),
+    ):
+        values = results.array(f'/rates/alignment/{name}')
+        if values is not None and len(values) > 1:
+            power = np.nan_to_num(values.reshape(len(values), -1), posinf=0, neginf=0) ** 2
+            if power.sum() > 0:
+                shares.append((label, np.cumsum(power.sum(axis=1)) / power.sum(), colour, style))
+        elif name == 'residual':
+            values = results.array('/rates/alignment/cumulative')
+            if values is not None and len(values) > 1:
+                shares.append((label, values.reshape(len(values), -1).mean(axis=1), colour, style))
+    if not shares:
+        return None
+    values = results.eigenvalues()
+    if values is not None and np.isfinite(values).all() and values.clip(0).sum() > 0:
+        shares.append(('trace of the kernel', np.cumsum(values.clip(0)) / values.clip(0).sum(), GREY, '-.'))
+    longest, handles = max(len(share) for _, share, _, _ in shares), []
+    for label, share, colour, style in shares:
+        shown = thinned(len(share))
+        handles += axes.plot(
+            shown + 1, share[shown], color=colour, linestyle=style, linewidth=1.9, label=label
+        )
+    rank = thinned(longest) + 1
+    handles += axes.plot(
+        rank, rank / longest, color=INK, linestyle=':', linewidth=1.2, label='random direction'
+    )
+    logarithmic(axes.xaxis, [[1, longest]])
+    axes.set_ylim(-0.02, 1.03)
+    axes.set_xlabel(of_file(results, 'leading eigenvectors k (dimensionless)'))
+    axes.set_ylabel('share of the power (dimensionless)')
+    return handles
+
+
+FUNCTIONALS = {
+    'effective_dimension': ('effective dimension\n(dimensionless)', BLUE, 'o'),
+    'information_gain': ('information gain\n(nats)', VERMILLION, 's'),
+}
+
+
+def functional(axes, results, name='effective_dimension'):
+    """Effective dimension or information gain over the ridge t."""
+    label, colour, marker = FUNCTIONALS[name]
+    t = results.array('/rates/functionals/t', 1)
+    values = None if t is None else results.array(f'/rates/functionals/{name}', 1, len(t))
+    if values is None:
+        return None
+    good = np.isfinite(values) & (values > 0) & np.isfinite(t) & (t > 0)
+    if not good.any():
+        return None
+    x, y = t[good], values[good]
+    order, handles = np.argsort(x), []
+    axes.plot(x[order], y[order], color=colour, marker=marker, markevery=max(1, len(x) // 8), markersize=4.5)
+    twin = results.number('/rates/stopping', 'ridge_twin')
+    known = math.isfinite(twin) and twin > 0
+    if known:
+        text = f'ridge twin of T, t = {readable(twin, 3)}'
+        handles.append(axes.axvline(twin, color=INK, linestyle='--', linewidth=1.3, label=text))
+    logarithmic(axes.yaxis, [y])
+    logarithmic(axes.xaxis, [x, [twin if known else math.nan]])
+    axes.set_ylabel(label)
+    axes.set_xlabel(of_file(results, 'ridge t (scale of the eigenvalues of G/n)'))
+    return handles
+
+
+# ---- exponents -------------------------------------------------------------------------------------------
+
+
+def source_name(text):
+    return text.replace('_', ' ')
+
+
+BOUNDS = ('decay', 'critical_radius')
+
+
+def known_exponents(results):
+    return [
+        row
+        for row in results.table('/rates/exponents')
+        if isinstance(row.get('value'), float) and math.isfinite(row['value'])
+    ]
+
+
+def exponents(axes, results, colour=None, label=None, shift=0.0):
+    """Predicted and observed exponents of the error with their intervals. A bound is an arrow to the right: the
+    error may fall faster."""
+    rows = known_exponents(results)
+    if not rows:
+        return None
+    names = [str(row.get('source', '')) for row in rows]
+    known = [text.get_text() for text in axes.get_yticklabels()] if label is not None and axes.get_lines() else []
+    kinds = set()
+    for k, row in enumerate(rows):
+        name = literal(shortened(source_name(names[k]), 22))
+        if name not in known:
+            known.append(name)
+        y = known.index(name) + shift
+        kind = 'observed' if names[k].startswith('observed') else 'bound' if names[k] in BOUNDS else 'predicted'
+        kinds.add(kind)
+        own = colour or {'observed': VERMILLION, 'predicted': BLUE, 'bound': INK}[kind]
+        draw_exponent(axes, row, y, own, kind)
+    axes.set_yticks(range(len(known)), known)
+    axes.set_ylim(len(known) - 0.5, -0.5)
+    axes.tick_params(axis='y', length=0)
+    axes.autoscale(axis='x')
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0), high)
+    axes.set_xlabel(of_file(results if label is None else None, 'x in error ∝ n⁻ˣ (dimensionless)'))
+    if label is not None:
+        return [Line2D([], [], color=colour, marker='o', linewidth=2.4, label=label)]
+    return [kind_handle(kind) for kind in ('observed', 'predicted', 'bound') if kind in kinds]
+
+
+def draw_exponent(axes, row, y, colour, kind):
+    low, high = row.get('low', math.nan), row.get('high', math.nan)
+    if isinstance(low, float) and isinstance(high, float) and math.isfinite(low) and math.isfinite(high):
+        style = '-' if kind == 'observed' else '--'
+        if kind != 'bound':
+            axes.plot([low, high], [y, y], color=colour, linewidth=2.2, linestyle=style)
+            axes.plot([low, high], [y, y], color=colour, marker='|', markersize=9, linestyle='')
+        else:
+            axes.plot([low, row['value']], [y, y], color=colour, linewidth=1.6, linestyle=':')
+    marker = {'observed': 's', 'predicted': 'D', 'bound': '>'}[kind]
+    face = PAPER if kind == 'predicted' else colour
+    axes.plot(
+        [row['value']],
+        [y],
+        color=colour,
+        marker=marker,
+        markersize=7,
+        linestyle='',
+        markerfacecolor=face,
+        markeredgewidth=1.4,
+    )
+
+
+def kind_handle(kind):
+    if kind == 'observed':
+        return Line2D([], [], label='observed', markersize=7, **observed_style(VERMILLION, 's'))
+    if kind == 'predicted':
+        return Line2D([], [], label='predicted', markersize=7, **predicted_style(BLUE, 'D'))
+    text = 'bound: at least so fast'
+    return Line2D([], [], label=text, color=INK, marker='>', linestyle=':', markersize=7)
+
+
+# ---- tasks, neighbours, merged runs ----------------------------------------------------------------------
+
+
+def task_names(results, count):
+    names = results.texts('/tasks', 'names')
+    return (names + [f'task {k + 1}' for k in range(len(names), count)])[:count]
+
+
+def number_table(axes, values, colours, limits, rows, columns, size):
+    """Coloured cells with their numbers; axes are names. Returns the mesh."""
+    shown = np.ma.masked_invalid(np.clip(values, *limits))
+    mesh = axes.pcolormesh(
+        shown, cmap=colours, vmin=limits[0], vmax=limits[1], edgecolors=GREY, linewidth=0.5
+    )
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [literal(name) for name in rows])
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [literal(name) for name in columns])
+    axes.set_ylim(len(rows), 0)
+    axes.grid(False)
+    axes.tick_params(length=0)
+    if size < 5:
+        return mesh
+    middle, reach = sum(limits) / 2, (limits[1] - limits[0]) / 2
+    for i, j in np.ndindex(values.shape):
+        known = math.isfinite(values[i, j])
+        # Both maps are light in the middle (PuOr) or at the low end (Blues).
+        dark = known and (
+            abs(values[i, j] - middle) > 0.6 * reach if colours == 'PuOr' else values[i, j] > middle + 0.2 * reach
+        )
+        text = f'{round(values[i, j], 2) + 0.0:.2f}'.replace('-', '−') if known else '–'
+        colour = '#fefefe' if dark else '#111111' if known else INK
+        axes.text(j + 0.5, i + 0.5, text, ha='center', va='center', fontsize=size, color=colour)
+    return mesh
+
+
+def task_cosines(axes, results):
+    """Cosines between the tasks' solutions, with their numbers."""
+    cosines = results.array('/tasks/cosines', 2)
+    if cosines is None or cosines.shape[0] != cosines.shape[1]:
+        return None
+    count = len(cosines)
+    names = [shortened(f'{k + 1} {name}', 17) for k, name in enumerate(task_names(results, count))]
+    columns = [str(k + 1) for k in range(count)]
+    size = min(10.5, 3.0 * 72 / count * 0.32)
+    mesh = number_table(axes, cosines, 'PuOr', (-1, 1), names, columns, size)
+    bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.03, ticks=[-1, -0.5, 0, 0.5, 1])
+    bar.set_label('cosine (dimensionless)')
+    bar.outline.set_visible(False)
+    axes.set_xlabel(f'task, numbered as on the left; {named_n(results)}')
+    return []
+
+
+ARITHMETIC_SHOWN = 24
+
+
+def arithmetic_rows(results):
+    return [row for row in results.table('/tasks/arithmetic') if isinstance(row.get('accuracy'), float)]
+
+
+def arithmetic_table(results):
+    """(weights, tasks, accuracy): the table of task arithmetic as one of two ways; the first row is the start."""
+    rows = [row for row in arithmetic_rows(results) if row.get('weights') != 'none']
+    weights = list(dict.fromkeys(str(row.get('weights', '')) for row in rows))
+    tasks = list(dict.fromkeys(str(row.get('task', '')) for row in rows))
+    values = np.full((len(weights) + 1, len(tasks)), np.nan)
+    for row in rows:
+        column = tasks.index(str(row.get('task', '')))
+        values[weights.index(str(row.get('weights', ''))) + 1, column] = row['accuracy']
+        base = row.get('base_accuracy')
+        if isinstance(base, float) and math.isfinite(base):
+            values[0, column] = base
+    return ['at the start'] + weights, tasks, values
+
+
+def short_weights(text, length=24):
+    """'sst2:+1 agnews:-1' as '+ sst2 − agnews', every name shortened alike where the whole is too long."""
+    parts = [part.rpartition(':') for part in text.split()]
+    if not all(colon for _, colon, _ in parts):
+        return shortened(text, length)
+    signs = {'+1': '+ ', '1': '+ ', '-1': '− '}
+    for size in (200, 18, 14, 11, 8, 6, 4):
+        name = ' '.join(signs.get(w, w + ' ') + shortened(n, size) for n, _, w in parts)
+        if len(name) <= length:
+            return name
+    return shortened(name, length)
+
+
+def task_arithmetic(axes, results):
+    """Accuracy on every task after adding or subtracting task vectors, as a table of two ways."""
+    weights, tasks, values = arithmetic_table(results)
+    if not np.isfinite(values[1:]).any():
+        return None
+    weights, values = weights[:ARITHMETIC_SHOWN], values[:ARITHMETIC_SHOWN]
+    columns = [shortened(name, max(6, 26 // len(tasks))) for name in tasks]
+    number_table(axes, values, 'Blues', (0, 1), [short_weights(w) for w in weights], columns, 9.5)
+    axes.axhline(1, color=INK, linewidth=1.6)
+    axes.set_xlabel(f'accuracy on the task (dimensionless), {named_n(results)}')
+    return []
+
+
+NEIGHBOURS = {
+    'accuracy': ('accuracy\n(dimensionless)', BLUE, 'o'),
+    'mse': ('test error\n(MSE, label units²)', GREEN, '^'),
+}
+
+
+def neighbours(axes, results, name='accuracy'):
+    """Local kernel regression on the k nearest training examples against the global one."""
+    label, colour, marker = NEIGHBOURS[name]
+    sizes = results.array('/neighbours/sizes', 1)
+    values = None if sizes is None else results.array(f'/neighbours/{name}', 1, len(sizes))
+    if values is None or not np.isfinite(values).any():
+        return None
+    order = np.argsort(sizes)
+    axes.plot(sizes[order], values[order], markersize=5.5, **observed_style(colour, marker))
+    overall = results.number('/neighbours', f'global_{name}')
+    if math.isfinite(overall):
+        axes.axhline(overall, color=VERMILLION, linestyle='--')
+    axes.set_ylabel(label)
+    size_axis(axes, sizes)
+    axes.set_xlabel(f'neighbours k (examples), {named_n(results)}')
+    return [
+        Line2D([], [], color=INK, marker='o', label='local, k nearest'),
+        Line2D([], [], color=VERMILLION, linestyle='--', label='global'),
+    ]
+
+
+RUNS = {
+    'mse_stop': 'test error at T\n(MSE, label units²)',
+    'critical_radius': 'critical radius\n(dimensionless)',
+    'stopping_step': 'stopping step T\n(steps)',
+}
+
+
+def runs(axes, results, name='mse_stop'):
+    """A number of the runs of a merged file against their size, one colour per curve."""
+    rows = [
+        (str(row.get('curve', '')), row['samples'], row[name])
+        for row in results.table('/runs')
+        if isinstance(row.get(name), float) and isinstance(row.get('samples'), float)
+    ]
+    rows = [row for row in rows if row[2] > 0 and math.isfinite(row[2])]
+    if not rows:
+        return None
+    handles = []
+    for k, curve in enumerate(dict.fromkeys(row[0] for row in rows)):
+        mine = sorted((n, value) for of, n, value in rows if of == curve)
+        sizes = sorted({n for n, _ in mine})
+        mean = [np.mean([value for size, value in mine if size == n]) for n in sizes]
+        colour = COLOURS[k % len(COLOURS)]
+        axes.plot(*zip(*mine), '.', color=colour, alpha=0.5)
+        handles += axes.plot(
+            sizes, mean, label=literal(shortened(curve, 40)), markersize=5, **observed_style(colour)
+        )
+    size_axis(axes, [row[1] for row in rows])
+    logarithmic(axes.yaxis, [[row[2] for row in rows]])
+    axes.set_xlabel('sample size n (examples)')
+    axes.set_ylabel(RUNS[name])
+    return handles

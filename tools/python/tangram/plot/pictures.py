@@ -1,0 +1,343 @@
+"""The pictures that tools/plot keeps: each function makes a Picture of what panels.py draws, or None where the file does
+not hold it."""
+from ..results import shortened
+from . import panels
+from .drawing import Picture, literal, plt
+from .panels import named_n
+
+
+def on_panels(name, title, caption, heights, *draws):
+    """A picture with a panel per function of one argument, its axes; panels without data are left out, and None is
+    returned where none has any."""
+    probe, axes = plt.subplots()
+    kept = []
+    for height, draw in zip(heights, draws):
+        axes.clear()
+        if draw(axes) is not None:
+            kept.append((height, draw))
+    plt.close(probe)
+    if not kept:
+        return None
+    picture = Picture(name, title, caption, tuple(height for height, _ in kept))
+    for k, (axes, (_, draw)) in enumerate(zip(picture.axes, kept)):
+        handles = draw(axes)
+        if k == len(kept) - 1:
+            picture.legend(*handles)
+        else:
+            axes.set_xlabel('')
+    if len(kept) > 1:
+        picture.figure.align_ylabels(picture.axes)
+    return picture
+
+
+def spectrum(results):
+    caption = f'Eigenvalues of G/{panels.scale_name(results)} against their rank, largest first.'
+    selected = results.text('/rates/decay', 'selected')
+    reason = results.text('/rates/decay', 'reason')
+    if selected == 'none':
+        caption += ' No decay was fitted' + (f': {reason}' if reason else '') + '.'
+    elif selected == 'polynomial' and results.number('/rates/decay/polynomial', 'corrected') > 0:
+        caption += ' The fitted line is corrected for the bias of empirical eigenvalues.'
+    if results.sketched():
+        caption += ' The kernel is sketched: its tail is the sketch’s, not the model’s.'
+    return on_panels(
+        'spectrum', f'Spectrum ({named_n(results)})', caption, (3.3,), lambda a: panels.spectrum(a, results)
+    )
+
+
+def formulas(results):
+    return on_panels(
+        'formulas',
+        f'Spectra of the formulas ({named_n(results)})',
+        'Eigenvalues of each update rule’s kernel over the rows of the kernel, as far as the noise floor.',
+        (3.1,),
+        lambda a: panels.several_spectra(a, results, '/spectrum'),
+    )
+
+
+def groups(results):
+    return on_panels(
+        'groups',
+        f'Spectra of groups of parameters ({named_n(results)})',
+        'Eigenvalues of the kernel of some parameters alone; the whole kernel is the sum of all groups’.',
+        (3.1,),
+        lambda a: panels.several_spectra(a, results, '/spectrum/groups'),
+    )
+
+
+def trace_shares(results):
+    count = min(len(results.table('/kernel/tensors')), 17)
+    return on_panels(
+        'trace_shares',
+        f'Shares of the trace ({named_n(results)})',
+        'The tensors whose gradients make most of the kernel’s trace.',
+        (0.5 + 0.42 * count,),
+        lambda a: panels.trace_shares(a, results),
+    )
+
+
+def decay_by_size(results):
+    return on_panels(
+        'decay_by_size',
+        f'Decay exponent over sample size ({named_n(results)})',
+        'The exponent a of the eigenvalues against rank, fitted on nested random subsets: small dots, with means and'
+        ' bars of one standard deviation. It has converged where it no longer moves.',
+        (2.9,),
+        lambda a: panels.decay_by_size(a, results),
+    )
+
+
+def stopping(results):
+    """Errors along gradient descent, and above them the steps at which each rule would stop."""
+    if results.array('/rates/stopping/step', 1) is None:
+        return None
+    rules = panels.rules_of(results)
+    caption = 'Errors along gradient descent: filled marks are observed, hollow ones predicted.'
+    if rules:
+        caption += ' Above: where each rule stops; the bar is the range of T at half and at double σ.'
+    heights = ((0.35 + 0.21 * len(rules),) if rules else ()) + (3.2,)
+    picture = Picture('stopping', f'Stopping ({named_n(results)})', caption, heights)
+    handles = panels.stopping(picture.axes[-1], results)
+    if handles is None:
+        picture.close()
+        return None
+    picture.legend(*handles)
+    if rules:
+        panels.stopping_rules(picture.axes[0], results, picture.axes[-1])
+    return picture
+
+
+def learning_curve(results):
+    caption = (
+        'Means over nested random subsets; bars are one standard deviation. Filled: observed; hollow: predicted.'
+    )
+    above = results.number('/rates/learning_curve', 'flagged_above')
+    sizes = panels.sizes_of(results)
+    if sizes is not None and (sizes > above).any():
+        caption += (
+            " Predictions with n' above half of the sample are drawn faint: few examples are left that were not"
+            ' fitted.'
+        )
+    return on_panels(
+        'learning_curve',
+        f'Test error over sample size ({named_n(results)})',
+        caption,
+        (3.4,),
+        lambda a: panels.learning_curve(a, results),
+    )
+
+
+def excess_error(results):
+    return on_panels(
+        'excess_error',
+        f'Test error above σ² ({named_n(results)})',
+        'What the error holds above σ², the part that falls with n: means and standard deviations over subsets, the'
+        ' power law that was fitted (solid), and those that theory predicts through the same points (dashed).',
+        (3.4,),
+        lambda a: panels.excess_error(a, results),
+    )
+
+
+def learning_curve_accuracy(results):
+    return on_panels(
+        'learning_curve_accuracy',
+        f'Test accuracy over sample size ({named_n(results)})',
+        'Means over nested random subsets; bars are one standard deviation.',
+        (3.4,),
+        lambda a: panels.learning_curve_accuracy(a, results),
+    )
+
+
+def alignment(results):
+    return on_panels(
+        'alignment',
+        f'Cumulative power ({named_n(results)})',
+        'Share of the residual, of the labels and of the kernel’s trace that lies in the leading k eigenvectors. The'
+        ' dotted line is what a random direction would have.',
+        (3.0,),
+        lambda a: panels.alignment(a, results),
+    )
+
+
+def functionals(results):
+    return on_panels(
+        'functionals',
+        f'Functionals of the spectrum ({named_n(results)})',
+        'How many directions a ridge t on G/n leaves free, and how much the sample tells about the function.',
+        (2.0, 2.0),
+        *(lambda a, name=name: panels.functional(a, results, name) for name in panels.FUNCTIONALS),
+    )
+
+
+def exponents(results):
+    return on_panels(
+        'exponents',
+        f'Exponents of the error ({named_n(results)})',
+        'The error falls like n to the power of minus these exponents; bars are 95 % intervals.',
+        (0.5 + 0.36 * len(panels.known_exponents(results)),),
+        lambda a: panels.exponents(a, results),
+    )
+
+
+def task_cosines(results):
+    cosines = results.array('/tasks/cosines', 2)
+    side = max(2.0, min(0.55 * len(cosines), 3.6)) if cosines is not None else 2.0
+    return on_panels(
+        'task_cosines',
+        'Cosines between tasks',
+        'Cosine of the angle between two tasks’ changes of the parameters: 1 is the same direction, 0 none in common,'
+        ' −1 the opposite.',
+        (side + 0.6,),
+        lambda a: panels.task_cosines(a, results),
+    )
+
+
+def task_arithmetic(results):
+    count = len(panels.arithmetic_table(results)[0])
+    shown = min(count, panels.ARITHMETIC_SHOWN)
+    return on_panels(
+        'task_arithmetic',
+        'Task arithmetic',
+        'Accuracy on every task (columns) at the start, and after adding (+) or subtracting (−) task vectors (rows).'
+        + (f' The first {shown} of {count} rows; the table holds all.' if count > shown else ''),
+        (0.8 + 0.3 * shown,),
+        lambda a: panels.task_arithmetic(a, results),
+    )
+
+
+def neighbours(results):
+    return on_panels(
+        'neighbours',
+        f'Neighbourhoods ({named_n(results)})',
+        'Kernel regression on the k training examples nearest to each test example (marks), against the one on all of'
+        ' them (dashed).',
+        (2.3, 1.9),
+        *(lambda a, name=name: panels.neighbours(a, results, name) for name in panels.NEIGHBOURS),
+    )
+
+
+def runs(results):
+    return on_panels(
+        'runs',
+        'The runs of a scale study',
+        'Every run (small dots) and the mean over draws, by the size of the sample; a colour per curve.',
+        (2.3, 1.9, 1.9),
+        *(lambda a, name=name: panels.runs(a, results, name) for name in panels.RUNS),
+    )
+
+
+ALL = (
+    exponents,
+    spectrum,
+    formulas,
+    groups,
+    trace_shares,
+    decay_by_size,
+    stopping,
+    alignment,
+    functionals,
+    learning_curve,
+    excess_error,
+    learning_curve_accuracy,
+    task_cosines,
+    task_arithmetic,
+    neighbours,
+    runs,
+)
+NAMES = tuple(draw.__name__ for draw in ALL)
+
+
+def finished(pictures):
+    """Placed and ready to be kept, by name; without those that are None."""
+    kept = {}
+    for picture in pictures:
+        if picture is not None:
+            picture.finish()
+            kept[picture.name] = picture
+    return kept
+
+
+def draw_all(results):
+    """Every picture that the file has the numbers for, by name."""
+    return finished(draw(results) for draw in ALL)
+
+
+# ---- several files ---------------------------------------------------------------------------------------
+
+SHORT = {'model.path': 'model', 'data.train': 'data', 'data.samples': 'n', 'kernel.output': 'output'}
+
+
+def labels_of(files):
+    """What tells the files' studies apart, as short as it can be: 'n = 512, output = trace'; of studies that do
+    not differ, the files' names."""
+    studies = [results.study_keys() for results in files]
+    keys = sorted({key for study in studies for key in study})
+    differing = [key for key in keys if len({repr(study.get(key)) for study in studies}) > 1]
+    differing = [key for key in differing if not key.startswith('output.')]
+    names = [results.path.rsplit('/', 1)[-1].removesuffix('.h5') for results in files]
+    if not differing or len(differing) > 3:  # other studies altogether
+        return names
+    labels = []
+    for study in studies:
+        parts = []
+        for key in differing:
+            value = study.get(key, '–')
+            text = str(value).rstrip('/').rsplit('/', 1)[-1] if key.endswith(('path', 'train', 'test')) else value
+            text = ', '.join(map(str, text)) if isinstance(text, list) else str(text)
+            parts.append(f'{SHORT.get(key, key.rsplit(".", 1)[-1])} = {text}')
+        labels.append(shortened(', '.join(parts), 48))
+    return labels if len(set(labels)) == len(labels) else names
+
+
+def overlay(name, title, caption, height, draw, files):
+    """One panel on which every file that has the numbers is drawn; None where fewer than two have."""
+    picture = Picture(name, title, caption, (height,))
+    axes, drawn = picture.axes[0], 0
+    for k, (results, label) in enumerate(zip(files, labels_of(files))):
+        handles = draw(axes, results, panels.COLOURS[k % len(panels.COLOURS)], literal(label), k)
+        if handles is not None:
+            picture.legend(*handles[:1])
+            drawn += 1
+    if drawn < 2:
+        picture.close()
+        return None
+    return picture
+
+
+def draw_together(files):
+    """Spectra, errors along gradient descent, learning curves and exponents of several files, by name."""
+    rows = max(len(panels.known_exponents(results)) for results in files)
+    spread = 0.5 / max(len(files) - 1, 1)
+    return finished(
+        overlay(*given, files)
+        for given in (
+            (
+                'exponents',
+                'Exponents of the error',
+                'The error falls like n to the power of minus these exponents; bars are 95 % intervals.',
+                0.6 + (0.2 + 0.16 * len(files)) * max(rows, 1),
+                lambda a, r, c, l, k: panels.exponents(a, r, c, l, k * spread - 0.25),
+            ),
+            (
+                'spectrum',
+                'Spectra',
+                'Eigenvalues of G/n above the noise floor against their rank, largest first.',
+                3.3,
+                lambda a, r, c, l, k: panels.spectrum(a, r, c, l),
+            ),
+            (
+                'stopping',
+                'Stopping',
+                'Test error (or training error) along gradient descent; dotted lines are the stopping steps T.',
+                3.2,
+                lambda a, r, c, l, k: panels.stopping(a, r, c, l),
+            ),
+            (
+                'learning_curve',
+                'Test error over sample size',
+                'Error of gradient descent at T: means and standard deviations over nested random subsets.',
+                3.4,
+                lambda a, r, c, l, k: panels.learning_curve(a, r, c, l),
+            ),
+        )
+    )
