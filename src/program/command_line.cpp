@@ -73,13 +73,16 @@ void add_stages(CLI::App& app, Arguments& arguments, ShortForms& given) {
         CLI::App* const sub = app.add_subcommand(command, what);
         return std::pair{sub, sub->add_option("STUDY", arguments.study, "study file (TOML)")};
     };
-    add("run", "gram, spectrum and rates in order; finished stages are skipped").second->required();
+    add("run", "gram, spectrum, rates and, with [finetune], finetune in order; finished stages are skipped")
+        .second->required();
     add("gram", "data -> Jacobian blocks -> Gram matrix").second->required();
     const auto [plan, planned] =
         add("plan", "memory, work and time of every stage, and how many ranks fit; computes nothing");
     planned->required();
     plan->add_option("--ranks", arguments.ranks, "ranks to plan for (default: those of this run)")
         ->check(CLI::Range(1, 65536));
+    add("finetune", "trains the network on the study's examples, beside its linearised model")
+        .second->required();
     plan->add_flag("--tensors", arguments.tensors, "a line for every tensor: how it is contracted, and why");
     add("words", "the label words that would do for this model and template").second->required();
     // These two go without a study where a matrix is given.

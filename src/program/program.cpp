@@ -73,6 +73,7 @@ int run_command(const Arguments& arguments, const Session& session) {
     study.gram(true);
     study.spectrum();
     study.rates();
+    if (read.finetune.asked) study.finetune();
     tell_output(read.output.path, before, session.log);
     return 0;
 }
@@ -134,6 +135,11 @@ int words_command(const Arguments& arguments, const Session& session) {
     return 0;
 }
 
+int finetune_command(const Arguments& arguments, const Session& session) {
+    StudyRun(study_of(arguments, session), session).finetune();
+    return 0;
+}
+
 int inspect_command(const Arguments& arguments, const Session& session) {
     if (arguments.full && arguments.json)
         refuse(ErrorKind::contradiction, "inspect: --full or --json, not both; --json holds everything");
@@ -167,9 +173,11 @@ struct Command {
 };
 
 constexpr Command commands[] = {
-    {"run", run_command, true},           {"gram", gram_command, true},   {"plan", plan_command, false},
-    {"spectrum", spectrum_command, true}, {"rates", rates_command, true}, {"inspect", inspect_command, false},
-    {"verify", verify_command, false},    {"merge", merge_command, true}, {"compare", compare_command, false},
+    {"run", run_command, true},          {"gram", gram_command, true},
+    {"plan", plan_command, false},       {"spectrum", spectrum_command, true},
+    {"rates", rates_command, true},      {"finetune", finetune_command, true},
+    {"inspect", inspect_command, false}, {"verify", verify_command, false},
+    {"merge", merge_command, true},      {"compare", compare_command, false},
     {"words", words_command, false},
 };
 

@@ -260,6 +260,7 @@ void StudyRun::gram(bool whole_run) {
         s.gram<double>(model, job);
     else
         s.gram<float>(model, job);
+    if (s.study.finetune.asked && whole_run) s.opened.emplace(OpenedStudy{std::move(model), std::move(job)});
 }
 
 }  // namespace tangram

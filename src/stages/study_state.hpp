@@ -12,8 +12,13 @@
 #include "tangram/spectrum/eigenpairs.hpp"
 #include "tangram/stages/study_run.hpp"
 #include "tangram/study/model_loading.hpp"
+#include "tangram/study/open_study.hpp"
 
 namespace tangram {
+
+template <class Real>
+class Finetuning;
+struct FinetuneResult;
 
 /// What stages hand to each other in memory; what is not there is read from the output file.
 struct StudyRun::State {
@@ -29,6 +34,7 @@ struct StudyRun::State {
     std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
+    std::optional<OpenedStudy> opened;              // where a later stage needs it
     std::optional<GramCheckpoint> kept_checkpoint;  // of a matrix that the output does not hold
 
     State(Study s, const Session& in, bool writes);
@@ -97,6 +103,14 @@ struct StudyRun::State {
                                  const std::string& inputs);
     /// A symmetric matrix of the output file. Collective.
     DistributedMatrix read_gram(const std::string& path);
+
+    // The fine-tuning stage.
+
+    template <class Real>
+    void train(Finetuning<Real>& training, const Inputs& inputs, const FilesRead& files, Index steps);
+    template <class Real>
+    void finetune(const OpenedStudy& with, const Inputs& inputs);
+    void write_finetune_stage(const FinetuneResult& result, const std::string& inputs, double own_seconds);
 };
 
 }  // namespace tangram

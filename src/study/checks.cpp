@@ -22,8 +22,9 @@ std::vector<double> numbers_of(const StudyValue& value) {
                 return {at->begin(), at->end()};
             else if constexpr (std::is_same_v<Type, NumbersOrAuto>)
                 return *at.values;
-            else if constexpr (std::is_same_v<Type, std::optional<double>*>)
-                return *at ? std::vector<double>{**at} : std::vector<double>();
+            else if constexpr (std::is_same_v<Type, std::optional<double>*> ||
+                               std::is_same_v<Type, std::optional<Index>*>)
+                return *at ? std::vector<double>{static_cast<double>(**at)} : std::vector<double>();
             else
                 return {};
         },
@@ -122,6 +123,40 @@ void check_formulas(const Study& s) {
             "gradients");
 }
 
+void check_finetune(const Study& s) {
+    const auto& f = s.finetune;
+    if (!f.asked) return;
+    if (!s.tasks.empty())
+        refuse(ErrorKind::unsupported,
+               "[finetune] trains on one data set; give [data] in place of [[tasks]]");
+    if (!s.kernel.output.empty() && s.kernel.output != "margin" && s.kernel.output != "logits")
+        refuse(ErrorKind::unsupported,
+               fmt::format("kernel.output = \"{}\" is no output that training follows row by row; with "
+                           "[finetune] use \"margin\" or \"logits\"",
+                           s.kernel.output));
+    if (!s.output.save_gram)
+        refuse(ErrorKind::contradiction,
+               "[finetune] needs output.save_gram = true: the linearised model is made from the Gram matrix");
+    if (f.optimizer == "gd" && f.batch > 0)
+        refuse(ErrorKind::contradiction, fmt::format("finetune.batch = {} goes with optimizer = \"sgd\"; "
+                                                     "\"gd\" takes all examples at once",
+                                                     f.batch));
+    if (f.momentum > 0 && f.optimizer != "sgd")
+        refuse(ErrorKind::contradiction,
+               fmt::format("finetune.momentum = {} goes with optimizer = \"sgd\"", f.momentum));
+    if (f.weight_decay > 0 && f.optimizer == "signgd")
+        refuse(ErrorKind::contradiction, "finetune.weight_decay does not go with optimizer = \"signgd\"");
+    const bool rule_without_rate = f.optimizer == "signgd" || f.optimizer == "adamw";
+    if (rule_without_rate && !f.learning_rate)
+        refuse(ErrorKind::missing,
+               fmt::format("finetune.learning_rate = \"auto\" is of gd and sgd; give a number for \"{}\"",
+                           f.optimizer));
+    if ((rule_without_rate || f.loss != "squared") && !f.steps)
+        refuse(ErrorKind::missing,
+               "finetune.steps = \"auto\" is of gd and sgd on the squared loss, which the "
+               "stopping step is about; give a number");
+}
+
 void check_tasks(const Study& s, LabelWords words) {
     for (std::size_t t = 0; t < s.tasks.size(); ++t) {
         const Study::Task& task = s.tasks[t];
@@ -151,6 +186,7 @@ void check_together(const Study& s, LabelWords words) {
     if (s.tasks.empty()) check_data("data.", s.data, s.model.head != "lm", words);
     check_tasks(s, words);
     check_formulas(s);
+    check_finetune(s);
     if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)
         refuse(ErrorKind::missing, "kernel.lora_alpha needs kernel.lora_rank, the rank of the LoRA factors");
     if (s.kernel.groups != "none" && !s.output.save_gram)

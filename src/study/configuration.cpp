@@ -75,6 +75,7 @@ Study with_settings(toml::table table, const std::vector<std::string>& settings,
                fmt::format("{}: give [data] or [[tasks]], not both; each task has the keys of [data] itself",
                            name));
     Study study;
+    study.finetune.asked = table.contains("finetune");
     if (const toml::array* const tasks = table["tasks"].as_array()) study.tasks.resize(tasks->size());
     for (const KeyValue& at : values_of(study))
         if (const toml::node* const node = find(table, at)) take(at, *node);
@@ -134,6 +135,11 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     check_values(study);
     check_together(study, words);
     return study;
+}
+
+void ask_finetune(Study& study) {
+    study.finetune.asked = true;
+    check_together(study);
 }
 
 std::string to_toml(const Study& study) {

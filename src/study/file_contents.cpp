@@ -213,6 +213,30 @@ const std::vector<FileContent>& file_contents() {
          {"sizes", "repeat"}},
         {"/rates/learning_curve/critical_radius", "critical radius of each subset", "1", {"sizes", "repeat"}},
 
+        {"/finetune",
+         "the network trained on the examples, beside its linearised model; attributes: optimizer, loss, "
+         "learning_rate, steps, stopping_step, best_step, linear_best_step, kernel_alignment, weights",
+         "1",
+         {}},
+        {"/finetune/path",
+         "loss and accuracy of the network and of the linearised model (linear_) at the recorded steps, and "
+         "how "
+         "far the weights are from their beginning as a share of their norm",
+         "1",
+         {"record"}},
+        {"/finetune/outputs_*",
+         "outputs of the network at the recorded steps",
+         "1",
+         {"record", "example", "label"}},
+        {"/finetune/linear_outputs_*",
+         "outputs of the linearised model; of a margin, with the sum of both logits as at the beginning",
+         "1",
+         {"record", "example", "label"}},
+        {"/finetune/eigenvalues",
+         "eigenvalues of the Gram matrix after training, largest first",
+         "1",
+         {"mode"}},
+
         {"/neighbours", "local kernel regression on the nearest training examples", "1", {}},
         {"/neighbours/sizes", "numbers of neighbours", "examples", {"sizes"}},
         {"/neighbours/accuracy", "share of test examples told rightly", "1", {"sizes"}},

@@ -61,6 +61,7 @@ void add(Inputs& inputs, Decides decides, const Study& study, const LoadedModel&
         case Decides::nothing:
         case Decides::spectrum:  // spectrum_inputs()
         case Decides::rates:     // rates_inputs()
+        case Decides::finetune:  // finetune_inputs()
             return;
     }
 }
@@ -94,6 +95,16 @@ Inputs rates_inputs(const Study& study, const std::string& spectrum_hash) {
     Inputs inputs;
     inputs.add("spectrum", spectrum_hash);
     add_values(inputs, study, Decides::rates);
+    return inputs;
+}
+
+Inputs finetune_inputs(const Study& study, const std::string& kernel_hash, const std::string& rates_hash) {
+    Inputs inputs;
+    // What the residual's mean is, where no rates say so.
+    inputs.add("kernel", kernel_hash)
+        .add("rates", rates_hash)
+        .add("rates.center", study.rates.center ? "1" : "0");
+    add_values(inputs, study, Decides::finetune);
     return inputs;
 }
 

@@ -59,11 +59,12 @@ std::string meaning(const KeyValue& at) {
 }
 
 std::string study_help() {
-    const auto defaults = study_keys(to_toml(Study{}));
+    Study study;
+    study.finetune.asked = true;
+    const auto defaults = study_keys(to_toml(study));
     std::string text =
         "Keys of the study file (TOML), with their defaults. Relative paths are relative to the file.\n";
     std::string section, decide_nothing;
-    Study study;
     for (const KeyValue& at : values_of(study)) {
         const Key& key = *at.key;
         if (key.section() != section) text += fmt::format("\n[{}]\n", section = key.section());

@@ -9,8 +9,8 @@ namespace tangram {
 
 namespace {
 
-constexpr std::string_view not_served[] = {"finetune",        "data.score",       "data.completion",
-                                           "spectrum.matrix", "spectrum.density", "rates.window"};
+constexpr std::string_view not_served[] = {"data.score", "data.completion", "spectrum.matrix",
+                                           "spectrum.density", "rates.window"};
 
 std::vector<Key> model_keys() {
     return {
@@ -136,6 +136,36 @@ std::vector<Key> rates_keys() {
     };
 }
 
+std::vector<Key> finetune_keys() {
+    return {
+        {"finetune.optimizer", [](Study& s) { return StudyValue(&s.finetune.optimizer); },
+         Choices{{{"gd", "all examples at once"},
+                  {"sgd", "batches"},
+                  {"signgd", "signs of the gradient"},
+                  {"adamw", ""}}},
+         Decides::finetune, ""},
+        {"finetune.loss", [](Study& s) { return StudyValue(&s.finetune.loss); },
+         Choices{{{"squared", "half the mean over the kernel's rows"}, {"cross-entropy", "over the labels"}}},
+         Decides::finetune, ""},
+        {"finetune.learning_rate", [](Study& s) { return StudyValue(&s.finetune.learning_rate); },
+         Bounds{{}, {}, true}, Decides::finetune,
+         "or auto: 1/l_1 of G/n over the loss's largest curvature, less for batches (gd and sgd)"},
+        {"finetune.steps", [](Study& s) { return StudyValue(&s.finetune.steps); }, Bounds{1, {}},
+         Decides::finetune, "or auto: twice the stopping step T of the rates"},
+        {"finetune.batch", [](Study& s) { return StudyValue(&s.finetune.batch); }, Bounds{0, {}},
+         Decides::finetune, "examples of a step; 0: all"},
+        {"finetune.momentum", [](Study& s) { return StudyValue(&s.finetune.momentum); }, Bounds{0, 0.999999},
+         Decides::finetune, "of sgd"},
+        {"finetune.weight_decay", [](Study& s) { return StudyValue(&s.finetune.weight_decay); },
+         Bounds{0, {}}, Decides::finetune, "in the gradient (sgd), apart from it (adamw)"},
+        {"finetune.schedule", [](Study& s) { return StudyValue(&s.finetune.schedule); },
+         Choices{{{"constant", ""}, {"linear", "down to 0"}, {"cosine", "half a period, down to 0"}}},
+         Decides::finetune, ""},
+        {"finetune.seed", [](Study& s) { return StudyValue(&s.finetune.seed); }, Anything{},
+         Decides::finetune, "of the batches"},
+    };
+}
+
 std::vector<Key> output_keys() {
     return {
         {"output.path", [](Study& s) { return StudyValue(&s.output.path); }, Path{true}, Decides::nothing,
@@ -152,8 +182,8 @@ std::vector<Key> output_keys() {
 const std::vector<Key>& keys() {
     static const std::vector<Key> all = [] {
         std::vector<Key> declared;
-        for (const auto& section :
-             {model_keys(), data_keys(), kernel_keys(), spectrum_keys(), rates_keys(), output_keys()})
+        for (const auto& section : {model_keys(), data_keys(), kernel_keys(), spectrum_keys(), rates_keys(),
+                                    finetune_keys(), output_keys()})
             declared.insert(declared.end(), section.begin(), section.end());
         return declared;
     }();
@@ -173,6 +203,7 @@ bool decides_kernel(Decides decides) {
         case Decides::nothing:
         case Decides::spectrum:
         case Decides::rates:
+        case Decides::finetune:
             return false;
     }
     return false;
@@ -185,6 +216,7 @@ std::string KeyValue::name() const {
 std::vector<KeyValue> values_of(Study& study) {
     std::vector<KeyValue> values;
     for (const Key& key : keys()) {
+        if (key.decides == Decides::finetune && !study.finetune.asked) continue;
         if (const auto* const of_study = std::get_if<StudyValue (*)(Study&)>(&key.place))
             values.push_back({&key, std::nullopt, (*of_study)(study)});
         const auto* const of_data = std::get_if<StudyValue (*)(Study::Data&)>(&key.place);
@@ -205,7 +237,8 @@ std::string text_of(const StudyValue& value) {
     return std::visit(
         [](const auto& at) -> std::string {
             using Type = std::decay_t<decltype(at)>;
-            if constexpr (std::is_same_v<Type, std::optional<double>*>)
+            if constexpr (std::is_same_v<Type, std::optional<double>*> ||
+                          std::is_same_v<Type, std::optional<Index>*>)
                 return *at ? fmt::format("{}", **at) : "auto";
             else if constexpr (std::is_same_v<Type, NumbersOrAuto>)
                 return at.values->empty() ? "auto" : fmt::format("{}", *at.values);

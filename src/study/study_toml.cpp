@@ -60,6 +60,15 @@ void take(const std::string& key, const toml::node& node, std::optional<double>&
         wrong_type(key, "a number or \"auto\"");
     }
 }
+void take(const std::string& key, const toml::node& node, std::optional<Index>& value) {
+    if (node.is_string() && **node.as_string() == "auto") {
+        value.reset();
+    } else if (node.is_integer()) {
+        take(key, node, value.emplace());
+    } else {
+        wrong_type(key, "an integer or \"auto\"");
+    }
+}
 void take(const std::string& key, const toml::node& node, const NumbersOrAuto& target) {
     std::vector<double>& values = *target.values;
     if (node.is_array()) {
@@ -86,7 +95,8 @@ void put(toml::table& table, const std::string& name, const std::vector<Entry>& 
 void put(toml::table& table, const std::string& name, const StringOrList& target) {
     put(table, name, *target.values);
 }
-void put(toml::table& table, const std::string& name, const std::optional<double>& value) {
+template <class Number>
+void put(toml::table& table, const std::string& name, const std::optional<Number>& value) {
     if (value)
         table.insert(name, *value);
     else

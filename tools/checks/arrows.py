@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     'training': ['parallel', 'text', 'model', 'jacobian'],
     'session': ['parallel', 'io'],
     'study': ['files', 'parallel', 'io', 'text', 'model', 'jacobian', 'gram', 'session'],
-    'stages': ['parallel', 'io', 'model', 'jacobian', 'gram', 'spectrum', 'rates', 'learning', 'session', 'study'],
+    'stages': ['files', 'parallel', 'io', 'text', 'model', 'jacobian', 'gram', 'spectrum', 'rates', 'learning', 'training', 'session', 'study'],
     'program': ['files', 'parallel', 'io', 'spectrum', 'rates', 'session', 'study', 'stages'],
 }
 # The vocabulary of all rooms stands beside them.

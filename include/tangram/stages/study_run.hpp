@@ -32,6 +32,9 @@ class StudyRun {
     void spectrum_of_groups(std::vector<std::string> groups);
     /// /spectrum, /data, /kernel -> /rates
     void rates();
+    /// Trains the network beside its linearised model, /kernel -> /finetune and a folder of weights. Where
+    /// the study has no [finetune], by its defaults. @throws Error(stopped) after writing a checkpoint
+    void finetune();
 
   private:
     struct State;

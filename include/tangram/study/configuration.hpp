@@ -53,6 +53,14 @@ struct Study {
         Index repeats = 5, neighbours = 0;
     } rates;
     struct {
+        bool asked = false;  ///< whether the study has the section; its keys count where it has
+        std::string optimizer = "gd", loss = "squared", schedule = "constant";
+        std::optional<double> learning_rate;
+        std::optional<Index> steps;
+        Index batch = 0, seed = 1;
+        double momentum = 0, weight_decay = 0;
+    } finetune;
+    struct {
         std::string path;
         bool save_gram = true;
         double checkpoint_minutes = 10;
@@ -73,6 +81,10 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
 /// The defaults with `--set key=value` applied: for commands without a study file. Local. @throws as
 /// read_study
 Study default_study(const std::vector<std::string>& settings);
+
+/// Asks for fine-tuning by its defaults, in a study that was read without [finetune]. Local.
+/// @throws Error(study) as read_study where the defaults do not go with the study
+void ask_finetune(Study& study);
 
 /// The whole study as TOML text, defaults included: what the output file keeps.
 std::string to_toml(const Study& study);

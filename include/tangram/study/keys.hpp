@@ -23,6 +23,7 @@ enum class Decides {
     kernel,      ///< the kernel; the value itself
     spectrum,    ///< the spectrum; the value itself
     rates,       ///< the rates; the value itself
+    finetune,    ///< the fine-tuning; the value itself
 };
 /// Whether it is the kernel.
 bool decides_kernel(Decides decides);
@@ -36,8 +37,9 @@ struct NumbersOrAuto {
     std::vector<double>* values;
 };
 /// Where the value of a key stands, which says its type; an optional number may be "auto".
-using StudyValue = std::variant<std::string*, bool*, Index*, double*, std::optional<double>*,
-                                std::vector<std::string>*, std::vector<Index>*, StringOrList, NumbersOrAuto>;
+using StudyValue =
+    std::variant<std::string*, bool*, Index*, double*, std::optional<double>*, std::optional<Index>*,
+                 std::vector<std::string>*, std::vector<Index>*, StringOrList, NumbersOrAuto>;
 /// Of a key of the study, of [data] (and each task), of a task alone.
 using Place =
     std::variant<StudyValue (*)(Study&), StudyValue (*)(Study::Data&), StudyValue (*)(Study::Task&)>;
@@ -103,7 +105,8 @@ struct KeyValue {
 
     std::string name() const;  ///< in full: "tasks[1].samples"
 };
-/// Every key of a study: those of [data] once, or where there are tasks those of each. Local.
+/// Every key of a study: those of [data] once, or where there are tasks those of each; those of [finetune]
+/// where it is asked for. Local.
 std::vector<KeyValue> values_of(Study& study);
 
 /// Unlike values of one key have unlike texts; numbers to the last bit.

@@ -78,8 +78,10 @@ label_words = [" bad", " great"]
         hash_weights(model, world_.get());
         const KernelFingerprint kernel = fingerprint_of(study, model, job);
         basis_ = kernel.basis;
-        const Inputs spectrum = spectrum_inputs(study, kernel.made_of.hash());
-        return {kernel.made_of.text(), spectrum.text(), rates_inputs(study, spectrum.hash()).text()};
+        const Inputs spectrum = spectrum_inputs(study, kernel.made_of.hash()),
+                     rates = rates_inputs(study, spectrum.hash());
+        return {kernel.made_of.text(), spectrum.text(), rates.text(),
+                finetune_inputs(study, kernel.made_of.hash(), rates.hash()).text()};
     }
 
     testing::TemporaryFolder folder_;
@@ -132,15 +134,27 @@ const std::map<std::string, Change> changes{
     {"rates.sizes", {"[4, 8]", {}}},
     {"rates.repeats", {"2", {}}},
     {"rates.neighbours", {"3", {}}},
+    {"finetune.optimizer", {"sgd", {"finetune.seed=1"}}},
+    {"finetune.loss", {"cross-entropy", {"finetune.steps=9"}}},
+    {"finetune.learning_rate", {"0.25", {"finetune.seed=1"}}},
+    {"finetune.steps", {"9", {"finetune.seed=1"}}},
+    {"finetune.batch", {"3", {"finetune.optimizer=sgd"}}},
+    {"finetune.momentum", {"0.5", {"finetune.optimizer=sgd"}}},
+    {"finetune.weight_decay", {"0.5", {"finetune.seed=1"}}},
+    {"finetune.schedule", {"linear", {"finetune.seed=1"}}},
+    {"finetune.seed", {"2", {"finetune.batch=0"}}},
     {"output.path", {"elsewhere.h5", {}}},
     {"output.save_gram", {"false", {}}},
     {"output.checkpoint_minutes", {"3", {}}},
 };
 
-/// The first stage whose result a key decides; 3: none.
+/// The first stage whose result a key decides; 4: none.
 std::size_t first_stage(Decides decides) {
     if (decides_kernel(decides)) return 0;
-    return decides == Decides::spectrum ? 1 : decides == Decides::rates ? 2 : 3;
+    return decides == Decides::spectrum   ? 1
+           : decides == Decides::rates    ? 2
+           : decides == Decides::finetune ? 3
+                                          : 4;
 }
 
 TEST_F(Fingerprints, EveryKeyChangesThatOfTheStageThatItDecidesAndNoneBefore) {
@@ -153,7 +167,7 @@ TEST_F(Fingerprints, EveryKeyChangesThatOfTheStageThatItDecidesAndNoneBefore) {
         Settings changed = beside;
         changed.push_back(key.name + "=" + value);
         const auto before = of(beside), after = of(changed);
-        for (std::size_t stage = 0; stage < 3; ++stage)
+        for (std::size_t stage = 0; stage < 4; ++stage)
             EXPECT_EQ(before[stage] != after[stage], stage >= first_stage(key.decides))
                 << key.name << ", stage " << stage << "\n"
                 << after[stage];

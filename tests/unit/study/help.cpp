@@ -13,7 +13,9 @@ namespace {
 
 TEST(Help, StudyListsEveryKeyWithItsDefaultAndWhatItMayHold) {
     const std::string text = help("study");
-    const auto defaults = study_keys(to_toml(Study{}));
+    Study study;
+    study.finetune.asked = true;
+    const auto defaults = study_keys(to_toml(study));
     for (const Key& key : keys()) {
         if (key.section() == "tasks") continue;
         const std::string section = fmt::format("\n[{}]\n", key.section()),

@@ -83,10 +83,26 @@ const std::map<std::string, std::string> promised{
     {"rates.sizes", "[]"},
     {"rates.repeats", "5"},
     {"rates.neighbours", "0"},
+    {"finetune.optimizer", "'gd'"},
+    {"finetune.loss", "'squared'"},
+    {"finetune.learning_rate", "'auto'"},
+    {"finetune.steps", "'auto'"},
+    {"finetune.batch", "0"},
+    {"finetune.momentum", "0.0"},
+    {"finetune.weight_decay", "0.0"},
+    {"finetune.schedule", "'constant'"},
+    {"finetune.seed", "1"},
     {"output.path", "''"},
     {"output.save_gram", "true"},
     {"output.checkpoint_minutes", "10.0"},
 };
+
+/// Default values, those of [finetune] among them.
+Study every_section() {
+    Study study;
+    study.finetune.asked = true;
+    return study;
+}
 
 /// Makes a value another one of its type that a study may hold, where any may be held.
 void change(const KeyValue& at) {
@@ -103,6 +119,8 @@ void change(const KeyValue& at) {
                 *value += 1;
             else if constexpr (std::is_same_v<Type, std::optional<double>*>)
                 *value = 0.1;
+            else if constexpr (std::is_same_v<Type, std::optional<Index>*>)
+                *value = 3;
             else if constexpr (std::is_same_v<Type, std::vector<std::string>*>)
                 *value = {"p", "\"q'\n"};
             else if constexpr (std::is_same_v<Type, std::vector<Index>*>)
@@ -124,33 +142,45 @@ TEST(Keys, AreWhatWasPromised) {
         const std::string section = key.section();
         EXPECT_EQ(key.decides == Decides::spectrum, section == "spectrum") << key.name;
         EXPECT_EQ(key.decides == Decides::rates, section == "rates") << key.name;
+        EXPECT_EQ(key.decides == Decides::finetune, section == "finetune") << key.name;
         EXPECT_EQ(key.decides == Decides::nothing, section == "output") << key.name;
     }
     EXPECT_TRUE(declared.erase("tasks.name"));
     std::set<std::string> names;
     for (const auto& [name, value] : promised) names.insert(name);
     EXPECT_EQ(declared, names);
-    EXPECT_EQ(study_keys(to_toml(Study{})), promised);
+    EXPECT_EQ(study_keys(to_toml(every_section())), promised);
+    // A study without [finetune] does not get one by being stored.
+    EXPECT_EQ(to_toml(Study{}).find("finetune"), std::string::npos);
 }
 
 TEST(Keys, EveryOneIsReadBackAsItIsWritten) {
     const TemporaryFolder folder;
-    for (const std::string& text : {one_data_set, two_tasks}) {
+    for (const std::string& text : {one_data_set, two_tasks, one_data_set + "[finetune]\n"}) {
         const Study plain = read_study(folder.write("plain.toml", text), {}, testing::Unrecorded());
         Study counted = plain;
         const std::size_t count = values_of(counted).size();
-        EXPECT_EQ(count, text == one_data_set ? promised.size() : promised.size() - 11 + 2 * 12);
+        EXPECT_EQ(count, plain.finetune.asked ? promised.size()
+                         : text == two_tasks  ? promised.size() - 9 - 11 + 2 * 12
+                                              : promised.size() - 9);
         for (std::size_t k = 0; k < count; ++k) {
             Study changed = plain;
             // What these need beside them.
             changed.model.head = "classifier";
             changed.kernel.lora_rank = 2;
+            changed.finetune.optimizer = "sgd";
+            changed.finetune.steps = 9;
             (changed.tasks.empty() ? changed.data : changed.tasks.front().data).test = "/t.tsv";
             const std::string before = to_toml(changed);
             const KeyValue at = values_of(changed)[k];
             if (std::holds_alternative<OnlyDefault>(at.key->allowed)) continue;
+            if (plain.finetune.asked && at.key->section() != "finetune") continue;  // seen before
             if (at.key->name == "model.head" || at.key->name == "tasks.name")
                 *std::get<std::string*>(at.value) = at.task ? "another" : "lm";
+            else if (at.key->name == "finetune.optimizer")
+                *std::get<std::string*>(at.value) = "gd";
+            else if (at.key->name == "finetune.momentum")
+                *std::get<double*>(at.value) = 0.5;
             else
                 change(at);
             const std::string written = to_toml(changed);
@@ -163,7 +193,7 @@ TEST(Keys, EveryOneIsReadBackAsItIsWritten) {
 }
 
 TEST(Keys, TellUnlikeValuesApart) {
-    Study study;
+    Study study = every_section();
     for (const KeyValue& at : values_of(study)) {
         const std::string before = text_of(at.value);
         change(at);
@@ -194,20 +224,25 @@ TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
         }
     };
     const std::map<std::string, double> least{
-        {"data.max_length", 1},  {"data.samples", 0},      {"data.test_samples", 0},
-        {"kernel.lora_rank", 0}, {"kernel.lora_alpha", 0}, {"kernel.sketch", 0},
-        {"spectrum.block", 0},   {"rates.noise", 0},       {"rates.sizes", 2},
-        {"rates.repeats", 1},    {"rates.neighbours", 0},  {"output.checkpoint_minutes", 0}};
+        {"data.max_length", 1},      {"data.samples", 0},      {"data.test_samples", 0},
+        {"kernel.lora_rank", 0},     {"kernel.lora_alpha", 0}, {"kernel.sketch", 0},
+        {"spectrum.block", 0},       {"rates.noise", 0},       {"rates.sizes", 2},
+        {"rates.repeats", 1},        {"rates.neighbours", 0},  {"output.checkpoint_minutes", 0},
+        {"finetune.steps", 1},       {"finetune.batch", 0},    {"finetune.momentum", 0},
+        {"finetune.weight_decay", 0}};
     for (const auto& [name, bound] : least) refused(name, bound - 1, fmt::format("{}", bound));
     refused("kernel.lora_rank", 65537, "65536");
     refused("rates.repeats", 10001, "10000");
     refused("kernel.sketch", 1073741825, "1073741824");
     refused("rates.noise", 1e101, "1e+100");
+    refused("finetune.momentum", 1, "0.999999");
     refused("rates.radius", 0, "");
+    refused("finetune.learning_rate", 0, "");
     refused("rates.step_size", 0, "");
     for (const Key& key : keys())
         EXPECT_EQ(std::holds_alternative<Bounds>(key.allowed),
-                  least.contains(key.name) || key.name == "rates.radius" || key.name == "rates.step_size")
+                  least.contains(key.name) || key.name == "rates.radius" || key.name == "rates.step_size" ||
+                      key.name == "finetune.learning_rate")
             << key.name;
     // The bounds themselves are allowed.
     const Study allowed = read_study(folder.write("study.toml", one_data_set),
@@ -251,7 +286,6 @@ TEST(Keys, OfLaterVersionsAreRefusedByName) {
     refused("spectrum.matrix", "spectrum.matrix=free");
     refused("spectrum.density", "spectrum.density=true");
     refused("rates.window", "rates.window=[1, 9]");
-    refused("[finetune]", "finetune.steps=3");
     expect_error(ExitStatus::study, ErrorKind::unsupported, {"spectrum.count = 10"}, [&] {
         read_study(folder.write("study.toml", one_data_set), {"spectrum.count=10"}, testing::Unrecorded());
     });
@@ -265,10 +299,10 @@ TEST(Keys, OfLaterVersionsAreRefusedByName) {
 
 TEST(Keys, ThatDecideNothingDoNotCount) {
     const auto differences = [](const std::string& name) {
-        Study study;
+        Study study = every_section();
         for (const KeyValue& at : values_of(study))
             if (at.name() == name) change(at);
-        return study_differences(to_toml(Study{}), to_toml(study));
+        return study_differences(to_toml(every_section()), to_toml(study));
     };
     for (const Key& key : keys()) {
         if (key.section() == "tasks") continue;
@@ -298,6 +332,31 @@ TEST(Keys, ThatDecideTheKernelAreThoseThatItsFileIsComparedBy) {
             EXPECT_TRUE(!found || found->starts_with(at.name() + " is ")) << found.value_or("");
         }
     }
+}
+
+TEST(Keys, OfFinetuneThatDoNotGoTogetherAreRefusedByName) {
+    const TemporaryFolder folder;
+    const auto refused = [&](const std::vector<std::string>& settings, ErrorKind kind,
+                             const std::string& name) {
+        expect_error(ExitStatus::study, kind, {name}, [&] {
+            read_study(folder.write("study.toml", one_data_set), settings, testing::Unrecorded());
+        });
+    };
+    refused({"finetune.steps=0"}, ErrorKind::out_of_range, "finetune.steps = 0");
+    refused({"finetune.steps=2.5"}, ErrorKind::malformed, "finetune.steps");
+    refused({"finetune.batch=4"}, ErrorKind::contradiction, "finetune.batch = 4");
+    refused({"finetune.momentum=0.9"}, ErrorKind::contradiction, "finetune.momentum = 0.9");
+    refused({"finetune.optimizer=adamw", "finetune.steps=9"}, ErrorKind::missing, "finetune.learning_rate");
+    refused({"finetune.optimizer=adamw", "finetune.learning_rate=1"}, ErrorKind::missing, "finetune.steps");
+    refused({"finetune.loss=cross-entropy"}, ErrorKind::missing, "finetune.steps");
+    refused({"finetune.optimizer=signgd", "finetune.steps=9", "finetune.learning_rate=1",
+             "finetune.weight_decay=1"},
+            ErrorKind::contradiction, "finetune.weight_decay");
+    refused({"finetune.steps=9", "kernel.output=trace"}, ErrorKind::unsupported, "kernel.output = \"trace\"");
+    refused({"finetune.steps=9", "output.save_gram=false"}, ErrorKind::contradiction, "output.save_gram");
+    expect_error(ExitStatus::study, ErrorKind::unsupported, {"[[tasks]]"}, [&] {
+        read_study(folder.write("study.toml", two_tasks), {"finetune.steps=9"}, testing::Unrecorded());
+    });
 }
 
 }  // namespace

@@ -1,0 +1,160 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "finetune_file.hpp"
+
+namespace tangram {
+
+namespace {
+
+/// A linearised model that is off by more of the change than this has parted from the network.
+constexpr double parted = 0.2;
+
+double best_of(const FinetuneResult& r, double FinetuneRecord::*test, double FinetuneRecord::*train) {
+    return best_step(r.path, r.tested() ? test : train);
+}
+
+/// The record of a step; nullptr: it is none that was recorded.
+const FinetuneRecord* at_step(const FinetunePath& path, double step) {
+    const auto found = std::ranges::find(path, step, &FinetuneRecord::step);
+    return found == path.end() ? nullptr : &*found;
+}
+
+/// Of a record, the loss that counts: on the test examples where there are any.
+double loss_of(const FinetuneResult& r, const FinetuneRecord& record) {
+    return r.tested() ? record.test_loss : record.train_loss;
+}
+
+std::string table(const FinetuneResult& r) {
+    std::string text =
+        fmt::format("{:>8}{:>12}{:>12}{:>12}{:>12}{:>10}{:>10}{:>10}{:>10}\n", "step", "train loss", "linear",
+                    "test loss", "linear", "accuracy", "linear", "weights", "gap");
+    for (const FinetuneRecord& record : r.path) {
+        const bool T = record.step == r.plan.stopping_step;
+        text +=
+            fmt::format("{:>8}{:>12.4g}{:>12.4g}{:>12.4g}{:>12.4g}{:>10.3f}{:>10.3f}{:>10.2g}{:>10.2g}{}\n",
+                        record.step, record.train_loss, record.linear_train_loss, record.test_loss,
+                        record.linear_test_loss, r.tested() ? record.test_accuracy : record.train_accuracy,
+                        r.tested() ? record.linear_test_accuracy : record.linear_train_accuracy,
+                        record.weight_change, r.gap(record), T ? "  T" : "");
+    }
+    return text;
+}
+
+/// By how much the loss at T is above the best one, as a share of what training gained; NaN where T was not
+/// reached or nothing was gained.
+double cost_of_stopping(const FinetuneResult& r) {
+    const FinetuneRecord *const at = at_step(r.path, r.plan.stopping_step), *const best =
+                                                                                at_step(r.path, r.best());
+    if (at == nullptr || best == nullptr) return not_known;
+    const double gained = loss_of(r, r.path.front()) - loss_of(r, *best);
+    return gained > 0 ? (loss_of(r, *at) - loss_of(r, *best)) / gained : not_known;
+}
+
+/// The first recorded step at which the two have parted; infinite: none.
+double parting_step(const FinetuneResult& r) {
+    for (const FinetuneRecord& record : r.path)
+        if (r.gap(record) > parted) return record.step;
+    return std::numeric_limits<double>::infinity();
+}
+
+}  // namespace
+
+double FinetuneResult::best() const {
+    return best_of(*this, &FinetuneRecord::test_loss, &FinetuneRecord::train_loss);
+}
+double FinetuneResult::linear_best() const {
+    return best_of(*this, &FinetuneRecord::linear_test_loss, &FinetuneRecord::linear_train_loss);
+}
+
+double FinetuneResult::gap(const FinetuneRecord& record) const {
+    const auto outputs = tested() ? &FinetuneRecord::outputs_test : &FinetuneRecord::outputs_train;
+    const auto linear_outputs =
+        tested() ? &FinetuneRecord::linear_outputs_test : &FinetuneRecord::linear_outputs_train;
+    const std::vector<double>&now = record.*outputs, &linear = record.*linear_outputs,
+          &start = path.front().*outputs;
+    // Of two labels what counts is their difference; the sum stays out of it.
+    const std::size_t step = labels == 2 ? 2 : 1;
+    double difference = 0, change = 0;
+    for (std::size_t i = 0; i < now.size(); i += step) {
+        const auto entry = [&](const std::vector<double>& of) {
+            return step == 2 ? of[i + 1] - of[i] : of[i];
+        };
+        difference += std::pow(entry(now) - entry(linear), 2);
+        change += std::pow(entry(now) - entry(start), 2);
+    }
+    return change > 0 ? std::sqrt(difference / change) : not_known;
+}
+
+std::string finetune_sentence(const FinetuneResult& r) {
+    if (!r.plan.without_linear.empty())
+        return "no linearised model stands beside the network: " + r.plan.without_linear;
+    const double apart = parting_step(r), T = r.plan.stopping_step, cost = cost_of_stopping(r);
+    const FinetuneRecord* const stop = at_step(r.path, T);
+    const FinetuneRecord& judged = stop != nullptr && T > 0 ? *stop : r.path.back();
+    const double gap = r.gap(judged);
+    std::string text =
+        fmt::format("{}: at step {} the linearised model is off by {:.0f} % of the outputs' change",
+                    gap <= parted ? "kernel regime" : "not the kernel regime", judged.step, 100 * gap);
+    if (!std::isnan(cost))
+        text += fmt::format("; stopping at T = {} gives up {:.0f} % of what the best step {} gained", T,
+                            100 * cost, r.best());
+    text += std::isfinite(apart)
+                ? fmt::format("; from step {} on they are more than {:.0f} % apart", apart, 100 * parted)
+                : fmt::format("; they stay within {:.0f} % up to the last step", 100 * parted);
+    return text;
+}
+
+std::string finetune_summary(const FinetuneResult& r) {
+    const OptimizerSettings& settings = r.plan.settings;
+    std::string text = fmt::format("finetune   {}, {} loss, learning rate {:.4g}, {} steps of {} examples\n",
+                                   r.optimizer, r.loss, settings.learning_rate, settings.steps,
+                                   r.plan.batch == 0 ? r.examples : r.plan.batch);
+    text += table(r);
+    const FinetuneRecord *const best = at_step(r.path, r.best()), *const linear =
+                                                                      at_step(r.path, r.linear_best());
+    if (best != nullptr)
+        text += fmt::format(
+            "best       loss {:.4g} at step {}{}{}\n", loss_of(r, *best), best->step,
+            linear != nullptr
+                ? fmt::format("; the linearised model's {:.4g} at step {}",
+                              r.tested() ? linear->linear_test_loss : linear->linear_train_loss, linear->step)
+                : "",
+            at_step(r.path, r.plan.stopping_step) != nullptr
+                ? fmt::format("; {:.4g} at T = {}", loss_of(r, *at_step(r.path, r.plan.stopping_step)),
+                              r.plan.stopping_step)
+            : std::isinf(r.plan.stopping_step) ? "; T is behind the last step"
+                                               : "");
+    text += fmt::format(
+        "moved      weights by {:.3g} of their norm; the kernel's centred alignment with the "
+        "one before is {:.4f}\n",
+        r.path.back().weight_change, r.kernel_alignment);
+    if (!r.eigenvalues_after.empty()) {
+        text += "leading    eigenvalues after training over those before:";
+        for (std::size_t i = 0; i < std::min<std::size_t>(8, r.eigenvalues_after.size()); ++i)
+            text += fmt::format(" {:.3g}", r.eigenvalues_after[i] / r.eigenvalues_before[i]);
+        text += "\n";
+    }
+    if (r.tokens > 0)
+        text += fmt::format("speed      {:.0f} tokens/s in training steps\n", r.tokens / r.seconds);
+    return text + "verdict    " + finetune_sentence(r) + "\n";
+}
+
+void tell_finetune(const FinetuneResult& result, Log& log) {
+    std::string text = finetune_summary(result);
+    text.pop_back();
+    log.result(text);
+    log.number("finetune_learning_rate", result.plan.settings.learning_rate);
+    log.number("finetune_best_step", result.best());
+    log.number("finetune_linear_best_step", result.linear_best());
+    log.number("finetune_stopping_step", result.plan.stopping_step);
+    log.number("finetune_test_loss", result.path.back().test_loss);
+    log.number("finetune_test_accuracy", result.path.back().test_accuracy);
+    log.number("finetune_weight_change", result.path.back().weight_change);
+    log.number("finetune_kernel_alignment", result.kernel_alignment);
+    if (result.tokens > 0) log.number("finetune_tokens_per_second", result.tokens / result.seconds);
+}
+
+}  // namespace tangram

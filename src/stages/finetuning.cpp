@@ -1,0 +1,195 @@
+#include "finetuning.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tangram/io/checkpoint.hpp"
+#include "tangram/session/clock.hpp"
+
+namespace tangram {
+
+namespace {
+
+/// A hundred times the loss of the beginning, or of outputs that know nothing.
+double loss_limit(const FinetunePart& train, Loss loss) {
+    const std::vector<double> initial = train.rows_of(train.logits), nothing(initial.size(), 0.0);
+    return 100 * std::max(train.loss(loss, initial), train.loss(loss, nothing));
+}
+
+std::filesystem::path base_of(const std::filesystem::path& output) { return output.string() + ".finetune"; }
+
+/// A vector that every rank holds, as a matrix of one column; and back.
+DistributedMatrix column_of(const std::vector<double>& values, const ProcessGrid& grid) {
+    DistributedMatrix column(grid, std::ssize(values), 1, 4096);
+    for (Index j = 0; j < column.local_columns(); ++j)
+        for (Index i = 0; i < column.local_rows(); ++i)
+            column.data()[i + j * column.lld()] = values[static_cast<std::size_t>(column.global_row(i))];
+    return column;
+}
+std::vector<double> values_of(const DistributedMatrix& column) {
+    std::vector<double> values = gather(column, 0);
+    broadcast(column.grid().comm().get(), values, 0);
+    return values;
+}
+
+}  // namespace
+
+template <class Real>
+Finetuning<Real>::Finetuning(Network<Real>& network, const Setting& setting, const Session& session)
+    : network_(&network),
+      setting_(setting),
+      session_(&session),
+      gradient_of_(network, *setting.train.data, setting.train.wanted, setting.plan.loss, setting.parameters,
+                   session.world.get()),
+      optimizer_(setting.plan.settings, weights_of(network, setting.parameters)),
+      batches_(setting.train.data->examples(), setting.plan.batch, setting.seed),
+      loss_limit_(loss_limit(setting.train, setting.plan.loss)) {
+    if (setting.linear) linear_.emplace(*setting.linear, setting.plan.settings);
+}
+
+template <class Real>
+void Finetuning<Real>::diverged(const std::string& what) const {
+    const FinetunePlan& plan = setting_.plan;
+    const std::string stable =
+        std::isnan(plan.largest_rate)
+            ? std::string("; give a smaller one")
+            : fmt::format(", 2/l_1 is {:.4g}: the largest at which the linearised model is stable{}",
+                          plan.largest_rate, plan.batch == 0 ? "" : ", of batches less");
+    throw Error(ExitStatus::numerical, ErrorKind::not_converged,
+                fmt::format("finetune: training diverges at step {}: {}; finetune.learning_rate is {:.4g}{}",
+                            steps_done(), what, plan.settings.learning_rate, stable));
+}
+
+template <class Real>
+void Finetuning<Real>::record() {
+    const MPI_Comm comm = session_->world.get();
+    const Loss loss = setting_.plan.loss;
+    FinetuneRecord record;
+    record.step = static_cast<double>(steps_done());
+    record.weight_change = optimizer_.relative_change();
+    record.outputs_train = logits_of(*network_, *setting_.train.data, comm);
+    const std::vector<double> rows = setting_.train.rows_of(record.outputs_train);
+    record.train_loss = setting_.train.loss(loss, rows);
+    record.train_accuracy = setting_.train.accuracy(rows);
+    if (!(record.train_loss <= loss_limit_)) diverged(fmt::format("the loss is {:.3g}", record.train_loss));
+    if (setting_.test != nullptr) {
+        record.outputs_test = logits_of(*network_, *setting_.test->data, comm);
+        const std::vector<double> of_test = setting_.test->rows_of(record.outputs_test);
+        record.test_loss = setting_.test->loss(loss, of_test);
+        record.test_accuracy = setting_.test->accuracy(of_test);
+    }
+    const std::vector<double> linear =
+        linear_ ? linear_->outputs() : std::vector<double>(rows.size(), not_known);
+    record.linear_outputs_train = setting_.train.logits_of(linear);
+    if (linear_) {
+        record.linear_train_loss = setting_.train.loss(loss, linear);
+        record.linear_train_accuracy = setting_.train.accuracy(linear);
+    }
+    if (setting_.test != nullptr) {
+        const std::vector<double> of_test =
+            linear_ ? linear_->test_outputs()
+                    : std::vector<double>(setting_.test->means.size(), not_known);
+        record.linear_outputs_test = setting_.test->logits_of(of_test);
+        if (linear_) {
+            record.linear_test_loss = setting_.test->loss(loss, of_test);
+            record.linear_test_accuracy = setting_.test->accuracy(of_test);
+        }
+    }
+    path_.push_back(std::move(record));
+}
+
+template <class Real>
+bool Finetuning<Real>::advance() {
+    const Index step = steps_done();
+    const bool seen = !path_.empty() && path_.back().step == static_cast<double>(step);
+    if (!seen && std::ranges::binary_search(setting_.plan.recorded, step)) record();
+    if (step == setting_.plan.settings.steps) return false;
+    const auto start = Clock::now();
+    const std::vector<Index>& batch = batches_.of_step(step);
+    const double loss = gradient_of_(batch, gradient_);
+    if (!(loss <= loss_limit_)) diverged(fmt::format("the loss is {:.3g}", loss));
+    double squares = 0;
+    for (const double g : gradient_) squares += g * g;
+    if (!std::isfinite(squares)) diverged("the gradient is not finite");
+    optimizer_.step(gradient_);
+    set_weights(*network_, setting_.parameters, optimizer_);
+    seconds_ += seconds_since(start);
+    if (linear_) linear_->step(batch);
+    for (const Index example : batch)
+        tokens_ += static_cast<double>(setting_.train.data->tokens(example).size());
+    return true;
+}
+
+template <class Real>
+void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
+                                        const ProcessGrid& grid) const {
+    CheckpointState state{inputs.text(), steps_done(), {}};
+    for (const auto& [name, number] : numbers_of_record())
+        for (const FinetuneRecord& record : path_) state.vectors[name].push_back(record.*number);
+    for (const auto& [name, outputs] : outputs_of_record())
+        for (std::size_t r = 0; r < path_.size(); ++r)
+            if (!(path_[r].*outputs).empty()) state.vectors[fmt::format("{}_{}", name, r)] = path_[r].*outputs;
+    if (linear_) {
+        state.vectors["coefficients"] = linear_->state().coefficients;
+        if (const auto& velocity = linear_->state().velocity; !velocity.empty())
+            state.vectors["velocity"] = velocity;
+    }
+    const Optimizer::State weights = optimizer_.state();
+    std::map<std::string, DistributedMatrix> columns;
+    for (const auto& [name, values] :
+         {std::pair{"change", &weights.change}, std::pair{"first_moment", &weights.first_moment},
+          std::pair{"second_moment", &weights.second_moment}})
+        if (!values->empty()) columns.emplace(name, column_of(*values, grid));
+    std::map<std::string, const DistributedMatrix*> matrices;
+    for (const auto& [name, column] : columns) matrices[name] = &column;
+    tangram::write_checkpoint(base_of(output), state, matrices);
+}
+
+template <class Real>
+bool Finetuning<Real>::read_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
+                                       const ProcessGrid& grid) {
+    const Optimizer::State empty = optimizer_.state();
+    std::map<std::string, DistributedMatrix> columns;
+    for (const auto& [name, values] :
+         {std::pair{"change", &empty.change}, std::pair{"first_moment", &empty.first_moment},
+          std::pair{"second_moment", &empty.second_moment}})
+        if (!values->empty()) columns.emplace(name, column_of(*values, grid));
+    std::map<std::string, DistributedMatrix*> matrices;
+    for (auto& [name, column] : columns) matrices[name] = &column;
+    const auto found = tangram::read_checkpoint(base_of(output), matrices, [&](const CheckpointState& state) {
+        if (const auto other = difference(state.inputs, inputs.text()))
+            throw Error(ExitStatus::output, ErrorKind::changed,
+                        fmt::format("{0}.checkpoint: was written by another study: {1}; run that one to its "
+                                    "end, or delete {0}.checkpoint* to start this one",
+                                    base_of(output).string(), *other));
+    });
+    if (!found) return false;
+    if (!found->torn.empty()) session_->log.warn(found->torn + "; the checkpoint before it is used");
+    const auto& vectors = found->state.vectors;
+    const auto of = [&](const std::string& name) {
+        const auto at = vectors.find(name);
+        return at == vectors.end() ? std::vector<double>{} : at->second;
+    };
+    path_.assign(of("step").size(), {});
+    for (std::size_t r = 0; r < path_.size(); ++r) {
+        for (const auto& [name, number] : numbers_of_record()) path_[r].*number = of(name).at(r);
+        for (const auto& [name, outputs] : outputs_of_record())
+            path_[r].*outputs = of(fmt::format("{}_{}", name, r));
+    }
+    const auto column = [&](const char* name) {
+        const auto at = columns.find(name);
+        return at == columns.end() ? std::vector<double>{} : values_of(at->second);
+    };
+    optimizer_.set_state(
+        {found->state.units_done, column("change"), column("first_moment"), column("second_moment")});
+    if (linear_) linear_->set_state({found->state.units_done, of("coefficients"), of("velocity")});
+    set_weights(*network_, setting_.parameters, optimizer_);
+    return true;
+}
+
+template class Finetuning<float>;
+template class Finetuning<double>;
+
+}  // namespace tangram

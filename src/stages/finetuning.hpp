@@ -1,0 +1,64 @@
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "finetune_path.hpp"
+#include "tangram/session/session.hpp"
+#include "tangram/study/inputs.hpp"
+#include "tangram/training/batches.hpp"
+#include "tangram/training/linearised_model.hpp"
+#include "tangram/training/trained_weights.hpp"
+
+namespace tangram {
+
+/// A network that is trained, with its linearised model beside it, step after step. Members are collective over
+/// the session's ranks and throw Error on every rank or none; what is given outlives it.
+template <class Real>
+class Finetuning {
+  public:
+    struct Setting {
+        const FinetunePlan& plan;
+        const FinetunePart& train;
+        const FinetunePart* test;                    ///< nullptr: none
+        const std::optional<LinearisedProblem>& linear;
+        const ParameterVector& parameters;
+        std::uint64_t seed;
+    };
+    Finetuning(Network<Real>& network, const Setting& setting, const Session& session);
+
+    /// Records the step that is due, where it is one of those to record, and takes the next.
+    /// @return false: it was the last. @throws Error(numerical) naming the step where training diverges: a
+    ///         loss or gradient that is not finite, or a loss a hundred times as large as that of knowing
+    ///         nothing or of the beginning
+    bool advance();
+
+    Index steps_done() const { return optimizer_.steps_done(); }
+    const FinetunePath& path() const { return path_; }
+    /// Of the training steps in this process, the linearised model's and recording left out.
+    double tokens() const { return tokens_; }
+    double seconds() const { return seconds_; }
+
+    /// `<output>.finetune.checkpoint`, by the means of io/checkpoint.hpp.
+    void write_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
+                          const ProcessGrid& grid) const;
+    /// Whether there was one of these inputs. @throws Error(output) for one of others
+    bool read_checkpoint(const std::filesystem::path& output, const Inputs& inputs, const ProcessGrid& grid);
+
+  private:
+    void record();
+    [[noreturn]] void diverged(const std::string& what) const;
+
+    Network<Real>* network_;
+    Setting setting_;
+    const Session* session_;
+    LossGradient<Real> gradient_of_;
+    Optimizer optimizer_;
+    std::optional<LinearisedModel> linear_;
+    Batches batches_;
+    FinetunePath path_;
+    std::vector<double> gradient_;
+    double loss_limit_, tokens_ = 0, seconds_ = 0;
+};
+
+}  // namespace tangram

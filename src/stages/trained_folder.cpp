@@ -1,0 +1,245 @@
+#include "trained_folder.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "tangram/error.hpp"
+#include "tangram/files/json.hpp"
+#include "tangram/files/safetensors_output.hpp"
+#include "tangram/model/lora.hpp"
+
+namespace tangram {
+
+namespace {
+
+constexpr const char* mark = "finetune.json";
+
+/// The inputs that a folder's mark names; empty: there is none.
+std::string inputs_of(const std::filesystem::path& folder) {
+    std::error_code code;
+    if (!std::filesystem::is_regular_file(folder / mark, code)) return "";
+    try {
+        FilesRead files(folder);
+        const auto text = read_json(folder / mark, files);
+        return text.is_object() ? text.value("inputs", std::string()) : "";
+    } catch (const Error&) {
+        return "";
+    } catch (const nlohmann::json::exception&) {
+        return "";
+    }
+}
+
+/// What LoRA adds to a weight: factor B A, as the program has it.
+struct LoraProduct {
+    ParameterId A, B;
+    double factor;
+};
+
+/// By the weight that is changed.
+std::map<ParameterId, LoraProduct> lora_products(const Program& program) {
+    const std::vector<Parameter>& parameters = program.parameters();
+    const auto by_name = [&](const std::string& name) {
+        for (ParameterId p = 0; p < parameters.size(); ++p)
+            if (parameters[p].name == name) return p;
+        return parameters.size();
+    };
+    std::map<std::size_t, ParameterId> made_by;  // of a value, the factor B that it is the product with
+    std::map<ParameterId, LoraProduct> products;
+    for (const Operation& operation : program.operations()) {
+        if (const auto* const linear = std::get_if<operation::Linear>(&operation);
+            linear != nullptr && is_lora_b(parameters[linear->weight]))
+            made_by[linear->out.id] = linear->weight;
+        const auto* const add = std::get_if<operation::Add>(&operation);
+        if (add == nullptr || !made_by.contains(add->b.id)) continue;
+        const ParameterId B = made_by[add->b.id];
+        const std::string module = parameters[B].name.substr(0, parameters[B].name.rfind(".lora_"));
+        products[by_name(module + ".weight")] = {by_name(module + ".lora_A.weight"), B, add->factor};
+    }
+    return products;
+}
+
+/// A parameter's values as a file holds them: products added, turned where it is stored so.
+template <class Real>
+std::vector<std::byte> stored_bytes(Network<Real>& network, ParameterId p,
+                                    const std::map<ParameterId, LoraProduct>& products) {
+    const Parameter& parameter = network.program().parameters()[p];
+    const std::span<Real> now = network.weights(p);
+    std::vector<Real> values(now.begin(), now.end());
+    if (const auto found = products.find(p); found != products.end()) {
+        const std::span<Real> A = network.weights(found->second.A), B = network.weights(found->second.B);
+        const auto d_in = static_cast<std::size_t>(parameter.shape[1]), rank = A.size() / d_in;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            double sum = 0;
+            for (std::size_t k = 0; k < rank; ++k)
+                sum +=
+                    static_cast<double>(B[i / d_in * rank + k]) * static_cast<double>(A[k * d_in + i % d_in]);
+            values[i] = static_cast<Real>(static_cast<double>(values[i]) + found->second.factor * sum);
+        }
+    }
+    if (parameter.transposed) {
+        const auto rows = static_cast<std::size_t>(parameter.shape[0]),
+                   columns = static_cast<std::size_t>(parameter.shape[1]);
+        std::vector<Real> turned(values.size());
+        for (std::size_t i = 0; i < rows; ++i)
+            for (std::size_t j = 0; j < columns; ++j) turned[j * rows + i] = values[i * columns + j];
+        values.swap(turned);
+    }
+    const auto bytes = std::as_bytes(std::span(values));
+    return {bytes.begin(), bytes.end()};
+}
+
+template <class Real>
+std::vector<WrittenTensor> tensors_of(const LoadedModel& model, Network<Real>& network) {
+    const Program& program = network.program();
+    const std::map<ParameterId, LoraProduct> products = lora_products(program);
+    std::vector<WrittenTensor> tensors;
+    std::map<const TensorView*, ParameterId> stored;  // tensors of the file that the network has
+    const auto find = [&](const std::string& name) {
+        return model.weights ? find_tensor(*model.weights, name) : nullptr;
+    };
+    const auto add = [&](const std::string& name, ParameterId p) {
+        std::vector<Index> shape = program.parameters()[p].shape;
+        if (program.parameters()[p].transposed) std::reverse(shape.begin(), shape.end());
+        tensors.push_back({name, sizeof(Real) == 4 ? DType::F32 : DType::F64, shape,
+                           [&network, p, products] { return stored_bytes(network, p, products); }});
+    };
+    for (ParameterId p = 0; p < program.parameters().size(); ++p) {
+        const Parameter& parameter = program.parameters()[p];
+        if (is_lora(parameter)) continue;
+        const TensorView* const tensor = find(parameter.name);
+        if (tensor != nullptr) stored[tensor] = p;
+        add(tensor != nullptr ? tensor->name : parameter.name, p);
+    }
+    for (const auto& [name, p] : program.copies())
+        if (const TensorView* const tensor = find(name); tensor != nullptr && !stored.contains(tensor)) {
+            stored[tensor] = p;
+            add(tensor->name, p);
+        }
+    if (model.weights)
+        for (const TensorView& tensor : model.weights->tensors())
+            if (!stored.contains(&tensor))
+                tensors.push_back(
+                    {tensor.name, tensor.dtype, tensor.shape,
+                     [&tensor] { return std::vector<std::byte>(tensor.bytes.begin(), tensor.bytes.end()); }});
+    return tensors;
+}
+
+std::string bytes_of(const std::filesystem::path& file) {
+    FilesRead copied_alone;
+    return read_text(file, copied_alone);
+}
+
+/// The model's config.json with the type that the weights have now, and of a new classifier what its class
+/// is.
+std::string config_of(const std::filesystem::path& file, const char* type, bool classifier, Index labels) {
+    const std::string text = bytes_of(file);
+    auto config = nlohmann::ordered_json::parse(text, nullptr, false);
+    if (!config.is_object()) return text;  // Python's own numbers: NaN
+    bool changed = false;
+    for (const char* key : {"torch_dtype", "dtype"})
+        if (config.contains(key) && config[key] != type) {
+            config[key] = type;
+            changed = true;
+        }
+    if (classifier) {
+        if (config.contains("architectures") && config["architectures"].is_array() &&
+            !config["architectures"].empty()) {
+            std::string name = config["architectures"].front().get<std::string>();
+            name = name.substr(0, name.rfind("For"));
+            if (const auto head = name.rfind("LMHead"); head != std::string::npos)
+                name = name.substr(0, head);
+            config["architectures"] = {name + "ForSequenceClassification"};
+        }
+        config["id2label"] = nlohmann::ordered_json::object();
+        config["label2id"] = nlohmann::ordered_json::object();
+        for (Index label = 0; label < labels; ++label) {
+            config["id2label"][std::to_string(label)] = fmt::format("LABEL_{}", label);
+            config["label2id"][fmt::format("LABEL_{}", label)] = label;
+        }
+        changed = true;
+    }
+    return changed ? config.dump(2) + "\n" : text;
+}
+
+/// What a model's folder may hold of a tokenizer and of how text is generated.
+constexpr const char* copied[] = {"generation_config.json",
+                                  "tokenizer.json",
+                                  "tokenizer_config.json",
+                                  "special_tokens_map.json",
+                                  "added_tokens.json",
+                                  "vocab.txt",
+                                  "vocab.json",
+                                  "merges.txt",
+                                  "tokenizer.model",
+                                  "spiece.model",
+                                  "chat_template.jinja"};
+
+void sync_folder(const std::filesystem::path& folder) {
+    const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    ::fsync(descriptor);  // where a file system cannot, the files are still synced
+    ::close(descriptor);
+}
+
+}  // namespace
+
+std::filesystem::path trained_folder(const std::filesystem::path& output) {
+    std::filesystem::path folder = output;
+    if (folder.extension() == ".h5" || folder.extension() == ".hdf5") folder.replace_extension();
+    folder += "-weights";
+    return folder;
+}
+
+void check_trained_folder(const std::filesystem::path& folder, const std::string& inputs) {
+    std::error_code code;
+    if (!std::filesystem::exists(std::filesystem::symlink_status(folder, code)) ||
+        inputs_of(folder) == inputs)
+        return;
+    throw Error(ExitStatus::output, ErrorKind::contradiction,
+                fmt::format("{}: exists; the trained weights are written there: move it away, or change "
+                            "output.path",
+                            folder.string()));
+}
+
+template <class Real>
+void write_trained_folder(const std::filesystem::path& folder, const LoadedModel& model, bool classifier,
+                          Network<Real>& network, const std::string& inputs) {
+    namespace fs = std::filesystem;
+    check_trained_folder(folder, inputs);
+    const fs::path partial = folder.string() + ".partial", from = model.files.folder();
+    const auto check = [&](const std::error_code& code, const fs::path& at) {
+        if (code)
+            throw Error(ExitStatus::output, ErrorKind::no_access,
+                        fmt::format("{}: cannot be written ({})", at.string(), code.message()));
+    };
+    std::error_code code;
+    fs::remove_all(partial, code);
+    check(code, partial);
+    fs::create_directory(partial, code);
+    check(code, partial);
+    write_safetensors(partial / "model.safetensors", tensors_of(model, network));
+    write_synced(partial / "config.json",
+                 config_of(from / "config.json", sizeof(Real) == 4 ? "float32" : "float64", classifier,
+                           network.labels()));
+    for (const char* const name : copied)
+        if (fs::is_regular_file(from / name, code)) write_synced(partial / name, bytes_of(from / name));
+    write_synced(partial / mark, nlohmann::ordered_json{{"inputs", inputs}}.dump() + "\n");
+    sync_folder(partial);
+    fs::remove_all(folder, code);
+    check(code, folder);
+    fs::rename(partial, folder, code);
+    check(code, folder);
+    sync_folder(folder.parent_path());
+}
+
+template void write_trained_folder(const std::filesystem::path&, const LoadedModel&, bool, Network<float>&,
+                                   const std::string&);
+template void write_trained_folder(const std::filesystem::path&, const LoadedModel&, bool, Network<double>&,
+                                   const std::string&);
+
+}  // namespace tangram

@@ -1,0 +1,26 @@
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "tangram/model/network.hpp"
+#include "tangram/study/model_loading.hpp"
+
+namespace tangram {
+
+/// `<output>-weights`, beside the output file, its ending taken off.
+std::filesystem::path trained_folder(const std::filesystem::path& output);
+
+/// Refuses a folder (or file) that stands there already, unless it holds what these inputs made. Local.
+/// @throws Error(output, contradiction) naming it
+void check_trained_folder(const std::filesystem::path& folder, const std::string& inputs);
+
+/// Writes a Hugging Face folder: model.safetensors with all tensors under their stored names and in their
+/// stored layout (the network's in its precision, those that it does not use as they were, LoRA's products
+/// added to the weights that they change), config.json and what the model's folder holds of a tokenizer, and
+/// finetune.json, which says what made it. It is written beside and renamed; one of these inputs is replaced.
+/// Local; the first rank. @throws Error(output)
+template <class Real>
+void write_trained_folder(const std::filesystem::path& folder, const LoadedModel& model, bool classifier,
+                          Network<Real>& network, const std::string& inputs);
+
+}  // namespace tangram

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Fine-tuning: its path against steps in numpy, its weights read back, killed and resumed, and what it refuses.
+usage: finetune.py PROGRAM MPIEXEC RANKS TEST_DATA"""
+import glob, os, shutil, signal, subprocess, sys, time
+from support import MPIEXEC, PROGRAM, RANKS, Folder, check, finish, run, unexplained
+try:
+    import h5py, numpy as np
+except ImportError:
+    print('skipped: python3-h5py is missing'); sys.exit(77)
+
+f, other = Folder(), 1 if RANKS > 1 else 2
+OUTPUTS = ('outputs_train', 'outputs_test', 'linear_outputs_train', 'linear_outputs_test')
+base = dict(data__test='"test.tsv"', data__test_samples='16', rates__sizes='[24]', rates__repeats='1')
+def study(name, **changes): return f.write(name + '.toml', f.study(**{**base, 'output__path': f'"{name}.h5"', **changes}))
+def finetuned(name):
+    """(path, outputs, attributes, everything else that is needed) of a finished file"""
+    with h5py.File(f.at(name + '.h5')) as h:
+        return h['finetune/path'][()], {o: h['finetune/' + o][()] for o in OUTPUTS}, dict(h['finetune'].attrs), {k: h[k][()] for k in
+            ('kernel/gram', 'kernel/cross', 'kernel/outputs_train', 'kernel/outputs_test', 'data/train/labels', 'data/test/labels', 'spectrum/eigenvalues')}
+def weights(name):
+    with open(f.at(name + '-weights/model.safetensors'), 'rb') as file: return file.read()
+
+# Gradient descent: the linearised path by numpy, the first row from the kernel's file, the summary's numbers.
+code, out, err = run('run', study('gd', finetune__steps='12', finetune__schedule='"linear"'))
+check('gd: status 0', code == 0, err)
+path, outputs, attributes, kernel = finetuned('gd')
+check('gd: recorded steps', path['step'].tolist() == [0, 1, 2, 3, 4, 6, 8, 11, 12], path['step'])
+check('gd: what is stored is explained', unexplained(f.path)[0] == [], unexplained(f.path)[0])
+for s in ('train', 'test'): check(f'gd: outputs at step 0, {s}', np.array_equal(outputs[f'outputs_{s}'][0], kernel[f'kernel/outputs_{s}']))
+G, cross, n = kernel['kernel/gram'], kernel['kernel/cross'], 24
+margin = lambda z: z[..., 1] - z[..., 0]
+y, y_test = (2.0 * kernel[f'data/{s}/labels'] - 1 for s in ('train', 'test'))
+f0, g0 = margin(kernel['kernel/outputs_train']), margin(kernel['kernel/outputs_test']); mean = (y - f0).mean()
+rate, a, at = n / kernel['spectrum/eigenvalues'][0], np.zeros(n), {}
+check('gd: auto is 1/l_1, twice that the largest', abs(attributes['learning_rate'] / rate - 1) < 1e-12 and abs(attributes['largest_rate'] / rate - 2) < 1e-12, attributes)
+for step in range(13):
+    at[step] = (f0 - G @ a, g0 - cross @ a)
+    a = a + rate * (1 - step / 12) * (at[step][0] - (y - mean)) / n
+for r, step in enumerate(path['step']):
+    for s, i, target in (('train', 0, y), ('test', 1, y_test)):
+        linear = at[step][i]
+        check(f'gd: linearised outputs at step {step}, {s}', np.abs(margin(outputs[f"linear_outputs_{s}"][r]) - linear).max() < 1e-11)
+        check(f'gd: their loss', abs(path[f'linear_{s}_loss'][r] - ((target - mean - linear) ** 2).mean() / 2) < 1e-12)
+        check(f'gd: their accuracy', path[f'linear_{s}_accuracy'][r] == ((linear + mean > 0) == (target > 0)).mean())
+        real = margin(outputs[f'outputs_{s}'][r])
+        check(f'gd: the network\'s loss', abs(path[f'{s}_loss'][r] - ((target - mean - real) ** 2).mean() / 2) < 1e-12)
+moved = margin(outputs['outputs_train'][-1]) - f0
+check('gd: the network follows it at first', np.linalg.norm(moved - (at[12][0] - f0)) < 0.5 * np.linalg.norm(moved), moved)
+check('gd: best steps', attributes['best_step'] == path['step'][path['test_loss'].argmin()] and attributes['linear_best_step'] == path['step'][path['linear_test_loss'].argmin()])
+check('gd: the kernel after training is near the one before, and another', 0.5 < attributes['kernel_alignment'] < 1, attributes['kernel_alignment'])
+check('gd: the sentence is printed', attributes['sentence'] in out, out)
+code, _, err = run('finetune', f.at('gd.toml'))
+check('gd: again: skipped', code == 0 and 'finetune: made from the same inputs already; skipped' in err, err)
+
+# The folder is a model: read back, its outputs are those of the last step, and its kernel is the trained one.
+code, _, err = run('gram', study('back', model__path='"gd-weights"'), ranks=1)
+check('read back: status 0', code == 0, err)
+with h5py.File(f.at('back.h5')) as h:
+    for s in ('train', 'test'): check(f'read back: the same outputs, {s}', np.array_equal(h['kernel/outputs_' + s][()], outputs[f'outputs_{s}'][-1]))
+    K = h['kernel/gram'][()]
+H = np.eye(n) - 1 / n; A, B = H @ G @ H, H @ K @ H
+check('read back: the alignment of its kernel', abs((A * B).sum() / np.linalg.norm(A) / np.linalg.norm(B) - attributes['kernel_alignment']) < 1e-12)
+with open(f.at('gd-weights/tokenizer.json'), 'rb') as p, open(f.at('model/tokenizer.json'), 'rb') as q: check('the tokenizer is the model\'s', p.read() == q.read())
+
+# Batches with momentum, AdamW without a linearised model, LoRA; on other ranks the same bits.
+ways = {'sgd': dict(finetune__optimizer='"sgd"', finetune__batch='5', finetune__momentum='0.5', finetune__steps='9', finetune__loss='"cross-entropy"'),
+    'adamw': dict(finetune__optimizer='"adamw"', finetune__learning_rate='1e-4', finetune__steps='5', finetune__weight_decay='0.1', kernel__precision='"double"'),
+    'lora': dict(finetune__steps='5', kernel__lora_rank='2', kernel__parameters='["transformer.h.3.attn*"]')}
+for name, keys in ways.items():
+    found = []
+    for ranks in (RANKS, other):
+        code, _, err = run('run', study(name, **keys), ranks=ranks)
+        check(f'{name} on {ranks}: status 0', code == 0, err)
+        found.append((*finetuned(name)[:2], weights(name)))
+        for left in glob.glob(f.at(name) + '[.-]*'):
+            if left.endswith('.toml') or ranks == other: continue
+            shutil.rmtree(left) if os.path.isdir(left) else os.remove(left)
+    (p, o, w), (p2, o2, w2) = found
+    check(f'{name}: the same path on other ranks', p.tobytes() == p2.tobytes(), (p, p2))
+    check(f'{name}: the same outputs on other ranks', all(o[k].tobytes() == o2[k].tobytes() for k in OUTPUTS))
+    check(f'{name}: the same weights on other ranks', w == w2)
+    check(f'{name}: the linearised model where there is one', np.isfinite(p['linear_train_loss']).all() == (name != 'adamw'))
+    code, _, err = run('gram', study('back', model__path=f'"{name}-weights"', kernel__precision=keys.get('kernel__precision', '"mixed"')), '--set', f'output.path={f.at(name)}-back.h5', ranks=1)
+    check(f'{name}: read back: status 0', code == 0, err)
+    with h5py.File(f.at(name + '-back.h5')) as h: difference = np.abs(h['kernel/outputs_train'][()] - o['outputs_train'][-1]).max()
+    # Of LoRA the product is added to the weights, in float32: a rounding of each weight.
+    check(f'{name}: read back: the same outputs', difference <= (1e-4 if name == 'lora' else 0), difference)
+
+# Killed in the middle, resumed on other ranks: the same bits.
+keys = dict(finetune__optimizer='"adamw"', finetune__learning_rate='1e-4', finetune__steps='150', finetune__batch='4', output__checkpoint_minutes='0.002')
+code, _, err = run('run', study('whole', **keys)); check('undisturbed: status 0', code == 0, err)
+study('killed', **keys)
+p = subprocess.Popen([MPIEXEC, '-n', str(RANKS), PROGRAM, 'run', f.at('killed.toml')], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+while p.poll() is None and not os.path.exists(f.at('killed.h5.finetune.checkpoint.previous')): time.sleep(0.01)
+children = subprocess.run(['pgrep', '-P', str(p.pid)], capture_output=True, text=True).stdout.split()
+check('killed: in the middle', p.poll() is None)
+for child in children: os.kill(int(child), signal.SIGKILL)
+p.wait()
+code, _, err = run('run', f.at('killed.toml'), '--time-limit', '1s', ranks=other)
+check('resumed with a time limit: stopped or done', code in (0, 75), err)
+code, _, err = run('run', f.at('killed.toml'), ranks=other)
+check('resumed: status 0', code == 0, err)
+a, b = finetuned('whole'), finetuned('killed')
+check('resumed: the same path and outputs', a[0].tobytes() == b[0].tobytes() and all(a[1][k].tobytes() == b[1][k].tobytes() for k in OUTPUTS))
+check('resumed: the same weights', weights('whole') == weights('killed'))
+check('resumed: nothing is left', glob.glob(f.at('killed.h5.*')) == [] and not os.path.exists(f.at('killed-weights.partial')), os.listdir(f.path))
+
+# What it refuses, in one message.
+def refused(name, status, words, *settings, file='gd.toml', command='finetune'):
+    code, _, err = run(command, f.at(file), *[x for s in settings for x in ('--set', s)], '--quiet')
+    lines = [line for line in err.splitlines() if line.startswith('tangram: error')]
+    check(f'{name}: status {status}', code == status, f'{code} {err}')
+    check(f'{name}: one message that names it', len(lines) == 1 and all(w in lines[0] for w in words), err)
+refused('a folder that exists', 5, ['gd-weights'], 'finetune.steps=3')
+shutil.move(f.at('gd-weights'), f.at('gd-moved'))
+refused('a rate that diverges', 4, ['step', f'{2 * rate:.4g}'], 'finetune.learning_rate=1e5', 'finetune.steps=50')
+refused('batch > n', 2, ['finetune.batch = 25'], 'finetune.optimizer=sgd', 'finetune.batch=25')
+refused('steps = 0', 2, ['finetune.steps = 0'], 'finetune.steps=0')
+refused('without a kernel', 5, ['none.h5'], f'output.path={f.at("none.h5")}')
+check('refused: no folder, no checkpoint', not any(name.startswith('gd-weights') or 'checkpoint' in name for name in os.listdir(f.path)), os.listdir(f.path))
+f.remove(); finish()
