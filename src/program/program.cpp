@@ -67,6 +67,7 @@ int run_command(const Arguments& arguments, const Session& session) {
         refuse(ErrorKind::contradiction,
                "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
                "run `tangram gram` and `tangram spectrum`");
+    say_header(session, read.output.path);
     std::error_code code;
     const auto before = std::filesystem::last_write_time(read.output.path, code);
     StudyRun study(read, session);
@@ -79,7 +80,9 @@ int run_command(const Arguments& arguments, const Session& session) {
 }
 
 int gram_command(const Arguments& arguments, const Session& session) {
-    StudyRun(study_of(arguments, session), session).gram(false);
+    const Study study = study_of(arguments, session);
+    say_header(session, study.output.path);
+    StudyRun(study, session).gram(false);
     return 0;
 }
 
@@ -94,13 +97,16 @@ int spectrum_command(const Arguments& arguments, const Session& session) {
         if (arguments.output.empty() || !arguments.study.empty() || !arguments.groups.empty())
             refuse(ErrorKind::contradiction,
                    "spectrum --matrix needs --output OUT.h5, no study and no --groups");
+        say_header(session, arguments.output);
         spectrum_of_matrix(matrix, arguments.output, study_of_settings(arguments, session), session);
         return 0;
     }
     if (arguments.study.empty())
         refuse(ErrorKind::missing,
                "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
-    StudyRun study(study_of(arguments, session), session);
+    const Study read = study_of(arguments, session);
+    say_header(session, read.output.path);
+    StudyRun study(read, session);
     if (arguments.groups.empty())
         study.spectrum();
     else
@@ -114,6 +120,7 @@ int rates_command(const Arguments& arguments, const Session& session) {
         if (arguments.output.empty() || !arguments.study.empty())
             refuse(ErrorKind::contradiction,
                    "rates --matrix and rates --eigenvalues need --output OUT.h5 and no study");
+        say_header(session, arguments.output);
         rates_of_kernel(kernel, arguments.output, study_of_settings(arguments, session), session);
         return 0;
     }
@@ -126,7 +133,9 @@ int rates_command(const Arguments& arguments, const Session& session) {
     if (arguments.study.empty())
         refuse(ErrorKind::missing,
                "rates needs a study file, --matrix with --labels, or --eigenvalues with --samples");
-    StudyRun(study_of(arguments, session), session).rates();
+    const Study study = study_of(arguments, session);
+    say_header(session, study.output.path);
+    StudyRun(study, session).rates();
     return 0;
 }
 

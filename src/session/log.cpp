@@ -59,13 +59,32 @@ struct Log::State {
     }
 };
 
+namespace {
+
+/// Whether a person reads standard error as it is written. Under mpirun it is a pipe to the process that
+/// started this one, whose own standard error counts.
+bool is_read_on_a_terminal() {
+    if (isatty(STDERR_FILENO) != 0) return true;
+    const std::string parent = fmt::format("/proc/{}", getppid());
+    std::ifstream name_of_parent(parent + "/comm");
+    std::string name;
+    if (!std::getline(name_of_parent, name) || (name != "mpirun" && name != "mpiexec" && name != "prterun"))
+        return false;
+    std::error_code code;
+    const std::string stream = std::filesystem::read_symlink(parent + "/fd/2", code).string();
+    return !code && (stream.starts_with("/dev/pts/") || stream.starts_with("/dev/tty"));
+}
+
+}  // namespace
+
 Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(std::make_unique<State>()) {
     state_->speaks = speaks;
     state_->quiet = quiet;
-    state_->terminal = isatty(STDERR_FILENO) != 0;
+    state_->terminal = is_read_on_a_terminal();
     state_->logger =
         std::make_shared<spdlog::logger>("tangram", std::make_shared<spdlog::sinks::stderr_color_sink_st>());
-    state_->logger->set_pattern("%^tangram: %v%$");
+    // A file is read later: when was that?
+    state_->logger->set_pattern(state_->terminal ? "%^tangram: %v%$" : "%^%Y-%m-%d %H:%M:%S tangram: %v%$");
     if (speaks && !json.empty()) {
         const int made =
             ::open(json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0664);  // never for all to write

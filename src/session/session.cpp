@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <hdf5.h>
 #include <mpi.h>
+#include <omp.h>
 
+#include <algorithm>
 #include <ctime>
 
 #include "revision.hpp"
@@ -57,15 +59,45 @@ std::vector<std::string> library_versions() {
 
 std::string git_revision() { return build::revision; }
 
+namespace {
+
+std::string blas_kernels() { return openblas_get_corename != nullptr ? openblas_get_corename() : ""; }
+
+/// "a, b and 14 more".
+std::string list_of(std::vector<std::string> names) {
+    std::ranges::sort(names);
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+    constexpr std::size_t most = 4;
+    const std::size_t left_out = names.size() > most ? names.size() - most : 0;
+    names.resize(names.size() - left_out);
+    return fmt::format("{}{}", fmt::join(names, ", "),
+                       left_out > 0 ? fmt::format(" and {} more", left_out) : "");
+}
+
+}  // namespace
+
+void say_header(const Session& session, const std::string& output) {
+    const std::vector<std::string> hosts = gather_to_all(session.world.get(), host_name());
+    const int ranks = session.world.size(), threads = omp_get_max_threads();
+    const std::string kernels = blas_kernels();
+    session.log.say(fmt::format(
+        "{} ({}), {}; {} rank{} of {} thread{} on {}{}; {} of memory per rank; output {}",
+        library_versions().front(), git_revision(), session.started, ranks, ranks == 1 ? "" : "s", threads,
+        threads == 1 ? "" : "s", list_of(hosts), kernels.empty() ? "" : ", OpenBLAS for " + kernels,
+        bytes_text(session.memory_per_rank), output));
+}
+
 void check_blas([[maybe_unused]] Log& log) {
 #if defined(__x86_64__)
-    const std::string core = openblas_get_corename != nullptr ? openblas_get_corename() : "";
+    const std::string core = blas_kernels();
     __builtin_cpu_init();
-    if ((core == "Prescott" || core == "Core2" || core == "Nehalem") && __builtin_cpu_supports("avx2"))
-        log.warn(fmt::format(
-            "OpenBLAS does not know this processor and took its {} kernels, several times slower than "
-            "it could be; set OPENBLAS_CORETYPE={}",
-            core, __builtin_cpu_supports("avx512f") ? "SKYLAKEX" : "HASWELL"));
+    if ((core != "Prescott" && core != "Core2" && core != "Nehalem") || !__builtin_cpu_supports("avx2"))
+        return;
+    const std::string text = fmt::format(
+        "OpenBLAS does not know this processor and took its {} kernels, several times slower than "
+        "it could be; set OPENBLAS_CORETYPE={}",
+        core, __builtin_cpu_supports("avx512f") ? "SKYLAKEX" : "HASWELL");
+    if (std::ranges::find(log.warnings(), text, &Log::Warning::text) == log.warnings().end()) log.warn(text);
 #endif
 }
 

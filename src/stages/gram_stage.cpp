@@ -252,6 +252,7 @@ void StudyRun::gram(bool whole_run) {
     State& s = *state_;
     s.whole_run = whole_run;
     s.session.log.enter("gram");
+    check_blas(s.session.log);  // what it costs is lost once the work is done
     std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");
     auto [model, job] = open_study(s.study, s.session);
     hash_weights(model, s.comm);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What a person types and reads: misspelt words, help, manual page, completion, paths with ~ and $NAME, label words, inspect.
 usage: command_line.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import json, math, os, shutil, subprocess, sys
-from support import PROGRAM, Folder, check, finish, run
+import json, os, pty, re, subprocess, sys
+from support import MPIEXEC, PROGRAM, Folder, check, finish, run
 try:
     import h5py
 except ImportError:
@@ -33,9 +33,24 @@ f.write('home.toml', f.study(model__path='"$MODELS/model"', data__train='"~/trai
 environment = {'MODELS': f.path, 'HOME': f.path, 'OUT': f.path}
 code, out, err = run('run', f.at('home.toml'), environment=environment)
 check('paths: ~, $NAME and ${NAME}', code == 0 and os.path.exists(f.at('home.h5')), f'{code} {err}')
-check('run: ends with the file and what comes next', err.splitlines()[-1].startswith(f'tangram: wrote {f.at("home.h5")} (') and 'tangram inspect' in err.splitlines()[-1], err)
+check('run: ends with the file and what comes next', f'tangram: wrote {f.at("home.h5")} (' in err.splitlines()[-1] and 'tangram inspect' in err.splitlines()[-1], err)
+check('run: says what runs, with a clock, first', re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d tangram: tangram \d+\.\d+\.\d+ \(.*1 rank of 1 thread on .*of memory per rank; output .*home.h5', err), err[:300])
 code, out, err = run('run', f.at('home.toml'), environment={**environment, 'MODELS': ''})
 check('paths: a variable that is not set', code == 2 and 'model.path' in err and '$MODELS' in err, f'{code} {err}')
+
+# On a terminal: a bar and no clock, under mpirun too, whose standard error it is.
+for launcher in ([], [MPIEXEC, '-n', '2']):
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen([*launcher, PROGRAM, 'run', f.at('study.toml'), '--set', 'data.samples=136', '--set', 'rates.repeats=400', '--set', 'output.path=terminal.h5'], stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs); shown = b''
+    while True:
+        try: more = os.read(ours, 65536)
+        except OSError: break  # the other end is closed
+        if not more: break
+        shown += more
+    os.close(ours)
+    check(f'terminal, {launcher[1:] or "alone"}: a bar, no clock', p.wait(timeout=60) == 0 and b'subsets [' in shown and b'tangram: wrote' in shown and not re.search(rb'\d\d:\d\d:\d\d tangram:', shown), shown[-400:])
+    os.remove(f.at('terminal.h5'))
 
 # Label words: what is listed does, and a word that is not listed does not.
 f.write('words.toml', f.study(data__label_words=None))

@@ -16,7 +16,8 @@ struct Work {
 };
 
 /// What the program tells a person: rank 0 speaks, the others are silent. Messages and progress go to
-/// standard error, results to standard output; --log-json repeats every message as one JSON object per line
+/// standard error, with a clock before them where no terminal shows it (of mpirun's, under mpirun); results
+/// to standard output; --log-json repeats every message as one JSON object per line
 /// {"seconds", "level": "info" | "warning" | "result", "text"}, results once more as numbers {"seconds",
 /// "level": "result", "name", "value"}, what ended the program as {"seconds", "level": "error", "status",
 /// "text"} and progress as {"seconds", "level":

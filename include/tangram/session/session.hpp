@@ -35,7 +35,11 @@ std::vector<std::string> library_versions();
 /// The commit that this program was built from.
 std::string git_revision();
 
-/// Says where the BLAS in use is slow for this processor. Local; rank 0 speaks.
+/// Says what runs: version, commit, start, ranks, threads, hosts, BLAS kernels, memory, and where the result
+/// goes. Collective.
+void say_header(const Session& session, const std::string& output);
+
+/// Says once where the BLAS in use is slow for this processor. Local; rank 0 speaks.
 void check_blas(Log& log);
 
 }  // namespace tangram
