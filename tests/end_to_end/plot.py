@@ -296,6 +296,7 @@ numbers = [
     '7.25',
     'vacuous',
     '5 MiB',
+    'n−0.61',
 ]
 look('full', f.at('full-plots'), full, numbers, absent=('nan', 'None'))
 check(

@@ -76,6 +76,9 @@ check('submit: a study that is not there', status == 2 and 'none.toml' in messag
 # One version everywhere, and an installation that imports.
 version = re.search(r'project\(tangram VERSION (\S+)', open(os.path.join(ROOT, 'CMakeLists.txt')).read())[1]
 check('version: the program\'s', tangram.__version__ == version, (tangram.__version__, version))
+for name, form in (('CITATION.cff', r'^version: (\S+)$'), ('README.md', r'version = \{(.*?)\}')):
+    found = re.search(form, open(os.path.join(ROOT, name), encoding='utf-8').read(), re.M)
+    check(f'version: {name}', found and found[1] == version, found)
 if importlib.util.find_spec('pip') and importlib.util.find_spec('setuptools'):
     shutil.copytree(os.path.join(ROOT, 'tools', 'python'), f.at('source'), ignore=shutil.ignore_patterns('__pycache__'))
     p = subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-build-isolation', '--no-index', '--target', f.at('installed'), f.at('source')], capture_output=True, text=True)

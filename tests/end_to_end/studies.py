@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The studies of jobs/studies, on fewer examples and tensors than they ask for: each runs as it stands but for that, from any folder,
-and what their comments say to type works. usage: studies.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import glob, os, re, subprocess, sys, tempfile
+and what their comments say to type works; the README's study; an installation. usage: studies.py PROGRAM MPIEXEC RANKS TEST_DATA"""
+import glob, os, re, shutil, subprocess, sys, tempfile
 from support import DATA, PROGRAM, check, finish
 try:
     import h5py
@@ -50,4 +50,22 @@ code, out, err = start(sys.executable, os.path.join(STUDIES, 'foreign_kernel'))
 check('foreign kernel: written', code == 0, err)
 code, out, err = start('bash', '-c', out)
 check('foreign kernel: the command that it prints', code == 0 and 'stopping' in out, f'{code} {err}')
+# What `cmake --install` brings: the same study from there, its pictures, pages, and libraries for a project without C.
+build = os.path.dirname(PROGRAM)
+if os.path.exists(os.path.join(build, 'cmake_install.cmake')) and shutil.which('cmake'):
+    prefix = os.path.join(folder.name, 'prefix'); at = lambda *parts: os.path.join(prefix, *parts)
+    code, out, err = start('cmake', '--install', build, '--prefix', prefix)
+    check('install: status 0', code == 0, err[-800:])
+    installed = at('share', 'tangram', 'jobs', 'studies', 'margins.toml')
+    code, out, err = start(at('bin', 'tangram'), 'run', installed, *small, *settings(**less, output__path='$PWD/installed.h5'))
+    check('install: a study from there', code == 0, err[-500:])
+    code, out, err = start(sys.executable, at('bin', 'tangram-plot'), 'installed.h5')
+    check('install: tangram-plot', code == 0 or 'matplotlib' in err, err[-500:])
+    check('install: manual page, completion', open(at('share', 'man', 'man1', 'tangram.1')).read(9) == '.TH TANGR' and 'complete ' in open(at('share', 'bash-completion', 'completions', 'tangram')).read())
+    with open(os.path.join(folder.name, 'CMakeLists.txt'), 'w') as file: file.write('cmake_minimum_required(VERSION 3.25)\nproject(mine LANGUAGES CXX)\nfind_package(tangram REQUIRED)\nadd_executable(mine mine.cpp)\ntarget_link_libraries(mine PRIVATE tangram::rates)\n')
+    with open(os.path.join(folder.name, 'mine.cpp'), 'w') as file: file.write('#include "tangram/rates/stopping_rules.hpp"\nint main() { return tangram::epochs(4, 2, 8) == 1 ? 0 : 1; }\n')
+    code, out, err = start('bash', '-c', f'cmake -S . -B mine -DCMAKE_PREFIX_PATH={prefix} && cmake --build mine && mine/mine')
+    check('install: find_package from a project of C++ alone', code == 0, out[-300:] + err[-800:])
+else: print('skipped: installation (not a build folder, or cmake is missing)')
+
 folder.cleanup(); finish()
