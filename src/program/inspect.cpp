@@ -234,6 +234,16 @@ nlohmann::json json_of_group(const Hdf5File& h5, const std::string& path, int de
     return group;
 }
 
+std::string finetune_text(const Hdf5File& h5) {
+    if (!h5.exists("/finetune")) return "";
+    const std::string at = "/finetune";
+    return fmt::format(
+        "finetune   {}, {} loss, {:.0f} steps at learning rate {:.4g}, weights in {}{}\n           {}\n",
+        h5.text_attribute(at, "optimizer"), h5.text_attribute(at, "loss"), h5.number_attribute(at, "steps"),
+        h5.number_attribute(at, "learning_rate"), h5.text_attribute(at, "weights"),
+        seconds_text(h5, "seconds_finetune"), h5.text_attribute(at, "sentence"));
+}
+
 }  // namespace
 
 void inspect(const std::filesystem::path& file, Inspection how, Log& log) {
@@ -248,7 +258,7 @@ void inspect(const std::filesystem::path& file, Inspection how, Log& log) {
     std::string text = provenance_text(h5, file);
     const auto last = how == Inspection::full ? printed_text : rates_text;
     for (const auto group_text :
-         {data_text, kernel_text, sketch_text, spectrum_text, runs_text, last, warnings_text})
+         {data_text, kernel_text, sketch_text, spectrum_text, runs_text, last, finetune_text, warnings_text})
         text += group_text(h5);
     text.pop_back();
     log.result(text);

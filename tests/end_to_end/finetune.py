@@ -49,6 +49,11 @@ check('gd: the network follows it at first', np.linalg.norm(moved - (at[12][0] -
 check('gd: best steps', attributes['best_step'] == path['step'][path['test_loss'].argmin()] and attributes['linear_best_step'] == path['step'][path['linear_test_loss'].argmin()])
 check('gd: the kernel after training is near the one before, and another', 0.5 < attributes['kernel_alignment'] < 1, attributes['kernel_alignment'])
 check('gd: the sentence is printed', attributes['sentence'] in out, out)
+check('gd: and by inspect', attributes['sentence'] in run('inspect', f.at('gd.h5'), ranks=1)[1])
+plot = subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), '..', '..', 'tools', 'plot'), f.at('gd.h5')], capture_output=True, text=True)
+if plot.returncode != 2:  # no matplotlib
+    check('gd: drawn', plot.returncode == 0 and os.path.exists(f.at('gd-plots/finetune.svg')), plot.stderr)
+    with open(f.at('gd-plots/report.html')) as page: check('gd: in the report', attributes['sentence'] in page.read())
 code, _, err = run('finetune', f.at('gd.toml'))
 check('gd: again: skipped', code == 0 and 'finetune: made from the same inputs already; skipped' in err, err)
 

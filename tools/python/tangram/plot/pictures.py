@@ -3,6 +3,7 @@ not hold it."""
 from ..results import shortened
 from . import panels
 from .drawing import Picture, literal, plt
+from .finetune import finetune
 from .panels import named_n
 
 
@@ -242,6 +243,7 @@ ALL = (
     task_cosines,
     task_arithmetic,
     neighbours,
+    finetune,
     runs,
 )
 NAMES = tuple(draw.__name__ for draw in ALL)

@@ -518,6 +518,21 @@ def neighbours(results, page):
         page.table(['neighbours k', *(title for _, title, _ in names)], rows)
 
 
+def finetune(results, page):
+    rows = results.table('/finetune/path')
+    if not rows:
+        return
+    page.section('Fine-tuning')
+    if sentence := results.text('/finetune', 'sentence'):
+        page.paragraph(sentence)
+    columns = [name for name in rows[0] if any(math.isfinite(row[name]) for row in rows)]
+    with page.beside():
+        page.show('finetune')
+        page.table(
+            [name.replace('_', ' ') for name in columns], [[readable(row[name]) for name in columns] for row in rows]
+        )
+
+
 def provenance(results, page):
     group = '/provenance'
     if not results.has(group):
@@ -631,6 +646,7 @@ def make_report(results, pictures):
         learning_curves,
         tasks,
         neighbours,
+        finetune,
         warnings,
         provenance,
     ):
