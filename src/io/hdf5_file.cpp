@@ -341,6 +341,14 @@ bool Hdf5File::is_integer(const std::string& path) const {
     return class_of(type) == H5T_INTEGER;
 }
 
+double Hdf5File::resolution(const std::string& path) const {
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
+    if (class_of(type) != H5T_FLOAT) return 0;
+    const std::size_t size = H5Tget_size(type);
+    return size == 2 ? 0x1p-10 : size == 4 ? 0x1p-23 : 0x1p-52;
+}
+
 Content Hdf5File::content(const std::string& path) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);

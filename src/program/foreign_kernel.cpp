@@ -4,12 +4,12 @@
 #include <cmath>
 
 #include "commands.hpp"
+#include "symmetric_input.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/output.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/session/provenance.hpp"
-#include "tangram/spectrum/quality.hpp"
 #include "tangram/stages/rates_file.hpp"
 #include "tangram/stages/rates_request.hpp"
 #include "tangram/stages/spectrum_file.hpp"
@@ -152,7 +152,8 @@ void check_output(const ForeignKernel& kernel, const std::filesystem::path& outp
 /// A kernel as it was read and decomposed. `input` points at the matrices, which stay where they are.
 struct Decomposed {
     RatesInput input;
-    std::optional<DistributedMatrix> gram, cross;
+    std::optional<SymmetricInput> gram;
+    std::optional<DistributedMatrix> cross;
     std::optional<Eigenpairs> pairs;
     std::optional<Quality> checks;
 
@@ -175,18 +176,13 @@ void read_eigenvalues(const ForeignKernel& kernel, MPI_Comm comm, RatesInput& in
     input.noise_floor = noise_floor(input.eigenvalues, trace, false);
 }
 
-DistributedMatrix read_foreign_matrix(const std::string& place, const ProcessGrid& grid,
-                                      Orientation orientation) {
-    const auto [file, path] = file_and_path(place);
-    return read_matrix({file, ExitStatus::input}, path, grid, arithmetic::tile_rows, orientation);
-}
-
 /// The test x train Gram matrix and the test targets. Collective.
 /// @param classes  of the training targets, which are set in `to`
 void read_test_set(const ForeignKernel& kernel, const ProcessGrid& grid, Index classes, Decomposed& to) {
     RatesInput& input = to.input;
-    const DistributedMatrix& cross =
-        to.cross.emplace(read_foreign_matrix(kernel.cross, grid, Orientation::as_is));
+    const auto [file, path] = file_and_path(kernel.cross);
+    const DistributedMatrix& cross = to.cross.emplace(
+        read_matrix({file, ExitStatus::input}, path, grid, arithmetic::tile_rows, Orientation::as_is));
     if (!is_finite(cross))
         throw Error(ExitStatus::input, ErrorKind::non_finite,
                     fmt::format("{}: holds a value that is not finite", kernel.cross));
@@ -210,28 +206,23 @@ void read_test_set(const ForeignKernel& kernel, const ProcessGrid& grid, Index c
 }
 
 /// The Gram matrix and the targets; the test set where there is one. Collective.
-void read_matrices(const ForeignKernel& kernel, const ProcessGrid& grid, Decomposed& to) {
+void read_matrices(const ForeignKernel& kernel, const ProcessGrid& grid, const Session& session,
+                   Decomposed& to) {
     RatesInput& input = to.input;
-    const DistributedMatrix& gram =
-        to.gram.emplace(read_foreign_matrix(kernel.matrix, grid, Orientation::transposed));
+    const DistributedMatrix& gram = to.gram.emplace(read_symmetric(kernel.matrix, grid, session)).matrix;
     input.gram = &gram;
     input.rows = gram.rows();
-    if (gram.columns() != input.rows)
-        throw Error(ExitStatus::input, ErrorKind::contradiction,
-                    fmt::format("{}: is {} x {}; a Gram matrix is square", kernel.matrix, input.rows,
-                                gram.columns()));
     Index classes = 0;
     input.train = read_targets(kernel.labels, kernel.outputs, input.rows, classes, grid.comm().get());
     if (!kernel.cross.empty()) read_test_set(kernel, grid, classes, to);
 }
 
 /// The spectrum of the matrix that was read. Collective.
-void decompose(const std::string& matrix, const Study& study, const Session& session, const OutputLock& lock,
-               Decomposed& of) {
-    const auto [file, path] = file_and_path(matrix);
-    const Eigenpairs& pairs = of.pairs.emplace(requested_eigenpairs(
-        *of.gram, {fmt::format("{}: {}", file.string(), path), ExitStatus::input}, study, session, lock));
-    of.checks = quality(*of.gram, pairs, false);
+void decompose(const Study& study, const Session& session, const OutputLock& lock, Decomposed& of) {
+    const Eigenpairs& pairs =
+        of.pairs.emplace(requested_eigenpairs(of.gram->matrix, of.gram->name, study, session, lock));
+    of.checks = quality(of.gram->matrix, pairs, of.gram->rounded);
+    warn_indefinite(*of.gram, pairs, *of.checks, session);
     of.input.eigenvalues = pairs.values;
     // Beyond what rounding makes of zeros.
     const double largest = pairs.values.front(), rounding = 1e-10 * std::abs(largest);
@@ -264,8 +255,8 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
         read_eigenvalues(kernel, comm, spectrum.input);
         if (!options.radius) options.radius = 1;
     } else {
-        read_matrices(kernel, grid, spectrum);
-        decompose(kernel.matrix, study, session, lock, spectrum);
+        read_matrices(kernel, grid, session, spectrum);
+        decompose(study, session, lock, spectrum);
         spectrum_seconds = seconds();
     }
     const RatesResult result = compute_rates(spectrum.input, options, rates_listener(session));

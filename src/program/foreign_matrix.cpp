@@ -1,13 +1,12 @@
 #include <fmt/format.h>
 
 #include "commands.hpp"
-#include "tangram/arithmetic.hpp"
+#include "symmetric_input.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/io/output.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/session/provenance.hpp"
-#include "tangram/spectrum/quality.hpp"
 #include "tangram/stages/spectrum_file.hpp"
 #include "tangram/stages/spectrum_request.hpp"
 #include "tangram/study/file_contents.hpp"
@@ -19,7 +18,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
                         const Session& session) {
     const MPI_Comm comm = session.world.get();
     solver_by_name(study.spectrum.solver);  // refused before the matrix is read
-    const auto [source, path] = file_and_path(matrix);
+    const std::filesystem::path source = file_and_path(matrix).first;
     const OutputLock lock(comm, output);
     std::error_code code;
     if (any_rank(comm, std::filesystem::equivalent(source, output, code)))
@@ -27,13 +26,13 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
             ExitStatus::study, ErrorKind::contradiction,
             fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
     const ProcessGrid grid = ProcessGrid::most_square(comm);
-    const DistributedMatrix G =
-        read_matrix({source, ExitStatus::input}, path, grid, arithmetic::tile_rows, Orientation::transposed);
+    const SymmetricInput input = read_symmetric(matrix, grid, session);
+    const DistributedMatrix& G = input.matrix;
     const auto start = Clock::now();
-    const Eigenpairs pairs = requested_eigenpairs(
-        G, {fmt::format("{}: {}", source.string(), path), ExitStatus::input}, study, session, lock);
+    const Eigenpairs pairs = requested_eigenpairs(G, input.name, study, session, lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
-    const Quality checks = quality(G, pairs, false);
+    const Quality checks = quality(G, pairs, input.rounded);
+    warn_indefinite(input, pairs, checks, session);
     const Provenance provenance = Provenance::gather(grid);
     StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));
     file.write_small([&](Hdf5File& h5) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <optional>
 
 #include "commands.hpp"
@@ -18,7 +19,7 @@ namespace {
 /// What a file holds that can be verified; all but the problems is the same on every rank.
 struct Contents {
     /// One after the other, as ranks hand it to each other.
-    enum { gram, spectrum, vectors, mixed_precision, checksummed, checksum, count };
+    enum { gram, spectrum, vectors, kernel, mixed_precision, checksummed, checksum, count };
     std::vector<Index> has = std::vector<Index>(count, 0);
     std::vector<double> eigenvalues;
     std::vector<std::string> problems;  ///< on the first rank
@@ -61,6 +62,7 @@ Contents read_contents(const std::filesystem::path& file) {
     set(Contents::gram, h5.exists("/kernel/gram"));
     set(Contents::spectrum, h5.exists("/spectrum/eigenvalues"));
     set(Contents::vectors, h5.exists("/spectrum/eigenvectors"));
+    set(Contents::kernel, h5.exists("/kernel"));
     set(Contents::mixed_precision,
         h5.has_attribute("/kernel", "precision") && h5.text_attribute("/kernel", "precision") == "mixed");
     if (h5.exists("/kernel/gram") && h5.has_attribute("/kernel/gram", checksum_name)) {
@@ -112,6 +114,13 @@ DistributedMatrix read_vectors(const std::filesystem::path& file, const ProcessG
 /// A backward stable solver errs by a small multiple of n 2^-52 relative to the largest eigenvalue.
 double tolerance(Index rows) { return 10 * static_cast<double>(rows) * 0x1p-52; }
 
+/// Of our own Gram matrix: what its rounding explains of negative eigenvalues.
+void verify_semidefinite(const std::vector<double>& values, double rounding, Findings& findings) {
+    const std::string problem = beyond_rounding(values, rounding);
+    findings.checks.emplace_back(problem.empty() ? "positive semidefinite to rounding" : "indefinite");
+    if (!problem.empty()) findings.problems.push_back("the Gram matrix is no J J^T of one model: " + problem);
+}
+
 /// Collective; `eigenpairs` are of the finite G.
 void verify_quality(const DistributedMatrix& G, const Eigenpairs& eigenpairs, bool mixed_precision,
                     Findings& findings) {
@@ -120,6 +129,7 @@ void verify_quality(const DistributedMatrix& G, const Eigenpairs& eigenpairs, bo
     findings.compare("Frobenius error", q.frobenius_error, tolerance(G.rows()));
     if (q.residual_max) findings.compare("residual", *q.residual_max, tolerance(G.rows()));
     if (q.orthogonality_max) findings.compare("orthogonality", *q.orthogonality_max, tolerance(G.rows()));
+    verify_semidefinite(eigenpairs.values, q.rounding, findings);
 }
 
 /// The Gram matrix, and the spectrum as the decomposition of it. Collective.
@@ -148,6 +158,15 @@ void verify(const std::filesystem::path& file, const Session& session) {
     if (!gram && !spectrum && findings.problems.empty())
         findings.problems.emplace_back("neither a Gram matrix nor a spectrum to verify");
     if (spectrum) verify_eigenvalues(contents.eigenvalues, findings);
+    // Without the matrix no diagonal entry is known to be less than w_1 and the trace is the eigenvalues'
+    // sum.
+    if (spectrum && !gram && contents.has[Contents::kernel] != 0 && !contents.eigenvalues.empty()) {
+        const std::vector<double>& w = contents.eigenvalues;
+        verify_semidefinite(w,
+                            gram_rounding(w, w.front(), std::accumulate(w.begin(), w.end(), 0.0),
+                                          contents.has[Contents::mixed_precision] != 0),
+                            findings);
+    }
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     if (gram) {
         verify_gram(file, contents, grid, findings);

@@ -28,9 +28,22 @@ constexpr std::pair<Solver, const char*> names[] = {{Solver::automatic, "auto"},
 /// would own nothing (docs/libraries.md, Small problems).
 Index own_block(Index n, int widest) { return std::clamp<Index>(n / widest, 1, 64); }
 
+void check_square(const DistributedMatrix& G, const MatrixName& matrix) {
+    if (G.rows() != G.columns() || G.rows() < 1)
+        throw Error(matrix.status, ErrorKind::contradiction,
+                    fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text, G.rows(),
+                                G.columns()));
+}
+
+/// The largest magnitude, and the largest |G_ij - G_ji|; the same on every rank.
+struct Magnitudes {
+    double entry = 0, asymmetry = 0;
+};
+
 /// Non-finite and asymmetric entries, found before any solver sees them; the first in column order, on every
-/// rank. Returns the largest magnitude.
-double check_symmetric(const DistributedMatrix& G, const MatrixName& matrix) {
+/// rank. @param mirrored  receives G^T
+Magnitudes check_symmetric(const DistributedMatrix& G, const MatrixName& matrix, double tolerance,
+                           std::optional<DistributedMatrix>& mirrored) {
     const MPI_Comm comm = G.grid().comm().get();
     constexpr Index none = std::numeric_limits<Index>::max();
     const auto first_over_ranks = [&](Index mine) { return -max_over_ranks(comm, -mine); };
@@ -41,26 +54,29 @@ double check_symmetric(const DistributedMatrix& G, const MatrixName& matrix) {
                                 matrix.text, problem, entry % G.rows(), entry / G.rows()));
     };
     Index bad = none;
-    double largest = 0;
+    Magnitudes largest;
     for (Index j = 0; j < G.local_columns(); ++j)
         for (Index i = 0; i < G.local_rows(); ++i) {
             const double value = G.data()[i + j * G.lld()];
             if (!std::isfinite(value))
                 bad = std::min(bad, G.global_column(j) * G.rows() + G.global_row(i));
             else
-                largest = std::max(largest, std::abs(value));
+                largest.entry = std::max(largest.entry, std::abs(value));
         }
     bad = first_over_ranks(bad);
     if (bad != none) name_entry(ErrorKind::non_finite, bad, "not finite");
     // Our own matrices are symmetric to the bit; others' may carry rounding of two different sums.
-    largest = max_over_ranks(comm, largest);
-    const double tolerance = 1e-12 * largest;
-    const DistributedMatrix mirrored = transpose(G);
+    largest.entry = max_over_ranks(comm, largest.entry);
+    mirrored.emplace(transpose(G));
     for (Index j = 0; j < G.local_columns(); ++j)
-        for (Index i = 0; i < G.local_rows(); ++i)
-            if (!(std::abs(G.data()[i + j * G.lld()] - mirrored.data()[i + j * G.lld()]) <= tolerance))
+        for (Index i = 0; i < G.local_rows(); ++i) {
+            const double off = std::abs(G.data()[i + j * G.lld()] - mirrored->data()[i + j * G.lld()]);
+            largest.asymmetry = std::max(largest.asymmetry, off);
+            if (!(off <= tolerance * largest.entry))
                 bad = std::min(bad, G.global_column(j) * G.rows() + G.global_row(i));
+        }
     bad = first_over_ranks(bad);
+    largest.asymmetry = max_over_ranks(comm, largest.asymmetry);
     if (bad != none) name_entry(ErrorKind::contradiction, bad, "not symmetric");
     return largest;
 }
@@ -359,10 +375,7 @@ namespace {
 Eigenpairs planned(const DistributedMatrix& G, Solver solver, bool vectors, const MatrixName& matrix) {
     const ProcessGrid& grid = G.grid();
     const Index n = G.rows();
-    if (G.rows() != G.columns() || n < 1)
-        throw Error(matrix.status, ErrorKind::contradiction,
-                    fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text, G.rows(),
-                                G.columns()));
+    check_square(G, matrix);
     Eigenpairs result{
         std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
         std::nullopt, solver, "named by the study"};
@@ -404,12 +417,27 @@ void solve_distributed(DistributedMatrix G, bool vectors, Index block, Eigenpair
 
 }  // namespace
 
+double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& matrix) {
+    check_square(G, matrix);
+    std::optional<DistributedMatrix> mirrored;
+    const Magnitudes largest = check_symmetric(G, matrix, tolerance, mirrored);
+    if (largest.asymmetry == 0) return 0;
+    for (Index j = 0; j < G.local_columns(); ++j)
+        for (Index i = 0; i < G.local_rows(); ++i) {
+            double& entry = G.data()[i + j * G.lld()];
+            entry = 0.5 * entry + 0.5 * mirrored->data()[i + j * G.lld()];
+        }
+    return largest.asymmetry / largest.entry;
+}
+
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block,
                       const MatrixName& matrix) {
     const MPI_Comm comm = G.grid().comm().get();
     const Index n = G.rows(), layout_block = G.block();
     Eigenpairs result = collectively(comm, [&] { return planned(G, solver, vectors, matrix); });
-    const double largest = check_symmetric(G, matrix);
+    std::optional<DistributedMatrix> mirrored;
+    const double largest = check_symmetric(G, matrix, symmetry_tolerance, mirrored).entry;
+    mirrored.reset();
     check_magnitude(largest, n, matrix);
     const int exponent = exponent_of(largest);
     const bool check_vectors = result.solver == Solver::elpa2 && vectors;

@@ -10,6 +10,7 @@ struct Invariants {
     double trace;
     double magnitudes;  ///< sum |G_ii|, the scale of the trace's rounding
     double squares;     ///< ||G||_F^2
+    double largest_diagonal;
     /// Collective over G's grid, the same bits on every rank.
     static Invariants of(const DistributedMatrix& G);
     /// |sum w - trace G| / sum |G_ii|; absolute where that is zero.

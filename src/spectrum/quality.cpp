@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "invariants.hpp"
@@ -40,11 +41,24 @@ void multiply_panel(const char* op, const DistributedMatrix& A, Index first_row,
             da.data(), V.data(), &one, &column, dv.data(), &beta, P.data(), &one, &one, dp.data());
 }
 
-/// max_j ||G v_j - w_j v_j||. Collective.
-double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V,
-                        const std::vector<double>& w) {
+/// Of every column v_j of V with r_j = G v_j - w_j v_j.
+struct Residuals {
+    std::vector<double> squares;  ///< ||r_j||^2
+    std::vector<double> along;    ///< v_j^T r_j
+    std::vector<double> lengths;  ///< v_j^T v_j
+
+    explicit Residuals(std::size_t count) : squares(count), along(count), lengths(count) {}
+    double largest() const {
+        double worst = 0;
+        for (const double square : squares) worst = worse(worst, std::sqrt(square));
+        return worst;
+    }
+};
+
+/// Collective.
+Residuals residuals(const DistributedMatrix& G, const DistributedMatrix& V, const std::vector<double>& w) {
     const MPI_Comm comm = G.grid().comm().get();
-    std::vector<double> squares = collectively(comm, [&] { return std::vector<double>(w.size(), 0.0); });
+    Residuals found = collectively(comm, [&] { return Residuals(w.size()); });
     const Index width = panel_width(V);
     for (Index first = 0; first < V.columns(); first += width) {
         DistributedMatrix GV = collectively(comm, [&] {
@@ -57,14 +71,30 @@ double largest_residual(const DistributedMatrix& G, const DistributedMatrix& V,
             const double* const v = V.data() + (first_local + j) * V.lld();
             for (Index i = 0; i < GV.local_rows(); ++i) {
                 const double r = GV.data()[i + j * GV.lld()] - w[column] * v[i];
-                squares[column] += r * r;
+                found.squares[column] += r * r;
+                found.along[column] += v[i] * r;
+                found.lengths[column] += v[i] * v[i];
             }
         }
     }
-    sum_over_ranks(comm, squares);
-    double worst = 0;
-    for (const double square : squares) worst = worse(worst, std::sqrt(square));
-    return worst;
+    for (std::vector<double>* const sums : {&found.squares, &found.along, &found.lengths})
+        sum_over_ranks(comm, *sums);
+    return found;
+}
+
+/// The bound on the error of every eigenvalue (Quality::error_bound_max). Local.
+std::vector<double> error_bounds(const std::vector<double>& w, const Residuals& of) {
+    std::vector<double> bounds(w.size());
+    for (std::size_t j = 0; j < w.size(); ++j) bounds[j] = std::sqrt(of.squares[j] / of.lengths[j]);
+    const std::vector<double> plain = bounds;
+    for (std::size_t j = 0; j < w.size(); ++j) {
+        double gap = std::numeric_limits<double>::infinity();
+        if (j > 0) gap = std::min(gap, w[j - 1] - plain[j - 1] - w[j]);
+        if (j + 1 < w.size()) gap = std::min(gap, w[j] - w[j + 1] - plain[j + 1]);
+        if (gap > 0)
+            bounds[j] = std::min(plain[j], std::abs(of.along[j]) / of.lengths[j] + plain[j] * plain[j] / gap);
+    }
+    return bounds;
 }
 
 }  // namespace
@@ -90,7 +120,7 @@ double largest_overlap(const DistributedMatrix& V) {
 }
 
 Invariants Invariants::of(const DistributedMatrix& G) {
-    double sums[3] = {0, 0, 0};
+    double sums[3] = {0, 0, 0}, largest = 0;
     for (Index j = 0; j < G.local_columns(); ++j) {
         double column = 0;  // one sum of n^2 like terms would lose digits in proportion to n^2
         for (Index i = 0; i < G.local_rows(); ++i) {
@@ -99,12 +129,13 @@ Invariants Invariants::of(const DistributedMatrix& G) {
             if (G.global_row(i) == G.global_column(j)) {
                 sums[0] += value;
                 sums[1] += std::abs(value);
+                largest = worse(largest, std::abs(value));
             }
         }
         sums[2] += column;
     }
     sum_over_ranks(G.grid().comm().get(), sums);
-    return {sums[0], sums[1], sums[2]};
+    return {sums[0], sums[1], sums[2], max_over_ranks(G.grid().comm().get(), largest)};
 }
 
 double Invariants::trace_error(const std::vector<double>& w) const {
@@ -124,6 +155,25 @@ double noise_floor(const std::vector<double>& descending, double trace, bool mix
     return floor;
 }
 
+double gram_rounding(const std::vector<double>& descending, double largest_diagonal, double trace,
+                     bool mixed_precision) {
+    if (descending.empty()) return 0;
+    const double largest = std::max(std::abs(descending.front()), std::abs(descending.back()));
+    const double solver = 10 * static_cast<double>(descending.size()) * 0x1p-52 * largest;
+    return mixed_precision
+               ? std::max(solver, 8 * 0x1p-24 * std::sqrt(largest_diagonal * std::max(trace, 0.0)))
+               : solver;
+}
+
+std::string beyond_rounding(const std::vector<double>& descending, double rounding) {
+    if (descending.empty() || descending.back() >= -rounding) return "";
+    const auto below = std::ranges::count_if(descending, [&](double value) { return value < -rounding; });
+    return fmt::format(
+        "{} of {} eigenvalues are negative beyond rounding, down to {:.3g} where rounding reaches "
+        "{:.1e} below zero and the largest is {:.3g}",
+        below, descending.size(), descending.back(), rounding, descending.front());
+}
+
 Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_precision) {
     const std::vector<double>& w = pairs.values;
     if (G.rows() != G.columns() || G.rows() != std::ssize(w) ||
@@ -138,10 +188,23 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
                    invariants.trace_error(w),
                    invariants.frobenius_error(w),
                    noise_floor(w, invariants.trace, mixed_precision),
-                   std::count_if(w.begin(), w.end(), [](double value) { return value < 0; })};
+                   std::count_if(w.begin(), w.end(), [](double value) { return value < 0; }),
+                   gram_rounding(w, invariants.largest_diagonal, invariants.trace, mixed_precision),
+                   std::nullopt,
+                   std::nullopt};
     if (!pairs.vectors) return result;
     const double scale = w.empty() ? 0.0 : std::max(std::abs(w.front()), std::abs(w.back()));
-    result.residual_max = relative(largest_residual(G, *pairs.vectors, w), scale);
+    const Residuals of_pairs = residuals(G, *pairs.vectors, w);
+    result.residual_max = relative(of_pairs.largest(), scale);
+    result.resolved = 0;
+    double largest_bound = 0;
+    const std::vector<double> bounds =
+        collectively(G.grid().comm().get(), [&] { return error_bounds(w, of_pairs); });
+    for (std::size_t j = 0; j < w.size(); ++j) {
+        largest_bound = worse(largest_bound, bounds[j]);
+        if (bounds[j] < std::abs(w[j])) ++*result.resolved;
+    }
+    result.error_bound_max = relative(largest_bound, scale);
     result.orthogonality_max = largest_overlap(*pairs.vectors);
     return result;
 }

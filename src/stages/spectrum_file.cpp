@@ -25,6 +25,11 @@ void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& 
     file.set_attribute(at, "trace_error", quality.trace_error);
     file.set_attribute(at, "frobenius_error", quality.frobenius_error);
     file.set_attribute(at, "negative", quality.negative);
+    file.set_attribute(at, "negative_explained",
+                       Index{beyond_rounding(pairs.values, quality.rounding).empty() ? 1 : 0});
+    file.set_attribute(at, "rounding", quality.rounding);
+    file.set_attribute(at, "error_bound_max", quality.error_bound_max.value_or(absent));
+    if (quality.resolved) file.set_attribute(at, "resolved", *quality.resolved);
     file.set_attribute(at, "seconds", seconds);
     file.set_attribute(group, "inputs", inputs);
 }

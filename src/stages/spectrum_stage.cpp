@@ -27,6 +27,12 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     Eigenpairs pairs = requested_eigenpairs(gram, name, study, session, *lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
+    if (const std::string problem = beyond_rounding(pairs.values, checks.rounding); !problem.empty())
+        throw Error(
+            ExitStatus::numerical, ErrorKind::failed_check,
+            fmt::format("{} is no Gram matrix J J^T of one model: {}; delete the file and use `tangram "
+                        "gram` to compute it again",
+                        name.text, problem));
     const Provenance provenance = Provenance::gather(grid);
     if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
     const Log::Waiting waiting(session.log, at.substr(1) + ": writing " + output.string());

@@ -79,7 +79,13 @@ const std::vector<FileContent>& file_contents() {
 
         {"/spectrum", "eigenvalues and eigenvectors of the Gram matrix G itself", "1", {}},
         {"/spectrum/quality",
-         "attributes: solver, noise_floor (scale of G), residual_max, orthogonality_max, trace_error, "
+         "attributes: solver, solver_reason; noise_floor and rounding (the most that rounding puts an "
+         "eigenvalue "
+         "below zero) in the scale of G; residual_max, orthogonality_max, error_bound_max (of any "
+         "eigenvalue) in "
+         "units of the largest eigenvalue; trace_error, frobenius_error; numbers of eigenvalues: negative "
+         "(negative_explained: 1 where rounding explains them), resolved (larger than the bound on their "
+         "error); "
          "seconds",
          "1",
          {}},

@@ -61,14 +61,28 @@ with h5py.File(f.at('out.h5'), 'r+') as h: h['/kernel/gram'][3, 5] += 1.0
 code, out, err = run('verify', f.at('out.h5'))
 check('verify: a changed entry fails with status 4', code == 4 and 'symmetric' in err, f'{code} {err}')
 
+# A Gram matrix whose rows are of two models: cross entries of another size than the kernels of both allow.
+with h5py.File(f.at('out.h5'), 'r+') as h:
+    G = h['/kernel/gram'][:]; G[3, 5] = G[5, 3]; d = np.sqrt(np.diag(G)); G[:9, 9:] = np.outer(d[:9], d[9:]); G[9:, :9] = G[:9, 9:].T
+    h['/kernel/gram'][:] = G; w, V = np.linalg.eigh(G); h['/spectrum/eigenvalues'][:] = w[::-1]; h['/spectrum/eigenvectors'][:] = V.T[::-1]
+    del h['/kernel/gram'].attrs['checksum']
+code, out, err = run('verify', f.at('out.h5'))
+check('verify: no J J^T of one model', code == 4 and 'negative beyond rounding' in err and 'checksum' not in err, f'{code} {err}')
+code, out, err = run('spectrum', f.at('study.toml'), '--set', 'spectrum.solver=scalapack-mrrr')
+check('spectrum: no J J^T of one model', code == 4 and '/kernel/gram' in err and 'negative beyond rounding' in err, f'{code} {err}')
+
 # Somebody else's matrix, not symmetric in its last bits and stored as float32.
 A = np.random.default_rng(1).normal(size=(70, 70)); A = (A + A.T).astype(np.float32)
+A[3, 5] *= np.float32(1 + 2e-6); B = (A.astype(float) + A.T) / 2
 with h5py.File(f.at('matrix.h5'), 'w') as h: h.create_dataset('/a/b', data=A, chunks=(16, 16), compression='gzip')
 code, out, err = run('spectrum', '--matrix', f.at('matrix.h5') + ':/a/b', '--output', f.at('foreign.h5'))
 check('matrix: status 0', code == 0, err)
 if code == 0:
     with h5py.File(f.at('foreign.h5')) as h:
-        check('matrix: eigenvalues', np.abs(h['/spectrum/eigenvalues'][:] - np.linalg.eigvalsh(A.astype(float))[::-1]).max() <= 1e-12 * np.abs(A).sum())
+        w = h['/spectrum/eigenvalues'][:]
+        check('matrix: eigenvalues', np.abs(w - np.linalg.eigvalsh(B)[::-1]).max() <= 1e-12 * np.abs(w).max())
+        said = [str(text) for _, text in h['/warnings'][:]]
+        check('matrix: the mean is said, and that it is no Gram matrix', len(said) == 2 and 'off symmetry' in said[0] and 'float32' in said[0] and 'beyond rounding' in said[1] and h['/spectrum/quality'].attrs['negative_explained'] == 0, said)
 with h5py.File(f.at('matrix.h5'), 'w') as h: h['/a/b'] = np.triu(np.ones((5, 5)))
 code, out, err = run('spectrum', '--matrix', f.at('matrix.h5') + ':/a/b', '--output', f.at('foreign.h5'))
 check('matrix: an asymmetric one is refused by entry', code == 3 and 'not symmetric' in err, f'{code} {err}')

@@ -36,6 +36,16 @@ struct MatrixName {
     ExitStatus status = ExitStatus::input;
 };
 
+/// Largest |G_ij - G_ji| / max |G| of a matrix that counts as symmetric in float64.
+inline constexpr double symmetry_tolerance = 1e-12;
+
+/// Replaces somebody else's G by the mean of G and its transpose. Collective over G's grid.
+/// @param tolerance  on |G_ij - G_ji| / max |G|
+/// @return the largest of these before; 0 leaves G's bits as they are
+/// @throws Error(matrix.status) on every rank where G is not square, holds a non-finite entry or is further
+///         off symmetry, naming the first such entry in column order
+double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& matrix);
+
 /// Eigenvalues and eigenvectors of a symmetric matrix, G = V diag(w) V^T. Collective over G's grid.
 /// @param G  N x N, block-cyclic with square blocks, both triangles set; consumed
 /// @param block  the solver's own block; 0: 64, or less so that every rank owns something (docs/libraries.md,

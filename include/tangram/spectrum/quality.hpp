@@ -1,5 +1,6 @@
 #pragma once
 #include <optional>
+#include <string>
 
 #include "tangram/spectrum/eigenpairs.hpp"
 
@@ -13,7 +14,26 @@ struct Quality {
     double frobenius_error;                   ///< |sum w^2 - ||G||_F^2| / ||G||_F^2
     double noise_floor;                       ///< in the scale of G, see noise_floor()
     Index negative;                           ///< number of eigenvalues below zero, rounding's included
+    double rounding;                          ///< in the scale of G, see gram_rounding()
+    /// max_j b_j / |w|_max, b_j being a bound on the error of w_j: the smaller of ||r|| and |v^T r| +
+    /// ||r||^2/gap, r = G v_j - w_j v_j for v_j of length one, gap the distance to the neighbouring
+    /// eigenvalues less their own
+    /// ||r|| (Parlett, The Symmetric Eigenvalue Problem, 11.7). Needs vectors.
+    std::optional<double> error_bound_max;
+    std::optional<Index> resolved;  ///< number of eigenvalues with b_j < |w_j|; needs vectors
 };
+
+/// The most that rounding puts an eigenvalue of G = J J^T below zero, in the scale of G: 10 n 2^-52 |w|_max
+/// of the solver and, in mixed precision, 8 2^-24 (max G_ii trace G)^(1/2): errors of 2^-24 (G_ii G_jj)^(1/2)
+/// in the entries, independent of each other, have a norm of 2 2^-24 (max G_ii trace G)^(1/2) (Bandeira, van
+/// Handel 2016); four times that, because float32 products of some hundred terms err by more than one unit.
+/// Local.
+double gram_rounding(const std::vector<double>& descending, double largest_diagonal, double trace,
+                     bool mixed_precision);
+
+/// What says that G is not J J^T: eigenvalues further below zero than rounding explains. Empty where it does.
+/// Local.
+std::string beyond_rounding(const std::vector<double>& descending, double rounding);
 
 /// max_ij |V^T V - I|_ij. Collective over V's grid; memory: a panel of columns.
 double largest_overlap(const DistributedMatrix& V);

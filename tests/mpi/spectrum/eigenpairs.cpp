@@ -53,6 +53,29 @@ double kron_entry(Index n, Index i, Index j) {
 }
 double kron_eigenvalue(Index n, Index k) { return k < n / 3 * 3 ? min_eigenvalue(n / 3, k / 3) : 0.5; }
 
+/// Every example twice: min(i, j) of half the size times the 2 x 2 matrix of ones, and 1/2 for one left over.
+double twice_entry(Index n, Index i, Index j) {
+    const Index whole = n / 2 * 2;
+    if (i >= whole || j >= whole) return i == j ? 0.5 : 0;
+    return min_entry(i / 2, j / 2);
+}
+double twice_eigenvalue(Index n, Index k) {
+    if (k >= n / 2 * 2) return 0.5;
+    return k % 2 == 0 ? 2 * min_eigenvalue(n / 2, k / 2) : 0;
+}
+/// 2 x 2 blocks (2 1; 1 2) and a last 1, falling from 1 to 1e-300.
+double graded_scale(Index n, Index i) {
+    return std::pow(10.0,
+                    -300 * static_cast<double>(i / 2) / static_cast<double>(std::max<Index>(1, (n - 1) / 2)));
+}
+double graded_entry(Index n, Index i, Index j) {
+    if (i / 2 != j / 2) return 0;
+    return graded_scale(n, i) * (i != j ? 1 : i == n - 1 && n % 2 == 1 ? 1 : 2);
+}
+double graded_eigenvalue(Index n, Index k) {
+    return graded_scale(n, k) * (k == n - 1 && n % 2 == 1 ? 1 : k % 2 == 0 ? 3 : 1);
+}
+
 const std::vector<Known>& known_matrices() {
     static const std::vector<Known> list{
         {"min", [](Index, Index i, Index j) { return min_entry(i, j); }, min_eigenvalue},
@@ -72,6 +95,10 @@ const std::vector<Known>& known_matrices() {
         {"all ones, rank 1", [](Index, Index, Index) { return 1.0; },
          [](Index n, Index k) { return k == 0 ? static_cast<double>(n) : 0.0; }},
         {"K x I", kron_entry, kron_eigenvalue},
+        {"indefinite, trace 0", [](Index, Index i, Index j) { return std::abs(i - j) == 1 ? -1.0 : 0.0; },
+         [](Index n, Index k) { return n == 1 ? 0.0 : cosine_eigenvalue(n, k) - 2; }},
+        {"every example twice", twice_entry, twice_eigenvalue},
+        {"graded", graded_entry, graded_eigenvalue},
         {"zero", [](Index, Index, Index) { return 0.0; }, [](Index, Index) { return 0.0; }},
         {"min, scale 1e-12", [](Index, Index i, Index j) { return 1e-12 * min_entry(i, j); },
          [](Index n, Index k) { return 1e-12 * min_eigenvalue(n, k); }},
@@ -137,8 +164,8 @@ void expect_known(const Known& known, const ProcessGrid& grid, Index n, Index bl
         // ELPA's two-stage solver cannot do low-rank blocks at n above its band width (check_two_stage in
         // eigenpairs.cpp); it must say so on every rank rather than give wrong numbers.
         const std::string_view text = known.name;
-        const bool low_rank_blocks =
-            text.starts_with("min") || text.starts_with("all ones") || text == "K x I";
+        const bool low_rank_blocks = text.starts_with("min") || text.starts_with("all ones") ||
+                                     text == "K x I" || text == "every example twice";
         EXPECT_TRUE(solver == Solver::elpa2 && n > 64 && low_rank_blocks) << thrown.text;
         EXPECT_EQ(thrown.status, ExitStatus::numerical) << thrown.text;
         EXPECT_EQ(thrown.kind, ErrorKind::failed_check) << thrown.text;
@@ -198,7 +225,7 @@ class EverySolver : public ::testing::TestWithParam<Solver> {
 TEST_P(EverySolver, KnownMatrices) {
     on_every_grid([](const ProcessGrid& grid) {
         for (const Known& known : known_matrices())
-            for (const Index n : {1, 2, 7, 13, 64, 70}) {
+            for (const Index n : {1, 2, 3, 13, 64, 70}) {
                 expect_known(known, grid, n, 8, GetParam(), true);
                 if (n == 2 || n == 13 || n == 70) expect_known(known, grid, n, 8, GetParam(), false);
             }
@@ -279,17 +306,44 @@ INSTANTIATE_TEST_SUITE_P(Spectrum, EverySolver, ::testing::ValuesIn(all_solvers(
     return text;
 });
 
+void set(DistributedMatrix& G, Index i, Index j, double value) {
+    if (G.row_layout().owner(i) == G.grid().row() && G.column_layout().owner(j) == G.grid().column())
+        G.data()[G.row_layout().to_local(i) + G.column_layout().to_local(j) * G.lld()] = value;
+}
+
+// min(i, j) of n = 21 reaches 21.
+TEST(MakeSymmetric, TheMeanWithinTheToleranceAndARefusalBeyond) {
+    for (const auto& [rows, columns] : grid_shapes(world_size())) {
+        const ProcessGrid grid(MPI_COMM_WORLD, rows, columns);
+        DistributedMatrix G = matrix_of(known_matrices()[0], grid, 21, 4);
+        EXPECT_EQ(make_symmetric(G, 1e-4, {}), 0);
+        set(G, 4, 12, 5.0 + 0x1p-10);
+        set(G, 20, 0, 1.0 - 0x1p-11);
+        EXPECT_EQ(make_symmetric(G, 1e-4, {}), 0x1p-10 / 21);
+        const std::vector<double> whole = gather(G, 0);
+        for (Index j = 0; j < 21 && grid.comm().rank() == 0; ++j)
+            for (Index i = 0; i < 21; ++i) {
+                const bool upper = (i == 4 && j == 12) || (i == 12 && j == 4),
+                           lower = (i == 20 && j == 0) || (i == 0 && j == 20);
+                EXPECT_EQ(whole[static_cast<std::size_t>(i + j * 21)], min_entry(i, j) + (upper   ? 0x1p-11
+                                                                                          : lower ? -0x1p-12
+                                                                                                  : 0))
+                    << i << " " << j;
+            }
+        set(G, 4, 12, 5.1);
+        testing::expect_error_on_all_ranks([&] { make_symmetric(G, 1e-4, {}); }, ExitStatus::input,
+                                           ErrorKind::contradiction, "row 12, column 4 ");
+    }
+}
+
 class BadInput : public EverySolver {};
 
 TEST_P(BadInput, TheFirstBadEntryIsNamedOnEveryRank) {
     on_every_grid([](const ProcessGrid& grid) {
         const auto with = [&](std::vector<std::array<double, 3>> entries) {
             DistributedMatrix G = matrix_of(known_matrices()[0], grid, 21, 4);
-            for (const auto& [row, column, value] : entries) {
-                const auto i = static_cast<Index>(row), j = static_cast<Index>(column);
-                if (G.row_layout().owner(i) == grid.row() && G.column_layout().owner(j) == grid.column())
-                    G.data()[G.row_layout().to_local(i) + G.column_layout().to_local(j) * G.lld()] = value;
-            }
+            for (const auto& [row, column, value] : entries)
+                set(G, static_cast<Index>(row), static_cast<Index>(column), value);
             return G;
         };
         const double nan = std::numeric_limits<double>::quiet_NaN(),

@@ -98,6 +98,31 @@ TEST(Quality, ExactPairsAreGoodAndDamageIsMeasured) {
         }
 }
 
+// v_3 turned by a small angle s towards v_4 has the Rayleigh quotient w_3 - s^2 (w_3 - w_4) and a residual of
+// s cos (w_3 - w_4); eigenvalues are integers, so gap = 1 - s at least. The bound is of second order where
+// the residual is of first, and it holds for an eigenvalue that is off by it.
+TEST(Quality, TheBoundOnAnEigenvalueIsOfSecondOrder) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Reflected known{40};
+    const DistributedMatrix G = matrix_of(grid, 40, 8, [&](Index i, Index j) { return known.g(i, j); });
+    const double s = 1e-4, c = std::sqrt(1 - s * s);
+    Eigenpairs pairs = known.pairs(grid, 8);
+    pairs.vectors.emplace(matrix_of(grid, 40, 8, [&](Index i, Index j) {
+        return j == 3 ? c * known.h(i, 3) + s * known.h(i, 4) : known.h(i, j);
+    }));
+    const Quality turned = quality(G, pairs, false);
+    EXPECT_NEAR(*turned.residual_max, s / 40, 1e-3 * s / 40);
+    EXPECT_TRUE(*turned.error_bound_max >= s * s / 40) << *turned.error_bound_max;
+    EXPECT_TRUE(*turned.error_bound_max <= 2.1 * s * s / 40) << *turned.error_bound_max;
+    EXPECT_EQ(turned.resolved, 40);
+
+    pairs = known.pairs(grid, 8);
+    pairs.values.back() = 0.3;  // 1
+    const Quality wrong = quality(G, pairs, false);
+    EXPECT_TRUE(*wrong.error_bound_max >= (0.7 - 1e-12) / 40) << *wrong.error_bound_max;
+    EXPECT_EQ(wrong.resolved, 39);
+}
+
 TEST(Quality, NanIsNeverSmall) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const Reflected known{300};
@@ -108,6 +133,8 @@ TEST(Quality, NanIsNeverSmall) {
         const Quality result = quality(G, pairs, false);
         EXPECT_TRUE(std::isnan(*result.residual_max)) << *result.residual_max;
         EXPECT_TRUE(std::isnan(*result.orthogonality_max)) << *result.orthogonality_max;
+        EXPECT_TRUE(std::isnan(*result.error_bound_max)) << *result.error_bound_max;
+        EXPECT_LT(*result.resolved, 300);
     }
 }
 

@@ -132,5 +132,21 @@ TEST(NoiseFloor, LargestOfItsThreeParts) {
     EXPECT_EQ(noise_floor({-1, -2}, -3, false), 2);
 }
 
+TEST(GramRounding, OfTheSolverAndOfMixedPrecision) {
+    const std::vector<double> values{8, 4, 2, -1};
+    EXPECT_EQ(gram_rounding(values, 5, 13, false), 10 * 4 * 0x1p-52 * 8);
+    EXPECT_DOUBLE_EQ(gram_rounding(values, 4, 16, true), 8 * 0x1p-24 * 8);
+    EXPECT_EQ(gram_rounding({1, -100}, 1, -99, true), 10 * 2 * 0x1p-52 * 100);
+    EXPECT_EQ(gram_rounding({}, 0, 0, true), 0);
+}
+
+TEST(GramRounding, WhatItDoesNotExplainIsCounted) {
+    EXPECT_EQ(beyond_rounding({3, 1e-9, -1e-9}, 1e-9), "");
+    EXPECT_EQ(beyond_rounding({}, 0), "");
+    const std::string text = beyond_rounding({3, -1e-9, -1e-8, -0.25}, 5e-9);
+    EXPECT_TRUE(holds(text, "2 of 4")) << text;
+    EXPECT_TRUE(holds(text, "-0.25")) << text;
+}
+
 }  // namespace
 }  // namespace tangram
