@@ -74,6 +74,62 @@ def llama_like(kind, hidden, heads, kv, ffn, layers, vocab, biases=(), **more):
     if not config['tie_word_embeddings']: shapes['lm_head.weight'] = (vocab, hidden)
     return config, shapes
 
+def decoder(kind, hidden, heads, kv, d, ffn, layers, vocab, norms, prefix='model.', head_norms=None, biases=(), fused=False, **more):
+    """Tensors of LLaMA's later relatives: norms of a layer by name; head_norms: sizes of q_norm and k_norm."""
+    config = dict(model_type=kind, hidden_size=hidden, intermediate_size=ffn, max_position_embeddings=64, num_attention_heads=heads, num_hidden_layers=layers,
+        num_key_value_heads=kv, rms_norm_eps=1e-6, vocab_size=vocab) | more
+    if fused: maps = {'self_attn.qkv_proj': ((heads + 2 * kv) * d, hidden), 'mlp.gate_up_proj': (2 * ffn, hidden)}
+    else: maps = {'self_attn.q_proj': (heads * d, hidden), 'self_attn.k_proj': (kv * d, hidden), 'self_attn.v_proj': (kv * d, hidden), 'mlp.gate_proj': (ffn, hidden), 'mlp.up_proj': (ffn, hidden)}
+    shapes = {prefix + 'embed_tokens.weight': (vocab, hidden), prefix + 'norm.weight': (hidden,)}
+    for l in range(layers):
+        n = f'{prefix}layers.{l}.'; shapes |= {n + name + '.weight': (hidden,) for name in norms}
+        if head_norms: shapes |= {n + 'self_attn.q_norm.weight': (head_norms[0],), n + 'self_attn.k_norm.weight': (head_norms[1],)}
+        for name, shape in (maps | {'self_attn.o_proj': (hidden, heads * d), 'mlp.down_proj': (hidden, ffn)}).items():
+            shapes[n + name + '.weight'] = shape
+            if name.split('.')[1][0] in biases: shapes[n + name + '.bias'] = shape[:1]
+    if not config['tie_word_embeddings']: shapes['lm_head.weight'] = (vocab, hidden)
+    return config, shapes
+
+def gemma3(**text):
+    config, shapes = decoder('gemma3_text', **text)
+    return dict(architectures=['Gemma3ForConditionalGeneration'], boi_token_index=20, eoi_token_index=21, image_token_index=22, mm_tokens_per_image=4, initializer_range=0.02, model_type='gemma3',
+        text_config=config, torch_dtype=config['torch_dtype'], vision_config=dict(hidden_size=8, model_type='siglip_vision_model')), shapes
+
+def opt(hidden, heads, ffn, layers, vocab, positions, **more):
+    config = dict(model_type='opt', activation_function='relu', do_layer_norm_before=True, ffn_dim=ffn, hidden_size=hidden, max_position_embeddings=positions, num_attention_heads=heads,
+        num_hidden_layers=layers, vocab_size=vocab, word_embed_proj_dim=hidden, _remove_final_layer_norm=False, init_std=0.02, pad_token_id=1, bos_token_id=2, prefix='</s>') | more
+    at, narrow = 'model.decoder.', config['word_embed_proj_dim']
+    shapes = {at + 'embed_tokens.weight': (vocab, narrow), at + 'embed_positions.weight': (positions + 2, hidden)}
+    if narrow != hidden: shapes |= {at + 'project_in.weight': (hidden, narrow), at + 'project_out.weight': (narrow, hidden)}
+    if config['do_layer_norm_before']: shapes |= norm(at + 'final_layer_norm', hidden)
+    for l in range(layers):
+        n = f'{at}layers.{l}.'
+        for part in ('q_proj', 'k_proj', 'v_proj', 'out_proj'): shapes |= linear(n + 'self_attn.' + part, hidden, hidden)
+        shapes |= norm(n + 'self_attn_layer_norm', hidden) | norm(n + 'final_layer_norm', hidden) | linear(n + 'fc1', ffn, hidden) | linear(n + 'fc2', hidden, ffn)
+    return config, shapes
+
+def distilbert(hidden, heads, ffn, layers, vocab, positions):
+    config = dict(model_type='distilbert', activation='gelu', dim=hidden, hidden_dim=ffn, max_position_embeddings=positions, n_heads=heads, n_layers=layers, pad_token_id=0, sinusoidal_pos_embds=False,
+        tie_weights_=True, vocab_size=vocab)
+    e = 'distilbert.embeddings.'; shapes = {e + 'word_embeddings.weight': (vocab, hidden), e + 'position_embeddings.weight': (positions, hidden)} | norm(e + 'LayerNorm', hidden)
+    for l in range(layers):
+        n = f'distilbert.transformer.layer.{l}.'
+        for part in 'qkv': shapes |= linear(n + f'attention.{part}_lin', hidden, hidden)
+        shapes |= linear(n + 'attention.out_lin', hidden, hidden) | norm(n + 'sa_layer_norm', hidden) | linear(n + 'ffn.lin1', ffn, hidden) | linear(n + 'ffn.lin2', hidden, ffn) | norm(n + 'output_layer_norm', hidden)
+    return config, shapes | linear('vocab_transform', hidden, hidden) | norm('vocab_layer_norm', hidden) | {'vocab_projector.bias': (vocab,)}
+
+def modernbert(hidden, heads, ffn, layers, vocab, **more):
+    config = dict(model_type='modernbert', attention_bias=False, classifier_activation='gelu', classifier_bias=False, decoder_bias=True, global_attn_every_n_layers=3, global_rope_theta=160000.0,
+        hidden_activation='gelu', hidden_size=hidden, intermediate_size=ffn, layer_norm_eps=0.5, local_attention=6, local_rope_theta=10000.0, max_position_embeddings=64, mlp_bias=False, norm_bias=False,
+        norm_eps=1e-5, num_attention_heads=heads, num_hidden_layers=layers, pad_token_id=0, tie_word_embeddings=True, vocab_size=vocab) | more
+    shapes = {'model.embeddings.tok_embeddings.weight': (vocab, hidden), 'decoder.bias': (vocab,), 'head.dense.weight': (hidden, hidden)}
+    shapes |= {name + '.weight': (hidden,) for name in ('model.embeddings.norm', 'model.final_norm', 'head.norm')}
+    for l in range(layers):
+        n = f'model.layers.{l}.'
+        shapes |= {n + 'attn.Wqkv.weight': (3 * hidden, hidden), n + 'attn.Wo.weight': (hidden, hidden), n + 'mlp.Wi.weight': (2 * ffn, hidden), n + 'mlp.Wo.weight': (hidden, ffn), n + 'mlp_norm.weight': (hidden,)}
+        if l: shapes[n + 'attn_norm.weight'] = (hidden,)
+    return config, shapes
+
 def norm(name, d): return {name + '.weight': (d,), name + '.bias': (d,)}
 def linear(name, d_out, d_in): return {name + '.weight': (d_out, d_in), name + '.bias': (d_out,)}
 def conv1d(name, d_out, d_in): return {name + '.weight': (d_in, d_out), name + '.bias': (d_out,)}
@@ -119,20 +175,38 @@ def encoder(kind, hidden, heads, ffn, layers, vocab, positions, classifier=0, **
 
 # Wavelengths 6.3, 20, 63, ... against 4 and 16 in a trained length of 40: all three branches of Llama 3's rule.
 LLAMA3 = dict(rope_type='llama3', factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=40)
+GEMMA_NORMS = ('input_layernorm', 'post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm')
 MODELS = {'llama-odd': llama(24, 6, 2, 4, 40, 3, 61, 5000.0, False), 'llama-tied': llama(20, 5, 5, 4, 28, 2, 53, 10000.0, True), 'neo-odd': neo(20, 4, 3, 5, 53, 40),
     'gpt2-odd': gpt2(12, 3, 2, 23, 20), 'gpt2-scaled': gpt2(12, 3, 2, 23, 20, n_inner=20, scale_attn_by_inverse_layer_idx=True, activation_function='quick_gelu'),
     'neox-parallel': neox(24, 3, 20, 2, 23, True), 'neox-serial': neox(16, 2, 20, 2, 23, False, biased=False, rotary_pct=0.5, hidden_act='gelu_new'),
     'mistral-odd': llama_like('mistral', 12, 3, 1, 18, 2, 23, sliding_window=4), 'qwen2-odd': llama_like('qwen2', 12, 3, 3, 18, 2, 23, 'qkv', use_sliding_window=True, sliding_window=3, max_window_layers=1, tie_word_embeddings=True),
     'llama3-odd': llama_like('llama', 12, 2, 1, 18, 2, 23, 'qkvogud', attention_bias=True, mlp_bias=True, head_dim=10, rope_theta=1000.0, rope_scaling=LLAMA3),
-    'bert-odd': encoder('bert', 12, 3, 20, 2, 23, 16), 'roberta-odd': encoder('roberta', 12, 3, 20, 2, 23, 18, hidden_act='relu'), 'bert-classifier': encoder('bert', 12, 3, 20, 2, 23, 16, classifier=3)}
+    'bert-odd': encoder('bert', 12, 3, 20, 2, 23, 16), 'roberta-odd': encoder('roberta', 12, 3, 20, 2, 23, 18, hidden_act='relu'), 'bert-classifier': encoder('bert', 12, 3, 20, 2, 23, 16, classifier=3),
+    'qwen3-odd': decoder('qwen3', 12, 3, 1, 6, 18, 2, 23, ('input_layernorm', 'post_attention_layernorm'), head_norms=(6, 6), head_dim=6, hidden_act='silu', attention_bias=False, rope_theta=100.0,
+        rope_scaling=dict(rope_type='yarn', factor=4.0, original_max_position_embeddings=64), use_sliding_window=True, sliding_window=3, max_window_layers=1, layer_types=['full_attention', 'sliding_attention'], tie_word_embeddings=False),
+    'olmo2-odd': decoder('olmo2', 12, 3, 1, 4, 18, 2, 23, ('post_attention_layernorm', 'post_feedforward_layernorm'), head_norms=(12, 4), hidden_act='silu', attention_bias=False, rope_theta=10000.0, tie_word_embeddings=False),
+    'opt-odd': opt(12, 3, 20, 2, 23, 16), 'opt-behind': opt(12, 3, 20, 2, 23, 16, word_embed_proj_dim=8, do_layer_norm_before=False),
+    'gemma2-odd': decoder('gemma2', 12, 3, 1, 6, 18, 3, 23, GEMMA_NORMS, head_dim=6, hidden_act='gelu_pytorch_tanh', hidden_activation='gelu_pytorch_tanh', query_pre_attn_scalar=9, attn_logit_softcapping=2.0,
+        final_logit_softcapping=3.0, sliding_window=4, rope_theta=10000.0, attention_bias=False, torch_dtype='bfloat16', tie_word_embeddings=True),
+    'gemma3-odd': gemma3(hidden=12, heads=3, kv=1, d=6, ffn=18, layers=3, vocab=23, norms=GEMMA_NORMS, prefix='language_model.model.', head_norms=(6, 6), head_dim=6, hidden_activation='gelu_pytorch_tanh', query_pre_attn_scalar=9,
+        sliding_window=4, sliding_window_pattern=2, rope_theta=1000.0, rope_local_base_freq=100.0, rope_scaling=dict(rope_type='linear', factor=8.0), torch_dtype='float32', tie_word_embeddings=True),
+    'gemma3-text': decoder('gemma3_text', 12, 3, 1, 6, 18, 2, 23, GEMMA_NORMS, head_norms=(6, 6), head_dim=6, hidden_activation='gelu_pytorch_tanh', query_pre_attn_scalar=9, sliding_window=4, dtype='float32', torch_dtype='float32',
+        final_logit_softcapping=3.0, layer_types=['full_attention', 'sliding_attention'], tie_word_embeddings=True,
+        rope_parameters=dict(full_attention=dict(rope_type='linear', factor=8.0, rope_theta=1000.0), sliding_attention=dict(rope_type='default', rope_theta=100.0))),
+    'smollm3-odd': decoder('smollm3', 12, 2, 1, 6, 18, 3, 23, ('input_layernorm', 'post_attention_layernorm'), biases='qkvo', hidden_act='silu', attention_bias=True, rope_theta=2000000.0, no_rope_layers=[1, 0, 1],
+        no_rope_layer_interval=2, use_sliding_window=True, sliding_window=4, layer_types=['full_attention', 'sliding_attention', 'full_attention'], tie_word_embeddings=True),
+    'phi3-odd': decoder('phi3', 16, 2, 1, 8, 18, 2, 23, ('input_layernorm', 'post_attention_layernorm'), fused=True, hidden_act='silu', partial_rotary_factor=0.75, rope_theta=10000.0, original_max_position_embeddings=8, sliding_window=7,
+        rope_scaling=dict(type='longrope', short_factor=[1.0, 1.25, 1.5], long_factor=[2.0, 3.0, 5.0]), tie_word_embeddings=False),
+    'distilbert-odd': distilbert(12, 3, 20, 2, 23, 16), 'modernbert-odd': modernbert(12, 3, 10, 3, 23)}
 MASK = 4  # id of the mask token of masked models
 for seed, (name, (config, shapes)) in enumerate(MODELS.items(), 1):
     if a.only and name not in a.only.split(','): continue
     rng = np.random.default_rng(seed); folder = os.path.join(a.out, name); os.makedirs(folder, exist_ok=True)
-    first = name in ('llama-odd', 'llama-tied', 'neo-odd'); masked = config['model_type'] in ('bert', 'roberta'); classifier = 'classifier.weight' in shapes
+    first = name in ('llama-odd', 'llama-tied', 'neo-odd'); masked = config['model_type'] in ('bert', 'roberta', 'distilbert', 'modernbert'); classifier = 'classifier.weight' in shapes
     def draw(key, shape):
         # Large enough that nothing is nearly linear; norms around one.
-        if 'norm' in key or 'Norm' in key or 'ln_' in key: x = rng.normal(1.0 if key.endswith('weight') else 0.0, 0.3, shape)
+        # Gemma counts its norms' weights from one.
+        if 'norm' in key or 'Norm' in key or 'ln_' in key: x = rng.normal(1.0 if key.endswith('weight') and 'gemma' not in config['model_type'] else 0.0, 0.3, shape)
         elif key.endswith('bias'): x = rng.normal(0, 0.5, shape)
         else: x = rng.normal(0, 1.2 / np.sqrt(shape[-1]) if 'embed' not in key and 'wte' not in key and 'wpe' not in key else 0.7, shape)
         return x.astype(np.float32)
@@ -143,7 +217,7 @@ for seed, (name, (config, shapes)) in enumerate(MODELS.items(), 1):
     model = reference.load(folder) if first else architectures.Model(config, tensors, read)
     vocabulary = [0, 1, 2] if classifier else [3, 17]; examples, gradients = [], {}
     for i, length in enumerate([1, 7, 19, 13] if first else [5, 11] if not masked else [3, 9]):
-        ids = [int(t) for t in rng.integers(0, config['vocab_size'], length)]
+        ids = [int(t) for t in rng.integers(0, config.get('text_config', config)['vocab_size'], length)]
         if masked:
             # No padding among them, which RoBERTa's positions pass over; one mask token, not the last.
             ids = [t if t not in (config['pad_token_id'], MASK) else 5 for t in ids]; ids[length // 2] = MASK
