@@ -191,6 +191,7 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
                            logits.subspan(at, labels), seeds.subspan(at, labels));
         }
         network.backward(seeds, selected_);
+        std::ranges::copy(network.seeds(), seeds.begin());
         keep_rows(network, first, last, pass);
         keep_vectors(network, first, last, pass);
     }

@@ -46,6 +46,8 @@ Program program_with_trained_head(const Config& config, Index labels) {
     return program;
 }
 
-double drawn_deviation(const Config& config) { return config.number("initializer_range", 0.02); }
+double drawn_deviation(const Config& config) {
+    return config.number(config.text("model_type") == "opt" ? "init_std" : "initializer_range", 0.02);
+}
 
 }  // namespace tangram

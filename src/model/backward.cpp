@@ -37,10 +37,10 @@ class Backward {
                            {dx.mode == Mode::add ? dx.row(0) : nullptr, d_in}, dx.row(0), s.scratch);
     }
     void operator()(std::size_t o, Step& step, const operation::LayerNorm& op) {
-        norm(o, step, op.in, op.weight, true);
+        norm(o, step, op.in, s.weight(op.weight), s.program.shape(op.in).width, true);
     }
     void operator()(std::size_t o, Step& step, const operation::RmsNorm& op) {
-        norm(o, step, op.in, op.weight, false);
+        norm(o, step, op.in, s.norm_weight(op), s.program.parameters()[op.weight].size(), false);
     }
     void operator()(std::size_t o, Step& step, const operation::Rotary& op) {
         const GradientRows<Real> dx = step.gradient(op.in);
@@ -81,6 +81,11 @@ class Backward {
         const Real factor = static_cast<Real>(op.factor);
         step.gradient(op.b).put([=](Index i) { return factor * dy[i]; });
     }
+    void operator()(std::size_t, Step& step, const operation::Scale& op) {
+        const Real* const dy = step.slope().row(0);
+        const Real factor = static_cast<Real>(op.factor);
+        step.gradient(op.in).put([=](Index i) { return factor * dy[i]; });
+    }
     void operator()(std::size_t, Step& step, const operation::AtReads& op) {
         const GradientRows<Real> dx = step.gradient_of_some(op.in);
         if (dx.mode == Mode::skip) return;
@@ -107,14 +112,15 @@ class Backward {
         const Real* const dy = step.slope().row(0);
         step.gradient(in).put([=](Index i) { return dy[i]; });
     }
-    void norm(std::size_t o, Step& step, Value in, ParameterId weight, bool centred) {
+    /// Over rows of n entries each.
+    void norm(std::size_t o, Step& step, Value in, const Real* weight, Index n, bool centred) {
         const GradientRows<Real> dx = step.gradient(in);
         if (dx.mode == Mode::skip) return;
-        const Rows<Real>&x = step.in(in), &dy = step.slope();
-        for (Index r = 0; r < x.count; ++r)
-            operations::norm_backward(x.row(r), s.weight(weight), dy.row(r),
-                                      s.statistics[o][static_cast<std::size_t>(r)], centred, x.width, dx.mode,
-                                      dx.row(r), s.scratch);
+        const Real *const x = step.in(in).row(0), *const dy = step.slope().row(0);
+        for (Index r = 0; r < step.in(in).entries() / n; ++r)
+            operations::norm_backward(x + r * n, weight, dy + r * n,
+                                      s.statistics[o][static_cast<std::size_t>(r)], centred, n, dx.mode,
+                                      dx.row(0) + r * n, s.scratch);
     }
 
     PassState<Real>& s;

@@ -34,7 +34,7 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
                 },
                 [&](const operation::LayerNorm& op) {
                     add(op.weight, Kind::normalised, op.out, op.in);
-                    add(op.bias, Kind::sum, op.out, op.in);
+                    if (op.bias) add(*op.bias, Kind::sum, op.out, op.in);
                 },
                 [&](const operation::RmsNorm& op) { add(op.weight, Kind::normalised, op.out, op.in); },
                 [&](const operation::LabelLogits& op) {
@@ -48,6 +48,7 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
                 [](const operation::Activate&) {},
                 [](const operation::Multiply&) {},
                 [](const operation::Add&) {},
+                [](const operation::Scale&) {},
                 [](const operation::AtReads&) {},
             },
             program.operations()[o]);

@@ -23,7 +23,7 @@ class Forward {
     void operator()(std::size_t, const Step& step, const operation::Positions& op) {
         const Rows<Real>& in = step.in(op.in);
         Rows<Real>& out = step.out();
-        s.for_positions(s.row_set(op.in), [&](Index r, Index position) {
+        s.for_positions(s.row_set(op.in), [&](Index r, Index position, Index) {
             const Real *const x = in.row(r), *const table = s.table_row(op.table, position + op.offset);
             operations::put(Mode::assign, in.width, out.row(r), [=](Index i) { return x[i] + table[i]; });
         });
@@ -53,26 +53,29 @@ class Forward {
     void operator()(std::size_t o, const Step& step, const operation::LayerNorm& op) {
         const Rows<Real>& in = step.in(op.in);
         const Index n = in.width;
-        const Real *const w = s.weight(op.weight), *const b = s.weight(op.bias);
+        const Real *const w = s.weight(op.weight), *const b = op.bias ? s.weight(*op.bias) : nullptr;
         s.statistics[o].resize(static_cast<std::size_t>(in.count));
         for (Index r = 0; r < in.count; ++r) {
             const Real* const x = in.row(r);
             const auto of_row = operations::layer_norm_statistics(x, n, op.epsilon, s.scratch);
             s.statistics[o][static_cast<std::size_t>(r)] = of_row;
             Real* const y = step.out().row(r);
-            for (Index i = 0; i < n; ++i) y[i] = (x[i] - of_row.mean) * of_row.inverse * w[i] + b[i];
+            if (b != nullptr)
+                for (Index i = 0; i < n; ++i) y[i] = (x[i] - of_row.mean) * of_row.inverse * w[i] + b[i];
+            else
+                for (Index i = 0; i < n; ++i) y[i] = (x[i] - of_row.mean) * of_row.inverse * w[i];
         }
     }
     void operator()(std::size_t o, const Step& step, const operation::RmsNorm& op) {
         const Rows<Real>& in = step.in(op.in);
-        const Index n = in.width;
-        const Real* const w = s.weight(op.weight);
-        s.statistics[o].resize(static_cast<std::size_t>(in.count));
-        for (Index r = 0; r < in.count; ++r) {
-            const Real* const x = in.row(r);
+        const Index n = s.program.parameters()[op.weight].size(), count = in.entries() / n;
+        const Real* const w = s.norm_weight(op);
+        s.statistics[o].resize(static_cast<std::size_t>(count));
+        for (Index r = 0; r < count; ++r) {
+            const Real* const x = in.row(0) + r * n;
             const auto of_row = operations::rms_norm_statistics(x, n, op.epsilon);
             s.statistics[o][static_cast<std::size_t>(r)] = of_row;
-            Real* const y = step.out().row(r);
+            Real* const y = step.out().row(0) + r * n;
             for (Index i = 0; i < n; ++i) y[i] = x[i] * of_row.inverse * w[i];
         }
     }
@@ -110,6 +113,12 @@ class Forward {
             operations::put(Mode::assign, out.entries(), out.row(0),
                             [=](Index i) { return a[i] + factor * b[i]; });
     }
+    void operator()(std::size_t, const Step& step, const operation::Scale& op) {
+        const Real* const x = step.in(op.in).row(0);
+        Rows<Real>& out = step.out();
+        const Real factor = static_cast<Real>(op.factor);
+        operations::put(Mode::assign, out.entries(), out.row(0), [=](Index i) { return factor * x[i]; });
+    }
     void operator()(std::size_t, const Step& step, const operation::AtReads& op) {
         const Rows<Real>& in = step.in(op.in);
         for (Index e = 0; e < s.block.examples(); ++e)
@@ -124,22 +133,27 @@ class Forward {
                 s.logits[static_cast<std::size_t>(e) * label_ids.size() + c] =
                     operations::dot(in.row(e), s.label_row(op.table, c), in.width) +
                     (op.bias ? s.weight(*op.bias)[label_ids[c]] : Real(0));
+        if (!op.cap) return;
+        const Real cap = static_cast<Real>(*op.cap);
+        for (Real& logit : s.logits) logit = cap * elementary::tanh(logit / cap);
     }
 
   private:
     void prepare_rotary(std::size_t o, const operation::Rotary& op) {
-        const Index longest = s.block.longest(), half = std::ssize(op.frequencies);
+        const RotaryAngles& angles = op.angles;
+        std::vector<double> frequencies = angles.frequencies;
+        frequencies.insert(frequencies.end(), angles.long_frequencies.begin(), angles.long_frequencies.end());
+        const auto longest = static_cast<std::size_t>(s.block.longest()), each = frequencies.size();
         std::vector<Real>&cosines = s.cosines[o], &sines = s.sines[o];
-        if (std::ssize(cosines) >= longest * half) return;
-        cosines.resize(static_cast<std::size_t>(longest * half));
+        if (cosines.size() >= longest * each) return;
+        cosines.resize(longest * each);
         sines.resize(cosines.size());
-        for (Index position = 0; position < longest; ++position)
-            for (Index i = 0; i < half; ++i) {
-                const auto at = static_cast<std::size_t>(position * half + i);
-                const double angle =
-                    static_cast<double>(position) * op.frequencies[static_cast<std::size_t>(i)];
-                cosines[at] = static_cast<Real>(std::cos(angle));
-                sines[at] = static_cast<Real>(std::sin(angle));
+        for (std::size_t position = 0; position < longest; ++position)
+            for (std::size_t i = 0; i < each; ++i) {
+                const std::size_t at = position * each + i;
+                const double angle = static_cast<double>(position) * frequencies[i];
+                cosines[at] = static_cast<Real>(angles.factor * std::cos(angle));
+                sines[at] = static_cast<Real>(angles.factor * std::sin(angle));
             }
     }
 

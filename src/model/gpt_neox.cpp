@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "parts.hpp"
+#include "rotary_settings.hpp"
 #include "tangram/model/architectures.hpp"
 
 namespace tangram {
@@ -24,8 +25,8 @@ Program gpt_neox(const Config& config, std::optional<Index> classifier_labels) {
     if (rotary_size % 2 != 0)
         config.refuse(ErrorKind::contradiction, "rotary_pct",
                       "it must turn an even number of a head's entries");
-    const double theta = parts::rotary_theta(config, "rotary_emb_base", 10000.0);
-    const std::vector<double> frequencies = parts::rotary_frequencies(config, rotary_size, theta);
+    const RotaryAngles angles =
+        parts::rotary_angles(config, rotary_size, {.older_theta_key = "rotary_emb_base"});
 
     Program program;
     program.vocabulary_size = config.size("vocab_size");
@@ -50,8 +51,8 @@ Program gpt_neox(const Config& config, std::optional<Index> classifier_labels) {
         const auto part = [&](Index i) {
             return program.columns(qkv, i * head_size, head_size, 3 * head_size, heads);
         };
-        const Value q = program.rotary(last ? program.at_reads(part(0)) : part(0), head_size, frequencies);
-        const Value k = program.rotary(part(1), head_size, frequencies);
+        const Value q = program.rotary(last ? program.at_reads(part(0)) : part(0), head_size, angles);
+        const Value k = program.rotary(part(1), head_size, angles);
         const Value a = program.attention({q, k, part(2), heads, heads, head_size,
                                            1.0 / std::sqrt(static_cast<double>(head_size)), std::nullopt});
         if (last) x = program.at_reads(x);

@@ -119,7 +119,8 @@ std::vector<Real> InitialWeights::values(const Parameter& parameter) const {
         return draw<Real>(lora_seed, parameter, 1 / std::sqrt(static_cast<double>(parameter.shape[0])));
     }
     if (parameter.shape.size() > 1) return draw<Real>(seed, parameter, deviation);
-    const bool scale = parameter.kind == ParameterKind::norm && parameter.name.ends_with("weight");
+    const bool scale = parameter.kind == ParameterKind::norm && parameter.name.ends_with("weight") &&
+                       !parameter.drawn_as_zeros;
     return std::vector<Real>(size, scale ? Real(1) : Real(0));
 }
 

@@ -349,21 +349,26 @@ template <class Real>
 struct Head {
     Index queries, keys, size;  ///< rows of q, rows of k and v, head size
     Index first_position;       ///< position of query row 0; a causal query r sees keys <= first_position + r
-    Index window;               ///< keys seen at most; keys where unlimited
+    Index window;  ///< keys seen at most if causal, else on each side of its own; keys where unlimited
     Index query_stride, key_stride;
     Real scale;
-    bool causal = true;  ///< else every query sees every key
+    bool causal = true;  ///< else a query sees the keys behind it too
+    Real cap = 0;        ///< of the scores; 0: none
 
-    Index first_key(Index query) const {
-        return causal ? std::max(Index{0}, first_position + query + 1 - window) : 0;
+    /// Places before and behind its own that a query sees.
+    Index before() const { return causal ? window - 1 : window; }
+    Index behind() const { return causal ? 0 : window; }
+    Index first_key(Index query) const { return std::max(Index{0}, first_position + query - before()); }
+    Index end_key(Index query) const {
+        const Index end = first_position + query + 1 + behind();
+        return causal ? end : std::min(keys, end);
     }
-    Index end_key(Index query) const { return causal ? first_position + query + 1 : keys; }
     /// Queries that see any of the keys [key, end).
     Index first_query(Index key) const {
-        return causal ? std::min(queries, std::max(Index{0}, key - first_position)) : 0;
+        return std::min(queries, std::max(Index{0}, key - first_position - behind()));
     }
     Index end_query(Index end) const {
-        return causal ? std::max(Index{0}, std::min(queries, end - 1 + window - first_position)) : queries;
+        return std::max(Index{0}, std::min(queries, end + before() - first_position));
     }
     /// Queries rounded up to vectors.
     Index row_width() const { return rounded_up(queries, products::Vector<Real>::lanes); }
@@ -374,7 +379,7 @@ struct Head {
 /// Scratch of attention, reused from head to head.
 template <class Real>
 struct HeadScratch {
-    Buffer<Real> transposed, packed, weights, slopes;
+    Buffer<Real> transposed, packed, weights, slopes, cap_slopes;
 };
 
 /// Rows of queries as [size][row_width], zero behind the last query.
@@ -426,6 +431,21 @@ void products_with_keys(const Head<Real>& head, const Real* transposed, const Re
     }
 }
 
+/// scores of one vector of queries become cap tanh(scale score / cap) / scale, and slopes the derivatives.
+template <class Real>
+void cap_scores(const Head<Real>& head, Index first, Index begin, Index end, Real* scores, Real* slopes) {
+    constexpr Index lanes = products::Vector<Real>::lanes;
+    const Real inner = head.scale / head.cap, outer = head.cap / head.scale;
+    for (Index j = begin; j < end; ++j) {
+        Real *const s = scores + j * head.row_width() + first, *const to = slopes + (s - scores);
+        for (Index lane = 0; lane < lanes; ++lane) {
+            const Real t = elementary::tanh(s[lane] * inner);
+            s[lane] = outer * t;
+            to[lane] = Real(1) - t * t;
+        }
+    }
+}
+
 /// softmax(scale scores) of one vector of queries over the keys [begin, end), in place; zero for keys not
 /// seen.
 template <class Real>
@@ -455,15 +475,30 @@ void softmax(const Head<Real>& head, Index first, Index begin, Index end, Real* 
     for (Index j = begin; j < end; ++j) store(column + j * width, load(column + j * width) * inverse);
 }
 
-/// softmax(scale k q^T), keys x row_width
+/// softmax(scale k q^T), keys x row_width; with a cap, that of the capped ones, and the cap's derivatives in
+/// the scratch's cap_slopes.
 template <class Real>
 const Real* attention_weights(const Head<Real>& head, const Real* q, const Real* k,
                               HeadScratch<Real>& scratch) {
-    Real* const weights = scratch.weights.reserve(head.keys * head.row_width());
-    products_with_keys(
-        head, transposed_queries(head, q, scratch.transposed), k, weights,
-        [&](Index first, Index begin, Index end) { softmax(head, first, begin, end, weights); });
+    const Index entries = head.keys * head.row_width();
+    Real* const weights = scratch.weights.reserve(entries);
+    Real* const cap_slopes = head.cap > 0 ? scratch.cap_slopes.reserve(entries) : nullptr;
+    products_with_keys(head, transposed_queries(head, q, scratch.transposed), k, weights,
+                       [&](Index first, Index begin, Index end) {
+                           if (head.cap > 0) cap_scores(head, first, begin, end, weights, cap_slopes);
+                           softmax(head, first, begin, end, weights);
+                       });
     return weights;
+}
+
+/// slopes of one vector of queries times the derivatives of the cap.
+template <class Real>
+void cap_backward(const Head<Real>& head, Index first, Index begin, Index end, const Real* cap_slopes,
+                  Real* slopes) {
+    for (Index j = begin; j < end; ++j) {
+        const Index at = j * head.row_width() + first;
+        store(slopes + at, load(slopes + at) * load(cap_slopes + at));
+    }
 }
 
 /// The gradient with respect to scores k q^T, in place of `slopes`, the gradient with respect to the weights.
@@ -534,6 +569,8 @@ void attention_backward(const Head<Real>& head, const Real* q, const Real* k, co
     products_with_keys(head, transposed_queries(head, dout, scratch.transposed), v, slopes,
                        [&](Index first, Index begin, Index end) {
                            softmax_backward(head, first, begin, end, weights, slopes);
+                           if (head.cap > 0)
+                               cap_backward(head, first, begin, end, scratch.cap_slopes.data(), slopes);
                        });
     if (modes.query != Mode::skip) sum_over_keys(head, slopes, k, modes.query, dq, scratch);
     if (modes.key != Mode::skip) sum_over_queries(head, slopes, q, modes.key, dk, scratch);

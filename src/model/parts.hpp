@@ -1,5 +1,6 @@
 #pragma once
-#include <vector>
+#include <optional>
+#include <string>
 
 #include "tangram/model/config.hpp"
 #include "tangram/model/program.hpp"
@@ -13,24 +14,20 @@ namespace tangram::parts {
 Index head_size(const Config& config, const std::string& heads_key, Index heads, Index width);
 
 /// A size that stands under a key or under another name that transformers takes for it.
+/// @param otherwise  where both are absent; nothing: one of them must be there
 /// @throws Error(input) naming both where they differ
-Index size(const Config& config, const std::string& key, const std::string& other_name);
+Index size(const Config& config, const std::string& key, const std::string& other_name,
+           std::optional<Index> otherwise = std::nullopt);
 
 /// The activation that a key names. @throws Error(input) naming the key and those supported
 Activation activation(const Config& config, const std::string& key, const std::string& otherwise);
 
-/// Rotary frequencies theta^(-2i/size), i < size/2, in radians per position, scaled as rope_scaling (or, in
-/// newer files, rope_parameters alone) says: "default", "linear" (Chen et al. 2023) or "llama3" (Llama 3's
-/// piecewise rule).
-/// @throws Error(input) naming another rope type or a missing factor
-std::vector<double> rotary_frequencies(const Config& config, Index size, double theta);
-
-/// The share of a head's entries that turn: partial_rotary_factor, in the object of rotary settings or at the
-/// top, or an older key.
-double rotary_share(const Config& config, const std::string& older_key, double otherwise);
-
-/// rope_theta, in the object of rotary settings or at the top, or an older key (empty: none).
-double rotary_theta(const Config& config, const std::string& older_key, double otherwise);
+/// An RMS norm that is none over the whole row, or whose weight is counted from one.
+struct RmsNormStyle {
+    double epsilon;
+    double shift = 0;  ///< added to the weight
+    Index width = 0;   ///< of each head that is normalised alone; 0: the row
+};
 
 /// Parameters of a module under their Hugging Face names.
 struct Module {
@@ -46,13 +43,18 @@ struct Module {
     /// in W^T + b
     Value linear(Value in, const std::string& part, Index d_out, ParameterKind kind,
                  bool with_bias = true) const;
-    Value layer_norm(Value in, const std::string& part, double epsilon) const;
-    Value rms_norm(Value in, const std::string& part, double epsilon) const;
+    Value layer_norm(Value in, const std::string& part, double epsilon, bool with_bias = true) const;
+    Value rms_norm(Value in, const std::string& part, RmsNormStyle style) const;
 };
 
 /// The end of a causal model: logits of the label words from the tied table or lm_head, or a new classifier
 /// (score, without bias, as Hugging Face's *ForSequenceClassification).
+/// @param cap  of the language model's logits
 void causal_head(Program& program, Value features, std::optional<ParameterId> tied_table,
-                 const std::string& head_name, std::optional<Index> classifier_labels);
+                 const std::string& head_name, std::optional<Index> classifier_labels,
+                 std::optional<double> cap = std::nullopt);
+
+/// The end of an encoder: a new classifier (classifier.weight and .bias) on the features of the first token.
+void first_token_classifier(Program& program, Value features, Index labels);
 
 }  // namespace tangram::parts

@@ -40,11 +40,20 @@ struct PassState {
     std::vector<Rows<Real>> slopes;                                         // by operation: activations
     std::vector<std::vector<Real>> cosines, sines;                          // by operation: rotary tables
     std::vector<Real> logits, seeds;                                        // examples x C
-    operations::Buffer<Real> scratch;
+    operations::Buffer<Real> scratch, shifted;
     operations::HeadScratch<Real> head_scratch;
 
     RowSet row_set(Value value) const { return program.shape(value).rows; }
     const Real* weight(ParameterId parameter) const { return (*weights)[parameter]; }
+    /// The weights of an RMS norm with its shift, in a buffer that the next call takes again.
+    const Real* norm_weight(const operation::RmsNorm& op) {
+        const Real* const w = weight(op.weight);
+        if (op.shift == 0) return w;
+        const Index n = program.parameters()[op.weight].size();
+        Real* const out = shifted.reserve(n);
+        for (Index i = 0; i < n; ++i) out[i] = w[i] + static_cast<Real>(op.shift);
+        return out;
+    }
     const Real* table_row(ParameterId table, Index r) const {
         return weight(table) + r * program.parameters()[table].shape[1];
     }
@@ -52,16 +61,16 @@ struct PassState {
         return table_row(table, weights->label_ids()[c]);
     }
 
-    /// Position in its example of each row of a row set; `visit(row, position)`.
+    /// Position in its example of each row of a row set; `visit(row, position, example)`.
     template <class Visit>
     void for_positions(RowSet set, Visit visit) const {
         for (Index e = 0; e < block.examples(); ++e) {
             const Index start = block.offsets[static_cast<std::size_t>(e)];
             if (set == RowSet::reads) {
-                visit(e, block.reads[static_cast<std::size_t>(e)] - start);
+                visit(e, block.reads[static_cast<std::size_t>(e)] - start, e);
             } else {
                 const RowRange range = block.rows_of(set, e);
-                for (Index row = range.first; row < range.last; ++row) visit(row, row - start);
+                for (Index row = range.first; row < range.last; ++row) visit(row, row - start, e);
             }
         }
     }
@@ -76,6 +85,7 @@ struct PassState {
         head.query_stride = program.shape(op.query).width;
         head.key_stride = program.shape(op.key).width;
         head.scale = static_cast<Real>(op.scale);
+        head.cap = static_cast<Real>(op.cap.value_or(0));
         for (Index e = 0; e < block.examples(); ++e) {
             const RowRange tokens = block.rows_of(RowSet::tokens, e), queries = block.rows_of(query_rows, e);
             head.queries = queries.size();
@@ -91,15 +101,22 @@ struct PassState {
         }
     }
 
+    /// Cosines and sines of a rotary operation stand by position, and for each those of short texts and of
+    /// long ones, where there are such.
+    static Index rotary_tables(const RotaryAngles& angles) { return angles.long_frequencies.empty() ? 1 : 2; }
+
     /// out = or += the rotation of in by `direction` (1 forward, -1 backward: its transpose) times the angle.
     template <bool add>
     void rotate(std::size_t o, const operation::Rotary& op, const Rows<Real>& in, Rows<Real>& out,
                 Real direction) const {
-        const Index half = std::ssize(op.frequencies);
+        const Index half = std::ssize(op.angles.frequencies), tables = rotary_tables(op.angles);
         const Index head_count = in.width / op.head_size;
-        for_positions(row_set(op.in), [&](Index r, Index position) {
-            const Real* const c = cosines[o].data() + position * half;
-            const Real* const s = sines[o].data() + position * half;
+        for_positions(row_set(op.in), [&](Index r, Index position, Index example) {
+            const bool in_long =
+                tables > 1 && block.rows_of(RowSet::tokens, example).size() > op.angles.longest;
+            const Index at = (position * tables + (in_long ? 1 : 0)) * half;
+            const Real* const c = cosines[o].data() + at;
+            const Real* const s = sines[o].data() + at;
             for (Index h = 0; h < head_count; ++h) {
                 const Real* const a = in.row(r) + h * op.head_size;
                 Real* const b = out.row(r) + h * op.head_size;

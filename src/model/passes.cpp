@@ -23,8 +23,14 @@ class ProcessorPasses final : public NetworkPasses<Real> {
     std::span<const Real> logits() const override { return state_.logits; }
     void backward(std::span<const Real> seeds, std::span<const ParameterId> wanted) override {
         state_.seeds.assign(seeds.begin(), seeds.end());
+        if (const auto cap = std::get<operation::LabelLogits>(state_.program.operations().back()).cap)
+            for (std::size_t i = 0; i < seeds.size(); ++i) {
+                const Real t = state_.logits[i] / static_cast<Real>(*cap);
+                state_.seeds[i] *= Real(1) - t * t;
+            }
         run_backward(state_, factors_, wanted);
     }
+    std::span<const Real> seeds() const override { return state_.seeds; }
     const Real* value(Value value) const override { return state_.values[value.id].row(0); }
     const Real* gradient(Value value) const override { return state_.gradients[value.id].rows.row(0); }
     void add_vector(const Factor& factor, Index example, Real* out) const override;
@@ -38,18 +44,22 @@ class ProcessorPasses final : public NetworkPasses<Real> {
 template <class Real>
 void ProcessorPasses<Real>::add_vector(const Factor& factor, Index example, Real* out) const {
     const Rows<Real>& deltas = state_.gradients[factor.delta.id].rows;
-    const Index n = deltas.width;
     const RowRange range = state_.block.rows_of(state_.row_set(factor.delta), example);
-    for (Index r = range.first; r < range.last; ++r) {
-        const Real* const delta = deltas.row(r);
-        if (factor.kind == Factor::Kind::sum) {
-            for (Index i = 0; i < n; ++i) out[i] += delta[i];
-        } else {
-            const Real* const x = state_.values[factor.input.id].row(r);
-            const auto statistics = state_.statistics[factor.operation][static_cast<std::size_t>(r)];
-            for (Index i = 0; i < n; ++i)
-                out[i] += delta[i] * ((x[i] - statistics.mean) * statistics.inverse);
+    if (factor.kind == Factor::Kind::sum) {
+        for (Index r = range.first; r < range.last; ++r) {
+            const Real* const delta = deltas.row(r);
+            for (Index i = 0; i < deltas.width; ++i) out[i] += delta[i];
         }
+        return;
+    }
+    // Norms over heads have several statistics for each row.
+    const auto& statistics = state_.statistics[factor.operation];
+    const Index n = deltas.entries() / std::ssize(statistics), heads = deltas.width / n;
+    const Real* const x = state_.values[factor.input.id].row(0);
+    for (Index r = range.first * heads; r < range.last * heads; ++r) {
+        const auto [mean, inverse] = statistics[static_cast<std::size_t>(r)];
+        for (Index i = r * n; i < (r + 1) * n; ++i)
+            out[i - r * n] += deltas.row(0)[i] * ((x[i] - mean) * inverse);
     }
 }
 
@@ -62,7 +72,8 @@ template <class Real>
 Index ProcessorPasses<Real>::bytes() const {
     const PassState<Real>& s = state_;
     Index bytes = bytes_of(s.block.token_ids) + bytes_of(s.block.offsets) + bytes_of(s.block.reads) +
-                  bytes_of(s.logits) + bytes_of(s.seeds) + bytes_of(s.scratch.entries);
+                  bytes_of(s.logits) + bytes_of(s.seeds) + bytes_of(s.scratch.entries) +
+                  bytes_of(s.shifted.entries);
     for (const auto* const all : {&s.values, &s.slopes})
         for (const Rows<Real>& rows : *all) bytes += bytes_of(rows.buffer.entries);
     for (const Gradient<Real>& gradient : s.gradients) bytes += bytes_of(gradient.rows.buffer.entries);
@@ -70,7 +81,8 @@ Index ProcessorPasses<Real>::bytes() const {
     for (const auto* const tables : {&s.cosines, &s.sines})
         for (const auto& table : *tables) bytes += bytes_of(table);
     const auto& head = s.head_scratch;
-    for (const auto* const buffer : {&head.transposed, &head.packed, &head.weights, &head.slopes})
+    for (const auto* const buffer :
+         {&head.transposed, &head.packed, &head.weights, &head.slopes, &head.cap_slopes})
         bytes += bytes_of(buffer->entries);
     return bytes;
 }
@@ -88,9 +100,18 @@ class Scratch {
     void operator()(const operation::Linear&) {
         common_ = std::max(common_, operations::panel_depth * operations::panel_width<Real>);
     }
-    void operator()(const operation::LayerNorm& op, bool backward) { norm(op.in, true, backward); }
-    void operator()(const operation::RmsNorm& op, bool backward) { norm(op.in, false, backward); }
-    void operator()(const operation::Attention& op, bool backward) {
+    void operator()(const operation::LayerNorm& op, bool backward) {
+        norm(program_.shape(op.in).width, true, backward);
+    }
+    void operator()(const operation::RmsNorm& op, bool backward) {
+        const Index width = program_.parameters()[op.weight].size();
+        norm(width, false, backward);
+        if (op.shift != 0) shifted_ = std::max(shifted_, width);
+    }
+    /// @param needed  by value, whether its gradient is
+    void operator()(const operation::Attention& op, const std::vector<bool>& needed) {
+        const bool scores = needed[op.query.id] || needed[op.key.id];
+        const bool backward = scores || needed[op.value.id];
         for (Index e = 0; e < block_.examples(); ++e) {
             operations::Head<Real> head;
             head.size = op.head_size;
@@ -100,20 +121,22 @@ class Scratch {
             packed_ =
                 std::max(packed_, std::max(head.keys, backward ? head.queries : 0) * head.packed_size());
             weights_ = std::max(weights_, head.keys * head.row_width());
-            if (backward) slopes_ = std::max(slopes_, head.keys * head.row_width());
+            if (scores) slopes_ = std::max(slopes_, head.keys * head.row_width());
+            if (op.cap) cap_slopes_ = std::max(cap_slopes_, head.keys * head.row_width());
         }
     }
-    Index entries() const { return common_ + transposed_ + packed_ + weights_ + slopes_; }
+    Index entries() const {
+        return common_ + shifted_ + transposed_ + packed_ + weights_ + slopes_ + cap_slopes_;
+    }
 
   private:
-    void norm(Value in, bool centred, bool backward) {
-        const Index width = program_.shape(in).width;
+    void norm(Index width, bool centred, bool backward) {
         common_ = std::max(common_, backward ? 2 * width : centred ? width : 0);
     }
 
     const Program& program_;
     const TokenBlock& block_;
-    Index common_ = 0, transposed_ = 0, packed_ = 0, weights_ = 0, slopes_ = 0;
+    Index common_ = 0, shifted_ = 0, transposed_ = 0, packed_ = 0, weights_ = 0, slopes_ = 0, cap_slopes_ = 0;
 };
 
 }  // namespace
@@ -137,16 +160,19 @@ Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index 
         std::visit(
             [&]<class AnOperation>(const AnOperation& op) {
                 using namespace operation;
-                if constexpr (std::is_same_v<AnOperation, LayerNorm> ||
-                              std::is_same_v<AnOperation, RmsNorm>) {
+                if constexpr (std::is_same_v<AnOperation, LayerNorm>) {
                     statistics += block.rows(program.shape(op.in).rows);
                     scratch(op, backward);
-                } else if constexpr (std::is_same_v<AnOperation, Attention>) {
+                } else if constexpr (std::is_same_v<AnOperation, RmsNorm>) {
+                    statistics += entries(op.in) / program.parameters()[op.weight].size();
                     scratch(op, backward);
+                } else if constexpr (std::is_same_v<AnOperation, Attention>) {
+                    scratch(op, needed);
                 } else if constexpr (std::is_same_v<AnOperation, Linear>) {
                     scratch(op);
                 } else if constexpr (std::is_same_v<AnOperation, Rotary>) {
-                    reals += 2 * block.longest() * std::ssize(op.frequencies);
+                    reals += 2 * block.longest() * std::ssize(op.angles.frequencies) *
+                             PassState<Real>::rotary_tables(op.angles);
                 } else if constexpr (std::is_same_v<AnOperation, Activate>) {
                     reals += entries(op.in);
                 }

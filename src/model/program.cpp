@@ -138,13 +138,16 @@ ValueShape output_shape(const Program& program, const operation::Linear& op) {
 ValueShape output_shape(const Program& program, const operation::LayerNorm& op) {
     const Shapes shapes(program, "layer norm");
     const ValueShape in = shapes.of(op.in, "input");
-    for (const ParameterId parameter : {op.weight, op.bias}) shapes.tensor(parameter, {in.width});
+    shapes.tensor(op.weight, {in.width});
+    if (op.bias) shapes.tensor(*op.bias, {in.width});
     return in;
 }
 ValueShape output_shape(const Program& program, const operation::RmsNorm& op) {
     const Shapes shapes(program, "RMS norm");
     const ValueShape in = shapes.of(op.in, "input");
-    shapes.tensor(op.weight, {in.width});
+    shapes.tensor(op.weight, {Shapes::any_size});
+    if (const Index width = program.parameters()[op.weight].shape[0]; in.width % width != 0)
+        shapes.tensor(op.weight, {in.width});
     return in;
 }
 ValueShape output_shape(const Program& program, const operation::Rotary& op) {
@@ -153,9 +156,14 @@ ValueShape output_shape(const Program& program, const operation::Rotary& op) {
     shapes.holds(
         op.head_size > 0 && in.width % op.head_size == 0,
         fmt::format("expects an input of whole heads of {} columns, found {}", op.head_size, in.width));
-    shapes.holds(2 * std::ssize(op.frequencies) <= op.head_size,
+    const RotaryAngles& angles = op.angles;
+    shapes.holds(2 * std::ssize(angles.frequencies) <= op.head_size,
                  fmt::format("expects at most {} frequencies for a head of {} columns, found {}",
-                             op.head_size / 2, op.head_size, op.frequencies.size()));
+                             op.head_size / 2, op.head_size, angles.frequencies.size()));
+    shapes.holds(
+        angles.long_frequencies.empty() || angles.long_frequencies.size() == angles.frequencies.size(),
+        fmt::format("expects {} frequencies for long texts, found {}", angles.frequencies.size(),
+                    angles.long_frequencies.size()));
     return in;
 }
 ValueShape output_shape(const Program& program, const operation::Columns& op) {
@@ -177,6 +185,7 @@ ValueShape output_shape(const Program& program, const operation::Attention& op) 
                     op.key_value_heads));
     shapes.holds(!op.window || *op.window > 0,
                  fmt::format("expects a window of at least 1, found {}", op.window.value_or(0)));
+    shapes.holds(!op.cap || *op.cap > 0, fmt::format("expects a positive cap, found {}", op.cap.value_or(0)));
     const ValueShape query{shapes.of(op.query, "query").rows, op.heads * op.head_size};
     const ValueShape key{RowSet::tokens, op.key_value_heads * op.head_size};
     shapes.value(op.query, "input (query)", query);
@@ -197,6 +206,9 @@ ValueShape output_shape(const Program& program, const operation::Add& op) {
     shapes.value(op.b, "input", shapes.of(op.a, "input"));
     return program.shape(op.a);
 }
+ValueShape output_shape(const Program& program, const operation::Scale& op) {
+    return Shapes(program, "scale").of(op.in, "input");
+}
 ValueShape output_shape(const Program& program, const operation::AtReads& op) {
     const Shapes shapes(program, "rows that are read");
     const Index width = shapes.of(op.in, "input").width;
@@ -209,6 +221,7 @@ void check(const Program& program, const operation::LabelLogits& op) {
     shapes.value(op.in, "input", {RowSet::reads, width});
     shapes.table(op.table, 1, width);
     if (op.bias) shapes.tensor(*op.bias, {program.parameters()[op.table].shape[0]});
+    shapes.holds(!op.cap || *op.cap > 0, fmt::format("expects a positive cap, found {}", op.cap.value_or(0)));
 }
 
 // Inputs of each operation; there is no rule for others, so that one that is not listed does not compile.
@@ -226,6 +239,7 @@ Inputs inputs(operation::Attention& op) { return {&op.query, &op.key, &op.value}
 Inputs inputs(operation::Activate& op) { return {&op.in}; }
 Inputs inputs(operation::Multiply& op) { return {&op.a, &op.b}; }
 Inputs inputs(operation::Add& op) { return {&op.a, &op.b}; }
+Inputs inputs(operation::Scale& op) { return {&op.in}; }
 Inputs inputs(operation::AtReads& op) { return {&op.in}; }
 Inputs inputs(operation::LabelLogits& op) { return {&op.in}; }
 
@@ -287,16 +301,16 @@ Value Program::linear(Value in, ParameterId weight, std::optional<ParameterId> b
     return append_with_output(operation::Linear{in, weight, bias, {}});
 }
 
-Value Program::layer_norm(Value in, ParameterId weight, ParameterId bias, double epsilon) {
+Value Program::layer_norm(Value in, ParameterId weight, std::optional<ParameterId> bias, double epsilon) {
     return append_with_output(operation::LayerNorm{in, weight, bias, epsilon, {}});
 }
 
-Value Program::rms_norm(Value in, ParameterId weight, double epsilon) {
-    return append_with_output(operation::RmsNorm{in, weight, epsilon, {}});
+Value Program::rms_norm(Value in, ParameterId weight, double epsilon, double shift) {
+    return append_with_output(operation::RmsNorm{in, weight, epsilon, shift, {}});
 }
 
-Value Program::rotary(Value in, Index head_size, std::vector<double> frequencies) {
-    return append_with_output(operation::Rotary{in, head_size, std::move(frequencies), {}});
+Value Program::rotary(Value in, Index head_size, RotaryAngles angles) {
+    return append_with_output(operation::Rotary{in, head_size, std::move(angles), {}});
 }
 
 Value Program::columns(Value in, Index first, Index width, Index stride, Index runs) {
@@ -315,10 +329,13 @@ Value Program::add(Value a, Value b, double factor) {
     return append_with_output(operation::Add{a, b, factor, {}});
 }
 
+Value Program::scale(Value in, double factor) { return append_with_output(operation::Scale{in, factor, {}}); }
+
 Value Program::at_reads(Value in) { return append_with_output(operation::AtReads{in, {}}); }
 
-void Program::label_logits(Value in, ParameterId table, std::optional<ParameterId> bias) {
-    append(operation::LabelLogits{in, table, bias});
+void Program::label_logits(Value in, ParameterId table, std::optional<ParameterId> bias,
+                           std::optional<double> cap) {
+    append(operation::LabelLogits{in, table, bias, cap});
 }
 
 void Program::set_labels(Index labels) {

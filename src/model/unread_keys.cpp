@@ -7,6 +7,7 @@
 #include <set>
 
 #include "name_pattern.hpp"
+#include "tangram/error.hpp"
 #include "tangram/model/architectures.hpp"
 
 namespace tangram {
@@ -28,21 +29,27 @@ constexpr std::string_view harmless_to_models[] = {"*dropout*",
                                                    "adapter_path",
                                                    "add_pooling_layer",
                                                    "architectures",
+                                                   "auto_map",
                                                    "bad_words_ids",
                                                    "begin_suppress_tokens",
+                                                   "boi_token_*",
                                                    "bos_token",
                                                    "bos_token_id",
+                                                   "cache_implementation",
                                                    "chunk_size_feed_forward",
                                                    "classifier_bias",
+                                                   "classifier_pooling",
                                                    "cls_token_id",
                                                    "cross_attention_hidden_size",
                                                    "decoder_start_token_id",
+                                                   "deterministic_flash_attn",
                                                    "directionality",
                                                    "diversity_penalty",
                                                    "do_sample",
                                                    "dtype",
                                                    "early_stopping",
                                                    "encoder_no_repeat_ngram_size",
+                                                   "eoi_token_*",
                                                    "eos_token",
                                                    "eos_token_id",
                                                    "exponential_decay_length_penalty",
@@ -51,6 +58,7 @@ constexpr std::string_view harmless_to_models[] = {"*dropout*",
                                                    "forced_eos_token_id",
                                                    "gradient_checkpointing",
                                                    "id2label",
+                                                   "image_token_*",
                                                    "initializer_cutoff_factor",
                                                    "initializer_factor",
                                                    "init_std",
@@ -64,6 +72,7 @@ constexpr std::string_view harmless_to_models[] = {"*dropout*",
                                                    "max_length",
                                                    "max_sequence_length",
                                                    "min_length",
+                                                   "mm_tokens_per_image",
                                                    "model_max_length",
                                                    "n_ctx",
                                                    "name_or_path",
@@ -82,17 +91,22 @@ constexpr std::string_view harmless_to_models[] = {"*dropout*",
                                                    "prefix",
                                                    "pretraining_tp",
                                                    "problem_type",
+                                                   "reference_compile",
                                                    "remove_invalid_values",
                                                    "reorder_and_upcast_attn",
+                                                   "repad_logits_with_grad",
                                                    "repetition_penalty",
                                                    "return_dict",
                                                    "return_dict_in_generate",
                                                    "sep_token_id",
+                                                   "_sliding_window_pattern",
+                                                   "sparse_pred*",
                                                    "summary_*",
                                                    "suppress_tokens",
                                                    "task_specific_params",
                                                    "temperature",
                                                    "tf_legacy_loss",
+                                                   "tie_weights_",
                                                    "tokenizer_class",
                                                    "top_k",
                                                    "top_p",
@@ -178,6 +192,8 @@ constexpr DecidingKey deciding_models[] = {
     {"attn_logit_softcapping"},
     {"attn_temperature_tuning", "[false, 0]"},
     {"clip_qkv"},
+    {"full_attn_mod", "[1]"},
+    {"global_attn_every_n_layers"},
     {"head_dim"},
     {"interleaved_sliding_window"},
     {"is_causal"},
@@ -199,6 +215,7 @@ constexpr DecidingKey deciding_models[] = {
     {"window_size"},
     // Positions.
     {"global_rope_theta"},
+    {"interpolate_factor", "[1]"},
     {"local_rope_theta"},
     {"no_rope_layer_interval"},
     {"no_rope_layers"},
@@ -207,6 +224,7 @@ constexpr DecidingKey deciding_models[] = {
     {"rope_interleaved", "[false]"},
     {"rope_*"},
     {"rotary*"},
+    {"sinusoidal_pos_embds", "[false]"},
     {"use_mrope", "[false]"},
     // Factors and caps.
     {"dim_model_base"},
@@ -277,22 +295,24 @@ bool changes_nothing(const DecidingKey& key, const nlohmann::json& value) {
     return std::ranges::find(neutral, value) != neutral.end();
 }
 
-/// Every key that nobody asked for, in full, with its value; inside objects that were gone into, theirs.
-std::vector<std::pair<std::string, const nlohmann::json*>> unread(const Config& config) {
-    std::vector<std::pair<std::string, const nlohmann::json*>> left;
+using Unread = std::vector<std::pair<std::string, const nlohmann::json*>>;
+
+/// Adds every key of an object that nobody asked for, in full, with its value; inside objects that were gone
+/// into, theirs.
+void add_unread(const Config& config, const nlohmann::json& object, const std::string& prefix, Unread& left) {
     const auto& asked = config.asked();
-    for (const auto& [key, value] : config.values().items()) {
-        const std::string inside = key + ".";
+    for (const auto& [own, value] : object.items()) {
+        const std::string key = prefix + own, inside = key + ".";
         const auto first = asked.lower_bound(inside);
-        if (value.is_object() && first != asked.end() && first->starts_with(inside)) {
-            for (const auto& [own, part] : value.items())
-                if (!asked.contains(inside + own)) left.emplace_back(inside + own, &part);
-        } else if (!asked.contains(key)) {
+        if (value.is_object() && first != asked.end() && first->starts_with(inside))
+            add_unread(config, value, inside, left);
+        else if (!asked.contains(key))
             left.emplace_back(key, &value);
-        }
     }
-    return left;
 }
+
+/// A model inside another is judged as one that stands alone.
+constexpr std::string_view inner_model = "text_config.";
 
 }  // namespace
 
@@ -308,15 +328,20 @@ const KnownKeys& known_adapter_keys() {
 
 void check_unread(const Config& config, const KnownKeys& known) {
     std::vector<std::string> unknown;
-    for (const auto& [key, value] : unread(config)) {
-        const std::string_view name = key;
+    Unread left;
+    add_unread(config, config.values(), "", left);
+    for (const auto& [key, value] : left) {
+        std::string_view name = key;
+        if (name.starts_with(inner_model)) name.remove_prefix(inner_model.size());
         const auto deciding = std::ranges::find_if(
             known.deciding, [&](const DecidingKey& of) { return matches(of.name, name); });
         const bool nested = name.find('.') != std::string_view::npos;
         if (!nested && deciding != known.deciding.end()) {
-            if (!changes_nothing(*deciding, *value))
-                config.refuse(ErrorKind::unsupported, key,
-                              "it changes what is computed, and nothing here reads it");
+            if (!changes_nothing(*deciding, *value)) {
+                const Config of = name.size() < key.size() ? config.inside("text_config") : config;
+                of.refuse(ErrorKind::unsupported, std::string(name),
+                          "it changes what is computed, and nothing here reads it");
+            }
         } else if (std::ranges::none_of(known.harmless,
                                         [&](std::string_view of) { return matches(of, name); })) {
             unknown.push_back(key);
@@ -327,34 +352,61 @@ void check_unread(const Config& config, const KnownKeys& known) {
                                 fmt::join(unknown, ", ")));
 }
 
-std::vector<std::string> consumed_keys(std::string_view model_type) {
-    // Sizes of the smallest model under all their names, and what makes readers go on to further keys.
-    nlohmann::json smallest{{"model_type", model_type}, {"max_position_embeddings", 8},
-                            {"n_positions", 8},         {"use_sliding_window", true},
-                            {"max_window_layers", 0},   {"sliding_window", 4}};
-    for (const char* size : {"hidden_size", "n_embd", "intermediate_size", "n_inner"}) smallest[size] = 8;
-    for (const char* count : {"num_hidden_layers", "num_layers", "n_layer", "num_attention_heads",
-                              "num_heads", "n_head", "num_key_value_heads"})
+namespace {
+
+/// Sizes of the smallest model under all their names, and what makes readers go on to further keys.
+nlohmann::json smallest_model(std::string_view model_type) {
+    nlohmann::json smallest{
+        {"model_type", model_type},   {"max_position_embeddings", 8}, {"n_positions", 8},
+        {"use_sliding_window", true}, {"max_window_layers", 0},       {"sliding_window", 4},
+        {"local_attention", 4},       {"partial_rotary_factor", 1.0}, {"no_rope_layers", {1}}};
+    for (const char* size : {"hidden_size", "n_embd", "dim", "intermediate_size", "n_inner", "ffn_dim",
+                             "hidden_dim", "head_dim"})
+        smallest[size] = 8;
+    for (const char* count : {"num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_attention_heads",
+                              "num_heads", "n_head", "n_heads", "num_key_value_heads"})
         smallest[count] = 1;
     smallest["vocab_size"] = 8;
-    const nlohmann::json rules[] = {{{"rope_type", "linear"}, {"factor", 1}},
-                                    {{"rope_type", "llama3"},
-                                     {"factor", 1},
-                                     {"low_freq_factor", 1},
-                                     {"high_freq_factor", 4},
-                                     {"original_max_position_embeddings", 8}}};
+    return smallest;
+}
+
+/// Settings of rotary positions of every type, for all layers and by type of layer.
+std::vector<nlohmann::json> rotary_rules() {
+    std::vector<nlohmann::json> rules{
+        {{"rope_type", "linear"}, {"factor", 1}},
+        {{"rope_type", "dynamic"}, {"factor", 1}},
+        {{"rope_type", "yarn"}, {"factor", 1}, {"short_factor", {1, 1, 1, 1}}, {"long_factor", {1, 1, 1, 1}}},
+        {{"rope_type", "longrope"}, {"short_factor", {1, 1, 1, 1}}, {"long_factor", {1, 1, 1, 1}}},
+        {{"rope_type", "llama3"},
+         {"factor", 1},
+         {"low_freq_factor", 1},
+         {"high_freq_factor", 4},
+         {"original_max_position_embeddings", 8}}};
+    for (std::size_t i = 0, count = rules.size(); i < count; ++i)
+        rules.push_back({{"full_attention", rules[i]}, {"sliding_attention", rules[i]}});
+    return rules;
+}
+
+}  // namespace
+
+std::vector<std::string> consumed_keys(std::string_view model_type) {
     std::set<std::string> asked;
-    for (const nlohmann::json& rule : rules)
+    for (const nlohmann::json& rule : rotary_rules())
         for (const char* place : {"rope_scaling", "rope_parameters"})
             for (const std::optional<Index> labels : {std::optional<Index>(), std::optional<Index>(1)}) {
-                nlohmann::json values = smallest;
+                nlohmann::json values = smallest_model(model_type);
                 values[place] = rule;
                 if (labels)
                     values["attention_layers"] = {"global"};
                 else
                     values["attention_types"] = {{{"global"}, 1U}};
+                values["text_config"] = values;
                 const Config config("config.json", values);
-                program_of(config, labels);
+                try {
+                    program_of(config, labels);
+                } catch (const Error&) {
+                    if (!rule.contains("full_attention")) throw;  // not every family has such settings
+                }
                 drawn_deviation(config);
                 asked.insert(config.asked().begin(), config.asked().end());
             }

@@ -21,6 +21,9 @@ constexpr std::string_view wrappers[] = {"_orig_mod.", "_fsdp_wrapped_module.",
 /// Put before names by DataParallel and PEFT.
 constexpr std::string_view prefixes[] = {"module.", "base_model.model."};
 
+/// Where later versions of transformers put the language model of a larger one, and where earlier ones did.
+constexpr std::string_view later = "model.language_model.", earlier = "language_model.model.";
+
 /// Causal masks, positions and rotary frequencies that older files carry, and heads of pretraining that read
 /// what no output of this program does.
 constexpr std::string_view harmless[] = {"*.attention.bias", "*.attn.bias",     "*masked_bias",
@@ -29,10 +32,14 @@ constexpr std::string_view harmless[] = {"*.attention.bias", "*.attn.bias",     
 constexpr std::string_view trained_heads[] = {
     "score.*",      "classifier.*", "pre_classifier.*",       "classification_head.*", "regression_head.*",
     "qa_outputs.*", "v_head.*",     "multiple_choice_head.*", "value_head.*"};
-constexpr std::string_view language_heads[] = {"lm_head.*", "embed_out.*", "cls.predictions.*"};
-/// Outside of the body, and yet part of every output.
-constexpr std::string_view of_outputs[] = {"lm_head.*", "embed_out.*", "cls.predictions.*",
-                                           "final_logits_bias"};
+constexpr std::string_view language_heads[] = {"lm_head.*",         "*.lm_head.*",       "embed_out.*",
+                                               "cls.predictions.*", "vocab_transform.*", "vocab_layer_norm.*",
+                                               "vocab_projector.*", "head.dense.*",      "head.norm.*",
+                                               "decoder.weight",    "decoder.bias"};
+/// Outside of the body, and yet part of every output beside the language models' heads.
+constexpr std::string_view of_outputs[] = {"final_logits_bias"};
+/// What models of texts and images have for the latter.
+constexpr std::string_view of_images[] = {"*vision_tower.*", "*vision_model.*", "*multi_modal_projector.*"};
 
 bool any(std::span<const std::string_view> patterns, std::string_view name) {
     return std::ranges::any_of(patterns, [&](std::string_view pattern) { return matches(pattern, name); });
@@ -141,6 +148,12 @@ std::string adopt_names(Weights& weights, const Program& program) {
         weights.rename(without);
         taken_off.emplace_back(wrapper);
     }
+    const bool inner = std::ranges::any_of(
+        program.parameters(), [](const Parameter& parameter) { return parameter.name.starts_with(earlier); });
+    if (inner)
+        weights.rename([](const std::string& name) {
+            return name.starts_with(later) ? std::string(earlier) + name.substr(later.size()) : name;
+        });
     for (bool again = true; again;) {
         again = false;
         for (const std::string_view prefix : prefixes) {
@@ -167,7 +180,7 @@ std::string adopt_names(Weights& weights, const Program& program) {
 std::vector<std::string> check_unused(const Program& program, const Weights& weights,
                                       const std::function<bool(const Parameter&)>& drawn) {
     std::set<std::string, std::less<>> used, layers;
-    std::vector<std::string> heads, unknown;
+    std::vector<std::string> heads, images, unknown;
     bool new_head = false;
     for (const Parameter& parameter : program.parameters()) {
         const bool is_new = drawn(parameter);
@@ -198,7 +211,9 @@ std::vector<std::string> check_unused(const Program& program, const Weights& wei
             heads.push_back(name);
         else if (!layer.empty())
             layers.insert(layer);
-        else if (body.holds(name) || any(of_outputs, name))
+        else if (any(of_images, name))
+            images.push_back(name);
+        else if (body.holds(name) || any(of_outputs, name) || any(language_heads, name))
             refuse(weights, name,
                    "is part of the model and nothing reads it; config.json is another model's");
         else
@@ -215,6 +230,8 @@ std::vector<std::string> check_unused(const Program& program, const Weights& wei
         lines.push_back(
             line(weights, "layers beyond those that config.json asks for are left unused: their numbers are",
                  {layers.begin(), layers.end()}, ""));
+    if (!images.empty())
+        lines.push_back(line(weights, "what reads images", images, " is left unused: texts have none"));
     if (!unknown.empty())
         lines.push_back(line(weights, "nothing uses", unknown, "; check that the model is computed without"));
     return lines;

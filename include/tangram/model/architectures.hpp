@@ -26,7 +26,7 @@ std::span<const Architecture> architectures();
 /// or a key whose value is not supported.
 /// @param classifier_labels  nothing: the language model's own head; else a new linear head of so many labels
 ///                           on the final features of the token that is read: score.weight, or
-///                           classifier.weight and .bias on the first token of BERT and RoBERTa. Its label
+///                           classifier.weight and .bias on the first token of encoders. Its label
 ///                           ids are 0, 1, ...
 Program program_of(const Config& config, std::optional<Index> classifier_labels = std::nullopt);
 
@@ -47,14 +47,14 @@ Program program_with_trained_head(const Config& config, Index labels);
 /// pad_token_id (transformers' modeling_layers). Nothing where the model has none, or reads another token.
 std::optional<std::int32_t> token_passed_over(const Config& config, const Program& program);
 
-/// Deviation of drawn weights: initializer_range.
+/// Deviation of drawn weights: initializer_range, or OPT's init_std.
 double drawn_deviation(const Config& config);
 
 Program llama(const Config& config, std::optional<Index> classifier_labels);
 Program mistral(const Config& config, std::optional<Index> classifier_labels);
 Program qwen2(const Config& config, std::optional<Index> classifier_labels);
-Program gpt_neo(const Config& config, std::optional<Index> classifier_labels);
 Program gpt2(const Config& config, std::optional<Index> classifier_labels);
+Program gpt_neo(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neox(const Config& config, std::optional<Index> classifier_labels);
 Program bert_with_trained_head(const Config& config, Index labels);
 Program roberta_with_trained_head(const Config& config, Index labels);

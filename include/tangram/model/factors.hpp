@@ -11,7 +11,7 @@ struct Factor {
     enum class Kind {
         outer,          ///< sum over rows t of delta_t input_t^T (linear weight)
         sum,            ///< sum over rows of delta_t (bias)
-        normalised,     ///< sum over rows of delta_t * normalised input_t (norm weight)
+        normalised,     ///< sum over rows, and their heads, of delta_t * normalised input_t (norm weight)
         token_rows,     ///< delta_t added to row token_t (token table)
         position_rows,  ///< delta_t added to row position(t) + offset (position table)
         first_row,      ///< delta_t added to row 0 (token types)

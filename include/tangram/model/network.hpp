@@ -42,6 +42,10 @@ class Network {
         passes_->backward(seeds, wanted);
     }
 
+    /// After backward(), seeds of the head's products in W^T + b, examples x C: those given, or what a cap of
+    /// the logits makes of them. What the head's own gradient is made of.
+    std::span<const Real> seeds() const { return passes_->seeds(); }
+
     RowRange rows(RowSet set, Index example) const { return passes_->block().rows_of(set, example); }
     /// Rows of a value, row-major with the value's width, after forward(); of its gradient after backward().
     const Real* value(Value value) const { return passes_->value(value); }

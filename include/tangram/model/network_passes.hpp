@@ -51,6 +51,8 @@ class NetworkPasses {
     /// Gradients of sum_c seeds[e][c] logit_c for the activations that the factors of `wanted` parameters
     /// take, directly or on the way.
     virtual void backward(std::span<const Real> seeds, std::span<const ParameterId> wanted) = 0;
+    /// After backward(), seeds of the head's products in W^T + b: those given, or what a cap makes of them.
+    virtual std::span<const Real> seeds() const = 0;
     virtual const Real* value(Value value) const = 0;
     virtual const Real* gradient(Value value) const = 0;
     /// A factor of kind sum or normalised, for one example, added to out[0 .. d).

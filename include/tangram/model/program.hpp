@@ -27,6 +27,7 @@ struct Parameter {
     /// Half-open ranges of entries whose gradient is identically zero: key biases where softmax does not see
     /// them.
     std::vector<std::pair<Index, Index>> idle = {};
+    bool drawn_as_zeros = false;  ///< a norm's weight that is counted from one
 
     Index size() const;  ///< number of entries
 };
@@ -49,6 +50,17 @@ struct ValueShape {
 };
 
 enum class Activation { silu, gelu, gelu_new, quick_gelu, relu, tanh };
+
+/// How fast the pairs of entries of a head turn, in radians per position, and by what they are multiplied.
+struct RotaryAngles {
+    std::vector<double> frequencies;
+    double factor = 1;
+    /// In texts of more than `longest` tokens, where there are any, these frequencies take their place.
+    std::vector<double> long_frequencies = {};
+    Index longest = 0;
+
+    bool operator==(const RotaryAngles&) const = default;
+};
 
 /// The differentiable operations that architectures are composed of. Widths follow from the parameters.
 namespace operation {
@@ -81,35 +93,41 @@ struct Linear {
 /// out = w (x - mean) / sqrt(variance + epsilon) + b, over the row (Ba, Kiros, Hinton 2016)
 struct LayerNorm {
     Value in;
-    ParameterId weight, bias;
+    ParameterId weight;
+    std::optional<ParameterId> bias;
     double epsilon;
     Value out;
 };
-/// out = w x / sqrt(mean(x^2) + epsilon), over the row (Zhang, Sennrich 2019)
+/// out = (w + shift) x / sqrt(mean(x^2) + epsilon), over the row (Zhang, Sennrich 2019), or over each of the
+/// heads, as wide as w, that a row consists of
 struct RmsNorm {
     Value in;
     ParameterId weight;
     double epsilon;
+    double shift;
     Value out;
 };
 /// Rotary positions, rotate-half form: entries i and i + h of each head, i < h the number of frequencies,
-/// turn by position * frequencies[i]; those from 2 h on stay (Su et al. 2021, as Hugging Face stores it).
+/// turn by position * frequency i and are multiplied by a factor; those from 2 h on stay (Su et al. 2021, as
+/// Hugging Face stores it).
 struct Rotary {
     Value in;
     Index head_size;
-    std::vector<double> frequencies;  ///< radians per position
+    RotaryAngles angles;
     Value out;
 };
 /// out = softmax(scale q k^T + mask) v per head; query head h uses key/value head h / (heads / kv_heads).
-/// Causal: a token sees itself and those before it, with a window w the w latest of them. Queries may be the
-/// read tokens only.
+/// Causal: a token sees itself and those before it, with a window w the w latest of them; else it sees all,
+/// with a window w those up to w places away. With a cap c, scores s become c tanh(s / c) before the mask.
+/// Queries may be the read tokens only.
 struct Attention {
     Value query, key, value;
     Index heads, key_value_heads, head_size;
     double scale;
-    std::optional<Index> window;  ///< of a causal one
+    std::optional<Index> window;
     Value out = {};
     bool causal = true;
+    std::optional<double> cap = {};
 };
 /// Columns of a value: out's column r width + i is in's column first + r stride + i, r < runs, i < width.
 struct Columns {
@@ -133,16 +151,24 @@ struct Add {
     double factor;
     Value out;
 };
+/// out = factor in
+struct Scale {
+    Value in;
+    double factor;
+    Value out;
+};
 /// out = the rows of `in` at which the outputs are read
 struct AtReads {
     Value in;
     Value out;
 };
-/// The last operation: logits of the label words, in table[label id]^T + bias[label id], per example.
+/// The last operation: logits of the label words, in table[label id]^T + bias[label id], per example; with a
+/// cap c, a logit z is c tanh(z / c).
 struct LabelLogits {
     Value in;  ///< rows: reads
     ParameterId table;
     std::optional<ParameterId> bias;
+    std::optional<double> cap;
 };
 
 }  // namespace operation
@@ -151,7 +177,7 @@ using Operation =
     std::variant<operation::Embedding, operation::Positions, operation::TokenType, operation::Linear,
                  operation::LayerNorm, operation::RmsNorm, operation::Rotary, operation::Columns,
                  operation::Attention, operation::Activate, operation::Multiply, operation::Add,
-                 operation::AtReads, operation::LabelLogits>;
+                 operation::Scale, operation::AtReads, operation::LabelLogits>;
 
 /// The values that an operation reads, in the order of its members; one that it reads twice stands twice.
 /// Backward passes, LoRA and shortened programs know an operation's values from here and output_of() alone.
@@ -172,6 +198,8 @@ class Program {
     ParameterId transposed_parameter(std::string name, std::vector<Index> shape, ParameterKind kind);
     /// Entries [first, last) of a bias have a gradient that is identically zero.
     void idle(ParameterId parameter, Index first, Index last);
+    /// A norm's weight to which one is added: where weights are drawn, it is zero.
+    void drawn_as_zeros(ParameterId parameter) { parameters_[parameter].drawn_as_zeros = true; }
     /// A file may hold a second copy of a parameter under this name, which must be equal.
     void copy_of(std::string name, ParameterId parameter);
 
@@ -179,17 +207,19 @@ class Program {
     Value positions(Value in, ParameterId table, Index offset = 0);
     Value token_type(Value in, ParameterId table);
     Value linear(Value in, ParameterId weight, std::optional<ParameterId> bias = std::nullopt);
-    Value layer_norm(Value in, ParameterId weight, ParameterId bias, double epsilon);
-    Value rms_norm(Value in, ParameterId weight, double epsilon);
-    Value rotary(Value in, Index head_size, std::vector<double> frequencies);
+    Value layer_norm(Value in, ParameterId weight, std::optional<ParameterId> bias, double epsilon);
+    Value rms_norm(Value in, ParameterId weight, double epsilon, double shift = 0.0);
+    Value rotary(Value in, Index head_size, RotaryAngles angles);
     Value columns(Value in, Index first, Index width, Index stride, Index runs);
     /// The operation's `out` is filled in.
     Value attention(operation::Attention attention);
     Value activate(Value in, Activation function);
     Value multiply(Value a, Value b);
     Value add(Value a, Value b, double factor = 1.0);
+    Value scale(Value in, double factor);
     Value at_reads(Value in);
-    void label_logits(Value in, ParameterId table, std::optional<ParameterId> bias = std::nullopt);
+    void label_logits(Value in, ParameterId table, std::optional<ParameterId> bias = std::nullopt,
+                      std::optional<double> cap = std::nullopt);
 
     /// A head of its own that was composed before its labels were known, a classifier's: the rows of its
     /// weight and the entries of its bias.

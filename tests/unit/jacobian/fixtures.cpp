@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -107,12 +108,14 @@ class Fixtures : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Fixtures, GradientsInDoubleAgreeTo1em10) {
     const auto [whole, tensor] = errors_against_fixture<double>(GetParam());
+    RecordProperty("largest_error", fmt::format("{:.1e}", tensor));
     EXPECT_TRUE(whole <= 1e-10) << whole;
     EXPECT_TRUE(tensor <= 1e-10) << tensor;
 }
 
 TEST_P(Fixtures, GradientsInFloatAgreeTo2em5) {
     const auto [whole, tensor] = errors_against_fixture<float>(GetParam());
+    RecordProperty("largest_error", fmt::format("{:.1e}", tensor));
     EXPECT_TRUE(whole <= 2e-5) << whole;
     EXPECT_TRUE(tensor <= 2e-5) << tensor;
 }

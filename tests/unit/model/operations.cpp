@@ -76,9 +76,14 @@ TYPED_TEST(Operations, LinearIsOneChainOfFusedSumsInEveryRow) {
 TYPED_TEST(Operations, AHeadHasTheSameBitsAmongAnyNeighbours) {
     using Real = TypeParam;
     operations::HeadScratch<Real> scratch;
+    struct Kind {
+        bool causal;
+        Real cap;
+    };
     for (const Index size : {1, 7, 8, 33})
         for (const Index keys : {1, 7, 33, 50})
-            for (const Index window : {keys, Index{3}})
+            for (const auto& [window, kind] :
+                 {std::pair{keys, Kind{true, 0}}, {Index{3}, {true, 0}}, {Index{3}, {false, Real(0.2)}}})
                 for (const bool read_only : {false, true}) {
                     const Index queries = read_only ? 1 : keys;
                     const auto q = this->numbers(queries * size, 1), k = this->numbers(keys * size, 2),
@@ -94,12 +99,14 @@ TYPED_TEST(Operations, AHeadHasTheSameBitsAmongAnyNeighbours) {
                                         before * rows[static_cast<std::size_t>(r * size + i)];
                             return wide;
                         };
-                        const operations::Head<Real> head{queries, keys,   size,   read_only ? keys - 1 : 0,
-                                                          window,  stride, stride, Real(0.37)};
+                        const operations::Head<Real> head{
+                            queries,     keys,    size,   read_only ? keys - 1 : 0,
+                            window,      stride,  stride, Real(0.37),
+                            kind.causal, kind.cap};
                         const auto wide_q = spread(q, 1), wide_k = spread(k, 1), wide_v = spread(v, 1),
                                    wide_dy = spread(dy, 1);
-                        for (auto* const buffer :
-                             {&scratch.transposed, &scratch.packed, &scratch.weights, &scratch.slopes})
+                        for (auto* const buffer : {&scratch.transposed, &scratch.packed, &scratch.weights,
+                                                   &scratch.slopes, &scratch.cap_slopes})
                             std::fill(buffer->entries.begin(), buffer->entries.end(), this->nan);
                         std::vector<Real> results[] = {spread(q, this->nan), spread(q, 0), spread(k, 0),
                                                        spread(v, 0)};
@@ -129,6 +136,48 @@ TYPED_TEST(Operations, AHeadHasTheSameBitsAmongAnyNeighbours) {
                     EXPECT_EQ(alone, run(size + 40, 3, operations::Mode::assign));
                     EXPECT_EQ(alone, run(3 * size, size, operations::Mode::add));
                 }
+}
+
+TYPED_TEST(Operations, AttentionIsThatOfTheFormula) {
+    using Real = TypeParam;
+    constexpr Index size = 5, keys = 19;
+    const auto q = this->numbers(keys * size, 1), k = this->numbers(keys * size, 2),
+               v = this->numbers(keys * size, 3);
+    operations::HeadScratch<Real> scratch;
+    for (const bool causal : {true, false})
+        for (const Index window : {Index{1}, Index{4}, keys})
+            for (const double cap : {0.0, 0.3}) {
+                const operations::Head<Real> head{keys, keys, size,      0,      window,
+                                                  size, size, Real(0.8), causal, static_cast<Real>(cap)};
+                std::vector<Real> out(q.size());
+                operations::attention_forward(head, q.data(), k.data(), v.data(), out.data(), scratch);
+                for (Index i = 0; i < keys; ++i) {
+                    std::vector<long double> expected(size, 0);
+                    long double total = 0;
+                    for (Index j = 0; j < keys; ++j) {
+                        const Index apart = i - j;
+                        if (causal ? apart < 0 || apart >= window : apart > window || -apart > window)
+                            continue;
+                        long double score = 0;
+                        for (Index d = 0; d < size; ++d)
+                            score += static_cast<long double>(q[static_cast<std::size_t>(i * size + d)]) *
+                                     static_cast<long double>(k[static_cast<std::size_t>(j * size + d)]);
+                        score *= 0.8L;
+                        if (cap > 0) score = cap * std::tanh(score / cap);
+                        total += std::exp(score);
+                        for (Index d = 0; d < size; ++d)
+                            expected[static_cast<std::size_t>(d)] +=
+                                std::exp(score) *
+                                static_cast<long double>(v[static_cast<std::size_t>(j * size + d)]);
+                    }
+                    // A few roundings of numbers up to one.
+                    for (Index d = 0; d < size; ++d)
+                        EXPECT_NEAR(static_cast<double>(out[static_cast<std::size_t>(i * size + d)]),
+                                    static_cast<double>(expected[static_cast<std::size_t>(d)] / total),
+                                    20.0 * static_cast<double>(std::numeric_limits<Real>::epsilon()))
+                            << "query " << i << " window " << window << " cap " << cap;
+                }
+            }
 }
 
 TYPED_TEST(Operations, NormsAndActivationsTreatRowsAlone) {

@@ -209,7 +209,7 @@ TEST(RotarySettings, InTwoPlacesCountAsInTransformers) {
         const Program program = program_of(config);
         for (const Operation& operation : program.operations())
             if (const auto* const rotary = std::get_if<operation::Rotary>(&operation))
-                return std::pair{rotary->frequencies, config.notes()};
+                return std::pair{rotary->angles.frequencies, config.notes()};
         return std::pair{std::vector<double>(), config.notes()};
     };
     const nlohmann::json two{{"rope_type", "linear"}, {"factor", 2.0}},

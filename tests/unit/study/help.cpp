@@ -65,7 +65,7 @@ TEST(Help, ModelsListsWhatEachFamilyReadsAndRefuses) {
                           refused = listed_in(text, family.model_type, "refused");
         for (const std::string& key : consumed_keys(family.model_type))
             EXPECT_NE(read.find(key), std::string::npos) << family.model_type << " " << key << read;
-        for (const char* key : {"attn_logit_softcapping", "num_local_experts (but 0, 1)"})
+        for (const char* key : {"dim_model_base", "num_local_experts (but 0, 1)"})
             EXPECT_NE(refused.find(key), std::string::npos) << family.model_type << " " << refused;
     }
     EXPECT_NE(listed_in(text, "qwen2", "read").find(" layer_types,"), std::string::npos);
