@@ -8,6 +8,7 @@ std::span<const Architecture> architectures() {
     static constexpr std::array known{Architecture{"llama", llama},
                                       Architecture{"mistral", mistral},
                                       Architecture{"qwen2", qwen2},
+                                      Architecture{"qwen3", qwen3},
                                       Architecture{"gpt2", gpt2},
                                       Architecture{"gpt_neo", gpt_neo},
                                       Architecture{"gpt_neox", gpt_neox},

@@ -68,4 +68,21 @@ Program qwen2(const Config& config, std::optional<Index> classifier_labels) {
     return parts::decoder(style, classifier_labels);
 }
 
+/// Qwen3ForCausalLM: queries and keys normalised head by head (Yang et al. 2025; transformers' modeling_qwen3
+/// and configuration_qwen3).
+Program qwen3(const Config& config, std::optional<Index> classifier_labels) {
+    DecoderStyle style = read_llama(config, {.hidden = 4096,
+                                             .intermediate = 22016,
+                                             .layers = 32,
+                                             .heads = 32,
+                                             .key_value_heads = 32,
+                                             .vocabulary = 151936,
+                                             .positions = 32768,
+                                             .head_size = 128});
+    style.input_bias = style.output_bias = config.flag("attention_bias", false);
+    style.head_norm = parts::HeadNorm::each_head;
+    set_qwen_windows(config, style);
+    return parts::decoder(style, classifier_labels);
+}
+
 }  // namespace tangram

@@ -53,6 +53,7 @@ double drawn_deviation(const Config& config);
 Program llama(const Config& config, std::optional<Index> classifier_labels);
 Program mistral(const Config& config, std::optional<Index> classifier_labels);
 Program qwen2(const Config& config, std::optional<Index> classifier_labels);
+Program qwen3(const Config& config, std::optional<Index> classifier_labels);
 Program gpt2(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neo(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neox(const Config& config, std::optional<Index> classifier_labels);
