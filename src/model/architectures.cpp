@@ -9,6 +9,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"mistral", mistral},
                                       Architecture{"qwen2", qwen2},
                                       Architecture{"qwen3", qwen3},
+                                      Architecture{"olmo2", olmo2},
                                       Architecture{"gpt2", gpt2},
                                       Architecture{"gpt_neo", gpt_neo},
                                       Architecture{"gpt_neox", gpt_neox},

@@ -54,6 +54,7 @@ Program llama(const Config& config, std::optional<Index> classifier_labels);
 Program mistral(const Config& config, std::optional<Index> classifier_labels);
 Program qwen2(const Config& config, std::optional<Index> classifier_labels);
 Program qwen3(const Config& config, std::optional<Index> classifier_labels);
+Program olmo2(const Config& config, std::optional<Index> classifier_labels);
 Program gpt2(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neo(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neox(const Config& config, std::optional<Index> classifier_labels);

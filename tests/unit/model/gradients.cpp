@@ -398,8 +398,8 @@ INSTANTIATE_TEST_SUITE_P(Models, Gradients,
                                            Case{"neox_serial", "neox-serial"},
                                            Case{"mistral_odd", "mistral-odd"}, Case{"qwen2_odd", "qwen2-odd"},
                                            Case{"llama3_odd", "llama3-odd"}, Case{"bert_odd", "bert-odd"},
-                                           Case{"roberta_odd", "roberta-odd"},
-                                           Case{"qwen3_odd", "qwen3-odd"}),
+                                           Case{"roberta_odd", "roberta-odd"}, Case{"qwen3_odd", "qwen3-odd"},
+                                           Case{"olmo2_odd", "olmo2-odd"}),
                          [](const auto& parameters) { return std::string(parameters.param.name); });
 
 TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
