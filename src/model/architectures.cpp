@@ -13,6 +13,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"gpt2", gpt2},
                                       Architecture{"gpt_neo", gpt_neo},
                                       Architecture{"gpt_neox", gpt_neox},
+                                      Architecture{"opt", opt},
                                       Architecture{"bert", bert, bert_with_trained_head},
                                       Architecture{"roberta", roberta, roberta_with_trained_head}};
     return known;

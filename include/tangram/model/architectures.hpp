@@ -58,6 +58,7 @@ Program olmo2(const Config& config, std::optional<Index> classifier_labels);
 Program gpt2(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neo(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neox(const Config& config, std::optional<Index> classifier_labels);
+Program opt(const Config& config, std::optional<Index> classifier_labels);
 Program bert_with_trained_head(const Config& config, Index labels);
 Program roberta_with_trained_head(const Config& config, Index labels);
 Program bert(const Config& config, std::optional<Index> classifier_labels);
