@@ -399,7 +399,9 @@ INSTANTIATE_TEST_SUITE_P(Models, Gradients,
                                            Case{"mistral_odd", "mistral-odd"}, Case{"qwen2_odd", "qwen2-odd"},
                                            Case{"llama3_odd", "llama3-odd"}, Case{"bert_odd", "bert-odd"},
                                            Case{"roberta_odd", "roberta-odd"}, Case{"qwen3_odd", "qwen3-odd"},
-                                           Case{"olmo2_odd", "olmo2-odd"}, Case{"opt_odd", "opt-odd"},
+                                           Case{"olmo2_odd", "olmo2-odd"}, Case{"gemma2_odd", "gemma2-odd"},
+                                           Case{"gemma3_text", "gemma3-text"},
+                                           Case{"gemma3_odd", "gemma3-odd"}, Case{"opt_odd", "opt-odd"},
                                            Case{"opt_behind", "opt-behind"}),
                          [](const auto& parameters) { return std::string(parameters.param.name); });
 
