@@ -167,9 +167,10 @@ INSTANTIATE_TEST_SUITE_P(SmallModels, Fixtures,
                          ::testing::Values("llama-odd", "llama-tied", "neo-odd", "gpt2-odd", "gpt2-scaled",
                                            "neox-parallel", "neox-serial", "mistral-odd", "qwen2-odd",
                                            "llama3-odd", "bert-odd", "roberta-odd", "bert-classifier",
-                                           "qwen3-odd", "olmo2-odd", "gemma2-odd", "gemma3-text",
-                                           "gemma3-odd", "opt-odd", "opt-behind", "llama-trained",
-                                           "gpt2-trained", "bert-trained", "roberta-trained"),
+                                           "qwen3-odd", "olmo2-odd", "smollm3-odd", "gemma2-odd",
+                                           "gemma3-text", "gemma3-odd", "opt-odd", "opt-behind",
+                                           "llama-trained", "gpt2-trained", "bert-trained",
+                                           "roberta-trained"),
                          [](const auto& parameters) {
                              std::string name = parameters.param;
                              std::replace(name.begin(), name.end(), '-', '_');
