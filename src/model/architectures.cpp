@@ -11,6 +11,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"qwen3", qwen3},
                                       Architecture{"olmo2", olmo2},
                                       Architecture{"smollm3", smollm3},
+                                      Architecture{"phi3", phi3},
                                       Architecture{"gemma2", gemma2},
                                       Architecture{"gemma3_text", gemma3_text},
                                       Architecture{"gemma3", gemma3},
