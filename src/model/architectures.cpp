@@ -20,7 +20,8 @@ std::span<const Architecture> architectures() {
                                       Architecture{"gpt_neox", gpt_neox},
                                       Architecture{"opt", opt},
                                       Architecture{"bert", bert, bert_with_trained_head},
-                                      Architecture{"roberta", roberta, roberta_with_trained_head}};
+                                      Architecture{"roberta", roberta, roberta_with_trained_head},
+                                      Architecture{"distilbert", distilbert}};
     return known;
 }
 

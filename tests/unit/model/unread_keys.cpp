@@ -20,14 +20,23 @@ struct Family {
     const char* model_type;
     const char* folder;
 };
-constexpr Family families[] = {{"llama", "models/llama-odd"},         {"mistral", "models/mistral-odd"},
-                               {"qwen2", "models/qwen2-odd"},         {"qwen3", "models/qwen3-odd"},
-                               {"olmo2", "models/olmo2-odd"},         {"smollm3", "models/smollm3-odd"},
-                               {"phi3", "models/phi3-odd"},           {"gemma2", "models/gemma2-odd"},
-                               {"gemma3_text", "models/gemma3-text"}, {"gemma3", "models/gemma3-odd"},
-                               {"gpt2", "models/gpt2-odd"},           {"gpt_neo", "models/neo-odd"},
-                               {"gpt_neox", "models/neox-parallel"},  {"opt", "models/opt-odd"},
-                               {"bert", "models/bert-odd"},           {"roberta", "models/roberta-odd"}};
+constexpr Family families[] = {{"llama", "models/llama-odd"},
+                               {"mistral", "models/mistral-odd"},
+                               {"qwen2", "models/qwen2-odd"},
+                               {"qwen3", "models/qwen3-odd"},
+                               {"olmo2", "models/olmo2-odd"},
+                               {"smollm3", "models/smollm3-odd"},
+                               {"phi3", "models/phi3-odd"},
+                               {"gemma2", "models/gemma2-odd"},
+                               {"gemma3_text", "models/gemma3-text"},
+                               {"gemma3", "models/gemma3-odd"},
+                               {"gpt2", "models/gpt2-odd"},
+                               {"gpt_neo", "models/neo-odd"},
+                               {"gpt_neox", "models/neox-parallel"},
+                               {"opt", "models/opt-odd"},
+                               {"bert", "models/bert-odd"},
+                               {"roberta", "models/roberta-odd"},
+                               {"distilbert", "models/distilbert-odd"}};
 
 nlohmann::json config_of(const std::string& folder) {
     return read_json(test_data() / folder / "config.json", testing::Unrecorded());
