@@ -21,7 +21,8 @@ std::span<const Architecture> architectures() {
                                       Architecture{"opt", opt},
                                       Architecture{"bert", bert, bert_with_trained_head},
                                       Architecture{"roberta", roberta, roberta_with_trained_head},
-                                      Architecture{"distilbert", distilbert}};
+                                      Architecture{"distilbert", distilbert},
+                                      Architecture{"modernbert", modernbert}};
     return known;
 }
 

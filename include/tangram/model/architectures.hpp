@@ -69,5 +69,6 @@ Program roberta_with_trained_head(const Config& config, Index labels);
 Program bert(const Config& config, std::optional<Index> classifier_labels);
 Program roberta(const Config& config, std::optional<Index> classifier_labels);
 Program distilbert(const Config& config, std::optional<Index> classifier_labels);
+Program modernbert(const Config& config, std::optional<Index> classifier_labels);
 
 }  // namespace tangram

@@ -169,8 +169,8 @@ INSTANTIATE_TEST_SUITE_P(SmallModels, Fixtures,
                                            "llama3-odd", "bert-odd", "roberta-odd", "bert-classifier",
                                            "qwen3-odd", "olmo2-odd", "smollm3-odd", "phi3-odd", "gemma2-odd",
                                            "gemma3-text", "gemma3-odd", "opt-odd", "opt-behind",
-                                           "distilbert-odd", "llama-trained", "gpt2-trained", "bert-trained",
-                                           "roberta-trained"),
+                                           "distilbert-odd", "modernbert-odd", "llama-trained",
+                                           "gpt2-trained", "bert-trained", "roberta-trained"),
                          [](const auto& parameters) {
                              std::string name = parameters.param;
                              std::replace(name.begin(), name.end(), '-', '_');

@@ -392,17 +392,16 @@ TEST_P(Gradients, OfAPieceWithPlaceholdersAreThoseOfAShorterModel) {
 
 INSTANTIATE_TEST_SUITE_P(
     Models, Gradients,
-    ::testing::Values(Case{"llama_odd", "llama-odd"}, Case{"llama_tied", "llama-tied"},
-                      Case{"neo_odd", "neo-odd"}, Case{"gpt2_odd", "gpt2-odd"},
-                      Case{"gpt2_scaled", "gpt2-scaled"}, Case{"neox_parallel", "neox-parallel"},
-                      Case{"neox_serial", "neox-serial"}, Case{"mistral_odd", "mistral-odd"},
-                      Case{"qwen2_odd", "qwen2-odd"}, Case{"llama3_odd", "llama3-odd"},
-                      Case{"bert_odd", "bert-odd"}, Case{"roberta_odd", "roberta-odd"},
-                      Case{"qwen3_odd", "qwen3-odd"}, Case{"olmo2_odd", "olmo2-odd"},
-                      Case{"smollm3_odd", "smollm3-odd"}, Case{"phi3_odd", "phi3-odd"},
-                      Case{"gemma2_odd", "gemma2-odd"}, Case{"gemma3_text", "gemma3-text"},
-                      Case{"gemma3_odd", "gemma3-odd"}, Case{"opt_odd", "opt-odd"},
-                      Case{"opt_behind", "opt-behind"}, Case{"distilbert_odd", "distilbert-odd"}),
+    ::testing::Values(
+        Case{"llama_odd", "llama-odd"}, Case{"llama_tied", "llama-tied"}, Case{"neo_odd", "neo-odd"},
+        Case{"gpt2_odd", "gpt2-odd"}, Case{"gpt2_scaled", "gpt2-scaled"},
+        Case{"neox_parallel", "neox-parallel"}, Case{"neox_serial", "neox-serial"},
+        Case{"mistral_odd", "mistral-odd"}, Case{"qwen2_odd", "qwen2-odd"}, Case{"llama3_odd", "llama3-odd"},
+        Case{"bert_odd", "bert-odd"}, Case{"roberta_odd", "roberta-odd"}, Case{"qwen3_odd", "qwen3-odd"},
+        Case{"olmo2_odd", "olmo2-odd"}, Case{"smollm3_odd", "smollm3-odd"}, Case{"phi3_odd", "phi3-odd"},
+        Case{"gemma2_odd", "gemma2-odd"}, Case{"gemma3_text", "gemma3-text"},
+        Case{"gemma3_odd", "gemma3-odd"}, Case{"opt_odd", "opt-odd"}, Case{"opt_behind", "opt-behind"},
+        Case{"distilbert_odd", "distilbert-odd"}, Case{"modernbert_odd", "modernbert-odd"}),
     [](const auto& parameters) { return std::string(parameters.param.name); });
 
 TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
@@ -445,6 +444,24 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
             {{"full_attention", {{"rope_type", "default"}}}});
     refused(ErrorKind::out_of_range, "neox-parallel", "rope_parameters", {{"partial_rotary_factor", 1.5}});
     refused(ErrorKind::out_of_range, "roberta-odd", "max_position_embeddings", 2);
+    refused(ErrorKind::unsupported, "opt-odd", "layer_norm_elementwise_affine", false);
+    refused(ErrorKind::unsupported, "distilbert-odd", "sinusoidal_pos_embds", true);
+    refused(ErrorKind::unsupported, "gemma2-odd", "torch_dtype", "float64");
+    refused(ErrorKind::out_of_range, "gemma2-odd", "attn_logit_softcapping", 0);
+    refused(ErrorKind::out_of_range, "gemma2-odd", "query_pre_attn_scalar", -1);
+    refused(ErrorKind::unsupported, "gemma3-text", "attn_logit_softcapping", 50);
+    refused(ErrorKind::unsupported, "gemma3-text", "sliding_window", nullptr);
+    refused(ErrorKind::contradiction, "smollm3-odd", "no_rope_layers", {1, 0});
+    refused(ErrorKind::malformed, "smollm3-odd", "no_rope_layers", {1, 0, 2});
+    refused(ErrorKind::unsupported, "smollm3-odd", "use_sliding_window", false);
+    refused(ErrorKind::contradiction, "phi3-odd", "partial_rotary_factor", 0.4);
+    refused(ErrorKind::malformed, "phi3-odd", "rope_scaling",
+            {{"type", "su"}, {"short_factor", {1, 1}}, {"long_factor", {1, 1, 1}}});
+    refused(ErrorKind::malformed, "phi3-odd", "rope_scaling",
+            {{"type", "su"}, {"short_factor", {1, 1, 1}}, {"long_factor", {1, 0, 1}}});
+    refused(ErrorKind::out_of_range, "modernbert-odd", "local_attention", 1);
+    for (const char* type : {"deberta-v2", "t5", "vit", "olmo3"})
+        refused(ErrorKind::unsupported, "gpt2-odd", "model_type", type);
 }
 
 TEST(Architectures, SizesOfNoModelAreRefusedBeforeTheyTakeMemory) {
@@ -521,6 +538,203 @@ TEST(Architectures, LinearScalingAndNewerKeysOfRotaryPositions) {
     rope["rope_theta"] = 1000.0;
     EXPECT_EQ(frequencies({{"rope_parameters", rope}, {"rope_scaling", nullptr}}, "rope_theta"), scaled);
     EXPECT_NE(scaled, plain);
+}
+
+/// The program of a fixture's config.json with changes, and what was noted of it.
+std::pair<Program, std::vector<std::string>> changed(const char* model, const nlohmann::json& changes,
+                                                     const char* without = "") {
+    nlohmann::json values = read_json(test_data() / "models" / model / "config.json", testing::Unrecorded());
+    values.update(changes);
+    values.erase(without);
+    const Config config("config.json", values);
+    Program program = program_of(config);
+    return {std::move(program), config.notes()};
+}
+
+/// Operations of one kind.
+template <class AnOperation>
+std::vector<AnOperation> operations_of(const Program& program) {
+    std::vector<AnOperation> found;
+    for (const Operation& operation : program.operations())
+        if (const auto* const one = std::get_if<AnOperation>(&operation)) found.push_back(*one);
+    return found;
+}
+
+RotaryAngles angles_of(const char* model, const nlohmann::json& changes) {
+    return operations_of<operation::Rotary>(changed(model, changes).first).front().angles;
+}
+
+TEST(RotaryScaling, IsThatOfThePublishedRules) {
+    const RotaryAngles plain = angles_of("llama3-odd", {{"rope_scaling", nullptr}});
+    EXPECT_EQ(angles_of("llama3-odd", {{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 4.0}}}}),
+              plain);
+    // Base 1000, five pairs of entries: pair i turns 64 * 1000^(-i/5) / 2 pi times in 64 tokens. It is turned
+    // 4 times at i = 0.678, once at i = 1.679, which are rounded outwards unless truncate says otherwise.
+    const nlohmann::json yarn{{"rope_type", "yarn"}, {"factor", 2.0}, {"beta_fast", 4}};
+    const auto kept = [&](const char* key, const nlohmann::json& value) {
+        nlohmann::json rule = yarn;
+        rule[key] = value;
+        const RotaryAngles angles = angles_of("llama3-odd", {{"rope_scaling", rule}});
+        std::vector<double> shares;
+        for (std::size_t i = 0; i < 5; ++i)
+            shares.push_back(2 * angles.frequencies[i] / plain.frequencies[i] - 1);
+        return std::pair{shares, angles.factor};
+    };
+    const auto [rounded, factor] = kept("truncate", true);
+    const double expected[] = {1, 0.5, 0, 0, 0};
+    for (std::size_t i = 0; i < 5; ++i) EXPECT_NEAR(rounded[i], expected[i], 1e-14);
+    EXPECT_NEAR(factor, 1 + 0.1 * std::log(2.0), 1e-15);
+    const double first = 5 * std::log(64 / (4 * 2 * M_PI)) / std::log(1000.0),
+                 last = 5 * std::log(64 / (2 * M_PI)) / std::log(1000.0);
+    EXPECT_NEAR(kept("truncate", false).first[1], 1 - (1 - first) / (last - first), 1e-14);
+    EXPECT_EQ(kept("attention_factor", 1.5).second, 1.5);
+    nlohmann::json both = yarn;
+    both["mscale"] = 2.0;
+    both["mscale_all_dim"] = 1.0;
+    EXPECT_NEAR(angles_of("llama3-odd", {{"rope_scaling", both}}).factor,
+                (1 + 0.2 * std::log(2.0)) / (1 + 0.1 * std::log(2.0)), 1e-15);
+    // The trained length: versions of transformers differ, and a note says so.
+    nlohmann::json shorter = yarn;
+    shorter["original_max_position_embeddings"] = 32;
+    const auto [program, notes] = changed("llama3-odd", {{"rope_scaling", shorter}});
+    ASSERT_EQ(notes.size(), 1U);
+    EXPECT_NE(notes[0].find("rope_scaling.original_max_position_embeddings"), std::string::npos) << notes[0];
+    // Phi-3's older names of one rule.
+    const nlohmann::json lists{{"short_factor", {1, 2, 3}}, {"long_factor", {4, 5, 6}}};
+    for (const char* name : {"su", "yarn", "longrope"}) {
+        nlohmann::json rule = lists;
+        rule["type"] = name;
+        const RotaryAngles angles = angles_of("phi3-odd", {{"rope_scaling", rule}});
+        EXPECT_EQ(angles.longest, 8);
+        EXPECT_NEAR(angles.frequencies[1] / angles.long_frequencies[1], 2.5, 1e-15);
+        EXPECT_NEAR(angles.factor, std::sqrt(1 + std::log(8.0) / std::log(8.0)), 1e-15);
+    }
+}
+
+TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
+    // As google/gemma-3-4b-it has them, smaller.
+    const Config config("config.json", {{"model_type", "gemma3"},
+                                        {"torch_dtype", "bfloat16"},
+                                        {"text_config",
+                                         {{"hidden_size", 80},
+                                          {"intermediate_size", 40},
+                                          {"model_type", "gemma3_text"},
+                                          {"num_hidden_layers", 7},
+                                          {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}},
+                                          {"sliding_window", 1024}}},
+                                        {"vision_config", {{"hidden_size", 8}}}});
+    const Program gemma = program_of(config);
+    EXPECT_EQ(gemma.vocabulary_size, 262208);
+    EXPECT_EQ(gemma.maximum_length, 131072);
+    const auto attentions = operations_of<operation::Attention>(gemma);
+    const auto rotaries = operations_of<operation::Rotary>(gemma);
+    for (std::size_t layer = 0; layer < 7; ++layer) {
+        const bool everywhere = layer == 5;
+        EXPECT_EQ(attentions[layer].window, everywhere ? std::nullopt : std::optional<Index>(1024));
+        EXPECT_EQ(attentions[layer].heads, 8);
+        EXPECT_EQ(attentions[layer].key_value_heads, 4);
+        EXPECT_EQ(attentions[layer].head_size, 256);
+        EXPECT_EQ(attentions[layer].scale, 1.0 / 16);
+        EXPECT_FALSE(attentions[layer].cap);
+        EXPECT_NEAR(rotaries[2 * layer].angles.frequencies[64],
+                    everywhere ? std::pow(1e6, -0.5) / 8 : std::pow(1e4, -0.5), 1e-15);
+    }
+    EXPECT_EQ(operations_of<operation::Scale>(gemma).front().factor, 8.9375);  // sqrt(80) in eight bits
+    EXPECT_FALSE(operations_of<operation::LabelLogits>(gemma).front().cap);
+    // Absent caps are Gemma 2's own, null ones are none.
+    const auto caps = [](const Program& program) {
+        return std::pair{operations_of<operation::Attention>(program).front().cap,
+                         operations_of<operation::LabelLogits>(program).front().cap};
+    };
+    EXPECT_EQ(
+        caps(changed("gemma2-odd", {{"final_logit_softcapping", nullptr}}, "attn_logit_softcapping").first),
+        std::pair(std::optional(50.0), std::optional<double>()));
+    EXPECT_EQ(
+        caps(changed("gemma2-odd", {{"attn_logit_softcapping", nullptr}}, "final_logit_softcapping").first),
+        std::pair(std::optional<double>(), std::optional(30.0)));
+    const auto head_size = [](const Program& program) {
+        return operations_of<operation::Attention>(program).front().head_size;
+    };
+    EXPECT_EQ(head_size(changed("qwen3-odd", {{"rope_scaling", nullptr}}, "head_dim").first), 128);
+    EXPECT_EQ(head_size(changed("gemma2-odd", nlohmann::json::object(), "head_dim").first), 256);
+    // SmolLM3: every fourth layer is left unturned.
+    const Program smollm = changed("smollm3-odd", {{"num_hidden_layers", 8},
+                                                   {"no_rope_layers", nullptr},
+                                                   {"no_rope_layer_interval", nullptr},
+                                                   {"layer_types", nullptr},
+                                                   {"use_sliding_window", false}})
+                               .first;
+    EXPECT_EQ(operations_of<operation::Rotary>(smollm).size(), 12U);
+    // OPT: a norm at the end unless the file is of before transformers 4.20.
+    const auto norms = [](const nlohmann::json& changes) {
+        return operations_of<operation::LayerNorm>(changed("opt-odd", changes).first).size();
+    };
+    EXPECT_EQ(norms(nlohmann::json::object()), 5U);
+    EXPECT_EQ(norms({{"_remove_final_layer_norm", true}}), 4U);
+    const Config init("config.json", {{"model_type", "opt"}, {"init_std", 0.5}, {"initializer_range", 0.1}});
+    EXPECT_EQ(drawn_deviation(init), 0.5);
+}
+
+TEST(Architectures, KindsPartitionTheTensors) {
+    using enum ParameterKind;
+    const auto kind = [](const char* model, const std::string& name) {
+        const Program program = changed(model, nlohmann::json::object()).first;
+        for (const Parameter& parameter : program.parameters())
+            if (parameter.name == name) return parameter.kind;
+        throw std::runtime_error(name + " is no tensor of " + model);
+    };
+    for (const auto& [model, name, expected] :
+         std::initializer_list<std::tuple<const char*, const char*, ParameterKind>>{
+             {"qwen3-odd", "model.layers.0.self_attn.q_norm.weight", norm},
+             {"qwen3-odd", "lm_head.weight", head},
+             {"olmo2-odd", "model.layers.1.self_attn.k_norm.weight", norm},
+             {"olmo2-odd", "model.layers.1.post_feedforward_layernorm.weight", norm},
+             {"gemma2-odd", "model.layers.2.pre_feedforward_layernorm.weight", norm},
+             {"gemma2-odd", "model.embed_tokens.weight", embedding},
+             {"gemma3-odd", "language_model.model.layers.0.mlp.up_proj.weight", mlp},
+             {"gemma3-odd", "language_model.model.layers.0.self_attn.k_proj.weight", attention},
+             {"phi3-odd", "model.layers.0.self_attn.qkv_proj.weight", attention},
+             {"phi3-odd", "model.layers.0.mlp.gate_up_proj.weight", mlp},
+             {"opt-odd", "model.decoder.layers.0.self_attn.k_proj.bias", attention},
+             {"opt-odd", "model.decoder.layers.0.final_layer_norm.bias", norm},
+             {"opt-odd", "model.decoder.embed_positions.weight", embedding},
+             {"opt-behind", "model.decoder.project_in.weight", mlp},
+             {"opt-behind", "model.decoder.layers.1.fc2.bias", mlp},
+             {"distilbert-odd", "vocab_transform.weight", head},
+             {"distilbert-odd", "vocab_layer_norm.weight", norm},
+             {"distilbert-odd", "vocab_projector.bias", head},
+             {"distilbert-odd", "distilbert.transformer.layer.0.attention.out_lin.bias", attention},
+             {"distilbert-odd", "distilbert.transformer.layer.0.ffn.lin1.bias", mlp},
+             {"modernbert-odd", "model.layers.0.attn.Wqkv.weight", attention},
+             {"modernbert-odd", "model.layers.0.mlp.Wi.weight", mlp},
+             {"modernbert-odd", "head.dense.weight", head},
+             {"modernbert-odd", "head.norm.weight", norm},
+             {"modernbert-odd", "decoder.bias", head}})
+        EXPECT_EQ(kind(model, name), expected) << model << " " << name;
+    // What softmax does not see: SmolLM3's keys that nothing turns, OPT's and DistilBERT's.
+    const auto idle = [](const char* model, const std::string& name) {
+        const Program program = changed(model, nlohmann::json::object()).first;
+        for (const Parameter& parameter : program.parameters())
+            if (parameter.name == name) return parameter.idle.size();
+        throw std::runtime_error(name + " is no tensor of " + model);
+    };
+    EXPECT_EQ(idle("smollm3-odd", "model.layers.0.self_attn.k_proj.bias"), 0U);
+    EXPECT_EQ(idle("smollm3-odd", "model.layers.1.self_attn.k_proj.bias"), 1U);
+    EXPECT_EQ(idle("opt-odd", "model.decoder.layers.0.self_attn.k_proj.bias"), 1U);
+    EXPECT_EQ(idle("opt-odd", "model.decoder.layers.0.self_attn.v_proj.bias"), 0U);
+    EXPECT_EQ(idle("distilbert-odd", "distilbert.transformer.layer.1.attention.k_lin.bias"), 1U);
+}
+
+TEST(InitialWeights, DrawNormsAsTheModelsBegin) {
+    for (const char* model : {"gemma2-odd", "gemma3-text", "qwen3-odd"}) {
+        const Program program = changed(model, nlohmann::json::object()).first;
+        for (const Parameter& parameter : program.parameters())
+            if (parameter.kind == ParameterKind::norm) {
+                EXPECT_EQ(InitialWeights{}.values<double>(parameter).front(),
+                          std::string_view(model) == "qwen3-odd" ? 1.0 : 0.0)
+                    << parameter.name;
+            }
+    }
 }
 
 TEST(Network, ASecondCopyOfATiedTensorMustBeEqual) {

@@ -36,7 +36,8 @@ constexpr Family families[] = {{"llama", "models/llama-odd"},
                                {"opt", "models/opt-odd"},
                                {"bert", "models/bert-odd"},
                                {"roberta", "models/roberta-odd"},
-                               {"distilbert", "models/distilbert-odd"}};
+                               {"distilbert", "models/distilbert-odd"},
+                               {"modernbert", "models/modernbert-odd"}};
 
 nlohmann::json config_of(const std::string& folder) {
     return read_json(test_data() / folder / "config.json", testing::Unrecorded());
