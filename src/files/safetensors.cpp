@@ -22,26 +22,12 @@
 #include "tangram/files/json.hpp"
 #include "tangram/files/nearest.hpp"
 
-static_assert(std::endian::native == std::endian::little, "safetensors are little-endian and read in place");
-
 namespace tangram {
 
 namespace {
 
 [[noreturn]] void refuse(ErrorKind kind, const std::filesystem::path& file, const std::string& problem) {
     throw Error(ExitStatus::input, kind, fmt::format("{}: {}", file.string(), problem));
-}
-
-/// IEEE binary16 to binary32, exact.
-float from_half(std::uint16_t half) {
-    const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
-    const std::uint32_t exponent = (half >> 10) & 0x1FU, fraction = half & 0x3FFU;
-    if (exponent == 0) {  // zero and subnormals: fraction * 2^-24
-        const float value = std::ldexp(static_cast<float>(fraction), -24);
-        return sign != 0 ? -value : value;
-    }
-    if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000U | (fraction << 13));
-    return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
 }
 
 template <class T>
@@ -51,14 +37,25 @@ T load(const std::byte* from) {
     return value;
 }
 
-/// Converts `values.size()` entries; returns the position of the first that is not finite, or -1.
-template <class Stored, class Real, class Convert>
-Index convert(const std::byte* from, std::span<Real> values, Convert to_real) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        values[i] = static_cast<Real>(to_real(load<Stored>(from + i * sizeof(Stored))));
-        if (!std::isfinite(values[i])) return static_cast<Index>(i);
-    }
-    return -1;
+/// Position of the first entry that is not finite in a precision, or -1.
+template <class Real>
+Index first_not_finite(const TensorView& tensor) {
+    Index found = -1;
+    with_entries<Real>(tensor.dtype, [&](auto entry) {
+        const std::byte* const from = tensor.bytes.data();
+        const Index size = tensor.size();
+        // A run at a time, without a branch for each entry.
+        constexpr Index run = 4096;
+        for (Index first = 0; first < size && found < 0; first += run) {
+            const Index last = std::min(first + run, size);
+            bool finite = true;
+            for (Index i = first; i < last; ++i)
+                finite &= std::abs(entry(from, i)) <= std::numeric_limits<Real>::max();
+            for (Index i = first; !finite && found < 0; ++i)
+                if (!std::isfinite(entry(from, i))) found = i;
+        }
+    });
+    return found;
 }
 
 struct DTypeName {
@@ -313,27 +310,22 @@ const TensorView& Weights::at(std::string_view name) const {
 }
 
 template <class Real>
+void Weights::check_finite(const TensorView& tensor) const {
+    const Index bad = first_not_finite<Real>(tensor);
+    if (bad >= 0) refuse_entry(tensor, bad, sizeof(Real));
+}
+
+template void Weights::check_finite<float>(const TensorView&) const;
+template void Weights::check_finite<double>(const TensorView&) const;
+
+template <class Real>
 void Weights::read(const TensorView& tensor, std::span<Real> values) const {
     assert(std::ssize(values) == tensor.size());
-    const std::byte* const from = tensor.bytes.data();
-    Index bad = -1;
-    switch (tensor.dtype) {
-        case DType::F64:
-            bad = convert<double>(from, values, [](double x) { return x; });
-            break;
-        case DType::F32:
-            bad = convert<float>(from, values, [](float x) { return x; });
-            break;
-        case DType::F16:
-            bad = convert<std::uint16_t>(from, values, from_half);
-            break;
-        case DType::BF16:
-            bad = convert<std::uint16_t>(from, values, [](std::uint16_t x) {
-                return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16);
-            });
-            break;
-    }
-    if (bad >= 0) refuse_entry(tensor, bad, sizeof(Real));
+    check_finite<Real>(tensor);
+    with_entries<Real>(tensor.dtype, [&](auto entry) {
+        for (std::size_t i = 0; i < values.size(); ++i)
+            values[i] = entry(tensor.bytes.data(), static_cast<Index>(i));
+    });
 }
 
 void Weights::refuse_entry(const TensorView& tensor, Index entry, std::size_t precision) const {
@@ -343,21 +335,6 @@ void Weights::refuse_entry(const TensorView& tensor, Index entry, std::size_t pr
                     "diverged",
                     tensor.name, entry, tensor.dtype == DType::F64 && precision == 4 ? " in float32" : ""));
 }
-
-template <class Real>
-const Real* Weights::in_place(const TensorView& tensor) const {
-    const std::byte* const at = tensor.bytes.data();
-    if (tensor.dtype != (sizeof(Real) == 4 ? DType::F32 : DType::F64) ||
-        reinterpret_cast<std::uintptr_t>(at) % alignof(Real) != 0)
-        return nullptr;
-    const Real* const values = reinterpret_cast<const Real*>(at);
-    for (Index i = 0; i < tensor.size(); ++i)
-        if (!std::isfinite(values[i])) refuse_entry(tensor, i, sizeof(Real));
-    return values;
-}
-
-template const float* Weights::in_place(const TensorView&) const;
-template const double* Weights::in_place(const TensorView&) const;
 
 template <class Real>
 std::vector<Real> Weights::read(const TensorView& tensor) const {

@@ -33,7 +33,7 @@ class Backward {
         if (dx.mode == Mode::skip) return;
         const Rows<Real>& dy = step.slope();
         const Index d_in = dx.rows->width, d_out = dy.width;
-        operations::linear(dy.row(0), dy.count, s.weight(op.weight), d_in, Index{1}, d_out, d_in,
+        operations::linear(dy.row(0), dy.count, s.weights->matrix(op.weight).transposed(), d_in, d_out,
                            {dx.mode == Mode::add ? dx.row(0) : nullptr, d_in}, dx.row(0), s.scratch);
     }
     void operator()(std::size_t o, Step& step, const operation::LayerNorm& op) {

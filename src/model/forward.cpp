@@ -17,8 +17,7 @@ class Forward {
     void operator()(std::size_t, const Step& step, const operation::Embedding& op) {
         Rows<Real>& out = step.out();
         for (Index r = 0; r < out.count; ++r)
-            std::copy_n(s.table_row(op.table, s.block.token_ids[static_cast<std::size_t>(r)]), out.width,
-                        out.row(r));
+            s.read_row(op.table, s.block.token_ids[static_cast<std::size_t>(r)], out.row(r));
     }
     void operator()(std::size_t, const Step& step, const operation::Positions& op) {
         const Rows<Real>& in = step.in(op.in);
@@ -47,7 +46,7 @@ class Forward {
     void operator()(std::size_t, const Step& step, const operation::Linear& op) {
         const Rows<Real>& in = step.in(op.in);
         Rows<Real>& out = step.out();
-        operations::linear(in.row(0), in.count, s.weight(op.weight), out.width, in.width, in.width, Index{1},
+        operations::linear(in.row(0), in.count, s.weights->matrix(op.weight), out.width, in.width,
                            {op.bias ? s.weight(*op.bias) : nullptr, 0}, out.row(0), s.scratch);
     }
     void operator()(std::size_t o, const Step& step, const operation::LayerNorm& op) {

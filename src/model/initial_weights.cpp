@@ -127,18 +127,9 @@ std::vector<Real> InitialWeights::values(const Parameter& parameter) const {
 template std::vector<float> InitialWeights::values(const Parameter&) const;
 template std::vector<double> InitialWeights::values(const Parameter&) const;
 
-template <class Real>
-const Real* InitialWeights::in_place(const Parameter& parameter) const {
-    if (file == nullptr || given.contains(parameter.name) || is_lora(parameter) || drawn(parameter) ||
-        parameter.transposed || is_adapted(parameter))
-        return nullptr;
-    const TensorView* const tensor = find_tensor(*file, parameter.name);
-    return tensor != nullptr && tensor->shape == parameter.shape ? file->template in_place<Real>(*tensor)
-                                                                 : nullptr;
+const TensorView* InitialWeights::in_place(const Parameter& parameter) const {
+    return is_lora(parameter) || is_adapted(parameter) ? nullptr : stored(parameter);
 }
-
-template const float* InitialWeights::in_place(const Parameter&) const;
-template const double* InitialWeights::in_place(const Parameter&) const;
 
 const TensorView* find_tensor(const Weights& weights, const std::string& name) {
     std::vector<std::string> names{name};

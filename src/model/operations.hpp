@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "elementary.hpp"
+#include "tangram/files/stored_entries.hpp"
 #include "tangram/model/program.hpp"
 #include "tangram/products.hpp"
 
@@ -183,25 +184,35 @@ void product(const Real* x, Index x_stride, Index width, const Real* y, Index y_
 /// Rows of a weight matrix that stay in the nearest cache while all tokens pass by.
 inline constexpr Index panel_depth = 256;
 
-/// y_t = start_t + W x_t, t < rows, where entry (o, k) of W stands at weight[o * o_stride + k * k_stride]; o
-/// < d_out, k < d_in; one of the strides is 1. Panels of W are copied to where the product reads them in
-/// order.
+/// Entries (o + j, k + i) of W, i < depth, j < width, to panel[i * panel_width + j], in the product's
+/// precision.
 template <class Real>
-void linear(const Real* x, Index rows, const Real* weight, Index d_out, Index o_stride, Index d_in,
-            Index k_stride, Start<Real> start, Real* y, Buffer<Real>& scratch) {
+void pack_panel(const StoredMatrix& W, Index o, Index k, Index width, Index depth, Real* panel) {
+    with_entries<Real>(W.type, [=](auto entry) {
+        for (Index i = 0; W.o_stride == 1 && i < depth; ++i) {
+            const std::byte* const from = W.at(o, k + i);
+            for (Index j = 0; j < width; ++j) panel[i * panel_width<Real> + j] = entry(from, j);
+        }
+        const std::byte* const from = W.at(o, k);
+        for (Index i = 0; W.o_stride != 1 && i < depth; ++i)
+            for (Index j = 0; j < width; ++j)
+                panel[i * panel_width<Real> + j] = entry(from, j * W.o_stride + i);
+    });
+}
+
+/// y_t = start_t + W x_t, t < rows; W is d_out x d_in. Panels of W are copied to where the product reads them
+/// in order.
+template <class Real>
+void linear(const Real* x, Index rows, const StoredMatrix& W, Index d_out, Index d_in, Start<Real> start,
+            Real* y, Buffer<Real>& scratch) {
     constexpr Index width = panel_width<Real>;
     Real* const panel = scratch.reserve(panel_depth * width);
     for (Index k = 0; k < d_in; k += panel_depth) {
         const Index depth = std::min(panel_depth, d_in - k);
         for (Index o = 0; o < d_out; o += width) {
             const Index w = std::min(width, d_out - o);
-            const Real* const from = weight + o * o_stride + k * k_stride;
             if (w < width) std::fill_n(panel, depth * width, Real(0));
-            if (o_stride == 1)
-                for (Index i = 0; i < depth; ++i) std::copy_n(from + i * k_stride, w, panel + i * width);
-            else
-                for (Index i = 0; i < depth; ++i)
-                    for (Index j = 0; j < w; ++j) panel[i * width + j] = from[j * o_stride + i];
+            pack_panel(W, o, k, w, depth, panel);
             const Start<Real> here = k > 0 ? Start<Real>{y + o, d_out}
                                            : Start<Real>{start.rows ? start.rows + o : nullptr, start.step};
             product(panel, width, w, x + k, Index{1}, d_in, rows, depth, here, y + o, d_out);

@@ -44,7 +44,8 @@ struct PassState {
     operations::HeadScratch<Real> head_scratch;
 
     RowSet row_set(Value value) const { return program.shape(value).rows; }
-    const Real* weight(ParameterId parameter) const { return (*weights)[parameter]; }
+    /// The entries of a vector.
+    const Real* weight(ParameterId parameter) const { return weights->values(parameter); }
     /// The weights of an RMS norm with its shift, in a buffer that the next call takes again.
     const Real* norm_weight(const operation::RmsNorm& op) {
         const Real* const w = weight(op.weight);
@@ -54,10 +55,22 @@ struct PassState {
         for (Index i = 0; i < n; ++i) out[i] = w[i] + static_cast<Real>(op.shift);
         return out;
     }
-    const Real* table_row(ParameterId table, Index r) const {
-        return weight(table) + r * program.parameters()[table].shape[1];
+    /// Copies a row of a matrix.
+    void read_row(ParameterId table, Index r, Real* to) const {
+        const StoredMatrix& matrix = weights->matrix(table);
+        const Index width = program.parameters()[table].shape[1];
+        with_entries<Real>(matrix.type, [=](auto entry) {
+            const std::byte* const from = matrix.at(r, 0);
+            for (Index i = 0; i < width; ++i) to[i] = entry(from, i * matrix.k_stride);
+        });
     }
-    const Real* label_row(ParameterId table, std::size_t c) const {
+    /// A row of a matrix, in `scratch`.
+    const Real* table_row(ParameterId table, Index r) {
+        Real* const row = scratch.reserve(program.parameters()[table].shape[1]);
+        read_row(table, r, row);
+        return row;
+    }
+    const Real* label_row(ParameterId table, std::size_t c) {
         return table_row(table, weights->label_ids()[c]);
     }
 

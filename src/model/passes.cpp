@@ -100,6 +100,7 @@ class Scratch {
     void operator()(const operation::Linear&) {
         common_ = std::max(common_, operations::panel_depth * operations::panel_width<Real>);
     }
+    void row(Value of_width) { common_ = std::max(common_, program_.shape(of_width).width); }
     void operator()(const operation::LayerNorm& op, bool backward) {
         norm(program_.shape(op.in).width, true, backward);
     }
@@ -170,6 +171,10 @@ Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index 
                     scratch(op, needed);
                 } else if constexpr (std::is_same_v<AnOperation, Linear>) {
                     scratch(op);
+                } else if constexpr (std::is_same_v<AnOperation, Positions> ||
+                                     std::is_same_v<AnOperation, TokenType> ||
+                                     std::is_same_v<AnOperation, LabelLogits>) {
+                    scratch.row(op.in);
                 } else if constexpr (std::is_same_v<AnOperation, Rotary>) {
                     reals += 2 * block.longest() * std::ssize(op.angles.frequencies) *
                              PassState<Real>::rotary_tables(op.angles);

@@ -7,7 +7,9 @@
 #include <algorithm>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/model/lora.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel/shared_memory.hpp"
 
 namespace tangram {
 
@@ -114,12 +116,42 @@ std::map<std::string, std::vector<double>> fitted_head(Network<Real>& network, c
     return given;
 }
 
+/// Matrices that are drawn, or sums with an adapter's product: computed once for the ranks of a host, each by
+/// one of them. Collective.
+template <class Real>
+void share_matrices(const Program& program, InitialWeights& source, MPI_Comm comm) {
+    std::vector<const Parameter*> computed;
+    Index entries = 0;
+    collectively(comm, [&] {
+        for (const Parameter& parameter : program.parameters()) {
+            if (parameter.shape.size() < 2 || is_lora(parameter) || source.in_place(parameter) != nullptr)
+                continue;
+            computed.push_back(&parameter);
+            entries += parameter.size();
+        }
+    });
+    if (computed.empty()) return;
+    const Index bytes = entries * static_cast<Index>(sizeof(Real));
+    const auto memory = std::make_shared<SharedMemory>(comm, bytes);
+    collectively(comm, [&] {
+        auto* to = reinterpret_cast<Real*>(memory->data());
+        for (std::size_t k = 0; k < computed.size(); ++k) {
+            if (static_cast<int>(k) % memory->ranks() == memory->rank())
+                std::ranges::copy(source.values<Real>(*computed[k]), to);
+            source.shared[computed[k]->name] = to;
+            to += computed[k]->size();
+        }
+        source.memory = memory;
+    });
+}
+
 }  // namespace
 
 template <class Real>
 Network<Real> initial_network(const LoadedModel& model, const Study& study, const GramJob& job,
                               MPI_Comm comm) {
     InitialWeights source = model.initial(study);
+    share_matrices<Real>(model.program, source, comm);
     // The model's weights are the same on every rank; a bad one is one message.
     const auto network = [&] {
         return collectively(comm, [&] { return Network<Real>(model.program, source, job.data.label_ids); });
@@ -127,6 +159,7 @@ Network<Real> initial_network(const LoadedModel& model, const Study& study, cons
     if (study.model.head_init == "least-squares") {
         Network<Real> features = network();
         source.given = fitted_head(features, job, comm);
+        for (const auto& [name, values] : source.given) source.shared.erase(name);
     }
     return network();
 }

@@ -282,17 +282,14 @@ void hash_weights(LoadedModel& model, MPI_Comm comm) {
 template <class Real>
 double weight_bytes(const LoadedModel& model, const Study& study) {
     const InitialWeights source = model.initial(study);
-    constexpr DType dtype = sizeof(Real) == 4 ? DType::F32 : DType::F64;
     double bytes = 0, largest_on_its_way = 0;
     for (const Parameter& parameter : model.program.parameters()) {
         const TensorView* const tensor = source.stored(parameter);
-        const double copy = static_cast<double>(sizeof(Real)) * static_cast<double>(parameter.size());
         if (tensor != nullptr) bytes += static_cast<double>(tensor->bytes.size());
-        if (tensor != nullptr && tensor->dtype == dtype && !parameter.transposed && !is_lora(parameter) &&
-            !source.is_adapted(parameter))
-            continue;
+        if (parameter.shape.size() > 1 && source.in_place(parameter) != nullptr) continue;
+        const double copy = static_cast<double>(sizeof(Real)) * static_cast<double>(parameter.size());
         bytes += copy;
-        if (parameter.transposed) largest_on_its_way = std::max(largest_on_its_way, copy);
+        if (parameter.shape.size() > 1) largest_on_its_way = std::max(largest_on_its_way, copy);
     }
     return bytes + largest_on_its_way;
 }

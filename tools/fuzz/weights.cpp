@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const Weights weights(fuzz::file("model.safetensors", fuzz::text(data, size)), files);
         for (const TensorView& tensor : weights.tensors()) {
             static_cast<void>(weights.read<double>(tensor));
-            static_cast<void>(weights.in_place<float>(tensor));
+            weights.check_finite<float>(tensor);
         }
     });
 }

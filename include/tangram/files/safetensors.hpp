@@ -10,11 +10,10 @@
 
 #include "tangram/files/files_read.hpp"
 #include "tangram/files/mapped_file.hpp"
+#include "tangram/files/stored_entries.hpp"
 #include "tangram/index.hpp"
 
 namespace tangram {
-
-enum class DType { F64, F32, F16, BF16 };
 
 /// One tensor of a safetensors file: its place in the memory map, row-major, little-endian.
 struct TensorView {
@@ -57,11 +56,10 @@ class Weights {
     /// @throws Error(input) naming file, tensor and position of an entry that is not finite
     template <class Real>
     std::vector<Real> read(const TensorView& tensor) const;
-    /// The entries where they stand in the memory map, whose pages the ranks of a node share; nullptr where
-    /// the file holds another precision or has them at an odd address. They stay as long as maps() is kept.
-    /// @throws Error(input) as read()
+    /// That every entry is finite in a precision. @throws Error(input) as read()
     template <class Real>
-    const Real* in_place(const TensorView& tensor) const;
+    void check_finite(const TensorView& tensor) const;
+    /// The memory maps, whose pages the ranks of a node share: what tensors stand in as long as it is kept.
     std::shared_ptr<const void> maps() const { return maps_; }
     /// The same into `values`, which must have tensor.size() entries.
     template <class Real>

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ struct InitialWeights {
     double deviation = 0.02;      ///< of drawn weights: config.json's initializer_range
     std::uint64_t lora_seed = 1;  ///< of LoRA's A where there is no adapter
     std::map<std::string, std::vector<double>> given = {};  ///< by name: values that were computed
+    /// By name: matrices that were computed in memory that others share, in the network's precision and the
+    /// order of their shape, and what keeps them there.
+    std::map<std::string, const void*> shared = {};
+    std::shared_ptr<const void> memory = nullptr;
     /// For what only the time and the memory of passes count: no matrix is read or drawn, all of them begin
     /// at the same memory, which holds numbers of this deviation; biases and norms as drawn ones.
     bool placeholder = false;
@@ -37,9 +42,9 @@ struct InitialWeights {
     std::vector<Real> values(const Parameter& parameter) const;
     /// Whether the adapter's product is part of a parameter.
     bool is_adapted(const Parameter& parameter) const;
-    /// The same where the checkpoint's memory map holds them just so; else nullptr.
-    template <class Real>
-    const Real* in_place(const Parameter& parameter) const;
+    /// The tensor whose entries are those of a parameter, transposed as the parameter says; nullptr: they are
+    /// given, drawn or sums. Nothing is read. @throws Error(input) as stored()
+    const TensorView* in_place(const Parameter& parameter) const;
 };
 
 /// A file's tensor of that name, or of the name without its first part ("model.layers.0..." as

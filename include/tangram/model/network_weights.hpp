@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "tangram/files/stored_entries.hpp"
 #include "tangram/model/initial_weights.hpp"
 #include "tangram/model/program.hpp"
 
@@ -23,25 +24,30 @@ class NetworkWeights {
 
     const Program& program() const { return program_; }
     const std::vector<std::int32_t>& label_ids() const { return label_ids_; }
-    /// The values of a parameter, in the order of its shape.
-    const Real* operator[](ParameterId parameter) const { return tensors_[parameter].data; }
-    /// The same from here on in a copy that may be changed, while nothing runs.
+    /// A matrix [d_out, d_in]: in the checkpoint's memory map, which the ranks of a host share, in whatever
+    /// type the file has; in other memory that they share; else a copy, or the placeholder.
+    const StoredMatrix& matrix(ParameterId parameter) const { return tensors_[parameter].matrix; }
+    /// The entries of a vector, or of a parameter that was made changeable.
+    /// @throws std::logic_error for a matrix that stands in the file
+    const Real* values(ParameterId parameter) const;
+    /// The same from here on in a copy that may be changed, in the order of the parameter's shape, while
+    /// nothing runs.
     std::span<Real> changeable(ParameterId parameter);
 
   private:
-    /// In the checkpoint's memory map, which ranks of a node share, in the placeholder, or a copy.
     struct Tensor {
-        const Real* data;
-        std::vector<Real> copy;
+        StoredMatrix matrix;     // of a vector: one row
+        std::vector<Real> copy;  // what `matrix` is, where that is no file
     };
 
+    void hold(Tensor& tensor, const Parameter& parameter, std::vector<Real> values);
     void make_placeholder(double deviation);
     void check_copies(const InitialWeights& source) const;
 
     Program program_;
     std::vector<std::int32_t> label_ids_;
-    std::vector<Tensor> tensors_;       // by parameter
-    std::shared_ptr<const void> held_;  // what the tensors that are no copies stand in
+    std::vector<Tensor> tensors_;                    // by parameter
+    std::vector<std::shared_ptr<const void>> held_;  // what the tensors that are no copies stand in
 };
 
 extern template class NetworkWeights<float>;

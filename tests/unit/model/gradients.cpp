@@ -8,6 +8,7 @@
 
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
+#include "support/safetensors_file.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/unrecorded.hpp"
 #include "tangram/error.hpp"
@@ -316,6 +317,53 @@ TEST_P(Gradients, TwinsShareWeightsAndNothingElse) {
     EXPECT_TRUE(std::equal(before.begin(), before.end(), twin.logits().begin()));
 }
 
+/// Logits, and the gradient of every value that a factor takes, of a network whose weights stand in a file.
+template <class Real>
+std::vector<Real> passes_of(const Program& program, const std::filesystem::path& file) {
+    Network<Real> network(program, Weights(file, testing::Unrecorded()), {5, 9});
+    const TokenBlock block = block_of(fitting(program, {{1, 2, 3, 4}, {5, 6}}));
+    network.forward(block);
+    std::vector<Real> result(network.logits().begin(), network.logits().end());
+    std::vector<ParameterId> all(program.parameters().size());
+    for (ParameterId p = 0; p < all.size(); ++p) all[p] = p;
+    network.backward(std::vector<Real>{1, -1, 0.5, 2}, all);
+    const std::vector<bool> needed = needed_gradients(program, factors_of(program), all);
+    for (std::size_t v = 0; v < needed.size(); ++v) {
+        const ValueShape& shape = program.values()[v];
+        if (!needed[v]) continue;
+        const Real* const rows = network.gradient(Value{v});
+        result.insert(result.end(), rows, rows + block.rows(shape.rows) * shape.width);
+    }
+    return result;
+}
+
+TEST_P(Gradients, HaveTheBitsOfEveryTypeThatWeightsAreStoredIn) {
+    const Program program = program_of(Config(folder() / "config.json", testing::Unrecorded()));
+    std::vector<testing::StoredTensor> tensors = testing::stored_tensors(folder());
+    for (auto& tensor : tensors)
+        for (float& value : tensor.values) value = testing::in_every_type(value);
+    const testing::TemporaryFolder temporary;
+    const auto check = [&]<class Real>(Real) {
+        std::vector<Real> expected;
+        for (const DType type : {DType::F64, DType::F32, DType::F16, DType::BF16}) {
+            const std::filesystem::path file = temporary.path() / "model.safetensors";
+            testing::write_safetensors(file, tensors, type);
+            const std::vector<Real> result = passes_of<Real>(program, file);
+            if (expected.empty()) expected = result;
+            EXPECT_EQ(result, expected) << static_cast<int>(type);
+            // No matrix is converted beforehand.
+            const Weights weights(file, testing::Unrecorded());
+            InitialWeights source;
+            source.file = &weights;
+            const NetworkWeights<Real> held(program, source, {5, 9});
+            for (ParameterId p = 0; p < program.parameters().size(); ++p)
+                if (program.parameters()[p].shape.size() > 1) EXPECT_EQ(held.matrix(p).type, type);
+        }
+    };
+    check(1.0F);
+    check(1.0);
+}
+
 /// Another executor: it counts the threads it serves and leaves the passes to the processor's.
 TEST_P(Gradients, RunOnAnyExecutor) {
     const auto weights = std::make_shared<NetworkWeights<float>>(
@@ -384,9 +432,9 @@ TEST_P(Gradients, OfAPieceWithPlaceholdersAreThoseOfAShorterModel) {
     EXPECT_EQ(network.pass_bytes(), planned_pass_bytes<float>(piece, block_of(examples), 2, all));
     // Matrices share their memory, a change takes a copy.
     const NetworkWeights<float> weights(piece, source, {5, 9});
-    std::vector<const float*> matrices;
+    std::vector<const std::byte*> matrices;
     for (ParameterId p = 0; p < all.size(); ++p)
-        if (piece.parameters()[p].shape.size() > 1) matrices.push_back(weights[p]);
+        if (piece.parameters()[p].shape.size() > 1) matrices.push_back(weights.matrix(p).first);
     EXPECT_EQ(std::count(matrices.begin(), matrices.end(), matrices[0]), std::ssize(matrices));
 }
 

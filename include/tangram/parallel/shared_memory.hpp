@@ -1,0 +1,31 @@
+#pragma once
+#include <cstddef>
+
+#include "tangram/parallel/mpi.hpp"
+
+namespace tangram {
+
+/// Memory that the ranks of a host share, zero at first: pages of a file without a name, which go with the
+/// last rank that maps them. What one rank writes the others see behind the next collective call. Where ranks
+/// do not see one another's processes (containers) each has its own.
+class SharedMemory {
+  public:
+    /// Collective over comm. @param bytes  the same on every rank
+    /// @throws Error(study, no_memory) on every rank where the system has no room for them
+    SharedMemory(MPI_Comm comm, Index bytes);
+    ~SharedMemory();
+    SharedMemory(const SharedMemory&) = delete;
+    SharedMemory& operator=(const SharedMemory&) = delete;
+
+    std::byte* data() const { return data_; }
+    /// This rank's place among those that share the memory, and their number.
+    int rank() const { return rank_; }
+    int ranks() const { return ranks_; }
+
+  private:
+    std::byte* data_ = nullptr;
+    Index bytes_;
+    int rank_ = 0, ranks_ = 1;
+};
+
+}  // namespace tangram
