@@ -228,16 +228,16 @@ TEST(Decay, IntervalJoinsSpreadAndDrift) {
     replicas[0].exponent = 1.9;
     replicas[2].exponent = 2.1;
     const PolynomialIntervals intervals = polynomial_intervals(l, n, window, fit, replicas);
-    EXPECT_NEAR(intervals.exponent.high - 2.0, 1.96 * 0.1, 1e-6);  // standard deviation 0.1, no drift
-    EXPECT_NEAR(intervals.exponent.low - 2.0, -1.96 * 0.1, 1e-6);
+    EXPECT_NEAR(intervals.exponent.high - 2.0, 4.303 * 0.1, 1e-6);  // Student's, two degrees; no drift
+    EXPECT_NEAR(intervals.exponent.low - 2.0, -4.303 * 0.1, 1e-6);
     EXPECT_NEAR(intervals.density_exponent.low, 1 + 1 / intervals.exponent.high, 1e-12);
     EXPECT_NEAR(intervals.density_exponent.high, 1 + 1 / intervals.exponent.low, 1e-12);
     // The constant's interval is that of its logarithm, whose deviation is 0.3 here.
     for (PolynomialDecay& replica : replicas)
         replica.constant = std::exp(0.3 * (replica.exponent - 2.0) / 0.1);
     const PolynomialIntervals scaled = polynomial_intervals(l, n, window, fit, replicas);
-    EXPECT_NEAR(std::log(scaled.constant.high), 1.96 * 0.3, 1e-6);
-    EXPECT_NEAR(std::log(scaled.constant.low), -1.96 * 0.3, 1e-6);
+    EXPECT_NEAR(std::log(scaled.constant.high), 4.303 * 0.3, 1e-6);
+    EXPECT_NEAR(std::log(scaled.constant.low), -4.303 * 0.3, 1e-6);
     // A bend between the halves widens it without any replica.
     for (std::size_t k = 25; k < 50; ++k) l[k] *= 0.8;
     const PolynomialDecay bent = fit_polynomial(l, n, window);

@@ -56,9 +56,9 @@ Eigen::MatrixXd perturbation(Index n, std::uint64_t seed) {
     return E / (static_cast<double>(n) * std::max(w.front(), -w.back()));
 }
 
-/// 60 samples of 300 Gaussian examples of a kernel with eigenvalues `truth` and a noise floor, a share of
-/// the largest eigenvalue. In 55 the family must be found, in 52 the truth in its intervals: 95 % intervals
-/// hold it in fewer than 52 of 60 once in 130 tries.
+/// 40 samples of 300 Gaussian examples of a kernel with eigenvalues `truth` and a noise floor, a share of
+/// the largest eigenvalue. In 37 the family must be found, in 34 the truth in its intervals: 95 % intervals
+/// hold it in fewer than 34 of 40 once in 190 tries.
 void expect_found(DecayFamily family, const Population& truth, double relative_floor,
                   const std::function<bool(const DecayIntervals&)>& covered, const std::string& words) {
     const Index n = 300, half = n / 2;
@@ -67,7 +67,7 @@ void expect_found(DecayFamily family, const Population& truth, double relative_f
     const Eigen::MatrixXd noise = perturbation(n, 11) * (floor * static_cast<double>(n));
     Normal normal(12);
     int found = 0, held = 0;
-    constexpr int draws = 60;
+    constexpr int draws = 40;
     for (int draw = 0; draw < draws; ++draw) {
         const Eigen::MatrixXd G = testing::gaussian_gram(truth, n, normal) + noise;
         const std::vector<double> l = spectrum(G);
@@ -80,8 +80,8 @@ void expect_found(DecayFamily family, const Population& truth, double relative_f
     }
     std::cout << words << ", floor " << relative_floor << ": " << name(family) << " in " << found
               << ", intervals hold the truth in " << held << " of " << draws << std::endl;
-    EXPECT_GE(found, 55) << words;
-    EXPECT_GE(held, 52) << words;
+    EXPECT_GE(found, 37) << words;
+    EXPECT_GE(held, 34) << words;
 }
 
 TEST(DecayFamilies, FindsPolynomialKernels) {
@@ -332,15 +332,15 @@ TEST(DecayFamilies, IntervalsOfTheExponentialAndTheRank) {
         replica.finite_rank->rank += r - 1;
     }
     const DecayIntervals i = decay_intervals(l, floor, n, fit, replicas);
-    // The search for the power ends at 1e-7.
-    EXPECT_NEAR(std::log(i.exponential_constant.high), 1.96 * 0.3, 1e-4);
-    EXPECT_NEAR(std::log(i.exponential_constant.low), -1.96 * 0.3, 1e-4);
-    EXPECT_NEAR(std::log(i.exponential_rate.high / 0.3), 1.96 * 0.2, 1e-4);
-    EXPECT_NEAR(std::log(i.exponential_rate.low / 0.3), -1.96 * 0.2, 1e-4);
-    EXPECT_NEAR(i.exponential_power.high, 1 + 1.96 * 0.1, 1e-4);
-    EXPECT_NEAR(i.exponential_power.low, 1 - 1.96 * 0.1, 1e-4);
-    EXPECT_NEAR(i.rank.high, 20 + 1.96, 1e-12);
-    EXPECT_NEAR(i.rank.low, 20 - 1.96, 1e-12);
+    // Student's quantile of two degrees. The search for the power ends at 1e-7.
+    EXPECT_NEAR(std::log(i.exponential_constant.high), 4.303 * 0.3, 1e-4);
+    EXPECT_NEAR(std::log(i.exponential_constant.low), -4.303 * 0.3, 1e-4);
+    EXPECT_NEAR(std::log(i.exponential_rate.high / 0.3), 4.303 * 0.2, 1e-4);
+    EXPECT_NEAR(std::log(i.exponential_rate.low / 0.3), -4.303 * 0.2, 1e-4);
+    EXPECT_NEAR(i.exponential_power.high, 1 + 4.303 * 0.1, 1e-4);
+    EXPECT_NEAR(i.exponential_power.low, 1 - 4.303 * 0.1, 1e-4);
+    EXPECT_NEAR(i.rank.high, 20 + 4.303, 1e-12);
+    EXPECT_NEAR(i.rank.low, 20 - 4.303, 1e-12);
     std::vector<PolynomialDecay> polynomials;
     for (const DecayFit& replica : replicas) polynomials.push_back(*replica.polynomial);
     ASSERT_EQ(fit.power_law().onset, 0);
