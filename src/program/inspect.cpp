@@ -97,10 +97,15 @@ std::string stopping_text(const Hdf5File& h5) {
     const std::string at = "/rates/stopping";
     if (std::isnan(h5.number_attribute(at, "noise")))
         return "stopping   sigma is " + h5.text_attribute(at, "noise_source") + "\n";
+    const auto number = [&](const char* name) { return h5.number_attribute(at, name); };
     return fmt::format(
-        "stopping   T = {:.0f} steps of size {:.4g}, critical radius {:.4g}, sigma {:.4g} ({}), R {:.4g} "
+        "stopping   T = {:.0f}{} steps of size {:.4g}{}, critical radius {:.4g}, sigma {:.4g} ({}), R {:.4g} "
         "({})\n",
-        h5.number_attribute(at, "stopping_step"), h5.number_attribute(at, "step_size"),
+        number("stopping_step"),
+        h5.has_attribute(at, "stopping_step_low")
+            ? fmt::format(" [{:.0f}, {:.0f}]", number("stopping_step_low"), number("stopping_step_high"))
+            : "",
+        number("step_size"), h5.exists(at + "/step_sizes") ? " and less" : "",
         h5.number_attribute(at, "critical_radius"), h5.number_attribute(at, "noise"),
         h5.text_attribute(at, "noise_source"), h5.number_attribute(at, "radius"),
         h5.text_attribute(at, "radius_source"));

@@ -111,6 +111,21 @@ std::string text_of(double value) {
     return text.str();
 }
 
+/// Why there is no rate, by the intervals before what all sizes have in common; empty where there is one.
+std::string no_rate(const FallingError& found, const Means& means, bool flat_fits) {
+    const double last = means.errors(means.errors.size() - 1);
+    if (flat_fits)
+        return "the error goes from " + text_of(means.errors(0)) + " to " + text_of(last) +
+               ", no more than its spread";
+    if (found.exponent.high > 0.99 * largest_error_exponent)
+        return "every x from " + text_of(found.exponent.low) + " on fits, with a limit of " +
+               text_of(found.limit.low) + " to " + text_of(found.limit.high);
+    if (!(found.limit.low > 1e-9 * last) && found.limit.high > 0.5 * last)
+        return "the limit is anywhere from 0 to " + text_of(found.limit.high) + ", x from " +
+               text_of(found.exponent.low) + " to " + text_of(found.exponent.high);
+    return {};
+}
+
 }  // namespace
 
 FallingError falling_error(const ErrorCurve& curve) {
@@ -152,16 +167,7 @@ FallingError falling_error(const ErrorCurve& curve) {
         result.limit.low = std::min(result.limit.low, fit.limit);
         result.limit.high = std::max(result.limit.high, fit.limit);
     }
-    const double last = means.errors(means.errors.size() - 1);
-    if (fits.flat().squares <= found.squares + allowed)
-        result.none = "the error goes from " + text_of(means.errors(0)) + " to " + text_of(last) +
-                      ", no more than its spread";
-    else if (result.exponent.high > 0.99 * largest_error_exponent)
-        result.none = "every x from " + text_of(result.exponent.low) + " on fits, with a limit of " +
-                      text_of(result.limit.low) + " to " + text_of(result.limit.high);
-    else if (!(result.limit.low > 1e-9 * last) && result.limit.high > 0.5 * last)
-        result.none = "the limit is anywhere from 0 to " + text_of(result.limit.high) + ", x from " +
-                      text_of(result.exponent.low) + " to " + text_of(result.exponent.high);
+    result.none = no_rate(result, means, fits.flat().squares <= found.squares + allowed);
     result.limit.low = std::max(0.0, result.limit.low - 1.96 * curve.shared);
     result.limit.high += 1.96 * curve.shared;
     if (!result.none.empty()) result.exponent = {unknown, unknown, unknown};

@@ -116,7 +116,7 @@ def learning_curve(results):
     sizes = panels.sizes_of(results)
     if sizes is not None and (sizes > above).any():
         caption += (
-            " Predictions with n' above half of the sample are drawn faint: few examples are left that were not"
+            " Predictions with n' above a third of the sample are drawn faint: few examples are left that were not"
             ' fitted.'
         )
     return on_panels(
