@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 
+#include "tangram/learning/centring.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/rates/eigenlearning.hpp"
 #include "tangram/rates/functionals.hpp"
@@ -172,7 +173,8 @@ class RatesOfKernel {
 
     /// The residual in the eigenvectors, its cumulative power, and the ridge by cross-validation. Collective.
     void regress() {
-        regression_.emplace(input_.eigenvalues, *input_.vectors, *input_.train, options_.center);
+        regression_.emplace(input_.eigenvalues, *input_.vectors, *input_.train,
+                            options_.center != Centring::none);
         if (input_.cross != nullptr) regression_->set_test(*input_.cross, *input_.test);
         together([&] {
             r_.outputs = regression_->outputs();
@@ -348,6 +350,41 @@ class RatesOfKernel {
             if (with_whole) curve.results.emplace_back(static_cast<std::size_t>(options_.repeats), whole);
             judge_curve();
         });
+        if (!halves_.empty() && options_.center != Centring::none) warn_of_centring(subsets, half);
+    }
+
+    /// Whether T of the first half is another with the other centring. Collective.
+    void warn_of_centring(const SubsetInputs& subsets, Index half) {
+        const bool kernel = options_.center == Centring::kernel;
+        std::optional<SubsetInputs> inputs;
+        std::vector<Index> sizes;
+        Listener silent;
+        together([&] {
+            inputs.emplace(subsets);
+            if (kernel) inputs->gram = input_.uncentred_gram;
+            inputs->cross = nullptr;
+            inputs->center = kernel ? Centring::residual : Centring::kernel;
+            sizes = {half};
+        });
+        const auto other = nested_subsets(*inputs, sizes, 1, half, silent);
+        together([&] {
+            // In eta, the sum of the steps: without the common direction l_1 is smaller, and steps are
+            // larger.
+            const auto time = [&](const SubsetResult& of) {
+                const double stop = of.own_stopping_step;
+                return options_.step_sizes.empty() ? stop / of.l.front() : steps_->eta(stop);
+            };
+            if (!std::isfinite(halves_.front().own_stopping_step) ||
+                !std::isfinite(other.front().front().own_stopping_step))
+                return;
+            const double here = time(halves_.front()), there = time(other.front().front());
+            if (std::abs(there - here) > 0.5 * here)
+                listener_.warn(fmt::format(
+                    "centring moves T: on half of the examples its steps add up to {:.3g}, with "
+                    "rates.center = {} to {:.3g}. \"kernel\" is for kernels whose functions hold no "
+                    "constant, or hold it in their leading space",
+                    here, kernel ? "true" : "\"kernel\"", there));
+        });
     }
 
     /// Who judges the curve, what eigenlearning says of it, and the step that the held-out halves choose.
@@ -455,7 +492,10 @@ class RatesOfKernel {
 }  // namespace
 
 RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, const Listener& listener) {
-    return RatesOfKernel(input, options, listener).computed();
+    if (options.center != Centring::kernel || input.vectors == nullptr)
+        return RatesOfKernel(input, options, listener).computed();
+    const CentredKernel centred(input);
+    return RatesOfKernel(centred.input(), options, listener).computed();
 }
 
 }  // namespace tangram

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "tangram/drawing.hpp"
+#include "tangram/learning/centring.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/rank_groups.hpp"
 #include "tangram/rates/decay.hpp"
@@ -261,9 +262,16 @@ class SubsetsOfOneSize {
     /// Its kernel is consumed. Collective over this rank's group.
     SubsetResult learn_own(OwnSubset& own) const {
         const MPI_Comm group = groups_.grid().comm().get();
+        if (inputs_.center == Centring::kernel) {
+            const KernelCentring centring(*own.gram, own.train);
+            centring.centre(*own.gram);
+            if (own.held) centring.centre_cross(*own.held, own.held_targets, nullptr);
+            if (own.cross) centring.centre_cross(*own.cross, *inputs_.test, nullptr);
+        }
         const Eigenpairs pairs = eigenpairs(std::move(*own.gram), Solver::automatic, true);
         const double floor = noise_floor_of_operator(pairs.values, inputs_.mixed_precision);
-        KernelRegression regression(pairs.values, *pairs.vectors, own.train, inputs_.center);
+        KernelRegression regression(pairs.values, *pairs.vectors, own.train,
+                                    inputs_.center != Centring::none);
         SubsetResult result;
         double holdout_step = unknown;
         if (own.held) {

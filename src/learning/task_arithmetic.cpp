@@ -55,7 +55,8 @@ class TaskArithmetic {
         });
         const Eigenpairs pairs = eigenpairs(principal_submatrix(*input_.gram, rows), Solver::automatic, true);
         const double floor = noise_floor_of_operator(pairs.values, input_.mixed_precision);
-        const KernelRegression regression(pairs.values, *pairs.vectors, targets, options_.center);
+        const KernelRegression regression(pairs.values, *pairs.vectors, targets,
+                                          options_.center != Centring::none);
         const std::vector<double> weights =
             collectively(comm(), [&] { return stopped_weights(t, regression, floor); });
         const std::vector<double> c = regression.solution(weights);
@@ -145,19 +146,16 @@ class TaskArithmetic {
         const Targets test = input_.test->of(tested);
         const std::vector<Index> rows = input_.test->rows_of(tested);
         std::vector<double> f = test.initial;
-        double error = 0;
-        for (std::size_t i = 0; i < f.size(); ++i) {
-            const auto group = static_cast<std::size_t>(test.groups[i]);
-            // A task's mean residual is its own intercept and comes and goes with its vector.
-            if (group < means_[t].size()) f[i] += weights[t] * means_[t][group];
+        // A task's mean residual is its own intercept and comes and goes with its vector.
+        for (std::size_t i = 0; i < f.size(); ++i)
+            if (const auto group = static_cast<std::size_t>(test.groups[i]); group < means_[t].size())
+                f[i] += weights[t] * means_[t][group];
+        const TestScore intercept = score_of(test, f);
+        for (std::size_t i = 0; i < f.size(); ++i)
             for (std::size_t a = 0; a < count_; ++a)
                 f[i] += weights[a] * changes[a][static_cast<std::size_t>(rows[i])];
-            error += (test.labels[i] - f[i]) * (test.labels[i] - f[i]) / static_cast<double>(f.size());
-        }
-        result_.judged.push_back({weights_text(result_.names, weights),
-                                  result_.names[t],
-                                  {error, accuracy(test, f)},
-                                  test.examples()});
+        result_.judged.push_back({weights_text(result_.names, weights), result_.names[t], score_of(test, f),
+                                  intercept, test.examples()});
     }
 
     const RatesInput& input_;

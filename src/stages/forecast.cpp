@@ -210,6 +210,11 @@ StageForecast rates_forecast(const PlannedStudy& planned, const Forecast& on) {
                         0,
                         8 * n * 10,
                         0};
+    // Copies of the Gram and the cross matrix, and vectors of their own.
+    if (planned.study.rates.center == "kernel") {
+        rates.bytes += 3 * local.gram + local.cross;
+        rates.flops += 9 * n * n * n;
+    }
     rates.seconds = 2 * reading_and_writing + rates.flops * planned.calibration.per_float64_flop / on.ranks();
     return rates;
 }

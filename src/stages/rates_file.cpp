@@ -43,6 +43,31 @@ void write_decay(Hdf5File& file, const RatesResult& r) {
                        r.decay.finite_rank ? r.decay.finite_rank->criterion : unfitted);
 }
 
+/// What the path does on the test set.
+void write_test(Hdf5File& file, const RatesResult& r) {
+    const std::string at = "/rates/stopping";
+    const auto set = [&](const char* key, const auto& value) { file.set_attribute(at, key, value); };
+    if (!r.test_mse.empty()) {
+        file.write(at + "/test_mse", r.test_mse);
+        file.write(at + "/test_accuracy", r.test_accuracy);
+        file.write(at + "/ridge_test_mse", r.ridge_test_mse);
+        file.write(at + "/ridge_test_accuracy", r.ridge_test_accuracy);
+        set("model_test_mse", r.model_alone->mse);
+        set("model_test_accuracy", r.model_alone->accuracy);
+    }
+    if (r.learnt) {
+        file.write(at + "/test_squared_error", r.at_stop.squared_errors);
+        if (!r.at_stop.right.empty())
+            file.write(at + "/test_right",
+                       std::vector<Index>(r.at_stop.right.begin(), r.at_stop.right.end()));
+        set("learnt_mse", r.learnt->error_fall);
+        set("learnt_mse_standard_error", r.learnt->standard_error);
+        set("learnt_gained", r.learnt->gained);
+        set("learnt_lost", r.learnt->lost);
+        set("learnt_p_value", r.learnt->p_value);
+    }
+}
+
 void write_stopping(Hdf5File& file, const RatesResult& r) {
     const std::string at = "/rates/stopping";
     const auto set = [&](const char* key, const auto& value) { file.set_attribute(at, key, value); };
@@ -88,25 +113,7 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
     file.write(at + "/train_mse", r.path.train_mse);
     file.write(at + "/ridge_train_mse", r.path.ridge_train_mse);
     file.write(at + "/gcv", r.path.gcv);
-    if (!r.test_mse.empty()) {
-        file.write(at + "/test_mse", r.test_mse);
-        file.write(at + "/test_accuracy", r.test_accuracy);
-        file.write(at + "/ridge_test_mse", r.ridge_test_mse);
-        file.write(at + "/ridge_test_accuracy", r.ridge_test_accuracy);
-        set("model_test_mse", r.model_alone->mse);
-        set("model_test_accuracy", r.model_alone->accuracy);
-    }
-    if (r.learnt) {
-        file.write(at + "/test_squared_error", r.at_stop.squared_errors);
-        if (!r.at_stop.right.empty())
-            file.write(at + "/test_right",
-                       std::vector<Index>(r.at_stop.right.begin(), r.at_stop.right.end()));
-        set("learnt_mse", r.learnt->error_fall);
-        set("learnt_mse_standard_error", r.learnt->standard_error);
-        set("learnt_gained", r.learnt->gained);
-        set("learnt_lost", r.learnt->lost);
-        set("learnt_p_value", r.learnt->p_value);
-    }
+    write_test(file, r);
     if (std::isfinite(r.stop)) {
         TableColumn batch{"batch", {}, {}, {}}, passes{"epochs", {}, {}, {}};
         for (Index b = 1; b < r.examples; b *= 2) batch.integers.push_back(b);
@@ -225,12 +232,16 @@ void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
     file.write(at + "/examples", tasks.examples);
     if (tasks.judged.empty()) return;
     TableColumn weights{"weights", {}, {}, {}}, task{"task", {}, {}, {}}, accuracies{"accuracy", {}, {}, {}},
-        base{"base_accuracy", {}, {}, {}}, mse{"mse", {}, {}, {}}, examples{"test_examples", {}, {}, {}};
+        base{"base_accuracy", {}, {}, {}}, intercept{"intercept_accuracy", {}, {}, {}},
+        intercept_mse{"intercept_mse", {}, {}, {}}, mse{"mse", {}, {}, {}},
+        examples{"test_examples", {}, {}, {}};
     for (const TasksResult::Judged& judged : tasks.judged) {
         weights.texts.push_back(judged.weights);
         task.texts.push_back(judged.task);
         accuracies.numbers.push_back(judged.score.accuracy);
         mse.numbers.push_back(judged.score.mse);
+        intercept.numbers.push_back(judged.intercept.accuracy);
+        intercept_mse.numbers.push_back(judged.intercept.mse);
         examples.integers.push_back(judged.test_examples);
         // The start's rows, with no vector added, come first.
         for (const TasksResult::Judged& start : tasks.judged)
@@ -239,7 +250,8 @@ void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
                 break;
             }
     }
-    file.write_table(at + "/arithmetic", {weights, task, accuracies, base, mse, examples});
+    file.write_table(at + "/arithmetic",
+                     {weights, task, accuracies, base, mse, examples, intercept, intercept_mse});
 }
 
 }  // namespace

@@ -2,9 +2,17 @@
 
 namespace tangram {
 
+namespace {
+
+Centring centring_of(const std::string& center) {
+    return center == "kernel" ? Centring::kernel : center == "true" ? Centring::residual : Centring::none;
+}
+
+}  // namespace
+
 RatesOptions rates_options(const Study& study) {
     return {study.rates.noise,      study.rates.radius,
-            study.rates.step_size,  study.rates.center,
+            study.rates.step_size,  centring_of(study.rates.center),
             study.rates.sizes,      study.rates.repeats,
             study.rates.neighbours, static_cast<std::uint64_t>(study.data.seed)};
 }

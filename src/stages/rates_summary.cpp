@@ -302,9 +302,11 @@ std::string tasks_text(const TasksResult& tasks, double joint_stop) {
         text += "\n";
     }
     for (const TasksResult::Judged& judged : tasks.judged)
-        text += fmt::format("  with {:<24} {:<12} accuracy {:.3f}, mean squared error {:.4g} ({} examples)\n",
-                            judged.weights, judged.task, judged.score.accuracy, judged.score.mse,
-                            judged.test_examples);
+        text += fmt::format(
+            "  with {:<24} {:<12} accuracy {:.3f} ({:.3f} by the intercept alone), mean squared error {:.4g} "
+            "({:.4g}) ({} examples)\n",
+            judged.weights, judged.task, judged.score.accuracy, judged.intercept.accuracy, judged.score.mse,
+            judged.intercept.mse, judged.test_examples);
     return text;
 }
 

@@ -47,6 +47,7 @@ void check(const KeyValue& at, const Choices& allowed) {
     std::vector<std::string> words;
     if (const auto* const word = std::get_if<std::string*>(&at.value)) words = {**word};
     if (const auto* const list = std::get_if<StringOrList>(&at.value)) words = *list->values;
+    if (const auto* const flag = std::get_if<FlagOrWord>(&at.value)) words = {*flag->word};
     std::string served;
     for (const Choices::Choice& choice : allowed.choices)
         if (choice.served) served += fmt::format("{}\"{}\"", served.empty() ? "" : ", ", choice.word);

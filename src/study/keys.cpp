@@ -125,8 +125,11 @@ std::vector<Key> rates_keys() {
         {"rates.step_size", [](Study& s) { return StudyValue(NumbersOrAuto{&s.rates.step_size}); },
          Bounds{{}, {}, true}, Decides::rates,
          "learning rate, a list that does not grow, or auto: 1/l_1 of G/n"},
-        {"rates.center", [](Study& s) { return StudyValue(&s.rates.center); }, Anything{}, Decides::rates,
-         "take the residual's training mean out and add it back to predictions"},
+        {"rates.center", [](Study& s) { return StudyValue(FlagOrWord{&s.rates.center}); },
+         Choices{{{"true", "the residual's training mean is taken out and added back to predictions"},
+                  {"false", ""},
+                  {"kernel", "and the kernel's functions are centred too"}}},
+         Decides::rates, ""},
         {"rates.sizes", [](Study& s) { return StudyValue(&s.rates.sizes); }, Bounds{2, {}}, Decides::rates,
          "of the learning curve; empty: powers of two from 128 up to n, and n"},
         {"rates.repeats", [](Study& s) { return StudyValue(&s.rates.repeats); }, Bounds{1, 10000},
@@ -244,6 +247,8 @@ std::string text_of(const StudyValue& value) {
                 return at.values->empty() ? "auto" : fmt::format("{}", *at.values);
             else if constexpr (std::is_same_v<Type, StringOrList>)
                 return fmt::format("{}", *at.values);
+            else if constexpr (std::is_same_v<Type, FlagOrWord>)
+                return *at.word;
             else
                 return fmt::format("{}", *at);
         },

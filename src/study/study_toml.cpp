@@ -51,6 +51,14 @@ void take(const std::string& key, const toml::node& node, const StringOrList& ta
     else
         wrong_type(key, "a string or a list of strings");
 }
+void take(const std::string& key, const toml::node& node, const FlagOrWord& target) {
+    if (node.is_boolean())
+        *target.word = **node.as_boolean() ? "true" : "false";
+    else if (node.is_string())
+        *target.word = **node.as_string();
+    else
+        wrong_type(key, "true, false or a word");
+}
 void take(const std::string& key, const toml::node& node, std::optional<double>& value) {
     if (node.is_string() && **node.as_string() == "auto") {
         value.reset();
@@ -94,6 +102,12 @@ void put(toml::table& table, const std::string& name, const std::vector<Entry>& 
 }
 void put(toml::table& table, const std::string& name, const StringOrList& target) {
     put(table, name, *target.values);
+}
+void put(toml::table& table, const std::string& name, const FlagOrWord& target) {
+    if (*target.word == "true" || *target.word == "false")
+        table.insert(name, *target.word == "true");
+    else
+        table.insert(name, *target.word);
 }
 template <class Number>
 void put(toml::table& table, const std::string& name, const std::optional<Number>& value) {

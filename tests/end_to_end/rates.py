@@ -172,11 +172,27 @@ if code == 0:
         out_t = h['/kernel/outputs_test'][:]; fa = out_t[:20, 1] - out_t[:20, 0] - means[0][0] - (C @ c[0])[:20]
         ya = np.where(h['/data/test/labels'][:20] == 1, 1.0, -1.0)
         check('tasks: forgetting', close(row['accuracy'], ((fa > 0) == (ya > 0)).mean(), 1e-12) and close(row['mse'], ((ya - fa) ** 2).mean(), 1e-8), row)
+        f0 = out_t[:20, 1] - out_t[:20, 0] - means[0][0]
+        check('tasks: the intercept alone', close(row['intercept_accuracy'], ((f0 > 0) == (ya > 0)).mean(), 1e-12) and close(row['intercept_mse'], ((ya - f0) ** 2).mean(), 1e-8), row)
         row = [q for q in t['arithmetic'][:] if q['weights'].decode() == 'a:+1 b:+1' and q['task'].decode() == 'b'][0]
         fb = out_t[20:, 2:].ravel() + means[1][:45] + (C @ (c[0] + c[1]))[20:]; yb = np.eye(3)[h['/data/test/labels'][20:]].ravel()
         check('tasks: adding', close(row['mse'], ((yb - fb) ** 2).mean(), 1e-8), row)
 code, out, err = run('gram', f.at('tasks.toml'), '--set', 'kernel.output=trace', '--set', 'output.path=' + f.at('no.h5'))
 check('tasks: trace has no meaning between tasks', code == 2 and 'trace' in err, f'{code} {err}')
+
+# Centring the kernel: H K H, the test rows alike; what the residual's mean alone does is told apart.
+code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.center=kernel', '--set', 'rates.sizes=[240]', '--set', 'rates.neighbours=0', '--set', 'rates.noise=0.3', '--set', 'rates.radius=1')
+check('centred kernel: status 0', code == 0, err)
+with h5py.File(f.at('out.h5')) as h:
+    G, C = h['/kernel/gram'][:], h['/kernel/cross'][:]; H = np.eye(240) - 1 / 240; K = H @ G @ H; Kt = (C - G.mean(0)) @ H; s = h['/rates/stopping']; a = dict(s.attrs)
+    margin = lambda part: h[f'/kernel/outputs_{part}'][:, 1] - h[f'/kernel/outputs_{part}'][:, 0]
+    sign = lambda part: np.where(h[f'/data/{part}/labels'][:] == 1, 1.0, -1.0)
+    r = sign('train') - margin('train'); w, U = np.linalg.eigh(K / 240); w = np.maximum(w, 0); t = a['stopping_step']
+    weights = np.where(w > 1e-14 * w[-1], -np.expm1(t * np.log1p(-np.minimum(w * a['step_size'], 1))) / np.where(w > 0, w, 1) / 240, a['step_size'] * t / 240)
+    f_t = margin('test') + r.mean() + Kt @ (U @ (weights * (U.T @ (r - r.mean()))))
+    check('centred kernel: step size and error at T', close(a['step_size'] * w[-1], 1, 1e-9) and t > 0 and close(((sign('test') - f_t) ** 2).mean(), s['test_mse'][int(np.searchsorted(s['step'][:], t))], 1e-8), a)
+code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.center=mean')
+check('centring: another word is refused', code == 2 and 'rates.center' in err and 'kernel' in err, err)
 
 # Somebody else's kernel: min(x, x'), a known target and noise.
 rng = np.random.default_rng(0); x = (np.arange(200) + 1) / 200; xt = rng.uniform(size=50); target = lambda x: np.abs(x - 0.5) - 0.5

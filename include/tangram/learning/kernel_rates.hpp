@@ -25,8 +25,10 @@ struct RatesInput {
     bool mixed_precision = false;
     Index rows = 0;    ///< of the kernel; more than eigenvalues where only some are known
     Index sketch = 0;  ///< numbers of all sketched tensors of the kernel together; 0: exact
-    const DistributedMatrix* vectors = nullptr;          ///< N x N; with it `train` is set
-    const DistributedMatrix* gram = nullptr;             ///< N x N
+    const DistributedMatrix* vectors = nullptr;  ///< N x N; with it `train` is set
+    const DistributedMatrix* gram = nullptr;     ///< N x N
+    /// Where the kernel was centred (centring.hpp): what it was before.
+    const DistributedMatrix* uncentred_gram = nullptr;
     const DistributedMatrix* cross = nullptr;            ///< M x N; with it `test` is set
     const std::vector<double>* test_diagonal = nullptr;  ///< M, k(x, x)
     std::optional<Targets> train, test;
@@ -39,7 +41,7 @@ struct RatesInput {
 struct RatesOptions {
     std::optional<double> noise, radius;
     std::vector<double> step_sizes;  ///< empty: 1/l_1
-    bool center = true;
+    Centring center = Centring::residual;
     std::vector<Index> sizes;  ///< empty: powers of two from 128, and n
     Index repeats = 5, neighbours = 0;
     std::uint64_t seed = 1;
@@ -88,6 +90,7 @@ struct TasksResult {
     struct Judged {
         std::string weights, task;
         TestScore score;
+        TestScore intercept;  ///< with the means of the residuals alone, times their weights, and no vector
         Index test_examples;
     };
     std::vector<Judged> judged;

@@ -15,7 +15,8 @@ struct SubsetInputs {
         cross;  ///< M x N; nullptr: errors are observed on a half that is held out, up to n/2
     const Targets& train;
     const Targets* test;
-    bool center, mixed_precision;
+    Centring center;
+    bool mixed_precision;
     double noise, radius;  ///< of the whole sample, used at every size
     /// Known to whoever has the whole sample and to whoever has a part; nothing: a part estimates its own.
     std::optional<double> given_noise, given_radius;

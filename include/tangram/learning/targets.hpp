@@ -10,6 +10,13 @@
 
 namespace tangram {
 
+/// What rates.center takes out before anything is fitted (docs/mathematics.md, Centring).
+enum class Centring {
+    none,
+    residual,  ///< the residual's training mean, by group; the kernel stays: a bias outside it
+    kernel,    ///< that, and the means of the kernel's functions over the training rows
+};
+
 /// What a kernel's rows are to predict. An entry is a row and an output, row-major; the entries of an example
 /// stand together. Equal on every rank.
 struct Targets {

@@ -48,7 +48,7 @@ struct Study {
     struct {
         std::optional<double> noise, radius;
         std::vector<double> step_size;  ///< empty: auto; several: one per step, the last goes on
-        bool center = true;
+        std::string center = "true";
         std::vector<Index> sizes;
         Index repeats = 5, neighbours = 0;
     } rates;

@@ -36,10 +36,14 @@ struct StringOrList {
 struct NumbersOrAuto {
     std::vector<double>* values;
 };
+/// true, false or another word.
+struct FlagOrWord {
+    std::string* word;
+};
 /// Where the value of a key stands, which says its type; an optional number may be "auto".
 using StudyValue =
     std::variant<std::string*, bool*, Index*, double*, std::optional<double>*, std::optional<Index>*,
-                 std::vector<std::string>*, std::vector<Index>*, StringOrList, NumbersOrAuto>;
+                 std::vector<std::string>*, std::vector<Index>*, StringOrList, NumbersOrAuto, FlagOrWord>;
 /// Of a key of the study, of [data] (and each task), of a task alone.
 using Place =
     std::variant<StudyValue (*)(Study&), StudyValue (*)(Study::Data&), StudyValue (*)(Study::Task&)>;

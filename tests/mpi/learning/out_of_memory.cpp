@@ -83,10 +83,12 @@ TEST(OutOfMemory, NestedSubsets) {
                               &problem.cross,
                               *problem.input.train,
                               &*problem.input.test,
-                              true,
+                              Centring::kernel,
                               false,
                               0.3,
                               1.0,
+                              std::nullopt,
+                              std::nullopt,
                               std::nullopt,
                               1,
                               every_rank};
@@ -100,6 +102,9 @@ TEST(OutOfMemory, NestedSubsets) {
 TEST(OutOfMemory, Rates) {
     const Problem problem;
     expect_shared_failures([&] { compute_rates(problem.input, options(), Listener{}); }, bytes);
+    RatesOptions centred = options();
+    centred.center = Centring::kernel;
+    expect_shared_failures([&] { compute_rates(problem.input, centred, Listener{}); }, bytes);
 }
 
 TEST(OutOfMemory, Neighbours) {

@@ -37,7 +37,7 @@ TEST(Configuration, FillsInTheContractsDefaults) {
     EXPECT_EQ(s.spectrum.solver, "auto");
     EXPECT_TRUE(s.spectrum.vectors);
     EXPECT_FALSE(s.rates.noise.has_value());
-    EXPECT_TRUE(s.rates.center);
+    EXPECT_EQ(s.rates.center, "true");
     EXPECT_EQ(s.rates.repeats, 5);
     EXPECT_EQ(s.output.checkpoint_minutes, 10);
     // Relative to the study file.

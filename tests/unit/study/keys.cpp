@@ -125,6 +125,8 @@ void change(const KeyValue& at) {
                 *value = {"p", "\"q'\n"};
             else if constexpr (std::is_same_v<Type, std::vector<Index>*>)
                 *value = {7, 5};
+            else if constexpr (std::is_same_v<Type, FlagOrWord>)
+                *value.word = choices->choices.back().word;
             else if constexpr (std::is_same_v<Type, StringOrList>)
                 *value.values = {choices != nullptr ? choices->choices[1].word : "b.*"};
             else
