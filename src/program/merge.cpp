@@ -166,6 +166,23 @@ std::string name_of_curve(const Run& run, const std::set<std::string>& varying) 
     return name;
 }
 
+/// The same in short, "path = a, output = trace": keys without their section, texts without quotes, of a path
+/// its last part.
+std::string short_name_of_curve(const Run& run, const std::set<std::string>& varying) {
+    const auto mine = distinctions(run);
+    std::string name;
+    for (const std::string& key : varying) {
+        const auto found = mine.find(key);
+        std::string value = found == mine.end() ? "absent" : found->second;
+        std::erase_if(value, [](char c) { return c == '"' || c == '\''; });
+        if (key.ends_with(".path") || key.ends_with(".train") || key.ends_with(".test"))
+            value = std::filesystem::path(value).filename().string();
+        if (key == weights_key) value = value.substr(0, 8);
+        name += fmt::format("{}{} = {}", name.empty() ? "" : ", ", key.substr(key.rfind('.') + 1), value);
+    }
+    return name;
+}
+
 ScaleCurve curve_of(const std::string& name, const RunsBySize& sizes) {
     ScaleCurve curve{name.empty() ? "all runs" : name, {}, {}};
     std::set<std::string> everywhere;  // draws that every size has
@@ -195,7 +212,13 @@ std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
                                     at->second.file, run.file, run.samples));
     }
     std::vector<ScaleCurve> curves;
-    for (const auto& [name, sizes] : by_name) curves.push_back(curve_of(name, sizes));
+    std::set<std::string> distinct;
+    const auto short_name = [&](const RunsBySize& sizes) {
+        return short_name_of_curve(sizes.begin()->second.begin()->second, varying);
+    };
+    for (const auto& [name, sizes] : by_name) distinct.insert(short_name(sizes));
+    for (const auto& [name, sizes] : by_name)
+        curves.push_back(curve_of(distinct.size() == by_name.size() ? short_name(sizes) : name, sizes));
     return curves;
 }
 
