@@ -50,6 +50,13 @@ code, out, err = start(sys.executable, os.path.join(STUDIES, 'foreign_kernel'))
 check('foreign kernel: written', code == 0, err)
 code, out, err = start('bash', '-c', out)
 check('foreign kernel: the command that it prints', code == 0 and 'stopping' in out, f'{code} {err}')
+# Jobs that cannot begin say so at once.
+jobs = os.path.dirname(STUDIES)
+p = subprocess.run(['bash', os.path.join(jobs, 'study.sbatch'), 'study.toml'], capture_output=True, text=True, cwd=folder.name, env={**os.environ, 'SLURM_JOB_ID': '1', 'TANGRAM': 'no-such-program'})
+check('study.sbatch: a program that is not there is no dead rank', p.returncode == 2 and 'no-such-program' in p.stderr and 'TANGRAM' in p.stderr, (p.returncode, p.stderr))
+code, out, err = start('bash', os.path.join(jobs, 'scale'), os.path.join(STUDIES, 'scale.toml'), '--sizes', '8', '--output', 'none/here')
+check('scale: no folder in a folder that is not there', code == 2 and 'none' in err and not os.path.exists(os.path.join(folder.name, 'none')), (code, err))
+
 # What `cmake --install` brings: the same study from there, its pictures, pages, and libraries for a project without C.
 build = os.path.dirname(PROGRAM)
 if os.path.exists(os.path.join(build, 'cmake_install.cmake')) and shutil.which('cmake'):

@@ -46,7 +46,8 @@ def _value(value):
 
 def _settings(overrides):
     """data__samples=512 as --set data.samples=512."""
-    return [word for key, value in overrides.items() for word in ('--set', f'{key.replace("__", ".", 1)}={_value(value)}')]
+    settings = [f'{key.replace("__", ".", 1)}={_value(value)}' for key, value in overrides.items()]
+    return [word for setting in settings for word in ('--set', setting)]
 
 
 def _environment():
@@ -82,7 +83,10 @@ def run(study, ranks=1, command='run', options=(), program=None, mpiexec='mpirun
     start = [mpiexec, '-np', str(ranks)] if ranks > 1 else []
     words = [*start, _program(program), command, str(study), *map(str, options), *_settings(overrides)]
     try:
-        p = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment())
+        # What is printed stands in the file, too.
+        p = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=_environment()
+        )
     except OSError as error:
         raise TangramError(2, f'{words[0]}: {error.strerror}') from None
     heard = []
@@ -91,11 +95,9 @@ def run(study, ranks=1, command='run', options=(), program=None, mpiexec='mpirun
             heard.append(line)
             if not quiet and not line.startswith('tangram: error: '):
                 print(line, end='', file=sys.stderr)
-        p.stdout.read()
     finally:
         if p.poll() is None and sys.exc_info()[0] is not None:
             p.terminate()
-        p.stdout.close()
         p.stderr.close()
         status = p.wait()
     if status != 0:

@@ -2,6 +2,7 @@
 of its legend, or None where the file does not hold it. `results` is a tangram.results.Results. Where several files
 share the axes, `colour` and `label` tell them apart, and what belongs to one file alone is left out."""
 import math
+import re
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -514,10 +515,20 @@ def exponent_row(results, source):
     return None
 
 
+def limit_of(results):
+    """What the observed error falls to as its fitted rate has it: the number that the rate's note gives, A of
+    A + B n^-x or sigma^2; else the noise squared. NaN where there is none."""
+    row = exponent_row(results, 'observed') or {}
+    form = r'(?:\bA|sigma\^2(?:\(n\))?) = ([0-9.]+(?:e[+-]?[0-9]+)?)'
+    found = re.search(form, str(row.get('note', '')))
+    return float(found[1]) if found else results.number('/rates/stopping', 'noise') ** 2
+
+
 def excess_error(axes, results):
-    """The test error above sigma² against sample size, with the slopes that were fitted to it and predicted."""
-    sizes, sigma = sizes_of(results), results.number('/rates/stopping', 'noise')
-    if sizes is None or not math.isfinite(sigma):
+    """The test error above its limit (sigma²) against sample size, with the slopes that were fitted to it and
+    predicted."""
+    sizes, limit = sizes_of(results), limit_of(results)
+    if sizes is None or not math.isfinite(limit):
         return None
     order, handles, drawn = np.argsort(sizes), [], []
     sizes = sizes[order]
@@ -525,7 +536,7 @@ def excess_error(axes, results):
         values = by_size(results, f'mse_{name}', sizes)
         if values is None:
             continue
-        mean, spread = mean_and_spread(values[order] - sigma**2)
+        mean, spread = mean_and_spread(values[order] - limit)
         if not (mean > 0).any():
             continue
         style = observed_style(colour, marker) | {'linestyle': ''}
@@ -551,7 +562,7 @@ def excess_error(axes, results):
     size_axis(axes, sizes)
     logarithmic(axes.yaxis, drawn)
     axes.set_xlabel(f"sample size n' (examples) of {named_n(results)}")
-    axes.set_ylabel(f'test error − σ², σ² = {readable(sigma**2, 3)}\n(label units²)')
+    axes.set_ylabel(f'test error − {readable(limit, 3)}\n(label units²)')
     return handles
 
 

@@ -1,6 +1,6 @@
-"""The pictures that tools/plot keeps: each function makes a Picture of what panels.py draws, or None where the file does
-not hold it."""
-from ..results import shortened
+"""The pictures that tools/plot keeps: each function makes a Picture of what panels.py draws, or None where the
+file does not hold it."""
+from ..results import readable, shortened
 from . import panels
 from .drawing import Picture, literal, plt
 from .finetune import finetune
@@ -116,7 +116,7 @@ def learning_curve(results):
     sizes = panels.sizes_of(results)
     if sizes is not None and (sizes > above).any():
         caption += (
-            " Predictions with n' above a third of the sample are drawn faint: few examples are left that were not"
+            f" Predictions with n' above {readable(above)} are drawn faint: few examples are left that were not"
             ' fitted.'
         )
     return on_panels(
@@ -131,8 +131,9 @@ def learning_curve(results):
 def excess_error(results):
     return on_panels(
         'excess_error',
-        f'Test error above σ² ({named_n(results)})',
-        'What the error holds above σ², the part that falls with n: means and standard deviations over subsets, the'
+        f'Test error above its limit ({named_n(results)})',
+        'What the error holds above the limit that it falls to (σ² where none was fitted): means and standard'
+        ' deviations over subsets, the'
         ' power law that was fitted (solid), and those that theory predicts through the same points (dashed).',
         (3.4,),
         lambda a: panels.excess_error(a, results),

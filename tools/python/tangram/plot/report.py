@@ -66,7 +66,8 @@ RAISED = re.compile(r'\^(-?[0-9.]*[0-9](?:e[+-]?[0-9]+)?|-[a-z](?![a-z]))')
 def written(text):
     """Escaped, with powers raised (n^-0.71) and eps_n and sigma as letters, as the program's texts have them."""
     safe = RAISED.sub(lambda m: '<sup>' + m[1].replace('-', '−') + '</sup>', escaped(text))
-    return re.sub(r'(?<![\w./-])sigma(?![\w./-])', 'σ', re.sub(r'\beps_n\b', 'ε<sub>n</sub>', safe)).replace(' +- ', ' ± ')
+    safe = re.sub(r'\beps_n\b', 'ε<sub>n</sub>', safe)
+    return re.sub(r'(?<![\w./-])sigma(?![\w./-])', 'σ', safe).replace(' +- ', ' ± ')
 
 
 def broken(cell):
