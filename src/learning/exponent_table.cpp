@@ -32,7 +32,7 @@ Curve curve_of(const LearningCurve& curve, Value&& value, Use&& use) {
 RateExponent slope_of(const std::string& source, const Curve& curve, std::size_t repeats,
                       const std::string& not_positive, const std::string& note) {
     if (curve.sizes.size() < 3)
-        return unknown_rate(source, fmt::format("{} sizes are too few for a slope", curve.sizes.size()));
+        return unknown_rate(source, fmt::format("too few sizes for a slope: {}", curve.sizes.size()));
     if (!std::all_of(curve.values.begin(), curve.values.end(),
                      [](double v) { return std::isfinite(v) && v > 0; }))
         return unknown_rate(source, not_positive);
@@ -230,7 +230,7 @@ std::optional<std::string> no_errors(const Errors& errors) {
         return not_found;
     if (errors.idle) return errors.idle;
     if (errors.curve.sizes.size() < 3)
-        return fmt::format("{} sizes are too few for a slope", errors.curve.sizes.size());
+        return fmt::format("too few sizes for a slope: {}", errors.curve.sizes.size());
     return std::nullopt;
 }
 
