@@ -222,8 +222,8 @@ Weights::Weights(const std::filesystem::path& folder_or_file, FilesRead& files)
                fmt::format(
                    "holds pytorch_model.bin, which can hide a program, and no model.safetensors; convert "
                    "it: python3 -c \"from transformers import AutoModelForCausalLM as Model; "
-                   "Model.from_pretrained('{0}').save_pretrained('{0}')\" (AutoModelForMaskedLM for BERT "
-                   "and RoBERTa)",
+                   "Model.from_pretrained('{0}').save_pretrained('{0}')\" (AutoModelForMaskedLM for masked "
+                   "models)",
                    folder_or_file.string()));
     } else {
         refuse(ErrorKind::missing, folder_or_file,

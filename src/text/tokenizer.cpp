@@ -223,6 +223,12 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& fil
     const bool is_folder = std::filesystem::is_directory(folder_or_file, code);
     const std::filesystem::path path = is_folder ? folder_or_file / "tokenizer.json" : folder_or_file;
     s.file = path.string();
+    if (path.filename() == "tokenizer.json" && !std::filesystem::exists(path, code))
+        throw Error(ExitStatus::input, ErrorKind::missing,
+                    fmt::format("{}: no such file; transformers writes it: python3 -c \"from transformers "
+                                "import AutoTokenizer; AutoTokenizer.from_pretrained('{}')"
+                                ".save_pretrained('{}')\"",
+                                s.file, path.parent_path().string(), path.parent_path().string()));
     const nlohmann::json json = read_json(path, files);
     const nlohmann::json none;
     const JsonPart tokenizer{json, s.file, "the file"};

@@ -28,12 +28,15 @@ constexpr const char* agree =
 /// what only transformers' slow tokenizers read.
 constexpr std::array harmless{"additional_chat_templates",
                               "backend",
+                              "boi_token",
                               "chat_template",
                               "clean_up_tokenization_spaces",
                               "device_map",
                               "do_basic_tokenize",
+                              "eoi_token",
                               "errors",
                               "full_tokenizer_file",
+                              "image_token",
                               "is_local",
                               "legacy",
                               "local_files_only",
@@ -76,9 +79,12 @@ constexpr std::array special_tokens{"bos_token", "eos_token", "unk_token", "sep_
 
 /// Classes of the tokenizers that this program reads, without "Fast", and the model of each.
 const std::map<std::string, std::string> classes{
-    {"BertTokenizer", "WordPiece"}, {"GPT2Tokenizer", "BPE"},    {"GPTNeoXTokenizer", "BPE"},
-    {"LlamaTokenizer", "BPE"},      {"Qwen2Tokenizer", "BPE"},   {"RobertaTokenizer", "BPE"},
-    {"CodeLlamaTokenizer", "BPE"},  {"PreTrainedTokenizer", ""}, {"TokenizersBackend", ""}};
+    {"BertTokenizer", "WordPiece"}, {"DistilBertTokenizer", "WordPiece"},
+    {"GemmaTokenizer", "BPE"},      {"GPT2Tokenizer", "BPE"},
+    {"GPTNeoXTokenizer", "BPE"},    {"LlamaTokenizer", "BPE"},
+    {"Qwen2Tokenizer", "BPE"},      {"RobertaTokenizer", "BPE"},
+    {"CodeLlamaTokenizer", "BPE"},  {"PreTrainedTokenizer", ""},
+    {"TokenizersBackend", ""}};
 
 json read_object(const std::filesystem::path& file, FilesRead& files) {
     std::error_code code;

@@ -14,6 +14,22 @@ const byteLevel = (flags = {}) => ({ type: 'ByteLevel', add_prefix_space: false,
 const split = (numbers) => ({ type: 'Sequence', pretokenizers: [{ type: 'Split', behavior: 'Isolated', invert: false, pattern: {
   Regex: `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+` } }, byteLevel({ use_regex: false })] });
 const start = { SpecialToken: { id: '<|begin_of_text|>', type_id: 0 } }, A = { Sequence: { id: 'A', type_id: 0 } }, B = { Sequence: { id: 'B', type_id: 1 } };
+// Gemma's sections around a small vocabulary: its special tokens, bytes, characters, and what merges make of them.
+const gemma = () => {
+  const merges = [['\u2581', '\u2581'], ['\u2581\u2581', '\u2581\u2581'], ['\n', '\n'], ['h', 'e'], ['l', 'l'], ['he', 'll'], ['hell', 'o'], ['\u2581', 'hello'], ['W', 'or'], ['o', 'r'], ['l', 'd'], ['\u2581', 't'],
+    ['i', 't'], ["'", 's'], ['it', "'s"], ['1', '2'], ['3', '4'], ['12', '34'], ['a', 'b'], ['ab', 'c'], ['\u4e2d', '\u6587'], ['e', '\u0301'], ['!', '!'], ['!!', '!'], ['.', '.']];
+  const characters = ['\u2581', '\n', '\t', ...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?\'"()-_/=<>|[]#$^', '\u00e9', '\u0301', '\u4e2d', '\u6587', '\u00bd'];
+  const tokens = ['<pad>', '<eos>', '<bos>', '<unk>', '<mask>', '<start_of_turn>', ...Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, '0')}>`),
+    ...new Set([...characters, ...merges.map((m) => m.join(''))])];
+  const id = (token) => tokens.indexOf(token), bos = { SpecialToken: { id: '<bos>', type_id: 0 } };
+  return { base: 'text/none', patch: { normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '\u2581' },
+    pre_tokenizer: { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithPrevious', invert: false },
+    model: { type: 'BPE', dropout: null, unk_token: '<unk>', continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: true, byte_fallback: true, ignore_merges: false,
+      vocab: Object.fromEntries(tokens.map((token, i) => [token, i])), merges },
+    post_processor: { type: 'TemplateProcessing', single: [bos, A], pair: [bos, A, { SpecialToken: { id: '<bos>', type_id: 1 } }, B],
+      special_tokens: { '<bos>': { id: '<bos>', ids: [2], tokens: ['<bos>'] } } },
+    added_tokens: [...tokens.slice(0, 6).map((token, i) => added(i, token)), ...['\n\n', '\u2581\u2581'].map((token) => added(id(token), token, { special: false }))] } };
+};
 const kinds = {
   bert: { base: 'bert-mini', patch: {} },
   'bert-cased': { base: 'bert-mini', patch: { normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: false } } },
@@ -28,6 +44,7 @@ const kinds = {
     added_tokens: [added(n, '<|begin_of_text|>'), added(n + 1, '<|end_of_text|>'), added(n + 2, '<|eot_id|>')] } },
   qwen2: { base: 'neo-mini', patch: { normalizer: { type: 'NFC' }, pre_tokenizer: split('\\p{N}'), post_processor: byteLevel(),
     added_tokens: [added(0, '<|endoftext|>'), added(n, '<|im_start|>'), added(n + 1, '<|im_end|>')] } },
+  gemma: gemma(),
 };
 const pieces = ["it's", "IT'S", "don't", "we'LL", " ", "  ", "    ", "\t", "\r\n", "\n", "\n\n", " \n ", "\u00a0", "\u3000", "\u200d", "\u00ad", "\u0301", "e\u0301", "\u00e9", "\u00c9", "\u00df", "\u1e9e", "\u0130",
   "\u03a3", "\u039f\u0394\u039f\u03a3", "\ufb01", "A\u030a", "\u212b", "\ud55c\uad6d\uc5b4", "\u4e2d\u6587", "\u30ab\u30bf", "\ud83d\ude00", "\ud83d\udc69\u200d\ud83d\udc67", "\u00bd", "\u2167", "\uff11\uff12", "1234567", "3.14", "12,345",

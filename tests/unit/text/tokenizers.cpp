@@ -86,7 +86,8 @@ TEST_P(TokenizerKinds, AsHuggingFaceDoesIt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, TokenizerKinds,
-                         ::testing::Values("bert", "bert-cased", "roberta", "gpt-neox", "llama3", "qwen2"),
+                         ::testing::Values("bert", "bert-cased", "roberta", "gpt-neox", "llama3", "qwen2",
+                                           "gemma"),
                          [](const auto& parameters) {
                              std::string name = parameters.param;
                              std::erase(name, '-');
@@ -106,6 +107,15 @@ TEST(Tokenizers, GiveTheBytesOfEveryToken) {
             EXPECT_EQ(tokenizer.token(encoding.ids[t]), piece);
         }
     }
+}
+
+TEST(Tokenizers, AreAskedForByTheCommandThatWritesThem) {
+    const TemporaryFolder folder;
+    folder.write("vocab.json", "{}");
+    for (const auto& path : {folder.path(), folder.path() / "tokenizer.json"})
+        expect_error(ExitStatus::input, ErrorKind::missing,
+                     {"tokenizer.json", "AutoTokenizer.from_pretrained('" + folder.path().string() + "')"},
+                     [&] { Tokenizer(path, testing::Unrecorded()); });
 }
 
 TEST(Tokenizers, FindTokensByTextAndId) {
