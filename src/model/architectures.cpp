@@ -57,7 +57,9 @@ Program program_with_trained_head(const Config& config, Index labels) {
 }
 
 double drawn_deviation(const Config& config) {
-    return config.number(config.text("model_type") == "opt" ? "init_std" : "initializer_range", 0.02);
+    const std::string model_type = config.text("model_type");
+    const double range = config.number(model_type == "opt" ? "init_std" : "initializer_range", 0.02);
+    return model_type == "gemma3" ? config.inside("text_config").number("initializer_range", range) : range;
 }
 
 }  // namespace tangram

@@ -23,9 +23,10 @@ class ProcessorPasses final : public NetworkPasses<Real> {
     std::span<const Real> logits() const override { return state_.logits; }
     void backward(std::span<const Real> seeds, std::span<const ParameterId> wanted) override {
         state_.seeds.assign(seeds.begin(), seeds.end());
-        if (const auto cap = std::get<operation::LabelLogits>(state_.program.operations().back()).cap)
+        const auto* const head = std::get_if<operation::LabelLogits>(&state_.program.operations().back());
+        if (head != nullptr && head->cap)
             for (std::size_t i = 0; i < seeds.size(); ++i) {
-                const Real t = state_.logits[i] / static_cast<Real>(*cap);
+                const Real t = state_.logits[i] / static_cast<Real>(*head->cap);
                 state_.seeds[i] *= Real(1) - t * t;
             }
         run_backward(state_, factors_, wanted);

@@ -552,6 +552,11 @@ TEST(Architectures, SizesOfNoModelAreRefusedBeforeTheyTakeMemory) {
     refused(ErrorKind::out_of_range, "llama-odd",
             {{"hidden_size", 1 << 20}, {"num_attention_heads", 2}, {"head_dim", nullptr}},
             {"num_attention_heads = 2", "524288", "4096"});
+    refused(ErrorKind::out_of_range, "distilbert-odd", {{"n_layers", huge}}, {"n_layers = ", "4096"});
+    refused(ErrorKind::out_of_range, "distilbert-odd", {{"dim", huge}, {"n_heads", huge}}, {"dim = "});
+    refused(ErrorKind::out_of_range, "distilbert-odd", {{"hidden_dim", huge}}, {"hidden_dim = "});
+    refused(ErrorKind::out_of_range, "opt-odd", {{"ffn_dim", huge}}, {"ffn_dim = "});
+    refused(ErrorKind::out_of_range, "opt-odd", {{"word_embed_proj_dim", huge}}, {"word_embed_proj_dim = "});
     // Kinds of layers that are none, again and again.
     nlohmann::json nothing = {{"attention_types", {{nlohmann::json::array(), 18446744073709551615u}}},
                               {"attention_layers", nullptr}};
@@ -721,6 +726,11 @@ TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     EXPECT_EQ(norms({{"_remove_final_layer_norm", true}}), 4U);
     const Config init("config.json", {{"model_type", "opt"}, {"init_std", 0.5}, {"initializer_range", 0.1}});
     EXPECT_EQ(drawn_deviation(init), 0.5);
+    nlohmann::json inner = {
+        {"model_type", "gemma3"}, {"initializer_range", 0.1}, {"text_config", {{"x", 1}}}};
+    EXPECT_EQ(drawn_deviation(Config("config.json", inner)), 0.1);
+    inner["text_config"]["initializer_range"] = 0.3;
+    EXPECT_EQ(drawn_deviation(Config("config.json", inner)), 0.3);
 }
 
 TEST(Architectures, KindsPartitionTheTensors) {
