@@ -34,6 +34,7 @@ std::optional<double> cap_of(const Config& config, const std::string& key, std::
 /// What Gemma 2 and 3 share. @param file  the whole config.json, which may name the weights' type
 DecoderStyle read_gemma(const Config& file, const Config& config, const parts::DecoderDefaults& sizes) {
     DecoderStyle style = parts::read_decoder(config, sizes);
+    parts::refuse_other_shares(config);
     const std::string function = config.text("hidden_activation", sizes.activation);
     if (config.has("hidden_act") && config.at("hidden_act") != function)
         config.note("hidden_activation counts (" + function + "), hidden_act beside it does not");

@@ -11,8 +11,7 @@ using parts::DecoderStyle;
 DecoderStyle read_llama(const Config& config, const parts::DecoderDefaults& defaults = {},
                         const parts::RotaryStyle& rotary = {}) {
     DecoderStyle style = parts::read_decoder(config, defaults);
-    if (parts::rotary_share(config, "partial_rotary_factor", 1.0) != 1.0)
-        config.refuse(ErrorKind::unsupported, "partial_rotary_factor", "supported: 1");
+    parts::refuse_other_shares(config);
     parts::set_layers(style, {std::nullopt, parts::rotary_angles(config, style.head_size, rotary)});
     return style;
 }

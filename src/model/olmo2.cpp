@@ -13,6 +13,7 @@ Program olmo2(const Config& config, std::optional<Index> classifier_labels) {
                                                              .vocabulary = 50304,
                                                              .positions = 2048,
                                                              .epsilon = 1e-5});
+    parts::refuse_other_shares(config);
     parts::set_layers(style, {std::nullopt, parts::rotary_angles(config, style.head_size)});
     style.input_bias = style.output_bias = config.flag("attention_bias", false);
     style.head_norm = parts::HeadNorm::all_heads;

@@ -187,7 +187,8 @@ RotaryAngles longrope(const Config& config, const Config& settings, const Rotary
 
 }  // namespace
 
-double rotary_share(const Config& config, const std::string& older_key, double otherwise) {
+double rotary_share(const Config& config, const std::string& older_key, double otherwise,
+                    std::optional<double> only) {
     const std::optional<Config> settings = rope_settings(config);
     std::vector<Place> places{{&config, "partial_rotary_factor"}};
     if (settings) places.insert(places.begin(), {&*settings, "partial_rotary_factor"});
@@ -196,8 +197,12 @@ double rotary_share(const Config& config, const std::string& older_key, double o
     const double share = place ? place->config->number(place->key) : otherwise;
     if (!(share >= 0 && share <= 1))
         place->config->refuse(ErrorKind::out_of_range, place->key, "it must be between 0 and 1");
+    if (only && share != *only)
+        place->config->refuse(ErrorKind::unsupported, place->key, fmt::format("supported: {}", *only));
     return share;
 }
+
+void refuse_other_shares(const Config& config) { rotary_share(config, "partial_rotary_factor", 1.0, 1.0); }
 
 RotaryAngles rotary_angles(const Config& config, Index size, const RotaryStyle& style) {
     const std::optional<Config> settings = settings_of(config, style);

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 
 #include "tangram/model/config.hpp"
@@ -30,6 +31,11 @@ RotaryAngles rotary_angles(const Config& config, Index size, const RotaryStyle& 
 
 /// The share of a head's entries that turn: partial_rotary_factor, in the object of rotary settings or at the
 /// top, or an older key.
-double rotary_share(const Config& config, const std::string& older_key, double otherwise);
+/// @param only  the share that is served; nothing: any
+double rotary_share(const Config& config, const std::string& older_key, double otherwise,
+                    std::optional<double> only = std::nullopt);
+
+/// Throws Error(input) where that is not 1: for families that turn whole heads.
+void refuse_other_shares(const Config& config);
 
 }  // namespace tangram::parts

@@ -36,6 +36,7 @@ Program smollm3(const Config& config, std::optional<Index> classifier_labels) {
                                                              .vocabulary = 128256,
                                                              .positions = 32768,
                                                              .tied = true});
+    parts::refuse_other_shares(config);
     const RotaryAngles angles = parts::rotary_angles(config, style.head_size, {.theta = 2000000});
     const std::vector<bool> turning = turning_layers(config, style.layers.size());
     for (std::size_t i = 0; i < turning.size(); ++i)

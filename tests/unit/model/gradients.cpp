@@ -499,6 +499,9 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     refused(ErrorKind::out_of_range, "gemma2-odd", "query_pre_attn_scalar", -1);
     refused(ErrorKind::unsupported, "gemma3-text", "attn_logit_softcapping", 50);
     refused(ErrorKind::unsupported, "gemma3-text", "sliding_window", nullptr);
+    for (const char* model : {"olmo2-odd", "smollm3-odd", "gemma2-odd"})
+        for (const char* place : {"rope_scaling", "rope_parameters"})
+            refused(ErrorKind::unsupported, model, place, {{"partial_rotary_factor", 0.5}});
     refused(ErrorKind::contradiction, "smollm3-odd", "no_rope_layers", {1, 0});
     refused(ErrorKind::malformed, "smollm3-odd", "no_rope_layers", {1, 0, 2});
     refused(ErrorKind::unsupported, "smollm3-odd", "use_sliding_window", false);
