@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fine-tuning: its path against steps in numpy, its weights read back, killed and resumed, and what it refuses.
 usage: finetune.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import glob, os, shutil, signal, subprocess, sys, time
+import glob, html, os, shutil, signal, subprocess, sys, time
 from support import MPIEXEC, PROGRAM, RANKS, Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
@@ -53,7 +53,7 @@ check('gd: and by inspect', attributes['sentence'] in run('inspect', f.at('gd.h5
 plot = subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), '..', '..', 'tools', 'plot'), f.at('gd.h5')], capture_output=True, text=True)
 if plot.returncode != 2:  # no matplotlib
     check('gd: drawn', plot.returncode == 0 and os.path.exists(f.at('gd-plots/finetune.svg')), plot.stderr)
-    with open(f.at('gd-plots/report.html')) as page: check('gd: in the report', attributes['sentence'] in page.read())
+    with open(f.at('gd-plots/report.html')) as page: check('gd: in the report', attributes['sentence'] in html.unescape(page.read()))
 code, _, err = run('finetune', f.at('gd.toml'))
 check('gd: again: skipped', code == 0 and 'finetune: made from the same inputs already; skipped' in err, err)
 
