@@ -316,6 +316,8 @@ void StudyRun::State::write_finetune_stage(const FinetuneResult& result, const s
         check_unchanged(h5, "/kernel", kernel_inputs);
         write_finetune(h5, result, inputs);
         h5.set_attribute("/provenance", "seconds_finetune", seconds);
+        h5.set_attribute("/provenance", "seconds_training", result.seconds);
+        h5.set_attribute("/provenance", "training_tokens", result.tokens);
         h5.set_attribute("/provenance", "study", to_toml(study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());

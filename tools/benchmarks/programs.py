@@ -137,6 +137,19 @@ class Setting:
         self.tangram(['gram', path], ranks)
         return Output(output)
 
+    def finetune(self, model, n, steps, ranks=2):
+        """Of batches of 32 on a kernel of n rows."""
+        path, output = self.study(model, n, save_gram=True)
+        keys = {'optimizer': 'sgd', 'batch': 32, 'steps': steps, 'learning_rate': 1e-6}
+        settings = [part for key, value in keys.items() for part in ('--set', f'finetune.{key}={value}')]
+        for left in (output, os.path.splitext(output)[0] + '-weights'):
+            shutil.rmtree(left, ignore_errors=True) if os.path.isdir(left) else None
+            if os.path.exists(left):
+                os.remove(left)
+        self.tangram(['gram', path], ranks)
+        self.tangram(['finetune', path, *settings], ranks)
+        return Output(output)
+
     def wide_model(self):
         """A random GPT-Neo of hidden size 768 with two layers and neo-mini's tokenizer."""
         folder, source = os.path.join(self.folder, 'wide'), os.path.join(self.models, 'neo-mini')

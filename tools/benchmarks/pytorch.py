@@ -117,6 +117,7 @@ class Task:
             words = F.embedding(labels, table)
             return (state[0] * (words[1] - words[0])).sum()
 
+        self.margin = margin
         self.gradients = vmap(grad(margin), in_dims=(None, 0, 0))
 
     def fill(self, examples, chunk, jacobian):
@@ -171,4 +172,5 @@ def main():
     print(json.dumps({'seconds': seconds, 'disagreement': disagreement}))
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -172,6 +172,32 @@ def pytorch(setting, report):
             report.add(name + 'disagreement / 1e-3', theirs['disagreement'], 1e-3, 'relative', at_most(1))
 
 
+def training(setting, report):
+    """Tokens per second of training steps on batches of 32 over those of PyTorch's loop, on two cores."""
+    if not has_torch():
+        report.remark('skipped: this Python has no torch (Debian: python3-torch)')
+        return
+    for model in ('stories260k', 'neo-mini'):
+        steps = 4 if setting.quick else 60
+        for n in setting.sizes(512):
+            for _ in setting.each_repeat():
+                run = setting.finetune(model, n, steps)
+                seconds, tokens = run.number('seconds_training'), run.number('training_tokens')
+                theirs = max(
+                    setting.worker('training.py', setting.model(model), run.path, 32, steps, **environment)[
+                        'tokens_per_second'
+                    ]
+                    for environment in TORCH_SETTINGS
+                )
+                report.add(
+                    f'{model}, n = {n}: tangram / PyTorch',
+                    quotient(tokens, seconds),
+                    theirs,
+                    'tokens/s',
+                    at_least(2),
+                )
+
+
 def scaling(setting, report):
     """Time of the Gram stage on one rank over two."""
     for n in setting.sizes(8192):
@@ -204,5 +230,5 @@ def spectrum(setting, report):
 
 BENCHMARKS = {
     function.__name__: function
-    for function in (peak, gram, jacobian, stages, communication, memory, pytorch, scaling, spectrum)
+    for function in (peak, gram, jacobian, stages, communication, memory, pytorch, training, scaling, spectrum)
 }
