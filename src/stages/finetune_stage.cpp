@@ -275,10 +275,15 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
     session.log.say(fmt::format("finetune: {} parameters in {} tensors, {} steps of {}, learning rate {:.4g}",
                                 setup.parameters.size(), setup.parameters.parameters.size(),
                                 plan.settings.steps, study.finetune.optimizer, plan.settings.learning_rate));
-    Finetuning<Real> training(setup.network,
-                              {plan, setup.train, setup.test ? &*setup.test : nullptr, setup.linear,
-                               setup.parameters, static_cast<std::uint64_t>(study.finetune.seed)},
-                              session);
+    std::optional<Finetuning<Real>> made;
+    collectively(comm, [&] {
+        made.emplace(setup.network,
+                     typename Finetuning<Real>::Setting{
+                         plan, setup.train, setup.test ? &*setup.test : nullptr, setup.linear,
+                         setup.parameters, static_cast<std::uint64_t>(study.finetune.seed)},
+                     session);
+    });
+    Finetuning<Real>& training = *made;
     if (training.read_checkpoint(output, inputs, grid))
         session.log.say(
             fmt::format("finetune: goes on from the checkpoint after {} steps", training.steps_done()));

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "tangram/io/checkpoint.hpp"
+#include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
 
 namespace tangram {
@@ -65,39 +66,55 @@ void Finetuning<Real>::diverged(const std::string& what) const {
 template <class Real>
 void Finetuning<Real>::record() {
     const MPI_Comm comm = session_->world.get();
-    const Loss loss = setting_.plan.loss;
+    const FinetunePart &train = setting_.train, *const test = setting_.test;
     FinetuneRecord record;
     record.step = static_cast<double>(steps_done());
     record.weight_change = optimizer_.relative_change();
-    record.outputs_train = logits_of(*network_, *setting_.train.data, comm);
-    const std::vector<double> rows = setting_.train.rows_of(record.outputs_train);
-    record.train_loss = setting_.train.loss(loss, rows);
-    record.train_accuracy = setting_.train.accuracy(rows);
-    if (!(record.train_loss <= loss_limit_)) diverged(fmt::format("the loss is {:.3g}", record.train_loss));
-    if (setting_.test != nullptr) {
-        record.outputs_test = logits_of(*network_, *setting_.test->data, comm);
-        const std::vector<double> of_test = setting_.test->rows_of(record.outputs_test);
-        record.test_loss = setting_.test->loss(loss, of_test);
-        record.test_accuracy = setting_.test->accuracy(of_test);
-    }
-    const std::vector<double> linear =
-        linear_ ? linear_->outputs() : std::vector<double>(rows.size(), not_known);
-    record.linear_outputs_train = setting_.train.logits_of(linear);
+    record.outputs_train = logits_of(*network_, *train.data, comm);
+    if (test != nullptr) record.outputs_test = logits_of(*network_, *test->data, comm);
+    std::vector<double> linear, linear_test;
     if (linear_) {
-        record.linear_train_loss = setting_.train.loss(loss, linear);
-        record.linear_train_accuracy = setting_.train.accuracy(linear);
+        linear = linear_->outputs();
+        linear_test = linear_->test_outputs();
     }
-    if (setting_.test != nullptr) {
-        const std::vector<double> of_test =
-            linear_ ? linear_->test_outputs()
-                    : std::vector<double>(setting_.test->means.size(), not_known);
-        record.linear_outputs_test = setting_.test->logits_of(of_test);
-        if (linear_) {
-            record.linear_test_loss = setting_.test->loss(loss, of_test);
-            record.linear_test_accuracy = setting_.test->accuracy(of_test);
+    collectively(comm, [&] {
+        const Loss loss = setting_.plan.loss;
+        const std::vector<double> rows = train.rows_of(record.outputs_train);
+        record.train_loss = train.loss(loss, rows);
+        record.train_accuracy = train.accuracy(rows);
+        if (!(record.train_loss <= loss_limit_))
+            diverged(fmt::format("the loss is {:.3g}", record.train_loss));
+        if (test != nullptr) {
+            const std::vector<double> of_test = test->rows_of(record.outputs_test);
+            record.test_loss = test->loss(loss, of_test);
+            record.test_accuracy = test->accuracy(of_test);
         }
+        record_linear(std::move(linear), std::move(linear_test), record);
+        path_.push_back(std::move(record));
+    });
+}
+
+/// The linearised model's part of a record; NaN where there is none. Local.
+template <class Real>
+void Finetuning<Real>::record_linear(std::vector<double> rows, std::vector<double> test_rows,
+                                     FinetuneRecord& record) const {
+    const Loss loss = setting_.plan.loss;
+    const FinetunePart &train = setting_.train, *const test = setting_.test;
+    if (linear_) {
+        record.linear_train_loss = train.loss(loss, rows);
+        record.linear_train_accuracy = train.accuracy(rows);
+    } else {
+        rows.assign(train.means.size(), not_known);
     }
-    path_.push_back(std::move(record));
+    record.linear_outputs_train = train.logits_of(rows);
+    if (test == nullptr) return;
+    if (linear_) {
+        record.linear_test_loss = test->loss(loss, test_rows);
+        record.linear_test_accuracy = test->accuracy(test_rows);
+    } else {
+        test_rows.assign(test->means.size(), not_known);
+    }
+    record.linear_outputs_test = test->logits_of(test_rows);
 }
 
 template <class Real>
@@ -107,11 +124,12 @@ bool Finetuning<Real>::advance() {
     if (!seen && std::ranges::binary_search(setting_.plan.recorded, step)) record();
     if (step == setting_.plan.settings.steps) return false;
     const auto start = Clock::now();
-    const std::vector<Index>& batch = batches_.of_step(step);
+    const std::vector<Index>& batch =
+        *collectively(session_->world.get(), [&] { return &batches_.of_step(step); });
     const double loss = gradient_of_(batch, gradient_);
-    if (!(loss <= loss_limit_)) diverged(fmt::format("the loss is {:.3g}", loss));
     double squares = 0;
     for (const double g : gradient_) squares += g * g;
+    if (!(loss <= loss_limit_)) diverged(fmt::format("the loss is {:.3g}", loss));
     if (!std::isfinite(squares)) diverged("the gradient is not finite");
     optimizer_.step(gradient_);
     set_weights(*network_, setting_.parameters, optimizer_);
@@ -130,7 +148,8 @@ void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, con
         for (const FinetuneRecord& record : path_) state.vectors[name].push_back(record.*number);
     for (const auto& [name, outputs] : outputs_of_record())
         for (std::size_t r = 0; r < path_.size(); ++r)
-            if (!(path_[r].*outputs).empty()) state.vectors[fmt::format("{}_{}", name, r)] = path_[r].*outputs;
+            if (!(path_[r].*outputs).empty())
+                state.vectors[fmt::format("{}_{}", name, r)] = path_[r].*outputs;
     if (linear_) {
         state.vectors["coefficients"] = linear_->state().coefficients;
         if (const auto& velocity = linear_->state().velocity; !velocity.empty())

@@ -12,15 +12,15 @@
 
 namespace tangram {
 
-/// A network that is trained, with its linearised model beside it, step after step. Members are collective over
-/// the session's ranks and throw Error on every rank or none; what is given outlives it.
+/// A network that is trained, with its linearised model beside it, step after step. Members are collective
+/// over the session's ranks and throw Error on every rank or none; what is given outlives it.
 template <class Real>
 class Finetuning {
   public:
     struct Setting {
         const FinetunePlan& plan;
         const FinetunePart& train;
-        const FinetunePart* test;                    ///< nullptr: none
+        const FinetunePart* test;  ///< nullptr: none
         const std::optional<LinearisedProblem>& linear;
         const ParameterVector& parameters;
         std::uint64_t seed;
@@ -47,6 +47,7 @@ class Finetuning {
 
   private:
     void record();
+    void record_linear(std::vector<double> rows, std::vector<double> test_rows, FinetuneRecord& record) const;
     [[noreturn]] void diverged(const std::string& what) const;
 
     Network<Real>* network_;

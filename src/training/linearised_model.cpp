@@ -7,7 +7,8 @@ namespace tangram {
 namespace {
 
 /// f - A a for all rows of A. Collective over its grid.
-std::vector<double> behind(const DistributedMatrix& A, const std::vector<double>& a, std::vector<double> f) {
+std::vector<double> behind(const DistributedMatrix& A, const std::vector<double>& a,
+                           const std::vector<double>& f) {
     const MPI_Comm comm = A.grid().comm().get();
     std::vector<double> products = collectively(comm, [&] {
         std::vector<double> own(static_cast<std::size_t>(A.local_rows()), 0.0), all(f.size(), 0.0);
@@ -23,8 +24,8 @@ std::vector<double> behind(const DistributedMatrix& A, const std::vector<double>
     });
     // One rank's number and zeros: exact.
     sum_over_ranks(comm, products);
-    for (std::size_t i = 0; i < f.size(); ++i) f[i] -= products[i];
-    return f;
+    for (std::size_t i = 0; i < f.size(); ++i) products[i] = f[i] - products[i];
+    return products;
 }
 
 }  // namespace
@@ -73,37 +74,43 @@ std::vector<double> LinearisedModel::test_outputs() const {
 }
 
 void LinearisedModel::step(std::span<const Index> batch) {
+    const MPI_Comm comm = problem_->gram.grid().comm().get();
     const Index per_example = problem_->targets.rows(), all = std::ssize(problem_->initial);
-    std::vector<Index> rows;
-    for (const Index example : batch)
-        for (Index r = 0; r < per_example; ++r) rows.push_back(example * per_example + r);
+    const std::vector<Index> rows = collectively(comm, [&] {
+        std::vector<Index> of_batch;
+        for (const Index example : batch)
+            for (Index r = 0; r < per_example; ++r) of_batch.push_back(example * per_example + r);
+        return of_batch;
+    });
     // Of most rows all products at once are faster.
-    std::vector<double> f;
-    if (8 * std::ssize(rows) >= all) {
-        const std::vector<double> of_all = outputs();
-        for (const Index row : rows) f.push_back(of_all[static_cast<std::size_t>(row)]);
-    } else {
-        f = outputs_of(rows);
-    }
-    std::vector<double> slopes(f.size());
-    const auto count = static_cast<std::size_t>(per_example);
-    for (std::size_t e = 0; e < batch.size(); ++e)
-        loss_of_example(problem_->loss, problem_->targets, batch[e], std::span(f).subspan(e * count, count),
-                        std::span(slopes).subspan(e * count, count));
-    const double rate = settings_.rate(state_.done);
-    for (double& v : state_.velocity) v *= settings_.momentum;
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-        const auto row = static_cast<std::size_t>(rows[r]);
-        double slope = slopes[r] / static_cast<double>(batch.size());
-        if (settings_.rule == Rule::signgd) slope = static_cast<double>((slope > 0) - (slope < 0));
-        if (state_.velocity.empty())
-            state_.coefficients[row] += rate * slope;
-        else
-            state_.velocity[row] += slope;
-    }
-    for (std::size_t i = 0; i < state_.velocity.size(); ++i)
-        state_.coefficients[i] += rate * state_.velocity[i];
-    ++state_.done;
+    const bool whole = 8 * std::ssize(rows) >= all;
+    const std::vector<double> f = whole ? outputs() : outputs_of(rows);
+    collectively(comm, [&] {
+        std::vector<double> own(static_cast<std::size_t>(per_example)), slopes(own);
+        const double rate = settings_.rate(state_.done);
+        for (double& v : state_.velocity) v *= settings_.momentum;
+        for (std::size_t e = 0; e < batch.size(); ++e) {
+            const std::size_t first = e * own.size();
+            for (std::size_t r = 0; r < own.size(); ++r)
+                own[r] = f[whole ? static_cast<std::size_t>(rows[first + r]) : first + r];
+            loss_of_example(problem_->loss, problem_->targets, batch[e], own, slopes);
+            for (std::size_t r = 0; r < own.size(); ++r)
+                add_slope(static_cast<std::size_t>(rows[first + r]),
+                          slopes[r] / static_cast<double>(batch.size()), rate);
+        }
+        for (std::size_t i = 0; i < state_.velocity.size(); ++i)
+            state_.coefficients[i] += rate * state_.velocity[i];
+        ++state_.done;
+    });
+}
+
+/// What a row's slope adds to its coefficient, or to its velocity. Local.
+void LinearisedModel::add_slope(std::size_t row, double slope, double rate) {
+    if (settings_.rule == Rule::signgd) slope = static_cast<double>((slope > 0) - (slope < 0));
+    if (state_.velocity.empty())
+        state_.coefficients[row] += rate * slope;
+    else
+        state_.velocity[row] += slope;
 }
 
 }  // namespace tangram

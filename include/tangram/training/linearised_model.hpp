@@ -48,6 +48,7 @@ class LinearisedModel {
 
   private:
     std::vector<double> outputs_of(std::span<const Index> rows) const;
+    void add_slope(std::size_t row, double slope, double rate);
 
     const LinearisedProblem* problem_;
     OptimizerSettings settings_;
