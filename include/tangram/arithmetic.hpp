@@ -12,6 +12,8 @@
 ///    delta x^T, one chain of fused multiply-adds; biases, norms and table rows likewise, product and sum
 ///    rounded separately (-ffp-contract=off). A sketched weight's delta and x are projected first, each entry
 ///    one chain over d_out or d_in, ascending (jacobian/sketch.hpp).
+///    A vocabulary's delta is computed again wherever it is needed, from the row's features and its
+///    log sum_v exp(z_v), each z_v one chain over the width (model/token_softmax.hpp).
 /// 3. Products. How a tensor is contracted follows from its shape and the data alone
 ///    (jacobian/contraction.hpp). Multiplied out: its parameters, in storage order, are cut into pieces of
 ///    `product_depth`; an entry of a piece's product is one chain of fused multiply-adds in ascending order.
@@ -42,6 +44,12 @@ inline constexpr Index product_depth = 256;
 
 /// Columns of a table's rows in one float32 chain where rows are matched.
 inline constexpr Index matching_columns = 64;
+
+/// Tokens of the vocabulary that softmax sums over at once, and whose deltas are contracted in factors at
+/// once: the powers of each block are summed in float64, block after block; a chain of deltas ends with its
+/// block. Beside 4096 tokens, the features (768 to 4096 numbers) that go along with each block cost less than
+/// the block.
+inline constexpr Index vocabulary_block = 4096;
 
 /// Parameters of one slice of the Jacobian: what is exchanged at once, and added to a tile while it stays in
 /// the cache. A multiple of product_depth; no bit depends on it, checkpoints do.

@@ -56,13 +56,15 @@ class Assembly {
 
     /// The same on every rank: the largest share decides.
     std::vector<SliceGroup> groups() const {
-        const Index tokens = max_over_ranks(comm_->get(), own_tokens()),
-                    examples = max_over_ranks(comm_->get(), own_examples());
+        const PassedRows own = own_rows();
+        const PassedRows most{max_over_ranks(comm_->get(), own.examples),
+                              max_over_ranks(comm_->get(), own.tokens),
+                              max_over_ranks(comm_->get(), own.reads)};
         return collectively(comm_->get(), [&] {
-            const FactorBytes bytes(
-                inputs_->network.program(),
-                {tokens, examples, inputs_->outputs.passes(), static_cast<Index>(sizeof(Real))},
-                inputs_->sketch());
+            const FactorBytes bytes(inputs_->network.program(),
+                                    {most, backward_passes(inputs_->train, inputs_->outputs),
+                                     inputs_->outputs.passes(), static_cast<Index>(sizeof(Real))},
+                                    inputs_->sketch());
             return groups_of(slices_, bytes, inputs_->factor_bytes);
         });
     }
@@ -70,16 +72,18 @@ class Assembly {
     /// Forward and backward passes that leave the factors of these parameters.
     void load(const std::vector<ParameterId>& parameters) {
         const Stopwatch watch(result.jacobian_seconds);
-        const double flops = forward_flops(inputs_->network.program(), own_tokens(), own_examples()) *
-                             static_cast<double>(1 + (parameters.empty() ? 0 : inputs_->outputs.passes()));
+        const PassedRows own = own_rows();
+        const Index passes = parameters.empty() ? 0 : backward_passes(inputs_->train, inputs_->outputs);
+        const double flops = forward_flops(inputs_->network.program(), own.tokens, own.reads) *
+                             static_cast<double>(1 + passes);
         collectively(comm_->get(), [&] {
             Index before = 0;
             for (KernelRows<Real>& set : sets_) {
                 set.factors.load(parameters, inputs_->sketch(), [&](Index done, Index) {
                     const double part =
-                        static_cast<double>(before + done) / static_cast<double>(own_examples());
+                        static_cast<double>(before + done) / static_cast<double>(own.examples);
                     if (*in_pass_)
-                        (*in_pass_)({before + done, own_examples(),
+                        (*in_pass_)({before + done, own.examples,
                                      result.jacobian_flops + result.product_flops + part * flops,
                                      result.bytes_received});
                 });
@@ -137,21 +141,16 @@ class Assembly {
         return sets;
     }
 
-    Index own_tokens() const {
-        Index tokens = 0;
-        for (const KernelRows<Real>& set : sets_) tokens += set.factors.tokens();
-        return tokens;
-    }
-    Index own_examples() const {
-        Index examples = 0;
-        for (const KernelRows<Real>& set : sets_) examples += std::ssize(set.factors.examples());
-        return examples;
+    PassedRows own_rows() const {
+        PassedRows rows;
+        for (const KernelRows<Real>& set : sets_) rows += set.factors.passed();
+        return rows;
     }
 
     /// examples x C logits on every rank. An example with rows in two ranks' tiles counts once.
     std::vector<double> outputs(const KernelRows<Real>& set, const DataSet& data) const {
         std::vector<double> all = collectively(comm_->get(), [&] {
-            const Index labels = inputs_->network.labels();
+            const Index labels = inputs_->outputs.labels();
             std::vector<double> own(static_cast<std::size_t>(data.examples() * labels), 0.0);
             for (const Index example : set.factors.examples())
                 if (set.tiles.owner(set.tiles.tile_of(set.tiles.first_row_of(example))) == comm_->rank())

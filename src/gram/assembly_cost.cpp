@@ -25,18 +25,20 @@ struct Plan {
     const RowTiles& train() const { return sets[0]; }
 };
 
-/// Slices that are packed alike but for their depth: multiplied-out ones all, others by tensor.
+/// Slices that are packed alike but for their depth: multiplied-out ones all, others by tensor; of a
+/// vocabulary, whose features go along with every slice, those of one depth.
 struct Alike {
     const Slice* deepest = nullptr;
     double deepest_depth = 0, whole_depth = 0;
 };
 
 std::vector<Alike> slices_packed_alike(const Slices& slices) {
-    std::map<std::tuple<Index, Contraction, ParameterId>, Alike> ways;
+    std::map<std::tuple<Index, Contraction, ParameterId, Index>, Alike> ways;
     for (const Slices::Run& run : slices.runs()) {
         const bool multiplied = run.slice.contraction == Contraction::multiply_out;
         Alike& way = ways[{run.slice.copies(), run.slice.contraction,
-                           multiplied ? 0 : run.slice.segments.front().parameter}];
+                           multiplied ? 0 : run.slice.segments.front().parameter,
+                           run.slice.segments.front().vocabulary ? run.slice.depth() : 0}];
         const auto depth = static_cast<double>(run.slice.depth());
         way.whole_depth += depth * static_cast<double>(run.count);
         if (depth > way.deepest_depth) {
@@ -123,28 +125,26 @@ void count_products(const Plan& plan, AssemblyCost& cost) {
 /// Factors of the largest share of examples, and the passes that leave them.
 void count_factors(const Plan& plan, const Program& program, Index entry_bytes, AssemblyCost& cost) {
     const KernelProblem& problem = plan.problem;
-    Index most_tokens = 0, most_examples = 0, tokens = 0, examples = 0;
+    PassedRows most, all;
     for (int rank = 0; rank < plan.ranks(); ++rank) {
-        Index own_tokens = 0, own_examples = 0;
-        for (std::size_t s = 0; s < plan.sets.size(); ++s) {
-            const std::vector<Index> own = plan.sets[s].examples_of(rank);
-            own_examples += std::ssize(own);
-            for (const Index example : own)
-                own_tokens += std::ssize((s == 0 ? problem.train : *problem.test).tokens(example));
-        }
-        most_tokens = std::max(most_tokens, own_tokens);
-        most_examples = std::max(most_examples, own_examples);
-        tokens += own_tokens;
-        examples += own_examples;
+        PassedRows own;
+        for (std::size_t s = 0; s < plan.sets.size(); ++s)
+            for (const Index example : plan.sets[s].examples_of(rank))
+                own += (s == 0 ? problem.train : *problem.test).passed(example);
+        most = {std::max(most.examples, own.examples), std::max(most.tokens, own.tokens),
+                std::max(most.reads, own.reads)};
+        all += own;
     }
-    const Index passes = problem.outputs.passes();
-    const FactorBytes bytes(program, {most_tokens, most_examples, passes, entry_bytes}, problem.sketch());
+    const Index passes = backward_passes(problem.train, problem.outputs);
+    const FactorBytes bytes(program, {most, passes, problem.outputs.passes(), entry_bytes}, problem.sketch());
     const std::vector<SliceGroup> groups = groups_of(plan.slices, bytes, problem.factor_bytes);
     cost.passes = std::ssize(groups);
     for (const SliceGroup& group : groups)
         cost.factor_bytes = std::max(cost.factor_bytes, static_cast<double>(group.bytes));
-    cost.pass_flops = static_cast<double>(cost.passes) * forward_flops(program, tokens, examples) *
+    cost.pass_flops = static_cast<double>(cost.passes) * forward_flops(program, all.tokens, all.reads) *
                       static_cast<double>(1 + passes);
+    cost.vocabulary_flops = static_cast<double>(problem.formulas.size()) *
+                            vocabulary_flops(program, problem.parameters, all.reads);
 }
 
 }  // namespace

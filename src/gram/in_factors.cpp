@@ -114,15 +114,15 @@ class InFactors final : public TileContraction<Real> {
     Cutting cutting(const Parameter& parameter) const override {
         return {parameter.size(), parameter.size(), false};
     }
-    double pair_flops(const ContractionChoice& choice, Index, Index) const override {
-        return choice.in_factors;
+    double pair_flops(const ContractionChoice& choice, Index share, Index length) const override {
+        return choice.in_factors * static_cast<double>(share) / static_cast<double>(length);
     }
     TileForm form(const RowTiles& rows, Index tile, ParameterId parameter) const override {
         constexpr Index tokens_at_once = 128;  // two blocks of products of 128 x 128 stay in the cache
         TileForm form;
         form.rows = rows.rows(tile);
         for (Index r = 0; r < form.rows; ++r) {
-            const Index tokens = rows.token_rows(parameter, rows.example_of(rows.first_row(tile) + r));
+            const Index tokens = rows.token_rows(parameter, rows.first_row(tile) + r);
             form.row_tokens.push_back(tokens);
             if (form.chunks.empty() || form.chunks.back().tokens + tokens > tokens_at_once)
                 form.chunks.push_back({r, r, 0});
@@ -146,22 +146,12 @@ class InFactors final : public TileContraction<Real> {
         }
         parallel_for(std::ssize(form.chunks), [&](Index i) {
             const TokenChunk& chunk = form.chunks[static_cast<std::size_t>(i)];
-            Real* const first = places[static_cast<std::size_t>(i)];
-            std::fill_n(first, padded_rows(chunk.tokens) * stride(segment), Real(0));
-            Index token = 0;
-            for (Index r = chunk.first_row; r < chunk.last_row; ++r) {
-                const Index row = rows.first_row(tile) + r;
-                const auto outer =
-                    factors.factors().outer_rows(segment.parameter, factors.place(rows.example_of(row)),
-                                                 rows.pass_of(row, segment.component));
-                for (Index t = 0; t < outer.count; ++t, ++token) {
-                    Real* const to = first + token / panel * panel * stride(segment) + token % panel;
-                    for (Index k = 0; k < segment.delta_width; ++k)
-                        to[k * panel] = outer.delta[t * segment.delta_width + k];
-                    for (Index k = 0; k < segment.input_width; ++k)
-                        to[(segment.delta_width + k) * panel] = outer.input[t * segment.input_width + k];
-                }
-            }
+            Real* const to = places[static_cast<std::size_t>(i)];
+            std::fill_n(to, padded_rows(chunk.tokens) * stride(segment), Real(0));
+            if (segment.vocabulary)
+                pack_vocabulary(factors, rows, tile, segment, chunk, form, to);
+            else
+                pack_rows(factors, rows, tile, segment, chunk, form, to);
         });
     }
 
@@ -215,6 +205,50 @@ class InFactors final : public TileContraction<Real> {
     }
 
   private:
+    /// Puts the t-th token's delta and input into a packed chunk.
+    static void put(const Segment& segment, Index token, const Real* delta, const Real* input, Real* chunk) {
+        Real* const to = chunk + token / panel * panel * stride(segment) + token % panel;
+        for (Index k = 0; k < segment.delta_width; ++k) to[k * panel] = delta[k];
+        for (Index k = 0; k < segment.input_width; ++k) to[(segment.delta_width + k) * panel] = input[k];
+    }
+    /// Rows of the chunk, each with as many tokens as the form says: those that a component lacks stay zero.
+    static void pack_rows(const HeldFactors<Real>& factors, const RowTiles& rows, Index tile,
+                          const Segment& segment, const TokenChunk& chunk, const TileForm& form, Real* to) {
+        Index token = 0;
+        for (Index r = chunk.first_row; r < chunk.last_row; ++r) {
+            const Index row = rows.first_row(tile) + r;
+            const auto outer = factors.factors().outer_rows(
+                segment.parameter, factors.place(rows.example_of(row)), rows.pass_of(row, segment.component));
+            for (Index t = 0; t < outer.count; ++t)
+                put(segment, token + t, outer.delta + t * segment.delta_width,
+                    outer.input + t * segment.input_width, to);
+            token += form.row_tokens[static_cast<std::size_t>(r)];
+        }
+    }
+    /// The same of some rows of a table over the vocabulary, whose deltas are computed here for all tokens of
+    /// the chunk at once.
+    static void pack_vocabulary(const HeldFactors<Real>& factors, const RowTiles& rows, Index tile,
+                                const Segment& segment, const TokenChunk& chunk, const TileForm& form,
+                                Real* to) {
+        static thread_local TokenPredictions<Real> predictions;
+        static thread_local std::vector<Real> deltas;
+        std::vector<Index> places;
+        predictions.clear();
+        Index token = 0;
+        for (Index r = chunk.first_row; r < chunk.last_row; ++r) {
+            const Index row = rows.first_row(tile) + r, before = predictions.rows();
+            factors.factors().add_predictions(segment.parameter, factors.place(rows.example_of(row)),
+                                              rows.pass_of(row, segment.component), predictions);
+            for (Index t = 0; t < predictions.rows() - before; ++t) places.push_back(token + t);
+            token += form.row_tokens[static_cast<std::size_t>(r)];
+        }
+        deltas.resize(static_cast<std::size_t>(predictions.rows() * segment.delta_width));
+        factors.factors().vocabulary_deltas(segment.parameter, predictions, {segment.first, segment.last},
+                                            deltas.data());
+        for (Index t = 0; t < predictions.rows(); ++t)
+            put(segment, places[static_cast<std::size_t>(t)], deltas.data() + t * segment.delta_width,
+                predictions.features.data() + t * segment.input_width, to);
+    }
     static Index stride(const Segment& segment) { return segment.delta_width + segment.input_width; }
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tangram/jacobian/token_blocks.hpp"
+
 namespace tangram {
 
 RowTiles::RowTiles(const Program& program, std::span<const std::int32_t> label_ids, const DataSet& data,
@@ -21,9 +23,12 @@ std::vector<Index> RowTiles::table_rows(ParameterId parameter, Index example) co
     return row_ids(factors_[parameter], *data_, example, label_ids_, *outputs_);
 }
 
-Index RowTiles::token_rows(ParameterId parameter, Index example) const {
-    const bool tokens = program_->shape(factors_[parameter].front().delta).rows == RowSet::tokens;
-    return tokens ? std::ssize(data_->tokens(example)) : 1;
+Index RowTiles::token_rows(ParameterId parameter, Index row) const {
+    const RowSet set = program_->shape(factors_[parameter].front().delta).rows;
+    Index most = 0;
+    for (Index c = 0; c < components(); ++c)
+        most = std::max(most, gradient_rows(*data_, *outputs_, set, example_of(row), pass_of(row, c)));
+    return most;
 }
 
 bool RowTiles::needs(int rank, Index tile) const {

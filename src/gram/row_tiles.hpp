@@ -35,8 +35,9 @@ class RowTiles {
     }
     /// Rows of a table that the gradient of an example may be non-zero in.
     std::vector<Index> table_rows(ParameterId parameter, Index example) const;
-    /// Rows of a linear weight's delta that an example has: its tokens, or the one that is read.
-    Index token_rows(ParameterId parameter, Index example) const;
+    /// Rows of a linear weight's delta that a row has, in its longest component: tokens, or those that are
+    /// read.
+    Index token_rows(ParameterId parameter, Index row) const;
 
     int ranks() const { return sharing_.grid_rows * sharing_.grid_columns; }
     /// The rank that packs a tile.

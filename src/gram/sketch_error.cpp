@@ -22,13 +22,11 @@ struct ExactPart {
         const std::vector<Index> offsets = kernel_rows(whole.train, whole.outputs);
         for (const Index e : chosen) {
             const auto at = static_cast<std::size_t>(e);
-            examples.append(whole.train.tokens(e), whole.train.labels[at], whole.train.rows[at]);
-            if (!whole.train.tasks.empty()) examples.tasks.push_back(whole.train.tasks[at]);
-            if (!whole.train.reads.empty()) examples.reads.push_back(whole.train.reads[at]);
+            examples.append_from(whole.train, e);
             for (Index row = offsets[at]; row < offsets[at + 1]; ++row) rows.push_back(row);
         }
         const KernelFormula exact{Formula::sgd, choose_contractions(whole.network.program(), whole.parameters,
-                                                                    mean_tokens(whole.train))};
+                                                                    mean_rows(whole.train, whole.outputs))};
         inputs.emplace(KernelInputs<Real>{
             {examples, nullptr, whole.outputs, whole.parameters, {exact}, whole.factor_bytes},
             whole.network});

@@ -36,6 +36,7 @@ class RunsOfFormula {
             piece.first = first;
             piece.last = std::min(whole.last, first + most);
             piece.ends_parameter = whole.ends_parameter && piece.last == whole.last;
+            if (piece.vocabulary) piece.delta_width = piece.depth();
             Slices::Run& run = runs.back();
             run.slice.pair_flops += kind.pair_flops(choice, piece.depth(), whole.last);
             run.slice.segments.push_back(piece);
@@ -64,6 +65,7 @@ Index Slice::depth() const {
 
 Slices::Slices(const Program& program, const std::vector<ParameterId>& parameters,
                const std::vector<KernelFormula>& formulas, const TensorCuts& cuts) {
+    const auto factors = factors_of(program);
     for (std::size_t f = 0; f < formulas.size(); ++f) {
         RunsOfFormula of;
         for (std::size_t s = 0; s < parameters.size(); ++s) {
@@ -74,11 +76,15 @@ Slices::Slices(const Program& program, const std::vector<ParameterId>& parameter
             if (choice.chosen == Contraction::sketched)
                 cutting.length =
                     sketch_shape(parameter.shape[0], parameter.shape[1], cuts.sketch_dimension).size();
+            const bool vocabulary =
+                choice.chosen == Contraction::factors && is_vocabulary(factors[parameters[s]]);
+            if (vocabulary) cutting = {parameter.shape[0], arithmetic::vocabulary_block, false};
             Segment whole{s, parameters[s], 0, 0, cutting.length, false};
             if (parameter.shape.size() == 2) {
                 whole.delta_width = parameter.shape[0];
                 whole.input_width = parameter.shape[1];
             }
+            whole.vocabulary = vocabulary;
             for (; whole.component < cuts.components; ++whole.component) {
                 whole.ends_parameter = whole.component == cuts.components - 1;
                 of.add(kind, cutting, choice, whole);

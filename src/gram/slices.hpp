@@ -14,6 +14,8 @@ struct Segment {
     Index component, first, last;
     bool ends_parameter;                     ///< nothing of this tensor comes after it
     Index delta_width = 0, input_width = 0;  ///< d_out and d_in of a linear weight
+    /// In factors: [first, last) are rows of a table over the vocabulary, and delta_width their number.
+    bool vocabulary = false;
 
     Index depth() const { return last - first; }
 };

@@ -9,14 +9,14 @@ FactorBytes::FactorBytes(const Program& program, const Shape& shape, const Sketc
 
 Index FactorBytes::whole_rows(std::size_t value) const {
     const ValueShape& of = program_->values()[value];
-    return (of.rows == RowSet::tokens ? shape_.tokens : shape_.examples) * of.width;
+    return (of.rows == RowSet::tokens ? shape_.rows.tokens : shape_.rows.reads) * of.width;
 }
 
 /// Rows of k entries for a value's, and the random matrix that they come from.
 Index FactorBytes::projected_side(Value value, Index k, Index times) const {
     const ValueShape& of = program_->shape(value);
     return of.width * padded_columns(k) +
-           times * k * (of.rows == RowSet::tokens ? shape_.tokens : shape_.examples);
+           times * k * (of.rows == RowSet::tokens ? shape_.rows.tokens : shape_.rows.reads);
 }
 
 void FactorBytes::add(Held& held, ParameterId parameter) const {
@@ -46,7 +46,7 @@ void FactorBytes::add(Held& held, ParameterId parameter) const {
         if (kept.input) add_input(factor.input);
         if (kept.delta) add_delta(factor.delta);
         if (kept.vector)
-            entries += shape_.passes * shape_.examples * program_->parameters()[parameter].size();
+            entries += shape_.gradients * shape_.rows.examples * program_->parameters()[parameter].size();
     }
     held.bytes += entries * shape_.entry_bytes;
 }

@@ -8,7 +8,7 @@ template <class Real>
 HeldFactors<Real>::HeldFactors(Network<Real>& network, const DataSet& data, const KernelOutputs& outputs,
                                std::vector<Index> examples)
     : network_(&network), data_(&data), outputs_(&outputs), examples_(std::move(examples)) {
-    for (const Index example : examples_) tokens_ += std::ssize(data.tokens(example));
+    for (const Index example : examples_) passed_ += data.passed(example);
 }
 
 template <class Real>

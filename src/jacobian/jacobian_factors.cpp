@@ -93,24 +93,32 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
       outputs_(std::move(outputs)),
       sketch_(std::move(kept.sketch)) {
     token_offsets_.push_back(0);
-    for (const Index example : examples_)
-        token_offsets_.push_back(token_offsets_.back() + std::ssize(data.tokens(example)));
+    read_offsets_.push_back(0);
+    for (const Index example : examples_) {
+        const PassedRows passed = data.passed(example);
+        token_offsets_.push_back(token_offsets_.back() + passed.tokens);
+        read_offsets_.push_back(read_offsets_.back() + passed.reads);
+    }
+    if (const auto* const scored = std::get_if<operation::AnswerLikelihood>(&program_->operations().back())) {
+        scored_ = *scored;
+        vocabulary_table_ = network.matrix(scored->table);
+        log_partitions_.resize(static_cast<std::size_t>(read_offsets_.back()));
+    }
     make_room();
-    logits_.resize(examples_.size() * static_cast<std::size_t>(network.labels()));
-    seeds_.resize(logits_.size() * static_cast<std::size_t>(outputs_.passes()));
+    logits_.resize(examples_.size() * static_cast<std::size_t>(outputs_.labels()));
+    seeds_.resize(logits_.size() * static_cast<std::size_t>(backward_passes(data, outputs_)));
 
     // Blocks go through the network on all threads; of several errors the first example's counts.
-    const Index count = std::ssize(examples_);
+    const Index count = std::ssize(examples_), together = examples_per_block(data);
     std::atomic<Index> done = 0;
-    parallel_for((count + arithmetic::examples_per_block - 1) / arithmetic::examples_per_block,
+    parallel_for((count + together - 1) / together,
                  [&] {
                      std::optional<Network<Real>> twin;
                      if (omp_get_thread_num() != 0) twin.emplace(network.twin());
                      return twin;
                  },
                  [&](std::optional<Network<Real>>& twin, Index block) {
-                     const Index first = block * arithmetic::examples_per_block,
-                                 last = std::min(count, first + arithmetic::examples_per_block);
+                     const Index first = block * together, last = std::min(count, first + together);
                      pass_through(twin ? *twin : network, first, last);
                      done += last - first;
                      if (progress && omp_get_thread_num() == 0) progress(done, count);
@@ -126,31 +134,32 @@ void JacobianFactors<Real>::make_room() {
         if (stored.entries == nullptr)
             stored = room_for(program_->shape(value).rows, program_->shape(value).width);
     };
-    const auto passes = static_cast<std::size_t>(outputs_.passes());
+    const auto passes = static_cast<std::size_t>(backward_passes(*data_, outputs_));
     inputs_.resize(program_->values().size());
     for (std::size_t pass = 0; pass < passes; ++pass) deltas_.emplace_back(program_->values().size());
-    vectors_.assign(passes, std::vector<std::vector<Real>>(program_->parameters().size()));
+    vectors_.assign(static_cast<std::size_t>(outputs_.passes()),
+                    std::vector<std::vector<Real>>(program_->parameters().size()));
     for (const ParameterId p : selected_)
         if (sketch_.holds(p)) add_sketch(p);
     for (const ParameterId p : selected_)
         for (const Factor& factor : factors_[p]) {
             const Kept kept = kept_of(factor.kind);
             if (kept.input && !projected_inputs_.contains(p)) make(inputs_[factor.input.id], factor.input);
-            for (std::size_t pass = 0; pass < passes; ++pass) {
+            for (auto& of_pass : vectors_)
                 if (kept.vector)
-                    vectors_[pass][p].assign(
+                    of_pass[p].assign(
                         examples_.size() * static_cast<std::size_t>(program_->parameters()[p].size()),
                         Real(0));
+            for (auto& of_pass : deltas_)
                 if (kept.delta && !projected_deltas_.contains(p))
-                    make(deltas_[pass][factor.delta.id], factor.delta);
-            }
+                    make(of_pass[factor.delta.id], factor.delta);
         }
 }
 
 /// Room for the rows of all examples, not set but for what blocks may read behind them.
 template <class Real>
 typename JacobianFactors<Real>::Stored JacobianFactors<Real>::room_for(RowSet rows, Index width) const {
-    const Index size = (rows == RowSet::tokens ? token_offsets_.back() : std::ssize(examples_)) * width;
+    const Index size = (rows == RowSet::tokens ? token_offsets_ : read_offsets_).back() * width;
     Stored stored{std::make_unique_for_overwrite<Real[]>(static_cast<std::size_t>(size + overhang)), rows,
                   width};
     std::fill_n(stored.entries.get() + size, overhang, Real(0));
@@ -161,35 +170,12 @@ typename JacobianFactors<Real>::Stored JacobianFactors<Real>::room_for(RowSet ro
 /// checked.
 template <class Real>
 void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, Index last) {
-    TokenBlock block;
-    block.offsets.push_back(0);
-    for (Index i = first; i < last; ++i) {
-        const auto tokens = data_->tokens(examples_[static_cast<std::size_t>(i)]);
-        block.reads.push_back(block.offsets.back() + data_->read(examples_[static_cast<std::size_t>(i)]));
-        block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
-        block.offsets.push_back(std::ssize(block.token_ids));
-    }
-    network.forward(block);
-    const auto logits = network.logits();
-    const auto labels = static_cast<std::size_t>(network.labels());
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-        logits_[static_cast<std::size_t>(first) * labels + i] = static_cast<double>(logits[i]);
-        if (!std::isfinite(logits[i])) {
-            const Index example = examples_[static_cast<std::size_t>(first) + i / labels];
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        fmt::format("the model's output for example {} (source row {}) is not finite; "
-                                    "try precision = \"double\" or look at this text",
-                                    example, data_->rows[static_cast<std::size_t>(example)]));
-        }
-    }
-    for (Index pass = 0; pass < outputs_.passes() && !selected_.empty(); ++pass) {
-        const std::span<Real> seeds(seeds_.data() + seeds_at(first, pass), logits.size());
-        for (Index i = first; i < last; ++i) {
-            const Index example = examples_[static_cast<std::size_t>(i)];
-            const std::size_t at = static_cast<std::size_t>(i - first) * labels;
-            outputs_.seeds(data_->task(example), pass, data_->labels[static_cast<std::size_t>(example)],
-                           logits.subspan(at, labels), seeds.subspan(at, labels));
-        }
+    network.forward(
+        token_block(*data_, std::span(examples_).subspan(static_cast<std::size_t>(first),
+                                                         static_cast<std::size_t>(last - first))));
+    take_outputs(network, first, last);
+    for (Index pass = 0; pass < std::ssize(deltas_) && !selected_.empty(); ++pass) {
+        const std::vector<Real> seeds = seeds_of(first, last, pass);
         network.backward(seeds, selected_);
         std::ranges::copy(network.seeds(), seeds.begin());
         keep_rows(network, first, last, pass);
@@ -197,11 +183,58 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
     }
 }
 
+/// Logits, or answers' scores, of one block.
+template <class Real>
+void JacobianFactors<Real>::take_outputs(const Network<Real>& network, Index first, Index last) {
+    const auto outputs = network.logits();
+    std::size_t next = 0;
+    for (Index i = first; i < last; ++i) {
+        const Index own = scored_ ? data_->sequences(example_of(i)) : outputs_.labels(),
+                    label = scored_ ? outputs_.first_label(task_of(i)) : 0;
+        for (Index c = 0; c < own; ++c, ++next) {
+            logits_[static_cast<std::size_t>(i * outputs_.labels() + label + c)] =
+                static_cast<double>(outputs[next]);
+            if (std::isfinite(outputs[next])) continue;
+            const Index example = example_of(i);
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        fmt::format("the model's output for example {} (source row {}) is not finite; "
+                                    "try precision = \"double\" or look at this text",
+                                    example, data_->rows[static_cast<std::size_t>(example)]));
+        }
+    }
+    std::ranges::copy(
+        network.log_partitions(),
+        log_partitions_.begin() + (scored_ ? read_offsets_[static_cast<std::size_t>(first)] : 0));
+}
+
+/// What one backward pass differentiates, by label or by sequence of each example of a block.
+template <class Real>
+std::vector<Real> JacobianFactors<Real>::seeds_of(Index first, Index last, Index pass) {
+    const auto labels = static_cast<std::size_t>(outputs_.labels());
+    std::vector<Real> logits(labels), of_block;
+    for (Index i = first; i < last; ++i) {
+        const Index task = task_of(i), label = data_->labels[static_cast<std::size_t>(example_of(i))];
+        for (std::size_t c = 0; c < labels; ++c)
+            logits[c] = static_cast<Real>(logits_[static_cast<std::size_t>(i) * labels + c]);
+        const std::span<Real> seeds(seeds_.data() + seeds_at(i, pass), labels);
+        if (!scored_) {
+            outputs_.seeds<Real>(task, pass, label, logits, seeds);
+            of_block.insert(of_block.end(), seeds.begin(), seeds.end());
+            continue;
+        }
+        outputs_.sequence_seeds<Real>(task, label, logits, seeds);
+        const auto own = seeds.begin() + outputs_.first_label(task);
+        of_block.insert(of_block.end(), own, own + data_->sequences(example_of(i)));
+    }
+    return of_block;
+}
+
 /// Rows of inputs and deltas, as they are or projected, of one pass's block.
 template <class Real>
 void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first, Index last, Index pass) {
     const auto first_row = [&](const Stored& stored, Index example) {
-        return stored.rows == RowSet::tokens ? token_offsets_[static_cast<std::size_t>(example)] : example;
+        return (stored.rows == RowSet::tokens ? token_offsets_
+                                              : read_offsets_)[static_cast<std::size_t>(example)];
     };
     const auto count_of = [&](const Stored& stored) {
         return first_row(stored, last) - first_row(stored, first);
@@ -234,15 +267,21 @@ void JacobianFactors<Real>::keep_vectors(const Network<Real>& network, Index fir
     for (const ParameterId p : selected_)
         for (const Factor& factor : factors_[p]) {
             const Kept kept = kept_of(factor.kind);
-            for (Index i = first; i < last; ++i) {
-                if (kept.vector) {
-                    const Index size = program_->parameters()[p].size();
-                    Real* const out = vectors_[static_cast<std::size_t>(pass)][p].data() + i * size;
-                    network.add_vector(factor, i - first, out);
+            const Index size = program_->parameters()[p].size();
+            Index sequence = 0;  // of the block
+            for (Index i = first; i < last; ++i, sequence += data_->sequences(example_of(i - 1))) {
+                const Index gradients = scored_ ? outputs_.shape(task_of(i)).passes() : 1;
+                for (Index g = 0; kept.vector && g < gradients; ++g) {
+                    const Index of = scored_ ? g : pass;
+                    Real* const out = vectors_[static_cast<std::size_t>(of)][p].data() + i * size;
+                    const RowRange own = sequences_of(*data_, outputs_, example_of(i), of);
+                    for (Index s = own.first; s < own.last; ++s)
+                        network.add_vector(factor, sequence + s, out);
                     for (const auto& [begin, end] : program_->parameters()[p].idle)
                         std::fill(out + begin, out + end, Real(0));
                     check_finite({out, static_cast<std::size_t>(size)}, i, p);
-                } else if (kept.delta) {
+                }
+                if (kept.delta) {
                     const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
                     const StoredRows rows = rows_of(delta, i);
                     check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
@@ -311,10 +350,24 @@ template <class Real>
 typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const Stored& stored,
                                                                           Index example) const {
     const auto e = static_cast<std::size_t>(example);
-    const bool tokens = stored.rows == RowSet::tokens;
-    const Index first = tokens ? token_offsets_[e] : example;
-    const Index count = tokens ? token_offsets_[e + 1] - first : 1;
-    return {stored.entries.get() + first * stored.width, count};
+    const std::vector<Index>& offsets = stored.rows == RowSet::tokens ? token_offsets_ : read_offsets_;
+    return {stored.entries.get() + offsets[e] * stored.width, offsets[e + 1] - offsets[e]};
+}
+
+template <class Real>
+typename JacobianFactors<Real>::StoredRows JacobianFactors<Real>::rows_of(const Stored& stored, Index example,
+                                                                          Index pass) const {
+    StoredRows rows = rows_of(stored, example);
+    if (!scored_) return rows;
+    const RowRange own = sequences_of(*data_, outputs_, example_of(example), pass);
+    const auto passed = [&](Index s) {
+        const PassedRows of = data_->passed(example_of(example), s);
+        return stored.rows == RowSet::tokens ? of.tokens : of.reads;
+    };
+    for (Index s = 0; s < own.first; ++s) rows.first += passed(s) * stored.width;
+    rows.count = 0;
+    for (Index s = own.first; s < own.last; ++s) rows.count += passed(s);
+    return rows;
 }
 
 template <class Real>
@@ -330,12 +383,14 @@ void JacobianFactors<Real>::multiply_out(ParameterId parameter, Index first, Ind
         const Real* const vector =
             vectors_[static_cast<std::size_t>(pass)][parameter].data() + example * width;
         std::copy(vector + first, vector + last, out);
-    } else if (factors.front().is_table()) {
+    } else if (kept.input || kept.delta) {
         std::fill(out, out + (last - first), Real(0));
         for_table_rows(parameter, example, pass, [&](Index id, const Real* row, Real coefficient) {
             add_row<Real>({row, static_cast<std::size_t>(width)}, id * width, coefficient, {first, last},
                           out);
         });
+        if (factors.back().kind == Factor::Kind::vocabulary)
+            add_vocabulary_rows(parameter, {first, last}, example, pass, out);
     } else {
         std::fill(out, out + (last - first), Real(0));
         for (std::size_t c = 0; c < label_ids_.size(); ++c)
@@ -348,9 +403,8 @@ template <class Real>
 typename JacobianFactors<Real>::OuterRows JacobianFactors<Real>::outer_rows(ParameterId parameter,
                                                                             Index example, Index pass) const {
     const Factor& factor = factors_[parameter].front();
-    const Stored &delta = delta_of(parameter, factor, static_cast<std::size_t>(pass)),
-                 &input = input_of(parameter);
-    const StoredRows d = rows_of(delta, example), x = rows_of(input, example);
+    const Stored &delta = delta_of(parameter, factor, stored_pass(pass)), &input = input_of(parameter);
+    const StoredRows d = rows_of(delta, example, pass), x = rows_of(input, example, pass);
     return {d.first, x.first, delta.width, input.width, d.count};
 }
 
@@ -369,33 +423,87 @@ template <class Real>
 template <class Visit>
 void JacobianFactors<Real>::for_table_rows(ParameterId parameter, Index example, Index pass,
                                            Visit visit) const {
-    const auto tokens = data_->tokens(examples_[static_cast<std::size_t>(example)]);
+    const Index in_data = example_of(example);
     for (const Factor& factor : factors_[parameter]) {
+        if (factor.kind == Factor::Kind::vocabulary) continue;
         if (kept_of(factor.kind).input) {
             const Real* const input = rows_of(inputs_[factor.input.id], example).first;
             const Real* const seeds = seeds_.data() + seeds_at(example, pass);
             for (std::size_t c = 0; c < label_ids_.size(); ++c)
                 if (seeds[c] != Real(0)) visit(label_ids_[c], input, seeds[c]);
         } else {
-            const Stored& delta = deltas_[static_cast<std::size_t>(pass)][factor.delta.id];
-            const StoredRows rows = rows_of(delta, example);
-            for (Index t = 0; t < rows.count; ++t)
-                visit(table_row(factor, tokens, t), rows.first + t * delta.width, Real(1));
+            const Stored& delta = deltas_[stored_pass(pass)][factor.delta.id];
+            const Real* row = rows_of(delta, example, pass).first;
+            const RowRange own = sequences_of(*data_, outputs_, in_data, pass);
+            for (Index s = own.first; s < own.last; ++s)
+                for (Index t = 0; t < data_->passed(in_data, s).tokens; ++t, row += delta.width)
+                    visit(table_row(factor, data_->token(in_data, s, t), t), row, Real(1));
         }
     }
+}
+
+template <class Real>
+void JacobianFactors<Real>::add_predictions(ParameterId parameter, Index example, Index pass,
+                                            TokenPredictions<Real>& to) const {
+    const Index in_data = example_of(example);
+    const Stored& input = inputs_[factors_[parameter].back().input.id];
+    const StoredRows rows = rows_of(input, example, pass);
+    to.features.insert(to.features.end(), rows.first, rows.first + rows.count * input.width);
+    const RowRange own = sequences_of(*data_, outputs_, in_data, pass);
+    const Index label = outputs_.first_label(task_of(example));
+    Index read = read_offsets_[static_cast<std::size_t>(example)];
+    for (Index s = 0; s < own.last; ++s) {
+        const auto answer = data_->answer(in_data, s);
+        const Index count = std::ssize(answer);
+        if (s >= own.first) {
+            const Real seed = seeds_[static_cast<std::size_t>(seeds_at(example, 0) + label + s)];
+            to.tokens.insert(to.tokens.end(), answer.begin(), answer.end());
+            to.scales.insert(to.scales.end(), answer.size(), answer_scale(*scored_, seed, count));
+            to.log_partitions.insert(to.log_partitions.end(), log_partitions_.begin() + read,
+                                     log_partitions_.begin() + read + count);
+        }
+        read += count;
+    }
+}
+
+template <class Real>
+void JacobianFactors<Real>::vocabulary_deltas(ParameterId parameter, const TokenPredictions<Real>& of,
+                                              RowRange vocabulary, Real* out) const {
+    const std::vector<Index>& shape = program_->parameters()[parameter].shape;
+    TokenSoftmax<Real>(vocabulary_table_, shape[0], shape[1]).slopes(of, vocabulary, out);
+}
+
+/// Adds entries `slice` of sum_t delta_t x_t^T over the rows read, t ascending.
+template <class Real>
+void JacobianFactors<Real>::add_vocabulary_rows(ParameterId parameter, RowRange slice, Index example,
+                                                Index pass, Real* out) const {
+    static thread_local TokenPredictions<Real> predictions;
+    static thread_local std::vector<Real> deltas;
+    predictions.clear();
+    add_predictions(parameter, example, pass, predictions);
+    const Index width = program_->parameters()[parameter].shape[1];
+    const RowRange vocabulary{slice.first / width, (slice.last + width - 1) / width};
+    deltas.resize(static_cast<std::size_t>(predictions.rows() * vocabulary.size()));
+    vocabulary_deltas(parameter, predictions, vocabulary, deltas.data());
+    for (Index t = 0; t < predictions.rows(); ++t)
+        for (Index v = vocabulary.first; v < vocabulary.last; ++v)
+            add_row<Real>(
+                {predictions.features.data() + t * width, static_cast<std::size_t>(width)}, v * width,
+                deltas[static_cast<std::size_t>(t * vocabulary.size() + v - vocabulary.first)], slice, out);
 }
 
 std::vector<Index> row_ids(const std::vector<Factor>& factors, const DataSet& data, Index example,
                            std::span<const std::int32_t> label_ids, const KernelOutputs& outputs) {
     std::vector<Index> ids;
-    const auto tokens = data.tokens(example);
     for (const Factor& factor : factors) {
         if (kept_of(factor.kind).input) {
             const Index task = data.task(example), label = outputs.first_label(task);
             for (Index c = label; c < label + outputs.labels(task); ++c)
                 ids.push_back(label_ids[static_cast<std::size_t>(c)]);
         } else {
-            for (Index t = 0; t < std::ssize(tokens); ++t) ids.push_back(table_row(factor, tokens, t));
+            for (Index s = 0; s < data.sequences(example); ++s)
+                for (Index t = 0; t < data.passed(example, s).tokens; ++t)
+                    ids.push_back(table_row(factor, data.token(example, s, t), t));
         }
     }
     std::sort(ids.begin(), ids.end());

@@ -110,6 +110,18 @@ void KernelOutputs::seeds(Index task, Index pass, Index label, std::span<const R
         seeds[first + c] = static_cast<Real>(powers[c] / sum - (static_cast<Index>(c) == label ? 1.0 : 0.0));
 }
 
+template <class Real>
+void KernelOutputs::sequence_seeds(Index task, Index label, std::span<const Real> logits,
+                                   std::span<Real> seeds) const {
+    this->seeds(task, 0, label, logits, seeds);
+    const Task& own = tasks_[static_cast<std::size_t>(task)];
+    for (Index c = 0; c < own.labels && of_one_label(task); ++c)
+        seeds[static_cast<std::size_t>(own.first_label + c)] =
+            static_cast<Real>(constant_seed(own.output, own.labels, c, c));
+}
+
+template void KernelOutputs::sequence_seeds(Index, Index, std::span<const float>, std::span<float>) const;
+template void KernelOutputs::sequence_seeds(Index, Index, std::span<const double>, std::span<double>) const;
 template void KernelOutputs::seeds(Index, Index, Index, std::span<const float>, std::span<float>) const;
 template void KernelOutputs::seeds(Index, Index, Index, std::span<const double>, std::span<double>) const;
 

@@ -91,8 +91,10 @@ class Backward {
         if (dx.mode == Mode::skip) return;
         const Rows<Real>& dout = step.slope();
         for (Index e = 0; e < s.block.examples(); ++e) {
-            const Real* const dy = dout.row(e);
-            operations::put(dx.mode, dout.width, dx.row(s.block.reads[static_cast<std::size_t>(e)]),
+            const RowRange rows = s.block.rows_of(RowSet::reads, e);
+            const Real* const dy = dout.row(rows.first);
+            operations::put(dx.mode, rows.size() * dout.width,
+                            dx.row(s.block.reads[static_cast<std::size_t>(e)]),
                             [=](Index i) { return dy[i]; });
         }
     }
@@ -104,6 +106,19 @@ class Backward {
             for (std::size_t c = 0; c < labels; ++c)
                 operations::add_scaled(dx.rows->width, s.seeds[static_cast<std::size_t>(e) * labels + c],
                                        s.label_row(op.table, c), dx.row(e));
+    }
+
+    void operator()(std::size_t, Step& step, const operation::AnswerLikelihood& op) {
+        const GradientRows<Real> dx = step.gradient(op.in);
+        if (dx.mode == Mode::skip) return;
+        std::vector<Real> scales(s.block.predicted.size());
+        for (Index e = 0; e < s.block.examples(); ++e) {
+            const RowRange rows = s.block.rows_of(RowSet::reads, e);
+            std::fill(scales.begin() + rows.first, scales.begin() + rows.last,
+                      answer_scale(op, s.seeds[static_cast<std::size_t>(e)], rows.size()));
+        }
+        s.softmax(op).feature_slopes(step.in(op.in).row(0), s.block.predicted, scales,
+                                     s.log_partitions.data(), dx.mode == Mode::add, dx.row(0));
     }
 
   private:

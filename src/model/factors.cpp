@@ -41,6 +41,7 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
                     add(op.table, Kind::label_rows, op.in, op.in);
                     if (op.bias) add(*op.bias, Kind::label_entries, op.in, op.in);
                 },
+                [&](const operation::AnswerLikelihood& op) { add(op.table, Kind::vocabulary, op.in, op.in); },
                 // Without parameters; an operation that is not listed does not compile.
                 [](const operation::Rotary&) {},
                 [](const operation::Attention&) {},
@@ -58,6 +59,10 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
 
 bool is_linear(const std::vector<Factor>& factors) {
     return factors.size() == 1 && factors.front().kind == Factor::Kind::outer;
+}
+
+bool is_vocabulary(const std::vector<Factor>& factors) {
+    return factors.size() == 1 && factors.front().kind == Factor::Kind::vocabulary;
 }
 
 std::vector<bool> needed_gradients(const Program& program, const std::vector<std::vector<Factor>>& factors,

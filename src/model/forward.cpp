@@ -120,8 +120,11 @@ class Forward {
     }
     void operator()(std::size_t, const Step& step, const operation::AtReads& op) {
         const Rows<Real>& in = step.in(op.in);
-        for (Index e = 0; e < s.block.examples(); ++e)
-            std::copy_n(in.row(s.block.reads[static_cast<std::size_t>(e)]), in.width, step.out().row(e));
+        for (Index e = 0; e < s.block.examples(); ++e) {
+            const RowRange rows = s.block.rows_of(RowSet::reads, e);
+            std::copy_n(in.row(s.block.reads[static_cast<std::size_t>(e)]), rows.size() * in.width,
+                        step.out().row(rows.first));
+        }
     }
     void operator()(std::size_t, const Step& step, const operation::LabelLogits& op) {
         const Rows<Real>& in = step.in(op.in);
@@ -135,6 +138,21 @@ class Forward {
         if (!op.cap) return;
         const Real cap = static_cast<Real>(*op.cap);
         for (Real& logit : s.logits) logit = cap * elementary::tanh(logit / cap);
+    }
+
+    void operator()(std::size_t, const Step& step, const operation::AnswerLikelihood& op) {
+        const Rows<Real>& in = step.in(op.in);
+        s.log_partitions.resize(static_cast<std::size_t>(in.count));
+        std::vector<double> terms(s.log_partitions.size());
+        s.softmax(op).log_probabilities(in.row(0), s.block.predicted, terms.data(), s.log_partitions.data());
+        s.logits.resize(static_cast<std::size_t>(s.block.examples()));
+        for (Index e = 0; e < s.block.examples(); ++e) {
+            const RowRange rows = s.block.rows_of(RowSet::reads, e);
+            double sum = 0;
+            for (Index row = rows.first; row < rows.last; ++row) sum += terms[static_cast<std::size_t>(row)];
+            s.logits[static_cast<std::size_t>(e)] =
+                static_cast<Real>(op.mean ? sum / static_cast<double>(rows.size()) : sum);
+        }
     }
 
   private:

@@ -7,9 +7,10 @@
 namespace tangram {
 
 RowRange TokenBlock::rows_of(RowSet set, Index example) const {
-    if (set == RowSet::reads) return {example, example + 1};
     const auto e = static_cast<std::size_t>(example);
-    return {offsets[e], offsets[e + 1]};
+    if (set == RowSet::tokens) return {offsets[e], offsets[e + 1]};
+    if (predicted_offsets.empty()) return {example, example + 1};
+    return {predicted_offsets[e], predicted_offsets[e + 1]};
 }
 
 Index TokenBlock::longest() const {

@@ -7,6 +7,7 @@
 
 #include "step.hpp"
 #include "tangram/model/network_passes.hpp"
+#include "tangram/model/token_softmax.hpp"
 
 namespace tangram {
 
@@ -39,7 +40,8 @@ struct PassState {
     std::vector<std::vector<operations::NormStatistics<Real>>> statistics;  // by operation: norms, per row
     std::vector<Rows<Real>> slopes;                                         // by operation: activations
     std::vector<std::vector<Real>> cosines, sines;                          // by operation: rotary tables
-    std::vector<Real> logits, seeds;                                        // examples x C
+    std::vector<Real> logits, seeds;                                        // examples x C, or one each
+    std::vector<double> log_partitions;                                     // rows read: answers
     operations::Buffer<Real> scratch, shifted;
     operations::HeadScratch<Real> head_scratch;
 
@@ -74,17 +76,20 @@ struct PassState {
         return table_row(table, weights->label_ids()[c]);
     }
 
+    TokenSoftmax<Real> softmax(const operation::AnswerLikelihood& op) const {
+        const std::vector<Index>& shape = program.parameters()[op.table].shape;
+        return {weights->matrix(op.table), shape[0], shape[1]};
+    }
+
     /// Position in its example of each row of a row set; `visit(row, position, example)`.
     template <class Visit>
     void for_positions(RowSet set, Visit visit) const {
         for (Index e = 0; e < block.examples(); ++e) {
             const Index start = block.offsets[static_cast<std::size_t>(e)];
-            if (set == RowSet::reads) {
-                visit(e, block.reads[static_cast<std::size_t>(e)] - start, e);
-            } else {
-                const RowRange range = block.rows_of(set, e);
-                for (Index row = range.first; row < range.last; ++row) visit(row, row - start, e);
-            }
+            const RowRange range = block.rows_of(set, e);
+            const Index first =
+                set == RowSet::reads ? block.reads[static_cast<std::size_t>(e)] - start : Index{0};
+            for (Index row = range.first; row < range.last; ++row) visit(row, first + row - range.first, e);
         }
     }
 

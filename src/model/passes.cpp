@@ -21,6 +21,7 @@ class ProcessorPasses final : public NetworkPasses<Real> {
     }
     const TokenBlock& block() const override { return state_.block; }
     std::span<const Real> logits() const override { return state_.logits; }
+    std::span<const double> log_partitions() const override { return state_.log_partitions; }
     void backward(std::span<const Real> seeds, std::span<const ParameterId> wanted) override {
         state_.seeds.assign(seeds.begin(), seeds.end());
         const auto* const head = std::get_if<operation::LabelLogits>(&state_.program.operations().back());
@@ -74,7 +75,8 @@ Index ProcessorPasses<Real>::bytes() const {
     const PassState<Real>& s = state_;
     Index bytes = bytes_of(s.block.token_ids) + bytes_of(s.block.offsets) + bytes_of(s.block.reads) +
                   bytes_of(s.logits) + bytes_of(s.seeds) + bytes_of(s.scratch.entries) +
-                  bytes_of(s.shifted.entries);
+                  bytes_of(s.shifted.entries) + bytes_of(s.block.predicted) +
+                  bytes_of(s.block.predicted_offsets) + bytes_of(s.log_partitions);
     for (const auto* const all : {&s.values, &s.slopes})
         for (const Rows<Real>& rows : *all) bytes += bytes_of(rows.buffer.entries);
     for (const Gradient<Real>& gradient : s.gradients) bytes += bytes_of(gradient.rows.buffer.entries);
@@ -154,7 +156,7 @@ Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index 
         return block.rows(program.shape(value).rows) * program.shape(value).width;
     };
     Scratch<Real> scratch(program, block);
-    Index reals = 2 * block.examples() * labels, statistics = 0;
+    Index reals = 2 * block.examples() * labels, statistics = 0, log_partitions = 0;
     for (const Operation& operation : program.operations()) {
         if (const std::optional<Value> out = output_of(operation))
             reals += (needed[out->id] ? 2 : 1) * entries(*out);
@@ -181,6 +183,8 @@ Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index 
                              PassState<Real>::rotary_tables(op.angles);
                 } else if constexpr (std::is_same_v<AnOperation, Activate>) {
                     reals += entries(op.in);
+                } else if constexpr (std::is_same_v<AnOperation, AnswerLikelihood>) {
+                    log_partitions = block.rows(RowSet::reads);
                 }
             },
             operation);
@@ -188,7 +192,9 @@ Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index 
     const auto bytes = [](Index count, std::size_t size) { return count * static_cast<Index>(size); };
     return bytes(reals + scratch.entries(), sizeof(Real)) +
            bytes(statistics, sizeof(operations::NormStatistics<Real>)) +
-           bytes(block.offsets.back(), sizeof(std::int32_t)) + bytes(2 * block.examples() + 1, sizeof(Index));
+           bytes(block.offsets.back() + std::ssize(block.predicted), sizeof(std::int32_t)) +
+           bytes(2 * block.examples() + 1 + std::ssize(block.predicted_offsets), sizeof(Index)) +
+           bytes(log_partitions, sizeof(double));
 }
 
 template Index planned_pass_bytes<float>(const Program&, const TokenBlock&, Index,

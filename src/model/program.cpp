@@ -224,6 +224,18 @@ void check(const Program& program, const operation::LabelLogits& op) {
     shapes.holds(!op.cap || *op.cap > 0, fmt::format("expects a positive cap, found {}", op.cap.value_or(0)));
 }
 
+void check(const Program& program, const operation::AnswerLikelihood& op) {
+    const Shapes shapes(program, "answer likelihood");
+    const Index width = shapes.of(op.in, "input").width;
+    shapes.value(op.in, "input", {RowSet::reads, width});
+    shapes.table(op.table, program.vocabulary_size, width);
+}
+
+/// Whether an operation makes the outputs: the last one.
+template <class AnOperation>
+constexpr bool makes_outputs = std::is_same_v<AnOperation, operation::LabelLogits> ||
+                               std::is_same_v<AnOperation, operation::AnswerLikelihood>;
+
 // Inputs of each operation; there is no rule for others, so that one that is not listed does not compile.
 
 using Inputs = std::vector<Value*>;
@@ -242,6 +254,7 @@ Inputs inputs(operation::Add& op) { return {&op.a, &op.b}; }
 Inputs inputs(operation::Scale& op) { return {&op.in}; }
 Inputs inputs(operation::AtReads& op) { return {&op.in}; }
 Inputs inputs(operation::LabelLogits& op) { return {&op.in}; }
+Inputs inputs(operation::AnswerLikelihood& op) { return {&op.in}; }
 
 }  // namespace
 
@@ -259,7 +272,7 @@ std::vector<Value> inputs_of(const Operation& operation) {
 std::optional<Value> output_of(const Operation& operation) {
     return std::visit(
         []<class AnOperation>(const AnOperation& op) -> std::optional<Value> {
-            if constexpr (std::is_same_v<AnOperation, operation::LabelLogits>)
+            if constexpr (makes_outputs<AnOperation>)
                 return std::nullopt;
             else
                 return op.out;
@@ -278,7 +291,7 @@ Value Program::append_with_output(AnOperation operation) {
 void Program::append(Operation operation) {
     std::visit(
         [&]<class AnOperation>(const AnOperation& op) {
-            if constexpr (std::is_same_v<AnOperation, operation::LabelLogits>)
+            if constexpr (makes_outputs<AnOperation>)
                 check(*this, op);
             else
                 Shapes(*this, "appended").value(op.out, "output", output_shape(*this, op));
@@ -342,6 +355,22 @@ void Program::set_labels(Index labels) {
     const auto& head = std::get<operation::LabelLogits>(operations_.back());
     parameters_[head.table].shape.front() = labels;
     if (head.bias) parameters_[*head.bias].shape.front() = labels;
+}
+
+void Program::score_answers(bool mean) {
+    const auto head = std::get<operation::LabelLogits>(operations_.back());
+    if (head.cap)
+        throw Error(
+            ExitStatus::study, ErrorKind::unsupported,
+            "data.score: log-likelihoods of capped logits (final_logit_softcapping) are not served; use "
+            "\"logit\" with this model");
+    if (reading != Reading::last_token || head.bias)
+        throw Error(
+            ExitStatus::study, ErrorKind::unsupported,
+            "data.score: log-likelihoods are those of causal language models; use \"logit\" with this "
+            "model");
+    operations_.pop_back();
+    append(operation::AnswerLikelihood{head.in, head.table, mean});
 }
 
 Program Program::without_operations() const {

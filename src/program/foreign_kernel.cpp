@@ -224,15 +224,6 @@ void decompose(const Study& study, const Session& session, const OutputLock& loc
     of.checks = quality(of.gram->matrix, pairs, of.gram->rounded);
     warn_indefinite(*of.gram, pairs, *of.checks, session);
     of.input.eigenvalues = pairs.values;
-    // Beyond what rounding makes of zeros.
-    const double largest = pairs.values.front(), rounding = 1e-10 * std::abs(largest);
-    const auto negative = std::ranges::count_if(pairs.values, [&](double w) { return w < -rounding; });
-    if (negative > 0)
-        session.log.warn(
-            fmt::format("{}: {} of {} eigenvalues are negative, the smallest {:.2g} times the largest: no "
-                        "Gram matrix has "
-                        "them; they count as zero, and no eigenvalue below ten times their size is fitted",
-                        matrix, negative, pairs.values.size(), pairs.values.back() / largest));
     of.input.noise_floor = of.checks->noise_floor;
     of.input.vectors = &*pairs.vectors;
 }

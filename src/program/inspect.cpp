@@ -32,8 +32,12 @@ std::string data_text(const Hdf5File& h5) {
     if (!h5.exists("/data/train/offsets")) return "";
     const Index n = h5.length("/data/train/offsets", 1) - 1;
     const Index m = h5.exists("/data/test/offsets") ? h5.length("/data/test/offsets", 1) - 1 : 0;
-    return fmt::format("data       {} training and {} test examples, {} labels\n", n, m,
-                       h5.length("/data/label_token_ids"));
+    std::string answers = "completions";
+    if (h5.exists("/data/label_offsets"))
+        answers = fmt::format("{} labels", h5.length("/data/label_offsets", 2) - 1);
+    else if (!h5.exists("/data/train/completion_offsets"))
+        answers = fmt::format("{} labels", h5.length("/data/label_token_ids"));
+    return fmt::format("data       {} training and {} test examples, {}\n", n, m, answers);
 }
 
 std::string kernel_text(const Hdf5File& h5) {

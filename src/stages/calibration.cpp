@@ -78,12 +78,23 @@ Program one_layer(const Program& program) {
     }
 }
 
+/// The same with the logits of label words in place of answers' scores, which are counted apart.
+Program with_logits(const Program& program) {
+    Program piece = program.without_operations();
+    for (const Operation& operation : program.operations())
+        if (const auto* const scored = std::get_if<operation::AnswerLikelihood>(&operation))
+            piece.append(operation::LabelLogits{scored->in, scored->table, std::nullopt});
+        else
+            piece.append(operation);
+    return piece;
+}
+
 /// The longest examples, a block for every thread, cut so that passes take each thread some tenths of a
 /// second.
 Piece piece_of(const Program& program, const DataSet& all) {
     constexpr double most_flops = 4e10;  // of a thread
     constexpr Index fewest_tokens = 4;
-    Piece piece{one_layer(program), {}, {}};
+    Piece piece{one_layer(with_logits(program)), {}, {}};
     for (const Operation& operation : piece.program.operations())
         if (const auto* const linear = std::get_if<operation::Linear>(&operation))
             piece.parameters.push_back(linear->weight);

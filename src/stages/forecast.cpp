@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "sketch_report.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/factors.hpp"
 #include "tangram/model/network_passes.hpp"
+#include "tangram/model/token_softmax.hpp"
 #include "tangram/parallel/block_cyclic.hpp"
 #include "tangram/parallel/process_grid.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
@@ -61,20 +64,26 @@ double backward_share(const Program& program, const std::vector<ParameterId>& se
 
 /// The most tokens that a block of examples may have together on each of the threads that have one.
 std::vector<TokenBlock> largest_blocks(const StudyData& data) {
-    std::vector<Index> lengths;
+    struct Example {
+        const DataSet* set;
+        Index example, tokens;
+    };
+    std::vector<Example> longest;
     for (const DataSet* const set : {&data.train, data.test ? &*data.test : nullptr})
         for (Index e = 0; set != nullptr && e < set->examples(); ++e)
-            lengths.push_back(std::ssize(set->tokens(e)));
-    std::ranges::sort(lengths, std::greater{});
+            longest.push_back({set, e, set->passed(e).tokens});
+    std::ranges::stable_sort(longest, std::greater{}, &Example::tokens);
+    DataSet chosen;
+    const auto together = static_cast<std::size_t>(examples_per_block(data.train));
+    const std::size_t threads = static_cast<std::size_t>(omp_get_max_threads());
+    for (std::size_t i = 0; i < std::min(longest.size(), threads * together); ++i)
+        chosen.append_from(*longest[i].set, longest[i].example);
+    std::vector<Index> examples(static_cast<std::size_t>(chosen.examples()));
+    std::iota(examples.begin(), examples.end(), Index{0});
     std::vector<TokenBlock> blocks;
-    for (std::size_t e = 0; e < lengths.size(); ++e) {
-        if (e % arithmetic::examples_per_block == 0) {
-            if (std::ssize(blocks) == omp_get_max_threads()) break;
-            blocks.emplace_back().offsets = {0};
-        }
-        blocks.back().offsets.push_back(blocks.back().offsets.back() + lengths[e]);
-        blocks.back().reads.push_back(blocks.back().offsets.back() - 1);
-    }
+    for (std::size_t first = 0; first < examples.size(); first += together)
+        blocks.push_back(token_block(
+            chosen, std::span(examples).subspan(first, std::min(together, examples.size() - first))));
     return blocks;
 }
 
@@ -89,10 +98,8 @@ DataSet compared_examples(const PlannedStudy& planned) {
     if (std::ranges::find(job.formulas.front().choices, Contraction::sketched, &ContractionChoice::chosen) ==
         job.formulas.front().choices.end())
         return compared;
-    for (const Index e : examples_to_compare(train, job.outputs, sketch_seed(planned.study))) {
-        compared.append(train.tokens(e), 0, e);
-        if (!train.tasks.empty()) compared.tasks.push_back(train.tasks[static_cast<std::size_t>(e)]);
-    }
+    for (const Index e : examples_to_compare(train, job.outputs, sketch_seed(planned.study)))
+        compared.append_from(train, e);
     return compared;
 }
 
@@ -113,8 +120,8 @@ double gram_bytes(const PlannedStudy& planned, Forecast& result) {
                           sketch_seed(planned.study),
                           job.groups.group_of};
     const DataSet compared = compared_examples(planned);
-    const KernelFormula exact{Formula::sgd,
-                              choose_contractions(program, job.parameters, mean_tokens(job.data.train))};
+    const KernelFormula exact{
+        Formula::sgd, choose_contractions(program, job.parameters, mean_rows(job.data.train, job.outputs))};
     KernelProblem comparison{compared, nullptr, job.outputs, job.parameters, {exact}, unlimited};
     double held = 0, held_then = 0;
     const auto bytes = [&] {
@@ -146,18 +153,19 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
     const double bytes = gram_bytes<Real>(planned, result);
     const AssemblyCost& assembly = result.assembly;
     const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
-                 p = result.ranks(), passes = static_cast<double>(job.outputs.passes());
+                 p = result.ranks(),
+                 passes = static_cast<double>(backward_passes(job.data.train, job.outputs));
     const auto kernels = static_cast<double>(job.formulas.size()),
                groups = static_cast<double>(job.groups.names.size());
     StageForecast gram{"gram",
                        bytes,
-                       assembly.pass_flops + assembly.product_flops,
+                       assembly.pass_flops + assembly.vocabulary_flops + assembly.product_flops,
                        assembly.received_bytes,
                        8 * n * (kernels * m + (planned.study.output.save_gram ? (kernels + groups) * n : 0)),
                        0};
     const Calibration& speed = planned.calibration;
     const double passed = (1 + passes * backward_share(planned.model.program, job.parameters)) / (1 + passes);
-    gram.seconds = (assembly.pass_flops * passed * speed.per_pass_flop +
+    gram.seconds = ((assembly.pass_flops * passed + assembly.vocabulary_flops) * speed.per_pass_flop +
                     assembly.packed_entries * speed.per_packed_entry) /
                        p +
                    assembly.product_flops * speed.per_product_flop * assembly.imbalance / p;
@@ -225,7 +233,7 @@ StageForecast head_forecast(const PlannedStudy& planned, const Forecast& on) {
     const GramJob& job = planned.job;
     const FittedHeadCost cost = fitted_head_cost(program, job);
     const double passes =
-        forward_flops(program, std::ssize(job.data.train.token_ids), job.data.train.examples());
+        forward_flops(program, job.data.train.passed().tokens, job.data.train.passed().reads);
     return {"head",
             planned.resident() + cost.bytes,
             passes + cost.flops,
@@ -255,9 +263,12 @@ const StageForecast& Forecast::gram() const {
 template <class Real>
 double network_bytes(const LoadedModel& model, const GramJob& job, const Study& study) {
     double bytes = weight_bytes<Real>(model, study);
+    const bool answers = job.data.train.scores_answers();
+    const Index outputs = answers ? 1 : job.outputs.labels(),  // of a sequence
+        scratch = answers ? TokenSoftmax<Real>::scratch_bytes(model.program.vocabulary_size) : 0;
     for (const TokenBlock& block : largest_blocks(job.data))
-        bytes += static_cast<double>(
-            planned_pass_bytes<Real>(model.program, block, std::ssize(job.data.label_ids), job.parameters));
+        bytes += static_cast<double>(planned_pass_bytes<Real>(model.program, block, outputs, job.parameters) +
+                                     scratch);
     return bytes;
 }
 

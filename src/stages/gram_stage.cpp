@@ -155,7 +155,7 @@ void StudyRun::State::say_plan(const GramJob& job, const Forecast& planned) cons
     session.log.say(fmt::format(
         "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
         "{} precision; {} planned on the largest rank{}",
-        job.data.train.examples(), job.data.train.token_ids.size(), job.train_rows, job.parameter_count,
+        job.data.train.examples(), job.data.train.passed().tokens, job.train_rows, job.parameter_count,
         job.parameters.size(), session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(),
         grid.columns(), study.kernel.precision, bytes_text(planned.bytes_until_written()),
         planned.assembly.passes > 1

@@ -18,7 +18,9 @@ Index leading_examples(const DataSet& smaller, const DataSet& larger) {
     };
     return leads(smaller.offsets, larger.offsets) && leads(smaller.token_ids, larger.token_ids) &&
                    leads(smaller.labels, larger.labels) && leads(smaller.rows, larger.rows) &&
-                   leads(smaller.tasks, larger.tasks) && leads(smaller.reads, larger.reads)
+                   leads(smaller.tasks, larger.tasks) && leads(smaller.reads, larger.reads) &&
+                   leads(smaller.answer_ids, larger.answer_ids) &&
+                   leads(smaller.answer_offsets, larger.answer_offsets)
                ? std::max<Index>(0, smaller.examples())
                : 0;
 }
@@ -60,6 +62,9 @@ Index take_known_rows(const std::filesystem::path& output, const std::string& ba
         stored.rows = h5.read_int64(at + "rows");
         stored.tasks = integers("tasks");
         stored.reads = integers("reads");
+        stored.answer_ids = integers("completion_token_ids");  // label words are in the basis
+        if (h5.exists(at + "completion_offsets"))
+            stored.answer_offsets = h5.read_int64(at + "completion_offsets");
         return leading_examples(stored, job.data.train);
     });
     matrices.known_rows = kernel_rows(job.data.train, job.outputs)[static_cast<std::size_t>(examples)];

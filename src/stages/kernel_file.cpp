@@ -8,7 +8,8 @@ namespace tangram {
 
 namespace {
 
-void write_examples(Hdf5File& file, const std::string& part, const DataSet& data) {
+/// @param completed  whether every example has an answer of its own
+void write_examples(Hdf5File& file, const std::string& part, const DataSet& data, bool completed) {
     const std::string at = "/data/" + part + "/";
     file.write(at + "token_ids", data.token_ids);
     file.write(at + "offsets", data.offsets);
@@ -16,12 +17,17 @@ void write_examples(Hdf5File& file, const std::string& part, const DataSet& data
     file.write(at + "rows", data.rows);
     if (!data.tasks.empty()) file.write(at + "tasks", data.tasks);
     if (!data.reads.empty()) file.write(at + "reads", data.reads);
+    if (!completed) return;
+    file.write(at + "completion_token_ids", data.answer_ids);
+    file.write(at + "completion_offsets", data.answer_offsets);
 }
 
 void write_data(Hdf5File& file, const Study& study, const StudyData& data) {
-    write_examples(file, "train", data.train);
-    if (data.test) write_examples(file, "test", *data.test);
-    file.write("/data/label_token_ids", data.label_ids);
+    const bool completed = data.train.scores_answers() && data.label_ids.empty();
+    write_examples(file, "train", data.train, completed);
+    if (data.test) write_examples(file, "test", *data.test, completed);
+    if (!completed) file.write("/data/label_token_ids", data.label_ids);
+    if (!data.label_offsets.empty()) file.write("/data/label_offsets", data.label_offsets);
     if (study.tasks.empty()) return;
     std::vector<std::string> names;
     for (const Study::Task& task : study.tasks) names.push_back(task.name);
@@ -94,7 +100,7 @@ void write_kernel(Hdf5File& file, const Study& study, const GramJob& job, Networ
         file.create_matrix(path, matrix->rows(), matrix->columns());
     for (std::size_t f = 0; f < job.formulas.size() && job.test_rows > 0; ++f)
         file.write(kernel_place(study, f) + "/test_diagonal", matrices.formulas[f].test_diagonal);
-    const Index labels = std::ssize(data.label_ids);
+    const Index labels = job.outputs.labels();
     file.write("/kernel/outputs_train", assembled.train_outputs, {data.train.examples(), labels});
     if (data.test)
         file.write("/kernel/outputs_test", assembled.test_outputs, {data.test->examples(), labels});

@@ -167,9 +167,12 @@ PartOfStudy read_part(const StoredStudy& stored, const std::string& part, const 
 
 RatesInput read_rates_input(const InputFile& file, const ProcessGrid& grid, RatesMatrices& matrices) {
     const StoredStudy stored(file);
-    const Index labels = stored.length("/data/label_token_ids", 1);
+    const bool completed = stored.exists("/data/train/completion_offsets");
+    const Index labels = completed                              ? 1
+                         : stored.exists("/data/label_offsets") ? stored.length("/data/label_offsets", 2) - 1
+                                                                : stored.length("/data/label_token_ids", 1);
     const TaskNames tasks = read_tasks(stored, labels);
-    const bool without_targets = tasks.outputs.front() == "loss";
+    const bool without_targets = completed || tasks.outputs.front() == "loss";
     RatesInput input;
     input.task_names = tasks.names;
     if (!without_targets) {

@@ -86,13 +86,31 @@ void check_step_sizes(const std::vector<double>& step_sizes) {
     }
 }
 
+void check_answers(const std::string& prefix, const Study::Data& data, bool classifier) {
+    if (classifier && data.score != "logit")
+        refuse(ErrorKind::contradiction,
+               fmt::format("{}score = \"{}\" needs model.head = \"lm\": a classifier has no vocabulary",
+                           prefix, data.score));
+    if (data.completion.empty()) return;
+    if (data.score == "logit")
+        refuse(ErrorKind::contradiction,
+               fmt::format("{0}completion needs {0}score = \"log-likelihood\" or \"mean-log-likelihood\"",
+                           prefix));
+    if (!data.label_words.empty() || !data.labels.empty())
+        refuse(
+            ErrorKind::contradiction,
+            fmt::format("{0}completion takes the place of labels; leave {0}label_words and {0}labels empty",
+                        prefix));
+}
+
 void check_data(const std::string& prefix, const Study::Data& data, bool classifier, LabelWords words) {
+    check_answers(prefix, data, classifier);
     if (!classifier && data.tmpl.empty() && !data.train.ends_with(".h5"))
         refuse(
             ErrorKind::missing,
             prefix + "template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
     if (words == LabelWords::not_yet) return;
-    if (!classifier && data.label_words.size() < 2 && !data.train.ends_with(".h5"))
+    if (!classifier && data.label_words.size() < 2 && data.completion.empty() && !data.train.ends_with(".h5"))
         refuse(
             ErrorKind::missing,
             prefix + "label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
@@ -135,6 +153,10 @@ void check_finetune(const Study& s) {
                fmt::format("kernel.output = \"{}\" is no output that training follows row by row; with "
                            "[finetune] use \"margin\" or \"logits\"",
                            s.kernel.output));
+    if (score_of(s) != "logit")
+        refuse(
+            ErrorKind::unsupported,
+            fmt::format("data.score = \"{}\" is not what [finetune] trains on; use \"logit\"", score_of(s)));
     if (!s.output.save_gram)
         refuse(ErrorKind::contradiction,
                "[finetune] needs output.save_gram = true: the linearised model is made from the Gram matrix");
@@ -170,6 +192,12 @@ void check_tasks(const Study& s, LabelWords words) {
             if (s.tasks[other].name == task.name)
                 refuse(ErrorKind::contradiction, fmt::format("{}name = \"{}\" stands twice", at, task.name));
         check_data(at, task.data, s.model.head != "lm", words);
+        if (task.data.score != s.tasks.front().data.score)
+            refuse(ErrorKind::contradiction,
+                   fmt::format("{}score = \"{}\", but that of tasks[0] is \"{}\"; tasks share one", at,
+                               task.data.score, s.tasks.front().data.score));
+        if (!task.data.completion.empty())
+            refuse(ErrorKind::unsupported, at + "completion: completions have no targets; use [data] alone");
     }
 }
 
@@ -186,6 +214,12 @@ void check_values(Study& study) {
 void check_together(const Study& s, LabelWords words) {
     if (s.tasks.empty()) check_data("data.", s.data, s.model.head != "lm", words);
     check_tasks(s, words);
+    if (!s.data.completion.empty() && !s.kernel.output.empty() && s.kernel.output != "logits")
+        refuse(
+            ErrorKind::contradiction,
+            fmt::format("kernel.output = \"{}\": with data.completion there is one output per example; use "
+                        "\"logits\"",
+                        s.kernel.output));
     check_formulas(s);
     check_finetune(s);
     if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)

@@ -117,6 +117,10 @@ void make_absolute(Study& study, const std::filesystem::path& file) {
 
 }  // namespace
 
+const std::string& score_of(const Study& study) {
+    return (study.tasks.empty() ? study.data : study.tasks.front().data).score;
+}
+
 Study default_study(const std::vector<std::string>& settings) {
     Study study = with_settings({}, settings, "--set");
     check_values(study);

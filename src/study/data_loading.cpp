@@ -50,6 +50,8 @@ struct Reader {
         options.labels = study.data.labels;
         if (study.model.head == "lm") options.label_words = study.data.label_words;
         options.label_names = rules.label_names;
+        options.scores_answers = study.data.score != "logit";
+        options.completion = study.data.completion;
         options.max_length = study.data.max_length;
         options.samples = samples;
         return read_labelled_text(options, *tokenizer, tables);
@@ -78,6 +80,16 @@ void check_tokens(const DataSet& data, const std::string& file, const TokenRules
         }
 }
 
+void check_answers(const DataSet& data, const std::string& file, const TokenRules& rules) {
+    for (const std::int32_t token : data.answer_ids)
+        if (token < 0 || token >= rules.vocabulary)
+            refuse(
+                ErrorKind::out_of_range, file,
+                fmt::format("an answer holds token id {}, the model has 0 to {}; tokenise with the model's "
+                            "own tokenizer",
+                            token, rules.vocabulary - 1));
+}
+
 /// A trained head is read before the padding at a text's end.
 void check_ends(const DataSet& data, const std::string& file, const TokenRules& rules) {
     for (Index e = 0; e < data.examples() && rules.passed_over; ++e)
@@ -94,6 +106,9 @@ void share(MPI_Comm comm, DataSet& data) {
     broadcast(comm, data.labels, 0);
     broadcast(comm, data.rows, 0);
     broadcast(comm, data.reads, 0);
+    broadcast(comm, data.answer_ids, 0);
+    broadcast(comm, data.answer_offsets, 0);
+    broadcast(comm, data.first_answers, 0);
 }
 
 /// Says once what a person should hear of.
@@ -110,6 +125,19 @@ class Warnings {
     std::set<std::string> said_;
 };
 
+/// What the reader finds in a file, once it fits the model.
+LabelledExamples checked(Reader& reader, const std::string& file, const std::string& part, Index samples,
+                         Warnings& warnings) {
+    LabelledExamples read = reader.read(file, part, samples);
+    if (reader.tokenizer) warnings.say(reader.tokenizer->warnings());
+    check_tokens(read.data, file, reader.rules);
+    check_ends(read.data, file, reader.rules);
+    check_answers(read.data, file, reader.rules);
+    warnings.say(read.warnings);
+    if (reader.study.data.completion.empty()) warnings.say(warnings_of(read.data, file));
+    return read;
+}
+
 /// One task's examples; the study's [data] is that task's.
 StudyData load_one(Study study, const TokenRules& rules, const Session& session, FilesRead& model_files,
                    FilesRead& tables, Warnings& warnings) {
@@ -125,12 +153,7 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
     collectively(comm, [&] {
         if (session.world.rank() != 0) return;
         Reader reader{study, rules, model_files, tables};
-        LabelledExamples train = reader.read(study.data.train, "train", study.data.samples);
-        if (reader.tokenizer) warnings.say(reader.tokenizer->warnings());
-        check_tokens(train.data, study.data.train, rules);
-        check_ends(train.data, study.data.train, rules);
-        warnings.say(train.warnings);
-        warnings.say(warnings_of(train.data, study.data.train));
+        LabelledExamples train = checked(reader, study.data.train, "train", study.data.samples, warnings);
         for (const std::int32_t id : train.label_ids)
             if (id < 0 || id >= rules.vocabulary)
                 refuse(ErrorKind::out_of_range, study.data.train,
@@ -151,19 +174,16 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
         Index cut = train.cut;
         data.train = std::move(train.data);
         data.label_ids = std::move(train.label_ids);
+        data.label_offsets = std::move(train.label_offsets);
         if (has_test) {
-            LabelledExamples test = reader.read(study.data.test, "test", study.data.test_samples);
-            if (reader.tokenizer) warnings.say(reader.tokenizer->warnings());
-            check_tokens(test.data, study.data.test, rules);
-            check_ends(test.data, study.data.test, rules);
-            warnings.say(test.warnings);
-            warnings.say(warnings_of(test.data, study.data.test));
+            LabelledExamples test =
+                checked(reader, study.data.test, "test", study.data.test_samples, warnings);
             if (classifier && test.label_count > std::ssize(data.label_ids))
                 refuse(ErrorKind::out_of_range, study.data.test,
                        fmt::format("holds label {}, the training examples have 0 to {}; name all of "
                                    "them in data.labels",
                                    test.label_count - 1, data.label_ids.size() - 1));
-            if (!classifier && test.label_ids != data.label_ids)
+            if (!classifier && (test.label_ids != data.label_ids || test.label_offsets != data.label_offsets))
                 refuse(ErrorKind::contradiction, study.data.test,
                        "its label words are not those of the training examples");
             cut += test.cut;
@@ -177,16 +197,17 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
     share(comm, data.train);
     if (has_test) share(comm, *data.test);
     broadcast(comm, data.label_ids, 0);
-    data.task_labels = {std::ssize(data.label_ids)};
+    broadcast(comm, data.label_offsets, 0);
+    data.task_labels = {!study.data.completion.empty() ? Index{1}
+                        : data.label_offsets.empty()   ? std::ssize(data.label_ids)
+                                                       : std::ssize(data.label_offsets) - 1};
     return data;
 }
 
 void append(DataSet& all, const DataSet& more, std::int32_t task) {
     for (Index e = 0; e < more.examples(); ++e) {
-        all.append(more.tokens(e), more.labels[static_cast<std::size_t>(e)],
-                   more.rows[static_cast<std::size_t>(e)]);
+        all.append_from(more, e);
         all.tasks.push_back(task);
-        if (!more.reads.empty()) all.reads.push_back(more.reads[static_cast<std::size_t>(e)]);
     }
 }
 
@@ -217,7 +238,10 @@ StudyData load_data(const Study& study, const TokenRules& rules, const Session& 
         const auto before = static_cast<std::int32_t>(data.label_ids.size());
         for (const std::int32_t id : more.label_ids)
             data.label_ids.push_back(study.model.head == "classifier" ? before + id : id);
-        data.task_labels.push_back(std::ssize(more.label_ids));
+        if (!more.label_offsets.empty() && data.label_offsets.empty()) data.label_offsets = {0};
+        for (std::size_t c = 1; c < more.label_offsets.size(); ++c)
+            data.label_offsets.push_back(before + more.label_offsets[c]);
+        data.task_labels.push_back(more.labels());
     }
     know_files_of_first_rank(model_files, session.world.get());
     return data;

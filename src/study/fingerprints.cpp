@@ -20,6 +20,10 @@ void add_examples(Inputs& inputs, const std::string& key, const DataSet& set) {
         .add("labels of " + key, set.labels)
         .add("places read in " + key, set.reads)
         .add("tasks of " + key, set.tasks);
+    if (set.scores_answers())
+        inputs.add("answers of " + key, set.answer_ids)
+            .add("lengths of answers of " + key, set.answer_offsets)
+            .add("numbers of answers of " + key, set.first_answers);
 }
 
 void add_parameters(Inputs& inputs, const Program& program, const GramJob& job) {
@@ -35,6 +39,7 @@ void add_labels_and_tests(Inputs& inputs, const Study& study, const GramJob& job
     for (std::size_t t = 0; t < study.tasks.size(); ++t)
         inputs.add("labels of " + study.tasks[t].name, std::to_string(job.data.task_labels[t]));
     inputs.add("data.label_words", job.data.label_ids);
+    if (!job.data.label_offsets.empty()) inputs.add("lengths of data.label_words", job.data.label_offsets);
     if (job.data.test) add_examples(inputs, "data.test", *job.data.test);
 }
 

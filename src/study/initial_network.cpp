@@ -5,8 +5,10 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <Eigen/Dense>
 #include <algorithm>
+#include <numeric>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/lora.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/shared_memory.hpp"
@@ -38,15 +40,9 @@ struct Head {
 /// Features of one block of training examples, examples x width.
 template <class Real>
 std::vector<double> features_of(Network<Real>& network, const DataSet& data, const Head& head, Index of) {
-    TokenBlock block;
-    block.offsets.push_back(0);
-    for (Index e = head.first(of); e < head.first(of) + head.size(of); ++e) {
-        const auto tokens = data.tokens(e);
-        block.reads.push_back(block.offsets.back() + data.read(e));
-        block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
-        block.offsets.push_back(std::ssize(block.token_ids));
-    }
-    network.forward(block);
+    std::vector<Index> examples(static_cast<std::size_t>(head.size(of)));
+    std::iota(examples.begin(), examples.end(), head.first(of));
+    network.forward(token_block(data, examples));
     const Real* const rows = network.value(head.logits.in);
     return {rows, rows + head.size(of) * head.width};
 }
@@ -154,7 +150,7 @@ Network<Real> initial_network(const LoadedModel& model, const Study& study, cons
     share_matrices<Real>(model.program, source, comm);
     // The model's weights are the same on every rank; a bad one is one message.
     const auto network = [&] {
-        return collectively(comm, [&] { return Network<Real>(model.program, source, job.data.label_ids); });
+        return collectively(comm, [&] { return Network<Real>(model.program, source, job.data.logit_ids()); });
     };
     if (study.model.head_init == "least-squares") {
         Network<Real> features = network();

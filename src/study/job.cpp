@@ -20,7 +20,7 @@ GramJob gram_job(const Study& study, const LoadedModel& model, StudyData data, M
     for (const std::string& formula_name : study.kernel.formula) {
         const Formula formula = formula_by_name(formula_name);
         job.formulas.push_back(
-            {formula, choose_contractions(program, job.parameters, mean_tokens(job.data.train),
+            {formula, choose_contractions(program, job.parameters, mean_rows(job.data.train, job.outputs),
                                           study.kernel.sketch, formula)});
     }
     job.groups = group_parameters(program, job.parameters, study.kernel.groups);

@@ -9,8 +9,7 @@ namespace tangram {
 
 namespace {
 
-constexpr std::string_view not_served[] = {"data.score", "data.completion", "spectrum.matrix",
-                                           "spectrum.density", "rates.window"};
+constexpr std::string_view not_served[] = {"spectrum.matrix", "spectrum.density", "rates.window"};
 
 std::vector<Key> model_keys() {
     return {
@@ -55,7 +54,14 @@ std::vector<Key> data_keys() {
         {"data.template", [](Data& d) { return StudyValue(&d.tmpl); }, Anything{}, Decides::examples,
          "\"{column}\" is replaced; \"[MASK]\" marks the token that a masked model predicts"},
         {"data.label_words", [](Data& d) { return StudyValue(&d.label_words); }, Anything{},
-         Decides::examples, "one word per label, each a single token"},
+         Decides::examples, "one word per label, each a single token, or with another score several"},
+        {"data.score", [](Data& d) { return StudyValue(&d.score); },
+         Choices{{{"logit", "of the word's one token"},
+                  {"log-likelihood", "of all of the word's tokens behind the template"},
+                  {"mean-log-likelihood", "its mean over them"}}},
+         Decides::kernel, ""},
+        {"data.completion", [](Data& d) { return StudyValue(&d.completion); }, Anything{}, Decides::examples,
+         "column of each example's own text in place of label words: one row per example, no targets"},
         {"data.max_length", [](Data& d) { return StudyValue(&d.max_length); }, Bounds{1, {}},
          Decides::examples, "tokens of an example, special ones included"},
         {"data.samples", [](Data& d) { return StudyValue(&d.samples); }, Bounds{0, {}}, Decides::examples,

@@ -220,6 +220,7 @@ OpenedModel opened_model(const Study& study, Remarks& remarks) {
         opened.program =
             program_of(config, study.model.head == "classifier" ? std::optional<Index>(1) : std::nullopt);
     }
+    if (score_of(study) != "logit") opened.program.score_answers(score_of(study) == "mean-log-likelihood");
     opened.deviation = drawn_deviation(config);
     check_unread(config, known_model_keys());
     remarks.warn(config.notes());

@@ -9,7 +9,7 @@ OpenedStudy open_study(const Study& study, const Session& session) {
                                {body.vocabulary_size, body.maximum_length, body.reading, body.padding_id,
                                 opened.passed_over, opened.label_names},
                                session, opened.files);
-    LoadedModel model = complete_model(std::move(opened), study, std::ssize(data.label_ids), session);
+    LoadedModel model = complete_model(std::move(opened), study, data.labels(), session);
     GramJob job = gram_job(study, model, std::move(data), session.world.get());
     return {std::move(model), std::move(job)};
 }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 
 #include "tangram/drawing.hpp"
 #include "tangram/io/hdf5_file.hpp"
@@ -13,6 +15,15 @@ namespace {
 
 [[noreturn]] void refuse(ErrorKind kind, const std::string& file, const std::string& problem) {
     throw Error(ExitStatus::input, kind, fmt::format("{}: {}", file, problem));
+}
+
+/// @throws Error(input) for offsets that do not grow from 0 to the number of tokens
+void check_offsets(const std::vector<Index>& offsets, Index tokens, const std::string& path,
+                   const std::string& file) {
+    if (offsets.size() < 2 || offsets.front() != 0 || offsets.back() != tokens ||
+        std::ranges::adjacent_find(offsets, std::greater_equal<>()) != offsets.end())
+        refuse(ErrorKind::malformed, file,
+               fmt::format("{} must grow from 0 to the number of token ids, {}", path, tokens));
 }
 
 /// Where the one mask token of every example stands.
@@ -54,6 +65,31 @@ DataSet stored_examples(const Hdf5File& h5, const std::string& at, const std::st
     return all;
 }
 
+/// Where each label word's tokens begin: label_offsets, or one token each.
+void find_answers(const Hdf5File& h5, const std::string& file, LabelledExamples& result) {
+    const std::string at = h5.exists("/data/label_token_ids") ? "/data/" : "/";
+    if (h5.exists(at + "label_offsets"))
+        result.label_offsets = h5.read_int64(at + "label_offsets");
+    else
+        for (Index c = 0; c <= result.label_count; ++c) result.label_offsets.push_back(c);
+    check_offsets(result.label_offsets, std::ssize(result.label_ids), at + "label_offsets", file);
+    result.label_count = std::ssize(result.label_offsets) - 1;
+}
+
+/// The completion of every example, in the order of the file.
+DataSet stored_completions(const Hdf5File& h5, const std::string& at, const DataSet& all,
+                           const std::string& file) {
+    DataSet completions;
+    completions.token_ids = h5.read_int32(at + "completion_token_ids");
+    completions.offsets = h5.read_int64(at + "completion_offsets");
+    check_offsets(completions.offsets, std::ssize(completions.token_ids), at + "completion_offsets", file);
+    if (completions.examples() != all.examples())
+        refuse(ErrorKind::contradiction, file,
+               fmt::format("{}completion_offsets is of {} examples, there are {}", at, completions.examples(),
+                           all.examples()));
+    return completions;
+}
+
 /// The label words' tokens, or of a classifier the number of labels, into result.
 void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, const std::string& file,
                  const TokenRules& rules, const Study& study, LabelledExamples& result) {
@@ -61,6 +97,7 @@ void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, 
         result.label_ids =
             h5.read_int32(h5.exists("/data/label_token_ids") ? "/data/label_token_ids" : "/label_token_ids");
         result.label_count = std::ssize(result.label_ids);
+        if (study.data.score != "logit") find_answers(h5, file, result);
         return;
     }
     for (const Index label : all.labels) {
@@ -116,17 +153,33 @@ LabelledExamples read_tokenised(const std::string& file, const std::string& part
                                                       : "/";
     DataSet all = stored_examples(h5, at, file);
     LabelledExamples result;
-    find_labels(h5, at, all, file, rules, study, result);
+    const bool completed = !study.data.completion.empty();
+    std::optional<DataSet> completions;
+    if (completed) {
+        completions = stored_completions(h5, at, all, file);
+        result.label_count = 1;
+    } else {
+        find_labels(h5, at, all, file, rules, study, result);
+    }
     check_examples(all, result.label_count, at, file);
     place_reads(all, rules.reading, file, study.model.path, model_files);
     const auto rows = draw_rows(all.examples(), samples, static_cast<std::uint64_t>(study.data.seed), file);
     for (const Index row : rows) {
         const auto tokens = all.tokens(row);
-        if (std::ssize(tokens) > study.data.max_length)
-            refuse(ErrorKind::contradiction, file,
-                   fmt::format("example {} has {} tokens, data.max_length is {}; raise it or cut the example",
-                               row, tokens.size(), study.data.max_length));
+        Index longest_answer = completed ? std::ssize(completions->tokens(row)) : 0;
+        for (std::size_t c = 1; c < result.label_offsets.size(); ++c)
+            longest_answer = std::max(longest_answer, result.label_offsets[c] - result.label_offsets[c - 1]);
+        if (std::ssize(tokens) + longest_answer > study.data.max_length)
+            refuse(
+                ErrorKind::contradiction, file,
+                fmt::format("example {} has {} tokens{}, data.max_length is {}; raise it or cut the example",
+                            row, std::ssize(tokens) + longest_answer,
+                            longest_answer > 0 ? " with its longest answer" : "", study.data.max_length));
         result.data.append(tokens, all.labels[static_cast<std::size_t>(row)], row);
+        if (completed)
+            result.data.append_answers(completions->tokens(row), std::vector<Index>{0, longest_answer});
+        else if (!result.label_offsets.empty())
+            result.data.append_answers(result.label_ids, result.label_offsets);
         if (!all.reads.empty()) result.data.reads.push_back(all.reads[static_cast<std::size_t>(row)]);
     }
     return result;

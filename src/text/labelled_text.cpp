@@ -9,6 +9,8 @@
 #include <cassert>
 #include <charconv>
 #include <map>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "pre_tokenizers.hpp"
@@ -143,19 +145,84 @@ std::string list(const Tokenizer& tokenizer, const std::vector<std::int32_t>& id
     return text;
 }
 
-/// The one token that a label word adds behind a filled template, whose own tokens are `before`.
-std::int32_t label_id(const Tokenizer& tokenizer, const std::vector<std::int32_t>& before,
-                      const std::string& filled, const std::string& word, const std::string& where) {
+/// The tokens that a label word adds behind a filled template, whose own tokens are `before`: one, or as many
+/// as there are where answers are scored.
+std::vector<std::int32_t> added_ids(const Tokenizer& tokenizer, const std::vector<std::int32_t>& before,
+                                    const std::string& filled, const std::string& word, bool scores_answers,
+                                    const std::string& where) {
     const std::vector<std::int32_t> after = tokenizer.encode(filled + word, false).ids;
-    if (after.size() == before.size() + 1 && std::equal(before.begin(), before.end(), after.begin()))
-        return after.back();
     const auto differs = std::mismatch(before.begin(), before.end(), after.begin(), after.end()).second;
+    const bool behind = after.size() > before.size() && differs - after.begin() == std::ssize(before);
+    if (behind && (scores_answers || differs + 1 == after.end())) return {differs, after.end()};
+    if (scores_answers)
+        throw Error(
+            ExitStatus::study, ErrorKind::unsupported,
+            fmt::format(
+                "data.label_words: \"{}\" behind the template ({}) changes the template's own tokens; "
+                "found {}; begin the word with a blank, or end the template otherwise",
+                word, where, differs == after.end() ? "none" : list(tokenizer, {differs, after.end()})));
     throw Error(
         ExitStatus::study, ErrorKind::unsupported,
         fmt::format(
             "data.label_words: \"{}\" behind the template ({}) is not one more token; found {}; choose a "
-            "word that is one token of this model (most begin with a blank)",
+            "word that is one token of this model (most begin with a blank), or set data.score = "
+            "\"log-likelihood\" for words of several",
             word, where, differs == after.end() ? "none" : list(tokenizer, {differs, after.end()})));
+}
+
+/// The label words' tokens behind the filled templates, the same behind all of them.
+class LabelWords {
+  public:
+    LabelWords(const LabelledText& options, const Tokenizer& tokenizer)
+        : options_(options), tokenizer_(tokenizer) {}
+
+    /// Behind every text anew: without a fixed end of the template a word may join what stands before it.
+    void see(const std::vector<std::int32_t>& before, const std::string& filled, const std::string& where) {
+        for (std::size_t c = 0; c < options_.label_words.size(); ++c) {
+            const std::string& word = options_.label_words[c];
+            std::vector<std::int32_t> ids =
+                added_ids(tokenizer_, before, filled, word, options_.scores_answers, where);
+            if (words_.size() == c) words_.push_back(std::move(ids));
+            // One more token is the word's text and the same everywhere.
+            else if (ids != words_[c])
+                throw Error(
+                    ExitStatus::study, ErrorKind::unsupported,
+                    fmt::format("data.label_words: \"{}\" is {} behind the first text and {} behind the "
+                                "template at {}; end the template with a fixed text or begin the word "
+                                "with a blank",
+                                word, list(tokenizer_, words_[c]), list(tokenizer_, ids), where));
+        }
+    }
+    Index longest() const {
+        Index most = 0;
+        for (const auto& ids : words_) most = std::max(most, std::ssize(ids));
+        return most;
+    }
+    /// All of them, one after the other, and where each begins.
+    void put(std::vector<std::int32_t>& ids, std::vector<Index>& offsets) const {
+        offsets = {0};
+        ids.clear();
+        for (const auto& word : words_) {
+            ids.insert(ids.end(), word.begin(), word.end());
+            offsets.push_back(std::ssize(ids));
+        }
+    }
+
+  private:
+    const LabelledText& options_;
+    const Tokenizer& tokenizer_;
+    std::vector<std::vector<std::int32_t>> words_;
+};
+
+/// Cuts an encoding where a byte of the text behind the filled template begins.
+/// @return the tokens of that text
+std::vector<std::int32_t> split_off(Encoding& encoding, Index boundary) {
+    std::size_t first = 0;
+    while (first < encoding.ids.size() && encoding.bytes[first].second <= boundary) ++first;
+    std::vector<std::int32_t> ids(encoding.ids.begin() + static_cast<Index>(first), encoding.ids.end());
+    encoding.ids.resize(first);
+    encoding.bytes.resize(first);
+    return ids;
 }
 
 /// The one token that a label word is alone, for a masked model.
@@ -277,11 +344,12 @@ class Labels {
 };
 
 /// Removes tokens that lie wholly inside a column's text, the last of the longest column first, until
-/// max_length holds.
+/// max_length holds for them and `behind` more; of a completion those but the first are a column too.
 /// @return whether anything was cut
-bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& options,
-              const std::string& where) {
-    if (std::ssize(encoding.ids) <= options.max_length) return false;
+bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& options, Index behind,
+              std::vector<std::int32_t>& completion, const std::string& where) {
+    const Index whole = std::ssize(encoding.ids) + behind + std::ssize(completion);
+    if (whole <= options.max_length) return false;
     std::vector<std::vector<std::size_t>> inside(filled.columns.size());
     for (std::size_t t = 0; t < encoding.ids.size(); ++t)
         for (std::size_t c = 0; c < filled.columns.size(); ++c) {
@@ -290,15 +358,20 @@ bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& opti
                 inside[c].push_back(t);
         }
     std::vector<bool> removed(encoding.ids.size(), false);
-    for (Index excess = std::ssize(encoding.ids) - options.max_length; excess > 0; --excess) {
+    for (Index excess = whole - options.max_length; excess > 0; --excess) {
         auto& longest = *std::max_element(inside.begin(), inside.end(),
                                           [](const auto& a, const auto& b) { return a.size() < b.size(); });
+        if (completion.size() > std::max<std::size_t>(1, longest.size())) {
+            completion.pop_back();
+            continue;
+        }
         if (longest.empty())
             refuse_template(
                 ErrorKind::contradiction, options,
-                fmt::format("without its columns' texts it has {} tokens and does not fit into "
+                fmt::format("without its columns' texts it has {} tokens{} and does not fit into "
                             "data.max_length = {} ({}); shorten it or raise max_length",
                             std::ssize(encoding.ids) - std::count(removed.begin(), removed.end(), true),
+                            options.scores_answers ? ", with its longest answer too many" : "",
                             options.max_length, where));
         removed[longest.back()] = true;
         longest.pop_back();
@@ -311,6 +384,28 @@ bool truncate(Encoding& encoding, const Filled& filled, const LabelledText& opti
         }
     encoding = std::move(kept);
     return true;
+}
+
+/// Whether the words of two labels are the same tokens.
+bool same_word(const LabelledExamples& examples, std::size_t a, std::size_t b) {
+    if (examples.label_offsets.empty())  // of a masked model
+        return examples.label_ids.size() > a && examples.label_ids[a] == examples.label_ids[b];
+    const auto word = [&](std::size_t c) {
+        return std::span(examples.label_ids)
+            .subspan(static_cast<std::size_t>(examples.label_offsets[c]),
+                     static_cast<std::size_t>(examples.label_offsets[c + 1] - examples.label_offsets[c]));
+    };
+    return std::ranges::equal(word(a), word(b));
+}
+
+/// @throws Error(study) naming a word that stands for two labels
+void check_words_differ(const LabelledText& options, const LabelledExamples& result) {
+    for (std::size_t a = 0; a < options.label_words.size(); ++a)
+        for (std::size_t b = 0; b < a; ++b)
+            if (same_word(result, a, b))
+                throw Error(ExitStatus::study, ErrorKind::contradiction,
+                            fmt::format("data.label_words: \"{}\" stands for two labels; choose another",
+                                        options.label_words[a]));
 }
 
 /// Whether a text is white space and characters without a picture: a no-break space, a zero-width one, a byte
@@ -419,55 +514,58 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
                                     FilesRead& tables) {
     const Table table = read_table(options.file, tables);
     const Template prompt = parse_template(options, table);
-    const Labels labels(options, table);
+    std::vector<std::size_t> texts = prompt.columns;
+    if (!options.completion.empty()) texts.push_back(table.column(options.completion));
+    std::optional<Labels> labels;
+    if (options.completion.empty()) labels.emplace(options, table);
     const std::string mask = mask_of(options, prompt, tokenizer);
 
     LabelledExamples result;
     result.warnings = table.warnings;
     BlankRows blank(prompt, table, mask, tokenizer);
+    LabelWords words(options, tokenizer);
     if (!mask.empty())
         for (const std::string& word : options.label_words)
             result.label_ids.push_back(masked_label_id(tokenizer, word));
     for (const Index row : draw_rows(std::ssize(table.rows), options.samples, options.seed, table.file)) {
         const auto r = static_cast<std::size_t>(row);
         const std::string where = fmt::format("{}: line {}", table.file, table.lines[r]);
-        for (const std::size_t column : prompt.columns)
+        for (const std::size_t column : texts)
             if (is_blank(table.rows[r][column]))
                 throw Error(ExitStatus::input, ErrorKind::degenerate,
                             fmt::format("{}: column \"{}\" is empty; remove the row or give it a text", where,
                                         table.columns[column]));
         const Filled filled = fill(prompt, table.rows[r], mask);
-        const std::int32_t label = labels.of(r);
+        const Index length = std::ssize(filled.text);
+        const std::int32_t label = labels ? labels->of(r) : 0;
 
-        Encoding plain = tokenizer.encode(filled.text, false);
+        std::vector<std::int32_t> completion;
+        Encoding plain =
+            tokenizer.encode(labels ? filled.text : filled.text + table.rows[r][texts.back()], false);
+        if (!labels) completion = split_off(plain, length);
         blank.see(r, plain.ids);
-        // Behind every text anew: without a fixed end of the template a word may join what stands before it.
-        if (mask.empty() && !options.label_words.empty()) {
-            std::vector<std::int32_t> ids;
-            for (const std::string& word : options.label_words)
-                ids.push_back(label_id(tokenizer, plain.ids, filled.text, word, where));
-            // The tokens cover the text, so one more token is the word's text and the same everywhere.
-            assert(result.data.examples() == 0 || ids == result.label_ids);
-            result.label_ids = std::move(ids);
-        }
+        if (mask.empty()) words.see(plain.ids, filled.text, where);
 
-        Encoding encoding = tokenizer.with_special_tokens(std::move(plain), std::ssize(filled.text));
-        if (truncate(encoding, filled, options, where)) ++result.cut;
-        if (encoding.ids.empty())
+        Encoding encoding = tokenizer.with_special_tokens(std::move(plain), length);
+        if (truncate(encoding, filled, options, options.scores_answers ? words.longest() : 0, completion,
+                     where))
+            ++result.cut;
+        if (encoding.ids.empty() || (!labels && completion.empty()))
             throw Error(ExitStatus::input, ErrorKind::degenerate, fmt::format("{}: gives no token", where));
         result.data.append(encoding.ids, label, row);
+        if (mask.empty()) words.put(result.label_ids, result.label_offsets);
+        if (options.scores_answers && labels)
+            result.data.append_answers(result.label_ids, result.label_offsets);
+        else if (options.scores_answers)
+            result.data.append_answers(completion, std::vector<Index>{0, std::ssize(completion)});
         if (!mask.empty())
             result.data.reads.push_back(mask_place(encoding, filled, *tokenizer.find(mask), where));
         if (options.reading == Reading::first_token) result.data.reads.push_back(0);
     }
     blank.warn(result.warnings);
-    result.label_count = labels.count(result.data);
-    for (std::size_t a = 0; a < result.label_ids.size(); ++a)
-        for (std::size_t b = 0; b < a; ++b)
-            if (result.label_ids[a] == result.label_ids[b])
-                throw Error(ExitStatus::study, ErrorKind::contradiction,
-                            fmt::format("data.label_words: \"{}\" stands for two labels; choose another",
-                                        options.label_words[a]));
+    result.label_count = labels ? labels->count(result.data) : 1;
+    check_words_differ(options, result);
+    if (!options.scores_answers || !labels) result.label_offsets.clear();
     return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include "outer_products.hpp"
 #include "tangram/jacobian/factor_kinds.hpp"
+#include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/parallel/communicator.hpp"
 #include "tangram/parallel_for.hpp"
 #include "tree_sum.hpp"
@@ -16,18 +17,6 @@ namespace tangram {
 namespace {
 
 constexpr Index least_part = 8, most_parts = 64;
-
-TokenBlock block_of(const DataSet& data, std::span<const Index> examples) {
-    TokenBlock block;
-    block.offsets.push_back(0);
-    for (const Index example : examples) {
-        const auto tokens = data.tokens(example);
-        block.reads.push_back(block.offsets.back() + data.read(example));
-        block.token_ids.insert(block.token_ids.end(), tokens.begin(), tokens.end());
-        block.offsets.push_back(std::ssize(block.token_ids));
-    }
-    return block;
-}
 
 }  // namespace
 
@@ -114,7 +103,7 @@ class AddedFactor {
                                    static_cast<std::size_t>(range.size()));
             for (Index t = 0; t < range.size(); ++t)
                 add_row(network_.gradient(factor.delta) + (range.first + t) * width, 1.0,
-                        sum + table_row(factor, tokens, t) * width);
+                        sum + table_row(factor, tokens[static_cast<std::size_t>(t)], t) * width);
         }
     }
 
@@ -159,7 +148,7 @@ void LossGradient<Real>::add_part(Thread& work, std::span<const Index> examples,
     constexpr auto together = static_cast<std::size_t>(arithmetic::examples_per_block);
     for (std::size_t first = 0; first < examples.size(); first += together) {
         const auto some = examples.subspan(first, std::min(together, examples.size() - first));
-        const TokenBlock block = block_of(*data_, some);
+        const TokenBlock block = token_block(*data_, some);
         network.forward(block);
         work.logits.assign(network.logits().begin(), network.logits().end());
         work.seeds.resize(work.logits.size());
@@ -178,7 +167,8 @@ void LossGradient<Real>::add_part(Thread& work, std::span<const Index> examples,
         network.backward(work.seeds, parameters_->parameters);
         for (std::size_t p = 0; p < parameters_->parameters.size(); ++p) {
             const ParameterId id = parameters_->parameters[p];
-            const AddedFactor<Real> added(network, block, network.program().parameters()[id], work.seeds);
+            const AddedFactor<Real> added(network, block, network.program().parameters()[id],
+                                          network.seeds());  // behind the head's cap
             double* const to = sum + parameters_->offsets[p];
             for (const Factor& factor : factors_[id]) {
                 const Kept kept = kept_of(factor.kind);
@@ -250,7 +240,7 @@ std::vector<double> logits_of(Network<Real>& network, const DataSet& data, MPI_C
                 std::vector<Index> examples;
                 const Index first = (first_block + b) * together;
                 for (Index e = first; e < std::min(n, first + together); ++e) examples.push_back(e);
-                of_thread.forward(block_of(data, examples));
+                of_thread.forward(token_block(data, examples));
                 std::ranges::copy(of_thread.logits(), own.begin() + first * network.labels());
             });
         return own;

@@ -121,9 +121,37 @@ code, out, err = run('gram', f.at('study.toml'), '--set', 'model.init=mixed', '-
 check('mixed: a tied head is no head', code == 2 and 'classifier' in err, err)
 code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.parameters=norm', '--set', 'kernel.lora_rank=2', '--set', 'output.path=none.h5')
 check('lora: nothing to adapt', code == 2 and 'linear' in err, err)
+# Label words of several tokens, and completions: whole rows of the vocabulary count, the same bits on one rank and on all.
+words = ('data.score=log-likelihood', 'data.label_words=[" magnificent", " dreadful"]', 'data.samples=50', 'data.test_samples=8', 'kernel.parameters=["transformer.h.3.*", "transformer.wte.weight"]')
+with both('words', *words, 'kernel.output=logits') as h:
+    z, offsets, N = h['/kernel/outputs_train'][:], h['/data/label_offsets'][:], h['/kernel/gram'].shape[0]
+    check('words: of several tokens, a row for each', N == 100 and len(offsets) == 3 and max(np.diff(offsets)) > 1 and offsets[-1] == len(h['/data/label_token_ids']) and (z < 0).all(), (N, offsets))
+    check('words: rates with their targets', '/rates/stopping' in h)
+    G = h['/kernel/gram'][:]
+with both('word-margin', *words) as h:
+    # One backward pass through both sequences against those of each: the products of float32 chains round differently.
+    M = G[1::2, 1::2] - G[1::2, ::2] - G[::2, 1::2] + G[::2, ::2]
+    check('words: the margin is their difference', np.abs(h['/kernel/gram'][:] - M).max() <= 1e-5 * np.abs(G).max(), np.abs(h['/kernel/gram'][:] - M).max() / np.abs(G).max())
+code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*words, 'kernel.output=logits', 'data.train=words.h5', 'data.test=words.h5', 'data.samples=0', 'data.test_samples=0', 'output.path=words-again.h5') for x in ('--set', setting)])
+with h5py.File(f.at('words-again.h5')) as h: check('words: tokens of another file', code == 0 and sorted(np.diag(h['/kernel/gram'])) == sorted(np.diag(G)), err)
+code, out, err = run('gram', f.at('study.toml'), '--set', 'data.label_words=[" magnificent", " dreadful"]', '--set', 'output.path=none.h5')
+check('words: of several tokens have no logit', code == 2 and 'log-likelihood' in err and 'data.label_words' in err, err)
+code, out, err = run('plan', f.at('study.toml'), *[x for setting in words for x in ('--set', setting)])
+check('words: planned', code == 0 and 'transformer.wte.weight' in out, err)
+with open(f.at('pairs.jsonl'), 'w') as pairs:
+    for i, line in enumerate(open(f.at('train.tsv')).read().splitlines()[1:41]): pairs.write(json.dumps({'text': line.split('\t')[0], 'answer': ('it was a fine film', 'no good at all', 'yes')[i % 3]}) + '\n')
+pairs = ('data.train=pairs.jsonl', 'data.test=pairs.jsonl', 'data.completion=answer', 'data.score=mean-log-likelihood', 'data.label_words=[]', 'data.template={text} I say: ', 'data.samples=30', 'data.test_samples=5')
+with both('pairs', *pairs) as h:
+    check('pairs: a row for each, and no targets', h['/kernel/gram'].shape == (30, 30) and h['/kernel/outputs_train'].shape == (30, 1) and 'label_token_ids' not in h['/data'] and len(h['/data/train/completion_offsets']) == 31 and '/rates/decay' in h)
+code, out, err = run('inspect', f.at('pairs.h5'))
+check('pairs: inspect', code == 0 and 'completions' in out, err)
+code, out, err = run('run', f.at('study.toml'), *[x for setting in (*pairs, 'output.path=pairs.h5', 'data.samples=40') for x in ('--set', setting)])
+with h5py.File(f.at('pairs.h5')) as h, h5py.File(f.at('pairs-1.h5')) as small: check('pairs: more of them', code == 0 and np.array_equal(h['/kernel/gram'][:30, :30], small['/kernel/gram'][:]), err)
 # A masked model, its mask in the template.
 shutil.copytree(os.path.join(DATA, 'bert-mini'), f.at('bert'))
 bert = ('model.path=' + f.at('bert'), 'data.template={text} It was [MASK].', 'data.label_words=["bad", "great"]', 'kernel.parameters=attention')
+code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*bert, 'data.score=log-likelihood', 'output.path=none.h5') for x in ('--set', setting)])
+check('masked: no log-likelihoods', code == 2 and 'data.score' in err, err)
 with both('masked', *bert) as h:
     ids, offsets, reads = (h['/data/train/' + x][:] for x in ('token_ids', 'offsets', 'reads'))
     check('masked: read at the mask', (ids[offsets[:-1] + reads] == 4).all() and len(reads) == 300)

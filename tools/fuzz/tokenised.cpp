@@ -20,19 +20,25 @@ static void visit(const Hdf5File& file, const std::string& path, int depth, int&
             fuzz::read([&] { visit(file, (path == "/" ? path : path + "/") + name, depth - 1, left); });
 }
 
-/// An HDF5 file: as tokenised examples of a model with label words and of a classifier, then all numbers that
-/// it holds.
+/// An HDF5 file: as tokenised examples of a model with label words of one token and of several, with
+/// completions, and of a classifier, then all numbers that it holds.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string file = fuzz::file("examples.h5", fuzz::text(data, size));
-    Study study;
-    for (const char* head : {"lm", "classifier"}) {
-        study.model.head = head;
+    struct Asked {
+        const char *head, *score, *completion;
+    };
+    for (const Asked asked : {Asked{"lm", "logit", ""}, Asked{"lm", "log-likelihood", ""},
+                              Asked{"lm", "log-likelihood", "text"}, Asked{"classifier", "logit", ""}}) {
+        Study study;
+        study.model.head = asked.head;
+        study.data.score = asked.score;
+        study.data.completion = asked.completion;
         fuzz::read([&] {
             FilesRead files;
-            const LabelledExamples found =
-                read_tokenised(file, "train", 0, Reading::last_token, study, files);
+            const LabelledExamples found = read_tokenised(file, "train", 0, {}, study, files);
             for (Index e = 0; e < found.data.examples(); ++e)
-                if (found.data.tokens(e).empty()) std::abort();
+                for (Index s = 0; s < found.data.sequences(e); ++s)
+                    if (found.data.passed(e, s).tokens <= 0) std::abort();
         });
     }
     int left = 300;

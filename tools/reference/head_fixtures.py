@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Makes the folders of trained classifiers in tests/data/models (NAME-trained), with reference outputs and gradients.
+"""Makes the folders of trained classifiers in tests/data/models (NAME-trained), with reference outputs and gradients, and beside the small
+causal models there the log-likelihoods of answers of several tokens with theirs (answers.json, answers.safetensors).
 
     /usr/bin/python3 tools/reference/head_fixtures.py [--models tests/data/models]
 
@@ -17,7 +18,7 @@ TYPES = {'F32': np.float32, 'F64': np.float64}
 def load(path):
     with open(path, 'rb') as f: data = f.read()
     n = struct.unpack('<Q', data[:8])[0]; header = json.loads(data[8:8 + n]); header.pop('__metadata__', None)
-    return {k: np.frombuffer(data[8 + n + h['data_offsets'][0]:8 + n + h['data_offsets'][1]], TYPES[h['dtype']]).reshape(h['shape']) for k, h in header.items()}
+    return {k: np.frombuffer(data[8 + n + h['data_offsets'][0]:8 + n + h['data_offsets'][1]], TYPES[h['dtype']]).reshape(h['shape']).copy() for k, h in header.items()}
 
 def save(path, tensors):
     names = {np.dtype(v): k for k, v in TYPES.items()}; header, offset = {}, 0
@@ -36,6 +37,18 @@ HEADS = {'llama': ('llama3-odd', 'LlamaForSequenceClassification', lambda C, H: 
     'gpt2': ('gpt2-odd', 'GPT2ForSequenceClassification', lambda C, H: {'score.weight': (C, H)}),
     'bert': ('bert-odd', 'BertForSequenceClassification', lambda C, H: dense('bert.pooler.dense', H, H) | dense('classifier', C, H)),
     'roberta': ('roberta-odd', 'RobertaForSequenceClassification', lambda C, H: dense('classifier.dense', H, H) | dense('classifier.out_proj', C, H))}
+def check_differences(name, model, outputs_of, jacobian, rng):
+    """Central differences along a random direction: errors of 1e-16 * 10 / 1e-5 beside those of the third derivative."""
+    direction = {k: torch.from_numpy(rng.normal(size=v.shape)) for k, v in model.P.items()}; values = []
+    with torch.no_grad():
+        for h in (1e-5, -2e-5):
+            for k, v in model.P.items(): v += h * direction[k]
+            values.append(outputs_of())
+        for k, v in model.P.items(): v += 1e-5 * direction[k]
+    slope = sum((jacobian[k] * direction[k]).flatten(1).sum(1) for k in jacobian); difference = (values[0] - values[1]) / 2e-5
+    error = float((slope - difference).abs().max() / slope.abs().max()); print(f'{name}: differences agree to {error:.1e}')
+    if not error <= 1e-7: sys.exit(f'{name}: the gradients disagree with finite differences')
+
 LABELS = ['negative', 'neutral', 'positive']; C = len(LABELS)
 for seed, (name, (body, architecture, head)) in enumerate(HEADS.items(), 101):
     rng = np.random.default_rng(seed); folder = os.path.join(a.models, name + '-trained'); os.makedirs(folder, exist_ok=True)
@@ -52,16 +65,31 @@ for seed, (name, (body, architecture, head)) in enumerate(HEADS.items(), 101):
         outputs, jacobian = model.jacobian(ids, list(range(C)))
         examples.append({'ids': ids, 'outputs': [float(x) for x in outputs]} | ({'read': 0} if encoder else {}))
         for k, g in jacobian.items(): gradients[f'example{i}.{k}'] = g.numpy()
-        # Central differences along a random direction: errors of 1e-16 * 3 / 1e-5 beside those of the third derivative.
-        direction = {k: torch.from_numpy(rng.normal(size=v.shape)) for k, v in model.P.items()}
-        with torch.no_grad():
-            values = []
-            for h in (1e-5, -2e-5):
-                for k, v in model.P.items(): v += h * direction[k]
-                values.append(model.outputs(ids, list(range(C))))
-            for k, v in model.P.items(): v += 1e-5 * direction[k]
-        slope = sum((jacobian[k] * direction[k]).flatten(1).sum(1) for k in jacobian); difference = (values[0] - values[1]) / 2e-5
-        error = float((slope - difference).abs().max() / slope.abs().max()); print(f'{name}-trained, {length} tokens: differences agree to {error:.1e}')
-        if not error <= 1e-7: sys.exit(f'{name}-trained: the gradients disagree with finite differences')
+        check_differences(f'{name}-trained, {length} tokens', model, lambda: model.outputs(ids, list(range(C))), jacobian, rng)
     json.dump({'vocab_ids': list(range(C)), 'examples': examples}, open(os.path.join(folder, 'fixture.json'), 'w'))
     save(os.path.join(folder, 'gradients.safetensors'), gradients)
+
+# The head apart, and tied to the token table; windows of 3 and 4 tokens.
+for seed, name in enumerate(['llama3-odd', 'qwen2-odd'], 201):
+    rng = np.random.default_rng(seed); folder = os.path.join(a.models, name)
+    config = json.load(open(os.path.join(folder, 'config.json')))
+    model = architectures.Model(config, load(os.path.join(folder, 'model.safetensors')), None)
+    def log_likelihoods(text, answers):
+        """sum_t log p(answer_t | text, answer before t), each answer behind the text by itself."""
+        sums = []
+        for answer in answers:
+            log_p = model.logits([text + answer[:-1]])[0].log_softmax(-1)
+            sums.append(sum(log_p[len(text) - 1 + t, token] for t, token in enumerate(answer)))
+        return torch.stack(sums)
+    examples, gradients = [], {}
+    for i, (length, sizes) in enumerate([(6, (1, 3)), (2, (2, 1))]):
+        text = [int(t) for t in rng.integers(0, config['vocab_size'], length)]
+        answers = [[int(t) for t in rng.integers(0, config['vocab_size'], size)] for size in sizes]
+        answers[-1][-1] = text[0]  # a token of the text too: its row of a tied table has both
+        sums = log_likelihoods(text, answers); names = list(model.P)
+        rows = [torch.autograd.grad(s, [model.P[n] for n in names], retain_graph=True, allow_unused=True) for s in sums]
+        jacobian = {n: torch.stack([torch.zeros_like(model.P[n]) if row[k] is None else row[k] for row in rows]) for k, n in enumerate(names)}
+        check_differences(f'{name}, answers {i}', model, lambda: log_likelihoods(text, answers), jacobian, rng)
+        examples.append({'ids': text, 'answers': answers, 'outputs': [float(x) for x in sums]})
+        for k, g in jacobian.items(): gradients[f'example{i}.{k}'] = g.numpy()
+    json.dump({'examples': examples}, open(os.path.join(folder, 'answers.json'), 'w')); save(os.path.join(folder, 'answers.safetensors'), gradients)

@@ -93,7 +93,8 @@ struct AssemblyProgress {
 
 /// What the assembly leaves beside the matrices.
 struct AssemblyResult {
-    /// Logits of the label words at the initial weights, examples x C, equal on every rank.
+    /// Logits of the label words, or scores of answers, at the initial weights, examples x C, equal on every
+    /// rank; 0 for answers of other tasks.
     std::vector<double> train_outputs, test_outputs;
     /// Seconds of this rank: forward and backward passes; packing slices; waiting for slices; products.
     double jacobian_seconds = 0, packing_seconds = 0, waiting_seconds = 0, product_seconds = 0;

@@ -8,16 +8,17 @@ namespace tangram {
 
 /// What an assembly needs, known before anything is allocated. Bytes are those of the rank that needs most.
 struct AssemblyCost {
-    double matrix_bytes = 0;    ///< its tiles of the Gram and the cross Gram matrix
-    double slice_bytes = 0;     ///< two packed slices
-    double factor_bytes = 0;    ///< factors held at the same time
-    double received_bytes = 0;  ///< slices of other ranks, over the whole assembly
-    Index slices = 0;           ///< KernelMatrices::units_done of a finished assembly
-    Index passes = 1;           ///< groups of parameters, each with its forward and backward passes
-    double pass_flops = 0;      ///< linear layers, all ranks, all passes
-    double packed_entries = 0;  ///< entries that all ranks pack
-    double product_flops = 0;   ///< contractions as ContractionChoice counts them, all ranks
-    double imbalance = 1;       ///< product work of the busiest rank over the mean
+    double matrix_bytes = 0;      ///< its tiles of the Gram and the cross Gram matrix
+    double slice_bytes = 0;       ///< two packed slices
+    double factor_bytes = 0;      ///< factors held at the same time
+    double received_bytes = 0;    ///< slices of other ranks, over the whole assembly
+    Index slices = 0;             ///< KernelMatrices::units_done of a finished assembly
+    Index passes = 1;             ///< groups of parameters, each with its forward and backward passes
+    double pass_flops = 0;        ///< linear layers, all ranks, all passes
+    double vocabulary_flops = 0;  ///< deltas over the vocabulary, computed again for the slices, all ranks
+    double packed_entries = 0;    ///< entries that all ranks pack
+    double product_flops = 0;     ///< contractions as ContractionChoice counts them, all ranks
+    double imbalance = 1;         ///< product work of the busiest rank over the mean
 };
 
 /// Of any number of ranks on a grid of that shape. Local; from tokens and shapes alone, in time that grows

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "tangram/jacobian/formula.hpp"
+#include "tangram/jacobian/output.hpp"
 #include "tangram/model/network.hpp"
 #include "tangram/text/data_set.hpp"
 
@@ -27,15 +28,21 @@ struct ContractionChoice {
     double multiplied_out, in_factors, matching;
 };
 
+/// Mean numbers of tokens of a row of the kernel, all of them and those that are read.
+struct MeanRows {
+    MeanRows(double all_tokens, double tokens_read = 1) : tokens(all_tokens), reads(tokens_read) {}
+    double tokens, reads;
+};
+
 /// The cheapest contraction of every selected parameter, from its shape and the mean number of tokens alone,
 /// so that neither ranks nor memory nor timing decide a bit. Signs need entries of the gradient: no factors,
 /// no sketch. Local.
-/// @param mean_tokens  tokens of an example; a linear layer behind the last attention layer sees one
+/// @param rows  a linear layer behind the last attention layer sees the tokens that are read
 /// @param sketch  > 0: linear weights that would be multiplied out and hold more than so many numbers are
 /// sketched
 std::vector<ContractionChoice> choose_contractions(const Program& program,
                                                    const std::vector<ParameterId>& parameters,
-                                                   double mean_tokens, Index sketch = 0,
+                                                   const MeanRows& rows, Index sketch = 0,
                                                    Formula formula = Formula::sgd);
 
 /// One of a kernel's formulas, with how every selected parameter is contracted in it.
@@ -49,9 +56,14 @@ struct KernelFormula {
 /// each other whatever their task, so that a product in factors takes the square of the mean over all of
 /// them.
 double mean_tokens(const DataSet& data);
+/// The same of the rows of the kernel that `outputs` make; one token read where no answers are scored.
+MeanRows mean_rows(const DataSet& data, const KernelOutputs& outputs);
 
-/// Flops of one forward pass through the linear layers; a backward pass to the activations takes as many.
-/// Local.
-double forward_flops(const Program& program, Index tokens, Index examples);
+/// Flops of one forward pass through the linear layers, the vocabulary's where answers are scored; a backward
+/// pass to the activations takes as many. Local.
+/// @param reads  tokens that are read
+double forward_flops(const Program& program, Index tokens, Index reads);
+/// Flops that deltas over the vocabulary take where they are computed again for the slices. Local.
+double vocabulary_flops(const Program& program, const std::vector<ParameterId>& parameters, Index reads);
 
 }  // namespace tangram

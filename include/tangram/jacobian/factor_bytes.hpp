@@ -4,6 +4,7 @@
 
 #include "tangram/jacobian/sketch.hpp"
 #include "tangram/model/network.hpp"
+#include "tangram/text/data_set.hpp"
 
 namespace tangram {
 
@@ -11,9 +12,10 @@ namespace tangram {
 /// The program outlives the object.
 class FactorBytes {
   public:
-    /// Examples, their tokens in all, backward passes of each, bytes of an entry.
+    /// Rows of the examples, backward passes and gradients of each example, bytes of an entry.
     struct Shape {
-        Index tokens, examples, passes, entry_bytes;
+        PassedRows rows;
+        Index passes, gradients, entry_bytes;
     };
     FactorBytes(const Program& program, const Shape& shape, const Sketch& sketch = {});
 

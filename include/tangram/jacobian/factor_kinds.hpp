@@ -26,6 +26,7 @@ constexpr Kept kept_of(Factor::Kind kind) {
         case Factor::Kind::first_row:
             return {.delta = true};
         case Factor::Kind::label_rows:
+        case Factor::Kind::vocabulary:
             return {.input = true};
         case Factor::Kind::label_entries:
             return {};
@@ -33,9 +34,9 @@ constexpr Kept kept_of(Factor::Kind kind) {
     return {};
 }
 
-/// The row of a table that the t-th row of delta is added to.
-inline Index table_row(const Factor& factor, std::span<const std::int32_t> tokens, Index t) {
-    if (factor.kind == Factor::Kind::token_rows) return tokens[static_cast<std::size_t>(t)];
+/// The row of a table that delta of the t-th token of a sequence is added to.
+inline Index table_row(const Factor& factor, std::int32_t token, Index t) {
+    if (factor.kind == Factor::Kind::token_rows) return token;
     return factor.kind == Factor::Kind::position_rows ? t + factor.offset : 0;
 }
 

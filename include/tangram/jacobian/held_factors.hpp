@@ -16,7 +16,8 @@ class HeldFactors {
                 std::vector<Index> examples);
 
     const std::vector<Index>& examples() const noexcept { return examples_; }
-    Index tokens() const noexcept { return tokens_; }
+    /// What goes through the model of them.
+    const PassedRows& passed() const noexcept { return passed_; }
 
     /// Forward and backward passes over the examples; keeps the factors of these parameters and no others.
     /// @throws as JacobianFactors; then none are held
@@ -31,7 +32,7 @@ class HeldFactors {
     const DataSet* data_;
     const KernelOutputs* outputs_;
     std::vector<Index> examples_;
-    Index tokens_ = 0;
+    PassedRows passed_;
     std::optional<JacobianFactors<Real>> factors_;
 };
 

@@ -2,12 +2,15 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "tangram/jacobian/output.hpp"
 #include "tangram/jacobian/sketch.hpp"
+#include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/network.hpp"
+#include "tangram/model/token_softmax.hpp"
 #include "tangram/text/data_set.hpp"
 
 namespace tangram {
@@ -34,7 +37,7 @@ class JacobianFactors {
     /// @param progress  called on the first thread
     /// @throws Error(numerical) naming example and tensor where an activation or gradient is not finite
     /// Memory: per example and row set, (inputs + passes * deltas) of the selected layers, passes the most of
-    /// any task.
+    /// any task; of a vocabulary the inputs alone.
     JacobianFactors(Network<Real>& network, const DataSet& data, std::vector<Index> examples,
                     KernelOutputs outputs, KeptParameters kept, const PassProgress& progress = {});
 
@@ -53,9 +56,16 @@ class JacobianFactors {
     struct OuterRows {
         const Real *delta, *input;
         Index delta_width, input_width;  ///< d_out, d_in, or k_out, k_in
-        Index count;                     ///< tokens, or one where only the token that is read counts
+        Index count;                     ///< tokens, or those that are read where only they count
     };
     OuterRows outer_rows(ParameterId parameter, Index example, Index pass) const;
+
+    /// What the delta of a vocabulary's table follows from, for one example of the list and one pass: added
+    /// to `to`, a row for each token that is read.
+    void add_predictions(ParameterId parameter, Index example, Index pass, TokenPredictions<Real>& to) const;
+    /// Columns `vocabulary` of those deltas, row-major; `out` is overwritten.
+    void vocabulary_deltas(ParameterId parameter, const TokenPredictions<Real>& of, RowRange vocabulary,
+                           Real* out) const;
 
     /// Adds some columns of the rows `ids` of a table's gradient to out (ids x columns, row-major; ids
     /// ascending, from row_ids()): tokens in order, then labels. For one example of the list and one pass.
@@ -80,11 +90,17 @@ class JacobianFactors {
         const Real* first;
         Index count;
     };
+    /// Of all sequences of an example, or of those of one gradient.
     StoredRows rows_of(const Stored& stored, Index example) const;
+    StoredRows rows_of(const Stored& stored, Index example, Index pass) const;
     /// visit(row id, row, coefficient) for everything that is added to a row of a table.
     template <class Visit>
     void for_table_rows(ParameterId parameter, Index example, Index pass, Visit visit) const;
+    void add_vocabulary_rows(ParameterId parameter, RowRange slice, Index example, Index pass,
+                             Real* out) const;
     void make_room();
+    void take_outputs(const Network<Real>& network, Index first, Index last);
+    std::vector<Real> seeds_of(Index first, Index last, Index pass);
     void pass_through(Network<Real>& network, Index first, Index last);
     void keep_rows(const Network<Real>& network, Index first, Index last, Index pass);
     void keep_vectors(const Network<Real>& network, Index first, Index last, Index pass);
@@ -96,7 +112,7 @@ class JacobianFactors {
     const Program* program_;
     std::vector<std::int32_t> label_ids_;
     std::vector<Index> examples_;
-    std::vector<Index> token_offsets_;  // examples + 1, in this list
+    std::vector<Index> token_offsets_, read_offsets_;  // examples + 1, in this list
     std::vector<ParameterId> selected_;
     std::vector<std::vector<Factor>> factors_;  // by parameter
     KernelOutputs outputs_;
@@ -106,10 +122,19 @@ class JacobianFactors {
     std::vector<std::vector<Stored>> deltas_;              // by pass, by value
     std::vector<std::vector<std::vector<Real>>> vectors_;  // by pass, by parameter: examples x d
     std::vector<double> logits_;
-    std::vector<Real> seeds_;  // by pass, examples x C
+    std::vector<Real> seeds_;             // by backward pass, examples x C
+    std::vector<double> log_partitions_;  // rows read: answers
+    StoredMatrix vocabulary_table_{};     // of the network
+    std::optional<operation::AnswerLikelihood> scored_;
 
+    Index example_of(Index in_list) const { return examples_[static_cast<std::size_t>(in_list)]; }
+    Index task_of(Index in_list) const { return data_->task(example_of(in_list)); }
     Index seeds_at(Index example, Index pass) const {
-        return (pass * std::ssize(examples_) + example) * std::ssize(label_ids_);
+        return (pass * std::ssize(examples_) + example) * outputs_.labels();
+    }
+    /// The backward pass that a gradient stands in.
+    std::size_t stored_pass(Index pass) const {
+        return data_->scores_answers() ? 0 : static_cast<std::size_t>(pass);
     }
 
     const Stored& input_of(ParameterId parameter) const;

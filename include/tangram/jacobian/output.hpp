@@ -50,6 +50,15 @@ class KernelOutputs {
     OutputShape shape(Index task) const { return tangram::shape(output(task), labels(task)); }
     Index components() const { return shape(0).components; }
     Index passes() const;  ///< the largest over tasks
+    /// Whether each gradient of a task's example is that of one label: where labels have sequences of their
+    /// own, of that sequence alone, else of all.
+    bool of_one_label(Index task) const {
+        return output(task) == KernelOutput::logits || output(task) == KernelOutput::trace;
+    }
+    /// seeds() of the one backward pass where every label has a sequence of its own: the gradients of several
+    /// passes stand side by side in it.
+    template <class Real>
+    void sequence_seeds(Index task, Index label, std::span<const Real> logits, std::span<Real> seeds) const;
     /// Coefficients of the network's logits in backward pass p of an example (row p / components, component
     /// p % components): derivatives of what the pass differentiates. Dimensionless; 0 for the labels of other
     /// tasks and in passes that the task lacks.

@@ -17,14 +17,18 @@ struct Factor {
         first_row,      ///< delta_t added to row 0 (token types)
         label_rows,     ///< seed_c input added to row label_c (output head)
         label_entries,  ///< seed_c added to entry label_c (the head's bias)
+        vocabulary,     ///< sum over rows read of delta_t input_t^T, delta over the whole vocabulary
     };
     Kind kind;
-    Value delta;  ///< the value whose gradient is delta (not of label_rows, label_entries)
-    Value input;  ///< the value that stands beside it (outer, normalised, label_rows)
+    Value delta;  ///< the value whose gradient is delta (not of label_rows, label_entries, vocabulary)
+    Value input;  ///< the value that stands beside it (outer, normalised, label_rows, vocabulary)
     std::size_t operation;
     Index offset = 0;
 
-    bool from_label() const { return kind == Kind::label_rows || kind == Kind::label_entries; }
+    /// Whether delta follows from the seeds alone and is the gradient of no value.
+    bool from_label() const {
+        return kind == Kind::label_rows || kind == Kind::label_entries || kind == Kind::vocabulary;
+    }
     /// Whether it is a sum of rows, each added to a row of a table.
     bool is_table() const {
         return kind == Kind::token_rows || kind == Kind::position_rows || kind == Kind::first_row ||
@@ -36,6 +40,9 @@ struct Factor {
 /// is used once. Local.
 /// @param factors  of the parameter
 bool is_linear(const std::vector<Factor>& factors);
+
+/// Whether it is that of a table over the vocabulary that answers are scored with and that nothing else uses.
+bool is_vocabulary(const std::vector<Factor>& factors);
 
 /// The factors of every parameter, in the order of the operations; a tied table has several. Local.
 std::vector<std::vector<Factor>> factors_of(const Program& program);

@@ -31,8 +31,10 @@ class Network {
     /// Fills the activations and the logits. Token ids must be below the vocabulary size, lengths at most the
     /// maximum length (the data set was checked).
     void forward(const TokenBlock& block) { passes_->forward(block); }
-    /// examples x C, row-major: logits of the label words after forward().
+    /// examples x C, row-major: logits of the label words after forward(); where answers are scored, the
+    /// log-likelihood of each example's.
     std::span<const Real> logits() const { return passes_->logits(); }
+    std::span<const double> log_partitions() const { return passes_->log_partitions(); }
     /// Gradients of sum_c seeds[e][c] logit_c of each example e with respect to every activation.
     /// @param seeds  examples x C, row-major
     void backward(std::span<const Real> seeds);
@@ -54,6 +56,8 @@ class Network {
     void add_vector(const Factor& factor, Index example, Real* out) const {
         passes_->add_vector(factor, example, out);
     }
+    /// A matrix of the weights where it stands (NetworkWeights).
+    const StoredMatrix& matrix(ParameterId parameter) const { return weights_->matrix(parameter); }
     /// Bytes that the passes' buffers hold by now; the weights are none of them.
     Index pass_bytes() const { return passes_->bytes(); }
     /// The weights of a parameter, of all twins, from here on in a copy that may be changed.

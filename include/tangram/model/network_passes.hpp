@@ -21,10 +21,18 @@ struct TokenBlock {
     std::vector<std::int32_t> token_ids;
     std::vector<Index> offsets;  ///< examples + 1; example e owns tokens offsets[e] .. offsets[e+1]-1
     std::vector<Index> reads;    ///< per example the row among all tokens at which the outputs are read
+    /// Where answers are scored, the tokens that rows read predict, one after the other, and examples + 1
+    /// places: example e is read at as many rows from reads[e] on as it has there. Empty: at one row.
+    std::vector<std::int32_t> predicted = {};
+    std::vector<Index> predicted_offsets = {};
 
     Index examples() const { return static_cast<Index>(reads.size()); }
     /// Rows of a row set.
-    Index rows(RowSet set) const { return set == RowSet::tokens ? offsets.back() : examples(); }
+    Index rows(RowSet set) const {
+        return set == RowSet::tokens       ? offsets.back()
+               : predicted_offsets.empty() ? examples()
+                                           : predicted_offsets.back();
+    }
     /// An example's rows of a row set.
     RowRange rows_of(RowSet set, Index example) const;
     /// Tokens of the longest example.
@@ -48,6 +56,8 @@ class NetworkPasses {
     /// The block that went through last.
     virtual const TokenBlock& block() const = 0;
     virtual std::span<const Real> logits() const = 0;
+    /// Of each row read, log sum_v exp(z_v) over the vocabulary; empty where no answers are scored.
+    virtual std::span<const double> log_partitions() const = 0;
     /// Gradients of sum_c seeds[e][c] logit_c for the activations that the factors of `wanted` parameters
     /// take, directly or on the way.
     virtual void backward(std::span<const Real> seeds, std::span<const ParameterId> wanted) = 0;

@@ -170,6 +170,13 @@ struct LabelLogits {
     std::optional<ParameterId> bias;
     std::optional<double> cap;
 };
+/// The last operation in its place where answers are scored: for each example the sum over the rows at which
+/// it is read of log softmax(in table^T) at the token that the row predicts, or the mean.
+struct AnswerLikelihood {
+    Value in;  ///< rows: reads
+    ParameterId table;
+    bool mean;
+};
 
 }  // namespace operation
 
@@ -177,13 +184,13 @@ using Operation =
     std::variant<operation::Embedding, operation::Positions, operation::TokenType, operation::Linear,
                  operation::LayerNorm, operation::RmsNorm, operation::Rotary, operation::Columns,
                  operation::Attention, operation::Activate, operation::Multiply, operation::Add,
-                 operation::Scale, operation::AtReads, operation::LabelLogits>;
+                 operation::Scale, operation::AtReads, operation::LabelLogits, operation::AnswerLikelihood>;
 
 /// The values that an operation reads, in the order of its members; one that it reads twice stands twice.
 /// Backward passes, LoRA and shortened programs know an operation's values from here and output_of() alone.
 std::vector<Value*> inputs_of(Operation& operation);
 std::vector<Value> inputs_of(const Operation& operation);
-/// The value that an operation writes; LabelLogits writes none.
+/// The value that an operation writes; the last one, which makes the outputs, writes none.
 std::optional<Value> output_of(const Operation& operation);
 
 /// An architecture with its sizes filled in: parameters, activations and the operations in forward order.
@@ -224,6 +231,10 @@ class Program {
     /// A head of its own that was composed before its labels were known, a classifier's: the rows of its
     /// weight and the entries of its bias.
     void set_labels(Index labels);
+
+    /// Log-likelihoods of whole answers, or their means over tokens, in place of the label words' logits.
+    /// @throws Error(study) naming data.score for a head that is no causal language model's
+    void score_answers(bool mean);
 
     /// Parameters and values without the operations, which append() then adds as they are.
     Program without_operations() const;

@@ -17,6 +17,7 @@ struct Study {
         std::vector<std::string> labels;
         std::string tmpl;  ///< the key `template`
         std::vector<std::string> label_words;
+        std::string score = "logit", completion;
         Index max_length = 64, samples = 0, test_samples = 0, seed = 1;
     };
     struct Task {
@@ -66,6 +67,9 @@ struct Study {
         double checkpoint_minutes = 10;
     } output;
 };
+
+/// Of the data, or of every task: data.score.
+const std::string& score_of(const Study& study);
 
 /// Whether a study must have its label words: a command that proposes them comes before they are known.
 enum class LabelWords { needed, not_yet };

@@ -1,4 +1,5 @@
 #pragma once
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,8 +16,16 @@ namespace tangram {
 struct StudyData {
     DataSet train;
     std::optional<DataSet> test;
-    std::vector<std::int32_t> label_ids;  ///< C vocabulary ids, task after task
-    std::vector<Index> task_labels;       ///< labels of each task; one entry where there are no tasks
+    std::vector<std::int32_t> label_ids;  ///< C vocabulary ids, task after task; of completions none
+    /// C + 1, where label_ids holds words of several tokens; else empty.
+    std::vector<Index> label_offsets = {};
+    std::vector<Index> task_labels;  ///< labels of each task; one entry where there are no tasks
+
+    Index labels() const { return std::accumulate(task_labels.begin(), task_labels.end(), Index{0}); }
+    /// Those whose logits are the network's outputs.
+    std::vector<std::int32_t> logit_ids() const {
+        return train.scores_answers() ? std::vector<std::int32_t>() : label_ids;
+    }
 };
 
 /// What a model asks of its examples.

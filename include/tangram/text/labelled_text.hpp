@@ -22,9 +22,13 @@ struct LabelledText {
     std::vector<std::string>
         label_names;  ///< of a trained head, C: the column may hold them in place of numbers
     std::vector<std::string>
-        label_words;        ///< C words; empty (a classifier): C from `labels` or the largest label
-    Index max_length = 64;  ///< tokens, special ones included
-    Index samples = 0;      ///< 0: all
+        label_words;  ///< C words; empty (a classifier): C from `labels` or the largest label
+    /// Answers behind the filled template, of any number of tokens each, in place of one token's logit: the
+    /// label words, or what a column holds
+    bool scores_answers = false;
+    std::string completion;  ///< that column; empty: the label words
+    Index max_length = 64;   ///< tokens, special ones and those of the longest answer included
+    Index samples = 0;       ///< 0: all
     std::uint64_t seed = 1;
     Reading reading = Reading::last_token;  ///< where the model's outputs are read
 };
@@ -35,20 +39,23 @@ inline constexpr Index most_labels = 65536;
 struct LabelledExamples {
     DataSet data;
     std::vector<std::int32_t> label_ids;  ///< C vocabulary ids of the label words; empty without words
-    Index label_count = 0;                ///< C
-    Index cut = 0;                        ///< examples that were truncated to max_length
-    std::vector<std::string> warnings;    ///< what a person should hear of the table
+    std::vector<Index> label_offsets;   ///< C + 1, where label_ids holds words of several tokens; else empty
+    Index label_count = 0;              ///< C
+    Index cut = 0;                      ///< examples that were truncated to max_length
+    std::vector<std::string> warnings;  ///< what a person should hear of the table
 };
 
-/// Reads, draws, fills the template, tokenises and truncates. A token
-/// stands inside a column's text if all its bytes do: the blank that a template sets before a column belongs
-/// to neither where the tokenizer joins it to a word, so that token stays. Local; depends on file, tokenizer
-/// and options alone.
+/// Reads, draws, fills the template, tokenises and truncates. A completion is tokenised with the filled
+/// template before it, and a token with a byte of it belongs to it; where the two are too long, the
+/// completion is cut like a column of the template, but for its first token. A token stands inside a column's
+/// text if all its bytes do: the blank that a template sets before a column belongs to neither where the
+/// tokenizer joins it to a word, so that token stays. Local; depends on file, tokenizer and options alone.
 /// @param tables       record of the table
 /// @throws Error(input) naming file and line: unreadable table, empty text, label without a word, unknown
 /// column;
 ///         Error(study): more samples than rows, a label word of other than one token behind any of the texts
-///         (of masked models: alone; the tokens are shown), a template that cannot fit into max_length, or
+///         (of masked models: alone; the tokens are shown), one that is an answer and not the same tokens
+///         behind all of them, a template that cannot fit into max_length, or
 ///         without the one [MASK] that a masked model needs
 LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer& tokenizer,
                                     FilesRead& tables);

@@ -95,15 +95,88 @@ TEST(Assembly, LittleMemoryRepeatsPassesAndChangesNoBit) {
     }
 }
 
+TEST(Assembly, OfAnswersIsJacobianTimesItselfWithTheSameBitsOnEveryGrid) {
+    // The head apart, in factors and multiplied out, and tied to the token table; a row for every answer, the
+    // sum over both, and the mean of their kernels, whose answers differ in length.
+    for (const char* model : {"llama3-odd", "qwen2-odd"})
+        for (const KernelOutput output : {KernelOutput::logits, KernelOutput::margin, KernelOutput::trace}) {
+            Problem problem{.model = model,
+                            .output = output,
+                            .examples = output == KernelOutput::logits ? 70 : 30,
+                            .test_examples = 5,
+                            .vocabulary = 23,
+                            .answers = true};
+            const Whole expected = naive(problem);
+            for (const Contraction contraction : {Contraction::factors, Contraction::multiply_out}) {
+                problem.contraction = contraction;
+                SCOPED_TRACE(std::string(model) + " " + name(output) + " " + name(contraction));
+                // As of the contractions above.
+                expect_close(compute<double>(problem, ProcessGrid::most_square(MPI_COMM_WORLD)), expected,
+                             1e-13);
+                if (output != KernelOutput::logits) continue;
+                const Whole on_one = alone<float>(problem);
+                for (const ProcessGrid& grid : all_grids())
+                    expect_same_bits(compute<float>(problem, grid), on_one, text(grid));
+            }
+        }
+}
+
+TEST(Assembly, OfAVocabularyInBlocksIsTheOneMultipliedOut) {
+    // Two whole blocks of the vocabulary and a rest.
+    const nlohmann::json config = {{"model_type", "llama"},
+                                   {"vocab_size", 2 * arithmetic::vocabulary_block + 9},
+                                   {"hidden_size", 8},
+                                   {"num_attention_heads", 2},
+                                   {"num_hidden_layers", 1},
+                                   {"intermediate_size", 8},
+                                   {"max_position_embeddings", 32},
+                                   {"tie_word_embeddings", false}};
+    Program program = program_of(Config("config.json", config));
+    program.score_answers(false);
+    Network<double> network(program, InitialWeights{.deviation = 0.5}, {});
+    const auto vocabulary = static_cast<std::int32_t>(program.vocabulary_size);
+    const DataSet train = answered(made_up_data(20, 1, vocabulary), vocabulary),
+                  test = answered(made_up_data(3, 2, vocabulary), vocabulary);
+    const auto parameters = select_parameters(program, {"lm_head.weight"});
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    std::vector<std::vector<double>> grams;
+    for (const Contraction contraction : {Contraction::factors, Contraction::multiply_out}) {
+        const KernelInputs<double> inputs{{train,
+                                           &test,
+                                           KernelOutputs(KernelOutput::margin, 2),
+                                           parameters,
+                                           {formula_of(program, parameters, train, contraction)}},
+                                          network};
+        KernelMatrices matrices = empty_matrices(grid, 20, 3, 1);
+        const AssemblyResult found =
+            assemble<double>(inputs, matrices, [](const AssemblyProgress&) { return true; });
+        const AssemblyCost cost = assembly_cost<double>(program, {}, inputs, grid.rows(), grid.columns());
+        EXPECT_EQ(cost.slices, contraction == Contraction::factors ? 3 : matrices.units_done);
+        EXPECT_EQ(cost.received_bytes, max_over_ranks(grid.comm().get(), found.bytes_received));
+        grams.push_back(gathered(matrices.formulas.front().gram));
+    }
+    double largest = 0;
+    for (const double entry : grams[1]) largest = std::max(largest, std::abs(entry));
+    EXPECT_GT(largest, 0);
+    for (std::size_t i = 0; i < grams[0].size(); ++i) EXPECT_NEAR(grams[0][i], grams[1][i], 1e-12 * largest);
+}
+
 TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
-    for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits, KernelOutput::trace}) {
-        const Problem problem{.model = "llama-tied", .output = output, .test_examples = 300};
+    for (const auto& [output, answers] : {std::pair{KernelOutput::margin, false},
+                                          {KernelOutput::logits, false},
+                                          {KernelOutput::trace, false},
+                                          {KernelOutput::logits, true}}) {
+        const Problem problem{
+            .model = answers ? "llama-odd" : "llama-tied", .output = output, .test_examples = 300};
         const auto folder = test_data() / "models" / problem.model;
-        Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
-                               Weights(folder, testing::Unrecorded()), problem.labels);
+        Program program = program_of(Config(folder / "config.json", testing::Unrecorded()));
+        if (answers) program.score_answers(true);
+        Network<float> network(program, Weights(folder, testing::Unrecorded()), problem.labels);
         const auto parameters = select_parameters(network.program(), problem.parameters);
-        const DataSet train = made_up_data(problem.examples, 1, 50),
-                      test = made_up_data(problem.test_examples, 2, 50);
+        DataSet train = made_up_data(problem.examples, 1, 50),
+                test = made_up_data(problem.test_examples, 2, 50);
+        for (DataSet* const data : {&train, &test})
+            if (answers) *data = answered(*data, 50);
         const KernelOutputs outputs(output, 2);
         // One formula, and three with a matrix for every layer.
         std::vector<KernelFormula> formulas{formula_of(network.program(), parameters, train)};

@@ -56,13 +56,45 @@ DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary
     return data;
 }
 
-DataSet reordered(const DataSet& data, const std::vector<Index>& order) {
+DataSet answered(const DataSet& data, std::int32_t vocabulary) {
     DataSet out;
-    for (const Index e : order)
-        out.append(data.tokens(e), data.labels[static_cast<std::size_t>(e)],
-                   data.rows[static_cast<std::size_t>(e)]);
+    for (Index e = 0; e < data.examples(); ++e) {
+        std::vector<std::int32_t> ids;
+        std::vector<Index> ends{0};
+        for (Index a = 0; a < 2; ++a) {
+            for (Index t = 0; t <= (e + a) % 3; ++t)
+                ids.push_back(
+                    static_cast<std::int32_t>((data.tokens(e).front() + 7 * a + 3 * t) % vocabulary));
+            ends.push_back(std::ssize(ids));
+        }
+        out.append_from(data, e);
+        out.append_answers(ids, ends);
+    }
     return out;
 }
+
+DataSet reordered(const DataSet& data, const std::vector<Index>& order) {
+    DataSet out;
+    for (const Index e : order) out.append_from(data, e);
+    return out;
+}
+
+namespace {
+
+Program program_for(const Problem& problem, const std::filesystem::path& folder) {
+    Program program = program_of(Config(folder / "config.json", testing::Unrecorded()));
+    if (problem.answers) program.score_answers(false);
+    return program;
+}
+
+template <class Real>
+Network<Real> network_for(const Problem& problem) {
+    const auto folder = test_data() / "models" / problem.model;
+    return {program_for(problem, folder), Weights(folder, testing::Unrecorded()),
+            problem.answers ? std::vector<std::int32_t>() : problem.labels};
+}
+
+}  // namespace
 
 std::vector<double> gathered(const DistributedMatrix& matrix) {
     std::vector<double> all = gather(matrix, 0);
@@ -85,9 +117,8 @@ KernelFormula formula_of(const Program& program, const std::vector<ParameterId>&
 template <class Real>
 std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, const DataSet& train,
                                const DataSet& test, Index stop_after, const ProcessGrid* then_on) {
-    const auto folder = test_data() / "models" / problem.model;
-    Network<Real> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
-                          Weights(folder, testing::Unrecorded()), problem.labels);
+    Network<Real> network = network_for<Real>(problem);
+    const Index labels = std::ssize(problem.labels);
     const auto parameters = select_parameters(network.program(), problem.parameters);
     std::vector<KernelFormula> formulas;
     for (const Formula formula : problem.formulas)
@@ -95,10 +126,10 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
             formula_of(network.program(), parameters, train, problem.contraction, problem.sketch, formula));
     const ParameterGroups groups = group_parameters(network.program(), parameters, problem.groups);
     const KernelInputs<Real> inputs{
-        {train, &test, KernelOutputs(problem.output, network.labels()), parameters, formulas,
-         problem.factor_bytes, problem.sketch, problem.sketch_seed, groups.group_of},
+        {train, &test, KernelOutputs(problem.output, labels), parameters, formulas, problem.factor_bytes,
+         problem.sketch, problem.sketch_seed, groups.group_of},
         network};
-    const Index per_example = shape(problem.output, network.labels()).rows_per_example;
+    const Index per_example = shape(problem.output, labels).rows_per_example;
     const auto empty = [&](const ProcessGrid& on) {
         return empty_matrices(on, train.examples() * per_example, test.examples() * per_example,
                               parameters.size(), formulas.size(), groups.names.size());
@@ -174,17 +205,16 @@ std::string text(const ProcessGrid& grid) {
 }
 
 Whole naive(const Problem& problem, Formula formula) {
-    const auto folder = test_data() / "models" / problem.model;
-    Network<double> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
-                            Weights(folder, testing::Unrecorded()), problem.labels);
+    Network<double> network = network_for<double>(problem);
+    const Index labels = std::ssize(problem.labels);
     const Program program = network.program();
     const auto parameters = select_parameters(program, problem.parameters);
-    const OutputShape rows = shape(problem.output, network.labels());
+    const OutputShape rows = shape(problem.output, labels);
     const auto jacobian = [&](const DataSet& data) {
         std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
         std::iota(examples.begin(), examples.end(), Index{0});
-        const JacobianFactors<double> factors(network, data, examples,
-                                              KernelOutputs(problem.output, network.labels()), parameters);
+        const JacobianFactors<double> factors(network, data, examples, KernelOutputs(problem.output, labels),
+                                              parameters);
         std::vector<std::vector<double>> J;
         for (Index e = 0; e < data.examples(); ++e)
             for (Index r = 0; r < rows.rows_per_example; ++r) {
@@ -199,8 +229,11 @@ Whole naive(const Problem& problem, Formula formula) {
             }
         return J;
     };
-    const auto train = jacobian(made_up_data(problem.examples, 1, problem.vocabulary));
-    const auto test = jacobian(made_up_data(problem.test_examples, 2, problem.vocabulary));
+    const auto data = [&](Index examples, std::uint64_t seed) {
+        const DataSet plain = made_up_data(examples, seed, problem.vocabulary);
+        return problem.answers ? answered(plain, problem.vocabulary) : plain;
+    };
+    const auto train = jacobian(data(problem.examples, 1)), test = jacobian(data(problem.test_examples, 2));
     const auto signs_of = [&](auto J) {
         for (auto& row : J)
             for (double& entry : row)

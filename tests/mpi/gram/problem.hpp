@@ -15,6 +15,9 @@ namespace tangram::testing {
 /// Examples of 1 to 18 tokens from a fixed linear congruential generator (Knuth's MMIX constants).
 DataSet made_up_data(Index examples, std::uint64_t seed, std::int32_t vocabulary);
 
+/// The same examples with two answers each, of one to three tokens that follow from the example's.
+DataSet answered(const DataSet& data, std::int32_t vocabulary);
+
 DataSet reordered(const DataSet& data, const std::vector<Index>& order);
 
 /// Whole matrices, on every rank.
@@ -40,6 +43,7 @@ struct Problem {
     std::vector<Formula> formulas{Formula::sgd};
     std::string groups = "none";
     std::int32_t vocabulary = 50;
+    bool answers = false;       ///< scores answers() in place of the labels' logits
     bool left_in_pass = false;  ///< the stop comes on one rank within the first pass behind it
 };
 
@@ -64,8 +68,11 @@ Whole compute(const Problem& problem, const ProcessGrid& grid, const DataSet& tr
 
 template <class Real>
 Whole compute(const Problem& problem, const ProcessGrid& grid) {
-    return compute<Real>(problem, grid, made_up_data(problem.examples, 1, problem.vocabulary),
-                         made_up_data(problem.test_examples, 2, problem.vocabulary));
+    const DataSet train = made_up_data(problem.examples, 1, problem.vocabulary),
+                  test = made_up_data(problem.test_examples, 2, problem.vocabulary);
+    if (!problem.answers) return compute<Real>(problem, grid, train, test);
+    return compute<Real>(problem, grid, answered(train, problem.vocabulary),
+                         answered(test, problem.vocabulary));
 }
 
 /// What one process alone computes: the reference of every grid.

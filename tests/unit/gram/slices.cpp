@@ -94,7 +94,7 @@ TEST(Slices, OfLargerTensorsAreNoMoreRuns) {
 TEST(SliceGroups, HoldAsManyFactorsAsTheLimitAllows) {
     const Sliced of(500.0);
     const Slices slices(of.program, of.parameters, of.formulas, {1, 0});
-    const FactorBytes bytes(of.program, {1000, 100, 1, 4});
+    const FactorBytes bytes(of.program, {{100, 1000, 100}, 1, 1, 4});
     const auto whole = static_cast<double>(bytes.of(of.parameters));
     for (const double limit : {2 * whole, whole, whole / 2, whole / 4, 0.0}) {
         const std::vector<SliceGroup> groups = groups_of(slices, bytes, limit);
@@ -150,7 +150,7 @@ TEST(SliceGroups, AreThoseOfTheDefinition) {
         for (const Index components : {1, 3}) {
             const Sliced of(tokens);
             const Slices slices(of.program, of.parameters, of.formulas, {components, 0});
-            const FactorBytes bytes(of.program, {1000, 100, components, 4});
+            const FactorBytes bytes(of.program, {{100, 1000, 100}, components, components, 4});
             const auto whole = static_cast<double>(bytes.of(of.parameters));
             for (const double share : {2.0, 1.0, 0.7, 0.5, 0.3, 0.1, 0.01, 0.0}) {
                 SCOPED_TRACE(share);
@@ -182,7 +182,7 @@ TEST(SliceGroups, OfThousandsOfTensors) {
                          program.parameter("head", {10, width}, ParameterKind::head));
     const Slices slices(program, chain,
                         {{Formula::sgd, choose_contractions(program, chain, 2.0, 0, Formula::sgd)}}, {1, 0});
-    const FactorBytes bytes(program, {tokens, 10, 1, 4});
+    const FactorBytes bytes(program, {{10, tokens, 10}, 1, 1, 4});
     constexpr Index of_layer = 2 * tokens * width * 4;
     for (const Index held : {1, 7, 5000, 11999, 12000}) {
         const std::vector<SliceGroup> groups =

@@ -219,7 +219,8 @@ TEST(Sketch, TakesLinearWeightsThatAreMultipliedOutAndLarger) {
 TEST(Sketch, TakesLessMemoryThanTheWholeFactors) {
     Sketched s("neo-odd");
     const auto bytes = [&](const Sketch& sketch) {
-        return FactorBytes(s.network.program(), {10000, 1000, 1, sizeof(double)}, sketch).of(s.linear);
+        return FactorBytes(s.network.program(), {{1000, 10000, 1000}, 1, 1, sizeof(double)}, sketch)
+            .of(s.linear);
     };
     EXPECT_LT(bytes({16, 1, s.linear}), bytes({}) / 2);
     EXPECT_EQ(bytes({100000, 1, s.linear}), bytes({}));

@@ -111,6 +111,36 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused(ErrorKind::unknown_name, {"kernel.formula", "\"signgd\""}, "kernel.formula=signsgd");
 }
 
+TEST(Configuration, ScoresAndCompletionsNameWhatTheyNeed) {
+    const TemporaryFolder folder;
+    const std::string tasks =
+        "[model]\npath = \"m\"\n[output]\npath = \"o.h5\"\n[[tasks]]\nname = \"a\"\ntrain = \"a.tsv\"\n"
+        "template = \"{text}\"\nlabel_words = [\"x\", \"y\"]\n[[tasks]]\nname = \"b\"\ntrain = "
+        "\"a.tsv\"\ntemplate = \"{text}\"\nlabel_words = [\"x\", \"y\"]\n";
+    const auto read = [&](const std::string& text, const std::vector<std::string>& settings) {
+        return read_study(folder.write("study.toml", text), settings, testing::Unrecorded());
+    };
+    const auto refused = [&](std::initializer_list<std::string> names,
+                             const std::vector<std::string>& settings,
+                             ErrorKind kind = ErrorKind::contradiction) {
+        expect_error(ExitStatus::study, kind, names, [&] { read(smallest, settings); });
+    };
+    EXPECT_EQ(score_of(read(smallest, {"data.score=log-likelihood"})), "log-likelihood");
+    refused({"data.score", "logits", "\"mean-log-likelihood\""}, {"data.score=logits"},
+            ErrorKind::unknown_name);
+    refused({"data.score", "model.head"}, {"data.score=log-likelihood", "model.head=classifier"});
+    refused({"data.completion", "data.score"}, {"data.completion=answer"});
+    const std::vector<std::string> completion{"data.completion=answer", "data.score=log-likelihood"};
+    refused({"data.completion", "data.label_words"}, completion);
+    auto without = completion;
+    without.push_back("data.label_words=[]");
+    EXPECT_EQ(read(smallest, without).data.completion, "answer");
+    without.push_back("kernel.output=loss");
+    refused({"kernel.output", "data.completion"}, without);
+    expect_error(ExitStatus::study, ErrorKind::contradiction, {"tasks[1].score", "tasks[0]"},
+                 [&] { read(tasks + "score = \"log-likelihood\"\n", {}); });
+}
+
 TEST(Configuration, ReadsTasks) {
     const TemporaryFolder folder;
     const std::string head = "[model]\npath = \"m\"\n[output]\npath = \"o.h5\"\n";

@@ -336,6 +336,86 @@ TEST_F(LabelledTexts, RowsOfWhichTheTemplateIsLeftAreCounted) {
     EXPECT_NE(read().warnings[0].find("c.tsv: line 3:"), std::string::npos);
 }
 
+/// The tokens of an example's answer.
+Ids answer_of(const DataSet& data, Index example, Index sequence) {
+    const auto tokens = data.answer(example, sequence);
+    return {tokens.begin(), tokens.end()};
+}
+
+TEST_F(LabelledTexts, ScoreLabelWordsOfSeveralTokens) {
+    options.label_words = {" magnificent", " bad"};
+    ASSERT_GT(ids(" magnificent").size(), 1u);
+    refused(ExitStatus::study, ErrorKind::unsupported,
+            {"data.label_words", "magnificent", "data.score", "log-likelihood",
+             std::to_string(ids(" magnificent").front())});
+    options.scores_answers = true;
+    const LabelledExamples examples = read();
+    EXPECT_EQ(examples.label_ids, joined({ids(" magnificent"), ids(" bad")}));
+    const Index size = std::ssize(ids(" magnificent"));
+    EXPECT_EQ(examples.label_offsets, (std::vector<Index>{0, size, size + 1}));
+    EXPECT_EQ(examples.label_count, 2);
+    for (Index e = 0; e < 2; ++e) {
+        ASSERT_EQ(examples.data.sequences(e), 2);
+        EXPECT_EQ(answer_of(examples.data, e, 0), ids(" magnificent"));
+        EXPECT_EQ(answer_of(examples.data, e, 1), ids(" bad"));
+        // The answer's last token predicts nothing.
+        const Index text = std::ssize(examples.data.tokens(e));
+        EXPECT_EQ(examples.data.passed(e).tokens, text + size - 1 + text);
+        EXPECT_EQ(examples.data.passed(e).reads, size + 1);
+    }
+    options.label_words = {" magnificent", " magnificent"};
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.label_words", "magnificent"});
+    // A word that changes the tokens before it.
+    options.label_words = {"ting", " bad"};
+    options.prompt = "{text} It wai";
+    refused(ExitStatus::study, ErrorKind::unsupported, {"data.label_words", "ting", "a.tsv"});
+}
+
+TEST_F(LabelledTexts, AreCutSoThatTheLongestAnswerFits) {
+    options.label_words = {" magnificent", " bad"};
+    options.scores_answers = true;
+    const Ids whole = ids("the film was good It was"), suffix = ids(" It was");
+    const Index longest = std::ssize(ids(" magnificent"));
+    options.max_length = std::ssize(whole) + longest;
+    EXPECT_EQ(read().cut, 0);
+    --options.max_length;
+    const LabelledExamples cut = read();
+    EXPECT_EQ(cut.cut, 1);
+    EXPECT_EQ(row(cut, 0), joined({first(whole, std::ssize(whole) - std::ssize(suffix) - 1), suffix}));
+    options.max_length = longest + 1;
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.template", "data.max_length"});
+}
+
+TEST_F(LabelledTexts, ScoreAColumnOfCompletions) {
+    options.label_words = {};
+    options.label = "nowhere";
+    options.scores_answers = true;
+    options.completion = "other";
+    options.prompt = "{text} It was ";  // its last blank is the completion's first token's
+    table("c.tsv", "text\tother\nthe film was good\tthe company said\nbad game\ta\n");
+    const LabelledExamples examples = read();
+    EXPECT_EQ(examples.label_count, 1);
+    EXPECT_TRUE(examples.label_ids.empty());
+    EXPECT_EQ(examples.data.labels, (Ids{0, 0}));
+    EXPECT_EQ(row(examples, 0), ids("the film was good It was"));
+    for (Index e = 0; e < 2; ++e)
+        EXPECT_EQ(answer_of(examples.data, e, 0),
+                  ids(examples.data.rows[static_cast<std::size_t>(e)] == 0 ? " the company said" : " a"));
+    // Of text and completion the longer one is cut, the completion never wholly.
+    options.max_length = std::ssize(ids("the film was good It was the company said")) - 1;
+    const Index e = read().data.rows[0] == 0 ? 0 : 1;
+    EXPECT_EQ(std::ssize(row(read(), 0)), std::ssize(ids("the film was good It was")) - 1);
+    EXPECT_EQ(answer_of(read().data, e, 0), ids(" the company said"));
+    options.max_length = std::ssize(ids(" It was")) + 1;
+    EXPECT_EQ(row(read(), 0), ids(" It was"));
+    EXPECT_EQ(answer_of(read().data, e, 0), first(ids(" the company said"), 1));
+    EXPECT_EQ(read().cut, 2);
+    --options.max_length;
+    refused(ExitStatus::study, ErrorKind::contradiction, {"data.template", "data.max_length"});
+    options.completion = "none";
+    refused(ExitStatus::input, ErrorKind::missing, {"c.tsv", "none"});
+}
+
 TEST(DataSets, WarnOfLabelsAllAlikeAndOfRepeatedExamples) {
     DataSet data;
     EXPECT_TRUE(warnings_of(data, "f").empty());

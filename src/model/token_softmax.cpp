@@ -1,0 +1,136 @@
+#include "tangram/model/token_softmax.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "operations.hpp"
+#include "tangram/arithmetic.hpp"
+
+namespace tangram {
+
+namespace {
+
+/// Rows that a block of the table is read for at once. No bit depends on it.
+constexpr Index rows_at_once = 32;
+
+/// Calls visit(first row, rows) for blocks of rows.
+template <class Visit>
+void for_row_blocks(Index rows, Visit visit) {
+    for (Index first = 0; first < rows; first += rows_at_once)
+        visit(first, std::min(rows_at_once, rows - first));
+}
+
+template <class Visit>
+void for_vocabulary_blocks(RowRange vocabulary, Visit visit) {
+    for (Index v = vocabulary.first; v < vocabulary.last; v += arithmetic::vocabulary_block)
+        visit(RowRange{v, std::min(vocabulary.last, v + arithmetic::vocabulary_block)});
+}
+
+/// sum_i exp(z_i - shift) of one block, in sixteen running float64 sums.
+template <class Real>
+double sum_of_powers(Real* z, Index n, Real shift) {
+    for (Index i = 0; i < n; ++i) z[i] = elementary::exp(z[i] - shift);
+    std::array<double, 16> sums{};
+    for (Index i = 0; i < n; ++i)
+        sums[static_cast<std::size_t>(i) % sums.size()] += static_cast<double>(z[i]);
+    double sum = 0;
+    for (const double part : sums) sum += part;
+    return sum;
+}
+
+}  // namespace
+
+template <class Real>
+void TokenPredictions<Real>::clear() {
+    features.clear();
+    tokens.clear();
+    scales.clear();
+    log_partitions.clear();
+}
+
+template <class Real>
+Index TokenSoftmax<Real>::scratch_bytes(Index vocabulary) {
+    return static_cast<Index>(sizeof(Real)) *
+           (rows_at_once * std::min(vocabulary, arithmetic::vocabulary_block) +
+            2 * operations::panel_depth * operations::panel_width<Real>);
+}
+
+template <class Real>
+void TokenSoftmax<Real>::log_probabilities(const Real* features, std::span<const std::int32_t> tokens,
+                                           double* out, double* log_partitions) const {
+    operations::Buffer<Real> scratch, block;
+    for_row_blocks(std::ssize(tokens), [&](Index first, Index rows) {
+        std::array<Real, rows_at_once> largest, predicted{};
+        std::array<double, rows_at_once> sums{};
+        largest.fill(-std::numeric_limits<Real>::infinity());
+        for_vocabulary_blocks({0, vocabulary_}, [&](RowRange vocabulary) {
+            Real* const z = block.reserve(rows * vocabulary.size());
+            operations::linear(features + first * width_, rows, rows_from(vocabulary.first),
+                               vocabulary.size(), width_, {}, z, scratch);
+            for (Index r = 0; r < rows; ++r) {
+                const auto at = static_cast<std::size_t>(r);
+                Real* const row = z + r * vocabulary.size();
+                const Index token = tokens[static_cast<std::size_t>(first + r)];
+                if (token >= vocabulary.first && token < vocabulary.last)
+                    predicted[at] = row[token - vocabulary.first];
+                const Real here = *std::max_element(row, row + vocabulary.size());
+                if (here > largest[at]) {
+                    sums[at] *= std::exp(static_cast<double>(largest[at]) - static_cast<double>(here));
+                    largest[at] = here;
+                }
+                sums[at] += sum_of_powers(row, vocabulary.size(), largest[at]);
+            }
+        });
+        for (Index r = 0; r < rows; ++r) {
+            const auto at = static_cast<std::size_t>(r);
+            log_partitions[first + r] = static_cast<double>(largest[at]) + std::log(sums[at]);
+            out[first + r] = static_cast<double>(predicted[at]) - log_partitions[first + r];
+        }
+    });
+}
+
+template <class Real>
+void TokenSoftmax<Real>::slopes(const Real* features, std::span<const std::int32_t> tokens,
+                                std::span<const Real> scales, const double* log_partitions,
+                                RowRange vocabulary, Real* out) const {
+    operations::Buffer<Real> scratch;
+    const Index width = vocabulary.size();
+    operations::linear(features, std::ssize(tokens), rows_from(vocabulary.first), width, width_, {}, out,
+                       scratch);
+    for (std::size_t r = 0; r < tokens.size(); ++r) {
+        Real* const row = out + static_cast<Index>(r) * width;
+        const Real scale = scales[r];
+        const double log_partition = log_partitions[r];
+        for (Index i = 0; i < width; ++i)
+            row[i] = -scale * elementary::exp(static_cast<Real>(static_cast<double>(row[i]) - log_partition));
+        const Index token = tokens[r];
+        if (token >= vocabulary.first && token < vocabulary.last) row[token - vocabulary.first] += scale;
+    }
+}
+
+template <class Real>
+void TokenSoftmax<Real>::feature_slopes(const Real* features, std::span<const std::int32_t> tokens,
+                                        std::span<const Real> scales, const double* log_partitions,
+                                        bool accumulate, Real* out) const {
+    operations::Buffer<Real> scratch, block;
+    for_row_blocks(std::ssize(tokens), [&](Index first, Index rows) {
+        const auto at = static_cast<std::size_t>(first), count = static_cast<std::size_t>(rows);
+        Real* const to = out + first * width_;
+        for_vocabulary_blocks({0, vocabulary_}, [&](RowRange vocabulary) {
+            Real* const z = block.reserve(rows * vocabulary.size());
+            slopes(features + first * width_, tokens.subspan(at, count), scales.subspan(at, count),
+                   log_partitions + first, vocabulary, z);
+            const bool adds = accumulate || vocabulary.first > 0;
+            operations::linear(z, rows, rows_from(vocabulary.first).transposed(), width_, vocabulary.size(),
+                               {adds ? to : nullptr, width_}, to, scratch);
+        });
+    });
+}
+
+template class TokenSoftmax<float>;
+template class TokenSoftmax<double>;
+template struct TokenPredictions<float>;
+template struct TokenPredictions<double>;
+
+}  // namespace tangram
