@@ -121,6 +121,23 @@ code, out, err = run('gram', f.at('study.toml'), '--set', 'model.init=mixed', '-
 check('mixed: a tied head is no head', code == 2 and 'classifier' in err, err)
 code, out, err = run('gram', f.at('study.toml'), '--set', 'kernel.parameters=norm', '--set', 'kernel.lora_rank=2', '--set', 'output.path=none.h5')
 check('lora: nothing to adapt', code == 2 and 'linear' in err, err)
+# The trained head of a *ForSequenceClassification: its own labels, by number or by name, and neither template nor words.
+shutil.copytree(f.at('model'), f.at('trained'))
+with open(f.at('model/model.safetensors'), 'rb') as stored: data = stored.read()
+length = struct.unpack('<Q', data[:8])[0]; header = json.loads(data[8:8 + length]); end = len(data) - 8 - length
+score = np.random.default_rng(1).normal(0, 0.02, (2, 128)).astype('<f4')
+text = json.dumps(header | {'score.weight': {'dtype': 'F32', 'shape': [2, 128], 'data_offsets': [end, end + score.nbytes]}}).encode(); text += b' ' * (-len(text) % 8)
+with open(f.at('trained/model.safetensors'), 'wb') as out: out.write(struct.pack('<Q', len(text)) + text + data[8 + length:] + score.tobytes())
+f.write('trained/config.json', json.dumps(json.load(open(f.at('model/config.json'))) | {'architectures': ['GPTNeoForSequenceClassification'], 'id2label': {'0': 'BAD', '1': 'GOOD'}}))
+trained = ('model.path=trained', 'model.head=checkpoint', 'data.template=', 'data.label_words=[]', 'kernel.parameters=["transformer.h.3.*", "head"]')
+with both('trained', *trained) as h:
+    check('trained head: a margin, and its tensor', h['/kernel/gram'].shape == (300, 300) and b'score.weight' in h['/kernel/tensors']['name'] and len(h['warnings']) == 0, h['warnings'][:])
+    T = h['/kernel/gram'][:]
+f.write('named.tsv', open(f.at('train.tsv')).read().replace('\t0\n', '\tBAD\n').replace('\t1\n', '\tGOOD\n'))
+code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*trained, 'data.train=named.tsv', 'output.path=named.h5') for x in ('--set', setting)])
+with h5py.File(f.at('named.h5')) as h, h5py.File(f.at('trained.h5')) as numbered: check('trained head: labels by name', code == 0 and np.array_equal(h['/data/train/labels'][:], numbered['/data/train/labels'][:]), err)
+code, out, err = run('gram', f.at('study.toml'), '--set', 'model.path=trained', '--set', 'output.path=unused.h5')
+with h5py.File(f.at('unused.h5')) as h: check('trained head: left unused beside another', code == 0 and any(b'score.weight' in w['text'] for w in h['warnings'][:]), err)
 # Label words of several tokens, and completions: whole rows of the vocabulary count, the same bits on one rank and on all.
 words = ('data.score=log-likelihood', 'data.label_words=[" magnificent", " dreadful"]', 'data.samples=50', 'data.test_samples=8', 'kernel.parameters=["transformer.h.3.*", "transformer.wte.weight"]')
 with both('words', *words, 'kernel.output=logits') as h:
