@@ -35,6 +35,10 @@ def named_n(results):
     return f'n = {n or "unknown"}' + (f', N = {rows}' if rows and rows != n else '')
 
 
+def holds_several_runs(results):
+    return results.has('/runs')
+
+
 def scale_name(results):
     return 'N' if results.rows() != results.examples() and results.examples() else 'n'
 
@@ -45,7 +49,7 @@ def power_law_text(symbol, exponent, digits=3):
 
 def of_file(results, text):
     """An axis' label with the size of the sample, where one file is drawn."""
-    return text if results is None else f'{text}, {named_n(results)}'
+    return text if results is None or holds_several_runs(results) else f'{text}, {named_n(results)}'
 
 
 # ---- spectrum --------------------------------------------------------------------------------------------
@@ -683,10 +687,13 @@ BOUNDS = ('decay', 'critical_radius')
 
 
 def known_exponents(results):
+    """Rows with a number; T itself, which a merged file has a slope of, is no error."""
     return [
         row
         for row in results.table('/rates/exponents')
-        if isinstance(row.get('value'), float) and math.isfinite(row['value'])
+        if isinstance(row.get('value'), float)
+        and math.isfinite(row['value'])
+        and row.get('source') != 'stopping_step'
     ]
 
 
@@ -696,6 +703,28 @@ def exponents(axes, results, colour=None, label=None, shift=0.0):
     rows = known_exponents(results)
     if not rows:
         return None
+    curves = list(dict.fromkeys(str(row.get('curve', '')) for row in rows))
+    if len(curves) > 1 and label is None:
+        return exponents_of_curves(axes, rows, curves)
+    handles = draw_exponents(axes, rows, colour, label, shift)
+    axes.set_xlabel(of_file(results if label is None else None, 'x in error ∝ n⁻ˣ (dimensionless)'))
+    return handles
+
+
+def exponents_of_curves(axes, rows, curves):
+    """Those of a merged file, a colour for each curve."""
+    handles = []
+    for k, curve in enumerate(curves):
+        mine = [row for row in rows if str(row.get('curve', '')) == curve]
+        shift = 0.5 * k / (len(curves) - 1) - 0.25
+        colour, name = COLOURS[k % len(COLOURS)], literal(shortened(curve, 40))
+        handles += draw_exponents(axes, mine, colour, name, shift)
+    axes.set_xlabel('x in error ∝ n⁻ˣ (dimensionless)')
+    return handles
+
+
+def draw_exponents(axes, rows, colour, label, shift):
+    """Rows of one file or curve, at the names that stand on the axes already and below them."""
     names = [str(row.get('source', '')) for row in rows]
     known = [text.get_text() for text in axes.get_yticklabels()] if label is not None and axes.get_lines() else []
     kinds = set()
@@ -713,8 +742,7 @@ def exponents(axes, results, colour=None, label=None, shift=0.0):
     axes.tick_params(axis='y', length=0)
     axes.autoscale(axis='x')
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0), high)
-    axes.set_xlabel(of_file(results if label is None else None, 'x in error ∝ n⁻ˣ (dimensionless)'))
+    axes.set_xlim(min(low, 0), high + 0.04 * (high - min(low, 0)))  # room for an arrow
     if label is not None:
         return [Line2D([], [], color=colour, marker='o', linewidth=2.4, label=label)]
     return [kind_handle(kind) for kind in ('observed', 'predicted', 'bound') if kind in kinds]

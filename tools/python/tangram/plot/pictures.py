@@ -172,9 +172,10 @@ def functionals(results):
 
 
 def exponents(results):
+    several = panels.holds_several_runs(results)
     return on_panels(
         'exponents',
-        f'Exponents of the error ({named_n(results)})',
+        'Exponents of the error' + ('' if several else f' ({named_n(results)})'),
         'The error falls like n to the power of minus these exponents; bars are 95 % intervals.',
         (0.5 + 0.36 * len(panels.known_exponents(results)),),
         lambda a: panels.exponents(a, results),
