@@ -53,11 +53,12 @@ double cost_of_stopping(const FinetuneResult& r) {
     return gained > 0 ? (loss_of(r, *at) - loss_of(r, *best)) / gained : not_known;
 }
 
-/// The first recorded step at which the two have parted; infinite: none.
+/// The first recorded step from which on the two have parted, up to the last; infinite: none.
 double parting_step(const FinetuneResult& r) {
-    for (const FinetuneRecord& record : r.path)
-        if (r.gap(record) > parted) return record.step;
-    return std::numeric_limits<double>::infinity();
+    double step = std::numeric_limits<double>::infinity();
+    for (auto record = r.path.rbegin(); record != r.path.rend() && r.gap(*record) > parted; ++record)
+        step = record->step;
+    return step;
 }
 
 }  // namespace
@@ -103,7 +104,7 @@ std::string finetune_sentence(const FinetuneResult& r) {
                             100 * cost, r.best());
     text += std::isfinite(apart)
                 ? fmt::format("; from step {} on they are more than {:.0f} % apart", apart, 100 * parted)
-                : fmt::format("; they stay within {:.0f} % up to the last step", 100 * parted);
+                : fmt::format("; at the last step they are within {:.0f} %", 100 * parted);
     return text;
 }
 
