@@ -9,9 +9,9 @@
 #include <cmath>
 #include <optional>
 
-#include "tangram/jacobian/factor_kinds.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/error.hpp"
+#include "tangram/jacobian/factor_kinds.hpp"
 #include "tangram/parallel_for.hpp"
 #include "tangram/products.hpp"
 
