@@ -133,6 +133,9 @@ void check_arguments(const ForeignKernel& kernel, const Study& study) {
         refuse(ErrorKind::missing, "rates --matrix needs --labels F.h5:/path");
     if (kernel.cross.empty() != kernel.test_labels.empty())
         refuse(ErrorKind::contradiction, "--cross and --test-labels go together");
+    if (study.spectrum.count > 0 && !alone)
+        refuse(ErrorKind::contradiction,
+               "rates --matrix needs the whole spectrum; leave spectrum.count at 0");
     if (study.rates.neighbours > 0)
         refuse(ErrorKind::contradiction, "rates.neighbours needs a study with a test set");
 }

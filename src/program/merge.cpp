@@ -78,6 +78,11 @@ Run read_run(const std::filesystem::path& file) {
                 ExitStatus::output, ErrorKind::missing,
                 fmt::format("{}: {} is missing; `tangram merge` takes files that `tangram run` finished",
                             file.string(), group));
+    if (h5.has_attribute("/spectrum", "count") && h5.integer_attribute("/spectrum", "count") > 0)
+        throw Error(
+            ExitStatus::study, ErrorKind::contradiction,
+            fmt::format("{}: spectrum.count leaves eigenvalues out; rates across runs need all of them",
+                        file.string()));
     Run run;
     run.file = file.string();
     run.study = stored_study(h5, file);

@@ -63,7 +63,7 @@ void tell_output(const std::filesystem::path& file, std::filesystem::file_time_t
 
 int run_command(const Arguments& arguments, const Session& session) {
     const Study read = study_of(arguments, session);
-    if (!read.spectrum.vectors)
+    if (!read.spectrum.vectors && read.spectrum.count == 0)
         refuse(ErrorKind::contradiction,
                "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
                "run `tangram gram` and `tangram spectrum`");

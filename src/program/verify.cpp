@@ -37,15 +37,17 @@ struct Findings {
 };
 
 /// A matrix that has not the shape that it must have is a problem, and not checked further.
-void check_shape(const Hdf5File& h5, const char* path, Index& has, Contents& found) {
+/// @param some  the eigenvalues are the largest ones of so many or more rows
+void check_shape(const Hdf5File& h5, const char* path, bool some, Index& has, Contents& found) {
     if (has == 0) return;
     const std::vector<Index> shape = h5.shape(path);
-    const Index rows = found.has[Contents::spectrum] != 0 ? std::ssize(found.eigenvalues)
-                       : shape.empty()                    ? 0
-                                                          : shape.front();
-    if (rows > 0 && shape == std::vector<Index>{rows, rows}) return;
-    found.problems.push_back(
-        fmt::format("{} has the shape ({}), ({}, {}) is needed", path, fmt::join(shape, ", "), rows, rows));
+    const bool vectors = &has == &found.has[Contents::vectors];
+    const Index own = shape.size() == 2 ? shape.back() : 0,
+                values = found.has[Contents::spectrum] != 0 ? std::ssize(found.eigenvalues) : own;
+    const Index columns = some ? std::max(own, values) : values, rows = vectors ? values : columns;
+    if (rows > 0 && shape == std::vector<Index>{rows, columns}) return;
+    found.problems.push_back(fmt::format("{} has the shape ({}), ({}, {}) is needed", path,
+                                         fmt::join(shape, ", "), rows, columns));
     has = 0;
 }
 
@@ -70,8 +72,15 @@ Contents read_contents(const std::filesystem::path& file) {
         found.has[Contents::checksum] = h5.integer_attribute("/kernel/gram", checksum_name);
     }
     if (h5.exists("/spectrum/eigenvalues")) found.eigenvalues = h5.read_doubles("/spectrum/eigenvalues");
-    check_shape(h5, "/kernel/gram", found.has[Contents::gram], found);
-    check_shape(h5, "/spectrum/eigenvectors", found.has[Contents::vectors], found);
+    const bool some = h5.exists("/spectrum") && h5.has_attribute("/spectrum", "count") &&
+                      h5.integer_attribute("/spectrum", "count") == std::ssize(found.eigenvalues);
+    check_shape(h5, "/kernel/gram", some, found.has[Contents::gram], found);
+    check_shape(h5, "/spectrum/eigenvectors", some, found.has[Contents::vectors], found);
+    if (found.has[Contents::gram] != 0 && found.has[Contents::vectors] != 0 &&
+        h5.shape("/kernel/gram").back() != h5.shape("/spectrum/eigenvectors").back()) {
+        found.problems.emplace_back("/kernel/gram and /spectrum/eigenvectors have different numbers of rows");
+        found.has[Contents::vectors] = 0;
+    }
     return found;
 }
 

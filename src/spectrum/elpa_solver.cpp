@@ -46,7 +46,7 @@ int start() {
 
 bool has_elpa() { return true; }
 
-void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, std::vector<double>& w,
+void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, Index count, std::vector<double>& w,
                 DistributedMatrix& V) {
     const ProcessGrid& grid = G.grid();
     static const int initialised = start();
@@ -65,7 +65,7 @@ void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, std::vector<
             check(failed, key);
         };
         set("na", G.rows());
-        set("nev", G.rows());
+        set("nev", count);
         set("local_nrows", G.local_rows());
         set("local_ncols", G.local_columns());
         set("nblk", G.block());
@@ -91,7 +91,9 @@ void solve_elpa(DistributedMatrix& G, bool two_stage, bool vectors, std::vector<
 
 bool has_elpa() { return false; }
 // solver_by_name refuses both names first.
-void solve_elpa(DistributedMatrix&, bool, bool, std::vector<double>&, DistributedMatrix&) { std::abort(); }
+void solve_elpa(DistributedMatrix&, bool, bool, Index, std::vector<double>&, DistributedMatrix&) {
+    std::abort();
+}
 
 #endif
 

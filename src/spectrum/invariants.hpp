@@ -17,6 +17,11 @@ struct Invariants {
     double trace_error(const std::vector<double>& w) const;
     /// |sum w^2 - ||G||_F^2| / ||G||_F^2; absolute where that is zero.
     double frobenius_error(const std::vector<double>& w) const;
+    /// Of the largest of `rows` eigenvalues, descending: by how much they leave more of the trace than the
+    /// others can have, none of which is above the last; in units of sum |G_ii|.
+    double trace_missing(const std::vector<double>& w, Index rows) const;
+    /// The same of squares: by how much they exceed ||G||_F^2, in units of it.
+    double squares_beyond(const std::vector<double>& w) const;
 };
 
 }  // namespace tangram

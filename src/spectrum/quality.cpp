@@ -83,7 +83,7 @@ Residuals residuals(const DistributedMatrix& G, const DistributedMatrix& V, cons
 }
 
 /// The bound on the error of every eigenvalue (Quality::error_bound_max). Local.
-std::vector<double> error_bounds(const std::vector<double>& w, const Residuals& of) {
+std::vector<double> error_bounds(const std::vector<double>& w, const Residuals& of, Index rows) {
     std::vector<double> bounds(w.size());
     for (std::size_t j = 0; j < w.size(); ++j) bounds[j] = std::sqrt(of.squares[j] / of.lengths[j]);
     const std::vector<double> plain = bounds;
@@ -91,6 +91,7 @@ std::vector<double> error_bounds(const std::vector<double>& w, const Residuals& 
         double gap = std::numeric_limits<double>::infinity();
         if (j > 0) gap = std::min(gap, w[j - 1] - plain[j - 1] - w[j]);
         if (j + 1 < w.size()) gap = std::min(gap, w[j] - w[j + 1] - plain[j + 1]);
+        if (j + 1 == w.size() && std::ssize(w) < rows) gap = 0;  // to an eigenvalue that is not known
         if (gap > 0)
             bounds[j] = std::min(plain[j], std::abs(of.along[j]) / of.lengths[j] + plain[j] * plain[j] / gap);
     }
@@ -142,13 +143,22 @@ double Invariants::trace_error(const std::vector<double>& w) const {
     return relative(std::accumulate(w.begin(), w.end(), 0.0) - trace, magnitudes);
 }
 
+double Invariants::trace_missing(const std::vector<double>& w, Index rows) const {
+    const double rest = trace - std::accumulate(w.begin(), w.end(), 0.0);
+    return relative(std::max(0.0, rest - static_cast<double>(rows - std::ssize(w)) * w.back()), magnitudes);
+}
+
+double Invariants::squares_beyond(const std::vector<double>& w) const {
+    return relative(std::max(0.0, std::inner_product(w.begin(), w.end(), w.begin(), 0.0) - squares), squares);
+}
+
 double Invariants::frobenius_error(const std::vector<double>& w) const {
     return relative(std::inner_product(w.begin(), w.end(), w.begin(), 0.0) - squares, squares);
 }
 
-double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision) {
+double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision, Index rows) {
     if (descending.empty()) return 0;
-    const auto n = static_cast<double>(descending.size());
+    const auto n = static_cast<double>(rows > 0 ? rows : std::ssize(descending));
     double floor = n * 0x1p-52 * std::abs(descending.front());
     if (mixed_precision) floor = std::max(floor, std::sqrt(n) * 0x1p-24 * trace / n);
     if (descending.back() < 0) floor = std::max(floor, -descending.back());
@@ -156,10 +166,11 @@ double noise_floor(const std::vector<double>& descending, double trace, bool mix
 }
 
 double gram_rounding(const std::vector<double>& descending, double largest_diagonal, double trace,
-                     bool mixed_precision) {
+                     bool mixed_precision, Index rows) {
     if (descending.empty()) return 0;
+    const auto n = static_cast<double>(rows > 0 ? rows : std::ssize(descending));
     const double largest = std::max(std::abs(descending.front()), std::abs(descending.back()));
-    const double solver = 10 * static_cast<double>(descending.size()) * 0x1p-52 * largest;
+    const double solver = 10 * n * 0x1p-52 * largest;
     return mixed_precision
                ? std::max(solver, 8 * 0x1p-24 * std::sqrt(largest_diagonal * std::max(trace, 0.0)))
                : solver;
@@ -176,21 +187,24 @@ std::string beyond_rounding(const std::vector<double>& descending, double roundi
 
 Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_precision) {
     const std::vector<double>& w = pairs.values;
-    if (G.rows() != G.columns() || G.rows() != std::ssize(w) ||
-        (pairs.vectors && (pairs.vectors->rows() != G.rows() || pairs.vectors->columns() != G.rows() ||
+    const Index n = G.rows(), k = std::ssize(w);
+    if (n != G.columns() || k > n || (k == 0 && n > 0) ||
+        (pairs.vectors && (pairs.vectors->rows() != n || pairs.vectors->columns() != k ||
                            pairs.vectors->block() != G.block())))
         throw Error(ExitStatus::input, ErrorKind::contradiction,
-                    fmt::format("{} eigenvalues and their vectors are not those of a {} x {} matrix",
-                                w.size(), G.rows(), G.columns()));
+                    fmt::format("{} eigenvalues and their vectors are not those of a {} x {} matrix", k, n,
+                                G.columns()));
     const Invariants invariants = Invariants::of(G);
     Quality result{std::nullopt,
                    std::nullopt,
-                   invariants.trace_error(w),
-                   invariants.frobenius_error(w),
-                   noise_floor(w, invariants.trace, mixed_precision),
+                   k < n ? invariants.trace_missing(w, n) : invariants.trace_error(w),
+                   k < n ? invariants.squares_beyond(w) : invariants.frobenius_error(w),
+                   noise_floor(w, invariants.trace, mixed_precision, n),
                    std::count_if(w.begin(), w.end(), [](double value) { return value < 0; }),
-                   gram_rounding(w, invariants.largest_diagonal, invariants.trace, mixed_precision),
+                   gram_rounding(w, invariants.largest_diagonal, invariants.trace, mixed_precision, n),
                    std::nullopt,
+                   n,
+                   invariants.trace,
                    std::nullopt};
     if (!pairs.vectors) return result;
     const double scale = w.empty() ? 0.0 : std::max(std::abs(w.front()), std::abs(w.back()));
@@ -199,7 +213,7 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
     result.resolved = 0;
     double largest_bound = 0;
     const std::vector<double> bounds =
-        collectively(G.grid().comm().get(), [&] { return error_bounds(w, of_pairs); });
+        collectively(G.grid().comm().get(), [&] { return error_bounds(w, of_pairs, n); });
     for (std::size_t j = 0; j < w.size(); ++j) {
         largest_bound = worse(largest_bound, bounds[j]);
         if (bounds[j] < std::abs(w[j])) ++*result.resolved;

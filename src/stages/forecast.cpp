@@ -35,13 +35,19 @@ double local_elements(Index rows, Index columns, int grid_rows, int grid_columns
 struct SolverCost {
     double matrices, flops_per_cube;
 };
-SolverCost solver_cost(Solver solver, bool vectors) {
+/// @param share  of the vectors; LAPACK and ELPA compute up to half of them alone, and the check of these
+/// needs one matrix more
+SolverCost solver_cost(Solver solver, bool vectors, double share) {
+    const bool alone = vectors && share <= 0.5;
+    const auto between = [&](double values, double all) {
+        return alone ? values + share * (all - values) : vectors ? all : values;
+    };
     switch (solver) {
         case Solver::lapack:
-            return {vectors ? 4.0 : 3.0, vectors ? 9.0 : 5.0};
+            return {alone ? 3.0 + share + 1.0 : vectors ? 4.0 : 3.0, between(5.0, 9.0)};
         case Solver::elpa1:
         case Solver::elpa2:
-            return {vectors ? 5.0 : 4.0, vectors ? 12.0 : 8.0};
+            return {alone ? 6.0 : vectors ? 5.0 : 4.0, between(8.0, 12.0)};
         default:
             return {vectors ? 6.0 : 4.0, vectors ? 14.0 : 10.0};
     }
@@ -187,9 +193,11 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
     const Solver named = solver_by_name(planned.study.spectrum.solver);
     const Solver solver =
         named == Solver::automatic ? choose_solver(job.train_rows, on.ranks(), vectors).first : named;
-    const SolverCost cost = solver_cost(solver, vectors);
     const double local = local_matrices(job, on).gram, n = static_cast<double>(job.train_rows),
                  p = on.ranks();
+    const auto asked = static_cast<double>(planned.study.spectrum.count);
+    const double count = asked > 0 ? std::min(asked, n) : n;
+    const SolverCost cost = solver_cost(solver, vectors, count / n);
     const auto spectra = static_cast<double>(std::ranges::count_if(
         job.formulas, [](const KernelFormula& f) { return f.formula != Formula::asymmetric_signgd; }));
     // The first formula's matrix and vectors wait for the rates while the others' spectra are made.
@@ -201,7 +209,7 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
                            job.idle_bytes + working + waiting,
                            spectra * cost.flops_per_cube * n * n * n,
                            spectra * (on.ranks() > 1 ? 8 * n * n / p : 0),
-                           spectra * (vectors ? 8 * n * n : 8 * n),
+                           spectra * (vectors ? 8 * n * count : 8 * count),
                            0};
     spectrum.seconds = reading_and_writing + spectrum.flops * planned.calibration.per_float64_flop /
                                                  (solver == Solver::lapack ? 1 : p);
@@ -281,7 +289,8 @@ Forecast forecast(const PlannedStudy& planned, int ranks) {
         result.stages.push_back(head_forecast(planned, result));
     result.stages.push_back(gram_forecast<Real>(planned, result));
     result.stages.push_back(spectrum_forecast(planned, result));
-    if (planned.study.spectrum.vectors) result.stages.push_back(rates_forecast(planned, result));
+    if (planned.study.spectrum.vectors && planned.study.spectrum.count == 0)
+        result.stages.push_back(rates_forecast(planned, result));
     return result;
 }
 

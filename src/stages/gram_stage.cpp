@@ -24,6 +24,12 @@ namespace tangram {
 template <class Real>
 Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const GramJob& job) {
     const double limit = session.memory_per_rank;
+    if (study.spectrum.count > job.train_rows)
+        throw Error(
+            ExitStatus::study, ErrorKind::out_of_range,
+            fmt::format("spectrum.count = {}: the kernel has {} rows and as many eigenvalues; 0 takes all "
+                        "of them",
+                        study.spectrum.count, job.train_rows));
     const PlannedStudy planned{model, job, study, limit, network_bytes<Real>(model, job, study)};
     if (planned.resident() > limit)
         throw Error(ExitStatus::study, ErrorKind::no_memory,

@@ -181,13 +181,28 @@ RatesInput read_rates_input(const InputFile& file, const ProcessGrid& grid, Rate
         input.train_tasks = std::move(train.task_of);
     }
     input.rows = without_targets ? stored.length("/data/train/offsets", 2) - 1 : input.train->rows();
-    input.eigenvalues = stored.doubles("/spectrum/eigenvalues", {input.rows});
+    const auto largest =
+        static_cast<Index>(stored.has("/spectrum", "count")
+                               ? stored.number("/spectrum", "count", static_cast<double>(input.rows))
+                               : 0);
+    input.eigenvalues = stored.doubles("/spectrum/eigenvalues", {largest > 0 ? largest : input.rows});
     if (!std::ranges::is_sorted(input.eigenvalues, std::greater<>()))
         stored.refuse(ErrorKind::malformed, "/spectrum/eigenvalues", "is not descending");
     input.noise_floor = stored.number("/spectrum/quality", "noise_floor", std::numeric_limits<double>::max());
     if (stored.has("/kernel", "sketch_dimension"))
         input.sketch = static_cast<Index>(stored.number("/kernel", "sketch_dimension", 1e15));
     input.mixed_precision = stored.text("/kernel", "precision") == "mixed";
+    if (largest > 0) {
+        const auto n = static_cast<double>(input.rows);
+        constexpr double most = std::numeric_limits<double>::max();
+        matrices.largest = {input.eigenvalues, input.rows,
+                            stored.number("/spectrum/quality", "trace", most) / n,
+                            stored.number("/spectrum/quality", "rounding", most) / n};
+        for (double& l : matrices.largest->l) l /= n;
+        input.train.reset();
+        input.task_names.clear();
+        return input;
+    }
     if (without_targets) return input;  // decay and functionals alone
 
     const auto square = [&](const char* path) {

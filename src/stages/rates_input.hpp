@@ -2,6 +2,7 @@
 #include <optional>
 #include <vector>
 
+#include "largest_rates.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/learning/kernel_rates.hpp"
 
@@ -11,6 +12,8 @@ namespace tangram {
 struct RatesMatrices {
     std::optional<DistributedMatrix> gram, vectors, cross;
     std::vector<double> test_diagonal;  ///< with `cross`
+    /// Where the file has the k largest eigenvalues alone; then nothing else of this is read.
+    std::optional<LargestEigenvalues> largest;
 };
 
 /// What a study's output file says for its rates; points into `matrices`. Collective over the grid.

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "rates_input.hpp"
 #include "study_state.hpp"
 #include "tangram/io/input_file.hpp"
@@ -20,7 +22,7 @@ void StudyRun::rates() {
         s.session.log.say("rates: made from the same inputs already; skipped");
         return;
     }
-    if (!s.study.spectrum.vectors)
+    if (!s.study.spectrum.vectors && s.study.spectrum.count == 0)
         throw Error(ExitStatus::study, ErrorKind::contradiction,
                     "rates need eigenvectors; set spectrum.vectors = true");
     const auto start = Clock::now();
@@ -30,7 +32,10 @@ void StudyRun::rates() {
     if (s.eigen) matrices.vectors.swap(s.eigen->vectors);
     const RatesInput input =
         read_rates_input(InputFile(s.comm, s.output, ExitStatus::output), s.grid, matrices);
-    const RatesResult result = compute_rates(input, options, rates_listener(s.session));
+    std::optional<StoppingBounds> bounds;
+    const RatesResult result = matrices.largest ? rates_of_largest(input, *matrices.largest, options,
+                                                                   rates_listener(s.session), bounds)
+                                                : compute_rates(input, options, rates_listener(s.session));
     const double seconds = max_over_ranks(s.comm, seconds_since(start));
     const Provenance provenance = Provenance::gather(s.grid);
     if (s.forecast_of_run) s.warn_beyond_plan("rates", *s.forecast_of_run, provenance);
@@ -42,6 +47,13 @@ void StudyRun::rates() {
         h5.remove("/neighbours");
         h5.remove("/tasks");
         write_rates(h5, result);
+        for (const auto& [key, interval] : bounds
+                                               ? std::vector{std::pair{"critical_radius", bounds->critical},
+                                                             {"stopping_step", bounds->stop}}
+                                               : std::vector<std::pair<const char*, Interval>>{}) {
+            h5.set_attribute("/rates/stopping", fmt::format("{}_low", key), interval.low);
+            h5.set_attribute("/rates/stopping", fmt::format("{}_high", key), interval.high);
+        }
         h5.set_attribute("/rates", "inputs", inputs);
         h5.set_attribute("/provenance", "seconds_rates", seconds);
         h5.set_attribute("/provenance", "study", to_toml(s.study));

@@ -10,10 +10,11 @@ namespace tangram {
 
 void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& pairs, const Quality& quality,
                     const std::string& inputs, double seconds) {
-    const Index n = std::ssize(pairs.values);
+    const Index k = std::ssize(pairs.values);
     file.remove(group);
     file.write(group + "/eigenvalues", pairs.values);
-    if (pairs.vectors) file.create_matrix(group + "/eigenvectors", n, n);
+    if (pairs.vectors) file.create_matrix(group + "/eigenvectors", k, quality.rows);
+    file.set_attribute(group, "count", k < quality.rows ? k : Index{0});
     const std::string at = group + "/quality";
     file.set_attribute(at, "solver", name(pairs.solver));
     file.set_attribute(at, "solver_reason", pairs.reason);
@@ -22,6 +23,7 @@ void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& 
     const double absent = std::numeric_limits<double>::quiet_NaN();
     file.set_attribute(at, "residual_max", quality.residual_max.value_or(absent));
     file.set_attribute(at, "orthogonality_max", quality.orthogonality_max.value_or(absent));
+    file.set_attribute(at, "trace", quality.trace);
     file.set_attribute(at, "trace_error", quality.trace_error);
     file.set_attribute(at, "frobenius_error", quality.frobenius_error);
     file.set_attribute(at, "negative", quality.negative);
@@ -36,10 +38,12 @@ void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& 
 
 std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds) {
     std::string text = fmt::format(
-        "spectrum: {} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "
+        "spectrum: {}{} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "
         "{} negative; trace error {:.1e}",
-        pairs.values.size(), name(pairs.solver), duration_text(seconds), pairs.values.front(),
-        pairs.values.back(), quality.noise_floor, quality.negative, quality.trace_error);
+        pairs.values.size(),
+        std::ssize(pairs.values) < quality.rows ? fmt::format(" of {}", quality.rows) : "",
+        name(pairs.solver), duration_text(seconds), pairs.values.front(), pairs.values.back(),
+        quality.noise_floor, quality.negative, quality.trace_error);
     if (quality.residual_max)
         text += fmt::format(", residual {:.1e}, orthogonality {:.1e}", *quality.residual_max,
                             *quality.orthogonality_max);

@@ -36,8 +36,9 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     const Provenance provenance = Provenance::gather(grid);
     if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
     const Log::Waiting waiting(session.log, at.substr(1) + ": writing " + output.string());
-    StagedFile file(comm, output, true,
-                    pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(n) : 0.0);
+    StagedFile file(
+        comm, output, true,
+        pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(pairs.values.size()) : 0.0);
     file.write_small([&](Hdf5File& h5) {
         check_unchanged(h5, "/kernel", kernel_inputs);
         if (at == "/spectrum")

@@ -64,15 +64,6 @@ void check(const KeyValue& at, const Choices& allowed) {
     }
 }
 
-void check(const KeyValue& at, const OnlyDefault&) {
-    Study defaults;
-    for (const KeyValue& other : values_of(defaults))
-        if (other.key == at.key && text_of(other.value) != text_of(at.value))
-            refuse(ErrorKind::unsupported,
-                   fmt::format("{} = {} is not available in this version of tangram; leave it {}", at.name(),
-                               text_of(at.value), text_of(other.value)));
-}
-
 void check(const KeyValue&, const Anything&) {}
 void check(const KeyValue&, const Path&) {}
 

@@ -90,7 +90,11 @@ const std::vector<FileContent>& file_contents() {
         {"/kernel/*/cross", "kernel of the test rows with the training rows", "1", {"test row", "row"}},
         {"/kernel/*/test_diagonal", "kernel of each test row with itself", "1", {"test row"}},
 
-        {"/spectrum", "eigenvalues and eigenvectors of the Gram matrix G itself", "1", {}},
+        {"/spectrum",
+         "eigenvalues and eigenvectors of the Gram matrix G itself; attribute count: k where they are the k "
+         "largest, 0 where they are all",
+         "1",
+         {}},
         {"/spectrum/quality",
          "attributes: solver, solver_reason; noise_floor and rounding (the most that rounding puts an "
          "eigenvalue "
@@ -141,7 +145,9 @@ const std::vector<FileContent>& file_contents() {
          {"sizes", "repeat"}},
         {"/rates/stopping",
          "when gradient descent on (1/2N) sum of squares over the N rows should stop; attributes: "
-         "critical_radius, stopping_step, step_size, noise, radius",
+         "critical_radius, stopping_step (_low and _high: by other samples of the kind, or what eigenvalues "
+         "that "
+         "spectrum.count leaves out could make of it), step_size, noise, radius",
          "1",
          {}},
         {"/rates/stopping/step", "step of gradient descent on the squared loss", "steps", {"step"}},

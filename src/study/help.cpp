@@ -31,7 +31,6 @@ std::string list_of_paths() {
 
 std::string allowed_text(const Path& path) { return path.required ? "required" : ""; }
 std::string allowed_text(const Anything&) { return ""; }
-std::string allowed_text(const OnlyDefault&) { return "no other value yet"; }
 std::string allowed_text(const Bounds& range) {
     if (range.positive) return "positive";
     std::string text;

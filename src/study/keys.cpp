@@ -115,8 +115,8 @@ std::vector<Key> spectrum_keys() {
          Decides::spectrum, ""},
         {"spectrum.vectors", [](Study& s) { return StudyValue(&s.spectrum.vectors); }, Anything{},
          Decides::spectrum, "eigenvectors too; the rates need them"},
-        {"spectrum.count", [](Study& s) { return StudyValue(&s.spectrum.count); }, OnlyDefault{},
-         Decides::spectrum, "0: all eigenpairs"},
+        {"spectrum.count", [](Study& s) { return StudyValue(&s.spectrum.count); }, Bounds{0, {}},
+         Decides::spectrum, "the largest eigenpairs alone; 0: all. The rates are then bounds"},
         {"spectrum.block", [](Study& s) { return StudyValue(&s.spectrum.block); }, Bounds{0, {}},
          Decides::spectrum, "block of the block-cyclic layout; 0: chosen"},
     };

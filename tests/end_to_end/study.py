@@ -61,6 +61,20 @@ with h5py.File(f.at('out.h5'), 'r+') as h: h['/kernel/gram'][3, 5] += 1.0
 code, out, err = run('verify', f.at('out.h5'))
 check('verify: a changed entry fails with status 4', code == 4 and 'symmetric' in err, f'{code} {err}')
 
+# The largest eigenpairs alone. T by its definition from all eigenvalues; sigma large enough that the others cannot matter.
+code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=120', '--set', 'output.path=some.h5', '--set', 'spectrum.count=9', '--set', 'rates.noise=0.5', '--set', 'rates.radius=0.05')
+check('count: status 0', code == 0, err)
+with h5py.File(f.at('some.h5')) as h, h5py.File(f.at('small.h5')) as whole:
+    w, V, s = h['/spectrum/eigenvalues'][:], h['/spectrum/eigenvectors'][:], h['/rates/stopping'].attrs
+    l = whole['/spectrum/eigenvalues'][:] / 120; sigma, T = 0.5 / 0.05, 0
+    while np.sqrt(np.minimum(l, l[0] / (T + 1)).mean()) <= l[0] / (T + 1) / (2 * np.e * sigma): T += 1
+    check('count: the largest', h['/spectrum'].attrs['count'] == 9 and np.abs(w / 120 - l[:9]).max() <= 1e-12 * l[0])
+    check('count: their vectors', V.shape == (9, 120) and np.abs(V @ h['/kernel/gram'][:] - w[:, None] * V).max() <= 1e-12 * w[0])
+    check('count: T between its bounds', s['stopping_step_low'] <= T <= s['stopping_step_high'] and (s['stopping_step'] == T or s['stopping_step_low'] < s['stopping_step_high']), (T, dict(s)))
+    check('count: said', any('spectrum.count = 9' in str(text) for _, text in h['/warnings'][:]) and '/rates/learning_curve' not in h)
+code, out, err = run('verify', f.at('some.h5')); check('count: verify', code == 0 and '9 eigenvalues' in out, f'{code} {out} {err}')
+code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=120', '--set', 'output.path=never.h5', '--set', 'spectrum.count=121'); check('count: more than the rows', code == 2 and 'spectrum.count' in err and '120' in err and not os.path.exists(f.at('never.h5')), err)
+
 # A Gram matrix whose rows are of two models: cross entries of another size than the kernels of both allow.
 with h5py.File(f.at('out.h5'), 'r+') as h:
     G = h['/kernel/gram'][:]; G[3, 5] = G[5, 3]; d = np.sqrt(np.diag(G)); G[:9, 9:] = np.outer(d[:9], d[9:]); G[9:, :9] = G[:9, 9:].T

@@ -21,8 +21,8 @@ std::string name(Solver solver);
 std::vector<Solver> solvers();
 
 struct Eigenpairs {
-    std::vector<double> values;                ///< N, descending, equal on every rank
-    std::optional<DistributedMatrix> vectors;  ///< N x N, laid out as G; column j belongs to values[j]
+    std::vector<double> values;                ///< N or the k largest, descending, equal on every rank
+    std::optional<DistributedMatrix> vectors;  ///< N x N or k, laid out as G; column j belongs to values[j]
     Solver solver;                             ///< never automatic
     std::string reason;                        ///< why this solver
 };
@@ -52,19 +52,25 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 /// Small problems).
 ///         Problems too small for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and
 ///         `reason` say so.
+/// @param count  0: all; k: the k largest. The vectors of up to N/2 are computed alone by lapack (dsyevr) and
+/// by
+///         ELPA (the smallest of -G); their residual and orthogonality are always checked, and their sums
+///         against the trace and norm of G. ScaLAPACK computes all: pdsyevd cannot else, and pdsyevr 2.2.1
+///         gives wrong vectors and info = 0 (docs/libraries.md, Some eigenpairs)
 /// @return V's columns have their first component of at least 0.6 of the largest magnitude positive. The same
 ///         bits on the same grid; eigenvalues to 1e-12 w_1 on another.
 /// @throws Error on every rank: matrix.status if G is not square, holds a non-finite entry or is not
 ///         symmetric (|G_ij - G_ji| > 1e-12 max |G|), naming the first such entry in column order; study if
-///         a size exceeds 32 bits (the message says how many ranks suffice), before anything is allocated;
-///         numerical where the squares of G's entries may add up to infinity, and with the solver's info
-///         where it did not converge, its result is not finite, or trace and Frobenius norm are not G's;
-///         elpa2's vectors are checked in full, because its two-stage reduction fails silently on some
-///         smooth kernels
+///         count is more than N or a size exceeds 32 bits (the message says how many ranks suffice), before
+///         anything is allocated; numerical where the squares of G's entries may add up to infinity, and with
+///         the solver's info where it did not converge, its result is not finite, or trace and Frobenius norm
+///         are not G's; elpa2's vectors are checked in full, because its two-stage reduction fails silently
+///         on some smooth kernels
 /// Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4,
-/// elpa1 4, elpa2 5; lapack: four whole matrices on the first rank with vectors, one without.
+/// elpa1 4, elpa2 5; lapack: four whole matrices on the first rank with vectors, one without, one and N x k
+/// for k vectors alone. Vectors that are always checked take one more local matrix.
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0,
-                      const MatrixName& matrix = {});
+                      const MatrixName& matrix = {}, Index count = 0);
 
 /// Doubles that pdsyevd takes on a p x q grid, at least: the bound of docs/libraries.md (Workspace), above
 /// its own query. 64-bit. Local.

@@ -6,20 +6,24 @@
 
 namespace tangram {
 
-/// How good a decomposition is; computed, never assumed. Dimensionless unless said otherwise.
+/// How good a decomposition is; computed, never assumed. Dimensionless unless said otherwise. Where only the
+/// k largest of N eigenvalues are there, the sums are bounds: the rest of the trace is at most (N - k) w_k,
+/// the rest of ||G||_F^2 not negative.
 struct Quality {
     std::optional<double> residual_max;       ///< max_j ||G v_j - w_j v_j|| / |w|_max; needs vectors
     std::optional<double> orthogonality_max;  ///< max_ij |V^T V - I|_ij; needs vectors
-    double trace_error;                       ///< |sum w - trace G| / sum |G_ii|
-    double frobenius_error;                   ///< |sum w^2 - ||G||_F^2| / ||G||_F^2
-    double noise_floor;                       ///< in the scale of G, see noise_floor()
-    Index negative;                           ///< number of eigenvalues below zero, rounding's included
-    double rounding;                          ///< in the scale of G, see gram_rounding()
+    double trace_error;      ///< |sum w - trace G| / sum |G_ii|; of k, by how much w falls short
+    double frobenius_error;  ///< |sum w^2 - ||G||_F^2| / ||G||_F^2; of k, the excess
+    double noise_floor;      ///< in the scale of G, see noise_floor()
+    Index negative;          ///< number of eigenvalues below zero, rounding's included
+    double rounding;         ///< in the scale of G, see gram_rounding()
     /// max_j b_j / |w|_max, b_j being a bound on the error of w_j: the smaller of ||r|| and |v^T r| +
     /// ||r||^2/gap, r = G v_j - w_j v_j for v_j of length one, gap the distance to the neighbouring
     /// eigenvalues less their own
     /// ||r|| (Parlett, The Symmetric Eigenvalue Problem, 11.7). Needs vectors.
     std::optional<double> error_bound_max;
+    Index rows;                     ///< N
+    double trace;                   ///< of G
     std::optional<Index> resolved;  ///< number of eigenvalues with b_j < |w_j|; needs vectors
 };
 
@@ -29,7 +33,7 @@ struct Quality {
 /// Handel 2016); four times that, because float32 products of some hundred terms err by more than one unit.
 /// Local.
 double gram_rounding(const std::vector<double>& descending, double largest_diagonal, double trace,
-                     bool mixed_precision);
+                     bool mixed_precision, Index rows = 0);
 
 /// What says that G is not J J^T: eigenvalues further below zero than rounding explains. Empty where it does.
 /// Local.
@@ -40,12 +44,13 @@ double largest_overlap(const DistributedMatrix& V);
 
 /// Below this an eigenvalue of G says nothing (docs/mathematics.md, Noise floor): the largest of n 2^-52 w_1;
 /// in mixed precision sqrt(n) 2^-24 trace/n; and |w_n| where w_n is negative. In the scale of G. Local.
-double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision);
+/// @param rows  n; 0: as many as eigenvalues
+double noise_floor(const std::vector<double>& descending, double trace, bool mixed_precision, Index rows = 0);
 
-/// Of all eigenvalues of G, and of the vectors where `pairs` has them. Collective over G's grid. Whatever is
-/// not a number comes out as NaN, never as small. @throws Error(input) on every rank if the sizes or blocks
-/// of G and the eigenpairs differ. Memory: beside G and V one panel of N x 256 (or one turn of blocks round
-/// the grid, if wider).
+/// Of all eigenvalues of G or its largest, and of the vectors where `pairs` has them. Collective over G's
+/// grid. Whatever is not a number comes out as NaN, never as small. @throws Error(input) on every rank if the
+/// sizes or blocks of G and the eigenpairs differ. Memory: beside G and V one panel of N x 256 (or one turn
+/// of blocks round the grid, if wider).
 Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_precision);
 
 }  // namespace tangram

@@ -72,9 +72,7 @@ struct Choices {
     std::vector<Choice> choices;
     bool or_empty = false;
 };
-/// This version serves the default alone.
-struct OnlyDefault {};
-using Allowed = std::variant<Anything, Path, Bounds, Choices, OnlyDefault>;
+using Allowed = std::variant<Anything, Path, Bounds, Choices>;
 
 /// All that there is to know of a key.
 struct Key {

@@ -7,10 +7,12 @@
 #include <limits>
 #include <numbers>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "support/mpi_test.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/spectrum/quality.hpp"
 
 namespace tangram {
 namespace {
@@ -123,6 +125,11 @@ DistributedMatrix matrix_of(const Known& known, const ProcessGrid& grid, Index n
     return matrix;
 }
 
+void set(DistributedMatrix& G, Index i, Index j, double value) {
+    if (G.row_layout().owner(i) == G.grid().row() && G.column_layout().owner(j) == G.grid().column())
+        G.data()[G.row_layout().to_local(i) + G.column_layout().to_local(j) * G.lld()] = value;
+}
+
 /// On rank 0, by the definition and without the code of quality(): the largest ||G v - w v|| and |V^T V - I|.
 std::pair<double, double> naive_quality(const Known& known, Index n, const std::vector<double>& w,
                                         const std::vector<double>& V) {
@@ -132,7 +139,7 @@ std::pair<double, double> naive_quality(const Known& known, Index n, const std::
     for (Index j = 0; j < n; ++j)
         for (Index i = 0; i < n; ++i) G[static_cast<std::size_t>(i + j * n)] = known.entry(n, i, j);
     double residual = 0, overlap = 0;
-    for (Index k = 0; k < n; ++k) {
+    for (Index k = 0; k < std::ssize(w); ++k) {
         std::fill(product.begin(), product.end(), 0.0);
         for (Index j = 0; j < n; ++j)
             for (Index i = 0; i < n; ++i)
@@ -238,6 +245,72 @@ TEST_P(EverySolver, LargerMatrices) {
     });
 }
 
+// k = 1, a few, half (the last that are computed alone), one less than all, more than the rank, all. Against
+// the eigenvalues in closed form and, of a matrix with simple ones, against the vectors of the whole
+// spectrum.
+TEST_P(EverySolver, TheLargestOnly) {
+    on_every_grid([](const ProcessGrid& grid) {
+        for (const Known& known : known_matrices())
+            for (const Index n : {1, 3, 20, 67})
+                for (const Index k : std::set<Index>{1, std::min<Index>(n, 5), n / 2, n - 1, n}) {
+                    if (k == 0) continue;
+                    SCOPED_TRACE(::testing::Message() << known.name << ", " << k << " of " << n << ", grid "
+                                                      << grid.rows() << " x " << grid.columns());
+                    std::optional<Eigenpairs> solved;
+                    const testing::Thrown thrown = testing::thrown_by([&] {
+                        solved.emplace(eigenpairs(matrix_of(known, grid, n, 8), GetParam(), true, 0, {}, k));
+                    });
+                    if (!solved) {
+                        EXPECT_TRUE(GetParam() == Solver::elpa2 && n > 64) << thrown.text;
+                        EXPECT_EQ(thrown.kind, ErrorKind::failed_check) << thrown.text;
+                        continue;
+                    }
+                    std::vector<double> expected = descending_eigenvalues(known, n);
+                    const double scale = std::max(std::abs(expected.front()), std::abs(expected.back()));
+                    expected.resize(static_cast<std::size_t>(k));
+                    const double tolerance = GetParam() == Solver::elpa2 && n > 64
+                                                 ? 1e-12
+                                                 : (10 + 4 * static_cast<double>(n)) * epsilon;
+                    ASSERT_EQ(solved->values.size(), expected.size());
+                    for (std::size_t j = 0; j < expected.size(); ++j)
+                        EXPECT_TRUE(std::abs(solved->values[j] - expected[j]) <= tolerance * scale)
+                            << "eigenvalue " << j << ": " << solved->values[j] << ", " << expected[j];
+                    ASSERT_EQ(solved->vectors->columns(), k);
+                    EXPECT_EQ(solved->vectors->block(), 8);
+                    const std::vector<double> V = gather(*solved->vectors, 0);
+                    if (grid.comm().rank() != 0) continue;
+                    const auto [residual, overlap] = naive_quality(known, n, solved->values, V);
+                    EXPECT_TRUE(residual <= tolerance * scale) << "residual " << residual;
+                    EXPECT_TRUE(overlap <= 30 * tolerance) << "orthogonality " << overlap;
+                }
+    });
+}
+
+// Of diag(1, .. 6) without vectors; the sums are bounds.
+TEST(Largest, ValuesAloneTheirQualityAndARefusal) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const auto diagonal = [&] {
+        DistributedMatrix G(grid, 6, 6, 2);
+        for (Index i = 0; i < 6; ++i) set(G, i, i, static_cast<double>(1 + i));
+        return G;
+    };
+    Eigenpairs pairs = eigenpairs(diagonal(), Solver::automatic, false, 0, {}, 2);
+    EXPECT_EQ(pairs.values, (std::vector<double>{6, 5}));
+    EXPECT_FALSE(pairs.vectors);
+    const Quality good = quality(diagonal(), pairs, false);
+    EXPECT_EQ(good.rows, 6);
+    EXPECT_EQ(good.trace, 21);
+    EXPECT_EQ(good.trace_error, 0);
+    EXPECT_EQ(good.frobenius_error, 0);
+    EXPECT_EQ(good.noise_floor, 6 * 0x1p-52 * 6);
+    pairs.values = {2, 1};  // at most 2 + 1 + 4 of 21
+    EXPECT_DOUBLE_EQ(quality(diagonal(), pairs, false).trace_error, 14.0 / 21);
+    pairs.values = {10, 1};  // squares: 101 of 91
+    EXPECT_DOUBLE_EQ(quality(diagonal(), pairs, false).frobenius_error, 10.0 / 91);
+    testing::expect_error_on_all_ranks([&] { eigenpairs(diagonal(), Solver::automatic, true, 0, {}, 7); },
+                                       ExitStatus::study, ErrorKind::out_of_range, "spectrum.count = 7");
+}
+
 // Ragged blocks, ranks that own nothing, one block for all, and the n = 128, nb = 70 of docs/libraries.md.
 TEST_P(EverySolver, BlocksOfTheInput) {
     on_every_grid([](const ProcessGrid& grid) {
@@ -305,11 +378,6 @@ INSTANTIATE_TEST_SUITE_P(Spectrum, EverySolver, ::testing::ValuesIn(all_solvers(
     std::replace(text.begin(), text.end(), '-', '_');
     return text;
 });
-
-void set(DistributedMatrix& G, Index i, Index j, double value) {
-    if (G.row_layout().owner(i) == G.grid().row() && G.column_layout().owner(j) == G.grid().column())
-        G.data()[G.row_layout().to_local(i) + G.column_layout().to_local(j) * G.lld()] = value;
-}
 
 // min(i, j) of n = 21 reaches 21.
 TEST(MakeSymmetric, TheMeanWithinTheToleranceAndARefusalBeyond) {

@@ -162,9 +162,9 @@ TEST(Quality, PairsOfAnotherMatrixAreRefused) {
     const DistributedMatrix G(grid, 6, 6, 2);
     testing::expect_error_on_all_ranks(
         [&] {
-            quality(G, {std::vector<double>(5), std::nullopt, Solver::lapack, ""}, false);
+            quality(G, {std::vector<double>(7), std::nullopt, Solver::lapack, ""}, false);
         },
-        ExitStatus::input, ErrorKind::contradiction, "5 eigenvalues");
+        ExitStatus::input, ErrorKind::contradiction, "7 eigenvalues");
     testing::expect_error_on_all_ranks(
         [&] {
             quality(G, {std::vector<double>(6), DistributedMatrix(grid, 6, 6, 3), Solver::lapack, ""}, false);

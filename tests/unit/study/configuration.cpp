@@ -100,8 +100,7 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused(ErrorKind::unknown_name, {"kernel.output", "margins", "\"margin\""}, "kernel.output=margins");
     refused(ErrorKind::contradiction, {"data.labels", "data.label_words"},
             "data.labels=[\"a\", \"b\", \"c\"]");
-    // Keys that this version does not serve are refused, never ignored.
-    refused(ErrorKind::unsupported, {"spectrum.count"}, "spectrum.count=10");
+    refused(ErrorKind::out_of_range, {"spectrum.count", "-1"}, "spectrum.count=-1");
     refused(ErrorKind::out_of_range, {"kernel.lora_rank", "65537", "65536"}, "kernel.lora_rank=65537");
     refused(ErrorKind::missing, {"kernel.lora_alpha", "kernel.lora_rank"}, "kernel.lora_alpha=2");
     refused(ErrorKind::contradiction, {"model.head_init", "classifier"}, "model.head_init=least-squares");
