@@ -175,9 +175,12 @@ void JacobianFactors<Real>::pass_through(Network<Real>& network, Index first, In
                                                          static_cast<std::size_t>(last - first))));
     take_outputs(network, first, last);
     for (Index pass = 0; pass < std::ssize(deltas_) && !selected_.empty(); ++pass) {
-        const std::vector<Real> seeds = seeds_of(first, last, pass);
-        network.backward(seeds, selected_);
-        std::ranges::copy(network.seeds(), seeds.begin());
+        network.backward(seeds_of(first, last, pass), selected_);
+        // The head's own gradient takes them behind its cap; answers have none.
+        const Index labels = scored_ ? 0 : outputs_.labels();
+        for (Index i = first; i < last; ++i)
+            std::copy_n(network.seeds().data() + (i - first) * labels, labels,
+                        seeds_.data() + seeds_at(i, pass));
         keep_rows(network, first, last, pass);
         keep_vectors(network, first, last, pass);
     }
