@@ -146,7 +146,7 @@ struct FinetuneSetup {
                      session.world.size(), session.memory_per_rank);
         train = finetune_part(job.data.train, name, logits_of(network, job.data.train, comm), {});
         std::vector<double> means;
-        if (study.rates.center && study.finetune.loss == "squared") {
+        if (study.rates.center != "false" && study.finetune.loss == "squared") {
             means = residual_means(train.targets);
             train = finetune_part(job.data.train, name, std::move(train.logits), means);
         }

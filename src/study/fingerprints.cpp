@@ -108,7 +108,7 @@ Inputs finetune_inputs(const Study& study, const std::string& kernel_hash, const
     // What the residual's mean is, where no rates say so.
     inputs.add("kernel", kernel_hash)
         .add("rates", rates_hash)
-        .add("rates.center", study.rates.center ? "1" : "0");
+        .add("rates.center", study.rates.center != "false" ? "1" : "0");
     add_values(inputs, study, Decides::finetune);
     return inputs;
 }
