@@ -83,7 +83,7 @@ Program with_logits(const Program& program) {
     Program piece = program.without_operations();
     for (const Operation& operation : program.operations())
         if (const auto* const scored = std::get_if<operation::AnswerLikelihood>(&operation))
-            piece.append(operation::LabelLogits{scored->in, scored->table, std::nullopt});
+            piece.append(operation::LabelLogits{scored->in, scored->table, std::nullopt, std::nullopt});
         else
             piece.append(operation);
     return piece;

@@ -59,14 +59,15 @@ TYPED_TEST(Operations, LinearIsOneChainOfFusedSumsInEveryRow) {
             for (Index place = 0; place < rows; ++place) {
                 std::vector<Real> in = this->not_numbers(rows * d_in), out = this->not_numbers(rows * d_out);
                 std::copy(x.begin(), x.end(), in.begin() + place * d_in);
-                operations::linear(in.data(), rows, weight.data(), d_out, d_in, d_in, Index{1},
-                                   {bias.data(), 0}, out.data(), scratch);
+                const StoredMatrix W{reinterpret_cast<const std::byte*>(weight.data()), dtype_of<Real>, d_in,
+                                     1};
+                operations::linear(in.data(), rows, W, d_out, d_in, {bias.data(), 0}, out.data(), scratch);
                 ASSERT_TRUE(std::equal(y.begin(), y.end(), out.begin() + place * d_out))
                     << d_out << " x " << d_in << ", row " << place << " of " << rows;
                 std::copy(dy.begin(), dy.end(), out.begin() + place * d_out);
                 std::copy(before.begin(), before.end(), in.begin() + place * d_in);
-                operations::linear(out.data(), rows, weight.data(), d_in, Index{1}, d_out, d_in,
-                                   {in.data(), d_in}, in.data(), scratch);
+                operations::linear(out.data(), rows, W.transposed(), d_in, d_out, {in.data(), d_in},
+                                   in.data(), scratch);
                 ASSERT_TRUE(std::equal(dx.begin(), dx.end(), in.begin() + place * d_in))
                     << d_out << " x " << d_in << " backward, row " << place << " of " << rows;
             }
