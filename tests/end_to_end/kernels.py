@@ -132,7 +132,6 @@ f.write('trained/config.json', json.dumps(json.load(open(f.at('model/config.json
 trained = ('model.path=trained', 'model.head=checkpoint', 'data.template=', 'data.label_words=[]', 'kernel.parameters=["transformer.h.3.*", "head"]')
 with both('trained', *trained) as h:
     check('trained head: a margin, and its tensor', h['/kernel/gram'].shape == (300, 300) and b'score.weight' in h['/kernel/tensors']['name'] and len(h['warnings']) == 0, h['warnings'][:])
-    T = h['/kernel/gram'][:]
 f.write('named.tsv', open(f.at('train.tsv')).read().replace('\t0\n', '\tBAD\n').replace('\t1\n', '\tGOOD\n'))
 code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*trained, 'data.train=named.tsv', 'output.path=named.h5') for x in ('--set', setting)])
 with h5py.File(f.at('named.h5')) as h, h5py.File(f.at('trained.h5')) as numbered: check('trained head: labels by name', code == 0 and np.array_equal(h['/data/train/labels'][:], numbered['/data/train/labels'][:]), err)
@@ -144,13 +143,13 @@ with both('words', *words, 'kernel.output=logits') as h:
     z, offsets, N = h['/kernel/outputs_train'][:], h['/data/label_offsets'][:], h['/kernel/gram'].shape[0]
     check('words: of several tokens, a row for each', N == 100 and len(offsets) == 3 and max(np.diff(offsets)) > 1 and offsets[-1] == len(h['/data/label_token_ids']) and (z < 0).all(), (N, offsets))
     check('words: rates with their targets', '/rates/stopping' in h)
-    G = h['/kernel/gram'][:]
+    W = h['/kernel/gram'][:]
 with both('word-margin', *words) as h:
     # One backward pass through both sequences against those of each: the products of float32 chains round differently.
-    M = G[1::2, 1::2] - G[1::2, ::2] - G[::2, 1::2] + G[::2, ::2]
-    check('words: the margin is their difference', np.abs(h['/kernel/gram'][:] - M).max() <= 1e-5 * np.abs(G).max(), np.abs(h['/kernel/gram'][:] - M).max() / np.abs(G).max())
+    M = W[1::2, 1::2] - W[1::2, ::2] - W[::2, 1::2] + W[::2, ::2]
+    check('words: the margin is their difference', np.abs(h['/kernel/gram'][:] - M).max() <= 1e-5 * np.abs(W).max(), np.abs(h['/kernel/gram'][:] - M).max() / np.abs(W).max())
 code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*words, 'kernel.output=logits', 'data.train=words.h5', 'data.test=words.h5', 'data.samples=0', 'data.test_samples=0', 'output.path=words-again.h5') for x in ('--set', setting)])
-with h5py.File(f.at('words-again.h5')) as h: check('words: tokens of another file', code == 0 and sorted(np.diag(h['/kernel/gram'])) == sorted(np.diag(G)), err)
+with h5py.File(f.at('words-again.h5')) as h: check('words: tokens of another file', code == 0 and sorted(np.diag(h['/kernel/gram'])) == sorted(np.diag(W)), err)
 code, out, err = run('gram', f.at('study.toml'), '--set', 'data.label_words=[" magnificent", " dreadful"]', '--set', 'output.path=none.h5')
 check('words: of several tokens have no logit', code == 2 and 'log-likelihood' in err and 'data.label_words' in err, err)
 code, out, err = run('plan', f.at('study.toml'), *[x for setting in words for x in ('--set', setting)])
