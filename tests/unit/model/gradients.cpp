@@ -357,7 +357,9 @@ TEST_P(Gradients, HaveTheBitsOfEveryTypeThatWeightsAreStoredIn) {
             source.file = &weights;
             const NetworkWeights<Real> held(program, source, {5, 9});
             for (ParameterId p = 0; p < program.parameters().size(); ++p)
-                if (program.parameters()[p].shape.size() > 1) EXPECT_EQ(held.matrix(p).type, type);
+                if (program.parameters()[p].shape.size() > 1) {
+                    EXPECT_EQ(held.matrix(p).type, type);
+                }
         }
     };
     check(1.0F);
