@@ -125,6 +125,24 @@ TEST(UnreadKeys, OfANestedObjectCountOneByOne) {
     EXPECT_NE(notes[0].find("nothing reads rope_scaling.mscale;"), std::string::npos) << notes[0];
 }
 
+TEST(UnreadKeys, OfAModelInsideAnotherAreJudgedAsItsOwn) {
+    const auto notes_with = [](const char* key, const nlohmann::json& value) {
+        nlohmann::json values = config_of("models/gemma3-odd");
+        values["text_config"][key] = value;
+        return notes_of(values, nlohmann::json::object());
+    };
+    EXPECT_TRUE(notes_with("attention_dropout", 0.1).empty());
+    EXPECT_TRUE(notes_with("logit_scale", 1).empty());
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"text_config.logit_scale = 2"},
+                          [&] { notes_with("logit_scale", 2); });
+    const auto unknown = notes_with("zeta", 1);
+    ASSERT_EQ(unknown.size(), 1U);
+    EXPECT_NE(unknown[0].find("nothing reads text_config.zeta;"), std::string::npos) << unknown[0];
+    const auto deep = notes_with("rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}, {"zeta", 1}});
+    ASSERT_EQ(deep.size(), 1U);
+    EXPECT_NE(deep[0].find("text_config.rope_scaling.zeta;"), std::string::npos) << deep[0];
+}
+
 TEST(UnreadKeys, AreNoneOfPublishedModels) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(test_data()))
         if (entry.path().filename() == "config.json") {
