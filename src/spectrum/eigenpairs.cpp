@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -12,6 +13,7 @@
 #include "lapack.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
+#include "whole_matrix.hpp"
 
 namespace tangram {
 
@@ -279,21 +281,24 @@ void solve_largest(std::vector<double>& whole, int order, Index count, std::vect
     std::copy(z.begin(), z.end(), whole.begin());
 }
 
-/// On the first rank alone, with the whole matrix; the others wait.
+/// Smaller matrices are solved in a second by one thread of BLAS, and keep the bits that it gives them.
+constexpr Index threaded_from = 1500;
+
+/// On the first rank alone, with the whole matrix; the others sleep.
 std::optional<DistributedMatrix> solve_lapack(DistributedMatrix G, const Wanted& wanted,
                                               std::vector<double>& w) {
     const Index n = G.rows(), block = G.block();
     const ProcessGrid& grid = G.grid();
     std::vector<double> whole = gather(G, 0);
     { const DistributedMatrix released = std::move(G); }
-    collectively(grid.comm().get(), [&] {
-        if (grid.comm().rank() != 0) return;
+    const auto solve = [&] {
         const int order = narrow(n, "matrix size");
         if (wanted.alone)
             solve_largest(whole, order, wanted.count, w);
         else
             solve_whole(whole, order, wanted.vectors, w);
-    });
+    };
+    on_first_rank(grid.comm().get(), n >= threaded_from, std::cref(solve));
     if (!wanted.vectors) return std::nullopt;
     return scatter(whole, grid, n, n, block, 0);
 }

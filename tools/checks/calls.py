@@ -7,7 +7,7 @@ import os, re, sys
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 WRAPPERS = {'TANGRAM_MPI', 'check_hdf5', 'check', 'check_info', 'switch'}
 # Their result is what was asked for, or there is none.
-NO_STATUS = {'elpa_strerr', 'openblas_get_config', 'openblas_get_corename', 'pdgemm_', 'pdtran_', 'dgemm_', 'sgemm_', 'dsymv_',
+NO_STATUS = {'elpa_strerr', 'openblas_get_config', 'openblas_get_corename', 'openblas_set_num_threads', 'openblas_get_num_threads', 'pdgemm_', 'pdtran_', 'dgemm_', 'sgemm_', 'dsymv_',
              'Cblacs_gridinfo', 'Cblacs_gridexit', 'Cfree_blacs_system_handle', 'MPI_Comm_c2f', 'MPI_Wtime'}
 GOING, TORN, LEAVING = 'a destructor, which must not throw', 'the file is torn, which is what it returns', 'the program ends, with the error that led here'
 EXCEPTIONS = {
