@@ -51,8 +51,13 @@ Index first_not_finite(const TensorView& tensor) {
             bool finite = true;
             for (Index i = first; i < last; ++i)
                 finite &= std::abs(entry(from, i)) <= std::numeric_limits<Real>::max();
-            for (Index i = first; !finite && found < 0; ++i)
-                if (!std::isfinite(entry(from, i))) found = i;
+            if (finite) continue;
+            found = first;  // should somebody have changed it since
+            for (Index i = first; i < last; ++i)
+                if (!std::isfinite(entry(from, i))) {
+                    found = i;
+                    break;
+                }
         }
     });
     return found;

@@ -76,7 +76,7 @@ void TokenSoftmax<Real>::log_probabilities(const Real* features, std::span<const
                     predicted[at] = row[token - vocabulary.first];
                 const Real here = *std::max_element(row, row + vocabulary.size());
                 if (here > largest[at]) {
-                    sums[at] *= std::exp(static_cast<double>(largest[at]) - static_cast<double>(here));
+                    sums[at] *= elementary::exp(static_cast<double>(largest[at]) - static_cast<double>(here));
                     largest[at] = here;
                 }
                 sums[at] += sum_of_powers(row, vocabulary.size(), largest[at]);
@@ -102,10 +102,16 @@ void TokenSoftmax<Real>::slopes(const Real* features, std::span<const std::int32
         Real* const row = out + static_cast<Index>(r) * width;
         const Real scale = scales[r];
         const double log_partition = log_partitions[r];
+        const Index token = tokens[r];
+        const bool predicted = token >= vocabulary.first && token < vocabulary.last;
+        const double of_token =
+            predicted ? static_cast<double>(row[token - vocabulary.first]) - log_partition : 0.0;
         for (Index i = 0; i < width; ++i)
             row[i] = -scale * elementary::exp(static_cast<Real>(static_cast<double>(row[i]) - log_partition));
-        const Index token = tokens[r];
-        if (token >= vocabulary.first && token < vocabulary.last) row[token - vocabulary.first] += scale;
+        // 1 - p of a token that is all but certain is lost in float32.
+        if (predicted)
+            row[token - vocabulary.first] =
+                static_cast<Real>(static_cast<double>(scale) * (1.0 - elementary::exp(of_token)));
     }
 }
 

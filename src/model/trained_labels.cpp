@@ -51,8 +51,19 @@ std::vector<std::string> trained_labels(const Config& config) {
 }
 
 std::optional<std::int32_t> token_passed_over(const Config& config, const Program& program) {
-    if (program.reading != Reading::last_token || !config.has("pad_token_id")) return std::nullopt;
-    const nlohmann::json& id = config.at("pad_token_id");
+    if (program.reading != Reading::last_token) return std::nullopt;
+    const std::string family = config.text("model_type");
+    const Config text = family == "gemma3" ? config.inside("text_config") : config;
+    if (!text.has("pad_token_id")) {
+        if (text.names("pad_token_id")) return std::nullopt;  // null
+        // Of transformers' configurations, where the file has none.
+        for (const auto& [name, id] : {std::pair{"smollm3", 128004}, std::pair{"phi3", 32000},
+                                       std::pair{"olmo2", 1}, std::pair{"opt", 1}, std::pair{"gemma2", 0},
+                                       std::pair{"gemma3", 0}, std::pair{"gemma3_text", 0}})
+            if (family == name && id < program.vocabulary_size) return id;
+        return std::nullopt;
+    }
+    const nlohmann::json& id = text.at("pad_token_id");
     if (!id.is_number_integer() || id < 0 || id >= program.vocabulary_size) return std::nullopt;
     return id.get<std::int32_t>();
 }

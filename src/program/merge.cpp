@@ -433,7 +433,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
         if (session.world.rank() != 0) return;
         summary = merged_text(curves, exponents);
         if (!models.empty()) summary += "\n" + models_text(models);
-        if (!why.empty()) summary += "\nmodels are not compared: " + why;
+        if (!why.empty()) summary += fmt::format("\nmodels are not compared: {}", why);
     });
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const Provenance provenance = Provenance::gather(grid);

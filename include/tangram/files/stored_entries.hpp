@@ -15,14 +15,16 @@ enum class DType { F64, F32, F16, BF16 };
 static_assert(std::endian::native == std::endian::little,
               "stored entries are little-endian and read in place");
 
-/// IEEE binary16 to binary32, exact. Both are sign, exponent and fraction: shifted into binary32's places the
-/// number is 2^112 too small, subnormal ones too, and the product with that power is exact.
+/// IEEE binary16 to binary32, exact: sign, exponent and fraction in binary32's places, the exponent counted
+/// from 127 in place of 15. A subnormal number is a fraction of 2^-14, by way of the normal ones beside it.
 inline float from_half(std::uint16_t half) {
     const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
     const std::uint32_t magnitude = static_cast<std::uint32_t>(half & 0x7FFFU) << 13;
-    const std::uint32_t finite = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
+    const float subnormal = std::bit_cast<float>(magnitude + (113U << 23)) - 0x1p-14F;
     // Infinity and NaN have the largest exponent there and here.
-    const std::uint32_t value = magnitude < 0x0F800000U ? finite : magnitude | 0x7F800000U;
+    const std::uint32_t value = magnitude < 0x00800000U   ? std::bit_cast<std::uint32_t>(subnormal)
+                                : magnitude < 0x0F800000U ? magnitude + (112U << 23)
+                                                          : magnitude | 0x7F800000U;
     return std::bit_cast<float>(sign | value);
 }
 
