@@ -97,9 +97,9 @@ Program modernbert(const Config& config, std::optional<Index> classifier_labels)
     };
     // null is the global base, as in transformers 4.
     const bool one_base = config.names("local_rope_theta") && !config.has("local_rope_theta");
-    const double local = one_base ? config.number("global_rope_theta", 160000) : 10000;
+    const double local_base = one_base ? config.number("global_rope_theta", 160000) : 10000;
     const parts::DecoderLayer everywhere{std::nullopt, angles(160000, "global_rope_theta", "full_attention")},
-        near{window, angles(local, "local_rope_theta", "sliding_attention")};
+        near{window, angles(local_base, "local_rope_theta", "sliding_attention")};
     config.names("layer_norm_eps");  // in published files, of no effect
 
     Program program;
