@@ -432,7 +432,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
         models = compare_models(models_of(runs, curves, exponents), why);
         if (session.world.rank() != 0) return;
         summary = merged_text(curves, exponents);
-        if (!models.empty()) summary += "\n" + models_text(models);
+        if (!models.empty()) summary.append("\n").append(models_text(models));
         if (!why.empty()) summary += fmt::format("\nmodels are not compared: {}", why);
     });
     const ProcessGrid grid = ProcessGrid::most_square(comm);
