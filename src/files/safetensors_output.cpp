@@ -72,7 +72,10 @@ std::pair<const char*, Index> type_of(DType dtype) {
 }  // namespace
 
 void write_safetensors(const std::filesystem::path& file, std::vector<WrittenTensor> tensors) {
-    std::ranges::sort(tensors, {}, &WrittenTensor::name);
+    // Larger types first: every tensor then stands at a multiple of its type's size.
+    std::ranges::sort(tensors, {}, [](const WrittenTensor& tensor) {
+        return std::pair(-type_of(tensor.dtype).second, tensor.name);
+    });
     nlohmann::ordered_json header;
     header["__metadata__"] = {{"format", "pt"}};
     Index place = 0;

@@ -30,6 +30,7 @@ TEST(SafetensorsOutput, IsReadBackInEveryType) {
                              {"a", DType::F64, {1}, bytes_of<double>({0.1})},
                              {"h", DType::F16, {3}, bytes_of<std::uint16_t>({0x3c00, 0xc000, 0x3800})},
                              {"b", DType::BF16, {3, 1}, bytes_of<std::uint16_t>({0x3f80, 0xc000, 0x3f00})},
+                             {"c", DType::BF16, {1}, bytes_of<std::uint16_t>({0x3f80})},
                              {"empty", DType::F32, {0}, bytes_of<float>({})}});
     const Weights read(file, testing::Unrecorded());
     const auto expect = [&](const char* name, DType dtype, const std::vector<Index>& shape,
@@ -39,12 +40,16 @@ TEST(SafetensorsOutput, IsReadBackInEveryType) {
         EXPECT_EQ(tensor.shape, shape) << name;
         EXPECT_EQ(read.read<double>(tensor), values) << name;
     };
-    ASSERT_EQ(read.tensors().size(), 5u);
+    ASSERT_EQ(read.tensors().size(), 6u);
     expect("z.weight", DType::F32, {2, 3}, {1, 2, 3, 4, 5, 6});
     expect("a", DType::F64, {1}, {0.1});
     expect("h", DType::F16, {3}, {1, -2, 0.5});
     expect("b", DType::BF16, {3, 1}, {1, -2, 0.5});
     expect("empty", DType::F32, {0}, {});
+    // Each in a multiple of its type's size from the header's end, which is one of 8.
+    for (const TensorView& tensor : read.tensors())
+        EXPECT_EQ((tensor.bytes.data() - read.at("a").bytes.data()) % bytes_of(tensor.dtype), 0)
+            << tensor.name;
 }
 
 TEST(SafetensorsOutput, RefusesWhatCannotBeWritten) {
