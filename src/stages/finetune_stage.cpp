@@ -209,6 +209,15 @@ DistributedMatrix trained_gram(FinetuneSetup<Real>& setup, const GramJob& job, c
     return std::move(matrices.formulas.front().gram);
 }
 
+/// What a new classifier's outputs are called.
+NewLabels new_labels(const Study& study, Index labels) {
+    if (study.model.head != "classifier") return {};
+    if (!study.data.labels.empty()) return study.data.labels;
+    NewLabels names;
+    for (Index label = 0; label < labels; ++label) names.push_back(fmt::format("LABEL_{}", label));
+    return names;
+}
+
 /// What training has come to, but for the kernel after it.
 template <class Real>
 FinetuneResult outcome(const FinetuneSetup<Real>& setup, const Finetuning<Real>& training) {
@@ -304,8 +313,14 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
     refuse_changed_files(with.model.files, comm);
     collectively(comm, [&] {
         if (first_rank)
-            write_trained_folder(folder, with.model, study.model.head == "classifier", setup.network, hash);
+            write_trained_folder(folder, with.model, new_labels(study, setup.network.labels()), setup.network,
+                                 hash);
     });
+    if (study.model.head == "classifier" && setup.network.program().reading != Reading::last_token)
+        session.log.warn(
+            fmt::format("finetune: {}: transformers has no class for the new head, "
+                        "classifier.weight and .bias straight on the first token",
+                        folder.string()));
     result.weights = folder.filename().string();
     write_finetune_stage(result, hash, seconds_since(start));
     remove_checkpoint(output.string() + ".finetune", comm);

@@ -63,15 +63,29 @@ std::map<ParameterId, LoraProduct> lora_products(const Program& program) {
     return products;
 }
 
+/// A parameter's values now, in the order of its shape; a copy that does not stay.
+template <class Real>
+std::vector<Real> values_of(const Network<Real>& network, ParameterId p) {
+    const Parameter& parameter = network.program().parameters()[p];
+    const StoredMatrix& matrix = network.matrix(p);
+    const Index d_in = parameter.shape.back();
+    std::vector<Real> values(static_cast<std::size_t>(parameter.size()));
+    with_entries<Real>(matrix.type, [&](auto entry) {
+        for (Index i = 0; i < std::ssize(values); ++i)
+            values[static_cast<std::size_t>(i)] = entry(matrix.at(i / d_in, i % d_in), 0);
+    });
+    return values;
+}
+
 /// A parameter's values as a file holds them: products added, turned where it is stored so.
 template <class Real>
-std::vector<std::byte> stored_bytes(Network<Real>& network, ParameterId p,
+std::vector<std::byte> stored_bytes(const Network<Real>& network, ParameterId p,
                                     const std::map<ParameterId, LoraProduct>& products) {
     const Parameter& parameter = network.program().parameters()[p];
-    const std::span<Real> now = network.weights(p);
-    std::vector<Real> values(now.begin(), now.end());
+    std::vector<Real> values = values_of(network, p);
     if (const auto found = products.find(p); found != products.end()) {
-        const std::span<Real> A = network.weights(found->second.A), B = network.weights(found->second.B);
+        const std::vector<Real> A = values_of(network, found->second.A),
+                                B = values_of(network, found->second.B);
         const auto d_in = static_cast<std::size_t>(parameter.shape[1]), rank = A.size() / d_in;
         for (std::size_t i = 0; i < values.size(); ++i) {
             double sum = 0;
@@ -94,7 +108,7 @@ std::vector<std::byte> stored_bytes(Network<Real>& network, ParameterId p,
 }
 
 template <class Real>
-std::vector<WrittenTensor> tensors_of(const LoadedModel& model, Network<Real>& network) {
+std::vector<WrittenTensor> tensors_of(const LoadedModel& model, const Network<Real>& network) {
     const Program& program = network.program();
     const std::map<ParameterId, LoraProduct> products = lora_products(program);
     std::vector<WrittenTensor> tensors;
@@ -134,9 +148,21 @@ std::string bytes_of(const std::filesystem::path& file) {
     return read_text(file, copied_alone);
 }
 
+/// The class of a new head that is read at the last token, of the model's own: without "LMHeadModel",
+/// "ForCausalLM" or "Model".
+std::string classifier_class(std::string name) {
+    for (const char* const end : {"For", "LMHead", "Model"})
+        if (const auto at = name.rfind(end); at != std::string::npos && at > 0) {
+            name = name.substr(0, at);
+            break;
+        }
+    return name + "ForSequenceClassification";
+}
+
 /// The model's config.json with the type that the weights have now, and of a new classifier what its class
-/// is.
-std::string config_of(const std::filesystem::path& file, const char* type, bool classifier, Index labels) {
+/// (unless it is read at the first token: transformers' have a layer more there) and labels are.
+std::string config_of(const std::filesystem::path& file, const char* type, const NewLabels& labels,
+                      Reading reading) {
     const std::string text = bytes_of(file);
     auto config = nlohmann::ordered_json::parse(text, nullptr, false);
     if (!config.is_object()) return text;  // Python's own numbers: NaN
@@ -146,20 +172,16 @@ std::string config_of(const std::filesystem::path& file, const char* type, bool 
             config[key] = type;
             changed = true;
         }
-    if (classifier) {
-        if (config.contains("architectures") && config["architectures"].is_array() &&
-            !config["architectures"].empty()) {
-            std::string name = config["architectures"].front().get<std::string>();
-            name = name.substr(0, name.rfind("For"));
-            if (const auto head = name.rfind("LMHead"); head != std::string::npos)
-                name = name.substr(0, head);
-            config["architectures"] = {name + "ForSequenceClassification"};
-        }
+    if (!labels.empty()) {
+        if (reading == Reading::last_token && config.contains("architectures") &&
+            config["architectures"].is_array() && !config["architectures"].empty())
+            config["architectures"] = {classifier_class(config["architectures"].front().get<std::string>())};
+        config["problem_type"] = "single_label_classification";
         config["id2label"] = nlohmann::ordered_json::object();
         config["label2id"] = nlohmann::ordered_json::object();
-        for (Index label = 0; label < labels; ++label) {
-            config["id2label"][std::to_string(label)] = fmt::format("LABEL_{}", label);
-            config["label2id"][fmt::format("LABEL_{}", label)] = label;
+        for (std::size_t label = 0; label < labels.size(); ++label) {
+            config["id2label"][std::to_string(label)] = labels[label];
+            config["label2id"][labels[label]] = label;
         }
         changed = true;
     }
@@ -178,6 +200,18 @@ constexpr const char* copied[] = {"generation_config.json",
                                   "tokenizer.model",
                                   "spiece.model",
                                   "chat_template.jinja"};
+
+/// Removes a folder, where it is still there.
+struct RemovedOnFailure {
+    explicit RemovedOnFailure(std::filesystem::path at) : folder(std::move(at)) {}
+    RemovedOnFailure(const RemovedOnFailure&) = delete;
+    RemovedOnFailure& operator=(const RemovedOnFailure&) = delete;
+    ~RemovedOnFailure() {
+        std::error_code code;
+        std::filesystem::remove_all(folder, code);
+    }
+    std::filesystem::path folder;
+};
 
 void sync_folder(const std::filesystem::path& folder) {
     const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -207,8 +241,8 @@ void check_trained_folder(const std::filesystem::path& folder, const std::string
 }
 
 template <class Real>
-void write_trained_folder(const std::filesystem::path& folder, const LoadedModel& model, bool classifier,
-                          Network<Real>& network, const std::string& inputs) {
+void write_trained_folder(const std::filesystem::path& folder, const LoadedModel& model,
+                          const NewLabels& labels, const Network<Real>& network, const std::string& inputs) {
     namespace fs = std::filesystem;
     check_trained_folder(folder, inputs);
     const fs::path partial = folder.string() + ".partial", from = model.files.folder();
@@ -222,10 +256,11 @@ void write_trained_folder(const std::filesystem::path& folder, const LoadedModel
     check(code, partial);
     fs::create_directory(partial, code);
     check(code, partial);
+    const RemovedOnFailure guard(partial);
     write_safetensors(partial / "model.safetensors", tensors_of(model, network));
     write_synced(partial / "config.json",
-                 config_of(from / "config.json", sizeof(Real) == 4 ? "float32" : "float64", classifier,
-                           network.labels()));
+                 config_of(from / "config.json", sizeof(Real) == 4 ? "float32" : "float64", labels,
+                           network.program().reading));
     for (const char* const name : copied)
         if (fs::is_regular_file(from / name, code)) write_synced(partial / name, bytes_of(from / name));
     write_synced(partial / mark, nlohmann::ordered_json{{"inputs", inputs}}.dump() + "\n");
@@ -237,9 +272,9 @@ void write_trained_folder(const std::filesystem::path& folder, const LoadedModel
     sync_folder(folder.parent_path());
 }
 
-template void write_trained_folder(const std::filesystem::path&, const LoadedModel&, bool, Network<float>&,
-                                   const std::string&);
-template void write_trained_folder(const std::filesystem::path&, const LoadedModel&, bool, Network<double>&,
-                                   const std::string&);
+template void write_trained_folder(const std::filesystem::path&, const LoadedModel&, const NewLabels&,
+                                   const Network<float>&, const std::string&);
+template void write_trained_folder(const std::filesystem::path&, const LoadedModel&, const NewLabels&,
+                                   const Network<double>&, const std::string&);
 
 }  // namespace tangram
