@@ -13,6 +13,8 @@ struct FinetuneResult {
     FinetunePlan plan;
     FinetunePath path;
     Index examples = 0, test_examples = 0, labels = 0;
+    bool margin = false;                  ///< the kernel's output; else all logits
+    bool lora_b_alone = false;            ///< what trains begins at 0
     double kernel_alignment = not_known;  ///< centred, of the kernel after training with the one before
     std::vector<double> eigenvalues_before, eigenvalues_after;  ///< of G, descending; empty: no spectrum
     std::string weights;  ///< the folder that was written, as seen from the output file
@@ -22,8 +24,8 @@ struct FinetuneResult {
     double best() const;  ///< the step with the least test loss (training loss where nothing is tested)
     double linear_best() const;
     /// |real - linearised| over |what the real outputs have changed by| in a record, on the test outputs
-    /// where there are any; NaN at the start and where there is no linearised model. Of a margin, of the
-    /// margins.
+    /// where there are any; NaN where nothing has changed and where there is no linearised model, infinite
+    /// where that one is not finite. Of a margin, of the margins.
     double gap(const FinetuneRecord& record) const;
 };
 

@@ -227,6 +227,10 @@ FinetuneResult outcome(const FinetuneSetup<Real>& setup, const Finetuning<Real>&
     result.examples = setup.train.data->examples();
     result.test_examples = setup.test ? setup.test->data->examples() : 0;
     result.labels = setup.train.wanted.labels;
+    result.margin = setup.train.wanted.output == KernelOutput::margin;
+    result.lora_b_alone = std::ranges::all_of(setup.parameters.parameters, [&](ParameterId p) {
+        return is_lora_b(setup.network.program().parameters()[p]);
+    });
     result.eigenvalues_before = setup.eigenvalues;
     result.tokens = training.tokens();
     result.seconds = training.seconds();

@@ -76,8 +76,8 @@ double FinetuneResult::gap(const FinetuneRecord& record) const {
         tested() ? &FinetuneRecord::linear_outputs_test : &FinetuneRecord::linear_outputs_train;
     const std::vector<double>&now = record.*outputs, &linear = record.*linear_outputs,
           &start = path.front().*outputs;
-    // Of two labels what counts is their difference; the sum stays out of it.
-    const std::size_t step = labels == 2 ? 2 : 1;
+    // Of a margin what counts is the difference of two logits; the sum stays out of it.
+    const std::size_t step = margin ? 2 : 1;
     double difference = 0, change = 0;
     for (std::size_t i = 0; i < now.size(); i += step) {
         const auto entry = [&](const std::vector<double>& of) {
@@ -86,7 +86,9 @@ double FinetuneResult::gap(const FinetuneRecord& record) const {
         difference += std::pow(entry(now) - entry(linear), 2);
         change += std::pow(entry(now) - entry(start), 2);
     }
-    return change > 0 ? std::sqrt(difference / change) : not_known;
+    if (!plan.without_linear.empty() || !(change > 0)) return not_known;
+    return std::isfinite(difference) ? std::sqrt(difference / change)
+                                     : std::numeric_limits<double>::infinity();
 }
 
 std::string finetune_sentence(const FinetuneResult& r) {
@@ -96,6 +98,8 @@ std::string finetune_sentence(const FinetuneResult& r) {
     const FinetuneRecord* const stop = at_step(r.path, T);
     const FinetuneRecord& judged = stop != nullptr && T > 0 ? *stop : r.path.back();
     const double gap = r.gap(judged);
+    if (std::isnan(gap))
+        return fmt::format("nothing moved: the outputs at step {} are those of the beginning", judged.step);
     std::string text =
         fmt::format("{}: at step {} the linearised model is off by {:.0f} % of the outputs' change",
                     gap <= parted ? "kernel regime" : "not the kernel regime", judged.step, 100 * gap);
@@ -128,13 +132,18 @@ std::string finetune_summary(const FinetuneResult& r) {
                               r.plan.stopping_step)
             : std::isinf(r.plan.stopping_step) ? "; T is behind the last step"
                                                : "");
+    const double moved = r.path.back().weight_change;
     text += fmt::format(
-        "moved      weights by {:.3g} of their norm; the kernel's centred alignment with the "
+        "moved      {}; the kernel's centred alignment with the "
         "one before is {:.4f}\n",
-        r.path.back().weight_change, r.kernel_alignment);
+        r.lora_b_alone         ? "LoRA's factors B alone, from zero: its A stay as they were"
+        : std::isfinite(moved) ? fmt::format("weights by {:.3g} of their norm", moved)
+                               : "weights, from zero",
+        r.kernel_alignment);
     if (!r.eigenvalues_after.empty()) {
         text += "leading    eigenvalues after training over those before:";
-        for (std::size_t i = 0; i < std::min<std::size_t>(8, r.eigenvalues_after.size()); ++i)
+        for (std::size_t i = 0;
+             i < std::min({std::size_t{8}, r.eigenvalues_after.size(), r.eigenvalues_before.size()}); ++i)
             text += fmt::format(" {:.3g}", r.eigenvalues_after[i] / r.eigenvalues_before[i]);
         text += "\n";
     }

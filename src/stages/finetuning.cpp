@@ -56,8 +56,8 @@ void Finetuning<Real>::diverged(const std::string& what) const {
     const std::string stable =
         std::isnan(plan.largest_rate)
             ? std::string("; give a smaller one")
-            : fmt::format(", 2/l_1 is {:.4g}: the largest at which the linearised model is stable{}",
-                          plan.largest_rate, plan.batch == 0 ? "" : ", of batches less");
+            : fmt::format(", the largest at which the linearised model is stable {:.4g}{}", plan.largest_rate,
+                          plan.batch == 0 ? "" : ", of batches less");
     throw Error(ExitStatus::numerical, ErrorKind::not_converged,
                 fmt::format("finetune: training diverges at step {}: {}; finetune.learning_rate is {:.4g}{}",
                             steps_done(), what, plan.settings.learning_rate, stable));

@@ -26,6 +26,7 @@ FinetuneResult result_of(FinetunePath path, double T) {
     result.plan.stopping_step = T;
     result.examples = result.test_examples = 1;
     result.labels = 2;
+    result.margin = true;
     return result;
 }
 
@@ -61,6 +62,37 @@ TEST(FinetuneSummary, SaysWhereTheKernelHoldsAndWhatStoppingCosts) {
     const std::string summary = finetune_summary(r);
     EXPECT_TRUE(says(summary, "0.4 at step 8") && says(summary, "0.7 at T = 4")) << summary;
     EXPECT_TRUE(says(summary, sentence)) << summary;
+}
+
+TEST(FinetuneSummary, OfLogitsTheSumCountsToo) {
+    FinetuneResult r = result_of({record_at(0, 1, 0, 0), record_at(1, 1, 2, 2)}, 1);
+    EXPECT_DOUBLE_EQ(r.gap(r.path[1]), 0);
+    r.margin = false;
+    // Changes (0, 2), of which the linearised model has (-1, 1).
+    EXPECT_DOUBLE_EQ(r.gap(r.path[1]), std::sqrt(2.0 / 4));
+}
+
+TEST(FinetuneSummary, ADivergedLinearisedModelHasParted) {
+    const double infinite = INFINITY;
+    for (const double linear : {infinite, not_known}) {
+        const FinetuneResult r =
+            result_of({record_at(0, 1, 0, 0), record_at(4, 0.9, 1, 1), record_at(8, 0.8, 2, linear)}, 4);
+        EXPECT_TRUE(std::isinf(r.gap(r.path[2])));
+        EXPECT_TRUE(says(finetune_sentence(r), "from step 8 on")) << finetune_sentence(r);
+    }
+}
+
+TEST(FinetuneSummary, SaysWhereNothingMoved) {
+    FinetuneResult r = result_of({record_at(0, 1, 0, 0), record_at(1, 1, 0, 0.5)}, 1);
+    r.path[1].outputs_test = r.path[0].outputs_test;
+    EXPECT_TRUE(finetune_sentence(r).starts_with("nothing moved")) << finetune_sentence(r);
+}
+
+TEST(FinetuneSummary, SaysWhatOfLoraTrains) {
+    FinetuneResult r = result_of({record_at(0, 1, 0, 0), record_at(1, 1, 2, 1.5)}, 1);
+    r.lora_b_alone = true;
+    EXPECT_TRUE(says(finetune_summary(r), "LoRA"));
+    EXPECT_FALSE(says(finetune_summary(r), "weights by")) << finetune_summary(r);
 }
 
 TEST(FinetuneSummary, SaysWhyNothingStandsBesideTheNetwork) {
