@@ -29,6 +29,16 @@ DistributedMatrix column_of(const std::vector<double>& values, const ProcessGrid
             column.data()[i + j * column.lld()] = values[static_cast<std::size_t>(column.global_row(i))];
     return column;
 }
+using Columns = std::map<std::string, DistributedMatrix>;
+/// Those that the rule has.
+Columns columns_of(const Optimizer::State& state, const ProcessGrid& grid) {
+    Columns columns;
+    for (const auto& [name, values] :
+         {std::pair{"change", &state.change}, std::pair{"first_moment", &state.first_moment},
+          std::pair{"second_moment", &state.second_moment}})
+        if (!values->empty()) columns.emplace(name, column_of(*values, grid));
+    return columns;
+}
 std::vector<double> values_of(const DistributedMatrix& column) {
     std::vector<double> values = gather(column, 0);
     broadcast(column.grid().comm().get(), values, 0);
@@ -140,9 +150,9 @@ bool Finetuning<Real>::advance() {
     return true;
 }
 
+/// What a checkpoint holds but for vectors of the weights. Local.
 template <class Real>
-void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
-                                        const ProcessGrid& grid) const {
+CheckpointState Finetuning<Real>::state_of(const Inputs& inputs) const {
     CheckpointState state{inputs.text(), steps_done(), {}};
     for (const auto& [name, number] : numbers_of_record())
         for (const FinetuneRecord& record : path_) state.vectors[name].push_back(record.*number);
@@ -155,12 +165,15 @@ void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, con
         if (const auto& velocity = linear_->state().velocity; !velocity.empty())
             state.vectors["velocity"] = velocity;
     }
-    const Optimizer::State weights = optimizer_.state();
-    std::map<std::string, DistributedMatrix> columns;
-    for (const auto& [name, values] :
-         {std::pair{"change", &weights.change}, std::pair{"first_moment", &weights.first_moment},
-          std::pair{"second_moment", &weights.second_moment}})
-        if (!values->empty()) columns.emplace(name, column_of(*values, grid));
+    return state;
+}
+
+template <class Real>
+void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
+                                        const ProcessGrid& grid) const {
+    const MPI_Comm comm = session_->world.get();
+    const CheckpointState state = collectively(comm, [&] { return state_of(inputs); });
+    const Columns columns = collectively(comm, [&] { return columns_of(optimizer_.state(), grid); });
     std::map<std::string, const DistributedMatrix*> matrices;
     for (const auto& [name, column] : columns) matrices[name] = &column;
     tangram::write_checkpoint(base_of(output), state, matrices);
@@ -169,12 +182,8 @@ void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, con
 template <class Real>
 bool Finetuning<Real>::read_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
                                        const ProcessGrid& grid) {
-    const Optimizer::State empty = optimizer_.state();
-    std::map<std::string, DistributedMatrix> columns;
-    for (const auto& [name, values] :
-         {std::pair{"change", &empty.change}, std::pair{"first_moment", &empty.first_moment},
-          std::pair{"second_moment", &empty.second_moment}})
-        if (!values->empty()) columns.emplace(name, column_of(*values, grid));
+    Columns columns =
+        collectively(session_->world.get(), [&] { return columns_of(optimizer_.state(), grid); });
     std::map<std::string, DistributedMatrix*> matrices;
     for (auto& [name, column] : columns) matrices[name] = &column;
     const auto found = tangram::read_checkpoint(base_of(output), matrices, [&](const CheckpointState& state) {

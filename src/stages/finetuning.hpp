@@ -4,6 +4,7 @@
 #include <string>
 
 #include "finetune_path.hpp"
+#include "tangram/io/checkpoint.hpp"
 #include "tangram/session/session.hpp"
 #include "tangram/study/inputs.hpp"
 #include "tangram/training/batches.hpp"
@@ -47,6 +48,7 @@ class Finetuning {
 
   private:
     void record();
+    CheckpointState state_of(const Inputs& inputs) const;
     void record_linear(std::vector<double> rows, std::vector<double> test_rows, FinetuneRecord& record) const;
     [[noreturn]] void diverged(const std::string& what) const;
 
