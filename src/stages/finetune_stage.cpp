@@ -356,9 +356,16 @@ void StudyRun::finetune() {
     if (!s.study.finetune.asked) ask_finetune(s.study);
     s.check_study("finetune");
     if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
-    const std::string rates = s.holds("/rates") ? s.attribute("/rates", "inputs", "rates") : std::string();
-    const Inputs inputs = finetune_inputs(s.study, s.kernel_inputs, rates);
-    if (s.is_done("/finetune", inputs.hash())) {
+    const auto made_of = [&](const char* stage, const char* data_set) {
+        const std::string group = fmt::format("/{}", stage);
+        return s.holds(group + data_set) ? s.attribute(group, "inputs", stage) : std::string();
+    };
+    const Inputs inputs =
+        finetune_inputs(s.study, s.kernel_inputs, made_of("spectrum", "/eigenvalues"), made_of("rates", ""));
+    std::error_code code;
+    const bool folder_is_there =
+        any_rank(s.comm, s.first_rank && std::filesystem::is_directory(trained_folder(s.output), code));
+    if (folder_is_there && s.is_done("/finetune", inputs.hash())) {
         s.session.log.say("finetune: made from the same inputs already; skipped");
         return;
     }

@@ -103,10 +103,12 @@ Inputs rates_inputs(const Study& study, const std::string& spectrum_hash) {
     return inputs;
 }
 
-Inputs finetune_inputs(const Study& study, const std::string& kernel_hash, const std::string& rates_hash) {
+Inputs finetune_inputs(const Study& study, const std::string& kernel_hash, const std::string& spectrum_hash,
+                       const std::string& rates_hash) {
     Inputs inputs;
     // What the residual's mean is, where no rates say so.
     inputs.add("kernel", kernel_hash)
+        .add("spectrum", spectrum_hash)
         .add("rates", rates_hash)
         .add("rates.center", study.rates.center != "false" ? "1" : "0");
     add_values(inputs, study, Decides::finetune);

@@ -25,8 +25,9 @@ Inputs spectrum_inputs(const Study& study, const std::string& kernel_hash);
 /// What rates are made from: the spectrum, by the hash of what it was made from, and every key that decides
 /// the rates. Local.
 Inputs rates_inputs(const Study& study, const std::string& spectrum_hash);
-/// What fine-tuning is made from: the kernel and the rates, by the hashes of what they were made from (empty:
-/// there are none), and every key that decides it. Local.
-Inputs finetune_inputs(const Study& study, const std::string& kernel_hash, const std::string& rates_hash);
+/// What fine-tuning is made from: the kernel, the spectrum and the rates, by the hashes of what they were
+/// made from (empty: there are none), and every key that decides it. Local.
+Inputs finetune_inputs(const Study& study, const std::string& kernel_hash, const std::string& spectrum_hash,
+                       const std::string& rates_hash);
 
 }  // namespace tangram

@@ -81,7 +81,7 @@ label_words = [" bad", " great"]
         const Inputs spectrum = spectrum_inputs(study, kernel.made_of.hash()),
                      rates = rates_inputs(study, spectrum.hash());
         return {kernel.made_of.text(), spectrum.text(), rates.text(),
-                finetune_inputs(study, kernel.made_of.hash(), rates.hash()).text()};
+                finetune_inputs(study, kernel.made_of.hash(), spectrum.hash(), rates.hash()).text()};
     }
 
     testing::TemporaryFolder folder_;
