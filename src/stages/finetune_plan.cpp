@@ -19,8 +19,9 @@ namespace {
 double automatic_rate(const Study& study, double curvature, Index batch, const KernelFacts& facts) {
     if (std::isnan(facts.largest))
         throw Error(ExitStatus::study, ErrorKind::missing,
-                    fmt::format("finetune.learning_rate = \"auto\" follows from the largest eigenvalue; run "
-                                "`tangram spectrum` first (kernel.formula = \"sgd\"), or give a number"));
+                    fmt::format("finetune.learning_rate = \"auto\" follows from the largest eigenvalue of "
+                                "the kernel \"sgd\"; let kernel.formula name it and run `tangram spectrum` "
+                                "first, or give a number"));
     const double b = static_cast<double>(batch);
     const double largest = batch == 0 ? facts.largest : (facts.per_example + (b - 1) * facts.largest) / b;
     if (!(largest > 0))
@@ -41,8 +42,8 @@ Index automatic_steps(const FinetunePlan& plan, double eta) {
     if (std::isnan(eta))
         throw Error(
             ExitStatus::study, ErrorKind::missing,
-            "finetune.steps = \"auto\" is twice the stopping step; run `tangram rates` first, or give "
-            "a number");
+            "finetune.steps = \"auto\" is twice the stopping step of the kernel \"sgd\" (first of "
+            "kernel.formula, rates.center not \"kernel\"); run `tangram rates` first, or give a number");
     // A schedule that ends at 0 covers half of what a constant rate does.
     const double whole = plan.settings.schedule == Schedule::constant ? 2 : 4;
     const double steps = whole * eta * (1 - plan.settings.momentum) / plan.settings.learning_rate;

@@ -38,6 +38,7 @@ class StoredKernels {
     StoredKernels(const Study& study, MPI_Comm comm, const std::filesystem::path& output)
         : file_(comm, output, ExitStatus::output),
           rows_(comm, size_of(comm), 1),
+          is_sgd_(place_of(study, "sgd").has_value()),
           compared_(place_of(study, "sgd").value_or(0)),
           gram_(read(kernel_place(study, compared_) + "/gram", Orientation::transposed)) {
         const auto linear = place_of(study, linear_formula(rule_by_name(study.finetune.optimizer)));
@@ -49,6 +50,7 @@ class StoredKernels {
     }
 
     std::size_t compared() const { return compared_; }  ///< the formula of gram()
+    bool is_sgd() const { return is_sgd_; }             ///< whether that is "sgd"
     const DistributedMatrix& gram() const { return gram_; }
     /// Of the linearised model.
     bool has_linear() const { return has_linear_; }
@@ -61,14 +63,13 @@ class StoredKernels {
         const std::string at = "/spectrum" +
                                kernel_place(study, compared_).substr(std::string_view("/kernel").size()) +
                                "/eigenvalues";
-        return file_.read([&](const Hdf5File& h5) {
-            return h5.exists(at) ? h5.read_doubles(at, gram_.rows()) : std::vector<double>{};
-        });
+        return file_.read(
+            [&](const Hdf5File& h5) { return h5.exists(at) ? h5.read_doubles(at) : std::vector<double>{}; });
     }
     /// eta_T of the rates; NaN: there are none, or they are of another formula.
     double stopping_eta() const {
         constexpr const char* at = "/rates/stopping";
-        if (compared_ != 0 || !holds(at)) return not_known;
+        if (!is_sgd_ || compared_ != 0 || !holds(at)) return not_known;
         const auto number = [&](const char* name) {
             return file_.read([&](const Hdf5File& h5) { return h5.number_attribute(at, name); });
         };
@@ -104,6 +105,7 @@ class StoredKernels {
     static constexpr Index block_of_rows = 64;
     InputFile file_;
     ProcessGrid rows_;
+    bool is_sgd_;
     std::size_t compared_;
     DistributedMatrix gram_;
     bool has_linear_ = false;
@@ -153,11 +155,7 @@ struct FinetuneSetup {
         if (job.data.test)
             test = finetune_part(*job.data.test, name, logits_of(network, *job.data.test, comm), means);
         eigenvalues = kernels.eigenvalues(study);
-        KernelFacts facts{
-            kernels.gram().rows(), not_known,
-            largest_trace(kernels.gram(), train.wanted.rows()) / static_cast<double>(train.wanted.rows()),
-            kernels.stopping_eta()};
-        if (!eigenvalues.empty()) facts.largest = eigenvalues.front() / static_cast<double>(facts.rows);
+        const KernelFacts facts = kernel_facts(study, session.log);
         plan = finetune_plan(study, train.wanted, facts, kernels.has_linear());
         for (const std::string& note : plan.notes) session.log.warn("finetune: " + note);
         if (study.kernel.sketch > 0)
@@ -166,6 +164,22 @@ struct FinetuneSetup {
             linear.emplace(LinearisedProblem{kernels.linear_gram(), kernels.cross(), train.wanted, plan.loss,
                                              train.rows_of(train.logits),
                                              test ? test->rows_of(test->logits) : std::vector<double>{}});
+    }
+
+    /// Of the kernel "sgd" alone: rates of another formula's would be on another scale.
+    KernelFacts kernel_facts(const Study& study, Log& log) const {
+        KernelFacts facts{kernels.gram().rows(), not_known, not_known, kernels.stopping_eta()};
+        if (!kernels.is_sgd()) return facts;
+        facts.per_example =
+            largest_trace(kernels.gram(), train.wanted.rows()) / static_cast<double>(train.wanted.rows());
+        if (!eigenvalues.empty()) facts.largest = eigenvalues.front() / static_cast<double>(facts.rows);
+        if (study.rates.center == "kernel" && !std::isnan(facts.stopping_eta)) {
+            log.warn(
+                "finetune: the stopping step T is of the centred kernel (rates.center), the network is "
+                "trained by the kernel as it is: T is left out");
+            facts.stopping_eta = not_known;
+        }
+        return facts;
     }
 
     StoredKernels kernels;

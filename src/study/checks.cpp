@@ -169,6 +169,16 @@ void check_finetune(const Study& s) {
         refuse(ErrorKind::missing,
                "finetune.steps = \"auto\" is of gd and sgd on the squared loss, which the "
                "stopping step is about; give a number");
+    // The scale of rates, and T, are of one kernel.
+    if (!f.learning_rate && std::ranges::find(s.kernel.formula, "sgd") == s.kernel.formula.end())
+        refuse(
+            ErrorKind::missing,
+            "finetune.learning_rate = \"auto\" follows from the kernel \"sgd\"; let kernel.formula name it, "
+            "or give a number");
+    if (!f.steps && (s.kernel.formula.front() != "sgd" || s.rates.center == "kernel"))
+        refuse(ErrorKind::missing,
+               "finetune.steps = \"auto\" follows from the stopping step of the kernel \"sgd\" as it is: the "
+               "first of kernel.formula, and rates.center not \"kernel\"; give a number");
 }
 
 void check_tasks(const Study& s, LabelWords words) {
