@@ -389,6 +389,13 @@ void StudyRun::finetune() {
     if (!s.opened) {
         s.opened.emplace(open_study(s.study, s.session));
         hash_weights(s.opened->model, s.comm);
+        if (s.study.kernel.output.empty()) s.study.kernel.output = s.opened->job.output_names.front();
+        if (fingerprint_of(s.study, s.opened->model, s.opened->job).made_of.hash() != s.kernel_inputs)
+            throw Error(ExitStatus::study, ErrorKind::changed,
+                        fmt::format("{}: its kernel was made from another model or other data than "
+                                    "model.path = {}, data.train = {} and data.test hold now, or by another "
+                                    "version; `tangram run` makes it again, or change output.path",
+                                    s.output.string(), s.study.model.path, s.study.data.train));
     }
     if (s.study.kernel.precision == "double")
         s.finetune<double>(*s.opened, inputs);
