@@ -127,6 +127,8 @@ void check_memory(double weights, double rows, int ranks, double limit) {
                         bytes_text(bytes), bytes_text(limit)));
 }
 
+}  // namespace
+
 /// Everything that one training is made of. Collective.
 template <class Real>
 struct FinetuneSetup {
@@ -191,6 +193,8 @@ struct FinetuneSetup {
     FinetunePlan plan;
     std::optional<LinearisedProblem> linear;
 };
+
+namespace {
 
 /// The Gram matrix of the weights as they are now, by the formula that fine-tuning compares. Collective.
 /// @throws Error(stopped) where a stop was requested
@@ -289,6 +293,24 @@ void StudyRun::State::train(Finetuning<Real>& training, const Inputs& inputs, co
 }
 
 template <class Real>
+void StudyRun::State::keep_training(const Finetuning<Real>& training, const Inputs& inputs,
+                                    const FilesRead& files, const std::function<void()>& work) {
+    try {
+        work();
+    } catch (const Error& e) {
+        if (checkpoint_seconds() > 0) throw;  // train() has left one
+        try {
+            refuse_changed_files(files, comm);
+            training.write_checkpoint(output, inputs, grid);
+        } catch (const Error& no_checkpoint) {
+            throw Error(e.status(), e.kind(),
+                        fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
+        }
+        throw;
+    }
+}
+
+template <class Real>
 void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
     const auto start = Clock::now();
     const std::filesystem::path folder = trained_folder(output);
@@ -316,6 +338,16 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
             fmt::format("finetune: goes on from the checkpoint after {} steps", training.steps_done()));
     train(training, inputs, with.model.files, plan.settings.steps);
 
+    keep_training(training, inputs, with.model.files,
+                  [&] { finish_finetune(setup, training, with, hash, start); });
+    remove_checkpoint(output.string() + ".finetune", comm);
+}
+
+template <class Real>
+void StudyRun::State::finish_finetune(FinetuneSetup<Real>& setup, const Finetuning<Real>& training,
+                                      const OpenedStudy& with, const std::string& hash,
+                                      Clock::time_point start) {
+    const std::filesystem::path folder = trained_folder(output);
     FinetuneResult result = outcome(setup, training);
     result.optimizer = study.finetune.optimizer;
     result.loss = study.finetune.loss;
@@ -341,7 +373,6 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
                         folder.string()));
     result.weights = folder.filename().string();
     write_finetune_stage(result, hash, seconds_since(start));
-    remove_checkpoint(output.string() + ".finetune", comm);
     tell_finetune(result, session.log);
 }
 

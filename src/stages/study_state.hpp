@@ -8,6 +8,7 @@
 #include "forecast.hpp"
 #include "tangram/gram/assembly.hpp"
 #include "tangram/io/output.hpp"
+#include "tangram/session/clock.hpp"
 #include "tangram/session/provenance.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
 #include "tangram/stages/study_run.hpp"
@@ -18,6 +19,8 @@ namespace tangram {
 
 template <class Real>
 class Finetuning;
+template <class Real>
+struct FinetuneSetup;
 struct FinetuneResult;
 
 /// What stages hand to each other in memory; what is not there is read from the output file.
@@ -108,8 +111,16 @@ struct StudyRun::State {
 
     template <class Real>
     void train(Finetuning<Real>& training, const Inputs& inputs, const FilesRead& files, Index steps);
+    /// Runs `work`, which follows training; where it fails, training is in a checkpoint. Collective.
+    template <class Real>
+    void keep_training(const Finetuning<Real>& training, const Inputs& inputs, const FilesRead& files,
+                       const std::function<void()>& work);
     template <class Real>
     void finetune(const OpenedStudy& with, const Inputs& inputs);
+    /// The kernel after training, the folder of weights and the stage's part of the file. Collective.
+    template <class Real>
+    void finish_finetune(FinetuneSetup<Real>& setup, const Finetuning<Real>& training,
+                         const OpenedStudy& with, const std::string& hash, Clock::time_point start);
     void write_finetune_stage(const FinetuneResult& result, const std::string& inputs, double own_seconds);
 };
 
