@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fine-tuning: its path against steps in numpy, its weights read back, killed and resumed, and what it refuses.
 usage: finetune.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import glob, html, os, shutil, signal, subprocess, sys, time
+import glob, html, json, os, resource, shutil, signal, subprocess, sys, time
 from support import MPIEXEC, PROGRAM, RANKS, Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
@@ -110,6 +110,28 @@ check('resumed: the same path and outputs', a[0].tobytes() == b[0].tobytes() and
 check('resumed: the same weights', weights('whole') == weights('killed'))
 check('resumed: nothing is left', glob.glob(f.at('killed.h5.*')) == [] and not os.path.exists(f.at('killed-weights.partial')), os.listdir(f.path))
 
+# A new classifier's folder says so; a spectrum of the largest eigenvalues alone is enough for the rate; a folder that is gone is made again.
+shutil.copy(f.at('train.tsv'), f.at('mine.tsv'))
+head = dict(model__head='"classifier"', data__template=None, data__label_words=None, data__labels='["0", "1"]', data__train='"mine.tsv"', finetune__steps='2', spectrum__count='5')
+code, _, err = run('run', study('head', **head)); check('head: status 0', code == 0, err)
+with h5py.File(f.at('head.h5')) as h:
+    check('head: five eigenvalues, and the rate of the first', h['spectrum/eigenvalues'].shape == h['finetune/eigenvalues'].shape == (5,) and abs(h['finetune'].attrs['learning_rate'] * h['spectrum/eigenvalues'][0] / h['kernel/gram'].shape[0] - 1) < 1e-12)
+    last = h['finetune/outputs_train'][-1]
+with open(f.at('head-weights/config.json')) as file: config = json.load(file)
+check('head: its class and labels', (config['architectures'], config['id2label'], config['problem_type']) == (['GPTNeoForSequenceClassification'], {'0': '0', '1': '1'}, 'single_label_classification'), config)
+shutil.copytree(f.at('head-weights'), f.at('head-moved')); shutil.rmtree(f.at('head-weights'))
+code, _, err = run('finetune', f.at('head.toml')); check('head: a folder that is gone: status 0', code == 0 and os.path.exists(f.at('head-weights/model.safetensors')), err)
+code, _, err = run('gram', study('back', **{**head, 'model__path': '"head-moved"', 'model__head': '"checkpoint"'}), '--set', f'output.path={f.at("head-back.h5")}', ranks=1)
+check('head: read back: status 0', code == 0, err)
+with h5py.File(f.at('head-back.h5')) as h: check('head: read back: the same outputs', np.array_equal(h['kernel/outputs_train'][()], last))
+
+# Files of at most 4 MB are too small for the weights alone: training is not lost, though checkpoints are off.
+study('full', output__checkpoint_minutes='0', finetune__steps='3')
+p = subprocess.run([PROGRAM, 'run', f.at('full.toml')], capture_output=True, text=True, restore_signals=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000000, 4000000)))
+check('full: status 5', p.returncode == 5 and 'model.safetensors' in p.stderr, p.stderr)
+check('full: a checkpoint and no folder', os.path.exists(f.at('full.h5.finetune.checkpoint')) and not glob.glob(f.at('full-weights*')), os.listdir(f.path))
+code, _, err = run('finetune', f.at('full.toml')); check('full: goes on after the last step', code == 0 and 'checkpoint after 3 steps' in err, err)
+
 # What it refuses, in one message.
 def refused(name, status, words, *settings, file='gd.toml', command='finetune'):
     code, _, err = run(command, f.at(file), *[x for s in settings for x in ('--set', s)], '--quiet')
@@ -120,6 +142,11 @@ refused('a folder that exists', 5, ['gd-weights'], 'finetune.steps=3')
 shutil.move(f.at('gd-weights'), f.at('gd-moved'))
 refused('a rate that diverges', 4, ['step', f'{2 * rate:.4g}'], 'finetune.learning_rate=1e5', 'finetune.steps=50')
 refused('batch > n', 2, ['finetune.batch = 25'], 'finetune.optimizer=sgd', 'finetune.batch=25')
+with open(f.at('mine.tsv')) as file: rows = file.readlines()
+with open(f.at('mine.tsv'), 'w') as file: file.writelines(rows[:2000])
+refused('other data than the kernel\'s', 2, ['head.h5', 'mine.tsv'], 'finetune.steps=3', file='head.toml')
+refused('auto of another kernel', 2, ['finetune.learning_rate', 'kernel.formula'], 'kernel.formula=signgd', 'finetune.steps=3')
+refused('T of the centred kernel', 2, ['finetune.steps', 'rates.center'], 'rates.center=kernel', 'finetune.steps=auto')
 refused('steps = 0', 2, ['finetune.steps = 0'], 'finetune.steps=0')
 refused('without a kernel', 5, ['none.h5'], f'output.path={f.at("none.h5")}')
 check('refused: no folder, no checkpoint', not any(name.startswith('gd-weights') or 'checkpoint' in name for name in os.listdir(f.path)), os.listdir(f.path))
