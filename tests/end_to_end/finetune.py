@@ -118,7 +118,7 @@ with h5py.File(f.at('head.h5')) as h:
     check('head: five eigenvalues, and the rate of the first', h['spectrum/eigenvalues'].shape == h['finetune/eigenvalues'].shape == (5,) and abs(h['finetune'].attrs['learning_rate'] * h['spectrum/eigenvalues'][0] / h['kernel/gram'].shape[0] - 1) < 1e-12)
     last = h['finetune/outputs_train'][-1]
 with open(f.at('head-weights/config.json')) as file: config = json.load(file)
-check('head: its class and labels', (config['architectures'], config['id2label'], config['problem_type']) == (['GPTNeoForSequenceClassification'], {'0': '0', '1': '1'}, 'single_label_classification'), config)
+check('head: its class and labels', (config['architectures'], config['id2label'], config.get('problem_type')) == (['GPTNeoForSequenceClassification'], {'0': '0', '1': '1'}, 'single_label_classification'), config)
 shutil.copytree(f.at('head-weights'), f.at('head-moved')); shutil.rmtree(f.at('head-weights'))
 code, _, err = run('finetune', f.at('head.toml')); check('head: a folder that is gone: status 0', code == 0 and os.path.exists(f.at('head-weights/model.safetensors')), err)
 code, _, err = run('gram', study('back', **{**head, 'model__path': '"head-moved"', 'model__head': '"checkpoint"'}), '--set', f'output.path={f.at("head-back.h5")}', ranks=1)
