@@ -121,12 +121,6 @@ RotaryAngles yarn(const Config& config, const Config& settings, const RotaryStyl
     const double length = trained_length(config, settings, style);
     if (!settings.names("factor")) positive(settings, "factor");  // says that it is missing
     const double factor = stretch(config, settings, length);
-    if (const double ratio = static_cast<double>(config.size("max_position_embeddings")) / length;
-        settings.has("original_max_position_embeddings") && factor != ratio)
-        config.note(
-            fmt::format("{} = {} counts, as in transformers 5; versions before it take "
-                        "max_position_embeddings over the original length, {}",
-                        settings.full("factor"), factor, ratio));
     const auto entries = static_cast<double>(2 * frequencies.size());
     const auto number_that_turns = [&](double times) {
         return entries * std::log(length / (times * 2 * std::numbers::pi)) / (2 * std::log(theta));

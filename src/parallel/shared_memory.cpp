@@ -37,16 +37,11 @@ struct Place {
     Index process, number, device, inode;
 };
 
-/// Pages that are there, or the error that there are none.
-bool reserve(int file, Index bytes) {
-    if (bytes > 0) errno = posix_fallocate(file, 0, bytes);
-    return bytes == 0 || errno == 0;
-}
-
 Place make_file(Index bytes, Descriptor& file) {
     file.number = memfd_create("tangram", MFD_CLOEXEC);
     struct stat found {};
-    if (file.number < 0 || !reserve(file.number, bytes) || fstat(file.number, &found) != 0) refuse(bytes);
+    if (file.number < 0 || ftruncate(file.number, bytes) != 0 || fstat(file.number, &found) != 0)
+        refuse(bytes);
     return {getpid(), file.number, static_cast<Index>(found.st_dev), static_cast<Index>(found.st_ino)};
 }
 

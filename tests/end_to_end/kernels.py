@@ -152,7 +152,7 @@ code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*words, 'ke
 with h5py.File(f.at('words-again.h5')) as h: check('words: tokens of another file', code == 0 and sorted(np.diag(h['/kernel/gram'])) == sorted(np.diag(W)), err)
 code, out, err = run('gram', f.at('study.toml'), '--set', 'data.label_words=[" magnificent", " dreadful"]', '--set', 'output.path=none.h5')
 check('words: of several tokens have no logit', code == 2 and 'log-likelihood' in err and 'data.label_words' in err, err)
-code, out, err = run('plan', f.at('study.toml'), *[x for setting in words for x in ('--set', setting)])
+code, out, err = run('plan', f.at('study.toml'), '--tensors', *[x for setting in words for x in ('--set', setting)])
 check('words: planned', code == 0 and 'transformer.wte.weight' in out, err)
 with open(f.at('pairs.jsonl'), 'w') as pairs:
     for i, line in enumerate(open(f.at('train.tsv')).read().splitlines()[1:41]): pairs.write(json.dumps({'text': line.split('\t')[0], 'answer': ('it was a fine film', 'no good at all', 'yes')[i % 3]}) + '\n')
