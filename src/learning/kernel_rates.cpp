@@ -160,15 +160,19 @@ class RatesOfKernel {
         const double smallest = std::max(0.0, l_.back());
         double sum = 0;
         for (const double value : l_) sum += std::max(0.0, value);
-        std::vector<double> most(l_);
-        most.resize(static_cast<std::size_t>(r_.rows), smallest);
-        listener_.warn(fmt::format(
+        std::string text = fmt::format(
             "{} of {} eigenvalues are given, the others count as zero: those given hold between {:.0f} and "
-            "100 % "
-            "of the trace, and T lies between {:.0f}, if the others were as large as the smallest given, and "
-            "{:.0f}",
-            l_.size(), r_.rows, 100 * sum / (sum + static_cast<double>(missing) * smallest),
-            stopping_step(most, r_.noise / r_.radius, *steps_, r_.rows), r_.stop));
+            "100 % of the trace",
+            l_.size(), r_.rows, 100 * sum / (sum + static_cast<double>(missing) * smallest));
+        constexpr Index most_rows = 10'000'000;  // of any kernel that was ever formed
+        if (r_.rows <= most_rows) {
+            std::vector<double> most(l_);
+            most.resize(static_cast<std::size_t>(r_.rows), smallest);
+            text += fmt::format(
+                ", and T lies between {:.0f}, if the others were as large as the smallest given, and {:.0f}",
+                stopping_step(most, r_.noise / r_.radius, *steps_, r_.rows), r_.stop);
+        }
+        listener_.warn(text);
     }
 
     /// The residual in the eigenvectors, its cumulative power, and the ridge by cross-validation. Collective.
