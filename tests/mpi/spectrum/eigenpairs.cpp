@@ -173,10 +173,12 @@ void expect_known(const Known& known, const ProcessGrid& grid, Index n, Index bl
         const std::string_view text = known.name;
         const bool low_rank_blocks = text.starts_with("min") || text.starts_with("all ones") ||
                                      text == "K x I" || text == "every example twice";
-        EXPECT_TRUE(solver == Solver::elpa2 && n > 64 && low_rank_blocks) << thrown.text;
+        // pdsyevr's values of equal eigenvalues are wrong on some grids (docs/libraries.md).
+        const bool equal_ones = solver == Solver::scalapack_mrrr && text == "every example twice";
+        EXPECT_TRUE(equal_ones || (solver == Solver::elpa2 && n > 64 && low_rank_blocks)) << thrown.text;
         EXPECT_EQ(thrown.status, ExitStatus::numerical) << thrown.text;
         EXPECT_EQ(thrown.kind, ErrorKind::failed_check) << thrown.text;
-        EXPECT_EQ(thrown.text.find("elpa2"), 0u) << thrown.text;
+        EXPECT_EQ(thrown.text.find(equal_ones ? "scalapack-mrrr" : "elpa2"), 0u) << thrown.text;
         return;
     }
     const Eigenpairs& pairs = *solved;
