@@ -56,7 +56,7 @@ bool open_file(const Place& place, Descriptor& file) {
 
 }  // namespace
 
-SharedMemory::SharedMemory(MPI_Comm comm, Index bytes) : bytes_(bytes) {
+SharedMemory::SharedMemory(MPI_Comm comm, Index bytes) {
     const Communicator host = Communicator::of_host(comm);
     Descriptor file;
     Place place = collectively(comm, [&] { return host.rank() == 0 ? make_file(bytes, file) : Place{}; });
@@ -74,12 +74,12 @@ SharedMemory::SharedMemory(MPI_Comm comm, Index bytes) : bytes_(bytes) {
             mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
                  apart ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, apart ? -1 : file.number, 0);
         if (address == MAP_FAILED) refuse(bytes);
-        data_ = static_cast<std::byte*>(address);
+        pages_ = {static_cast<std::byte*>(address), Unmap{bytes}};
     });
 }
 
-SharedMemory::~SharedMemory() {
-    if (data_ != nullptr) munmap(data_, static_cast<std::size_t>(bytes_));
+void SharedMemory::Unmap::operator()(std::byte* pages) const {
+    munmap(pages, static_cast<std::size_t>(bytes));
 }
 
 }  // namespace tangram

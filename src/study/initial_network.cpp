@@ -6,6 +6,7 @@
 #include <Eigen/Dense>
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "tangram/arithmetic.hpp"
 #include "tangram/jacobian/token_blocks.hpp"
@@ -128,16 +129,17 @@ void share_matrices(const Program& program, InitialWeights& source, MPI_Comm com
     });
     if (computed.empty()) return;
     const Index bytes = entries * static_cast<Index>(sizeof(Real));
-    const auto memory = std::make_shared<SharedMemory>(comm, bytes);
+    const auto owner = collectively(comm, [] { return std::make_shared<std::optional<SharedMemory>>(); });
+    const SharedMemory& memory = owner->emplace(comm, bytes);
     collectively(comm, [&] {
-        auto* to = reinterpret_cast<Real*>(memory->data());
+        auto* to = reinterpret_cast<Real*>(memory.data());
         for (std::size_t k = 0; k < computed.size(); ++k) {
-            if (static_cast<int>(k) % memory->ranks() == memory->rank())
+            if (static_cast<int>(k) % memory.ranks() == memory.rank())
                 std::ranges::copy(source.values<Real>(*computed[k]), to);
             source.shared[computed[k]->name] = to;
             to += computed[k]->size();
         }
-        source.memory = memory;
+        source.memory = owner;
     });
 }
 

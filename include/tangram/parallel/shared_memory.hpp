@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <memory>
 
 #include "tangram/parallel/mpi.hpp"
 
@@ -13,18 +14,19 @@ class SharedMemory {
     /// Collective over comm. @param bytes  the same on every rank
     /// @throws Error(study, no_memory) on every rank where the system has no room for them
     SharedMemory(MPI_Comm comm, Index bytes);
-    ~SharedMemory();
-    SharedMemory(const SharedMemory&) = delete;
-    SharedMemory& operator=(const SharedMemory&) = delete;
 
-    std::byte* data() const { return data_; }
+    std::byte* data() const { return pages_.get(); }
     /// This rank's place among those that share the memory, and their number.
     int rank() const { return rank_; }
     int ranks() const { return ranks_; }
 
   private:
-    std::byte* data_ = nullptr;
-    Index bytes_;
+    struct Unmap {
+        Index bytes;
+        void operator()(std::byte* pages) const;
+    };
+
+    std::unique_ptr<std::byte, Unmap> pages_;
     int rank_ = 0, ranks_ = 1;
 };
 
