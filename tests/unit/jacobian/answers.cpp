@@ -7,9 +7,12 @@
 #include "support/model_fixture.hpp"
 #include "support/unrecorded.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
+#include "unit/jacobian/gradient.hpp"
 
 namespace tangram {
 namespace {
+
+using testing::gradient;
 
 /// Answers of one to three tokens behind two texts: a fixture of PyTorch's
 /// (tools/reference/head_fixtures.py).
@@ -51,16 +54,6 @@ JacobianFactors<Real> factors_of_all(Network<Real>& network, const DataSet& data
     std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
     std::iota(examples.begin(), examples.end(), Index{0});
     return {network, data, examples, outputs, parameters};
-}
-
-/// Multiplied out in slices of an odd depth into a buffer poisoned with NaN.
-template <class Real>
-std::vector<Real> gradient(const JacobianFactors<Real>& factors, Index size, ParameterId p, Index example,
-                           Index pass) {
-    std::vector<Real> out(static_cast<std::size_t>(size), static_cast<Real>(NAN));
-    for (Index first = 0; first < size; first += 97)
-        factors.multiply_out(p, first, std::min(size, first + 97), example, pass, out.data() + first);
-    return out;
 }
 
 /// What a gradient sums over answers: their coefficients.

@@ -12,9 +12,12 @@
 #include "tangram/jacobian/jacobian_factors.hpp"
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/lora.hpp"
+#include "unit/jacobian/gradient.hpp"
 
 namespace tangram {
 namespace {
+
+using testing::gradient;
 
 using testing::ModelFixture;
 using testing::test_data;
@@ -34,16 +37,6 @@ std::vector<Index> every_example(const DataSet& data) {
 ModelFixture small_model(const std::string& name) {
     const auto folder = test_data() / "models" / name;
     return {folder, read_json(folder / "fixture.json", testing::Unrecorded())};
-}
-
-/// One gradient, multiplied out in slices of an odd depth into a buffer poisoned with NaN.
-template <class Real>
-std::vector<Real> gradient(const JacobianFactors<Real>& factors, Index size, ParameterId p, Index example,
-                           Index pass) {
-    std::vector<Real> out(static_cast<std::size_t>(size), static_cast<Real>(NAN));
-    for (Index first = 0; first < size; first += 97)
-        factors.multiply_out(p, first, std::min(size, first + 97), example, pass, out.data() + first);
-    return out;
 }
 
 /// Largest relative Frobenius error over examples and outputs, of the whole gradient, and of single tensors
