@@ -227,32 +227,14 @@ std::vector<ScaleCurve> curves_of(const std::vector<Run>& runs) {
     return curves;
 }
 
-/// What a reader calls a curve beside others: keys of the model and the kernel, where they tell all apart.
-std::vector<std::string> short_names(const std::vector<ScaleCurve>& curves,
-                                     const std::set<std::string>& varying) {
-    std::set<std::string> few;
-    for (const std::string& key : varying)
-        if (key.starts_with("model.") || key.starts_with("kernel.")) few.insert(key);
-    std::vector<std::string> names;
-    std::set<std::string> distinct;
-    for (const ScaleCurve& curve : curves) {
-        names.push_back(name_of_curve(curve.repeats.front().front(), few));
-        distinct.insert(names.back());
-    }
-    if (distinct.size() < curves.size())
-        for (std::size_t c = 0; c < curves.size(); ++c) names[c] = curves[c].name;
-    return names;
-}
-
 /// Every curve as a model, with the rate across its runs, or over the subsets of its largest where there are
 /// too few.
-std::vector<ComparedModel> models_of(const std::vector<Run>& runs, const std::vector<ScaleCurve>& curves,
+std::vector<ComparedModel> models_of(const std::vector<ScaleCurve>& curves,
                                      const std::vector<std::vector<RateExponent>>& exponents) {
-    const std::vector<std::string> names = short_names(curves, varying_keys(runs));
     std::vector<ComparedModel> models;
     for (std::size_t c = 0; c < curves.size(); ++c) {
         ComparedModel& model = models.emplace_back();
-        model.name = names[c];
+        model.name = curves[c].name;
         const auto across = std::ranges::find(exponents[c], "observed", &RateExponent::source);
         model.exponent = across != exponents[c].end() && across->known()
                              ? *across
@@ -429,7 +411,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
     collectively(comm, [&] {
         std::string why;
         for (const ScaleCurve& curve : curves) exponents.push_back(exponents_of(curve));
-        models = compare_models(models_of(runs, curves, exponents), why);
+        models = compare_models(models_of(curves, exponents), why);
         if (session.world.rank() != 0) return;
         summary = merged_text(curves, exponents);
         if (!models.empty()) summary.append("\n").append(models_text(models));

@@ -64,7 +64,7 @@ with h5py.File(f.at('merged.h5')) as h: rows = h['/models'][:] if 'models' in h 
 check('models: a row each at the common size, the least error first', code == 0 and [list(r) for r in (rows['samples'], rows['test_examples'])] == [[60] * 2, [len(errors[0])] * 2] and rows['mse'][0] <= rows['mse'][1], (err, rows))
 worse, best = sorted(errors, key=lambda e: -e.mean())
 check('models: the paired difference', np.isnan(rows['difference'][0]) and abs(rows['difference'][1] - (worse - best).mean()) <= 1e-12 and abs(rows['difference_standard_error'][1] - (worse - best).std(ddof=1) / len(best) ** 0.5) <= 1e-12, rows)
-check('models: said in a sentence', 'paired on the same' in out and 'The error at T is least with kernel.parameters' in out, out)
+check('models: said in a sentence', 'paired on the same' in out and 'The error at T is least with parameters = ' in out, out)
 run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=4', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
 code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'))
 check('models: other draws are not paired', code == 0 and 'models are not compared' in out, out)
