@@ -130,7 +130,7 @@ double least_noise(const RatesResult& r) { return r.noise_source == "given" ? r.
 /// Sets r.source and r.power, or r.source_reason.
 void find_source(RatesResult& r, const std::vector<double>& l, const std::vector<double>& squares) {
     if (squares.empty()) {
-        r.source_reason = "needs labels";
+        r.source_reason = "needs labels and all eigenpairs";
         return;
     }
     r.power = fit_target_power(
@@ -180,7 +180,7 @@ RateExponent from_source(const RatesResult& r) {
 
 /// Why a stopping step shows no rate; empty where it does.
 std::string nothing_learnt(const RatesResult& r) {
-    if (!r.stop_known()) return "sigma is not known: the output has no targets";
+    if (!r.stop_known()) return "sigma is not known, for want of targets or of all eigenpairs";
     if (!(r.noise > 0)) return "sigma = 0: the critical radius is zero, and the rule never stops";
     if (r.stop == 0) return "T = 0: at this noise nothing is learnt";
     return {};
@@ -349,7 +349,7 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
     if (squares.empty()) {
         for (const char* source :
              {"eigenlearning", "observed", "observed_best", "eigenlearning_mse", "observed_mse"})
-            r.exponents.push_back(unknown_rate(source, "needs labels"));
+            r.exponents.push_back(unknown_rate(source, "needs labels and all eigenpairs"));
     } else {
         r.exponents.push_back(from_eigenlearning(r, l, squares, halves));
         add_error_rows(r);

@@ -105,8 +105,8 @@ std::string step_sizes_text(const RatesResult& r) {
 
 std::string stopping_text(const RatesResult& r) {
     if (!r.stop_known())
-        return "stopping   no stopping step: the output has no targets to estimate sigma from; give "
-               "rates.noise\n";
+        return "stopping   no stopping step: sigma is not known, for want of targets or of all eigenpairs to "
+               "estimate it from; give rates.noise\n";
     return fmt::format("noise      sigma = {:.4g} ({}{}), radius R = {:.4g} ({})\n", r.noise, r.noise_source,
                        r.noise_source == noise_from_ridge
                            ? ": what this kernel leaves unexplained at this n, not the labels' noise"
@@ -204,6 +204,7 @@ std::string functionals_text(const RatesResult& r) {
     const auto known = [](fmt::format_string<double&> words, double value) {
         return std::isnan(value) ? std::string() : fmt::format(words, value);
     };
+    if (std::isnan(f.effective_rank)) return "";  // of the largest eigenvalues alone
     return fmt::format("spectrum   effective rank {:.4g}, stable rank {:.4g}{}{}{}\n", f.effective_rank,
                        f.stable_rank,
                        known(", effective dimension at T {:.4g}", f.effective_dimension_at_stop),
