@@ -4,84 +4,139 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <sstream>
 
 #include "commands.hpp"
 #include "tangram/arithmetic.hpp"
-#include "tangram/io/hdf5_file.hpp"
+#include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
-#include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
 
 namespace tangram {
 
 namespace {
 
-/// What a file holds that can be verified; all but the problems is the same on every rank.
-struct Contents {
-    /// One after the other, as ranks hand it to each other.
-    enum { gram, spectrum, vectors, kernel, mixed_precision, checksummed, checksum, count };
-    std::vector<Index> has = std::vector<Index>(count, 0);
-    std::vector<double> eigenvalues;
-    std::vector<std::string> problems;  ///< on the first rank
+/// A spectrum, by what stands behind "/spectrum" in its name, and the Gram matrices whose sum it is of.
+struct Decomposition {
+    explicit Decomposition(const std::string& behind) : spectrum("/spectrum" + behind) {
+        constexpr std::string_view groups = "/groups/";
+        if (!behind.starts_with(groups)) {
+            grams.push_back("/kernel" + behind + "/gram");
+            return;
+        }
+        std::istringstream names(behind.substr(groups.size()));
+        for (std::string name; std::getline(names, name, '+');)
+            grams.push_back("/kernel/groups/" + name + "/gram");
+    }
+
+    std::string spectrum;
+    std::vector<std::string> grams;
+    /// Of those that the file has, in order. Equal on every rank.
+    bool has_gram = false, has_vectors = false;
+    std::optional<std::vector<double>> eigenvalues;
 };
 
 /// What was checked and what is wrong; the first rank's count.
 struct Findings {
     std::vector<std::string> checks, problems;
 
-    void compare(const char* what, double value, double tolerance) {
+    void compare(const std::string& what, double value, double tolerance) {
         checks.push_back(fmt::format("{} {:.1e}", what, value));
         if (!(value <= tolerance))
             problems.push_back(fmt::format("{} is {:.3g}, above {:.3g}", what, value, tolerance));
     }
 };
 
-/// A matrix that has not the shape that it must have is a problem, and not checked further.
-/// @param some  the eigenvalues are the largest ones of so many or more rows
-void check_shape(const Hdf5File& h5, const char* path, bool some, Index& has, Contents& found) {
-    if (has == 0) return;
-    const std::vector<Index> shape = h5.shape(path);
-    const bool vectors = &has == &found.has[Contents::vectors];
-    const Index own = shape.size() == 2 ? shape.back() : 0,
-                values = found.has[Contents::spectrum] != 0 ? std::ssize(found.eigenvalues) : own;
-    const Index columns = some ? std::max(own, values) : values, rows = vectors ? values : columns;
-    if (rows > 0 && shape == std::vector<Index>{rows, columns}) return;
-    found.problems.push_back(fmt::format("{} has the shape ({}), ({}, {}) is needed", path,
-                                         fmt::join(shape, ", "), rows, columns));
-    has = 0;
+/// What stands behind "/spectrum" in the names of the file's spectra, the whole one (which need not be there)
+/// first. Local.
+std::vector<std::string> spectra(const Hdf5File& h5) {
+    std::vector<std::string> found{""};
+    for (const char* const behind : {"", "/groups"}) {
+        const std::string group = std::string("/spectrum") + behind;
+        if (!h5.is_group(group)) continue;
+        for (const std::string& name : h5.children(group))
+            if (h5.exists(group + "/" + name) && h5.is_group(group + "/" + name) &&
+                h5.exists(group + "/" + name + "/eigenvalues"))
+                found.push_back(behind + ("/" + name));
+    }
+    return found;
 }
 
-/// Local; the first rank.
-Contents read_contents(const std::filesystem::path& file) {
-    Contents found;
-    const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
+/// The matrices below a group that were stored with a checksum. Local.
+void find_matrices(const Hdf5File& h5, const std::string& group, std::vector<std::string>& found) {
+    if (!h5.is_group(group)) return;
+    for (const std::string& name : h5.children(group)) {
+        const std::string path = group + "/" + name;
+        find_matrices(h5, path, found);
+        if (!h5.is_group(path) && h5.has_attribute(path, checksum_name)) found.push_back(path);
+    }
+}
+
+/// What is missing from /provenance and the root. Local.
+std::vector<std::string> missing(const Hdf5File& h5) {
+    std::vector<std::string> problems;
     for (const char* key : {"study", "git_revision", "versions", "ranks", "grid", "block", "hosts", "started",
                             "ended", "model_sha256"})
         if (!h5.has_attribute("/provenance", key))
-            found.problems.push_back(fmt::format("/provenance has no {}", key));
-    if (!h5.has_attribute("/", "schema_version")) found.problems.emplace_back("no schema_version");
-    const auto set = [&](auto what, bool there) { found.has[what] = there ? 1 : 0; };
-    set(Contents::gram, h5.exists("/kernel/gram"));
-    set(Contents::spectrum, h5.exists("/spectrum/eigenvalues"));
-    set(Contents::vectors, h5.exists("/spectrum/eigenvectors"));
-    set(Contents::kernel, h5.exists("/kernel"));
-    set(Contents::mixed_precision,
-        h5.has_attribute("/kernel", "precision") && h5.text_attribute("/kernel", "precision") == "mixed");
-    if (h5.exists("/kernel/gram") && h5.has_attribute("/kernel/gram", checksum_name)) {
-        set(Contents::checksummed, true);
-        found.has[Contents::checksum] = h5.integer_attribute("/kernel/gram", checksum_name);
+            problems.push_back(fmt::format("/provenance has no {}", key));
+    if (!h5.has_attribute("/", "schema_version")) problems.emplace_back("no schema_version");
+    return problems;
+}
+
+/// Which parts of a decomposition the file has, and its eigenvalues. Parts that have not the shape that they
+/// must have are problems, and not checked further. Collective.
+void look_at(const InputFile& file, Decomposition& of, Findings& findings) {
+    const auto problem = [&](const std::string& text) { findings.problems.push_back(text); };
+    const auto exists = [&](const std::string& path) {
+        return file.read([&](const Hdf5File& h5) { return h5.exists(path) ? 1 : 0; }) != 0;
+    };
+    const auto shape = [&](const std::string& path) {
+        return file.read([&](const Hdf5File& h5) { return h5.shape(path); });
+    };
+    if (exists(of.spectrum + "/eigenvalues"))
+        of.eigenvalues =
+            file.read([&](const Hdf5File& h5) { return h5.read_doubles(of.spectrum + "/eigenvalues"); });
+    const Index count = file.read([&](const Hdf5File& h5) {
+        return h5.has_attribute(of.spectrum, "count") ? h5.integer_attribute(of.spectrum, "count") : Index{0};
+    });
+    // The largest ones of so many or more rows.
+    const bool some = of.eigenvalues && count > 0 && count == std::ssize(*of.eigenvalues);
+    Index n = of.eigenvalues ? std::ssize(*of.eigenvalues) : 0;
+    const auto fits = [&](const std::string& path, bool square) {
+        const std::vector<Index> found = shape(path);
+        const Index own = found.size() == 2 ? found.back() : 0;
+        if (some || !of.eigenvalues) n = std::max(n, own);
+        const Index rows = square || !of.eigenvalues ? n : std::ssize(*of.eigenvalues);
+        if (rows > 0 && found == std::vector<Index>{rows, n}) return true;
+        problem(
+            fmt::format("{} has the shape ({}), ({}, {}) is needed", path, fmt::join(found, ", "), rows, n));
+        return false;
+    };
+    of.has_gram = std::ranges::all_of(of.grams, exists);
+    if (of.has_gram)
+        for (const std::string& gram : of.grams) of.has_gram = fits(gram, true) && of.has_gram;
+    of.has_vectors = exists(of.spectrum + "/eigenvectors") && fits(of.spectrum + "/eigenvectors", false);
+}
+
+/// Every matrix as it was written, by its checksum. Collective.
+void verify_checksums(const InputFile& file, const ProcessGrid& grid, Findings& findings) {
+    const std::vector<std::string> paths = file.read([](const Hdf5File& h5) {
+        std::vector<std::string> found;
+        for (const char* const group : {"/kernel", "/spectrum"}) find_matrices(h5, group, found);
+        return found;
+    });
+    for (const std::string& path : paths) {
+        // The sum is that of the matrix in memory. Eigenvectors are its columns and rows of the file.
+        const Orientation orientation =
+            path.ends_with("/eigenvectors") ? Orientation::transposed : Orientation::as_is;
+        const DistributedMatrix matrix =
+            read_matrix({file.name(), ExitStatus::output}, path, grid, arithmetic::tile_rows, orientation);
+        const Index stored =
+            file.read([&](const Hdf5File& h5) { return h5.integer_attribute(path, checksum_name); });
+        if (stored != checksum(matrix, matrix.rows(), matrix.columns()))
+            findings.problems.push_back(path + " has another checksum than when it was written");
     }
-    if (h5.exists("/spectrum/eigenvalues")) found.eigenvalues = h5.read_doubles("/spectrum/eigenvalues");
-    const bool some = h5.exists("/spectrum") && h5.has_attribute("/spectrum", "count") &&
-                      h5.integer_attribute("/spectrum", "count") == std::ssize(found.eigenvalues);
-    check_shape(h5, "/kernel/gram", some, found.has[Contents::gram], found);
-    check_shape(h5, "/spectrum/eigenvectors", some, found.has[Contents::vectors], found);
-    if (found.has[Contents::gram] != 0 && found.has[Contents::vectors] != 0 &&
-        h5.shape("/kernel/gram").back() != h5.shape("/spectrum/eigenvectors").back()) {
-        found.problems.emplace_back("/kernel/gram and /spectrum/eigenvectors have different numbers of rows");
-        found.has[Contents::vectors] = 0;
-    }
-    return found;
+    findings.checks.push_back(fmt::format("checksums of {} matrices", paths.size()));
 }
 
 void verify_eigenvalues(const std::vector<double>& values, Findings& findings) {
@@ -93,7 +148,7 @@ void verify_eigenvalues(const std::vector<double>& values, Findings& findings) {
 }
 
 /// Findings on G as it stands in the file. Collective. @return whether all of it is finite
-bool verify_matrix(const DistributedMatrix& G, const Contents& contents, Findings& findings) {
+bool verify_matrix(const DistributedMatrix& G, Findings& findings) {
     const MPI_Comm comm = G.grid().comm().get();
     const DistributedMatrix mirrored = transpose(G);
     Index asymmetric = 0, infinite = 0;
@@ -104,9 +159,6 @@ bool verify_matrix(const DistributedMatrix& G, const Contents& contents, Finding
     infinite = sum_over_ranks(comm, infinite);
     asymmetric = sum_over_ranks(comm, asymmetric);
     findings.checks.push_back(fmt::format("{} rows symmetric", G.rows()));
-    if (contents.has[Contents::checksummed] != 0 &&
-        contents.has[Contents::checksum] != checksum(G, G.rows(), G.columns()))
-        findings.problems.emplace_back("the Gram matrix has another checksum than when it was written");
     if (infinite > 0)
         findings.problems.push_back(fmt::format("{} entries of the Gram matrix are not finite", infinite));
     if (asymmetric > 0)
@@ -115,9 +167,9 @@ bool verify_matrix(const DistributedMatrix& G, const Contents& contents, Finding
     return infinite == 0;
 }
 
-DistributedMatrix read_vectors(const std::filesystem::path& file, const ProcessGrid& grid) {
-    return read_matrix({file, ExitStatus::output}, "/spectrum/eigenvectors", grid, arithmetic::tile_rows,
-                       Orientation::transposed);
+DistributedMatrix read_vectors(const InputFile& file, const Decomposition& of, const ProcessGrid& grid) {
+    return read_matrix({file.name(), ExitStatus::output}, of.spectrum + "/eigenvectors", grid,
+                       arithmetic::tile_rows, Orientation::transposed);
 }
 
 /// A backward stable solver errs by a small multiple of n 2^-52 relative to the largest eigenvalue.
@@ -142,54 +194,71 @@ void verify_quality(const DistributedMatrix& G, const Eigenpairs& eigenpairs, bo
 }
 
 /// The Gram matrix, and the spectrum as the decomposition of it. Collective.
-void verify_gram(const std::filesystem::path& file, const Contents& contents, const ProcessGrid& grid,
-                 Findings& findings) {
-    const DistributedMatrix G = read_matrix({file, ExitStatus::output}, "/kernel/gram", grid,
-                                            arithmetic::tile_rows, Orientation::as_is);
-    const bool finite = verify_matrix(G, contents, findings);
-    if (!finite || contents.has[Contents::spectrum] == 0) return;
-    Eigenpairs pairs{contents.eigenvalues, std::nullopt, Solver::automatic, ""};
-    if (contents.has[Contents::vectors] != 0) pairs.vectors.emplace(read_vectors(file, grid));
-    verify_quality(G, pairs, contents.has[Contents::mixed_precision] != 0, findings);
+void verify_gram(const InputFile& file, const Decomposition& of, bool mixed_precision,
+                 const ProcessGrid& grid, Findings& findings) {
+    const auto read = [&](const std::string& path) {
+        return read_matrix({file.name(), ExitStatus::output}, path, grid, arithmetic::tile_rows,
+                           Orientation::as_is);
+    };
+    DistributedMatrix G = read(of.grams.front());
+    for (std::size_t g = 1; g < of.grams.size(); ++g) {
+        const DistributedMatrix more = read(of.grams[g]);
+        for (std::size_t i = 0; i < G.local().size(); ++i) G.local()[i] += more.local()[i];
+    }
+    if (!verify_matrix(G, findings) || !of.eigenvalues) return;
+    Eigenpairs pairs{*of.eigenvalues, std::nullopt, Solver::automatic, ""};
+    if (of.has_vectors) pairs.vectors.emplace(read_vectors(file, of, grid));
+    verify_quality(G, pairs, mixed_precision, findings);
+}
+
+/// Everything that can be said of one spectrum. Collective.
+void verify_decomposition(const InputFile& file, Decomposition of, const ProcessGrid& grid,
+                          Findings& findings) {
+    look_at(file, of, findings);
+    if (of.eigenvalues) verify_eigenvalues(*of.eigenvalues, findings);
+    const std::string precision = file.read([](const Hdf5File& h5) {
+        return h5.has_attribute("/kernel", "precision") ? h5.text_attribute("/kernel", "precision")
+                                                        : std::string();
+    });
+    if (of.has_gram) return verify_gram(file, of, precision == "mixed", grid, findings);
+    // Without the matrix no diagonal entry is known to be less than w_1 and the trace is the eigenvalues'
+    // sum.
+    if (!precision.empty() && of.eigenvalues && !of.eigenvalues->empty()) {
+        const std::vector<double>& w = *of.eigenvalues;
+        verify_semidefinite(
+            w, gram_rounding(w, w.front(), std::accumulate(w.begin(), w.end(), 0.0), precision == "mixed"),
+            findings);
+    }
+    if (!of.has_vectors) return;
+    const DistributedMatrix V = read_vectors(file, of, grid);
+    findings.compare("orthogonality", largest_overlap(V), tolerance(V.rows()));
+    findings.checks.emplace_back("no Gram matrix in the file: residual and trace not checked");
 }
 
 }  // namespace
 
-void verify(const std::filesystem::path& file, const Session& session) {
+void verify(const std::filesystem::path& name, const Session& session) {
     const MPI_Comm comm = session.world.get();
-    const bool first_rank = session.world.rank() == 0;
-    Contents contents = collectively(comm, [&] { return first_rank ? read_contents(file) : Contents(); });
-    broadcast(comm, contents.has, 0);
-    broadcast(comm, contents.eigenvalues, 0);
-    Findings findings{{}, contents.problems};
-    const bool gram = contents.has[Contents::gram] != 0, spectrum = contents.has[Contents::spectrum] != 0,
-               vectors = contents.has[Contents::vectors] != 0;
-    if (!gram && !spectrum && findings.problems.empty())
-        findings.problems.emplace_back("neither a Gram matrix nor a spectrum to verify");
-    if (spectrum) verify_eigenvalues(contents.eigenvalues, findings);
-    // Without the matrix no diagonal entry is known to be less than w_1 and the trace is the eigenvalues'
-    // sum.
-    if (spectrum && !gram && contents.has[Contents::kernel] != 0 && !contents.eigenvalues.empty()) {
-        const std::vector<double>& w = contents.eigenvalues;
-        verify_semidefinite(w,
-                            gram_rounding(w, w.front(), std::accumulate(w.begin(), w.end(), 0.0),
-                                          contents.has[Contents::mixed_precision] != 0),
-                            findings);
-    }
     const ProcessGrid grid = ProcessGrid::most_square(comm);
-    if (gram) {
-        verify_gram(file, contents, grid, findings);
-    } else if (vectors) {
-        const DistributedMatrix V = read_vectors(file, grid);
-        findings.compare("orthogonality", largest_overlap(V), tolerance(V.rows()));
-        findings.checks.emplace_back("no Gram matrix in the file: residual and trace not checked");
+    const InputFile file(comm, name, ExitStatus::output);
+    Findings all{{}, file.read(missing)};
+    for (const std::string& behind : file.read(spectra)) {
+        Findings findings;
+        verify_decomposition(file, Decomposition(behind), grid, findings);
+        const std::string label = behind.empty() ? "" : fmt::format("spectrum{}: ", behind);
+        if (!findings.checks.empty())
+            all.checks.push_back(label + fmt::format("{}", fmt::join(findings.checks, ", ")));
+        for (const std::string& problem : findings.problems) all.problems.push_back(label + problem);
     }
+    if (all.checks.empty() && all.problems.empty())
+        all.problems.emplace_back("neither a Gram matrix nor a spectrum to verify");
+    verify_checksums(file, grid, all);
     collectively(comm, [&] {
-        if (first_rank && !findings.problems.empty())
+        if (session.world.rank() == 0 && !all.problems.empty())
             throw Error(ExitStatus::numerical, ErrorKind::failed_check,
-                        fmt::format("{}: {}", file.string(), fmt::join(findings.problems, "; ")));
+                        fmt::format("{}: {}", name.string(), fmt::join(all.problems, "; ")));
     });
-    session.log.result(fmt::format("{}: verified: {}", file.string(), fmt::join(findings.checks, ", ")));
+    session.log.result(fmt::format("{}: verified: {}", name.string(), fmt::join(all.checks, "; ")));
 }
 
 }  // namespace tangram

@@ -208,6 +208,9 @@ code, out, err = run('spectrum', f.at('study.toml'), '--set', 'kernel.formula=["
 with h5py.File(f.at('formulas.h5')) as h:
     check('groups: spectrum of a union', code == 0 and np.abs(np.linalg.eigvalsh(groups['attention'] + groups['norm'])[::-1] - h['/spectrum/groups/attention+norm/eigenvalues'][:]).max() <= 1e-12 * w[0], err)
     check('groups: the whole spectrum stays', np.array_equal(h['/spectrum/eigenvalues'][:], w) and '/rates/decay' in h)
+code, out, err = run('verify', f.at('formulas.h5')); check('verify: every spectrum', code == 0 and all(x in out for x in ('spectrum/signgd: 300 ', 'spectrum/groups/attention+norm: 300 ', 'checksums of ')), f'{code} {out} {err}')
+with h5py.File(f.at('formulas.h5'), 'r+') as h: h['/kernel/signgd/cross'][3, 5] += 1.0; h['/spectrum/groups/attention+norm/eigenvalues'][7] *= 1.001
+code, out, err = run('verify', f.at('formulas.h5')); check('verify: names what was changed', code == 4 and '/kernel/signgd/cross has another checksum' in err and 'spectrum/groups/attention+norm: trace error' in err and 'spectrum/signgd: ' not in err, f'{code} {err}')
 code, out, err = run('run', f.at('study.toml'), '--set', 'kernel.output=loss', '--set', 'output.path=loss.h5')
 with h5py.File(f.at('loss.h5')) as h, h5py.File(f.at('out.h5')) as plain:
     # Two labels: d loss = (p_y - 1) y d margin / 1, so the kernel is the margin's, scaled by each row's p - [y = 1].
