@@ -7,7 +7,7 @@
 /// 1. Forward and backward passes. Every operation treats a row, or an example, alone and in a fixed order.
 ///    An entry of a product (linear layers, attention) is one chain of fused multiply-adds in ascending order
 ///    of the summed index, started by the bias or by the sum so far, whatever rows go along with it
-///    (products.hpp).
+///    (products.hpp). exp, tanh, erf, sin, cos, log and pow are those of elementary.hpp, no library's.
 /// 2. Gradients. An example's gradient of a linear weight is the sum over its tokens, in token order, of
 ///    delta x^T, one chain of fused multiply-adds; biases, norms and table rows likewise, product and sum
 ///    rounded separately (-ffp-contract=off). A sketched weight's delta and x are projected first, each entry

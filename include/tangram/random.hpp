@@ -4,6 +4,7 @@
 #include <numbers>
 #include <string_view>
 
+#include "tangram/elementary.hpp"
 #include "tangram/index.hpp"
 
 /// Random numbers that follow from names and positions alone, so that every rank draws the same and in any
@@ -25,12 +26,12 @@ inline std::uint64_t key_of(std::uint64_t seed, std::string_view tensor) {
     return key;
 }
 
-/// Standard normal number at a position of a tensor (Box, Muller 1958). Its last bits are the C library's.
+/// Standard normal number at a position of a tensor (Box, Muller 1958).
 inline double normal(std::uint64_t key, Index position) {
     const std::uint64_t first = mixed(key ^ static_cast<std::uint64_t>(2 * position)),
                         second = mixed(key ^ static_cast<std::uint64_t>(2 * position + 1));
-    const double radius = std::sqrt(-2 * std::log((static_cast<double>(first >> 11) + 1) * 0x1p-53));
-    return radius * std::cos(2 * std::numbers::pi * static_cast<double>(second >> 11) * 0x1p-53);
+    const double radius = std::sqrt(-2 * elementary::log((static_cast<double>(first >> 11) + 1) * 0x1p-53));
+    return radius * elementary::cos(2 * std::numbers::pi * static_cast<double>(second >> 11) * 0x1p-53);
 }
 
 }  // namespace tangram::random

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tangram/elementary.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -103,7 +104,7 @@ void KernelOutputs::seeds(Index task, Index pass, Index label, std::span<const R
     std::vector<double> powers;
     double sum = 0;
     for (std::size_t c = 0; c < count; ++c) {
-        powers.push_back(std::exp(static_cast<double>(logits[first + c] - largest)));
+        powers.push_back(elementary::exp(static_cast<double>(logits[first + c] - largest)));
         sum += powers.back();
     }
     for (std::size_t c = 0; c < count; ++c)

@@ -169,8 +169,8 @@ class Forward {
             for (std::size_t i = 0; i < each; ++i) {
                 const std::size_t at = position * each + i;
                 const double angle = static_cast<double>(position) * frequencies[i];
-                cosines[at] = static_cast<Real>(angles.factor * std::cos(angle));
-                sines[at] = static_cast<Real>(angles.factor * std::sin(angle));
+                cosines[at] = static_cast<Real>(angles.factor * elementary::cos(angle));
+                sines[at] = static_cast<Real>(angles.factor * elementary::sin(angle));
             }
     }
 

@@ -6,7 +6,7 @@
 #include <new>
 #include <vector>
 
-#include "elementary.hpp"
+#include "tangram/elementary.hpp"
 #include "tangram/files/stored_entries.hpp"
 #include "tangram/model/program.hpp"
 #include "tangram/products.hpp"
@@ -315,7 +315,7 @@ void activate(Activation function, Index n, const Real* x, Real* y, Real* slope)
             for (Index i = 0; i < n; ++i) {
                 constexpr Real inverse_root_2 = static_cast<Real>(0.70710678118654752440L),
                                density_at_0 = static_cast<Real>(0.39894228040143267794L);
-                const Real phi = Real(0.5) * (Real(1) + std::erf(x[i] * inverse_root_2));
+                const Real phi = Real(0.5) * (Real(1) + elementary::erf(x[i] * inverse_root_2));
                 y[i] = x[i] * phi;
                 slope[i] = phi + x[i] * density_at_0 * elementary::exp(Real(-0.5) * x[i] * x[i]);
             }

@@ -7,6 +7,8 @@
 #include <numbers>
 #include <optional>
 
+#include "tangram/elementary.hpp"
+
 namespace tangram::parts {
 
 namespace {
@@ -123,7 +125,8 @@ RotaryAngles yarn(const Config& config, const Config& settings, const RotaryStyl
     const double factor = stretch(config, settings, length);
     const auto entries = static_cast<double>(2 * frequencies.size());
     const auto number_that_turns = [&](double times) {
-        return entries * std::log(length / (times * 2 * std::numbers::pi)) / (2 * std::log(theta));
+        return entries * elementary::log(length / (times * 2 * std::numbers::pi)) /
+               (2 * elementary::log(theta));
     };
     double first = number_that_turns(positive(settings, "beta_fast", 32.0)),
            last = number_that_turns(positive(settings, "beta_slow", 1.0));
@@ -139,7 +142,7 @@ RotaryAngles yarn(const Config& config, const Config& settings, const RotaryStyl
         frequencies[i] = frequencies[i] / factor * stretched + frequencies[i] * (1 - stretched);
     }
     const auto magnitude = [&](double scale) {
-        return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1;
+        return factor <= 1 ? 1.0 : 0.1 * scale * elementary::log(factor) + 1;
     };
     const double above = settings.number("mscale", 0.0), below = settings.number("mscale_all_dim", 0.0);
     const double otherwise = above != 0 && below != 0 ? magnitude(above) / magnitude(below) : magnitude(1);
@@ -170,7 +173,8 @@ RotaryAngles longrope(const Config& config, const Config& settings, const Rotary
             fmt::format("{} counts, as in transformers 5; earlier versions take "
                         "max_position_embeddings over the trained length",
                         settings.full("factor")));
-    const double otherwise = factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(length));
+    const double otherwise =
+        factor <= 1 ? 1.0 : std::sqrt(1 + elementary::log(factor) / elementary::log(length));
     RotaryAngles angles{
         .frequencies = frequencies,
         .factor = settings.has("attention_factor") ? positive(settings, "attention_factor") : otherwise,
@@ -209,7 +213,8 @@ RotaryAngles rotary_angles(const Config& config, Index size, const RotaryStyle& 
     const double theta = theta_of(config, settings, style);
     std::vector<double> frequencies;
     for (Index i = 0; i < size / 2; ++i)
-        frequencies.push_back(std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(size)));
+        frequencies.push_back(
+            elementary::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(size)));
     if (!settings) return {.frequencies = std::move(frequencies)};
     for (const auto& [name, value] : settings->values().items())
         if (value.is_object())

@@ -6,6 +6,7 @@
 
 #include "operations.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/elementary.hpp"
 
 namespace tangram {
 
@@ -84,7 +85,7 @@ void TokenSoftmax<Real>::log_probabilities(const Real* features, std::span<const
         });
         for (Index r = 0; r < rows; ++r) {
             const auto at = static_cast<std::size_t>(r);
-            log_partitions[first + r] = static_cast<double>(largest[at]) + std::log(sums[at]);
+            log_partitions[first + r] = static_cast<double>(largest[at]) + elementary::log(sums[at]);
             out[first + r] = static_cast<double>(predicted[at]) - log_partitions[first + r];
         }
     });
