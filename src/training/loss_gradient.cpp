@@ -9,8 +9,8 @@
 #include "tangram/jacobian/factor_kinds.hpp"
 #include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/parallel/communicator.hpp"
+#include "tangram/parallel/tree_sum.hpp"
 #include "tangram/parallel_for.hpp"
-#include "tree_sum.hpp"
 
 namespace tangram {
 

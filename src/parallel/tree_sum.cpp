@@ -1,4 +1,4 @@
-#include "tree_sum.hpp"
+#include "tangram/parallel/tree_sum.hpp"
 
 #include <algorithm>
 
@@ -15,7 +15,7 @@ template <class Transfer>
 void in_pieces(Index size, Transfer transfer) {
     constexpr Index piece = largest_piece / 8;
     for (Index first = 0; first < size; first += piece)
-        transfer(first, narrow(std::min(piece, size - first), "piece of a gradient"));
+        transfer(first, narrow(std::min(piece, size - first), "piece of a vector"));
 }
 
 void add_to(std::vector<double>& sum, const std::vector<double>& other) {
