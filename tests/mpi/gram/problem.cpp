@@ -186,6 +186,55 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
     return all;
 }
 
+namespace {
+
+/// What products are made of, but for the network.
+struct ProductsInputs {
+    DataSet train;
+    std::vector<ParameterId> parameters;
+
+    ProductsInputs(const Problem& problem, const Program& program)
+        : train(made_up_data(problem.examples, 1, problem.vocabulary)),
+          parameters(select_parameters(program, problem.parameters)) {
+        if (problem.answers) train = answered(train, problem.vocabulary);
+    }
+    KernelProblem kernel(const Problem& problem, const Program& program) const {
+        return {train,
+                nullptr,
+                KernelOutputs(problem.output, std::ssize(problem.labels)),
+                parameters,
+                {formula_of(program, parameters, train, problem.contraction, problem.sketch,
+                            problem.formulas.front())},
+                problem.factor_bytes,
+                problem.sketch,
+                problem.sketch_seed};
+    }
+};
+
+}  // namespace
+
+template <class Real>
+Products products(const Problem& problem, MPI_Comm comm, Index vectors) {
+    Network<Real> network = network_for<Real>(problem);
+    const ProductsInputs of(problem, network.program());
+    const KernelInputs<Real> inputs{of.kernel(problem, network.program()), network};
+    JacobianOperator<Real> G(inputs, comm);
+    Products found;
+    found.X.resize(static_cast<std::size_t>(G.rows() * vectors));
+    for (std::size_t i = 0; i < found.X.size(); ++i)
+        found.X[i] = std::sin(1.7 * static_cast<double>(i) + 0.3);
+    found.GX = G.product(found.X, vectors);
+    found.squares = G.squares();
+    EXPECT_TRUE(found.GX == G.product(found.X, vectors)) << "the same product twice";
+    return found;
+}
+
+OperatorCost planned_products(const Problem& problem, int ranks) {
+    const Program program = program_for(problem, test_data() / "models" / problem.model);
+    const ProductsInputs of(problem, program);
+    return operator_cost<float>(program, of.kernel(problem, program), ranks);
+}
+
 void expect_same_bits(const Whole& found, const Whole& expected, const std::string& where) {
     const auto same = [](const std::vector<double>& a, const std::vector<double>& b) {
         return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
@@ -284,6 +333,8 @@ void expect_close(const Whole& found, const Whole& expected, double tolerance) {
     EXPECT_TRUE(std::abs(found_trace - trace) <= tolerance * trace);
 }
 
+template Products products<float>(const Problem&, MPI_Comm, Index);
+template Products products<double>(const Problem&, MPI_Comm, Index);
 template std::vector<Whole> compute_all<float>(const Problem&, const ProcessGrid&, const DataSet&,
                                                const DataSet&, Index, const ProcessGrid*);
 template std::vector<Whole> compute_all<double>(const Problem&, const ProcessGrid&, const DataSet&,

@@ -7,6 +7,7 @@
 
 #include "support/mpi_test.hpp"
 #include "tangram/gram/assembly.hpp"
+#include "tangram/gram/jacobian_operator.hpp"
 #include "tangram/jacobian/selection.hpp"
 
 /// Kernels of small models of odd shapes on made-up texts, and what they are compared with.
@@ -80,6 +81,17 @@ template <class Real>
 Whole alone(const Problem& problem) {
     return compute<Real>(problem, ProcessGrid(MPI_COMM_SELF, 1, 1));
 }
+
+/// The products of J J^T with some made-up vectors X (N x vectors, row-major), and its squares.
+struct Products {
+    std::vector<double> X, GX;
+    JacobianSquares squares;
+};
+/// Of the first formula, without test examples. Collective over comm.
+template <class Real>
+Products products(const Problem& problem, MPI_Comm comm, Index vectors);
+/// What operator_cost() says of them in float32.
+OperatorCost planned_products(const Problem& problem, int ranks);
 
 /// EXPECT on every rank that the two are the same bits.
 void expect_same_bits(const Whole& found, const Whole& expected, const std::string& where);
