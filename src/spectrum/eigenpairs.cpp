@@ -24,7 +24,8 @@ constexpr std::pair<Solver, const char*> names[] = {{Solver::automatic, "auto"},
                                                     {Solver::scalapack_dc, "scalapack-dc"},
                                                     {Solver::scalapack_mrrr, "scalapack-mrrr"},
                                                     {Solver::elpa1, "elpa1"},
-                                                    {Solver::elpa2, "elpa2"}};
+                                                    {Solver::elpa2, "elpa2"},
+                                                    {Solver::lanczos, "lanczos"}};
 
 bool is_elpa(Solver solver) { return solver == Solver::elpa1 || solver == Solver::elpa2; }
 
@@ -368,6 +369,10 @@ void take_largest(MPI_Comm comm, Eigenpairs& result, const Wanted& wanted, bool 
 Solver solver_by_name(std::string_view wanted) {
     std::string known = "\"auto\"";
     for (const Solver solver : solvers()) known += fmt::format(", \"{}\"", name(solver));
+    if (wanted == name(Solver::lanczos))
+        throw Error(ExitStatus::study, ErrorKind::unsupported,
+                    fmt::format("spectrum.solver = \"lanczos\" is for spectrum.matrix = \"free\"; use {}",
+                                known));
     for (const auto& [solver, text] : names)
         if (wanted == text) {
             const auto available = solvers();
@@ -379,9 +384,6 @@ Solver solver_by_name(std::string_view wanted) {
                                     "install libelpa-dev and build again, or use {}",
                                     wanted, known));
         }
-    if (wanted == "lanczos")
-        throw Error(ExitStatus::study, ErrorKind::unsupported,
-                    fmt::format("spectrum.solver = \"lanczos\" is not part of this version; use {}", known));
     throw Error(ExitStatus::study, ErrorKind::unknown_name,
                 fmt::format("spectrum.solver = \"{}\" is unknown; use {}", wanted, known));
 }

@@ -10,14 +10,15 @@
 
 namespace tangram {
 
-enum class Solver { automatic, lapack, scalapack_dc, scalapack_mrrr, elpa1, elpa2 };
+/// `lanczos` is of matrices that are known by their products (leading_pairs.hpp), the others of formed ones.
+enum class Solver { automatic, lapack, scalapack_dc, scalapack_mrrr, elpa1, elpa2, lanczos };
 
 /// A solver by spectrum.solver's name: "auto", "lapack", "scalapack-dc", "scalapack-mrrr", "elpa1", "elpa2".
 /// @throws Error(study) with the names of this build, for unknown names, for ELPA's where the build has none,
-///         and for "lanczos", which is not part of this version
+///         and for "lanczos", which solves no formed matrix
 Solver solver_by_name(std::string_view name);
 std::string name(Solver solver);
-/// The solvers that this build has, without `automatic`.
+/// The solvers of formed matrices that this build has, without `automatic`.
 std::vector<Solver> solvers();
 
 struct Eigenpairs {

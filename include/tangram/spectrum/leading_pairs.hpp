@@ -1,0 +1,55 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "tangram/spectrum/quality.hpp"
+
+namespace tangram {
+
+/// A symmetric matrix that is known by its products alone.
+struct SymmetricOperator {
+    MPI_Comm comm;
+    Index rows;  ///< N
+    /// G X for X N x vectors, row-major and equal on every rank, as is the result. Collective over comm.
+    std::function<std::vector<double>(const std::vector<double>& X, Index vectors)> product;
+};
+
+/// The k largest eigenvalues with their vectors, equal on every rank.
+struct LeadingPairs {
+    std::vector<double> values;     ///< k, descending
+    std::vector<double> vectors;    ///< N x k, column-major
+    std::vector<double> residuals;  ///< ||G v_j - w_j v_j||, by products of their own
+    Index products = 0;             ///< vectors that G was multiplied with
+    Index restarts = 0;
+};
+
+/// What decides the course of block Lanczos, and no result beyond its tolerance.
+struct LanczosSettings {
+    Index block = 16;  ///< vectors of a product; more than the multiplicity of any eigenvalue
+    Index basis = 0;   ///< most vectors that are kept, N doubles each; 0: basis_of()
+    std::uint64_t seed = 1;
+};
+
+/// Vectors that leading_pairs() keeps for `count` of them where it may choose: 2 count and six blocks. Local.
+Index lanczos_basis(Index rows, Index count, Index block = LanczosSettings().block);
+
+/// The k largest eigenpairs by block Lanczos with thick restart (Wu, Simon, SIAM J. Matrix Anal. Appl. 22
+/// (2000) 602) and full reorthogonalisation. Residuals are at most max(1e-12, 10 N 2^-52) w_1, what the
+/// solvers of whole matrices promise. A block that lost rank is filled up with random vectors, so that an
+/// invariant subspace is no end. The basis stands whole on every rank, which orthogonalises it alike: N b m
+/// flops beside the products' N b P, and the operator's bits on any number of ranks are the result's.
+/// Collective over G.comm; memory per rank: basis + 4 blocks + k vectors of N.
+/// @throws Error(study) where count is not 1 to N, Error(numerical) where it does not converge, or a product
+///         is not finite; on every rank
+LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const LanczosSettings& settings = {});
+
+/// As quality() of a formed matrix, from residuals that were computed. ||G||_F is not known: frobenius_error
+/// is NaN; error bounds are the residuals themselves. Local.
+/// @param diagonal  G_ii, N
+Quality quality(const LeadingPairs& pairs, const std::vector<double>& diagonal, bool mixed_precision);
+
+/// The pairs as a solver of whole matrices leaves them; without vectors where they are not wanted. Local.
+Eigenpairs eigenpairs(const LeadingPairs& pairs, const ProcessGrid& grid, Index block, bool vectors);
+
+}  // namespace tangram

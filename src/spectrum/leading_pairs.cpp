@@ -1,0 +1,258 @@
+#include "tangram/spectrum/leading_pairs.hpp"
+
+// GCC 12 takes its own AVX-512 intrinsics for uninitialised (bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#define EIGEN_DONT_PARALLELIZE  // the same bits on any number of threads
+#include <fmt/format.h>
+
+#include <Eigen/Dense>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "invariants.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/random.hpp"
+
+namespace tangram {
+
+namespace {
+
+using Matrix = Eigen::MatrixXd;
+using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// G X. Collective.
+Matrix product(const SymmetricOperator& G, const Matrix& X) {
+    const Index vectors = X.cols();
+    const std::vector<double> x = collectively(G.comm, [&] {
+        std::vector<double> entries(static_cast<std::size_t>(X.size()));
+        Eigen::Map<RowMajor>(entries.data(), X.rows(), vectors) = X;
+        return entries;
+    });
+    const std::vector<double> y = G.product(x, vectors);
+    return collectively(G.comm, [&] {
+        Matrix Y = Eigen::Map<const RowMajor>(y.data(), X.rows(), vectors);
+        if (!Y.allFinite())
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        "a product with the Gram matrix is not finite; use precision = \"double\", or leave "
+                        "tensors out with kernel.parameters");
+        return Y;
+    });
+}
+
+/// Block Lanczos on every rank alike; the members that say so multiply with G.
+class BlockLanczos {
+  public:
+    BlockLanczos(const SymmetricOperator& G, Index count, const LanczosSettings& settings)
+        : G_(&G),
+          count_(count),
+          block_(std::min(settings.block, G.rows)),
+          most_(std::min(G.rows, std::max(settings.basis > 0 ? settings.basis
+                                                             : lanczos_basis(G.rows, count, settings.block),
+                                          count + 2 * settings.block))),
+          key_(random::key_of(settings.seed, "block Lanczos")) {
+        V_.resize(G.rows, most_);
+        T_ = Matrix::Zero(most_, most_);
+        next_ = orthonormal(Matrix(G.rows, 0));
+    }
+
+    /// Multiplies the next block and takes it into the basis; then the block after it. Collective.
+    void step() {
+        const Matrix W = product(*G_, next_);
+        products_ += next_.cols();
+        collectively(G_->comm, [&] {
+            const Index before = size_, added = next_.cols();
+            V_.middleCols(before, added) = next_;
+            size_ += added;
+            last_ = added;
+            const auto V = V_.leftCols(size_);
+            Matrix H = V.transpose() * W;
+            const Matrix corner = 0.5 * (H.bottomRows(added) + H.bottomRows(added).transpose());
+            Matrix rest = W - V * H;
+            rest -= V * (V.transpose() * rest);
+            H.bottomRows(added) = corner;
+            T_.block(0, before, size_, added) = H;
+            T_.block(before, 0, added, size_) = H.transpose();
+            Eigen::SelfAdjointEigenSolver<Matrix> of_T(T_.topLeftCorner(size_, size_));
+            if (of_T.info() != Eigen::Success)
+                throw Error(ExitStatus::numerical, ErrorKind::not_converged,
+                            "the eigenvalues of block Lanczos's projected matrix do not converge");
+            ritz_ = of_T.eigenvalues().reverse();
+            S_ = of_T.eigenvectors().rowwise().reverse();
+            next_ = orthonormal(rest);
+            coupling_ = next_.transpose() * rest;
+        });
+    }
+
+    /// Whether the k largest are found. Where random vectors come next, which may bring more copies of them,
+    /// one step must have left them as they are.
+    bool converged(double tolerance) {
+        const Index k = std::min(count_, size_);
+        if (k < count_) return false;
+        const double scale = std::max(std::abs(ritz_(0)), std::abs(ritz_(size_ - 1)));
+        const Matrix residuals = coupling_ * S_.bottomRows(last_).leftCols(k);
+        const bool small = size_ == G_->rows || residuals.colwise().norm().maxCoeff() <= tolerance * scale;
+        const Eigen::VectorXd now = ritz_.head(k);
+        const bool settled = size_ == G_->rows || random_ == 0 ||
+                             (settled_.size() == k && (now - settled_).norm() <= tolerance * scale);
+        settled_ = small ? now : Eigen::VectorXd();
+        return small && settled;
+    }
+
+    bool full() const { return size_ + next_.cols() > most_; }
+
+    /// Keeps the leading Ritz vectors alone. Local.
+    void restart() {
+        const Index kept = std::min(count_ + block_, size_ - last_);
+        const Matrix leading = V_.leftCols(size_) * S_.leftCols(kept);
+        V_.leftCols(kept) = leading;
+        T_.setZero();
+        T_.diagonal().head(kept) = ritz_.head(kept);
+        size_ = kept;
+        ++restarts_;
+    }
+
+    /// With residuals by products of their own. Collective.
+    LeadingPairs pairs() {
+        const Index k = count_;
+        Matrix X = collectively(G_->comm, [&]() -> Matrix { return V_.leftCols(size_) * S_.leftCols(k); });
+        LeadingPairs found;
+        for (Index first = 0; first < k; first += block_) {
+            const Index some = std::min(block_, k - first);
+            const Matrix GX = product(*G_, X.middleCols(first, some));
+            for (Index j = 0; j < some; ++j)
+                found.residuals.push_back((GX.col(j) - ritz_(first + j) * X.col(first + j)).norm());
+            products_ += some;
+        }
+        collectively(G_->comm, [&] {
+            fix_signs(X);
+            found.values.assign(ritz_.begin(), ritz_.begin() + k);
+            found.vectors.assign(X.data(), X.data() + X.size());
+        });
+        found.products = products_;
+        found.restarts = restarts_;
+        return found;
+    }
+
+    Index restarts() const { return restarts_; }
+
+  private:
+    /// As eigenpairs() has them.
+    static void fix_signs(Matrix& X) {
+        for (Index j = 0; j < X.cols(); ++j) {
+            const double most = 0.6 * X.col(j).cwiseAbs().maxCoeff();
+            Index i = 0;
+            while (std::abs(X(i, j)) < most) ++i;
+            if (X(i, j) < 0) X.col(j) = -X.col(j);
+        }
+    }
+
+    /// A block of orthonormal columns, orthogonal to the basis too, that holds what X spans beside it, filled
+    /// up with random ones; fewer columns where no more are left. Sets `random_`, their number.
+    Matrix orthonormal(const Matrix& X) {
+        const auto V = V_.leftCols(size_);
+        const Index columns = std::min(block_, G_->rows - size_);
+        Matrix Q(G_->rows, columns);
+        Index rank = 0;
+        if (X.cols() > 0 && columns > 0) {
+            const Eigen::ColPivHouseholderQR<Matrix> of_X(X);
+            // What is left of a product that the basis spans is rounding.
+            const double least = 1e-14 * std::max(std::abs(ritz_(0)), std::abs(ritz_(size_ - 1)));
+            while (rank < std::min(columns, X.cols()) && std::abs(of_X.matrixR()(rank, rank)) > least) ++rank;
+            Q.leftCols(rank) = of_X.householderQ() * Matrix::Identity(G_->rows, rank);
+        }
+        random_ = columns - rank;
+        for (Index j = rank; j < columns; ++j)
+            for (Index i = 0; i < G_->rows; ++i) Q(i, j) = random::normal(key_, drawn_++);
+        for (int pass = 0; pass < 2 && columns > 0; ++pass) {
+            Q -= V * (V.transpose() * Q);
+            const Eigen::HouseholderQR<Matrix> of_Q(Q);
+            Q = of_Q.householderQ() * Matrix::Identity(G_->rows, columns);
+        }
+        return Q;
+    }
+
+    const SymmetricOperator* G_;
+    Index count_, block_, most_;
+    std::uint64_t key_;
+    Index drawn_ = 0, random_ = 0, products_ = 0, restarts_ = 0;
+    Matrix V_;                        // the basis: size_ columns, the last_ of them newest
+    Matrix T_;                        // V^T G V
+    Matrix S_;                        // its eigenvectors, with ritz_ descending
+    Matrix next_, coupling_;          // G V = V T + next_ coupling_ E^T, E the newest columns
+    Eigen::VectorXd ritz_, settled_;  // settled_: those that were small a step before
+    Index size_ = 0, last_ = 0;
+};
+
+}  // namespace
+
+Index lanczos_basis(Index rows, Index count, Index block) { return std::min(rows, 2 * count + 6 * block); }
+
+LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const LanczosSettings& settings) {
+    if (count < 1 || count > G.rows)
+        throw Error(ExitStatus::study, ErrorKind::out_of_range,
+                    fmt::format("spectrum.count = {}: the kernel has {} rows and as many eigenvalues", count,
+                                G.rows));
+    const double tolerance = std::max(1e-12, 10 * static_cast<double>(G.rows) * 0x1p-52);
+    constexpr Index most_restarts = 300;
+    std::optional<BlockLanczos> lanczos;
+    collectively(G.comm, [&] { lanczos.emplace(G, count, settings); });
+    while (true) {
+        lanczos->step();
+        if (lanczos->converged(tolerance)) return lanczos->pairs();
+        if (!lanczos->full()) continue;
+        if (lanczos->restarts() == most_restarts)
+            throw Error(ExitStatus::numerical, ErrorKind::not_converged,
+                        fmt::format("the {} largest eigenvalues do not converge in {} restarts of block "
+                                    "Lanczos; ask for fewer with spectrum.count, or for matrix = \"formed\"",
+                                    count, most_restarts));
+        collectively(G.comm, [&] { lanczos->restart(); });
+    }
+}
+
+Quality quality(const LeadingPairs& pairs, const std::vector<double>& diagonal, bool mixed_precision) {
+    const std::vector<double>& w = pairs.values;
+    const Index n = std::ssize(diagonal), k = std::ssize(w);
+    Invariants invariants{0, 0, std::numeric_limits<double>::quiet_NaN(), 0};
+    for (const double entry : diagonal) {
+        invariants.trace += entry;
+        invariants.magnitudes += std::abs(entry);
+        invariants.largest_diagonal = std::max(invariants.largest_diagonal, std::abs(entry));
+    }
+    const double scale = std::max(std::abs(w.front()), std::abs(w.back())),
+                 residual = *std::ranges::max_element(pairs.residuals) / (scale > 0 ? scale : 1);
+    const Eigen::Map<const Matrix> V(pairs.vectors.data(), n, k);
+    Index resolved = 0;
+    for (std::size_t j = 0; j < w.size(); ++j) resolved += pairs.residuals[j] < std::abs(w[j]) ? 1 : 0;
+    return {residual,
+            (V.transpose() * V - Matrix::Identity(k, k)).cwiseAbs().maxCoeff(),
+            k < n ? invariants.trace_missing(w, n) : invariants.trace_error(w),
+            std::numeric_limits<double>::quiet_NaN(),
+            noise_floor(w, invariants.trace, mixed_precision, n),
+            std::ranges::count_if(w, [](double value) { return value < 0; }),
+            gram_rounding(w, invariants.largest_diagonal, invariants.trace, mixed_precision, n),
+            residual,
+            n,
+            invariants.trace,
+            resolved};
+}
+
+Eigenpairs eigenpairs(const LeadingPairs& pairs, const ProcessGrid& grid, Index block, bool vectors) {
+    const Index k = std::ssize(pairs.values), n = std::ssize(pairs.vectors) / k;
+    Eigenpairs found{
+        pairs.values, std::nullopt, Solver::lanczos,
+        fmt::format("matrix = \"free\": {} products, {} restarts", pairs.products, pairs.restarts)};
+    if (!vectors) return found;
+    DistributedMatrix& V = found.vectors.emplace(grid, n, k, block);
+    for (Index j = 0; j < V.local_columns(); ++j)
+        for (Index i = 0; i < V.local_rows(); ++i)
+            V.data()[i + j * V.lld()] =
+                pairs.vectors[static_cast<std::size_t>(V.global_row(i) + V.global_column(j) * n)];
+    return found;
+}
+
+}  // namespace tangram
+
+#pragma GCC diagnostic pop
