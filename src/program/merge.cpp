@@ -34,7 +34,17 @@ struct Run {
     double decay_exponent = unknown, mse_stop = unknown, accuracy_stop = unknown, mse_best = unknown,
            seconds = 0;
     TestedRun tested;
-    RateExponent observed;  ///< over the run's own subsets
+    std::vector<RateExponent> rates;  ///< of the run's own table: over its subsets, or predicted
+    /// Of its training, the test losses of the network and of the linearised model, at T and at their best.
+    bool finetuned = false;
+    double finetune_stopping_step = unknown, finetune_loss_stop = unknown,
+           finetune_linear_loss_stop = unknown, finetune_loss_best = unknown,
+           finetune_linear_loss_best = unknown, finetune_gap = unknown;
+
+    RateExponent rate(const std::string& source) const {
+        const auto found = std::ranges::find(rates, source, &RateExponent::source);
+        return found == rates.end() ? unknown_rate(source, "the run has none") : *found;
+    }
 };
 
 /// Entry of /rates/stopping/<name> at the stopping step; NaN where there is none.
@@ -47,26 +57,49 @@ double at_stop(const Hdf5File& h5, const std::string& name, double stop) {
     return found == steps.end() ? unknown : values[static_cast<std::size_t>(found - steps.begin())];
 }
 
-/// The row of the table of rates that was observed.
-RateExponent observed_rate(const Hdf5File& h5) {
-    RateExponent found = unknown_rate("observed", "the run has none");
-    if (!h5.exists("/rates/exponents")) return found;
+/// A column of a table; nullptr: it has none of that name.
+const TableColumn* column_of(const std::vector<TableColumn>& columns, const char* name) {
+    const auto at = std::ranges::find(columns, name, &TableColumn::name);
+    return at == columns.end() ? nullptr : &*at;
+}
+
+/// The rows of the table of rates; none where it is not as tangram writes it.
+std::vector<RateExponent> rates_of(const Hdf5File& h5) {
+    std::vector<RateExponent> rates;
+    if (!h5.exists("/rates/exponents")) return rates;
     const std::vector<TableColumn> columns = h5.read_table("/rates/exponents");
-    const auto column = [&](const char* name) -> const TableColumn* {
-        const auto at = std::ranges::find(columns, name, &TableColumn::name);
-        return at == columns.end() ? nullptr : &*at;
-    };
-    const TableColumn *const source = column("source"), *const note = column("note");
-    const TableColumn* const numbers[] = {column("value"), column("low"), column("high")};
+    const TableColumn *const source = column_of(columns, "source"), *const note = column_of(columns, "note");
+    const TableColumn* const numbers[] = {column_of(columns, "value"), column_of(columns, "low"),
+                                          column_of(columns, "high")};
     if (source == nullptr || note == nullptr || std::ranges::find(numbers, nullptr) != std::end(numbers))
-        return found;
-    for (std::size_t i = 0; i < source->texts.size(); ++i)
-        if (source->texts[i] == "observed" && i < note->texts.size() &&
-            std::ranges::all_of(numbers, [&](const auto* c) { return i < c->numbers.size(); }))
-            found = {"observed",
-                     {numbers[0]->numbers[i], numbers[1]->numbers[i], numbers[2]->numbers[i]},
-                     note->texts[i]};
-    return found;
+        return rates;
+    for (std::size_t i = 0; i < source->texts.size() && i < note->texts.size(); ++i)
+        if (std::ranges::all_of(numbers, [&](const auto* c) { return i < c->numbers.size(); }))
+            rates.push_back({source->texts[i],
+                             {numbers[0]->numbers[i], numbers[1]->numbers[i], numbers[2]->numbers[i]},
+                             note->texts[i]});
+    return rates;
+}
+
+/// What a run's training says on its test set; nothing of it where the run was not fine-tuned.
+void read_finetune(const Hdf5File& h5, Run& run) {
+    if (!h5.exists("/finetune/path")) return;
+    run.finetuned = true;
+    run.finetune_stopping_step = h5.number_attribute("/finetune", "stopping_step");
+    if (h5.has_attribute("/finetune", "gap")) run.finetune_gap = h5.number_attribute("/finetune", "gap");
+    const std::vector<TableColumn> columns = h5.read_table("/finetune/path");
+    const TableColumn* const step = column_of(columns, "step");
+    const auto read = [&](const char* name, double& stop, double& best) {
+        const TableColumn* const losses = column_of(columns, name);
+        if (step == nullptr || losses == nullptr) return;
+        for (std::size_t i = 0; i < std::min(step->integers.size(), losses->numbers.size()); ++i) {
+            const double loss = losses->numbers[i];
+            if (static_cast<double>(step->integers[i]) == run.finetune_stopping_step) stop = loss;
+            if (!(best <= loss) && std::isfinite(loss)) best = loss;
+        }
+    };
+    read("test_loss", run.finetune_loss_stop, run.finetune_loss_best);
+    read("linear_test_loss", run.finetune_linear_loss_stop, run.finetune_linear_loss_best);
 }
 
 Run read_run(const std::filesystem::path& file) {
@@ -109,7 +142,8 @@ Run read_run(const std::filesystem::path& file) {
         run.decay_exponent = h5.number_attribute("/rates/decay/polynomial", "exponent");
     const auto seed = run.keys.find("data.seed");
     run.tested = read_tested_run(h5, seed == run.keys.end() ? "" : seed->second);
-    run.observed = observed_rate(h5);
+    run.rates = rates_of(h5);
+    read_finetune(h5, run);
     return run;
 }
 
@@ -238,7 +272,7 @@ std::vector<ComparedModel> models_of(const std::vector<ScaleCurve>& curves,
         const auto across = std::ranges::find(exponents[c], "observed", &RateExponent::source);
         model.exponent = across != exponents[c].end() && across->known()
                              ? *across
-                             : curves[c].repeats.back().front().observed;
+                             : curves[c].repeats.back().front().rate("observed");
         for (std::size_t s = 0; s < curves[c].sizes.size(); ++s)
             for (const Run& run : curves[c].repeats[s]) model.runs[curves[c].sizes[s]].push_back(run.tested);
     }
@@ -270,10 +304,10 @@ RateExponent slope(const ScaleCurve& curve, const std::string& source, const std
     return {source, power_law(sizes, values, static_cast<Index>(repeats)), note};
 }
 
-/// The test error at T as a limit and a power of n. Runs of other draws are fresh samples as long as they are
-/// small beside the table that they are drawn from.
-RateExponent observed_across(const ScaleCurve& curve) {
-    const std::string source = "observed";
+/// An error as a limit and a power of n. Runs of other draws are fresh samples as long as they are small
+/// beside the table that they are drawn from. @param what  the error's name, for the note
+RateExponent falling_across(const ScaleCurve& curve, const std::string& source, const char* what,
+                            double Run::*error) {
     if (curve.sizes.size() < 3)
         return unknown_rate(source, fmt::format("{} sizes are too few for a slope", curve.sizes.size()));
     std::size_t repeats = curve.repeats.front().size();
@@ -283,9 +317,9 @@ RateExponent observed_across(const ScaleCurve& curve) {
         sizes.push_back(static_cast<double>(curve.sizes[s]));
         for (std::size_t k = 0; k < repeats; ++k) {
             const Run& run = curve.repeats[s][k];
-            if (!std::isfinite(run.mse_stop))
-                return unknown_rate(source, fmt::format("{}: no test error at T", run.file));
-            values.push_back(run.mse_stop);
+            if (!std::isfinite(run.*error))
+                return unknown_rate(source, fmt::format("{}: no {}", run.file, what));
+            values.push_back(run.*error);
         }
     }
     const double tested = static_cast<double>(
@@ -295,20 +329,65 @@ RateExponent observed_across(const ScaleCurve& curve) {
     const FallingError found = falling_error(errors);
     if (!found.none.empty()) return unknown_rate(source, "no rate: " + found.none);
     return {source, found.exponent,
-            fmt::format("test error at T = A + B n^-x with A = {:.4g} [{:.4g}, {:.4g}]", found.limit.value,
+            fmt::format("{} = A + B n^-x with A = {:.4g} [{:.4g}, {:.4g}]", what, found.limit.value,
                         found.limit.low, found.limit.high)};
 }
 
+/// What the largest run alone predicts.
+void add_predicted(const ScaleCurve& curve, std::vector<RateExponent>& rows) {
+    const Run& largest = curve.repeats.back().front();
+    for (const char* const source : {"decay", "source_capacity", "eigenlearning"}) {
+        RateExponent row = largest.rate(source);
+        row.note = fmt::format("predicted by n = {}{}{}", curve.sizes.back(), row.note.empty() ? "" : ": ",
+                               row.note);
+        rows.push_back(row);
+    }
+}
+
+/// Of the network and of its linearised model, where runs of the curve were fine-tuned.
+void add_finetuned(const ScaleCurve& curve, std::vector<RateExponent>& rows) {
+    if (!std::ranges::any_of(curve.repeats, [](const std::vector<Run>& runs) {
+            return std::ranges::any_of(runs, &Run::finetuned);
+        }))
+        return;
+    const auto loss = [&](const char* source, const char* note, double Run::*error) {
+        rows.push_back(slope(curve, source, note, [&](const Run& run) { return run.*error; }));
+    };
+    rows.push_back(
+        falling_across(curve, "network", "test loss of the network at T", &Run::finetune_loss_stop));
+    rows.push_back(falling_across(curve, "linearised", "test loss of the linearised model at T",
+                                  &Run::finetune_linear_loss_stop));
+    loss("network_loss", "whole test loss of the network at T", &Run::finetune_loss_stop);
+    loss("linearised_loss", "of the linearised model", &Run::finetune_linear_loss_stop);
+    loss("network_best_loss", "whole test loss of the network at its best step", &Run::finetune_loss_best);
+    loss("linearised_best_loss", "of the linearised model at its own", &Run::finetune_linear_loss_best);
+}
+
 std::vector<RateExponent> exponents_of(const ScaleCurve& curve) {
-    return {
+    std::vector<RateExponent> rows{
         slope(curve, "critical_radius", "slope of eps_n^2, bound over the unit ball",
               [](const Run& run) { return run.critical_radius * run.critical_radius; }),
-        observed_across(curve),
+        falling_across(curve, "observed", "test error at T", &Run::mse_stop),
         slope(curve, "observed_mse", "whole test error at T", [](const Run& run) { return run.mse_stop; }),
         slope(curve, "observed_best_mse", "whole test error at the best step",
               [](const Run& run) { return run.mse_best; }),
         slope(curve, "stopping_step", "T itself: negative where it grows",
               [](const Run& run) { return run.stopping_step; })};
+    add_predicted(curve, rows);
+    add_finetuned(curve, rows);
+    return rows;
+}
+
+using NumbersOfRuns = std::vector<std::pair<const char*, double Run::*>>;
+/// Of training, by their columns in /runs.
+const NumbersOfRuns& finetune_numbers() {
+    static const NumbersOfRuns all{{"finetune_stopping_step", &Run::finetune_stopping_step},
+                                   {"finetune_loss_stop", &Run::finetune_loss_stop},
+                                   {"finetune_linear_loss_stop", &Run::finetune_linear_loss_stop},
+                                   {"finetune_loss_best", &Run::finetune_loss_best},
+                                   {"finetune_linear_loss_best", &Run::finetune_linear_loss_best},
+                                   {"finetune_gap", &Run::finetune_gap}};
+    return all;
 }
 
 void write_merged(Hdf5File& h5, const std::vector<Run>& runs, const std::vector<ScaleCurve>& curves,
@@ -331,12 +410,18 @@ void write_merged(Hdf5File& h5, const std::vector<Run>& runs, const std::vector<
         curve_name.texts.resize(file.texts.size());
     }
     std::vector<TableColumn> columns{file, curve_name, seed, model, samples, rows, ranks};
-    for (const auto& [name, member] :
-         {std::pair{"noise", &Run::noise}, std::pair{"radius", &Run::radius},
-          std::pair{"critical_radius", &Run::critical_radius},
-          std::pair{"stopping_step", &Run::stopping_step}, std::pair{"decay_exponent", &Run::decay_exponent},
-          std::pair{"mse_stop", &Run::mse_stop}, std::pair{"accuracy_stop", &Run::accuracy_stop},
-          std::pair{"mse_best", &Run::mse_best}, std::pair{"seconds", &Run::seconds}}) {
+    NumbersOfRuns numbers{{"noise", &Run::noise},
+                          {"radius", &Run::radius},
+                          {"critical_radius", &Run::critical_radius},
+                          {"stopping_step", &Run::stopping_step},
+                          {"decay_exponent", &Run::decay_exponent},
+                          {"mse_stop", &Run::mse_stop},
+                          {"accuracy_stop", &Run::accuracy_stop},
+                          {"mse_best", &Run::mse_best},
+                          {"seconds", &Run::seconds}};
+    if (std::ranges::any_of(runs, &Run::finetuned))
+        numbers.insert(numbers.end(), finetune_numbers().begin(), finetune_numbers().end());
+    for (const auto& [name, member] : numbers) {
         TableColumn column{name, {}, {}, {}};
         for (const Run& run : runs) column.numbers.push_back(run.*member);
         columns.push_back(column);
@@ -356,6 +441,28 @@ void write_merged(Hdf5File& h5, const std::vector<Run>& runs, const std::vector<
     h5.write_table("/rates/exponents", {of, source, value, low, high, note});
 }
 
+double mean_of(const std::vector<Run>& runs, double Run::*member) {
+    double sum = 0;
+    for (const Run& run : runs) sum += run.*member / static_cast<double>(runs.size());
+    return sum;
+}
+
+/// The network beside its linearised model, a line per size; empty where nothing was fine-tuned.
+std::string finetuned_text(const ScaleCurve& curve) {
+    std::string text;
+    for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
+        if (std::ranges::none_of(curve.repeats[s], &Run::finetuned)) continue;
+        text += fmt::format("  {:>8} {:>5}", curve.sizes[s], curve.repeats[s].size());
+        for (const auto& [name, member] : finetune_numbers())
+            text += fmt::format(" {:>12.4g}", mean_of(curve.repeats[s], member));
+        text += "\n";
+    }
+    if (text.empty()) return text;
+    return fmt::format("  fine-tuned, test loss\n  {:>8} {:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}\n",
+                       "n", "runs", "T", "at T", "linearised", "best", "linearised", "gap at T") +
+           text;
+}
+
 std::string merged_text(const std::vector<ScaleCurve>& curves,
                         const std::vector<std::vector<RateExponent>>& exponents) {
     std::string text;
@@ -365,22 +472,18 @@ std::string merged_text(const std::vector<ScaleCurve>& curves,
                             "error at T", "best error", "accuracy at T");
         for (std::size_t s = 0; s < curves[c].sizes.size(); ++s) {
             const std::vector<Run>& runs = curves[c].repeats[s];
-            const auto mean = [&](double Run::*member) {
-                double sum = 0;
-                for (const Run& run : runs) sum += run.*member / static_cast<double>(runs.size());
-                return sum;
-            };
+            const auto mean = [&](double Run::*member) { return mean_of(runs, member); };
             text += fmt::format("  {:>8} {:>5} {:>10.5g} {:>12.4g} {:>12.4g} {:>12.4g} {:>14.4g}\n",
                                 curves[c].sizes[s], runs.size(), mean(&Run::stopping_step),
                                 mean(&Run::critical_radius), mean(&Run::mse_stop), mean(&Run::mse_best),
                                 mean(&Run::accuracy_stop));
         }
-        text += "  exponents x of n^-x across the runs\n";
+        text += finetuned_text(curves[c]) + "  exponents x of n^-x across the runs\n";
         for (const RateExponent& row : exponents[c])
             text += row.known()
-                        ? fmt::format("    {:<18} {:.3f} [{:.3f}, {:.3f}]  {}\n", row.source,
+                        ? fmt::format("    {:<20} {:.3f} [{:.3f}, {:.3f}]  {}\n", row.source,
                                       row.exponent.value, row.exponent.low, row.exponent.high, row.note)
-                        : fmt::format("    {:<18} -  {}\n", row.source, row.note);
+                        : fmt::format("    {:<20} -  {}\n", row.source, row.note);
     }
     text.pop_back();
     return text;

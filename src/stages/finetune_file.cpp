@@ -37,6 +37,9 @@ void write_finetune(Hdf5File& file, const FinetuneResult& result, const std::str
     file.set_attribute(at, "best_step", result.best());
     file.set_attribute(at, "linear_best_step", result.linear_best());
     file.set_attribute(at, "linear_reason", result.plan.without_linear);
+    file.set_attribute(at, "gap", result.gap(result.judged()));
+    file.set_attribute(at, "cost_of_stopping", result.cost_of_stopping());
+    file.set_attribute(at, "parting_step", result.parting_step());
     file.set_attribute(at, "kernel_alignment", result.kernel_alignment);
     file.set_attribute(at, "weights", result.weights);
     file.set_attribute(at, "sentence", finetune_sentence(result));

@@ -27,6 +27,13 @@ struct FinetuneResult {
     /// where there are any; NaN where nothing has changed and where there is no linearised model, infinite
     /// where that one is not finite. Of a margin, of the margins.
     double gap(const FinetuneRecord& record) const;
+    /// The record at T, or the last where T is 0 or was not reached: what the sentence speaks of.
+    const FinetuneRecord& judged() const;
+    /// By how much the loss at T is above the best one, as a share of what training gained; NaN where T was
+    /// not reached or nothing was gained.
+    double cost_of_stopping() const;
+    /// The first recorded step from which on the gap is above 0.2 up to the last; infinite: none.
+    double parting_step() const;
 };
 
 /// /finetune, made anew. Local; the first rank.

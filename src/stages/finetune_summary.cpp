@@ -43,24 +43,6 @@ std::string table(const FinetuneResult& r) {
     return text;
 }
 
-/// By how much the loss at T is above the best one, as a share of what training gained; NaN where T was not
-/// reached or nothing was gained.
-double cost_of_stopping(const FinetuneResult& r) {
-    const FinetuneRecord *const at = at_step(r.path, r.plan.stopping_step), *const best =
-                                                                                at_step(r.path, r.best());
-    if (at == nullptr || best == nullptr) return not_known;
-    const double gained = loss_of(r, r.path.front()) - loss_of(r, *best);
-    return gained > 0 ? (loss_of(r, *at) - loss_of(r, *best)) / gained : not_known;
-}
-
-/// The first recorded step from which on the two have parted, up to the last; infinite: none.
-double parting_step(const FinetuneResult& r) {
-    double step = std::numeric_limits<double>::infinity();
-    for (auto record = r.path.rbegin(); record != r.path.rend() && r.gap(*record) > parted; ++record)
-        step = record->step;
-    return step;
-}
-
 }  // namespace
 
 double FinetuneResult::best() const {
@@ -91,12 +73,31 @@ double FinetuneResult::gap(const FinetuneRecord& record) const {
                                      : std::numeric_limits<double>::infinity();
 }
 
+const FinetuneRecord& FinetuneResult::judged() const {
+    const FinetuneRecord* const stop = at_step(path, plan.stopping_step);
+    return stop != nullptr && stop->step > 0 ? *stop : path.back();
+}
+
+double FinetuneResult::cost_of_stopping() const {
+    const FinetuneRecord *const at = at_step(path, plan.stopping_step), *const of_best =
+                                                                            at_step(path, best());
+    if (at == nullptr || of_best == nullptr) return not_known;
+    const double gained = loss_of(*this, path.front()) - loss_of(*this, *of_best);
+    return gained > 0 ? (loss_of(*this, *at) - loss_of(*this, *of_best)) / gained : not_known;
+}
+
+double FinetuneResult::parting_step() const {
+    double step = std::numeric_limits<double>::infinity();
+    for (auto record = path.rbegin(); record != path.rend() && gap(*record) > parted; ++record)
+        step = record->step;
+    return step;
+}
+
 std::string finetune_sentence(const FinetuneResult& r) {
     if (!r.plan.without_linear.empty())
         return "no linearised model stands beside the network: " + r.plan.without_linear;
-    const double apart = parting_step(r), T = r.plan.stopping_step, cost = cost_of_stopping(r);
-    const FinetuneRecord* const stop = at_step(r.path, T);
-    const FinetuneRecord& judged = stop != nullptr && T > 0 ? *stop : r.path.back();
+    const double apart = r.parting_step(), T = r.plan.stopping_step, cost = r.cost_of_stopping();
+    const FinetuneRecord& judged = r.judged();
     const double gap = r.gap(judged);
     if (std::isnan(gap))
         return fmt::format("nothing moved: the outputs at step {} are those of the beginning", judged.step);

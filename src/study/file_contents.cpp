@@ -13,7 +13,11 @@ const std::vector<FileContent>& file_contents() {
          "attributes: study, versions, ranks, grid, hosts, seconds, flops and bytes of the run, model_sha256",
          "1",
          {}},
-        {"/runs", "the runs that were joined, in ascending order of their training rows", "1", {"run"}},
+        {"/runs",
+         "the runs that were joined, in the order given; finetune_*: of training, test losses of the network "
+         "and of the linearised model (linear_) at T and at their best steps, and the gap at T",
+         "1",
+         {"run"}},
 
         {"/models",
          "the models of merged runs, paired on the same test examples at the largest common size; "
@@ -240,7 +244,10 @@ const std::vector<FileContent>& file_contents() {
 
         {"/finetune",
          "the network trained on the examples, beside its linearised model; attributes: optimizer, loss, "
-         "learning_rate, steps, stopping_step, best_step, linear_best_step, kernel_alignment, weights",
+         "learning_rate, steps, stopping_step, best_step, linear_best_step, kernel_alignment, weights; "
+         "gap between the two at T as a share of the outputs' change, cost_of_stopping at T as a share of "
+         "what "
+         "training gained, parting_step from which on the gap is above 0.2",
          "1",
          {}},
         {"/finetune/path",

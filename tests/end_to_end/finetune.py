@@ -91,6 +91,25 @@ for name, keys in ways.items():
     # Of LoRA the product is added to the weights, in float32: a rounding of each weight.
     check(f'{name}: read back: the same outputs', difference <= (1e-4 if name == 'lora' else 0), difference)
 
+# Joined, the slopes of the network's and of the linearised model's loss are numpy's over the runs' own paths.
+sizes, at_T, at_best = (12, 24, 48), {}, {}
+for n in sizes:
+    code, _, err = run('run', study(f'm{n}', data__samples=str(n), rates__noise='0.3', rates__radius='1', rates__sizes=f'[{n}]', finetune__steps='"auto"'))
+    check(f'n = {n}: status 0', code == 0, err)
+    p, _, a, _ = finetuned(f'm{n}')
+    for name in ('test_loss', 'linear_test_loss'):
+        at_T.setdefault(name, []).append(p[name][p['step'] == a['stopping_step']][0]); at_best.setdefault(name, []).append(p[name].min())
+    check(f'n = {n}: the gap that the sentence says', f' {100 * a["gap"]:.0f} % of' in a['sentence'] and f'T = {a["stopping_step"]:.0f} gives up {100 * a["cost_of_stopping"]:.0f} %' in a['sentence'], (a['gap'], a['sentence']))
+code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}.h5') for n in sizes))
+check('merge: status 0', code == 0 and 'fine-tuned, test loss' in out, out + err)
+with h5py.File(f.at('merged.h5')) as h: runs, rates = h['runs'][()], {r['source'].decode(): r for r in h['rates/exponents'][()]}
+for name, source in (('test_loss', 'network'), ('linear_test_loss', 'linearised')):
+    for kind, losses in (('', at_T), ('best_', at_best)):
+        slope = -np.polyfit(np.log(sizes), np.log(losses[name]), 1)[0]
+        check(f'merge: slope of the {kind}{name}', abs(rates[f'{source}_{kind}loss']['value'] - slope) < 1e-12, (rates[f'{source}_{kind}loss'], slope))
+    check(f'merge: {name} of the runs', np.array_equal(runs['finetune_' + ('linear_' if source == 'linearised' else '') + 'loss_stop'], at_T[name]))
+check('merge: what the kernel predicts stands beside it', {'network', 'linearised', 'eigenlearning', 'source_capacity', 'decay'} <= set(rates), list(rates))
+
 # Killed in the middle, resumed on other ranks: the same bits.
 keys = dict(finetune__optimizer='"adamw"', finetune__learning_rate='1e-4', finetune__steps='150', finetune__batch='4', output__checkpoint_minutes='0.002')
 code, _, err = run('run', study('whole', **keys)); check('undisturbed: status 0', code == 0, err)

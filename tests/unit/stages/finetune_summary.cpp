@@ -50,6 +50,9 @@ TEST(FinetuneSummary, SaysWhereTheKernelHoldsAndWhatStoppingCosts) {
     EXPECT_TRUE(says(sentence, "step 4 ") && says(sentence, " 5 %")) << sentence;
     EXPECT_TRUE(says(sentence, "T = 4 ") && says(sentence, " 50 %") && says(sentence, "step 8 ")) << sentence;
     EXPECT_TRUE(says(sentence, "from step 8 on")) << sentence;
+    EXPECT_NEAR(r.gap(r.judged()), 0.05, 1e-12);
+    EXPECT_DOUBLE_EQ(r.cost_of_stopping(), 0.5);
+    EXPECT_EQ(r.parting_step(), 8);
     // Judged at the last step where T is not known or was not reached.
     for (const double T : {not_known, static_cast<double>(INFINITY)}) {
         const std::string last = finetune_sentence(result_of(path, T));

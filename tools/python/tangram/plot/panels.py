@@ -733,7 +733,8 @@ def draw_exponents(axes, rows, colour, label, shift):
         if name not in known:
             known.append(name)
         y = known.index(name) + shift
-        kind = 'observed' if names[k].startswith('observed') else 'bound' if names[k] in BOUNDS else 'predicted'
+        observed = names[k].startswith(('observed', 'network', 'linearised'))
+        kind = 'observed' if observed else 'bound' if names[k] in BOUNDS else 'predicted'
         kinds.add(kind)
         own = colour or {'observed': VERMILLION, 'predicted': BLUE, 'bound': INK}[kind]
         draw_exponent(axes, row, y, own, kind)
@@ -913,7 +914,25 @@ RUNS = {
 }
 
 
-def runs(axes, results, name='mse_stop'):
+TRAINED = {
+    'finetune_loss_stop': 'test loss at T\n(label units²)',
+    'finetune_gap': 'gap at T, share of\nthe outputs’ change',
+    'finetune_stopping_step': 'stopping step T\n(training steps)',
+}
+
+
+def trained_runs(axes, results, name='finetune_loss_stop'):
+    """A number of the fine-tuned runs of a merged file; of the loss, the linearised model's dashed beside it."""
+    handles = runs(axes, results, name)
+    if not handles:
+        return None
+    if name == 'finetune_loss_stop':
+        runs(axes, results, 'finetune_linear_loss_stop', predicted_style)
+        axes.set_ylabel(TRAINED[name])
+    return handles + [Line2D([], [], label='linearised model', **predicted_style(INK, 'o'))]
+
+
+def runs(axes, results, name='mse_stop', style=observed_style):
     """A number of the runs of a merged file against their size, one colour per curve."""
     rows = [
         (str(row.get('curve', '')), row['samples'], row[name])
@@ -931,10 +950,10 @@ def runs(axes, results, name='mse_stop'):
         colour = COLOURS[k % len(COLOURS)]
         axes.plot(*zip(*mine), '.', color=colour, alpha=0.5)
         handles += axes.plot(
-            sizes, mean, label=literal(shortened(curve, 40)), markersize=5, **observed_style(colour)
+            sizes, mean, label=literal(shortened(curve, 40)), markersize=5, **style(colour, 'o')
         )
     size_axis(axes, [row[1] for row in rows])
     logarithmic(axes.yaxis, [[row[2] for row in rows]])
     axes.set_xlabel('sample size n (examples)')
-    axes.set_ylabel(RUNS[name])
+    axes.set_ylabel({**RUNS, **TRAINED}.get(name, name))
     return handles

@@ -229,6 +229,17 @@ def runs(results):
     )
 
 
+def trained_runs(results):
+    return on_panels(
+        'trained_runs',
+        'Fine-tuning by the size of the sample',
+        'Test loss at the stopping step T of the network (lines) and of its linearised model (dashed), and how far the'
+        ' two are apart; every run (small dots) and the mean over draws, a colour per curve.',
+        (2.3, 1.9, 1.9),
+        *(lambda a, name=name: panels.trained_runs(a, results, name) for name in panels.TRAINED),
+    )
+
+
 ALL = (
     exponents,
     spectrum,
@@ -247,6 +258,7 @@ ALL = (
     neighbours,
     finetune,
     runs,
+    trained_runs,
 )
 NAMES = tuple(draw.__name__ for draw in ALL)
 

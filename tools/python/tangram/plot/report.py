@@ -588,9 +588,12 @@ def merged_runs(results, page):
     if not rows:
         return
     page.section('Runs')
-    page.show('runs')
-    shown = ('samples', 'seed', 'stopping_step', 'critical_radius', 'mse_stop', 'mse_best', 'accuracy_stop')
-    titles = ('n', 'seed', 'T', 'critical radius', 'MSE at T', 'best MSE', 'accuracy at T')
+    page.show('runs', 'trained_runs')
+    shown = ['samples', 'seed', 'stopping_step', 'critical_radius', 'mse_stop', 'mse_best', 'accuracy_stop']
+    titles = ['n', 'seed', 'T', 'critical radius', 'MSE at T', 'best MSE', 'accuracy at T']
+    if any('finetune_gap' in row for row in rows):
+        shown += ['finetune_loss_stop', 'finetune_linear_loss_stop', 'finetune_gap']
+        titles += ['loss of the network at T', 'of the linearised model', 'gap']
     several = len({str(row.get('curve', '')) for row in rows}) > 1
     page.table(
         [*titles, *(['curve'] if several else [])],
