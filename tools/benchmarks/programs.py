@@ -11,6 +11,8 @@ os.environ.setdefault('HDF5_USE_FILE_LOCKING', 'FALSE')
 import h5py
 import numpy as np
 
+import shapes
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 LABEL_WORDS = {'stories260k': [' little', ' happy']}  # one token each; neo-mini's tokenizer: bad and great
 
@@ -122,6 +124,26 @@ class Setting:
                 file.writelines(f'{key} = {json.dumps(value)}\n' for key, value in keys.items())
         return path, sections['output']['path']
 
+    def shape(self, name, n, length=64, parameters='attention'):
+        """Writes a study of n random texts through a model of a published one's shape; as study()."""
+        config = shapes.SHAPES[name]
+        if self.quick:
+            tiny = {'n_embd': 48, 'n_layer': 2, 'hidden_size': 48, 'intermediate_size': 96, 'head_dim': 8}
+            config = {**config, **{key: tiny.get(key, value) for key, value in config.items()}}
+            config.update({key: 2 for key in ('n_layer', 'num_hidden_layers') if key in config})
+            config['vocab_size'] = 500
+        folder = os.path.join(self.folder, name)
+        if not os.path.exists(folder):
+            shapes.write_model(folder, config)
+        texts, output = os.path.join(self.folder, 'texts.h5'), os.path.join(self.folder, 'output.h5')
+        shapes.write_texts(texts, n, length, config['vocab_size'])
+        path = os.path.join(self.folder, 'study.toml')
+        with open(path, 'w') as file:
+            file.write(f'[model]\npath = "{folder}"\n[data]\ntrain = "{texts}"\nmax_length = {length}\n')
+            file.write(f'[kernel]\nparameters = "{parameters}"\n')
+            file.write(f'[output]\npath = "{output}"\ncheckpoint_minutes = 0\n')
+        return path, output
+
     def tangram(self, command, ranks=2):
         arguments = ['mpirun', '-np', str(ranks), self.program, *command, '--quiet']
         done = subprocess.run(
@@ -131,7 +153,9 @@ class Setting:
             raise Failed(f'tangram {" ".join(command)}: status {done.returncode}: {what_failed(done.stderr)}')
 
     def gram(self, model, n, ranks=2, **study):
-        path, output = self.study(model, n, **study)
+        return self.gram_of(*self.study(model, n, **study), ranks)
+
+    def gram_of(self, path, output, ranks=2):
         if os.path.exists(output):
             os.remove(output)
         self.tangram(['gram', path], ranks)

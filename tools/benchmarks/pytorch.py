@@ -2,6 +2,10 @@
 product), on the tokens of an output file of tangram.
     pytorch.py MODEL OUTPUT.h5 tune     {seconds, chunk}: the fastest chunk size on a sample, per example
     pytorch.py MODEL OUTPUT.h5 CHUNK    {seconds, disagreement}: relative Frobenius distance from /kernel/gram
+    pytorch.py MODEL OUTPUT.h5 passes CHUNK N    {seconds, product_seconds, disagreement}: where the Jacobian has no room in memory,
+                                        the gradients alone of the first N examples, never all at once, and what the product
+                                        would take: of as many rows, columns by columns, scaled to all; the distance is of the
+                                        first chunk's block
 The forward passes are made to be fast under vmap: nothing but the token that is read goes through the head,
 and only for the two label words. Attention is causal: tokens padded behind the one that is read change nothing."""
 import json
@@ -65,12 +69,14 @@ def llama(P, c, tokens, read):
         x * torch.rsqrt(x.pow(2).mean(-1, True) + c['rms_norm_eps'])
     )
     turn = lambda x: x * cosine + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sine
+    of_heads = lambda x, name: norm(x, name) if name + '.weight' in P else x  # Qwen3's
     x = F.embedding(tokens, table)
     for layer in range(c['num_hidden_layers']):
         at = f'model.layers.{layer}.'
         h = norm(x, at + 'input_layernorm')
-        q = turn(heads(linear(h, at + 'self_attn.q_proj'), count))
-        k = turn(heads(linear(h, at + 'self_attn.k_proj'), count // groups)).repeat_interleave(groups, 0)
+        q = of_heads(heads(linear(h, at + 'self_attn.q_proj'), count), at + 'self_attn.q_norm')
+        k = of_heads(heads(linear(h, at + 'self_attn.k_proj'), count // groups), at + 'self_attn.k_norm')
+        q, k = turn(q), turn(k).repeat_interleave(groups, 0)
         v = heads(linear(h, at + 'self_attn.v_proj'), count // groups).repeat_interleave(groups, 0)
         x = x + linear(attend(q, k, v, causal, 1 / math.sqrt(size)), at + 'self_attn.o_proj')
         h = norm(x, at + 'post_attention_layernorm')
@@ -80,7 +86,28 @@ def llama(P, c, tokens, read):
     return norm(x.index_select(0, read), 'model.norm'), P.get('lm_head.weight', table)
 
 
-FORWARD = {'gpt_neo': gpt_neo, 'llama': llama}
+def gpt2(P, c, tokens, read):
+    table, hidden = P['transformer.wte.weight'], c['n_embd']
+    causal = torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril()
+    linear = lambda x, name: torch.addmm(P[name + '.bias'], x, P[name + '.weight'])
+    norm = lambda x, name: F.layer_norm(
+        x, (hidden,), P[name + '.weight'], P[name + '.bias'], c['layer_norm_epsilon']
+    )
+    x = F.embedding(tokens, table) + P['transformer.wpe.weight'][: tokens.shape[0]]
+    for layer in range(c['n_layer']):
+        at = f'transformer.h.{layer}.'
+        q, k, v = (
+            heads(part, c['n_head'])
+            for part in linear(norm(x, at + 'ln_1'), at + 'attn.c_attn').split(hidden, -1)
+        )
+        mixed = attend(q, k, v, causal, 1 / math.sqrt(q.shape[-1]))
+        x = x + linear(mixed, at + 'attn.c_proj')
+        h = linear(norm(x, at + 'ln_2'), at + 'mlp.c_fc')
+        x = x + linear(F.gelu(h, approximate='tanh'), at + 'mlp.c_proj')
+    return norm(x.index_select(0, read), 'transformer.ln_f'), table
+
+
+FORWARD = {'gpt_neo': gpt_neo, 'llama': llama, 'qwen3': llama, 'gpt2': gpt2}
 
 
 def load_weights(folder):
@@ -159,17 +186,64 @@ class Task:
         return time.perf_counter() - start, gram.numpy().astype(np.float64)
 
 
+    def passes(self, chunk, count):
+        """Seconds of the gradients of `count` examples, the longest first, and the first chunk's block of the
+        Gram matrix."""
+        examples = self.examples[::-1][:count]
+
+        def gradients_of(block):
+            tokens = torch.zeros(len(block), max(map(len, block)), dtype=torch.long)
+            for row, example in enumerate(block):
+                tokens[row, : len(example)] = torch.from_numpy(example)
+            read = torch.tensor([[len(example) - 1] for example in block])
+            return self.gradients(self.selected, tokens, read)
+
+        with torch.no_grad():
+            gradients = gradients_of(examples[:chunk])  # everything is loaded and the memory is there
+            gram = sum(g.flatten(1) @ g.flatten(1).T for g in gradients.values())
+        del gradients
+        start = time.perf_counter()
+        for first in range(0, count, chunk):
+            gradients_of(examples[first : first + chunk])
+        return time.perf_counter() - start, gram.numpy().astype(np.float64)
+
+    def product_seconds(self):
+        """Of J J^T of all examples, from as many columns as fit into half a gigabyte."""
+        n = len(self.examples)
+        columns = min(self.parameters, int(0.5e9 / 4 / n))
+        part = torch.randn(n, columns)
+        part @ part.T
+        start = time.perf_counter()
+        part @ part.T
+        return (time.perf_counter() - start) * self.parameters / columns
+
+
+def compare(gram, theirs):
+    return float(np.linalg.norm(gram - theirs) / np.linalg.norm(theirs))
+
+
 def main():
     torch.set_num_threads(2)
     task = Task(sys.argv[1], sys.argv[2])
     if sys.argv[3] == 'tune':
         print(json.dumps(task.tune()))
         return
-    seconds, gram = task.gram(int(sys.argv[3]))
     with h5py.File(sys.argv[2], 'r') as file:
         theirs = file['/kernel/gram'][:][np.ix_(task.order, task.order)]
-    disagreement = float(np.linalg.norm(gram - theirs) / np.linalg.norm(theirs))
-    print(json.dumps({'seconds': seconds, 'disagreement': disagreement}))
+    if sys.argv[3] == 'passes':
+        chunk, count = map(int, sys.argv[4:6])
+        seconds, gram = task.passes(chunk, count)
+        of_chunk = theirs[::-1, ::-1][:chunk, :chunk]
+        products = task.product_seconds()
+        result = {
+            'seconds': seconds * len(task.examples) / count,
+            'product_seconds': products,
+            'disagreement': compare(gram, of_chunk),
+        }
+        print(json.dumps(result))
+        return
+    seconds, gram = task.gram(int(sys.argv[3]))
+    print(json.dumps({'seconds': seconds, 'disagreement': compare(gram, theirs)}))
 
 
 if __name__ == '__main__':

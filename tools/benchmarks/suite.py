@@ -172,6 +172,37 @@ def pytorch(setting, report):
             report.add(name + 'disagreement / 1e-3', theirs['disagreement'], 1e-3, 'relative', at_most(1))
 
 
+def shapes(setting, report):
+    """At the shapes of GPT-2 small and Qwen3-0.6B, attention parameters, n = 128 texts of 64 tokens: forward and
+    backward flops per second over sgemm's rate, and PyTorch's time over tangram's. PyTorch's Jacobian (14 and 90
+    GB) is never kept: its gradients are timed on some examples, its product on some columns."""
+    for name, chunk, examples in (('gpt2', 8, 32), ('qwen3-0.6b', 2, 8)):
+        for n in setting.sizes(128):
+            for _ in setting.each_repeat():
+                rate = setting.rate()
+                run = setting.gram_of(*setting.shape(name, n))
+                flops, seconds = run.number('flops_jacobian'), run.number('seconds_jacobian')
+                speed = quotient(flops * GIGA, seconds)
+                report.add(f'{name}, n = {n}: Jacobians / sgemm', speed, rate, 'GFLOP/s', at_least(0.6))
+                if not has_torch():
+                    report.remark('PyTorch is skipped: this Python has no torch (Debian: python3-torch)')
+                    continue
+                task = (os.path.join(setting.folder, name), run.path, 'passes', chunk, min(n, examples))
+                theirs = min(
+                    (setting.worker('pytorch.py', *task, **environment) for environment in TORCH_SETTINGS),
+                    key=lambda result: result['seconds'] + result['product_seconds'],
+                )
+                whole = theirs['seconds'] + theirs['product_seconds']
+                title = f'{name}, n = {n}: '
+                report.add(
+                    title + 'PyTorch / tangram', whole, run.number('seconds_gram'), 's', at_least(4)
+                )
+                report.add(title + 'passes alone', theirs['seconds'], seconds, 's')
+                report.add(
+                    title + 'disagreement / 1e-3', theirs['disagreement'], 1e-3, 'relative', at_most(1)
+                )
+
+
 def training(setting, report):
     """Tokens per second of training steps on batches of 32 over those of PyTorch's loop, on two cores."""
     if not has_torch():
@@ -236,5 +267,17 @@ def spectrum(setting, report):
 
 BENCHMARKS = {
     function.__name__: function
-    for function in (peak, gram, jacobian, stages, communication, memory, pytorch, training, scaling, spectrum)
+    for function in (
+        peak,
+        gram,
+        jacobian,
+        stages,
+        communication,
+        memory,
+        pytorch,
+        shapes,
+        training,
+        scaling,
+        spectrum,
+    )
 }
