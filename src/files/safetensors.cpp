@@ -74,6 +74,12 @@ constexpr DTypeName dtype_names[] = {{"F64", 8, DType::F64},   {"F32", 4, DType:
                                      {"U16", 2, {}},           {"I8", 1, {}},          {"U8", 1, {}},
                                      {"BOOL", 1, {}}};
 
+constexpr const char* instead_of_quantised =
+    "quantised weights are not read, give the folder of the model that they were made from";
+
+/// What git leaves in place of a large file that it has not fetched.
+constexpr std::string_view pointer_start = "version https://git-lfs";
+
 /// Where a tensor stands behind the header.
 struct Piece {
     std::uint64_t first, last;
@@ -84,6 +90,10 @@ struct Piece {
 /// @param size  out: bytes of the header
 nlohmann::json read_header(const std::filesystem::path& file, std::span<const std::byte> bytes,
                            std::uint64_t& size) {
+    if (bytes.size() >= pointer_start.size() &&
+        std::memcmp(bytes.data(), pointer_start.data(), pointer_start.size()) == 0)
+        refuse(ErrorKind::malformed, file,
+               "is git's pointer to the weights and not the weights; run `git lfs pull` in its folder");
     size = load<std::uint64_t>(bytes.data());
     if (size > bytes.size() - 8)
         refuse(ErrorKind::malformed, file,
@@ -129,8 +139,8 @@ Entry read_entry(const std::filesystem::path& file, const std::string& name, con
                                            [&](const DTypeName& known) { return known.name == dtype_name; });
     if (dtype == std::end(dtype_names))
         bad(ErrorKind::unsupported,
-            fmt::format("dtype {} is not supported; convert the weights to F32, F16, BF16 or F64",
-                        dtype_name));
+            fmt::format("dtype {} is not supported, weights must be F32, F16, BF16 or F64; {}", dtype_name,
+                        instead_of_quantised));
     Entry entry{{first, last, name}, dtype->dtype, {}};
     std::uint64_t size = dtype->bytes;
     for (const auto& extent : value["shape"]) {
@@ -208,6 +218,11 @@ Weights::Weights(const std::filesystem::path& folder_or_file, FilesRead& files)
                 refuse(ErrorKind::unsupported, index,
                        fmt::format("shard \"{}\" lies outside the folder; shards stand beside the index",
                                    shard));
+            if (!std::filesystem::exists(folder_or_file / shard, code))
+                refuse(ErrorKind::missing, index,
+                       fmt::format("names the shard {}, which is not in the folder (with {} of its tensors); "
+                                   "fetch the model again",
+                                   shard, promised.front()));
             const std::size_t known = tensors_.size(), known_integers = integers_.size();
             open(folder_or_file / shard, files);
             std::set<std::string_view> held(integers_.begin() + static_cast<Index>(known_integers),
@@ -307,7 +322,8 @@ const TensorView& Weights::at(std::string_view name) const {
     if (const TensorView* const tensor = find(name)) return *tensor;
     if (std::find(integers_.begin(), integers_.end(), name) != integers_.end())
         refuse(ErrorKind::unsupported, files_.front(),
-               fmt::format("tensor {} holds integers; weights must be F32, F16, BF16 or F64", name));
+               fmt::format("tensor {} holds integers, weights must be F32, F16, BF16 or F64; {}", name,
+                           instead_of_quantised));
     std::vector<std::string> names;
     for (const TensorView& tensor : tensors_) names.push_back(tensor.name);
     refuse(ErrorKind::missing, files_.front(),

@@ -149,6 +149,8 @@ TEST_F(Safetensors, Headers) {
     refused_file(ErrorKind::malformed, "1234567", {"7 bytes"});
     refused_file(ErrorKind::malformed, std::string("\0\0\0\0\0\0\0\x10", 8), {"1152921504606846976 bytes"});
     refused_file(ErrorKind::malformed, std::string(8, '\xFF'), {"18446744073709551615 bytes"});
+    refused_file(ErrorKind::malformed, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 17\n",
+                 {"git lfs pull"});
     refused_file(ErrorKind::malformed, std::string("\3\0\0\0\0\0\0\0{}", 10), {"3 bytes"});
     refused_file(ErrorKind::malformed, file_of("{\"a\": ", ""), {"header", "byte"});
     refused_file(ErrorKind::malformed, file_of("", ""), {"header"});
@@ -222,7 +224,7 @@ TEST_F(Safetensors, Folders) {
     EXPECT_EQ(weights.read<float>(weights.at("b"))[0], 1);
 
     index(R"({"a": "two.safetensors", "b": "absent.safetensors"})");
-    refuse(ErrorKind::no_access, {"absent.safetensors"});
+    refuse(ErrorKind::missing, {"model.safetensors.index.json", "absent.safetensors"});
     index(R"({"a": "one.safetensors"})");
     refuse(ErrorKind::missing, {"one.safetensors", "tensor a"});
     index(R"({"a": "../two.safetensors"})");
