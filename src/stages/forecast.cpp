@@ -8,6 +8,7 @@
 
 #include "sketch_report.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/jacobian_operator.hpp"
 #include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/factors.hpp"
 #include "tangram/model/network_passes.hpp"
@@ -15,6 +16,7 @@
 #include "tangram/parallel/block_cyclic.hpp"
 #include "tangram/parallel/process_grid.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
+#include "tangram/spectrum/spectral_density.hpp"
 #include "tangram/study/initial_network.hpp"
 
 namespace tangram {
@@ -251,6 +253,50 @@ StageForecast head_forecast(const PlannedStudy& planned, const Forecast& on) {
                 cost.flops * planned.calibration.per_float64_flop};
 }
 
+/// Of a Gram matrix that is not formed: a look at all of J, then products with blocks of vectors.
+template <class Real>
+void add_free_stages(const PlannedStudy& planned, Forecast& on) {
+    const GramJob& job = planned.job;
+    const auto& asked = planned.study.spectrum;
+    const Index count = std::clamp<Index>(asked.count, 1, job.train_rows), block = LanczosSettings().block;
+    KernelProblem problem{job.data.train, nullptr, job.outputs, job.parameters, job.formulas};
+    OperatorCost cost = operator_cost<Real>(planned.model.program, problem, on.ranks());
+    const double n = static_cast<double>(job.train_rows),
+                 vectors = 8 * n *
+                           static_cast<double>(2 * count + lanczos_basis(job.train_rows, count) + 8 * block),
+                 held = planned.resident() + cost.piece_bytes + vectors;
+    constexpr double used = 0.97;  // the rest is the allocator's
+    on.factor_limit = problem.factor_bytes;
+    if (held + cost.factor_bytes > planned.limit) {
+        on.factor_limit = problem.factor_bytes = std::max(0.0, used * planned.limit - held);
+        cost = operator_cost<Real>(planned.model.program, problem, on.ranks());
+    }
+    on.free = true;
+    on.assembly.matrix_bytes = vectors;
+    on.assembly.slice_bytes = cost.piece_bytes;
+    on.assembly.factor_bytes = cost.factor_bytes;
+    on.assembly.passes = cost.groups;
+    // As measured: a dozen blocks until the first pairs are found, two blocks for each further one.
+    const auto blocks = static_cast<double>(12 + 2 * ((count + block - 1) / block) +
+                                            (asked.density ? density_steps : 0)),
+               repeated = cost.groups > 1 ? blocks : 0;
+    const Calibration& speed = planned.calibration;
+    const auto seconds = [&](double passes, double multiplied, double products) {
+        return (passes * speed.per_pass_flop + multiplied * speed.per_product_flop +
+                products * speed.per_float64_flop) /
+               on.ranks();
+    };
+    const double vector_flops = cost.vector_flops * static_cast<double>(block) * blocks,
+                 multiplied = cost.multiply_out_flops * blocks, passes = cost.pass_flops * repeated;
+    on.stages.push_back({"gram", held - vectors + cost.factor_bytes,
+                         cost.pass_flops + cost.multiply_out_flops, 0, 8 * n,
+                         seconds(cost.pass_flops, cost.multiply_out_flops, 0)});
+    on.stages.push_back(
+        {"spectrum", held + cost.factor_bytes, vector_flops + multiplied + passes,
+         on.ranks() > 1 ? 8 * blocks * static_cast<double>(block) * (n + cost.vector_flops / (4 * n)) : 0,
+         asked.vectors ? 8 * n * static_cast<double>(count) : 0, seconds(passes, multiplied, vector_flops)});
+}
+
 }  // namespace
 
 bool is_later(const StageForecast& stage) { return stage.stage == "spectrum" || stage.stage == "rates"; }
@@ -287,6 +333,10 @@ Forecast forecast(const PlannedStudy& planned, int ranks) {
     result.grid_columns = ranks / result.grid_rows;
     if (planned.study.model.head_init == "least-squares")
         result.stages.push_back(head_forecast(planned, result));
+    if (planned.study.spectrum.free()) {
+        add_free_stages<Real>(planned, result);
+        return result;
+    }
     result.stages.push_back(gram_forecast<Real>(planned, result));
     result.stages.push_back(spectrum_forecast(planned, result));
     if (planned.study.spectrum.vectors && planned.study.spectrum.count == 0)

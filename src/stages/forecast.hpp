@@ -28,6 +28,9 @@ struct Forecast {
     double bytes() const;                ///< of the stage that needs most
     double bytes_until_written() const;  ///< of the stages that end with the Gram matrix
     const StageForecast& gram() const;
+    /// Whether no matrix is formed; then `assembly` holds a piece of J in slice_bytes and vectors in
+    /// matrix_bytes.
+    bool free = false;
 };
 
 /// Whether a stage follows the Gram matrix.

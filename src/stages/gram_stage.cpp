@@ -191,6 +191,9 @@ void StudyRun::State::take_gram_matrix(DistributedMatrix& matrix) {
                             : redistribute(matrix, grid, arithmetic::tile_rows));
 }
 
+template Forecast StudyRun::State::forecast_that_fits<float>(const LoadedModel&, const GramJob&);
+template Forecast StudyRun::State::forecast_that_fits<double>(const LoadedModel&, const GramJob&);
+
 template <class Real>
 void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     if (study.tasks.empty()) study.kernel.output = job.output_names.front();
@@ -263,7 +266,9 @@ void StudyRun::gram(bool whole_run) {
     auto [model, job] = open_study(s.study, s.session);
     hash_weights(model, s.comm);
     waiting.reset();
-    if (s.study.kernel.precision == "double")
+    if (s.study.spectrum.free())
+        s.free_gram({std::move(model), std::move(job)});
+    else if (s.study.kernel.precision == "double")
         s.gram<double>(model, job);
     else
         s.gram<float>(model, job);

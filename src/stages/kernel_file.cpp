@@ -36,17 +36,18 @@ void write_data(Hdf5File& file, const Study& study, const StudyData& data) {
 }
 
 /// What each tensor adds to the trace of the first formula's Gram matrix, and how it was contracted.
-void write_tensors(Hdf5File& file, const GramJob& job, const Program& program, const FormulaMatrices& first) {
+void write_tensors(Hdf5File& file, const GramJob& job, const Program& program, const KernelSummary& kernel) {
     TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, ways{"contraction", {}, {}, {}},
         shares{"trace_share", {}, {}, {}};
-    const double whole = first.trace(job.parameters.size() - 1);
+    const double whole = kernel.traces.back();
     double before = 0;
     for (std::size_t p = 0; p < job.parameters.size(); ++p) {
         const Parameter& parameter = program.parameters()[job.parameters[p]];
         names.texts.push_back(parameter.name);
         sizes.integers.push_back(parameter.size());
-        ways.texts.push_back(name(job.formulas.front().choices[p].chosen));
-        const double trace = first.trace(p);
+        ways.texts.push_back(
+            name(kernel.formed ? job.formulas.front().choices[p].chosen : Contraction::multiply_out));
+        const double trace = kernel.traces[p];
         shares.numbers.push_back((trace - before) / whole);
         before = trace;
     }
@@ -93,24 +94,34 @@ std::vector<KernelMatrix> kernel_matrices(const Study& study, const GramJob& job
 template <class Real>
 void write_kernel(Hdf5File& file, const Study& study, const GramJob& job, Network<Real>& network,
                   const KernelMatrices& matrices, const AssemblyResult& assembled) {
-    const StudyData& data = job.data;
-    write_data(file, study, data);
-    if (!study.tasks.empty()) file.write("/kernel/task_outputs", job.output_names);
+    KernelSummary kernel{assembled.train_outputs, assembled.test_outputs, {}, true};
+    for (std::size_t p = 0; p < job.parameters.size(); ++p)
+        kernel.traces.push_back(matrices.formulas.front().trace(p));
+    write_kernel(file, study, job, network, kernel);
     for (const auto& [path, matrix, orientation] : kernel_matrices(study, job, matrices))
         file.create_matrix(path, matrix->rows(), matrix->columns());
     for (std::size_t f = 0; f < job.formulas.size() && job.test_rows > 0; ++f)
         file.write(kernel_place(study, f) + "/test_diagonal", matrices.formulas[f].test_diagonal);
+}
+
+template <class Real>
+void write_kernel(Hdf5File& file, const Study& study, const GramJob& job, Network<Real>& network,
+                  const KernelSummary& kernel) {
+    const StudyData& data = job.data;
+    write_data(file, study, data);
+    if (!study.tasks.empty()) file.write("/kernel/task_outputs", job.output_names);
     const Index labels = job.outputs.labels();
-    file.write("/kernel/outputs_train", assembled.train_outputs, {data.train.examples(), labels});
-    if (data.test)
-        file.write("/kernel/outputs_test", assembled.test_outputs, {data.test->examples(), labels});
-    write_tensors(file, job, network.program(), matrices.formulas.front());
+    file.write("/kernel/outputs_train", kernel.train_outputs, {data.train.examples(), labels});
+    if (data.test) file.write("/kernel/outputs_test", kernel.test_outputs, {data.test->examples(), labels});
+    write_tensors(file, job, network.program(), kernel);
     write_lora(file, network);
     file.set_attribute("/kernel", "output", fmt::format("{}", fmt::join(job.output_names, ", ")));
     file.set_attribute("/kernel", "precision", study.kernel.precision);
     file.set_attribute("/kernel", "formula", study.kernel.formula.front());
 }
 
+template void write_kernel(Hdf5File&, const Study&, const GramJob&, Network<float>&, const KernelSummary&);
+template void write_kernel(Hdf5File&, const Study&, const GramJob&, Network<double>&, const KernelSummary&);
 template void write_kernel(Hdf5File&, const Study&, const GramJob&, Network<float>&, const KernelMatrices&,
                            const AssemblyResult&);
 template void write_kernel(Hdf5File&, const Study&, const GramJob&, Network<double>&, const KernelMatrices&,

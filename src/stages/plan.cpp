@@ -26,6 +26,16 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
                         stage.flops, bytes_text(stage.received_bytes), bytes_text(stage.written_bytes),
                         planned.calibration.per_pass_flop > 0 ? duration_text(stage.seconds) : "-");
     const AssemblyCost& assembly = on.assembly;
+    if (on.free)
+        return text +
+               fmt::format(
+                   "\nNo matrix is formed; on the largest rank: program and data {}, network {}, vectors "
+                   "{}, a piece of J {}, factors {} in {} group{} of tensors{}; the number of products is "
+                   "estimated\n",
+                   bytes_text(job.idle_bytes), bytes_text(planned.network_bytes),
+                   bytes_text(assembly.matrix_bytes), bytes_text(assembly.slice_bytes),
+                   bytes_text(assembly.factor_bytes), assembly.passes, assembly.passes == 1 ? "" : "s",
+                   assembly.passes == 1 ? "" : ", with passes of their own for every product");
     text += fmt::format(
         "\nGram stage on the largest rank: program and data {}, network {}, matrices {}, two slices {}, "
         "factors {} in {} group{} of tensors ({} forward and backward pass{} per example)\n",

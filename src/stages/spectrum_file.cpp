@@ -36,6 +36,14 @@ void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& 
     file.set_attribute(group, "inputs", inputs);
 }
 
+void write_density(Hdf5File& file, const SpectralDensity& density) {
+    const std::string at = "/spectrum/density/";
+    file.write(at + "value", density.value);
+    file.write(at + "weight", density.weight);
+    file.write(at + "low", density.low);
+    file.write(at + "high", density.high);
+}
+
 std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds) {
     std::string text = fmt::format(
         "spectrum: {}{} eigenvalues by {} in {}; largest {:.6g}, smallest {:.3g}, noise floor {:.3g}, "

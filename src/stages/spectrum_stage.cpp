@@ -6,6 +6,7 @@
 #include "tangram/arithmetic.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
+#include "tangram/learning/kernel_regression.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/stages/spectrum_file.hpp"
@@ -27,23 +28,37 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     Eigenpairs pairs = requested_eigenpairs(gram, name, study, session, *lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
+    SpectrumResult result{std::move(pairs), checks, std::nullopt};
+    if (study.spectrum.density && at == "/spectrum")
+        result.density = density_of(gram, result.pairs, checks.noise_floor);
+    write_spectrum_stage(result, at, inputs, seconds);
+    return std::move(result.pairs);
+}
+
+void StudyRun::State::write_spectrum_stage(const SpectrumResult& result, const std::string& at,
+                                           const std::string& inputs, double seconds) {
+    const Eigenpairs& pairs = result.pairs;
+    const Quality& checks = result.checks;
+    const std::string made_of = "/kernel" + at.substr(std::string_view("/spectrum").size()) + "/gram";
     if (const std::string problem = beyond_rounding(pairs.values, checks.rounding); !problem.empty())
         throw Error(
             ExitStatus::numerical, ErrorKind::failed_check,
             fmt::format("{} is no Gram matrix J J^T of one model: {}; delete the file and use `tangram "
                         "gram` to compute it again",
-                        name.text, problem));
+                        fmt::format("{}: {}", output.string(), made_of), problem));
     const Provenance provenance = Provenance::gather(grid);
     if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
     const Log::Waiting waiting(session.log, at.substr(1) + ": writing " + output.string());
-    StagedFile file(
-        comm, output, true,
-        pairs.vectors ? 8.0 * static_cast<double>(n) * static_cast<double>(pairs.values.size()) : 0.0);
+    StagedFile file(comm, output, true,
+                    pairs.vectors
+                        ? 8.0 * static_cast<double>(checks.rows) * static_cast<double>(pairs.values.size())
+                        : 0.0);
     file.write_small([&](Hdf5File& h5) {
         check_unchanged(h5, "/kernel", kernel_inputs);
         if (at == "/spectrum")
             for (const char* made_of_it : {"/rates", "/neighbours", "/tasks"}) h5.remove(made_of_it);
         write_spectrum(h5, at, pairs, checks, inputs, seconds);
+        if (result.density) write_density(h5, *result.density);
         if (at == "/spectrum") h5.set_attribute("/provenance", "seconds_spectrum", seconds);
         h5.set_attribute("/provenance", "study", to_toml(study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
@@ -55,7 +70,20 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
         write_matrix(file.partial(), at + "/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
     session.log.say(spectrum_summary(pairs, checks, seconds));
-    return pairs;
+}
+
+SpectralDensity StudyRun::State::density_of(const DistributedMatrix& gram, const Eigenpairs& pairs,
+                                            double floor) const {
+    LeadingPairs known;
+    known.values = pairs.values;
+    if (std::ssize(pairs.values) < gram.rows()) {
+        known.vectors = gather(*pairs.vectors, 0);
+        broadcast(comm, known.vectors, 0);
+    }
+    const SymmetricOperator G{comm, gram.rows(), [&](const std::vector<double>& X, Index vectors) {
+                                  return product(gram, X, vectors);
+                              }};
+    return spectral_density(G, known, floor, static_cast<std::uint64_t>(study.data.seed));
 }
 
 DistributedMatrix StudyRun::State::read_gram(const std::string& path) {
@@ -70,6 +98,10 @@ void StudyRun::spectrum() {
     s.check_study("spectrum");
     if (s.kernel_inputs.empty()) s.kernel_inputs = s.attribute("/kernel", "inputs", "gram");
     const std::string inputs = spectrum_inputs(s.study, s.kernel_inputs).hash();
+    if (s.study.spectrum.free()) {
+        s.free_spectrum(inputs);
+        return;
+    }
     check_blas(s.session.log);
     for (std::size_t f = 0; f < s.study.kernel.formula.size(); ++f) {
         const std::string& formula = s.study.kernel.formula[f];

@@ -6,11 +6,13 @@
 
 #include "checkpoint.hpp"
 #include "forecast.hpp"
+#include "free_kernel.hpp"
 #include "tangram/gram/assembly.hpp"
 #include "tangram/io/output.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/session/provenance.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
+#include "tangram/spectrum/spectral_density.hpp"
 #include "tangram/stages/study_run.hpp"
 #include "tangram/study/model_loading.hpp"
 #include "tangram/study/open_study.hpp"
@@ -22,6 +24,13 @@ class Finetuning;
 template <class Real>
 struct FinetuneSetup;
 struct FinetuneResult;
+
+/// What the spectrum stage writes of a matrix.
+struct SpectrumResult {
+    Eigenpairs pairs;
+    Quality checks;
+    std::optional<SpectralDensity> density;
+};
 
 /// What stages hand to each other in memory; what is not there is read from the output file.
 struct StudyRun::State {
@@ -37,6 +46,7 @@ struct StudyRun::State {
     std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
+    std::unique_ptr<FreeKernel> free;               // spectrum.matrix = "free": once it was opened
     std::optional<OpenedStudy> opened;              // where a later stage needs it
     std::optional<GramCheckpoint> kept_checkpoint;  // of a matrix that the output does not hold
 
@@ -104,6 +114,22 @@ struct StudyRun::State {
     /// The spectrum of a Gram matrix into group `at` of the output file. Collective.
     Eigenpairs write_spectrum_of(const DistributedMatrix& gram, const std::string& at,
                                  const std::string& inputs);
+    /// Of a matrix whose rounding explains its negative eigenvalues, into group `at`. Collective.
+    void write_spectrum_stage(const SpectrumResult& result, const std::string& at, const std::string& inputs,
+                              double seconds);
+    /// Of the first formula's matrix, with all eigenvalues or the vectors of those that are known.
+    /// Collective.
+    SpectralDensity density_of(const DistributedMatrix& gram, const Eigenpairs& pairs, double floor) const;
+
+    // Both stages where no matrix is formed; they are not checkpointed.
+
+    /// Makes `free`, where it fits. Collective. @throws Error(study) where it does not
+    void open_free(OpenedStudy with);
+    void free_gram(OpenedStudy with);
+    void free_spectrum(const std::string& inputs);
+    /// The pairs and the density that the study asks for. Collective.
+    SpectrumResult free_pairs();
+
     /// A symmetric matrix of the output file. Collective.
     DistributedMatrix read_gram(const std::string& path);
 

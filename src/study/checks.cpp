@@ -181,6 +181,42 @@ void check_finetune(const Study& s) {
                "first of kernel.formula, and rates.center not \"kernel\"; give a number");
 }
 
+/// What stands on the formed Gram matrix, or on the cross Gram matrix beside it.
+void check_free(const Study& s) {
+    const bool lanczos = s.spectrum.solver == "lanczos";
+    if (s.spectrum.density && !s.spectrum.free() && s.spectrum.count > 0 && !s.spectrum.vectors)
+        refuse(ErrorKind::contradiction,
+               "spectrum.density beside spectrum.count needs spectrum.vectors = true");
+    if (!s.spectrum.free()) {
+        if (lanczos)
+            refuse(ErrorKind::contradiction,
+                   "spectrum.solver = \"lanczos\" is for spectrum.matrix = \"free\"");
+        return;
+    }
+    const auto needs_matrix = [](ErrorKind kind, const std::string& key, const std::string& instead) {
+        refuse(kind,
+               fmt::format("spectrum.matrix = \"free\" forms no matrix, which {} needs; {}", key, instead));
+    };
+    if (s.spectrum.count == 0 && !s.spectrum.density)
+        refuse(ErrorKind::missing,
+               "spectrum.matrix = \"free\" needs spectrum.count, or spectrum.density = true");
+    if (s.spectrum.solver != "auto" && !lanczos)
+        needs_matrix(ErrorKind::contradiction, fmt::format("spectrum.solver = \"{}\"", s.spectrum.solver),
+                     "use \"lanczos\" or \"auto\"");
+    if (s.spectrum.block > 0) needs_matrix(ErrorKind::contradiction, "spectrum.block", "leave it at 0");
+    if (s.kernel.formula.size() > 1)
+        needs_matrix(ErrorKind::unsupported, "a second kernel.formula", "name one");
+    if (s.kernel.groups != "none")
+        needs_matrix(ErrorKind::unsupported, fmt::format("kernel.groups = \"{}\"", s.kernel.groups),
+                     "select them with kernel.parameters, a run each");
+    if (s.kernel.sketch > 0)
+        needs_matrix(ErrorKind::unsupported, "the error of kernel.sketch", "leave it at 0: J is not stored");
+    if (s.finetune.asked) needs_matrix(ErrorKind::contradiction, "[finetune]", "use \"formed\"");
+    const auto tested = [](const Study::Task& task) { return !task.data.test.empty(); };
+    if (!s.data.test.empty() || std::ranges::any_of(s.tasks, tested))
+        needs_matrix(ErrorKind::unsupported, "the prediction of data.test", "leave it out");
+}
+
 void check_tasks(const Study& s, LabelWords words) {
     for (std::size_t t = 0; t < s.tasks.size(); ++t) {
         const Study::Task& task = s.tasks[t];
@@ -223,6 +259,7 @@ void check_together(const Study& s, LabelWords words) {
                         s.kernel.output));
     check_formulas(s);
     check_finetune(s);
+    check_free(s);
     if (s.kernel.lora_alpha > 0 && s.kernel.lora_rank == 0)
         refuse(ErrorKind::missing, "kernel.lora_alpha needs kernel.lora_rank, the rank of the LoRA factors");
     if (s.kernel.groups != "none" && !s.output.save_gram)

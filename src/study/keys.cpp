@@ -9,7 +9,7 @@ namespace tangram {
 
 namespace {
 
-constexpr std::string_view not_served[] = {"spectrum.matrix", "spectrum.density", "rates.window"};
+constexpr std::string_view not_served[] = {"rates.window"};
 
 std::vector<Key> model_keys() {
     return {
@@ -111,7 +111,7 @@ std::vector<Key> spectrum_keys() {
                   {"elpa1", ""},
                   {"elpa2", ""},
                   {"cusolver", "", false},
-                  {"lanczos", "", false}}},
+                  {"lanczos", "block Lanczos, of matrix = \"free\""}}},
          Decides::spectrum, ""},
         {"spectrum.vectors", [](Study& s) { return StudyValue(&s.spectrum.vectors); }, Anything{},
          Decides::spectrum, "eigenvectors too; the rates need them"},
@@ -119,6 +119,13 @@ std::vector<Key> spectrum_keys() {
          Decides::spectrum, "the largest eigenpairs alone; 0: all. The rates are then bounds"},
         {"spectrum.block", [](Study& s) { return StudyValue(&s.spectrum.block); }, Bounds{0, {}},
          Decides::spectrum, "block of the block-cyclic layout; 0: chosen"},
+        {"spectrum.matrix", [](Study& s) { return StudyValue(&s.spectrum.matrix); },
+         Choices{
+             {{"formed", ""},
+              {"free", "x -> J (J^T x), nothing of size N x N; with spectrum.count or spectrum.density"}}},
+         Decides::spectrum, ""},
+        {"spectrum.density", [](Study& s) { return StudyValue(&s.spectrum.density); }, Anything{},
+         Decides::spectrum, "how the eigenvalues are spread, in bins of half a decade with intervals"},
     };
 }
 

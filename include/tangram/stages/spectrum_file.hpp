@@ -3,6 +3,7 @@
 
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/spectrum/quality.hpp"
+#include "tangram/spectrum/spectral_density.hpp"
 
 namespace tangram {
 
@@ -11,6 +12,8 @@ namespace tangram {
 /// @param inputs  fingerprint of what it is made from
 void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& pairs, const Quality& quality,
                     const std::string& inputs, double seconds);
+/// /spectrum/density. Local; the first rank.
+void write_density(Hdf5File& file, const SpectralDensity& density);
 std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds);
 
 }  // namespace tangram

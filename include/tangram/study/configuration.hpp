@@ -45,6 +45,10 @@ struct Study {
         std::string solver = "auto";
         bool vectors = true;
         Index count = 0, block = 0;
+        std::string matrix = "formed";
+        bool density = false;
+
+        bool free() const { return matrix == "free"; }
     } spectrum;
     struct {
         std::optional<double> noise, radius;

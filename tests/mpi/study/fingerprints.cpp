@@ -131,6 +131,8 @@ const std::map<std::string, Change> changes{
     {"spectrum.vectors", {"false", {}}},
     {"spectrum.count", {"3", {}}},
     {"spectrum.block", {"32", {}}},
+    {"spectrum.matrix", {"free", {"spectrum.count=3", "data.test="}}},
+    {"spectrum.density", {"true", {}}},
     {"rates.noise", {"0.5", {}}},
     {"rates.radius", {"2", {}}},
     {"rates.step_size", {"[0.5, 0.25]", {}}},

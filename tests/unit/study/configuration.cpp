@@ -140,6 +140,40 @@ TEST(Configuration, ScoresAndCompletionsNameWhatTheyNeed) {
                  [&] { read(tasks + "score = \"log-likelihood\"\n", {}); });
 }
 
+TEST(Configuration, WithoutAMatrixNamesWhatNeedsOne) {
+    const TemporaryFolder folder;
+    const auto read = [&](std::vector<std::string> settings) {
+        settings.insert(settings.end(), {"spectrum.matrix=free", "spectrum.count=3"});
+        return read_study(folder.write("study.toml", smallest), settings, testing::Unrecorded());
+    };
+    const auto refused = [&](ErrorKind kind, const std::string& key,
+                             const std::vector<std::string>& settings) {
+        expect_error(ExitStatus::study, kind, {"spectrum.matrix", "free", key}, [&] { read(settings); });
+    };
+    EXPECT_TRUE(read({}).spectrum.free());
+    EXPECT_TRUE(
+        read({"spectrum.solver=lanczos", "kernel.formula=signgd", "spectrum.density=true"}).spectrum.density);
+    refused(ErrorKind::contradiction, "spectrum.solver", {"spectrum.solver=elpa1"});
+    refused(ErrorKind::contradiction, "spectrum.block", {"spectrum.block=32"});
+    refused(ErrorKind::unsupported, "kernel.formula", {"kernel.formula=[\"sgd\", \"signgd\"]"});
+    refused(ErrorKind::unsupported, "kernel.groups", {"kernel.groups=layer"});
+    refused(ErrorKind::unsupported, "kernel.sketch", {"kernel.sketch=100"});
+    refused(ErrorKind::contradiction, "[finetune]", {"finetune.steps=3"});
+    refused(ErrorKind::unsupported, "data.test", {"data.test=b.tsv"});
+    const auto set = [&](const std::vector<std::string>& settings) {
+        read_study(folder.write("study.toml", smallest), settings, testing::Unrecorded());
+    };
+    expect_error(ExitStatus::study, ErrorKind::missing,
+                 {"spectrum.matrix", "spectrum.count", "spectrum.density"},
+                 [&] { set({"spectrum.matrix=free"}); });
+    set({"spectrum.matrix=free", "spectrum.density=true"});
+    expect_error(ExitStatus::study, ErrorKind::contradiction, {"spectrum.solver", "lanczos", "free"},
+                 [&] { set({"spectrum.solver=lanczos"}); });
+    expect_error(ExitStatus::study, ErrorKind::contradiction, {"spectrum.density", "spectrum.vectors"}, [&] {
+        set({"spectrum.density=true", "spectrum.count=3", "spectrum.vectors=false"});
+    });
+}
+
 TEST(Configuration, ReadsTasks) {
     const TemporaryFolder folder;
     const std::string head = "[model]\npath = \"m\"\n[output]\npath = \"o.h5\"\n";

@@ -1,0 +1,117 @@
+#include <fmt/format.h>
+
+#include "free_kernel.hpp"
+#include "study_state.hpp"
+#include "tangram/arithmetic.hpp"
+#include "tangram/parallel/collective_error.hpp"
+#include "tangram/session/clock.hpp"
+#include "tangram/spectrum/spectral_density.hpp"
+#include "tangram/study/file_contents.hpp"
+#include "tangram/study/files_of_ranks.hpp"
+#include "tangram/study/fingerprints.hpp"
+#include "tangram/study/open_study.hpp"
+
+namespace tangram {
+
+namespace {
+
+/// What a stop on request ends with.
+LeaveOnStop leave(const Session& session, const OutputLock& lock, const char* stage) {
+    return leave_on_stop(session, fmt::format(" during the {}; the same command begins it again", stage),
+                         [&lock] { lock.remove_file(); });
+}
+
+}  // namespace
+
+void StudyRun::State::open_free(OpenedStudy with) {
+    const Forecast planned = study.kernel.precision == "double"
+                                 ? forecast_that_fits<double>(with.model, with.job)
+                                 : forecast_that_fits<float>(with.model, with.job);
+    forecast_of_run = planned;
+    session.log.say(fmt::format(
+        "gram: {} examples, {} rows, {} parameters in {} tensors, {} ranks, {} precision; no matrix is "
+        "formed; {} planned on the largest rank{}",
+        with.job.data.train.examples(), with.job.train_rows, with.job.parameter_count,
+        with.job.parameters.size(), session.world.size(), study.kernel.precision, bytes_text(planned.bytes()),
+        planned.assembly.passes > 1
+            ? fmt::format(", {} passes per example and product to save memory", planned.assembly.passes)
+            : ""));
+    free = free_kernel(std::move(with), study, planned.factor_limit, comm);
+}
+
+void StudyRun::State::free_gram(OpenedStudy with) {
+    if (study.tasks.empty()) study.kernel.output = with.job.output_names.front();
+    const KernelFingerprint fingerprint = fingerprint_of(study, with.model, with.job);
+    kernel_inputs = fingerprint.made_of.hash();
+    if (is_done("/kernel", kernel_inputs)) {
+        session.log.say(
+            fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));
+        return;
+    }
+    open_free(std::move(with));
+    const auto start = Clock::now();
+    {
+        const LeaveOnStop leaving = leave(session, *lock, "gram stage");
+        const Log::Waiting waiting(session.log, "gram: forward and backward passes");
+        free->squares();
+    }
+    const LoadedModel& model = free->opened().model;
+    refuse_changed_files(model.files, comm);
+    const double seconds = max_over_ranks(comm, seconds_since(start));
+    const Provenance provenance = Provenance::gather(grid);
+    warn_beyond_plan("gram", *forecast_of_run, provenance);
+    StagedFile file(comm, output, false, forecast_of_run->gram().written_bytes);
+    file.write_small([&](Hdf5File& h5) {
+        free->write(h5);
+        h5.set_attribute("/kernel", "inputs", kernel_inputs);
+        h5.set_attribute("/kernel", "basis", fingerprint.basis);
+        provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
+        h5.set_attribute("/provenance", "seconds_gram", seconds);
+        h5.set_attribute("/provenance", "planned_bytes_per_rank", forecast_of_run->bytes());
+        complete_file(h5, session.log, "gram");
+    });
+    file.commit();
+    session.log.say(fmt::format("gram: passes and diagonal done in {}", duration_text(seconds)));
+}
+
+SpectrumResult StudyRun::State::free_pairs() {
+    const LeaveOnStop leaving = leave(session, *lock, "spectrum");
+    const auto seed = static_cast<std::uint64_t>(study.data.seed);
+    const SymmetricOperator G = free->gram();
+    std::optional<Log::Waiting> waiting(std::in_place, session.log, "spectrum: block Lanczos");
+    const std::vector<double>& diagonal = free->squares().diagonal;
+    const LeadingPairs leading = leading_pairs(G, std::max<Index>(1, study.spectrum.count), {.seed = seed});
+    SpectrumResult result = collectively(comm, [&] {
+        return SpectrumResult{eigenpairs(leading, grid, arithmetic::tile_rows, study.spectrum.vectors),
+                              quality(leading, diagonal, study.kernel.precision == "mixed"), std::nullopt};
+    });
+    if (study.spectrum.density) {
+        waiting.emplace(session.log, "spectrum: density");
+        result.density = spectral_density(G, leading, result.checks.noise_floor, seed);
+    }
+    return result;
+}
+
+void StudyRun::State::free_spectrum(const std::string& inputs) {
+    if (is_done("/spectrum", inputs)) {
+        session.log.say("spectrum: made from the same inputs already; skipped");
+        return;
+    }
+    if (!free) {
+        OpenedStudy with = open_study(study, session);
+        hash_weights(with.model, comm);
+        if (study.tasks.empty()) study.kernel.output = with.job.output_names.front();
+        if (fingerprint_of(study, with.model, with.job).made_of.hash() != kernel_inputs)
+            throw Error(ExitStatus::study, ErrorKind::changed,
+                        fmt::format("{}: its kernel was made from other inputs; `tangram run` makes it again",
+                                    output.string()));
+        open_free(std::move(with));
+    }
+    const auto start = Clock::now();
+    SpectrumResult result = free_pairs();
+    refuse_changed_files(free->opened().model.files, comm);
+    write_spectrum_stage(result, "/spectrum", inputs, max_over_ranks(comm, seconds_since(start)));
+    eigen.emplace(std::move(result.pairs));
+}
+
+}  // namespace tangram
