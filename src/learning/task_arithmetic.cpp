@@ -19,14 +19,6 @@ std::vector<Index> examples_of(const std::vector<std::int32_t>& tasks, std::size
     return examples;
 }
 
-/// "sst2:+1 agnews:-1"; "none" where every weight is zero.
-std::string weights_text(const std::vector<std::string>& names, const std::vector<double>& weights) {
-    std::string text;
-    for (std::size_t t = 0; t < names.size(); ++t)
-        if (weights[t] != 0) text += fmt::format("{}{}:{:+g}", text.empty() ? "" : " ", names[t], weights[t]);
-    return text.empty() ? "none" : text;
-}
-
 /// The vectors of the tasks, one after the other, and what adding them predicts. Members that do not say that
 /// they are local are collective over the Gram matrix's grid.
 class TaskArithmetic {
@@ -76,7 +68,7 @@ class TaskArithmetic {
         collectively(comm(), [&] { changes.resize(count_); });
         for (std::size_t t = 0; t < count_; ++t) changes[t] = product(*input_.cross, solutions_[t], 1);
         collectively(comm(), [&] {
-            for (const std::vector<double>& weights : combinations())
+            for (const std::vector<double>& weights : task_sums(count_))
                 for (std::size_t t = 0; t < count_; ++t) judge(weights, t, changes);
         });
         return std::move(result_);
@@ -126,18 +118,6 @@ class TaskArithmetic {
         collectively(comm(), [&] { inner = (0.5 * (inner + inner.transpose())).eval(); });
     }
 
-    /// Weights of the tasks: the start, every task alone, every task forgotten, all together. Local.
-    std::vector<std::vector<double>> combinations() const {
-        std::vector<std::vector<double>> lists{std::vector<double>(count_, 0.0)};
-        for (const double weight : {1.0, -1.0})
-            for (std::size_t t = 0; t < count_; ++t) {
-                lists.emplace_back(count_, 0.0);
-                lists.back()[t] = weight;
-            }
-        if (count_ > 1) lists.emplace_back(count_, 1.0);
-        return lists;
-    }
-
     /// The test set of task t. Local.
     void judge(const std::vector<double>& weights, std::size_t t,
                const std::vector<std::vector<double>>& changes) {
@@ -154,7 +134,7 @@ class TaskArithmetic {
         for (std::size_t i = 0; i < f.size(); ++i)
             for (std::size_t a = 0; a < count_; ++a)
                 f[i] += weights[a] * changes[a][static_cast<std::size_t>(rows[i])];
-        result_.judged.push_back({weights_text(result_.names, weights), result_.names[t], score_of(test, f),
+        result_.judged.push_back({task_sum_text(result_.names, weights), result_.names[t], score_of(test, f),
                                   intercept, test.examples()});
     }
 
@@ -167,6 +147,24 @@ class TaskArithmetic {
 };
 
 }  // namespace
+
+std::vector<std::vector<double>> task_sums(std::size_t tasks) {
+    std::vector<std::vector<double>> sums{std::vector<double>(tasks, 0.0)};
+    for (const double weight : {1.0, -1.0})
+        for (std::size_t t = 0; t < tasks; ++t) {
+            sums.emplace_back(tasks, 0.0);
+            sums.back()[t] = weight;
+        }
+    if (tasks > 1) sums.emplace_back(tasks, 1.0);
+    return sums;
+}
+
+std::string task_sum_text(const std::vector<std::string>& names, const std::vector<double>& weights) {
+    std::string text;
+    for (std::size_t t = 0; t < names.size(); ++t)
+        if (weights[t] != 0) text += fmt::format("{}{}:{:+g}", text.empty() ? "" : " ", names[t], weights[t]);
+    return text.empty() ? "none" : text;
+}
 
 TasksResult task_arithmetic(const RatesInput& input, const RatesOptions& options, const Listener& listener) {
     TaskArithmetic tasks(input, options);

@@ -244,6 +244,11 @@ nlohmann::json json_of_group(const Hdf5File& h5, const std::string& path, int de
 }
 
 std::string finetune_text(const Hdf5File& h5) {
+    constexpr const char* tasks = "/tasks/finetune";
+    if (h5.exists(tasks))
+        return fmt::format("finetune   every task, {}, {} loss{}\n           {}\n",
+                           h5.text_attribute(tasks, "optimizer"), h5.text_attribute(tasks, "loss"),
+                           seconds_text(h5, "seconds_finetune"), h5.text_attribute(tasks, "sentence"));
     if (!h5.exists("/finetune")) return "";
     const std::string at = "/finetune";
     return fmt::format(

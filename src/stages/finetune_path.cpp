@@ -57,6 +57,15 @@ std::vector<double> residual_means(const Targets& targets) {
     return sums;
 }
 
+std::pair<FinetunePart, std::vector<double>> training_part(const Study& study, const DataSet& data,
+                                                           const std::string& output,
+                                                           std::vector<double> logits) {
+    FinetunePart part = finetune_part(data, output, std::move(logits), {});
+    if (study.rates.center == "false" || study.finetune.loss != "squared") return {std::move(part), {}};
+    const std::vector<double> means = residual_means(part.targets);
+    return {finetune_part(data, output, std::move(part.logits), means), means};
+}
+
 const std::vector<std::pair<std::string, double FinetuneRecord::*>>& numbers_of_record() {
     using R = FinetuneRecord;
     static const std::vector<std::pair<std::string, double R::*>> all{

@@ -30,6 +30,11 @@ FinetunePart finetune_part(const DataSet& data, const std::string& output, std::
                            const std::vector<double>& means);
 /// Means of y - f_0 over the training examples, by group. Local.
 std::vector<double> residual_means(const Targets& targets);
+/// The training examples' part, less the residual's means where the study takes them out of its loss; these
+/// (none: they stay) are what a test part is given too. Local.
+std::pair<FinetunePart, std::vector<double>> training_part(const Study& study, const DataSet& data,
+                                                           const std::string& output,
+                                                           std::vector<double> logits);
 
 /// What is recorded at a step, of the real network and of the linearised model; NaN where there is none.
 struct FinetuneRecord {

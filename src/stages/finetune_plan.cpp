@@ -38,16 +38,17 @@ bool follows_stopping_rule(const Study& study) {
 
 constexpr double most_steps = 10000;
 
-Index automatic_steps(const FinetunePlan& plan, double eta) {
+Index automatic_steps(const FinetunePlan& plan, double eta, double beyond) {
     if (std::isnan(eta))
         throw Error(
             ExitStatus::study, ErrorKind::missing,
             "finetune.steps = \"auto\" is twice the stopping step of the kernel \"sgd\" (first of "
             "kernel.formula, rates.center not \"kernel\"); run `tangram rates` first, or give a number");
     // A schedule that ends at 0 covers half of what a constant rate does.
-    const double whole = plan.settings.schedule == Schedule::constant ? 2 : 4;
+    const double whole = plan.settings.schedule == Schedule::constant ? beyond : 2 * beyond;
     const double steps = whole * eta * (1 - plan.settings.momentum) / plan.settings.learning_rate;
-    return static_cast<Index>(std::clamp(std::ceil(steps * (1 - 1e-9)), 10.0, most_steps));
+    const double least = beyond > 1 ? 10 : 1;
+    return static_cast<Index>(std::clamp(std::ceil(steps * (1 - 1e-9)), least, most_steps));
 }
 
 double stopping_step(const OptimizerSettings& settings, double eta) {
@@ -98,7 +99,8 @@ FinetunePlan finetune_plan(const Study& study, const TrainingTargets& targets, c
     plan.settings.learning_rate =
         asked.learning_rate ? *asked.learning_rate : automatic_rate(study, curved, plan.batch, facts);
     if (by_rate) plan.largest_rate = 2 * (1 + asked.momentum) / (curved * facts.largest);
-    plan.settings.steps = asked.steps ? *asked.steps : automatic_steps(plan, facts.stopping_eta);
+    plan.settings.steps =
+        asked.steps ? *asked.steps : automatic_steps(plan, facts.stopping_eta, facts.beyond);
     if (!asked.steps && plan.settings.steps == static_cast<Index>(most_steps))
         plan.notes.push_back(
             fmt::format("the stopping step is far away (eta_T = {:.3g}): {} steps are taken; "

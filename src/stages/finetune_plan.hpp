@@ -19,6 +19,7 @@ struct KernelFacts {
     double largest = not_known;       ///< l_1, the largest eigenvalue of G/N
     double per_example = not_known;   ///< the largest of an example's own kernels (its trace), over its rows
     double stopping_eta = not_known;  ///< eta_T of the rates' stopping step; may be infinite
+    double beyond = 2;                ///< steps = "auto": rates add up to so many times eta_T
 };
 
 /// The [finetune] of a study with nothing left to choose. Equal on every rank.

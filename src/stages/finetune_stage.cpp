@@ -4,14 +4,13 @@
 #include <cmath>
 
 #include "finetune_file.hpp"
+#include "finetune_tasks.hpp"
 #include "finetuning.hpp"
 #include "kernel_change.hpp"
-#include "kernel_file.hpp"
+#include "stored_kernels.hpp"
 #include "study_state.hpp"
 #include "tangram/io/checkpoint.hpp"
-#include "tangram/io/input_file.hpp"
 #include "tangram/parallel/collective_error.hpp"
-#include "tangram/rates/step_sizes.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/stages/spectrum_request.hpp"
 #include "tangram/study/file_contents.hpp"
@@ -22,119 +21,31 @@
 
 namespace tangram {
 
-namespace {
-
-/// Where the formula stands among the study's; nothing where it is none of them.
-std::optional<std::size_t> place_of(const Study& study, const std::string& formula) {
-    const auto found = std::ranges::find(study.kernel.formula, formula);
-    if (found == study.kernel.formula.end()) return std::nullopt;
-    return static_cast<std::size_t>(found - study.kernel.formula.begin());
-}
-
-/// The kernels that fine-tuning reads from the output file, whole rows on every rank, and what stands beside
-/// them. Collective.
-class StoredKernels {
-  public:
-    StoredKernels(const Study& study, MPI_Comm comm, const std::filesystem::path& output)
-        : file_(comm, output, ExitStatus::output),
-          rows_(comm, size_of(comm), 1),
-          is_sgd_(place_of(study, "sgd").has_value()),
-          compared_(place_of(study, "sgd").value_or(0)),
-          gram_(read(kernel_place(study, compared_) + "/gram", Orientation::transposed)) {
-        const auto linear = place_of(study, linear_formula(rule_by_name(study.finetune.optimizer)));
-        has_linear_ = linear.has_value();
-        if (!linear) return;
-        const std::string at = kernel_place(study, *linear);
-        if (*linear != compared_) asymmetric_.emplace(read(at + "/gram", Orientation::as_is));
-        if (holds(at + "/cross")) cross_.emplace(read(at + "/cross", Orientation::as_is));
-    }
-
-    std::size_t compared() const { return compared_; }  ///< the formula of gram()
-    bool is_sgd() const { return is_sgd_; }             ///< whether that is "sgd"
-    const DistributedMatrix& gram() const { return gram_; }
-    /// Of the linearised model.
-    bool has_linear() const { return has_linear_; }
-    const DistributedMatrix& linear_gram() const { return asymmetric_ ? *asymmetric_ : gram_; }
-    const DistributedMatrix* cross() const { return cross_ ? &*cross_ : nullptr; }
-    const ProcessGrid& rows() const { return rows_; }
-
-    /// Eigenvalues of gram(), descending; empty: there is no spectrum.
-    std::vector<double> eigenvalues(const Study& study) const {
-        const std::string at = "/spectrum" +
-                               kernel_place(study, compared_).substr(std::string_view("/kernel").size()) +
-                               "/eigenvalues";
-        return file_.read(
-            [&](const Hdf5File& h5) { return h5.exists(at) ? h5.read_doubles(at) : std::vector<double>{}; });
-    }
-    /// eta_T of the rates; NaN: there are none, or they are of another formula.
-    double stopping_eta() const {
-        constexpr const char* at = "/rates/stopping";
-        if (!is_sgd_ || compared_ != 0 || !holds(at)) return not_known;
-        const auto number = [&](const char* name) {
-            return file_.read([&](const Hdf5File& h5) { return h5.number_attribute(at, name); });
-        };
-        const std::vector<double> listed = file_.read([&](const Hdf5File& h5) {
-            const std::string sizes = std::string(at) + "/step_sizes";
-            return h5.exists(sizes) ? h5.read_doubles(sizes) : std::vector<double>{};
-        });
-        const double T = number("stopping_step");
-        if (!std::isfinite(T)) return T;
-        return (listed.empty() ? StepSizes(number("step_size")) : StepSizes(listed)).eta(T);
-    }
-
-  private:
-    static int size_of(MPI_Comm comm) {
-        int size = 1;
-        TANGRAM_MPI(MPI_Comm_size(comm, &size));
-        return size;
-    }
-    bool holds(const std::string& path) const {
-        return file_.read([&](const Hdf5File& h5) { return h5.exists(path) ? 1 : 0; }) == 1;
-    }
-    DistributedMatrix read(const std::string& path, Orientation orientation) const {
-        DistributedMatrix matrix = file_.read_matrix(path, rows_, block_of_rows, orientation);
-        if (!is_finite(matrix))
-            throw Error(
-                ExitStatus::output, ErrorKind::non_finite,
-                fmt::format("{}: {} holds a value that is not finite; delete the file and use `tangram "
-                            "run` to compute it again",
-                            file_.name().string(), path));
-        return matrix;
-    }
-
-    static constexpr Index block_of_rows = 64;
-    InputFile file_;
-    ProcessGrid rows_;
-    bool is_sgd_;
-    std::size_t compared_;
-    DistributedMatrix gram_;
-    bool has_linear_ = false;
-    std::optional<DistributedMatrix> asymmetric_, cross_;
-};
-
-/// Refuses training that does not fit. Local. @param limit  bytes of a rank
-void check_memory(double weights, double rows, int ranks, double limit) {
-    // Initial weights, change, two moments and gradient; the tree's vectors; two kernels by rows, one in
-    // tiles.
-    const double depth = std::ceil(std::log2(std::max(1.0, 64.0 / ranks))) + 3,
-                 bytes = 8 * weights * (5 + depth) + 8 * 3 * rows * rows / ranks;
-    if (bytes > limit)
+template <class Real>
+Forecast StudyRun::State::finetuning_that_fits(const OpenedStudy& with) const {
+    const double limit = session.memory_per_rank;
+    const PlannedStudy planned{with.model, with.job, study, limit,
+                               network_bytes<Real>(with.model, with.job, study)};
+    const Forecast on = forecast<Real>(planned, session.world.size());
+    if (on.of("finetune")->bytes > limit)
         throw Error(
             ExitStatus::study, ErrorKind::no_memory,
-            fmt::format("finetune needs about {} on every rank beside the network, {} allowed "
-                        "(--memory-per-rank); train fewer tensors (kernel.parameters), or give each more "
-                        "memory",
-                        bytes_text(bytes), bytes_text(limit)));
+            fmt::format(
+                "finetune needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); train "
+                "fewer tensors (kernel.parameters), or give each more memory; `tangram plan` shows "
+                "what takes how much",
+                bytes_text(on.of("finetune")->bytes), session.world.size(),
+                session.world.size() == 1 ? "" : "s", bytes_text(limit)));
+    return on;
 }
-
-}  // namespace
 
 /// Everything that one training is made of. Collective.
 template <class Real>
 struct FinetuneSetup {
     FinetuneSetup(const OpenedStudy& opened, const Study& study, const Session& session,
-                  const std::filesystem::path& output)
-        : kernels(study, session.world.get(), output),
+                  const std::filesystem::path& output, Forecast forecast)
+        : planned(std::move(forecast)),
+          kernels(study, session.world.get(), output),
           network(initial_network<Real>(opened.model, study, opened.job, session.world.get())),
           parameters(network.program(), opened.job.parameters) {
         const MPI_Comm comm = session.world.get();
@@ -146,14 +57,9 @@ struct FinetuneSetup {
                 fmt::format("kernel.output = \"{}\" is no output that training follows row by row; use "
                             "\"margin\" or \"logits\"",
                             name));
-        check_memory(static_cast<double>(parameters.size()), static_cast<double>(kernels.gram().rows()),
-                     session.world.size(), session.memory_per_rank);
-        train = finetune_part(job.data.train, name, logits_of(network, job.data.train, comm), {});
         std::vector<double> means;
-        if (study.rates.center != "false" && study.finetune.loss == "squared") {
-            means = residual_means(train.targets);
-            train = finetune_part(job.data.train, name, std::move(train.logits), means);
-        }
+        std::tie(train, means) =
+            training_part(study, job.data.train, name, logits_of(network, job.data.train, comm));
         if (job.data.test)
             test = finetune_part(*job.data.test, name, logits_of(network, *job.data.test, comm), means);
         eigenvalues = kernels.eigenvalues(study);
@@ -184,6 +90,7 @@ struct FinetuneSetup {
         return facts;
     }
 
+    Forecast planned;
     StoredKernels kernels;
     Network<Real> network;
     ParameterVector parameters;
@@ -208,7 +115,7 @@ DistributedMatrix trained_gram(FinetuneSetup<Real>& setup, const GramJob& job, c
                                      job.outputs,
                                      job.parameters,
                                      {job.formulas[setup.kernels.compared()]},
-                                     session.memory_per_rank / 2,
+                                     setup.planned.trained_factor_limit,
                                      study.kernel.sketch,
                                      static_cast<std::uint64_t>(study.data.seed)},
                                     setup.network};
@@ -259,14 +166,14 @@ FinetuneResult outcome(const FinetuneSetup<Real>& setup, const Finetuning<Real>&
 
 /// Steps until the last, with a checkpoint from time to time. Collective. @throws Error(stopped) after one
 template <class Real>
-void StudyRun::State::train(Finetuning<Real>& training, const Inputs& inputs, const FilesRead& files,
-                            Index steps) {
+void StudyRun::State::train(Finetuning<Real>& training, const std::filesystem::path& base,
+                            const Inputs& inputs, const FilesRead& files, Index steps) {
     const double interval = checkpoint_seconds();
     auto last = Clock::now();
     const auto write = [&](bool stopped) {
         refuse_changed_files(files, comm);
         try {
-            training.write_checkpoint(output, inputs, grid);
+            training.write_checkpoint(base, inputs, grid);
         } catch (const Error& e) {
             if (stopped || e.status() != ExitStatus::output) throw;
             session.log.warn(fmt::format("no checkpoint: {}; the run goes on", e.what()));
@@ -283,7 +190,7 @@ void StudyRun::State::train(Finetuning<Real>& training, const Inputs& inputs, co
                 ExitStatus::stopped, ErrorKind::stopped,
                 fmt::format("stopped on request after writing {}.finetune.checkpoint; the same command "
                             "goes on",
-                            output.string()));
+                            base.string()));
         more = training.advance();
         session.log.progress(training.steps_done());
     }
@@ -293,15 +200,16 @@ void StudyRun::State::train(Finetuning<Real>& training, const Inputs& inputs, co
 }
 
 template <class Real>
-void StudyRun::State::keep_training(const Finetuning<Real>& training, const Inputs& inputs,
-                                    const FilesRead& files, const std::function<void()>& work) {
+void StudyRun::State::keep_training(const Finetuning<Real>& training, const std::filesystem::path& base,
+                                    const Inputs& inputs, const FilesRead& files,
+                                    const std::function<void()>& work) {
     try {
         work();
     } catch (const Error& e) {
         if (checkpoint_seconds() > 0) throw;  // train() has left one
         try {
             refuse_changed_files(files, comm);
-            training.write_checkpoint(output, inputs, grid);
+            training.write_checkpoint(base, inputs, grid);
         } catch (const Error& no_checkpoint) {
             throw Error(e.status(), e.kind(),
                         fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
@@ -319,7 +227,7 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
         if (first_rank) check_trained_folder(folder, hash);
     });
     if (study.kernel.output.empty()) study.kernel.output = with.job.output_names.front();
-    FinetuneSetup<Real> setup(with, study, session, output);
+    FinetuneSetup<Real> setup(with, study, session, output, finetuning_that_fits<Real>(with));
     const FinetunePlan& plan = setup.plan;
     session.log.say(fmt::format("finetune: {} parameters in {} tensors, {} steps of {}, learning rate {:.4g}",
                                 setup.parameters.size(), setup.parameters.parameters.size(),
@@ -336,9 +244,9 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
     if (training.read_checkpoint(output, inputs, grid))
         session.log.say(
             fmt::format("finetune: goes on from the checkpoint after {} steps", training.steps_done()));
-    train(training, inputs, with.model.files, plan.settings.steps);
+    train(training, output, inputs, with.model.files, plan.settings.steps);
 
-    keep_training(training, inputs, with.model.files,
+    keep_training(training, output, inputs, with.model.files,
                   [&] { finish_finetune(setup, training, with, hash, start); });
     remove_checkpoint(output.string() + ".finetune", comm);
 }
@@ -372,21 +280,25 @@ void StudyRun::State::finish_finetune(FinetuneSetup<Real>& setup, const Finetuni
                         "classifier.weight and .bias straight on the first token",
                         folder.string()));
     result.weights = folder.filename().string();
-    write_finetune_stage(result, hash, seconds_since(start));
+    write_finetune_stage([&](Hdf5File& h5) { write_finetune(h5, result, hash); }, setup.planned,
+                         {result.tokens, result.seconds}, seconds_since(start));
     tell_finetune(result, session.log);
 }
 
-void StudyRun::State::write_finetune_stage(const FinetuneResult& result, const std::string& inputs,
+void StudyRun::State::write_finetune_stage(const std::function<void(Hdf5File&)>& write,
+                                           const Forecast& planned, const TrainingWork& work,
                                            double own_seconds) {
     const Provenance provenance = Provenance::gather(grid);
+    warn_beyond_plan("finetune", planned, provenance);
     const double seconds = max_over_ranks(comm, own_seconds);
     StagedFile file(comm, output, true, 0.0);
     file.write_small([&](Hdf5File& h5) {
         check_unchanged(h5, "/kernel", kernel_inputs);
-        write_finetune(h5, result, inputs);
+        write(h5);
         h5.set_attribute("/provenance", "seconds_finetune", seconds);
-        h5.set_attribute("/provenance", "seconds_training", result.seconds);
-        h5.set_attribute("/provenance", "training_tokens", result.tokens);
+        h5.set_attribute("/provenance", "seconds_training", work.seconds);
+        h5.set_attribute("/provenance", "training_tokens", work.tokens);
+        h5.set_attribute("/provenance", "planned_bytes_of_finetune", planned.of("finetune")->bytes);
         h5.set_attribute("/provenance", "study", to_toml(study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
@@ -407,10 +319,9 @@ void StudyRun::finetune() {
     };
     const Inputs inputs =
         finetune_inputs(s.study, s.kernel_inputs, made_of("spectrum", "/eigenvalues"), made_of("rates", ""));
-    std::error_code code;
-    const bool folder_is_there =
-        any_rank(s.comm, s.first_rank && std::filesystem::is_directory(trained_folder(s.output), code));
-    if (folder_is_there && s.is_done("/finetune", inputs.hash())) {
+    const bool several = !s.study.tasks.empty();
+    const bool folders_are_there = any_rank(s.comm, s.first_rank && s.has_trained_folders());
+    if (folders_are_there && s.is_done(several ? trained_tasks_group : "/finetune", inputs.hash())) {
         s.session.log.say("finetune: made from the same inputs already; skipped");
         return;
     }
@@ -420,18 +331,41 @@ void StudyRun::finetune() {
     if (!s.opened) {
         s.opened.emplace(open_study(s.study, s.session));
         hash_weights(s.opened->model, s.comm);
-        if (s.study.kernel.output.empty()) s.study.kernel.output = s.opened->job.output_names.front();
+        if (!several && s.study.kernel.output.empty())
+            s.study.kernel.output = s.opened->job.output_names.front();
         if (fingerprint_of(s.study, s.opened->model, s.opened->job).made_of.hash() != s.kernel_inputs)
             throw Error(ExitStatus::study, ErrorKind::changed,
                         fmt::format("{}: its kernel was made from another model or other data than "
-                                    "model.path = {}, data.train = {} and data.test hold now, or by another "
+                                    "model.path = {}, {} and {} hold now, or by another "
                                     "version; `tangram run` makes it again, or change output.path",
-                                    s.output.string(), s.study.model.path, s.study.data.train));
+                                    s.output.string(), s.study.model.path,
+                                    several ? "tasks.train" : "data.train = " + s.study.data.train,
+                                    several ? "tasks.test" : "data.test"));
     }
-    if (s.study.kernel.precision == "double")
-        s.finetune<double>(*s.opened, inputs);
+    const bool in_double = s.study.kernel.precision == "double";
+    if (several)
+        in_double ? s.finetune_tasks<double>(*s.opened, inputs) : s.finetune_tasks<float>(*s.opened, inputs);
     else
-        s.finetune<float>(*s.opened, inputs);
+        in_double ? s.finetune<double>(*s.opened, inputs) : s.finetune<float>(*s.opened, inputs);
 }
+
+bool StudyRun::State::has_trained_folders() const {
+    std::error_code code;
+    if (study.tasks.empty()) return std::filesystem::is_directory(trained_folder(output), code);
+    return std::ranges::all_of(study.tasks, [&](const Study::Task& task) {
+        return std::filesystem::is_directory(trained_folder(output, task.name), code);
+    });
+}
+
+#define TANGRAM_TRAINING(Real)                                                                           \
+    template Forecast StudyRun::State::finetuning_that_fits<Real>(const OpenedStudy&) const;             \
+    template void StudyRun::State::train(Finetuning<Real>&, const std::filesystem::path&, const Inputs&, \
+                                         const FilesRead&, Index);                                       \
+    template void StudyRun::State::keep_training(const Finetuning<Real>&, const std::filesystem::path&,  \
+                                                 const Inputs&, const FilesRead&,                        \
+                                                 const std::function<void()>&);
+TANGRAM_TRAINING(float)
+TANGRAM_TRAINING(double)
+#undef TANGRAM_TRAINING
 
 }  // namespace tangram

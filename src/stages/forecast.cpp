@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -18,6 +19,8 @@
 #include "tangram/spectrum/eigenpairs.hpp"
 #include "tangram/spectrum/spectral_density.hpp"
 #include "tangram/study/initial_network.hpp"
+#include "tangram/training/loss_gradient.hpp"
+#include "tangram/training/optimizer.hpp"
 
 namespace tangram {
 
@@ -297,9 +300,105 @@ void add_free_stages(const PlannedStudy& planned, Forecast& on) {
          asked.vectors ? 8 * n * static_cast<double>(count) : 0, seconds(passes, multiplied, vector_flops)});
 }
 
+/// Vectors of the trained weights' size, of float64, and the network's own copy of the weights.
+template <class Real>
+struct TrainingBytes {
+    double always;      ///< the rule's, the gradient's sums, of several tasks the vectors
+    double checkpoint;  ///< more while one is written or read
+
+    TrainingBytes(const PlannedStudy& planned, int ranks) {
+        const auto& asked = planned.study.finetune;
+        const OptimizerSettings settings{rule_by_name(asked.optimizer), 0, asked.momentum};
+        const Index batch = asked.batch > 0 ? asked.batch : planned.job.data.train.examples(),
+                    tasks = std::ssize(planned.study.tasks);
+        const auto weights = static_cast<double>(planned.job.parameter_count),
+                   kept = static_cast<double>(1 + settings.moments());
+        const auto vectors =
+            static_cast<double>(1 + tasks + gradient_vectors(batch, ranks, omp_get_max_threads())) + kept;
+        always = weights * (sizeof(Real) + 8 * vectors);
+        checkpoint = 8 * weights * kept * (1 + 1.0 / ranks);
+    }
+};
+
+/// Of the kernel after training.
+template <class Real>
+AssemblyCost trained_kernel_cost(const PlannedStudy& planned, const Forecast& on, double factor_bytes) {
+    const GramJob& job = planned.job;
+    const KernelProblem problem{job.data.train,
+                                nullptr,
+                                job.outputs,
+                                job.parameters,
+                                {job.formulas.front()},
+                                factor_bytes,
+                                planned.study.kernel.sketch,
+                                sketch_seed(planned.study)};
+    return assembly_cost<Real>(planned.model.program, job.data.label_ids, problem, on.grid_rows,
+                               on.grid_columns);
+}
+
+/// Training, and then the kernel of the trained weights with its eigenvalues; of several tasks training
+/// alone.
+template <class Real>
+StageForecast finetune_forecast(const PlannedStudy& planned, Forecast& result) {
+    const GramJob& job = planned.job;
+    const auto& asked = planned.study.finetune;
+    const DataSet& train = job.data.train;
+    const TrainingBytes<Real> training(planned, result.ranks());
+    const auto n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
+               p = static_cast<double>(result.ranks()), weights = static_cast<double>(job.parameter_count);
+    const bool several = !planned.study.tasks.empty();
+    const double rows = 8 * n * (n + m) / p,  // whole rows of the kernel and of the cross kernel
+        tiles = local_matrices(job, result).gram;
+    const double held = planned.resident() + training.always + rows;
+    AssemblyCost after;
+    double kernel = 0;
+    if (!several) {
+        after = trained_kernel_cost<Real>(planned, result, std::numeric_limits<double>::infinity());
+        const double without = held + tiles + after.slice_bytes;
+        if (without + after.factor_bytes > planned.limit) {
+            constexpr double used = 0.97;  // the rest is the allocator's
+            result.trained_factor_limit = std::max(0.0, used * planned.limit - without);
+            after = trained_kernel_cost<Real>(planned, result, result.trained_factor_limit);
+        } else {
+            result.trained_factor_limit = after.factor_bytes;
+        }
+        kernel = tiles + std::max({after.slice_bytes + after.factor_bytes, 8 * n * n / p,
+                                   (solver_cost(Solver::automatic, false, 1).matrices - 1) * tiles});
+    }
+    result.training_steps = asked.steps.value_or(training_steps_assumed);
+    const auto steps = static_cast<double>(result.training_steps),
+               batch =
+                   asked.batch > 0 ? static_cast<double>(asked.batch) : static_cast<double>(train.examples());
+    const auto forward = [&](const DataSet& data) {
+        return forward_flops(planned.model.program, data.passed().tokens, data.passed().reads);
+    };
+    // Forward, back to the inputs, and the weights' gradients; outputs at two steps for every power of two.
+    const double recorded = 2 * std::log2(1 + steps) + 2,
+                 passes = 3 * forward(train) * steps * batch / static_cast<double>(train.examples()) +
+                          recorded * (forward(train) + (job.data.test ? forward(*job.data.test) : 0));
+    StageForecast stage{
+        "finetune",
+        held + std::max(training.checkpoint, kernel),
+        passes + after.pass_flops + after.product_flops,
+        (p > 1 ? 16 * weights * steps : 0) + after.received_bytes,
+        sizeof(Real) * weights * static_cast<double>(std::max<std::size_t>(1, planned.study.tasks.size())) +
+            16 * recorded * (n + m),
+        0};
+    const Calibration& speed = planned.calibration;
+    constexpr double vector_passes = 20;  // reads and writes of an entry in a step: sums, rule, new weights
+    stage.seconds =
+        ((passes + after.pass_flops) * speed.per_pass_flop + after.packed_entries * speed.per_packed_entry +
+         after.product_flops * speed.per_product_flop * after.imbalance) /
+            p +
+        vector_passes * weights * steps * speed.per_packed_entry;
+    return stage;
+}
+
 }  // namespace
 
-bool is_later(const StageForecast& stage) { return stage.stage == "spectrum" || stage.stage == "rates"; }
+bool is_later(const StageForecast& stage) {
+    return stage.stage == "spectrum" || stage.stage == "rates" || stage.stage == "finetune";
+}
 
 double Forecast::bytes() const { return std::ranges::max_element(stages, {}, &StageForecast::bytes)->bytes; }
 
@@ -310,8 +409,9 @@ double Forecast::bytes_until_written() const {
     return most;
 }
 
-const StageForecast& Forecast::gram() const {
-    return *std::ranges::find(stages, "gram", &StageForecast::stage);
+const StageForecast* Forecast::of(const std::string& stage) const {
+    const auto found = std::ranges::find(stages, stage, &StageForecast::stage);
+    return found == stages.end() ? nullptr : &*found;
 }
 
 template <class Real>
@@ -341,6 +441,7 @@ Forecast forecast(const PlannedStudy& planned, int ranks) {
     result.stages.push_back(spectrum_forecast(planned, result));
     if (planned.study.spectrum.vectors && planned.study.spectrum.count == 0)
         result.stages.push_back(rates_forecast(planned, result));
+    if (planned.study.finetune.asked) result.stages.push_back(finetune_forecast<Real>(planned, result));
     return result;
 }
 

@@ -12,22 +12,27 @@
 namespace tangram {
 
 struct StageForecast {
-    std::string stage;  ///< "head" where one is fitted, "gram", "spectrum", "rates" where there are vectors
-    double bytes = 0;   ///< resident on the largest rank
-    double flops = 0;   ///< of all ranks
+    /// "head" where one is fitted, "gram", "spectrum", "rates" where there are vectors, "finetune" where it
+    /// is asked for
+    std::string stage;
+    double bytes = 0;  ///< resident on the largest rank
+    double flops = 0;  ///< of all ranks
     double received_bytes = 0, written_bytes = 0, seconds = 0;
 };
 
 struct Forecast {
     int grid_rows = 1, grid_columns = 1;
     AssemblyCost assembly;
-    double factor_limit = 0;  ///< bytes that factors may take on a rank
+    double factor_limit = 0;          ///< bytes that factors may take on a rank
+    double trained_factor_limit = 0;  ///< the same of the kernel after training
+    Index training_steps = 0;         ///< that "finetune" is counted for
     std::vector<StageForecast> stages;
 
     int ranks() const { return grid_rows * grid_columns; }
     double bytes() const;                ///< of the stage that needs most
     double bytes_until_written() const;  ///< of the stages that end with the Gram matrix
-    const StageForecast& gram() const;
+    const StageForecast& gram() const { return *of("gram"); }
+    const StageForecast* of(const std::string& stage) const;  ///< nullptr: there is none
     /// Whether no matrix is formed; then `assembly` holds a piece of J in slice_bytes and vectors in
     /// matrix_bytes.
     bool free = false;
@@ -66,5 +71,8 @@ template <class Real>
 std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone);
 
 inline constexpr int most_ranks_tried = 1024;
+
+/// What "finetune" is counted for where steps = "auto": T is not known before the rates.
+inline constexpr Index training_steps_assumed = 100;
 
 }  // namespace tangram

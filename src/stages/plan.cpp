@@ -42,6 +42,10 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
         bytes_text(job.idle_bytes), bytes_text(planned.network_bytes), bytes_text(assembly.matrix_bytes),
         bytes_text(assembly.slice_bytes), bytes_text(assembly.factor_bytes), assembly.passes,
         assembly.passes == 1 ? "" : "s", assembly.passes, assembly.passes == 1 ? "" : "es");
+    if (on.of("finetune") != nullptr && !planned.study.finetune.steps)
+        text +=
+            fmt::format("Fine-tuning is counted for {} steps: steps = \"auto\" is known once the rates are\n",
+                        on.training_steps);
     return text;
 }
 

@@ -23,7 +23,12 @@ template <class Real>
 class Finetuning;
 template <class Real>
 struct FinetuneSetup;
-struct FinetuneResult;
+struct TrainedTask;
+/// Of training steps in this process, the linearised model's and recording left out.
+struct TrainingWork {
+    double tokens = 0, seconds = 0;
+};
+class StoredKernels;
 
 /// What the spectrum stage writes of a matrix.
 struct SpectrumResult {
@@ -135,19 +140,36 @@ struct StudyRun::State {
 
     // The fine-tuning stage.
 
+    /// @param base  what its checkpoints' names begin with
     template <class Real>
-    void train(Finetuning<Real>& training, const Inputs& inputs, const FilesRead& files, Index steps);
+    void train(Finetuning<Real>& training, const std::filesystem::path& base, const Inputs& inputs,
+               const FilesRead& files, Index steps);
     /// Runs `work`, which follows training; where it fails, training is in a checkpoint. Collective.
     template <class Real>
-    void keep_training(const Finetuning<Real>& training, const Inputs& inputs, const FilesRead& files,
-                       const std::function<void()>& work);
+    void keep_training(const Finetuning<Real>& training, const std::filesystem::path& base,
+                       const Inputs& inputs, const FilesRead& files, const std::function<void()>& work);
     template <class Real>
     void finetune(const OpenedStudy& with, const Inputs& inputs);
     /// The kernel after training, the folder of weights and the stage's part of the file. Collective.
     template <class Real>
     void finish_finetune(FinetuneSetup<Real>& setup, const Finetuning<Real>& training,
                          const OpenedStudy& with, const std::string& hash, Clock::time_point start);
-    void write_finetune_stage(const FinetuneResult& result, const std::string& inputs, double own_seconds);
+    /// What `write` writes, and what the stage took. Collective.
+    void write_finetune_stage(const std::function<void(Hdf5File&)>& write, const Forecast& planned,
+                              const TrainingWork& work, double own_seconds);
+    /// Before anything of the size of the trained weights is allocated.
+    /// @throws Error(study) on every rank, with the numbers
+    template <class Real>
+    Forecast finetuning_that_fits(const OpenedStudy& with) const;
+    /// Local.
+    bool has_trained_folders() const;
+    /// Trains a copy of the network on every task of several, and judges sums of the weights' changes.
+    template <class Real>
+    void finetune_tasks(const OpenedStudy& with, const Inputs& inputs);
+    /// Task t's training on a network of its own, from a checkpoint where there is one. Collective.
+    template <class Real>
+    TrainedTask train_task(const OpenedStudy& with, const StoredKernels& kernels, std::size_t t,
+                           const Inputs& inputs);
 };
 
 }  // namespace tangram

@@ -222,10 +222,10 @@ void sync_folder(const std::filesystem::path& folder) {
 
 }  // namespace
 
-std::filesystem::path trained_folder(const std::filesystem::path& output) {
+std::filesystem::path trained_folder(const std::filesystem::path& output, const std::string& task) {
     std::filesystem::path folder = output;
     if (folder.extension() == ".h5" || folder.extension() == ".hdf5") folder.replace_extension();
-    folder += "-weights";
+    folder += (task.empty() ? "" : "-" + task) + "-weights";
     return folder;
 }
 

@@ -8,8 +8,8 @@
 
 namespace tangram {
 
-/// `<output>-weights`, beside the output file, its ending taken off.
-std::filesystem::path trained_folder(const std::filesystem::path& output);
+/// `<output>-weights`, of a task `<output>-<task>-weights`, beside the output file, its ending taken off.
+std::filesystem::path trained_folder(const std::filesystem::path& output, const std::string& task = "");
 
 /// Refuses a folder (or file) that stands there already, unless it holds what these inputs made. Local.
 /// @throws Error(output, contradiction) naming it

@@ -136,9 +136,15 @@ void check_formulas(const Study& s) {
 void check_finetune(const Study& s) {
     const auto& f = s.finetune;
     if (!f.asked) return;
-    if (!s.tasks.empty())
+    if (!s.tasks.empty() && s.model.head != "lm")
         refuse(ErrorKind::unsupported,
-               "[finetune] trains on one data set; give [data] in place of [[tasks]]");
+               fmt::format("[finetune] of several tasks is of label words: model.head = \"{}\" goes with "
+                           "[data] in place of [[tasks]]; use \"lm\"",
+                           s.model.head));
+    if (!s.tasks.empty() && f.optimizer == "signgd")
+        refuse(
+            ErrorKind::unsupported,
+            "finetune.optimizer = \"signgd\" goes with [data] in place of [[tasks]]; use gd, sgd or adamw");
     if (!s.kernel.output.empty() && s.kernel.output != "margin" && s.kernel.output != "logits")
         refuse(ErrorKind::unsupported,
                fmt::format("kernel.output = \"{}\" is no output that training follows row by row; with "

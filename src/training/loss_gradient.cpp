@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 
 #include "outer_products.hpp"
@@ -18,7 +19,21 @@ namespace {
 
 constexpr Index least_part = 8, most_parts = 64;
 
+Index parts_of(Index examples) {
+    return std::clamp((examples + least_part - 1) / least_part, Index{1}, most_parts);
+}
+
 }  // namespace
+
+Index gradient_vectors(Index batch, int ranks, int threads) {
+    // The first rank's leaves begin at 0: after `done` of them it holds a sum for each bit of that number.
+    const Index leaves = (parts_of(batch) + ranks - 1) / ranks;
+    Index most = 1;
+    for (Index done = 0; done < leaves; done += threads)
+        most = std::max(
+            most, std::popcount(static_cast<std::uint64_t>(done)) + std::min<Index>(threads, leaves - done));
+    return most + 1 + (ranks > 1 ? 1 : 0);  // the gradient itself, and what is received
+}
 
 ParameterVector::ParameterVector(const Program& program, std::vector<ParameterId> all)
     : parameters(std::move(all)), offsets{0} {
@@ -187,8 +202,7 @@ void LossGradient<Real>::add_part(Thread& work, std::span<const Index> examples,
 
 template <class Real>
 double LossGradient<Real>::operator()(std::span<const Index> batch, std::vector<double>& gradient) {
-    const Index examples = std::ssize(batch),
-                parts = std::clamp((examples + least_part - 1) / least_part, Index{1}, most_parts);
+    const Index examples = std::ssize(batch), parts = parts_of(examples);
     const auto part = [&](Index p) {
         const Index first = p * examples / parts;
         return batch.subspan(static_cast<std::size_t>(first),

@@ -39,8 +39,8 @@ double OptimizerSettings::rate(Index step) const {
 
 Optimizer::Optimizer(const OptimizerSettings& settings, std::vector<double> initial)
     : settings_(settings), initial_(std::move(initial)), change_(initial_.size(), 0.0) {
-    if (settings.rule == Rule::adamw || settings.momentum != 0) first_.assign(initial_.size(), 0.0);
-    if (settings.rule == Rule::adamw) second_.assign(initial_.size(), 0.0);
+    if (settings.moments() > 0) first_.assign(initial_.size(), 0.0);
+    if (settings.moments() > 1) second_.assign(initial_.size(), 0.0);
 }
 
 void Optimizer::sgd(const std::vector<double>& gradient, double rate) {

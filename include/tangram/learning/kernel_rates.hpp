@@ -163,6 +163,12 @@ std::string rates_sentence(const RatesResult& result);
 void tabulate_exponents(RatesResult& result, const std::vector<double>& l, const std::vector<double>& squares,
                         const std::vector<SubsetResult>& halves);
 
+/// Weights of the tasks' vectors in the sums that are judged: the start, every task alone, every task
+/// forgotten, all together. Local.
+std::vector<std::vector<double>> task_sums(std::size_t tasks);
+/// Such weights for a reader: "sst2:+1 agnews:-1"; "none" where every one is zero. Local.
+std::string task_sum_text(const std::vector<std::string>& names, const std::vector<double>& weights);
+
 /// Every task's solution at its own stopping step, their inner products, and what adding or negating them
 /// predicts. Collective over the grid; solves each task's part of the Gram matrix.
 TasksResult task_arithmetic(const RatesInput& input, const RatesOptions& options, const Listener& listener);

@@ -63,6 +63,10 @@ class LossGradient {
     Index parts_ = 0;  // that sums_ is of
 };
 
+/// Vectors of the gradient's size that a LossGradient holds on the rank that holds most, for batches of so
+/// many examples. Local.
+Index gradient_vectors(Index batch, int ranks, int threads);
+
 /// Logits of all examples of a data set, n x C, as the Jacobian's passes have them. Equal on every rank, the
 /// same bits on any number of them. Collective over comm.
 template <class Real>

@@ -24,6 +24,8 @@ struct OptimizerSettings {
     Schedule schedule = Schedule::constant;
     Index steps = 1;  ///< of the whole training: where a schedule ends
 
+    /// Vectors of the weights' size that the rule remembers.
+    Index moments() const { return rule == Rule::adamw ? 2 : momentum != 0 ? 1 : 0; }
     /// Of the step with this number, counted from 0: constant; linear from learning_rate down to 0 at
     /// `steps`; half a period of a cosine between them. No warm-up.
     double rate(Index step) const;

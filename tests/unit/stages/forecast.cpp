@@ -10,6 +10,7 @@
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/model/architectures.hpp"
 #include "tangram/study/initial_network.hpp"
+#include "tangram/training/loss_gradient.hpp"
 
 namespace tangram {
 namespace {
@@ -45,7 +46,8 @@ struct MadeUp {
         job.formulas.push_back(
             {Formula::sgd, choose_contractions(model.program, job.parameters, mean_tokens(job.data.train), 0,
                                                Formula::sgd)});
-        for (const ParameterId p : job.parameters) job.parameter_count += model.program.parameters()[p].size();
+        for (const ParameterId p : job.parameters)
+            job.parameter_count += model.program.parameters()[p].size();
         job.train_rows = examples;
         job.idle_bytes = 40e6;
         study.model.init = "random";
@@ -138,6 +140,40 @@ TEST(FittedHead, IsAStageOfItsOwnWithFeaturesAndTheirDecomposition) {
     EXPECT_GE(on.stages.front().bytes, study.planned().resident() + 2 * 8.0 * 4000 * 64);
     EXPECT_GE(on.bytes_until_written(), on.stages.front().bytes);
     EXPECT_EQ(on.gram().stage, "gram");
+}
+
+TEST(Finetuning, HoldsASumForEveryBitOfTheLeavesThatAreDone) {
+    // Leaves of 8 examples: 1, 4, and 64 of them on a rank; with one more vector where sums are received.
+    EXPECT_EQ(gradient_vectors(8, 1, 1), 2);
+    EXPECT_EQ(gradient_vectors(8, 2, 1), 3);
+    EXPECT_EQ(gradient_vectors(32, 1, 1), 4);   // the sum of two, of one, and the fourth
+    EXPECT_EQ(gradient_vectors(512, 1, 1), 8);  // of 32, 16, 8, 4, 2, 1, and the last
+    EXPECT_EQ(gradient_vectors(512, 1, 4), 9);  // of 32, 16, 8, 4, and four
+    EXPECT_EQ(gradient_vectors(512, 64, 4), 3);
+}
+
+TEST(Finetuning, IsAStageWhereItIsAskedForWithVectorsOfTheTrainedWeights) {
+    MadeUp made(64, 2, 400);
+    EXPECT_EQ(forecast<float>(made.planned(), 4).of("finetune"), nullptr);
+    made.study.finetune.asked = true;
+    const auto weights = static_cast<double>(made.job.parameter_count);
+    const Forecast gd = forecast<float>(made.planned(), 1);
+    ASSERT_EQ(gd.stages.back().stage, "finetune");
+    EXPECT_TRUE(is_later(gd.stages.back()));
+    EXPECT_EQ(gd.training_steps, training_steps_assumed);
+    EXPECT_GE(gd.stages.back().bytes, made.planned().resident() + weights * (4 + 8 * 3) + 8 * 400.0 * 400);
+    made.study.finetune.optimizer = "adamw";
+    made.study.finetune.batch = 8;
+    made.study.finetune.steps = 50;
+    const Forecast adamw = forecast<float>(made.planned(), 1);
+    made.study.finetune.optimizer = "sgd";
+    const Forecast sgd = forecast<float>(made.planned(), 1);
+    EXPECT_NEAR(adamw.stages.back().bytes - sgd.stages.back().bytes, 16 * weights, 1);
+    EXPECT_EQ(sgd.training_steps, 50);
+    EXPECT_LT(sgd.stages.back().flops, gd.stages.back().flops);
+    // Little memory: the factors of the kernel after training in several groups.
+    const PlannedStudy little = made.planned(sgd.stages.back().bytes - 1e6);
+    EXPECT_LE(forecast<float>(little, 1).stages.back().bytes, little.limit);
 }
 
 }  // namespace
