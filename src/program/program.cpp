@@ -47,6 +47,14 @@ Study study_of_settings(const Arguments& arguments, const Session& session) {
     return collectively(session.world.get(), [&] { return default_study(arguments.settings); });
 }
 
+/// What draws a file: the script that an installation has beside the program, or that of the sources.
+std::string plot_script() {
+    std::error_code code;
+    const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", code);
+    return !code && std::filesystem::exists(program.parent_path() / "tangram-plot", code) ? "tangram-plot"
+                                                                                          : "tools/plot";
+}
+
 /// Where the result of a run stands and what to do with it. Local; the first rank speaks.
 /// @param before  when the file was written last, before the run
 void tell_output(const std::filesystem::path& file, std::filesystem::file_time_type before, Log& log) {
@@ -54,9 +62,9 @@ void tell_output(const std::filesystem::path& file, std::filesystem::file_time_t
     const auto bytes = std::filesystem::file_size(file, code);
     if (code) return;
     const bool written = std::filesystem::last_write_time(file, code) != before;
-    log.say(fmt::format("{} {} ({}); next: tangram inspect {} · tools/plot {}",
+    log.say(fmt::format("{} {} ({}); next: tangram inspect {} · {} {}",
                         written ? "wrote" : "nothing to do:", file.string(),
-                        bytes_text(static_cast<double>(bytes)), file.string(), file.string()));
+                        bytes_text(static_cast<double>(bytes)), file.string(), plot_script(), file.string()));
 }
 
 // One function per command: collective, and what it returns is the exit status.

@@ -40,8 +40,8 @@ std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors) {
     const std::string_view what = vectors ? "with eigenvectors" : "eigenvalues alone";
     if (n <= lapack_up_to)
         return {Solver::lapack,
-                fmt::format("auto: {} at n = {} on {} ranks: measured fastest in one piece up to n = {}",
-                            what, n, ranks, lapack_up_to)};
+                fmt::format("auto: {} at n = {} on {} rank{}: measured fastest in one piece up to n = {}",
+                            what, n, ranks, ranks == 1 ? "" : "s", lapack_up_to)};
     const auto available = solvers();
     if (std::find(available.begin(), available.end(), Solver::elpa1) != available.end())
         return {Solver::elpa1,
