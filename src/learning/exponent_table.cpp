@@ -28,11 +28,16 @@ Curve curve_of(const LearningCurve& curve, Value&& value, Use&& use) {
     return result;
 }
 
+std::string too_few_sizes(const Curve& curve) {
+    const std::size_t count = curve.sizes.size();
+    return fmt::format("a slope takes three sizes, {} {} left; give smaller ones in rates.sizes", count,
+                       count == 1 ? "is" : "are");
+}
+
 /// A row for the slope of a curve, or why there is none.
 RateExponent slope_of(const std::string& source, const Curve& curve, std::size_t repeats,
                       const std::string& not_positive, const std::string& note) {
-    if (curve.sizes.size() < 3)
-        return unknown_rate(source, fmt::format("too few sizes for a slope: {}", curve.sizes.size()));
+    if (curve.sizes.size() < 3) return unknown_rate(source, too_few_sizes(curve));
     if (!std::all_of(curve.values.begin(), curve.values.end(),
                      [](double v) { return std::isfinite(v) && v > 0; }))
         return unknown_rate(source, not_positive);
@@ -229,8 +234,7 @@ std::optional<std::string> no_errors(const Errors& errors) {
                      [](double v) { return std::isfinite(v); }))
         return not_found;
     if (errors.idle) return errors.idle;
-    if (errors.curve.sizes.size() < 3)
-        return fmt::format("too few sizes for a slope: {}", errors.curve.sizes.size());
+    if (errors.curve.sizes.size() < 3) return too_few_sizes(errors.curve);
     return std::nullopt;
 }
 
