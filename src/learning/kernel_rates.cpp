@@ -130,6 +130,8 @@ class RatesOfKernel {
         r_.noise_floor = input_.noise_floor / n;
         l_ = input_.eigenvalues;
         for (double& value : l_) value /= n;
+        check_window(options_.window, std::ssize(l_));
+        r_.window_given = options_.window.has_value();
         if (!(l_.front() > 0))
             throw Error(ExitStatus::numerical, ErrorKind::degenerate,
                         "the kernel is zero: there is nothing to learn with these parameters");
@@ -333,13 +335,13 @@ class RatesOfKernel {
             std::sort(sizes.begin(), sizes.end());
             sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
         });
-        const SubsetInputs subsets{input_.gram,       input_.cross,
-                                   *input_.train,     input_.test ? &*input_.test : nullptr,
-                                   options_.center,   input_.mixed_precision,
-                                   r_.noise,          r_.radius,
-                                   options_.noise,    options_.radius,
-                                   std::move(given),  options_.seed,
-                                   r_.trusted_ranks()};
+        const SubsetInputs subsets{input_.gram,        input_.cross,
+                                   *input_.train,      input_.test ? &*input_.test : nullptr,
+                                   options_.center,    input_.mixed_precision,
+                                   r_.noise,           r_.radius,
+                                   options_.noise,     options_.radius,
+                                   std::move(given),   options_.seed,
+                                   r_.trusted_ranks(), options_.window};
         const auto found = nested_subsets(subsets, sizes, options_.repeats, half, listener_);
         const bool with_whole = !curve.sizes.empty() && curve.sizes.back() == r_.examples;
         SubsetResult whole;
@@ -443,12 +445,21 @@ class RatesOfKernel {
     }
 
     void fit_decay_and_exponents() {
-        r_.decay = fit_decay(l_, r_.noise_floor, r_.rows, std::nullopt, r_.trusted_ranks());
+        // A window that was given decides alone: what lies past it is not asked for a finite rank either.
+        const Index trusted =
+            options_.window ? std::min(options_.window->last, r_.trusted_ranks()) : r_.trusted_ranks();
+        r_.decay = fit_decay(l_, r_.noise_floor, r_.rows, options_.window, trusted);
+        if (options_.window && r_.decay.window.last < options_.window->last)
+            listener_.warn(fmt::format(
+                "rates.window = [{}, {}]: the fit ends at rank {}, the last that {}", options_.window->first,
+                options_.window->last, r_.decay.window.last,
+                r_.decay.window.last == r_.trusted_ranks()
+                    ? "this sketch shows"
+                    : fmt::format("lies above ten times the noise floor {:.3g}", r_.noise_floor)));
         std::vector<DecayFit> replicas;
         for (const SubsetResult& half : halves_)
             if (r_.decay.window.last <= std::ssize(half.l))
-                replicas.push_back(
-                    fit_decay(half.l, half.noise_floor, 0, r_.decay.window, r_.trusted_ranks()));
+                replicas.push_back(fit_decay(half.l, half.noise_floor, 0, r_.decay.window, trusted));
         if (r_.decay.selected != DecayFamily::none && replicas.size() < 2)
             listener_.warn("the interval of the decay holds the window's drift alone: no resampled fits");
         r_.intervals = decay_intervals(l_, r_.noise_floor, r_.rows, r_.decay, replicas);
@@ -494,6 +505,19 @@ class RatesOfKernel {
 };
 
 }  // namespace
+
+void check_window(const std::optional<DecayWindow>& window, Index known) {
+    if (!window) return;
+    const std::string is = fmt::format("rates.window = [{}, {}]", window->first, window->last);
+    if (window->first < 1 || window->last > known)
+        throw Error(
+            ExitStatus::study, ErrorKind::out_of_range,
+            fmt::format("{}: the ranks must lie in 1 to {}, the eigenvalues that are known", is, known));
+    if (window->size() < smallest_window)
+        throw Error(ExitStatus::study, ErrorKind::too_few,
+                    fmt::format("{} holds {} ranks; a fit of the decay takes {}", is, window->size(),
+                                smallest_window));
+}
 
 RatesResult compute_rates(const RatesInput& input, const RatesOptions& options, const Listener& listener) {
     if (options.center != Centring::kernel || input.vectors == nullptr)

@@ -14,7 +14,6 @@
 #include "tangram/learning/centring.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/rank_groups.hpp"
-#include "tangram/rates/decay.hpp"
 #include "tangram/rates/noise.hpp"
 #include "tangram/rates/stopping.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
@@ -80,6 +79,15 @@ bool nothing_to_learn(const KernelRegression& regression) {
     return !(regression.l().front() > 0) || !(regression.residual_mean_square() > 0);
 }
 
+/// Of the polynomial fit in the window that was given, where the sample has so many ranks, or its own.
+double exponent_of(const std::vector<double>& l, Index rows, const SubsetInputs& inputs, double noise_floor) {
+    if (inputs.window && inputs.window->last > std::ssize(l)) return unknown;
+    const DecayWindow window = inputs.window
+                                   ? above_floor(l, noise_floor, *inputs.window, inputs.trusted_ranks)
+                                   : decay_window(l, noise_floor, 0, inputs.trusted_ranks);
+    return window.size() < smallest_window ? unknown : fit_polynomial(l, rows, window).exponent;
+}
+
 /// What the spectrum and the training labels say; the rest NaN, the stopping step also where the steps, given
 /// for the whole, diverge on this part. Local.
 SubsetResult without_test(const KernelRegression& regression, const SubsetInputs& inputs,
@@ -90,10 +98,7 @@ SubsetResult without_test(const KernelRegression& regression, const SubsetInputs
     result.noise_floor = noise_floor;
     const double sigma = inputs.noise / inputs.radius;
     result.critical_radius = critical_radius(l, sigma);
-    const DecayWindow window = decay_window(l, noise_floor, 0, inputs.trusted_ranks);
-    result.exponent = no_decay_reason(l, noise_floor, window).empty()
-                          ? fit_polynomial(l, regression.rows(), window).exponent
-                          : unknown;
+    result.exponent = exponent_of(l, regression.rows(), inputs, noise_floor);
     if (!steps) return result;
     const CrossValidatedRidge ridge = cross_validated_ridge(l, regression.squares(), noise_floor);
     result.ridge = ridge.ridge;

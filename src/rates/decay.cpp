@@ -103,7 +103,7 @@ std::vector<Index> ranks_of_bias(DecayWindow window, Index near) {
 /// Sum of the population's eigenvalues past the window; nothing where not all n of the sample are known. A
 /// sample keeps the trace of its kernel, and gives 1/n of what lies behind a rank to that rank.
 std::optional<double> sum_behind(std::span<const double> l, Index n, DecayWindow window) {
-    if (std::ssize(l) < n) return std::nullopt;
+    if (std::ssize(l) < n || window.last >= n) return std::nullopt;
     double sum = 0;
     for (std::size_t j = static_cast<std::size_t>(window.last); j < l.size(); ++j) sum += std::max(l[j], 0.0);
     return sum / (1 - static_cast<double>(window.last) / static_cast<double>(n));
@@ -380,6 +380,16 @@ void select_family(DecayFit& fit, const Fits& fits) {
     fit.selected = DecayFamily::none;
 }
 
+/// Why a window that was given allows no fit.
+std::string too_little_left(DecayWindow given, DecayWindow left, double floor) {
+    std::ostringstream text;
+    text << "of the ranks " << given.first << " to " << given.last << " that were given " << left.size()
+         << " can be fitted, a fit takes " << smallest_window
+         << ": the others are not above ten times the noise floor " << floor
+         << " or beyond what a sketch shows";
+    return text.str();
+}
+
 /// The window's first half, though never shorter than a fit needs.
 DecayWindow first_half(DecayWindow window) {
     return {window.first,
@@ -402,6 +412,11 @@ DecayWindow decay_window(std::span<const double> l, double floor, Index n, Index
         left -= l[static_cast<std::size_t>(window.first - 1)];
         ++window.first;
     }
+    return above_floor(l, floor, window);
+}
+
+DecayWindow above_floor(std::span<const double> l, double floor, DecayWindow window, Index trusted) {
+    window.last = std::min(window.last, trusted);
     while (window.last > 0 && !(l[static_cast<std::size_t>(window.last - 1)] > 10 * floor &&
                                 l[static_cast<std::size_t>(window.last - 1)] > 0))
         --window.last;
@@ -475,7 +490,9 @@ DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::option
             const double last = l[static_cast<std::size_t>(rank - 1)];
             if (last / l.front() * last > 100 * floor) fit.selected = DecayFamily::finite_rank;
         }
-        if (fit.selected == DecayFamily::none) fit.reason = no_decay_reason(l, floor, fit.window, n, trusted);
+        if (fit.selected == DecayFamily::none)
+            fit.reason = window ? too_little_left(*window, fit.window, floor)
+                                : no_decay_reason(l, floor, fit.window, n, trusted);
         return fit;
     }
 

@@ -12,6 +12,7 @@
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
+#include "tangram/stages/rates_request.hpp"
 #include "tangram/study/file_contents.hpp"
 #include "tangram/study/files_of_ranks.hpp"
 #include "tangram/study/fingerprints.hpp"
@@ -30,6 +31,8 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
             fmt::format("spectrum.count = {}: the kernel has {} rows and as many eigenvalues; 0 takes all "
                         "of them",
                         study.spectrum.count, job.train_rows));
+    check_window(rates_options(study).window,
+                 study.spectrum.count > 0 ? study.spectrum.count : job.train_rows);
     const PlannedStudy planned{model, job, study, limit, network_bytes<Real>(model, job, study)};
     if (planned.resident() > limit)
         throw Error(ExitStatus::study, ErrorKind::no_memory,

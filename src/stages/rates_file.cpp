@@ -22,6 +22,7 @@ void write_decay(Hdf5File& file, const RatesResult& r) {
     file.set_attribute(decay, "noise_floor", r.noise_floor);
     file.set_attribute(decay, "first", r.decay.window.first);
     file.set_attribute(decay, "last", r.decay.window.last);
+    file.set_attribute(decay, "window_source", std::string(r.window_given ? "given" : "chosen"));
     file.set_attribute(decay, "reason", r.decay.reason);
     // An infinite criterion stands for a family that was not fitted.
     const double unfitted = std::numeric_limits<double>::infinity();

@@ -11,10 +11,17 @@ Centring centring_of(const std::string& center) {
 }  // namespace
 
 RatesOptions rates_options(const Study& study) {
-    return {study.rates.noise,      study.rates.radius,
-            study.rates.step_size,  centring_of(study.rates.center),
-            study.rates.sizes,      study.rates.repeats,
-            study.rates.neighbours, static_cast<std::uint64_t>(study.data.seed)};
+    std::optional<DecayWindow> window;
+    if (!study.rates.window.empty()) window = {study.rates.window.front(), study.rates.window.back()};
+    return {study.rates.noise,
+            study.rates.radius,
+            study.rates.step_size,
+            centring_of(study.rates.center),
+            study.rates.sizes,
+            study.rates.repeats,
+            study.rates.neighbours,
+            static_cast<std::uint64_t>(study.data.seed),
+            window};
 }
 
 Listener rates_listener(const Session& session) {

@@ -32,26 +32,27 @@ std::string base_of_power(const RatesResult& r) {
 std::string selected_decay_text(const RatesResult& r) {
     const auto& window = r.decay.window;
     const Interval &exponent = r.intervals.polynomial.exponent, &rank = r.intervals.rank;
+    const char* const given = r.window_given ? " (rates.window)" : "";
     switch (r.decay.selected) {
         case DecayFamily::none:
             break;
         case DecayFamily::polynomial:
             return fmt::format(
                 "decay      polynomial: eigenvalues of G/n fall like {}^-{:.3f} [{:.3f}, {:.3f}] over "
-                "ranks {} to {}{}\n",
+                "ranks {} to {}{}{}\n",
                 base_of_power(r), exponent.value, exponent.low, exponent.high, window.first, window.last,
-                r.decay.power_law().corrected ? "" : "; the sample's bias cannot be divided out here");
+                given, r.decay.power_law().corrected ? "" : "; the sample's bias cannot be divided out here");
         case DecayFamily::exponential:
             return fmt::format(
                 "decay      exponential: eigenvalues of G/n fall like exp(-{:.3g} rank^{:.3g}) over ranks {} "
-                "to {}\n",
+                "to {}{}\n",
                 r.intervals.exponential_rate.value, r.intervals.exponential_power.value, window.first,
-                window.last);
+                window.last, given);
         case DecayFamily::finite_rank:
             return fmt::format("decay      finite rank {:.0f} [{:.0f}, {:.0f}]\n", rank.value, rank.low,
                                rank.high);
     }
-    return "decay      none: " + r.decay.reason + "\n";
+    return "decay      none: " + r.decay.reason + given + "\n";
 }
 
 /// The polynomial where another family was selected, an exponential that is not told from it.

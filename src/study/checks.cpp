@@ -77,6 +77,17 @@ void check_step_sizes(const std::vector<double>& step_sizes) {
     }
 }
 
+void check_window(const std::vector<Index>& window) {
+    if (!window.empty() && window.size() != 2)
+        refuse(ErrorKind::malformed,
+               fmt::format("rates.window has {} entries; write [first, last], the ranks of the decay fit",
+                           window.size()));
+    if (!window.empty() && window.front() >= window.back())
+        refuse(ErrorKind::out_of_range,
+               fmt::format("rates.window = [{}, {}]: the first rank must come before the last",
+                           window.front(), window.back()));
+}
+
 void check_answers(const std::string& prefix, const Study::Data& data, bool classifier) {
     if (classifier && data.score != "logit")
         refuse(ErrorKind::contradiction,
@@ -252,6 +263,7 @@ void check_values(Study& study) {
     for (const KeyValue& at : values_of(study))
         std::visit([&](const auto& allowed) { check(at, allowed); }, at.key->allowed);
     check_step_sizes(study.rates.step_size);
+    check_window(study.rates.window);
 }
 
 void check_together(const Study& s, LabelWords words) {

@@ -24,14 +24,6 @@ std::string name_in_a_task(const Key& key) { return "tasks." + key.own_name(); }
            fmt::format("{}: unknown key {}; did you mean {}?", file, name, nearest(name, known)));
 }
 
-/// @param name  as messages say it
-/// @param key   as it is declared
-void refuse_later(const std::string& file, const std::string& name, const std::string& key) {
-    if (std::ranges::find(keys_not_served(), key) != keys_not_served().end())
-        refuse(ErrorKind::unsupported,
-               fmt::format("{}: {} is not available in this version of tangram; remove it", file, name));
-}
-
 void check_known_tasks(const toml::node& node, const std::string& file) {
     if (!node.is_array_of_tables())
         refuse(ErrorKind::malformed, fmt::format("{}: write every task as [[tasks]] with a name", file));
@@ -41,7 +33,6 @@ void check_known_tasks(const toml::node& node, const std::string& file) {
     for (const toml::node& task : *node.as_array())
         for (const auto& [key, value] : *task.as_table()) {
             const std::string own(key.str()), full = "tasks." + own;
-            refuse_later(file, full, "data." + own);
             if (std::ranges::find(known, full) == known.end()) refuse_unknown(file, full, known);
         }
 }
@@ -52,7 +43,6 @@ void check_known(const toml::table& table, const std::string& file) {
         if (key.section() != "tasks") known.push_back(key.name);
     for (const auto& [section, node] : table) {
         const std::string section_name(section.str());
-        refuse_later(file, "[" + section_name + "]", section_name);
         if (section_name == "tasks") {
             check_known_tasks(node, file);
             continue;
@@ -60,7 +50,6 @@ void check_known(const toml::table& table, const std::string& file) {
         if (!node.is_table()) refuse_unknown(file, section_name, known);
         for (const auto& [key, value] : *node.as_table()) {
             const std::string full = section_name + "." + std::string(key.str());
-            refuse_later(file, full, full);
             if (std::ranges::find(known, full) == known.end()) refuse_unknown(file, full, known);
         }
     }

@@ -147,7 +147,7 @@ const std::vector<FileContent>& file_contents() {
          {}},
         {"/rates/decay",
          "how the eigenvalues of G/n decay; attributes: selected, noise_floor (scale of G/n), first, last, "
-         "reason",
+         "window_source (given: rates.window, or chosen), reason",
          "1",
          {}},
         {"/rates/decay/polynomial", "fit of constant * rank^-exponent", "1", {}},
@@ -155,7 +155,7 @@ const std::vector<FileContent>& file_contents() {
         {"/rates/decay/finite_rank", "fit of a spectrum that ends", "1", {}},
         {"/rates/decay/sizes", "numbers of training rows of the subsets", "rows", {"sizes"}},
         {"/rates/decay/exponent_by_size",
-         "polynomial exponent of each subset's own spectrum",
+         "polynomial exponent of each subset's own spectrum, in rates.window where it is given",
          "1",
          {"sizes", "repeat"}},
         {"/rates/stopping",

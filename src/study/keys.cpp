@@ -9,8 +9,6 @@ namespace tangram {
 
 namespace {
 
-constexpr std::string_view not_served[] = {"rates.window"};
-
 std::vector<Key> model_keys() {
     return {
         {"model.path", [](Study& s) { return StudyValue(&s.model.path); }, Path{true}, Decides::model,
@@ -143,6 +141,8 @@ std::vector<Key> rates_keys() {
                   {"false", ""},
                   {"kernel", "and the kernel's functions are centred too"}}},
          Decides::rates, ""},
+        {"rates.window", [](Study& s) { return StudyValue(&s.rates.window); }, Bounds{1, {}}, Decides::rates,
+         "[first, last]: ranks of the decay fit, at least five; empty: chosen"},
         {"rates.sizes", [](Study& s) { return StudyValue(&s.rates.sizes); }, Bounds{2, {}}, Decides::rates,
          "of the learning curve; empty: powers of two from 128 up to n, and n"},
         {"rates.repeats", [](Study& s) { return StudyValue(&s.rates.repeats); }, Bounds{1, 10000},
@@ -205,8 +205,6 @@ const std::vector<Key>& keys() {
     }();
     return all;
 }
-
-std::span<const std::string_view> keys_not_served() { return not_served; }
 
 bool decides_kernel(Decides decides) {
     switch (decides) {

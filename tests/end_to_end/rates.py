@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the rates say, recomputed by numpy from the file: learning curves, eigenlearning, exponents, functionals,
 neighbourhoods, tasks, somebody else's kernel, schedules. usage: rates.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import math, sys
+import math, os, sys
 from support import Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
@@ -131,6 +131,22 @@ check('--labels beside a study is refused', code == 2 and '--labels' in err, f'{
 code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.sizes=[9999]', '--set', 'rates.repeats=1')
 with h5py.File(f.at('out.h5')) as h:
     check('sizes that are all too large leave n', code == 0 and list(h['/rates/learning_curve/sizes'][:]) == [240], err)
+# The window of the decay fit: what is given decides, and is said in the file; what cannot be is refused or warned of.
+def window(first, last): return run('rates', f.at('study.toml'), '--set', 'rates.repeats=2', '--set', 'rates.sizes=[120]', '--set', f'rates.window=[{first}, {last}]')
+code, out, err = window(4, 40)
+with h5py.File(f.at('out.h5')) as h:
+    d = h['/rates/decay'].attrs; by_size = h['/rates/decay/exponent_by_size'][:]
+    check('window: given, and said', code == 0 and (d['first'], d['last'], d['window_source']) == (4, 40, 'given') and 'rates.window' in out, (out, err))
+    check('window: of subsets too', np.isfinite(by_size).all(), by_size)
+    # The sample's bias, which the fit divides out, is less than a quarter of the exponent here; a fit in the ranks that would be
+    # chosen (3 to 12) is not.
+    plain = lambda first, last: -np.polyfit(np.log(np.arange(first, last + 1)), np.log(l[first - 1:last]), 1)[0]
+    check('window: the exponent is that of its ranks', abs(h['/rates/decay/polynomial'].attrs['exponent'] / plain(4, 40) - 1) < 0.25, (h['/rates/decay/polynomial'].attrs['exponent'], plain(4, 40)))
+for first, last, word in ((1, 241, '240'), (0, 20, 'at least 1'), (7, 7, 'first'), (7, 10, '4 ranks')):
+    code, out, err = window(first, last)
+    check(f'window: [{first}, {last}] is refused', code == 2 and 'rates.window' in err and word in err, f'{code} {err}')
+code, out, err = run('gram', f.at('study.toml'), '--set', 'rates.window=[1, 241]', '--set', 'output.path=none.h5')
+check('window: refused before the kernel', code == 2 and 'rates.window' in err and not os.path.exists(f.at('none.h5')), f'{code} {err}')
 code, out, err = run('spectrum', f.at('study.toml'), '--set', 'spectrum.solver=scalapack-dc')
 with h5py.File(f.at('out.h5')) as h: check('a new spectrum takes away what was made of the old', code == 0 and not {'rates', 'neighbours', 'tasks'} & set(h), err)
 

@@ -45,7 +45,12 @@ struct RatesOptions {
     std::vector<Index> sizes;  ///< empty: powers of two from 128, and n
     Index repeats = 5, neighbours = 0;
     std::uint64_t seed = 1;
+    std::optional<DecayWindow> window = {};  ///< of the decay fit; none: chosen
 };
+
+/// Local. `known`: eigenvalues that are or will be there.
+/// @throws Error(study, out_of_range) where the window reaches past them or holds fewer than smallest_window
+void check_window(const std::optional<DecayWindow>& window, Index known);
 
 inline constexpr const char* on_test_set = "the test set";
 inline constexpr const char* on_other_half = "the other half of the examples";
@@ -113,6 +118,7 @@ struct RatesResult {
     bool stop_known() const { return !std::isnan(noise); }
     bool stop_trusted() const { return sketch == 0 || sketch >= sketch_needed(); }
     DecayFit decay;
+    bool window_given = false;  ///< decay.window is RatesOptions::window, cut where nothing can be fitted
     DecayIntervals intervals;
     // stopping
     double noise = 0, radius = 0, critical = 0, stop = 0;

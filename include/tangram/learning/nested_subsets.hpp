@@ -4,6 +4,7 @@
 
 #include "tangram/learning/kernel_regression.hpp"
 #include "tangram/learning/listener.hpp"
+#include "tangram/rates/decay.hpp"
 #include "tangram/rates/step_sizes.hpp"
 
 namespace tangram {
@@ -23,6 +24,7 @@ struct SubsetInputs {
     std::optional<StepSizes> step_sizes;  ///< nothing: 1/l_1 of each subset
     std::uint64_t seed;
     Index trusted_ranks;  ///< decay_window's
+    std::optional<DecayWindow> window = {};  ///< of the decay fit, at every size; none: each its own
 };
 
 /// One random subset of examples. Errors are NaN where they were not observed.
@@ -33,7 +35,7 @@ struct SubsetResult {
     double critical_radius = 0, stopping_step = 0, eta = 0;  ///< eta = eta_T
     double ridge = 0;                                        ///< on K, by GCV
     double cross_validation = 0;  ///< GCV's estimate of the test error, at its best ridge
-    double exponent = 0;  ///< of the polynomial fit in the subset's own window; NaN where there is none
+    double exponent = 0;          ///< of the polynomial fit in the window; NaN where there is none
     TestScore at_stop, at_best;
     TestScore at_ridge;      ///< the best ridge on these examples
     TestScore at_gcv_ridge;  ///< `ridge`, which the training examples choose

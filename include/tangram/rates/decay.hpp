@@ -29,6 +29,11 @@ inline constexpr Index every_rank = std::numeric_limits<Index>::max();
 /// (docs/mathematics.md, Sketches)
 DecayWindow decay_window(std::span<const double> l, double floor, Index n = 0, Index trusted = every_rank);
 
+/// A window without the ranks at its end that are not above ten times the floor, or past the last that is
+/// trusted; last <= l.size().
+DecayWindow above_floor(std::span<const double> l, double floor, DecayWindow window,
+                        Index trusted = every_rank);
+
 /// Why this window allows no fit (selected = "none"), as a sentence for the reader; empty where it allows
 /// one.
 std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow window, Index n = 0,
@@ -123,8 +128,8 @@ inline constexpr Index smallest_window_of_three = 12;
 /// conclusion); the reason then has the local slopes. Throws as decay_window; a window given must start at 1
 /// or later.
 /// @param floor   noise floor in the scale of l; at least 2^-52 l_1 is taken
-/// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); ranks at
-/// its end that are not above ten times the floor are left out
+/// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); cut as
+/// above_floor cuts it
 /// @param trusted the last rank that may be fitted, as decay_window's; also of a window given
 DecayFit fit_decay(std::span<const double> l, double floor, Index n = 0,
                    std::optional<DecayWindow> window = {}, Index trusted = every_rank);

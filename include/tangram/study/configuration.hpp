@@ -54,7 +54,7 @@ struct Study {
         std::optional<double> noise, radius;
         std::vector<double> step_size;  ///< empty: auto; several: one per step, the last goes on
         std::string center = "true";
-        std::vector<Index> sizes;
+        std::vector<Index> sizes, window;  ///< window: empty (chosen), or first and last rank
         Index repeats = 5, neighbours = 0;
     } rates;
     struct {

@@ -1,7 +1,6 @@
 #pragma once
 #include <algorithm>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -96,8 +95,6 @@ struct Key {
 
 /// Every key of a study file, each once. Local.
 const std::vector<Key>& keys();
-/// Keys and sections that later versions serve.
-std::span<const std::string_view> keys_not_served();
 
 /// A key with its value in a study.
 struct KeyValue {

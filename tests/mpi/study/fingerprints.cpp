@@ -138,6 +138,7 @@ const std::map<std::string, Change> changes{
     {"rates.step_size", {"[0.5, 0.25]", {}}},
     {"rates.center", {"false", {}}},
     {"rates.sizes", {"[4, 8]", {}}},
+    {"rates.window", {"[2, 9]", {}}},
     {"rates.repeats", {"2", {}}},
     {"rates.neighbours", {"3", {}}},
     {"finetune.optimizer", {"sgd", {"finetune.seed=1"}}},

@@ -314,6 +314,33 @@ TEST(DecayFamilies, ReplicasAreFittedInTheGivenWindow) {
     EXPECT_DOUBLE_EQ(fit.exponential->power, fit_exponential(l, 200, {2, 16}).power);
 }
 
+TEST(DecayFamilies, AGivenWindowDecidesOnALawThatBreaks) {
+    // k^-1 up to rank 20, from there on k^-3, down to the floor at rank 380; so many rows that a sample has
+    // no bias. Neither law is the whole's.
+    const Index n = 1'000'000'000;
+    std::vector<double> l;
+    for (int k = 1; k <= 400; ++k) l.push_back(k <= 20 ? 1.0 / k : 400 * std::pow(k, -3.0));
+    const double floor = 0.1 * l[380];
+    EXPECT_NE(fit_decay(l, floor, n, DecayWindow{1, 300}, 300).selected, DecayFamily::polynomial);
+    for (const auto& [window, exponent] :
+         {std::pair{DecayWindow{1, 20}, 1.0}, std::pair{DecayWindow{21, 300}, 3.0}}) {
+        const DecayFit fit = fit_decay(l, floor, n, window, window.last);
+        EXPECT_EQ(fit.selected, DecayFamily::polynomial) << fit.reason;
+        EXPECT_FALSE(fit.finite_rank);
+        EXPECT_EQ(std::pair(fit.window.first, fit.window.last), std::pair(window.first, window.last));
+        EXPECT_NEAR(fit.power_law().exponent, exponent, 1e-4);
+    }
+    // What lies in the noise is no part of the fit, and where nothing else is left there is none.
+    EXPECT_EQ(fit_decay(l, floor, n, DecayWindow{30, 400}, 400).window.last, 380);
+    const DecayFit none = fit_decay(l, floor, n, DecayWindow{378, 400}, 400);
+    EXPECT_EQ(none.selected, DecayFamily::none);
+    for (const char* word : {"378 to 400", "given 3 can", "noise floor"})
+        EXPECT_NE(none.reason.find(word), std::string::npos) << none.reason;
+    // All ranks of a small sample: no tail is left to be counted, and the fit is finite.
+    const std::vector<double> whole = power_law(60, 2);
+    EXPECT_NEAR(fit_polynomial(whole, 60, {1, 60}).exponent, 2, 0.5);
+}
+
 TEST(DecayFamilies, IntervalsOfTheExponentialAndTheRank) {
     // So many rows that exact values are fitted exactly, by the window's first half too: no drift.
     const Index n = 1'000'000'000;

@@ -94,6 +94,10 @@ TEST(Configuration, NamesTheKeyAndTheNearest) {
     refused(ErrorKind::out_of_range, {"rates.step_size", "0.1", "0.2"}, "rates.step_size=[0.1, 0.2]");
     refused(ErrorKind::out_of_range, {"rates.step_size", "-1"}, "rates.step_size=-1");
     refused(ErrorKind::malformed, {"rates.step_size"}, "rates.step_size=[]");
+    refused(ErrorKind::malformed, {"rates.window", "[first, last]"}, "rates.window=[1, 20, 30]");
+    for (const char* const last : {"9", "20"})
+        refused(ErrorKind::out_of_range, {"rates.window", "20", last},
+                std::string("rates.window=[20, ") + last + "]");
     refused(ErrorKind::missing, {"rates.neighbours", "data.test"}, "rates.neighbours=5");
     refused(ErrorKind::out_of_range, {"rates.sizes", "2"}, "rates.sizes=[1, 256]");
     refused(ErrorKind::out_of_range, {"kernel.sketch", "-1"}, "kernel.sketch=-1");

@@ -85,6 +85,7 @@ const std::map<std::string, std::string> promised{
     {"rates.step_size", "'auto'"},
     {"rates.center", "true"},
     {"rates.sizes", "[]"},
+    {"rates.window", "[]"},
     {"rates.repeats", "5"},
     {"rates.neighbours", "0"},
     {"finetune.optimizer", "'gd'"},
@@ -128,7 +129,7 @@ void change(const KeyValue& at) {
             else if constexpr (std::is_same_v<Type, std::vector<std::string>*>)
                 *value = {"p", "\"q'\n"};
             else if constexpr (std::is_same_v<Type, std::vector<Index>*>)
-                *value = {7, 5};
+                *value = {5, 9};
             else if constexpr (std::is_same_v<Type, FlagOrWord>)
                 *value.word = choices->choices.back().word;
             else if constexpr (std::is_same_v<Type, StringOrList>)
@@ -225,7 +226,7 @@ TEST(Keys, TellUnlikeValuesApart) {
 TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
     const TemporaryFolder folder;
     const auto refused = [&](const std::string& name, double value, const std::string& bound) {
-        const bool list = name == "rates.sizes";
+        const bool list = name == "rates.sizes" || name == "rates.window";
         const std::string text = list ? fmt::format("[300, {}]", value) : fmt::format("{}", value);
         expect_error(ExitStatus::study, ErrorKind::out_of_range, {name + " = ", bound}, [&] {
             read_study(folder.write("study.toml", one_data_set), {name + "=" + text}, testing::Unrecorded());
@@ -239,23 +240,15 @@ TEST(Keys, OutsideTheirBoundsAreRefusedByName) {
                          [&] { read_study(folder.write("study.toml", tasks), {}, testing::Unrecorded()); });
         }
     };
-    const std::map<std::string, double> least{{"data.max_length", 1},
-                                              {"data.samples", 0},
-                                              {"data.test_samples", 0},
-                                              {"kernel.lora_rank", 0},
-                                              {"kernel.lora_alpha", 0},
-                                              {"kernel.sketch", 0},
-                                              {"spectrum.count", 0},
-                                              {"spectrum.block", 0},
-                                              {"rates.noise", 0},
-                                              {"rates.sizes", 2},
-                                              {"rates.repeats", 1},
-                                              {"rates.neighbours", 0},
-                                              {"output.checkpoint_minutes", 0},
-                                              {"finetune.steps", 1},
-                                              {"finetune.batch", 0},
-                                              {"finetune.momentum", 0},
-                                              {"finetune.weight_decay", 0}};
+    const std::map<std::string, double> least{{"data.max_length", 1},   {"data.samples", 0},
+                                              {"data.test_samples", 0}, {"kernel.lora_rank", 0},
+                                              {"kernel.lora_alpha", 0}, {"kernel.sketch", 0},
+                                              {"spectrum.count", 0},    {"spectrum.block", 0},
+                                              {"rates.noise", 0},       {"rates.sizes", 2},
+                                              {"rates.window", 1},      {"rates.repeats", 1},
+                                              {"rates.neighbours", 0},  {"output.checkpoint_minutes", 0},
+                                              {"finetune.steps", 1},    {"finetune.batch", 0},
+                                              {"finetune.momentum", 0}, {"finetune.weight_decay", 0}};
     for (const auto& [name, bound] : least) refused(name, bound - 1, fmt::format("{}", bound));
     refused("kernel.lora_rank", 65537, "65536");
     refused("rates.repeats", 10001, "10000");
@@ -298,18 +291,6 @@ TEST(Keys, WordsThatNobodyDeclaredAreRefusedByName) {
         for (const Choices::Choice& choice : choices->choices)
             if (!choice.served) refused(choice.word, ErrorKind::unsupported);
     }
-}
-
-TEST(Keys, OfLaterVersionsAreRefusedByName) {
-    const TemporaryFolder folder;
-    const auto refused = [&](const std::string& name, const std::string& setting) {
-        expect_error(ExitStatus::study, ErrorKind::unsupported, {"study.toml: " + name + " "}, [&] {
-            read_study(folder.write("study.toml", one_data_set), {setting}, testing::Unrecorded());
-        });
-    };
-    refused("rates.window", "rates.window=[1, 9]");
-    // Nothing is both served and not.
-    for (const Key& key : keys()) EXPECT_EQ(std::ranges::count(keys_not_served(), key.name), 0) << key.name;
 }
 
 TEST(Keys, ThatDecideNothingDoNotCount) {
