@@ -3,15 +3,25 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/product_back_end.hpp"
 #include "tangram/parallel_for.hpp"
+#include "tangram/products.hpp"
 
 namespace tangram {
 
 namespace {
 
 constexpr Index tile_stride = arithmetic::tile_rows;  // columns of a tile in the cache
+
+/// Where tile (I, J) begins in this rank's part of the matrix.
+double* corner_of(DistributedMatrix& matrix, Index I, Index J) {
+    return matrix.data() + matrix.row_layout().to_local(I * matrix.block()) +
+           matrix.column_layout().to_local(J * matrix.block()) * matrix.lld();
+}
 
 /// A tile of a distributed matrix, copied into one that stays in the cache; store() puts it back.
 class CachedTile {
@@ -21,8 +31,7 @@ class CachedTile {
         const Index block = matrix.block();
         rows_ = std::min(block, matrix.rows() - I * block);
         columns_ = std::min(block, matrix.columns() - J * block);
-        corner_ = matrix.data() + matrix.row_layout().to_local(I * block) +
-                  matrix.column_layout().to_local(J * block) * matrix.lld();
+        corner_ = corner_of(matrix, I, J);
         entries_.resize(static_cast<std::size_t>(tile_stride * tile_stride));
         for (Index c = 0; c < columns_; ++c)
             std::copy_n(corner_ + c * matrix.lld(), rows_, entries_.data() + c * tile_stride);
@@ -39,6 +48,48 @@ class CachedTile {
     Index rows_ = 0, columns_ = 0;
     std::vector<double> entries_;
 };
+
+/// The packed tiles that a back end needs, each once.
+template <class Real>
+class TilesInUse {
+  public:
+    TilesInUse(const Slice& slice, const PackedSlice<Real>& packed) : slice_(&slice), packed_(&packed) {}
+    std::size_t place_of(std::size_t set, Index tile) {
+        const auto [known, is_new] = places_.try_emplace({set, tile}, tiles_.size());
+        if (is_new) {
+            const PackedTile<Real> of = packed_->tile(set, tile);
+            const Index count = tile_contraction<Real>(slice_->contraction).entries(*slice_, *of.form);
+            tiles_.push_back(
+                {{of.entries, static_cast<std::size_t>(count)}, of.form->rows, padded_rows(of.form->rows)});
+        }
+        return known->second;
+    }
+    const std::vector<PackedRows<Real>>& tiles() const { return tiles_; }
+
+  private:
+    const Slice* slice_;
+    const PackedSlice<Real>* packed_;
+    std::map<std::pair<std::size_t, Index>, std::size_t> places_;
+    std::vector<PackedRows<Real>> tiles_;
+};
+
+/// The pieces of those segments of a slice that `counts` says yes to, in order. Of an asymmetric kernel the
+/// signs on the right, which stand behind the plain entries.
+template <class Counts>
+std::vector<ProductPiece> pieces_of(const Slice& slice, Counts counts) {
+    std::vector<ProductPiece> pieces;
+    Index before = 0;
+    for (const Segment& segment : slice.segments) {
+        const Index signs = (slice.copies() - 1) * segment.depth();
+        for (Index k = 0; counts(segment) && k < segment.depth(); k += arithmetic::product_depth) {
+            const Index depth = std::min(arithmetic::product_depth, segment.depth() - k);
+            pieces.push_back({before + k, before + signs + k, depth,
+                              segment.ends_parameter && k + depth == segment.depth()});
+        }
+        before += slice.copies() * segment.depth();
+    }
+    return pieces;
+}
 
 }  // namespace
 
@@ -99,10 +150,62 @@ void TileProducts<Real>::add(const Slice& slice, const PackedSlice<Real>& packed
 template <class Real>
 void TileProducts<Real>::add_tiles(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
                                    const Tiles& tiles, const std::function<void()>& between) {
+    const bool multiplied_out =
+        slice.contraction == Contraction::multiply_out || slice.contraction == Contraction::sketched;
+    if (multiplied_out && problem_->back_end != nullptr) {
+        add_on_back_end(slice, packed, left_set, tiles, between);
+        return;
+    }
     parallel_for(std::ssize(tiles.places), [&](Index i) {
         add_tile(slice, packed, left_set, tiles.places[static_cast<std::size_t>(i)]);
         if (omp_get_thread_num() == 0) between();
     });
+}
+
+/// The matrix of each group, whose sums are other ones, takes its segments once more.
+template <class Real>
+void TileProducts<Real>::add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
+                                         std::size_t left_set, const Tiles& tiles,
+                                         const std::function<void()>& between) {
+    FormulaMatrices& of = matrices_->formulas[slice.place];
+    TilesInUse<Real> in_use(slice, packed);
+    const auto add_to = [&](DistributedMatrix& matrix, const std::vector<ProductPiece>& pieces,
+                            const auto& diagonal_of) {
+        std::vector<TileProduct> products;
+        for (const auto& [I, J] : tiles.places) {
+            double* const diagonals = left_set == 0 && I == J ? diagonal_of(I) : nullptr;
+            products.push_back({in_use.place_of(left_set, I), in_use.place_of(0, J), corner_of(matrix, I, J),
+                                matrix.lld(), left_set == 0 && I == J && slice.copies() == 1, diagonals});
+        }
+        problem_->back_end->add(SliceProducts<Real>{products::panel_rows, pieces, in_use.tiles(), products},
+                                between);
+    };
+    const auto all = [](const Segment&) { return true; };
+    const std::vector<ProductPiece> pieces = pieces_of(slice, all);
+    const auto ends = static_cast<std::size_t>(std::ranges::count_if(pieces, &ProductPiece::ends_parameter));
+    std::map<Index, std::vector<double>> diagonals;  // of tiles on the diagonal, behind each tensor's end
+    add_to(left_set == 0 ? of.gram : *of.cross, pieces, [&](Index tile) {
+        std::vector<double>& own = diagonals[tile];
+        own.resize(ends * static_cast<std::size_t>(sets_[0].tiles.rows(tile)));
+        return own.data();
+    });
+    for (const auto& [tile, own] : diagonals) {
+        const double* diagonal = own.data();
+        for (const Segment& segment : slice.segments) {
+            if (!segment.ends_parameter) continue;
+            set_trace(slice, segment.selected, tile, diagonal, 1);
+            diagonal += sets_[0].tiles.rows(tile);
+        }
+    }
+    std::set<std::size_t> groups;
+    for (const Segment& segment : slice.segments)
+        if (left_set == 0 && !of.groups.empty()) groups.insert(problem_->group_of[segment.selected]);
+    for (const std::size_t group : groups)
+        add_to(of.groups[group],
+               pieces_of(
+                   slice,
+                   [&](const Segment& of_slice) { return problem_->group_of[of_slice.selected] == group; }),
+               [](Index) -> double* { return nullptr; });
 }
 
 /// All segments of a slice at once, while the tile is in the cache; where groups are kept apart, the same for
@@ -130,7 +233,8 @@ void TileProducts<Real>::add_tile(const Slice& slice, const PackedSlice<Real>& p
         contraction.add_product(segment, left, signs, diagonal && slice.copies() == 1, sums);
         left.entries += slice.copies() * left_entries;
         right.entries += slice.copies() * right_entries;
-        if (diagonal && segment.ends_parameter) set_trace(slice, segment.selected, at.row, sums.whole);
+        if (diagonal && segment.ends_parameter)
+            set_trace(slice, segment.selected, at.row, sums.whole, tile_stride + 1);
     }
     whole.store();
     if (sums.group != nullptr) part.store();
@@ -138,10 +242,10 @@ void TileProducts<Real>::add_tile(const Slice& slice, const PackedSlice<Real>& p
 
 template <class Real>
 void TileProducts<Real>::set_trace(const Slice& slice, std::size_t selected, Index tile,
-                                   const double* entries) {
+                                   const double* diagonal, Index step) {
     const RowTiles& train = sets_[0].tiles;
     double trace = 0;
-    for (Index r = 0; r < train.rows(tile); ++r) trace += entries[r + r * tile_stride];
+    for (Index r = 0; r < train.rows(tile); ++r) trace += diagonal[r * step];
     matrices_->formulas[slice.place]
         .tile_traces[selected * static_cast<std::size_t>(train.tiles()) + static_cast<std::size_t>(tile)] =
         trace;

@@ -7,8 +7,9 @@
 namespace tangram {
 
 /// The tiles of the kernel's matrices that this rank computes: their sums are loaded, a slice is added,
-/// traces and squares are taken, and they are stored. On this machine's cores; how packed tiles are laid out,
-/// read and multiplied is behind tile_contraction(). No rank hears of another here.
+/// traces and squares are taken, and they are stored. On this machine's cores, where how packed tiles are
+/// laid out, read and multiplied is behind tile_contraction(), or, multiplied out, on the problem's back end.
+/// No rank hears of another here.
 template <class Real>
 class TileProducts {
   public:
@@ -38,9 +39,11 @@ class TileProducts {
     static bool is_symmetric(const Slice& slice) { return slice.formula != Formula::asymmetric_signgd; }
     void add_tiles(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
                    const Tiles& tiles, const std::function<void()>& between);
+    void add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
+                         const Tiles& tiles, const std::function<void()>& between);
     void add_tile(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set, TilePlace at);
     void add_squares(const Slice& slice, const PackedSlice<Real>& packed);
-    void set_trace(const Slice& slice, std::size_t selected, Index tile, const double* entries);
+    void set_trace(const Slice& slice, std::size_t selected, Index tile, const double* diagonal, Index step);
 
     const KernelProblem* problem_;
     KernelMatrices* matrices_;

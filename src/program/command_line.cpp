@@ -36,6 +36,10 @@ void add_common_options(CLI::App& app, Arguments& arguments) {
     app.add_option(
         "--memory-per-rank", arguments.memory_per_rank,
         "memory that a rank may take, for example 4GiB (default: what SLURM or the cgroup allows)");
+    app.add_option(
+           "--device", arguments.device,
+           "auto, cpu or cuda: what multiplies the kernel's tiles (auto: GPUs where every rank has one)")
+        ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
 }
 
 void add_spectrum_options(CLI::App& spectrum, Arguments& arguments) {

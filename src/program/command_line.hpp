@@ -12,6 +12,7 @@ struct Arguments {
     std::string command;  ///< "run", "gram", ...; empty where CLI answers: --help and --version
     std::string answer;   ///< then: what it says
     std::string study, output, file, topic, other_file, log_json, time_limit, memory_per_rank;
+    std::string device = "auto";
     std::optional<int> ranks;
     ForeignKernel kernel;
     std::vector<std::string> settings;  ///< --set key=value, then the short forms of [rates]

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <regex>
 
+#include "chosen_device.hpp"
 #include "command_line.hpp"
 #include "library_memory.hpp"
 #include "tangram/parallel/collective_error.hpp"
@@ -78,8 +79,9 @@ int run_command(const Arguments& arguments, const Session& session) {
     say_header(session, read.output.path);
     std::error_code code;
     const auto before = std::filesystem::last_write_time(read.output.path, code);
+    const auto device = chosen_device(arguments.device, session);
     StudyRun study(read, session);
-    study.gram(true);
+    study.gram(true, device.get());
     study.spectrum();
     study.rates();
     if (read.finetune.asked) study.finetune();
@@ -90,7 +92,8 @@ int run_command(const Arguments& arguments, const Session& session) {
 int gram_command(const Arguments& arguments, const Session& session) {
     const Study study = study_of(arguments, session);
     say_header(session, study.output.path);
-    StudyRun(study, session).gram(false);
+    const auto device = chosen_device(arguments.device, session);
+    StudyRun(study, session).gram(false, device.get());
     return 0;
 }
 
@@ -252,6 +255,8 @@ int run_program(int argc, char** argv, StopFlag& stop) {
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     try {
         log.enter(arguments.command);
+        if (arguments.device != "auto" && arguments.command != "run" && arguments.command != "gram")
+            refuse(ErrorKind::contradiction, "--device goes with `tangram run` and `tangram gram`");
         if (!arguments.time_limit.empty())
             stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
         std::optional<double> memory;

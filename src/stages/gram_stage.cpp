@@ -220,7 +220,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     const auto sketch_seed = static_cast<std::uint64_t>(study.data.seed);
     const KernelInputs<Real> inputs{
         {job.data.train, job.data.test ? &*job.data.test : nullptr, job.outputs, job.parameters, job.formulas,
-         planned.factor_limit, study.kernel.sketch, sketch_seed, job.groups.group_of},
+         planned.factor_limit, study.kernel.sketch, sketch_seed, job.groups.group_of, back_end},
         network};
     const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint, model.files);
     const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start),
@@ -260,9 +260,10 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
                                 duration_text(writing)));
 }
 
-void StudyRun::gram(bool whole_run) {
+void StudyRun::gram(bool whole_run, ProductBackEnd* back_end) {
     State& s = *state_;
     s.whole_run = whole_run;
+    s.back_end = back_end;
     s.session.log.enter("gram");
     check_blas(s.session.log);  // what it costs is lost once the work is done
     std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");

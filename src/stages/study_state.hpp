@@ -48,6 +48,7 @@ struct StudyRun::State {
     ProcessGrid grid;
     std::string kernel_inputs;                // fingerprint, once known
     bool whole_run = false;                   // spectrum and rates follow
+    ProductBackEnd* back_end = nullptr;       // of the Gram matrix
     std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;

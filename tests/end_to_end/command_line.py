@@ -52,6 +52,15 @@ for launcher in ([], [MPIEXEC, '-n', '2']):
     check(f'terminal, {launcher[1:] or "alone"}: a bar, no clock', p.wait(timeout=60) == 0 and b'subsets [' in shown and b'tangram: wrote' in shown and not re.search(rb'\d\d:\d\d:\d\d tangram:', shown), shown[-400:])
     os.remove(f.at('terminal.h5'))
 
+# Devices: the CPU always; CUDA, or one sentence that says why not.
+code, out, err = run('gram', f.at('study.toml'), '--device', 'cpu', '--set', 'output.path=device.h5')
+check('--device cpu', code == 0, f'{code} {err}')
+code, out, err = run('gram', f.at('study.toml'), '--device', 'cuda', '--set', 'output.path=device.h5')
+check('--device cuda', code == 0 or (code == 2 and '--device cuda' in err), f'{code} {err}')
+for arguments in (['gram', f.at('study.toml'), '--device', 'gpu'], ['inspect', f.at('device.h5'), '--device', 'cpu']):
+    code, out, err = run(*arguments)
+    check(f'{arguments[0]} {arguments[2:]}: refused', code == 2 and '--device' in err, f'{code} {err}')
+
 # Label words: what is listed does, and a word that is not listed does not.
 f.write('words.toml', f.study(data__label_words=None))
 code, out, err = run('words', f.at('words.toml'))

@@ -14,6 +14,7 @@ MAY_INCLUDE = {
     'model': ['files'],
     'jacobian': ['files', 'text', 'model'],
     'gram': ['parallel', 'jacobian'],
+    'device': ['gram'],
     'spectrum': ['parallel'],
     'rates': [],
     'learning': ['parallel', 'spectrum', 'rates'],
@@ -21,7 +22,7 @@ MAY_INCLUDE = {
     'session': ['parallel', 'io'],
     'study': ['files', 'parallel', 'io', 'text', 'model', 'jacobian', 'gram', 'session'],
     'stages': ['files', 'parallel', 'io', 'text', 'model', 'jacobian', 'gram', 'spectrum', 'rates', 'learning', 'training', 'session', 'study'],
-    'program': ['files', 'parallel', 'io', 'spectrum', 'rates', 'session', 'study', 'stages'],
+    'program': ['files', 'parallel', 'io', 'device', 'spectrum', 'rates', 'session', 'study', 'stages'],
 }
 # The vocabulary of all rooms stands beside them.
 COMMON = {'index.hpp', 'error.hpp', 'arithmetic.hpp', 'blas.hpp', 'drawing.hpp', 'elementary.hpp', 'host_device.hpp', 'parallel_for.hpp', 'products.hpp', 'reading.hpp', 'random.hpp'}

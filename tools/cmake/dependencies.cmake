@@ -50,3 +50,7 @@ if(NOT TARGET tangram_elpa)
     endif()
   endif()
 endif()
+
+if(TANGRAM_CUDA)
+  find_package(CUDAToolkit 12 REQUIRED)
+endif()

@@ -2,7 +2,7 @@
 # the rooms, their headers, and find_package(tangram).
 include(CMakePackageConfigHelpers)
 set(rooms tangram_files tangram_parallel tangram_io tangram_text tangram_model tangram_jacobian tangram_gram
-    tangram_spectrum tangram_rates tangram_learning tangram_training tangram_session tangram_study tangram_stages)
+    tangram_device tangram_spectrum tangram_rates tangram_learning tangram_training tangram_session tangram_study tangram_stages)
 install(TARGETS tangram RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS tangram_flags ${rooms} EXPORT tangramTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/tangram DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

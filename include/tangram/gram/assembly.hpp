@@ -12,6 +12,8 @@
 
 namespace tangram {
 
+class ProductBackEnd;
+
 /// What a kernel is made of, but for the weights: whatever can be planned follows from it. The data outlive
 /// the object. Equal on every rank.
 struct KernelProblem {
@@ -29,6 +31,9 @@ struct KernelProblem {
     /// The group of each parameter, 0, 1, ...; the first formula's Gram matrix of every group is kept apart.
     /// Empty: none is.
     std::vector<std::size_t> group_of = {};
+    /// Multiplies the tiles of gradients that are multiplied out; nullptr: this machine's cores do. No bit
+    /// depends on it.
+    ProductBackEnd* back_end = nullptr;
 
     /// The sketch with the parameters that it projects.
     Sketch sketch() const;

@@ -9,6 +9,8 @@
 
 namespace tangram {
 
+class ProductBackEnd;
+
 /// The stages of a study, in order: each reads what the one before it left in memory or in the output file,
 /// skips what is already there and made from the same inputs, and adds its groups to the file (written aside
 /// and renamed). All members are collective over the session's ranks and throw Error on every rank or none.
@@ -24,7 +26,8 @@ class StudyRun {
     void plan(std::optional<int> ranks, bool tensors);
     /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint,
     /// Error(study) where this stage, or in a whole run one after it, does not fit into memory
-    void gram(bool whole_run);
+    /// @param back_end  multiplies tiles (KernelProblem::back_end)
+    void gram(bool whole_run, ProductBackEnd* back_end = nullptr);
     /// /kernel/gram -> /spectrum, and of every further formula that has one
     void spectrum();
     /// The sum of some groups' Gram matrices, /kernel/groups/(name)/gram -> /spectrum/groups/(name+name).

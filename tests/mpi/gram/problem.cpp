@@ -127,7 +127,7 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
     const ParameterGroups groups = group_parameters(network.program(), parameters, problem.groups);
     const KernelInputs<Real> inputs{
         {train, &test, KernelOutputs(problem.output, labels), parameters, formulas, problem.factor_bytes,
-         problem.sketch, problem.sketch_seed, groups.group_of},
+         problem.sketch, problem.sketch_seed, groups.group_of, problem.back_end},
         network};
     const Index per_example = shape(problem.output, labels).rows_per_example;
     const auto empty = [&](const ProcessGrid& on) {

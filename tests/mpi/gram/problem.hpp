@@ -46,6 +46,7 @@ struct Problem {
     std::int32_t vocabulary = 50;
     bool answers = false;       ///< scores answers() in place of the labels' logits
     bool left_in_pass = false;  ///< the stop comes on one rank within the first pass behind it
+    ProductBackEnd* back_end = nullptr;
 };
 
 KernelFormula formula_of(const Program& program, const std::vector<ParameterId>& parameters,

@@ -1,0 +1,225 @@
+#pragma once
+#include <cmath>
+#include <cstddef>
+
+#include "tangram/gram/product_back_end.hpp"
+
+/// The products of packed tiles as a kernel: blocks of threads that share memory and wait for each other. It
+/// is written in phases; behind each, all threads of the block have done it. CUDA runs a phase on all threads
+/// at once and then waits, the host runs it thread by thread (host_executor.hpp): the same source, and, as no
+/// thread reads in a phase what another writes in it, the same bits.
+namespace tangram::device {
+
+#if defined(__CUDACC__)
+#define TANGRAM_KERNEL __device__ __forceinline__
+#define TANGRAM_UNROLLED _Pragma("unroll")
+#else
+#define TANGRAM_KERNEL inline
+#define TANGRAM_UNROLLED
+#endif
+
+inline constexpr int block_side = 128;     ///< rows and columns of the sums that a block adds to
+inline constexpr int block_threads = 256;  ///< 16 x 16, each with 8 x 8 sums
+inline constexpr int thread_side = 8;
+inline constexpr int thread_sums = thread_side * thread_side;
+
+/// What one block does: some rows and columns of one product. Pointers are to the memory of what runs it.
+template <class Real>
+struct BlockWork {
+    const Real *left, *right;  ///< packed tiles
+    Index left_padded, right_padded, panel_rows;
+    const ProductPiece* pieces;
+    Index piece_count;
+    double* sums;  ///< of the whole product
+    Index lld, rows, columns;
+    double* diagonals;
+    Index first_row, first_column;
+};
+
+/// Memory of a block. Two chunks of both sides: while one is multiplied the next one is on its way. 160 KiB,
+/// which is what a multiprocessor of compute capability 8.0 has for a block.
+template <class Real>
+struct BlockMemory {
+    static constexpr int chunk_depth = 64 / static_cast<int>(sizeof(Real));  ///< parameters of a chunk
+    alignas(16) Real chunks[2][2][chunk_depth][block_side];                  ///< [which][side][k][row]
+    double sums[thread_sums][block_threads];  ///< [sum of a thread][thread]: no two threads in one bank
+};
+static_assert(sizeof(BlockMemory<float>) == 160 * 1024 && sizeof(BlockMemory<double>) == 160 * 1024);
+
+/// What a thread holds in registers.
+template <class Real>
+struct ThreadChains {
+    Real chain[thread_side][thread_side];  ///< [column][row]
+};
+
+/// The i-th of a thread's eight rows (or columns), which lie in two runs of four, so that the threads of a
+/// warp read neighbouring words.
+TANGRAM_KERNEL int row_of(int place, int i) { return i / 4 * (block_side / 2) + place * 4 + i % 4; }
+
+/// Chunk after chunk of the pieces: where a chunk stands.
+struct Chunk {
+    Index piece = 0, first = 0;  ///< the first of its parameters within the piece
+};
+
+/// One block's kernel. `Block` runs phases: block.phase(f) calls f(thread, chains) for every thread, and
+/// copies 16 bytes to shared memory by the time a phase has ended: block.copy(to, from, whether or zeros).
+template <class Real, class Block>
+class TileKernel {
+  public:
+    using Memory = BlockMemory<Real>;
+    using Chains = ThreadChains<Real>;
+
+    TANGRAM_KERNEL TileKernel(Block& block, const BlockWork<Real>& work) : block_(block), work_(work) {}
+
+    TANGRAM_KERNEL void run() {
+        load_sums();
+        Chunk at;
+        Index ended = 0;
+        int now = 0;
+        block_.phase([&](int thread, Chains&) { fetch(thread, at, 0); });
+        while (at.piece < work_.piece_count) {
+            const ProductPiece& piece = work_.pieces[at.piece];
+            const Chunk next = behind(at);
+            const bool begins = at.first == 0, ends = next.piece != at.piece;
+            block_.phase([&](int thread, Chains& chains) {
+                fetch(thread, next, 1 - now);
+                // A chain begins at +0 with every piece, and its end is added in float64: in that order.
+                if (begins) begin_chains(chains);
+                multiply(thread, depth_of(at), now, chains);
+                if (ends) add_chains(thread, chains);
+                if (ends && piece.ends_parameter) put_diagonal(thread, ended);
+            });
+            if (ends && piece.ends_parameter) ++ended;
+            at = next;
+            now = 1 - now;
+        }
+        store_sums();
+    }
+
+  private:
+    static constexpr int chunk_depth = Memory::chunk_depth;
+
+    TANGRAM_KERNEL Index depth_of(Chunk at) const {
+        const Index left = work_.pieces[at.piece].depth - at.first;
+        return left < chunk_depth ? left : chunk_depth;
+    }
+    TANGRAM_KERNEL Chunk behind(Chunk at) const {
+        at.first += chunk_depth;
+        if (at.first < work_.pieces[at.piece].depth) return at;
+        return {at.piece + 1, 0};
+    }
+
+    /// Begins the copies of a thread's share of a chunk: runs of 16 bytes, which lie within one panel, as
+    /// panels have a multiple of four rows.
+    TANGRAM_KERNEL void fetch(int thread, Chunk at, int which) {
+        if (at.piece >= work_.piece_count) return;
+        constexpr int run = 16 / static_cast<int>(sizeof(Real)), runs = block_side / run;
+        const ProductPiece& piece = work_.pieces[at.piece];
+        const Index depth = depth_of(at);
+        for (int i = thread; i < 2 * chunk_depth * runs; i += block_threads) {
+            const int side = i / (chunk_depth * runs), k = i / runs % chunk_depth, row = i % runs * run;
+            const Real* const tile = side == 0 ? work_.left : work_.right;
+            const Index padded = side == 0 ? work_.left_padded : work_.right_padded;
+            const Index of_tile = (side == 0 ? work_.first_row : work_.first_column) + row;
+            const Index panel = of_tile / work_.panel_rows;
+            const Index place = (side == 0 ? piece.left : piece.right) * padded +
+                                (panel * piece.depth + at.first + k) * work_.panel_rows +
+                                of_tile % work_.panel_rows;
+            const bool there = of_tile < padded && k < depth;
+            block_.copy(block_.memory().chunks[which][side][k] + row, tile + (there ? place : 0), there);
+        }
+    }
+
+    TANGRAM_KERNEL static void begin_chains(Chains& chains) {
+        TANGRAM_UNROLLED
+        for (int c = 0; c < thread_side; ++c) {
+            TANGRAM_UNROLLED
+            for (int r = 0; r < thread_side; ++r) chains.chain[c][r] = Real(0);
+        }
+    }
+
+    /// The chains grow by a chunk's parameters, ascending; not by those that a last chunk lacks: a product of
+    /// zeros would turn -0 into +0.
+    TANGRAM_KERNEL void multiply(int thread, Index depth, int which, Chains& chains) {
+        const int row_place = thread % 16, column_place = thread / 16;
+        const auto& chunk = block_.memory().chunks[which];
+        for (int k = 0; k < static_cast<int>(depth); ++k) {
+            Real x[thread_side], y[thread_side];
+            TANGRAM_UNROLLED
+            for (int i = 0; i < thread_side; ++i) {  // four neighbours at a time, as compilers see
+                x[i] = chunk[0][k][row_of(row_place, i)];
+                y[i] = chunk[1][k][row_of(column_place, i)];
+            }
+            TANGRAM_UNROLLED
+            for (int c = 0; c < thread_side; ++c) {
+                TANGRAM_UNROLLED
+                for (int r = 0; r < thread_side; ++r)
+                    chains.chain[c][r] = std::fma(y[c], x[r], chains.chain[c][r]);
+            }
+        }
+    }
+
+    TANGRAM_KERNEL void add_chains(int thread, const Chains& chains) {
+        TANGRAM_UNROLLED
+        for (int c = 0; c < thread_side; ++c) {
+            TANGRAM_UNROLLED
+            for (int r = 0; r < thread_side; ++r)
+                block_.memory().sums[c * thread_side + r][thread] += static_cast<double>(chains.chain[c][r]);
+        }
+    }
+
+    /// visit(sum, row, column) for the sums of a thread that are entries of the product.
+    template <class Visit>
+    TANGRAM_KERNEL void for_sums(int thread, Visit visit) {
+        for (int c = 0; c < thread_side; ++c)
+            for (int r = 0; r < thread_side; ++r) {
+                const Index row = work_.first_row + row_of(thread % 16, r),
+                            column = work_.first_column + row_of(thread / 16, c);
+                if (row < work_.rows && column < work_.columns)
+                    visit(block_.memory().sums[c * thread_side + r][thread], row, column);
+            }
+    }
+
+    TANGRAM_KERNEL void load_sums() {
+        block_.phase([&](int thread, Chains&) {
+            for (int s = 0; s < thread_sums; ++s) block_.memory().sums[s][thread] = 0;
+            for_sums(thread, [&](double& sum, Index row, Index column) {
+                sum = work_.sums[row + column * work_.lld];
+            });
+        });
+    }
+    TANGRAM_KERNEL void store_sums() {
+        block_.phase([&](int thread, Chains&) {
+            for_sums(thread, [&](double& sum, Index row, Index column) {
+                work_.sums[row + column * work_.lld] = sum;
+            });
+        });
+    }
+    TANGRAM_KERNEL void put_diagonal(int thread, Index ended) {
+        if (work_.diagonals == nullptr || work_.first_row != work_.first_column) return;
+        for_sums(thread, [&](double& sum, Index row, Index column) {
+            if (row == column) work_.diagonals[ended * work_.rows + row] = sum;
+        });
+    }
+
+    Block& block_;
+    const BlockWork<Real>& work_;
+};
+
+/// The blocks of one product, those with nothing to do left out. Pointers are the host's.
+template <class Real>
+std::vector<BlockWork<Real>> blocks_of(const SliceProducts<Real>& slice, const TileProduct& product) {
+    const PackedRows<Real>&left = slice.tiles[product.left], &right = slice.tiles[product.right];
+    std::vector<BlockWork<Real>> blocks;
+    for (Index column = 0; column < right.rows; column += block_side)
+        for (Index row = 0; row < left.rows; row += block_side) {
+            // Of a tile with itself, those above the diagonal.
+            if (product.lower_only && row + block_side <= column) continue;
+            blocks.push_back({left.entries.data(), right.entries.data(), left.padded_rows, right.padded_rows,
+                              slice.panel_rows, slice.pieces.data(), std::ssize(slice.pieces), product.sums,
+                              product.lld, left.rows, right.rows, product.diagonals, row, column});
+        }
+    return blocks;
+}
+
+}  // namespace tangram::device

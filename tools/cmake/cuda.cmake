@@ -1,0 +1,19 @@
+# The device room's kernels for NVIDIA GPUs. Every operation is rounded as IEEE 754 has it, and none contracted: the bits
+# are those of the host. They are a target of their own, as the flags of the rooms are no flags of nvcc.
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80 90 CACHE STRING "Compute capabilities, 80 and later")
+endif()
+enable_language(CUDA)
+if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
+file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/device/*.cu)
+add_library(tangram_kernels OBJECT ${kernels})
+target_include_directories(tangram_kernels PRIVATE ${PROJECT_SOURCE_DIR}/include)
+target_compile_options(tangram_kernels PRIVATE -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
+    --expt-relaxed-constexpr)
+set_target_properties(tangram_kernels PROPERTIES POSITION_INDEPENDENT_CODE ON)
+target_sources(tangram_device PRIVATE $<TARGET_OBJECTS:tangram_kernels>)
+target_compile_definitions(tangram_device PRIVATE TANGRAM_HAS_CUDA)
+target_link_libraries(tangram_device PUBLIC CUDA::cudart_static)
