@@ -11,12 +11,14 @@
 /// The elementary functions that bits of the Gram matrix come from: the C library's differ from one to the
 /// next. Each is one sequence of additions, products, divisions and fused multiply-adds, every one rounded as
 /// IEEE 754 has it, so that its bits are the same with any compiler that contracts nothing, on CPUs and GPUs
-/// alike. exp, tanh and erf have no branches or tables, so that loops over them vectorise, for which they
-/// are always inlined (GCC 12 called them, entry by entry, in the larger loops), and an entry's bits do not
-/// depend on its place in a loop. All fit 2 units in the last place
+/// alike. exp, tanh and erf have no branches or tables, so that loops over them vectorise, and an entry's
+/// bits do not depend on its place in a loop. All fit 2 units in the last place
 /// (tests/unit/model/elementary.cpp). Coefficients that are no double are literals: a compiler's long double
 /// is not the same everywhere.
 namespace tangram::elementary {
+
+/// Inlined whatever a compiler thinks of their size: only so does a loop over them vectorise.
+#define TANGRAM_ELEMENTARY TANGRAM_HOST_DEVICE [[gnu::always_inline]] inline
 
 /// The formats' numbers. `degree`: the first term left out of the series of exp is below a tenth of the
 /// precision.
@@ -51,7 +53,7 @@ struct Reduced {
 };
 
 template <class Real>
-[[gnu::always_inline]] TANGRAM_HOST_DEVICE inline Reduced<Real> reduced(Real x) {
+TANGRAM_ELEMENTARY Reduced<Real> reduced(Real x) {
     using F = Format<Real>;
     constexpr Real log2_e = static_cast<Real>(1.44269504088896340736);
     const Real shifted = std::fma(x, log2_e, F::shift);
@@ -75,7 +77,7 @@ constexpr std::array<Real, count> inverse_factorials(int first = 0, int step = 1
 
 /// sum over k >= first of c_k x^(k - first), in Horner's order.
 template <std::size_t first = 0, class Real, std::size_t count>
-[[gnu::always_inline]] TANGRAM_HOST_DEVICE inline Real polynomial(const std::array<Real, count>& c, Real x) {
+TANGRAM_ELEMENTARY Real polynomial(const std::array<Real, count>& c, Real x) {
     if constexpr (first + 1 == count)
         return c[first];
     else
@@ -84,14 +86,14 @@ template <std::size_t first = 0, class Real, std::size_t count>
 
 /// 2^n of a normal number.
 template <class Real>
-[[gnu::always_inline]] TANGRAM_HOST_DEVICE inline Real power_of_two(typename Format<Real>::Bits n) {
+TANGRAM_ELEMENTARY Real power_of_two(typename Format<Real>::Bits n) {
     using F = Format<Real>;
     return std::bit_cast<Real>(static_cast<typename F::Bits>((n + F::bias) << F::mantissa));
 }
 
 /// exp(r) = sum r^k / k!, |r| <= ln(2)/2, times 2^n.
 template <class Real>
-[[gnu::always_inline]] TANGRAM_HOST_DEVICE inline Real exp(Real x) {
+TANGRAM_ELEMENTARY Real exp(Real x) {
     using F = Format<Real>;
     constexpr auto series = inverse_factorials<Real, F::degree + 1>();
     const bool zero = x < F::lowest;  // selected, as processors take long to round a result to zero
@@ -106,7 +108,7 @@ template <class Real>
 /// x + x^3 P(x^2) / Q(x^2) below 0.625 (the coefficients of Cephes, Moshier 1989), 1 - 2 / (exp(2x) + 1)
 /// above.
 template <class Real>
-[[gnu::always_inline]] TANGRAM_HOST_DEVICE inline Real tanh(Real x) {
+TANGRAM_ELEMENTARY Real tanh(Real x) {
     constexpr std::array<Real, 3> P{Real(-1614.68768441708447952), Real(-99.2877231001918586564),
                                     Real(-0.964399179425052238628)};
     constexpr std::array<Real, 4> Q{Real(4844.06305325125486048), Real(2235.48839060100448583),
@@ -164,7 +166,7 @@ constexpr std::array<Real, ErrorFunction<Real>::terms> error_function_series() {
 
 /// x + x S(x^2) below 1 (Abramowitz, Stegun 1964, 7.1.5), 1 - exp(-x^2) R((x - 2) / (x + 2)) above.
 template <class Real>
-[[gnu::always_inline]] TANGRAM_HOST_DEVICE inline Real erf(Real x) {
+TANGRAM_ELEMENTARY Real erf(Real x) {
     using F = ErrorFunction<Real>;
     constexpr auto series = error_function_series<Real>();
     constexpr auto above = F::above();
@@ -257,5 +259,7 @@ TANGRAM_HOST_DEVICE inline double pow(double x, double y) {
     const double power = exp(product);
     return std::fma(power, rest, power);
 }
+
+#undef TANGRAM_ELEMENTARY
 
 }  // namespace tangram::elementary
