@@ -8,12 +8,18 @@ if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
 endif()
-file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/device/*.cu)
-add_library(tangram_kernels OBJECT ${kernels})
-target_include_directories(tangram_kernels PRIVATE ${PROJECT_SOURCE_DIR}/include)
-target_compile_options(tangram_kernels PRIVATE -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
-    --expt-relaxed-constexpr)
-set_target_properties(tangram_kernels PROPERTIES POSITION_INDEPENDENT_CODE ON)
+
+# Objects of a folder's kernels.
+function(tangram_kernels target folder)
+  file(GLOB kernels CONFIGURE_DEPENDS ${folder}/*.cu)
+  add_library(${target} OBJECT ${kernels})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include)
+  target_compile_options(${target} PRIVATE -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
+      --expt-relaxed-constexpr)
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+tangram_kernels(tangram_kernels ${PROJECT_SOURCE_DIR}/src/device)
 target_sources(tangram_device PRIVATE $<TARGET_OBJECTS:tangram_kernels>)
 target_compile_definitions(tangram_device PRIVATE TANGRAM_HAS_CUDA)
 target_link_libraries(tangram_device PUBLIC CUDA::cudart_static)
