@@ -87,7 +87,7 @@ class BlockLanczos {
     }
 
     /// Whether the k largest are found. Where random vectors come next, which may bring more copies of them,
-    /// one step must have left them as they are.
+    /// one step must have left them as they are. Local.
     bool converged(double tolerance) {
         const Index k = std::min(count_, size_);
         if (k < count_) return false;
@@ -121,9 +121,12 @@ class BlockLanczos {
         LeadingPairs found;
         for (Index first = 0; first < k; first += block_) {
             const Index some = std::min(block_, k - first);
-            const Matrix GX = product(*G_, X.middleCols(first, some));
-            for (Index j = 0; j < some; ++j)
-                found.residuals.push_back((GX.col(j) - ritz_(first + j) * X.col(first + j)).norm());
+            const Matrix part = collectively(G_->comm, [&]() -> Matrix { return X.middleCols(first, some); });
+            const Matrix GX = product(*G_, part);
+            collectively(G_->comm, [&] {
+                for (Index j = 0; j < some; ++j)
+                    found.residuals.push_back((GX.col(j) - ritz_(first + j) * part.col(j)).norm());
+            });
             products_ += some;
         }
         collectively(G_->comm, [&] {
@@ -201,7 +204,7 @@ LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const Lanczo
     collectively(G.comm, [&] { lanczos.emplace(G, count, settings); });
     while (true) {
         lanczos->step();
-        if (lanczos->converged(tolerance)) return lanczos->pairs();
+        if (collectively(G.comm, [&] { return lanczos->converged(tolerance); })) return lanczos->pairs();
         if (!lanczos->full()) continue;
         if (lanczos->restarts() == most_restarts)
             throw Error(ExitStatus::numerical, ErrorKind::not_converged,

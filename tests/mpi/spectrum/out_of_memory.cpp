@@ -1,6 +1,7 @@
 #include "support/failing_allocation.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
+#include "tangram/spectrum/spectral_density.hpp"
 
 namespace tangram {
 namespace {
@@ -30,6 +31,23 @@ TEST(OutOfMemory, EigenpairsAndTheirQuality) {
         }
     const Eigenpairs pairs = eigenpairs(G.copy(), Solver::lapack, true);
     expect_shared_failures([&] { quality(G, pairs, false); }, n * sizeof(int));
+}
+
+TEST(OutOfMemory, LeadingPairsAndTheDensity) {
+    // 1, 2, ..., n.
+    const SymmetricOperator G{MPI_COMM_WORLD, n, [](const std::vector<double>& X, Index vectors) {
+                                  return collectively(MPI_COMM_WORLD, [&] {
+                                      std::vector<double> Y(X);
+                                      for (std::size_t i = 0; i < Y.size(); ++i)
+                                          Y[i] *= 1 + static_cast<double>(static_cast<Index>(i) / vectors);
+                                      return Y;
+                                  });
+                              }};
+    expect_shared_failures(
+        [&] {
+            spectral_density(G, leading_pairs(G, 3, {2, 12}), 1e-9, 1);
+        },
+        3 * sizeof(double));
 }
 
 }  // namespace
