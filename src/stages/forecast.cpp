@@ -316,7 +316,9 @@ struct TrainingBytes {
         const auto vectors =
             static_cast<double>(1 + tasks + gradient_vectors(batch, ranks, omp_get_max_threads())) + kept;
         always = weights * (sizeof(Real) + 8 * vectors);
-        checkpoint = 8 * weights * kept * (1 + 1.0 / ranks);
+        // Copies, their columns, and lists of all rows, which writing a matrix of one column takes.
+        constexpr double lists = 4;
+        checkpoint = 8 * weights * (kept * (1 + 1.0 / ranks) + lists);
     }
 };
 
