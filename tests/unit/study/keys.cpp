@@ -350,9 +350,14 @@ TEST(Keys, OfFinetuneThatDoNotGoTogetherAreRefusedByName) {
             ErrorKind::contradiction, "finetune.weight_decay");
     refused({"finetune.steps=9", "kernel.output=trace"}, ErrorKind::unsupported, "kernel.output = \"trace\"");
     refused({"finetune.steps=9", "output.save_gram=false"}, ErrorKind::contradiction, "output.save_gram");
-    expect_error(ExitStatus::study, ErrorKind::unsupported, {"[[tasks]]"}, [&] {
-        read_study(folder.write("study.toml", two_tasks), {"finetune.steps=9"}, testing::Unrecorded());
-    });
+    const auto of_tasks = [&](const std::vector<std::string>& settings, const std::string& key) {
+        expect_error(ExitStatus::study, ErrorKind::unsupported, {"[[tasks]]", key}, [&] {
+            read_study(folder.write("study.toml", two_tasks), settings, testing::Unrecorded());
+        });
+    };
+    of_tasks({"finetune.steps=9", "model.head=classifier"}, "model.head");
+    of_tasks({"finetune.optimizer=signgd", "finetune.steps=9", "finetune.learning_rate=1"},
+             "finetune.optimizer");
 }
 
 }  // namespace
