@@ -835,8 +835,8 @@ def task_cosines(axes, results):
 ARITHMETIC_SHOWN = 24
 
 
-def arithmetic_rows(results):
-    return [row for row in results.table('/tasks/arithmetic') if isinstance(row.get('accuracy'), float)]
+def arithmetic_rows(results, at='/tasks/arithmetic'):
+    return [row for row in results.table(at) if isinstance(row.get('accuracy'), float)]
 
 
 def arithmetic_table(results):
@@ -943,7 +943,12 @@ def runs(axes, results, name='mse_stop', style=observed_style):
     if not rows:
         return None
     handles = []
-    for k, curve in enumerate(dict.fromkeys(row[0] for row in rows)):
+    # A curve has the colour that it has among the exponents.
+    curves = dict.fromkeys(str(row.get('curve', '')) for row in results.table('/rates/exponents'))
+    curves.update(dict.fromkeys(row[0] for row in rows))
+    for k, curve in enumerate(curves):
+        if all(row[0] != curve for row in rows):
+            continue
         mine = sorted((n, value) for of, n, value in rows if of == curve)
         sizes = sorted({n for n, _ in mine})
         mean = [np.mean([value for size, value in mine if size == n]) for n in sizes]

@@ -491,6 +491,22 @@ def tasks(results, page):
             ['weights', *names],
             [[short_weights(of, 60), *(readable(float(v), 3) for v in row)] for of, row in zip(weights, values)],
         )
+    trained = arithmetic_rows(results, '/tasks/finetune/arithmetic')
+    if not trained:
+        return
+    page.paragraph('The network trained on every task from the same start, with sums of the real changes of its weights.')
+    if sentence := results.text('/tasks/finetune', 'sentence'):
+        page.paragraph(sentence)
+    columns = ('accuracy', 'linear_accuracy', 'mse', 'linear_mse')
+    page.table(
+        ('weights', 'task', 'accuracy', 'of the linearised model', 'error', 'of the linearised model'),
+        [
+            [short_weights(str(row.get('weights', '')), 60), str(row.get('task', ''))]
+            + [readable(row.get(name, math.nan), 3) for name in columns]
+            for row in trained
+        ],
+        words=(0, 1),
+    )
 
 
 def neighbours(results, page):
