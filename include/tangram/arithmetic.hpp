@@ -33,9 +33,12 @@ namespace tangram::arithmetic {
 inline constexpr Index tile_rows = 256;
 
 /// Rows of the tiles of a kernel of so many rows, which are also the blocks of its layout while it is
-/// assembled: small kernels in small tiles, so that there are enough of them to share out (5 % slower at 4096
-/// rows, a quarter faster at 512 on two ranks).
-constexpr Index tile_rows_of(Index rows) { return rows <= 1024 ? 128 : tile_rows; }
+/// assembled, and what ranks share the passes in: small kernels in small tiles, so that there are enough of
+/// them (128: 5 % slower at 4096 rows, a quarter faster at 512 on two ranks; 32: a panel of products; 16,
+/// half a panel, where the passes take longer than the products).
+constexpr Index tile_rows_of(Index rows) {
+    return rows <= 64 ? 16 : rows <= 256 ? 32 : rows <= 1024 ? 128 : tile_rows;
+}
 
 /// Depth (parameters) of one float32 chain in "mixed" precision: 32 rows of it fill a first-level cache;
 /// adding the chain's end to the float64 entry costs 3 %; rounding stays near sqrt(depth) 2^-24 of the rows'

@@ -350,13 +350,15 @@ TEST(Assembly, ReorderedExamplesReorderTheBits) {
 }
 
 TEST(Assembly, FewerExamplesAreTheLeadingBlock) {
-    // 1100 rows stand in large tiles, 300 and 123 in small ones.
-    static_assert(arithmetic::tile_rows_of(1100) != arithmetic::tile_rows_of(300));
+    // Each in tiles of another size.
+    static_assert(arithmetic::tile_rows_of(1100) > arithmetic::tile_rows_of(300) &&
+                  arithmetic::tile_rows_of(300) > arithmetic::tile_rows_of(123) &&
+                  arithmetic::tile_rows_of(123) > arithmetic::tile_rows_of(43));
     Problem problem{.model = "llama-tied"};
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     problem.examples = 1100;
     const Whole larger = compute<float>(problem, grid);
-    for (const std::size_t n : {300u, 123u}) {
+    for (const std::size_t n : {300u, 123u, 43u}) {
         problem.examples = static_cast<Index>(n);
         const Whole smaller = compute<float>(problem, grid);
         Index wrong = 0;
