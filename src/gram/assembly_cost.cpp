@@ -1,11 +1,14 @@
 #include "tangram/gram/assembly_cost.hpp"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <map>
 #include <tuple>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/jacobian/token_blocks.hpp"
 #include "tile_contraction.hpp"
 
 namespace tangram {
@@ -122,6 +125,56 @@ void count_products(const Plan& plan, AssemblyCost& cost) {
     cost.product_flops = half * (n * (n + 1) / 2 + m * n) + full * (n * n + m * n);
 }
 
+/// Examples that go through the model together.
+struct Block {
+    const DataSet* data = nullptr;
+    std::vector<Index> examples;
+    Index tokens = 0;
+};
+
+/// The blocks that a rank's examples go through the model in, the `most` with the most tokens.
+std::vector<Block> largest_blocks(const Plan& plan, int rank, std::size_t most) {
+    std::vector<Block> blocks;
+    for (std::size_t s = 0; s < plan.sets.size(); ++s) {
+        const DataSet& data = s == 0 ? plan.problem.train : *plan.problem.test;
+        const auto together = static_cast<std::size_t>(examples_per_block(data));
+        const std::vector<Index> examples = plan.sets[s].examples_of(rank);
+        for (std::size_t i = 0; i < examples.size(); ++i) {
+            if (i % together == 0) blocks.push_back({&data, {}, 0});
+            blocks.back().examples.push_back(examples[i]);
+            blocks.back().tokens += data.passed(examples[i]).tokens;
+        }
+    }
+    std::ranges::stable_sort(blocks, std::greater{}, &Block::tokens);
+    blocks.resize(std::min(blocks.size(), most));
+    return blocks;
+}
+
+/// Buffers of passes where every thread's largest block is one of the rank's largest, on the rank with most
+/// tokens in these.
+template <class Real>
+void count_passes(const Plan& plan, const Program& program, AssemblyCost& cost) {
+    const auto threads = static_cast<std::size_t>(omp_get_max_threads());
+    std::vector<Block> largest;
+    Index most = -1;
+    for (int rank = 0; rank < plan.ranks(); ++rank) {
+        std::vector<Block> blocks = largest_blocks(plan, rank, threads);
+        Index tokens = 0;
+        for (const Block& block : blocks) tokens += block.tokens;
+        if (tokens <= most) continue;
+        most = tokens;
+        largest = std::move(blocks);
+    }
+    const bool answers = plan.problem.train.scores_answers();
+    const Index outputs = answers ? 1 : plan.problem.outputs.labels(),  // of a sequence
+        softmax = answers ? TokenSoftmax<Real>::scratch_bytes(program.vocabulary_size) : 0;
+    for (const Block& block : largest)
+        cost.pass_bytes +=
+            static_cast<double>(planned_pass_bytes<Real>(program, token_block(*block.data, block.examples),
+                                                         outputs, plan.problem.parameters) +
+                                softmax);
+}
+
 /// Factors of the largest share of examples, and the passes that leave them.
 void count_factors(const Plan& plan, const Program& program, Index entry_bytes, AssemblyCost& cost) {
     const KernelProblem& problem = plan.problem;
@@ -170,6 +223,7 @@ AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t>
     count_packed(plan, entry_bytes, cost);
     count_products(plan, cost);
     count_factors(plan, program, entry_bytes, cost);
+    count_passes<Real>(plan, program, cost);
     return cost;
 }
 

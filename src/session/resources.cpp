@@ -93,8 +93,14 @@ double memory_limit_per_rank(const Communicator& world, std::optional<double> as
     return -max_over_ranks(world.get(), -asked.value_or(allowed));
 }
 
+int ranks_of_host(const Communicator& world) {
+    return static_cast<int>(-max_over_ranks(world.get(), Index{-Communicator::of_host(world.get()).size()}));
+}
+
 Index peak_bytes() { return static_cast<Index>(proc_bytes("/proc/self/status", "VmHWM:")); }
 
 Index resident_bytes() { return static_cast<Index>(proc_bytes("/proc/self/status", "VmRSS:")); }
+
+Index own_bytes() { return static_cast<Index>(proc_bytes("/proc/self/status", "RssAnon:")); }
 
 }  // namespace tangram

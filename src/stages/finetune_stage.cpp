@@ -12,6 +12,7 @@
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
+#include "tangram/session/resources.hpp"
 #include "tangram/stages/spectrum_request.hpp"
 #include "tangram/study/file_contents.hpp"
 #include "tangram/study/files_of_ranks.hpp"
@@ -24,18 +25,22 @@ namespace tangram {
 template <class Real>
 Forecast StudyRun::State::finetuning_that_fits(const OpenedStudy& with) const {
     const double limit = session.memory_per_rank;
-    const PlannedStudy planned{with.model, with.job, study, limit,
-                               network_bytes<Real>(with.model, with.job, study)};
+    const PlannedStudy planned{with.model,
+                               with.job,
+                               study,
+                               limit,
+                               weight_bytes<Real>(with.model, study),
+                               ranks_of_host(session.world)};
     const Forecast on = forecast<Real>(planned, session.world.size());
-    if (on.of("finetune")->bytes > limit)
+    const StageForecast& stage = *on.of("finetune");
+    if (on.bytes(stage) > limit)
         throw Error(
             ExitStatus::study, ErrorKind::no_memory,
             fmt::format(
-                "finetune needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); train "
-                "fewer tensors (kernel.parameters), or give each more memory; `tangram plan` shows "
-                "what takes how much",
-                bytes_text(on.of("finetune")->bytes), session.world.size(),
-                session.world.size() == 1 ? "" : "s", bytes_text(limit)));
+                "finetune needs {}, {} allowed on each of {} rank{} (--memory-per-rank); train fewer tensors "
+                "(kernel.parameters), or give each more memory; `tangram plan` shows what takes how much",
+                memory_text(on, stage), bytes_text(limit), session.world.size(),
+                session.world.size() == 1 ? "" : "s"));
     return on;
 }
 

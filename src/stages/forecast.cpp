@@ -1,19 +1,16 @@
 #include "forecast.hpp"
 
+#include <fmt/format.h>
 #include <omp.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "sketch_report.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/gram/jacobian_operator.hpp"
-#include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/factors.hpp"
-#include "tangram/model/network_passes.hpp"
-#include "tangram/model/token_softmax.hpp"
 #include "tangram/parallel/block_cyclic.hpp"
 #include "tangram/parallel/process_grid.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
@@ -73,31 +70,6 @@ double backward_share(const Program& program, const std::vector<ParameterId>& se
     return all > 0 ? backward / all : 1.0;
 }
 
-/// The most tokens that a block of examples may have together on each of the threads that have one.
-std::vector<TokenBlock> largest_blocks(const StudyData& data) {
-    struct Example {
-        const DataSet* set;
-        Index example, tokens;
-    };
-    std::vector<Example> longest;
-    for (const DataSet* const set : {&data.train, data.test ? &*data.test : nullptr})
-        for (Index e = 0; set != nullptr && e < set->examples(); ++e)
-            longest.push_back({set, e, set->passed(e).tokens});
-    std::ranges::stable_sort(longest, std::greater{}, &Example::tokens);
-    DataSet chosen;
-    const auto together = static_cast<std::size_t>(examples_per_block(data.train));
-    const std::size_t threads = static_cast<std::size_t>(omp_get_max_threads());
-    for (std::size_t i = 0; i < std::min(longest.size(), threads * together); ++i)
-        chosen.append_from(*longest[i].set, longest[i].example);
-    std::vector<Index> examples(static_cast<std::size_t>(chosen.examples()));
-    std::iota(examples.begin(), examples.end(), Index{0});
-    std::vector<TokenBlock> blocks;
-    for (std::size_t first = 0; first < examples.size(); first += together)
-        blocks.push_back(token_block(
-            chosen, std::span(examples).subspan(first, std::min(together, examples.size() - first))));
-    return blocks;
-}
-
 std::uint64_t sketch_seed(const Study& study) { return static_cast<std::uint64_t>(study.data.seed); }
 
 /// The examples whose exact kernel a sketched one is compared with, as far as costs follow from them; none
@@ -114,8 +86,9 @@ DataSet compared_examples(const PlannedStudy& planned) {
     return compared;
 }
 
-/// Matrices, slices and factors beside the network: of the assembly, and of the one of some rows that a
-/// sketched kernel is then compared with. The factors of all parameters together where they fit.
+/// A rank's own: weights, buffers of passes, matrices, slices and factors of the assembly, and of the one of
+/// some rows that a sketched kernel is then compared with. The factors of all parameters together where they
+/// fit.
 template <class Real>
 double gram_bytes(const PlannedStudy& planned, Forecast& result) {
     const GramJob& job = planned.job;
@@ -143,15 +116,18 @@ double gram_bytes(const PlannedStudy& planned, Forecast& result) {
         AssemblyCost& assembly = result.assembly;
         assembly = cost(problem);
         const AssemblyCost then = compared.examples() > 0 ? cost(comparison) : AssemblyCost{};
-        held = planned.resident() + assembly.matrix_bytes + assembly.slice_bytes;
-        held_then = planned.resident() + assembly.matrix_bytes + then.matrix_bytes + then.slice_bytes;
+        const double passes = std::max(assembly.pass_bytes, then.pass_bytes),  // their buffers stay
+            both = planned.own_before() + assembly.matrix_bytes;
+        held = both + assembly.pass_bytes + assembly.slice_bytes;
+        held_then = both + passes + then.matrix_bytes + then.slice_bytes;
         return std::max(held + assembly.factor_bytes, held_then + then.factor_bytes);
     };
     double needed = bytes();
-    if (needed > planned.limit) {
+    const double allowed = planned.limit - planned.weights.shared / result.ranks_of_host;
+    if (needed > allowed) {
         constexpr double used = 0.97;  // the rest is the allocator's
         problem.factor_bytes = comparison.factor_bytes =
-            std::max(0.0, used * planned.limit - std::max(held, held_then));
+            std::max(0.0, used * allowed - std::max(held, held_then));
         needed = bytes();
     }
     result.factor_limit = problem.factor_bytes;
@@ -170,6 +146,7 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
                groups = static_cast<double>(job.groups.names.size());
     StageForecast gram{"gram",
                        bytes,
+                       planned.weights.shared,
                        assembly.pass_flops + assembly.vocabulary_flops + assembly.product_flops,
                        assembly.received_bytes,
                        8 * n * (kernels * m + (planned.study.output.save_gram ? (kernels + groups) * n : 0)),
@@ -212,6 +189,7 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
         solver == Solver::lapack ? local + (cost.matrices - 1) * 8 * n * n : cost.matrices * local;
     StageForecast spectrum{"spectrum",
                            job.idle_bytes + working + waiting,
+                           0,
                            spectra * cost.flops_per_cube * n * n * n,
                            spectra * (on.ranks() > 1 ? 8 * n * n / p : 0),
                            spectra * (vectors ? 8 * n * count : 8 * count),
@@ -225,15 +203,13 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
 StageForecast rates_forecast(const PlannedStudy& planned, const Forecast& on) {
     const LocalMatrices local = local_matrices(planned.job, on);
     const auto n = static_cast<double>(planned.job.train_rows);
-    StageForecast rates{"rates",
-                        planned.job.idle_bytes + 5 * local.gram + 3 * local.cross,
-                        (6.0 + 2.0 * static_cast<double>(planned.study.rates.repeats)) * n * n * n,
-                        0,
-                        8 * n * 10,
+    StageForecast rates{"rates", planned.job.idle_bytes + 5 * local.gram + 3 * local.cross,
+                        0,       (6.0 + 2.0 * static_cast<double>(planned.study.rates.repeats)) * n * n * n,
+                        0,       8 * n * 10,
                         0};
     // Copies of the Gram and the cross matrix, and vectors of their own.
     if (planned.study.rates.center == "kernel") {
-        rates.bytes += 3 * local.gram + local.cross;
+        rates.own_bytes += 3 * local.gram + local.cross;
         rates.flops += 9 * n * n * n;
     }
     rates.seconds = 2 * reading_and_writing + rates.flops * planned.calibration.per_float64_flop / on.ranks();
@@ -248,7 +224,8 @@ StageForecast head_forecast(const PlannedStudy& planned, const Forecast& on) {
     const double passes =
         forward_flops(program, job.data.train.passed().tokens, job.data.train.passed().reads);
     return {"head",
-            planned.resident() + cost.bytes,
+            planned.own_before() + on.assembly.pass_bytes + cost.bytes,
+            planned.weights.shared,
             passes + cost.flops,
             cost.received_bytes,
             0,
@@ -267,17 +244,23 @@ void add_free_stages(const PlannedStudy& planned, Forecast& on) {
     const double n = static_cast<double>(job.train_rows),
                  vectors = 8 * n *
                            static_cast<double>(2 * count + lanczos_basis(job.train_rows, count) + 8 * block),
-                 held = planned.resident() + cost.piece_bytes + vectors;
+                 // Examples are dealt out in tiles there and in runs here: blocks of passes are alike.
+        passes_bytes = assembly_cost<Real>(planned.model.program, job.data.label_ids, problem, on.grid_rows,
+                                           on.grid_columns)
+                           .pass_bytes,
+                 held = planned.own_before() + passes_bytes + cost.piece_bytes + vectors,
+                 allowed = planned.limit - planned.weights.shared / on.ranks_of_host;
     constexpr double used = 0.97;  // the rest is the allocator's
     on.factor_limit = problem.factor_bytes;
-    if (held + cost.factor_bytes > planned.limit) {
-        on.factor_limit = problem.factor_bytes = std::max(0.0, used * planned.limit - held);
+    if (held + cost.factor_bytes > allowed) {
+        on.factor_limit = problem.factor_bytes = std::max(0.0, used * allowed - held);
         cost = operator_cost<Real>(planned.model.program, problem, on.ranks());
     }
     on.free = true;
     on.assembly.matrix_bytes = vectors;
     on.assembly.slice_bytes = cost.piece_bytes;
     on.assembly.factor_bytes = cost.factor_bytes;
+    on.assembly.pass_bytes = passes_bytes;
     on.assembly.passes = cost.groups;
     // As measured: a dozen blocks until the first pairs are found, two blocks for each further one.
     const auto blocks = static_cast<double>(12 + 2 * ((count + block - 1) / block) +
@@ -291,11 +274,11 @@ void add_free_stages(const PlannedStudy& planned, Forecast& on) {
     };
     const double vector_flops = cost.vector_flops * static_cast<double>(block) * blocks,
                  multiplied = cost.multiply_out_flops * blocks, passes = cost.pass_flops * repeated;
-    on.stages.push_back({"gram", held - vectors + cost.factor_bytes,
+    on.stages.push_back({"gram", held - vectors + cost.factor_bytes, planned.weights.shared,
                          cost.pass_flops + cost.multiply_out_flops, 0, 8 * n,
                          seconds(cost.pass_flops, cost.multiply_out_flops, 0)});
     on.stages.push_back(
-        {"spectrum", held + cost.factor_bytes, vector_flops + multiplied + passes,
+        {"spectrum", held + cost.factor_bytes, planned.weights.shared, vector_flops + multiplied + passes,
          on.ranks() > 1 ? 8 * blocks * static_cast<double>(block) * (n + cost.vector_flops / (4 * n)) : 0,
          asked.vectors ? 8 * n * static_cast<double>(count) : 0, seconds(passes, multiplied, vector_flops)});
 }
@@ -351,15 +334,17 @@ StageForecast finetune_forecast(const PlannedStudy& planned, Forecast& result) {
     const bool several = !planned.study.tasks.empty();
     const double rows = 8 * n * (n + m) / p,  // whole rows of the kernel and of the cross kernel
         tiles = local_matrices(job, result).gram;
-    const double held = planned.resident() + training.always + rows;
+    // Batches are alike the blocks that the kernel's passes go in.
+    const double held = planned.own_before() + result.assembly.pass_bytes + training.always + rows,
+                 allowed = planned.limit - planned.weights.shared / result.ranks_of_host;
     AssemblyCost after;
     double kernel = 0;
     if (!several) {
         after = trained_kernel_cost<Real>(planned, result, std::numeric_limits<double>::infinity());
         const double without = held + tiles + after.slice_bytes;
-        if (without + after.factor_bytes > planned.limit) {
+        if (without + after.factor_bytes > allowed) {
             constexpr double used = 0.97;  // the rest is the allocator's
-            result.trained_factor_limit = std::max(0.0, used * planned.limit - without);
+            result.trained_factor_limit = std::max(0.0, used * allowed - without);
             after = trained_kernel_cost<Real>(planned, result, result.trained_factor_limit);
         } else {
             result.trained_factor_limit = after.factor_bytes;
@@ -381,6 +366,7 @@ StageForecast finetune_forecast(const PlannedStudy& planned, Forecast& result) {
     StageForecast stage{
         "finetune",
         held + std::max(training.checkpoint, kernel),
+        planned.weights.shared,
         passes + after.pass_flops + after.product_flops,
         (p > 1 ? 16 * weights * steps : 0) + after.received_bytes,
         sizeof(Real) * weights * static_cast<double>(std::max<std::size_t>(1, planned.study.tasks.size())) +
@@ -398,17 +384,26 @@ StageForecast finetune_forecast(const PlannedStudy& planned, Forecast& result) {
 
 }  // namespace
 
+std::string memory_text(const Forecast& on, const StageForecast& stage) {
+    const std::string own = bytes_text(stage.own_bytes);
+    if (stage.shared_bytes == 0) return own;
+    return fmt::format("{} on the largest rank and {} that the {} of a host share{}", own,
+                       bytes_text(stage.shared_bytes),
+                       on.ranks_of_host == 1 ? "rank" : fmt::format("{} ranks", on.ranks_of_host),
+                       on.ranks_of_host == 1 ? "s" : "");
+}
+
 bool is_later(const StageForecast& stage) {
     return stage.stage == "spectrum" || stage.stage == "rates" || stage.stage == "finetune";
 }
 
-double Forecast::bytes() const { return std::ranges::max_element(stages, {}, &StageForecast::bytes)->bytes; }
+const StageForecast& Forecast::largest() const {
+    return *std::ranges::max_element(stages, {}, [this](const StageForecast& of) { return bytes(of); });
+}
 
-double Forecast::bytes_until_written() const {
-    double most = 0;
-    for (const StageForecast& stage : stages)
-        if (!is_later(stage)) most = std::max(most, stage.bytes);
-    return most;
+const StageForecast& Forecast::largest_until_written() const {
+    return *std::ranges::max_element(
+        stages, {}, [this](const StageForecast& of) { return is_later(of) ? -1.0 : bytes(of); });
 }
 
 const StageForecast* Forecast::of(const std::string& stage) const {
@@ -417,29 +412,20 @@ const StageForecast* Forecast::of(const std::string& stage) const {
 }
 
 template <class Real>
-double network_bytes(const LoadedModel& model, const GramJob& job, const Study& study) {
-    double bytes = weight_bytes<Real>(model, study);
-    const bool answers = job.data.train.scores_answers();
-    const Index outputs = answers ? 1 : job.outputs.labels(),  // of a sequence
-        scratch = answers ? TokenSoftmax<Real>::scratch_bytes(model.program.vocabulary_size) : 0;
-    for (const TokenBlock& block : largest_blocks(job.data))
-        bytes += static_cast<double>(planned_pass_bytes<Real>(model.program, block, outputs, job.parameters) +
-                                     scratch);
-    return bytes;
-}
-
-template <class Real>
 Forecast forecast(const PlannedStudy& planned, int ranks) {
     Forecast result;
     result.grid_rows = ProcessGrid::rows_of_most_square(ranks);
     result.grid_columns = ranks / result.grid_rows;
-    if (planned.study.model.head_init == "least-squares")
-        result.stages.push_back(head_forecast(planned, result));
+    result.ranks_of_host = std::min(ranks, planned.ranks_of_host);
     if (planned.study.spectrum.free()) {
+        if (planned.study.model.head_init == "least-squares")
+            result.stages.push_back(head_forecast(planned, result));
         add_free_stages<Real>(planned, result);
         return result;
     }
     result.stages.push_back(gram_forecast<Real>(planned, result));
+    if (planned.study.model.head_init == "least-squares")
+        result.stages.insert(result.stages.begin(), head_forecast(planned, result));
     result.stages.push_back(spectrum_forecast(planned, result));
     if (planned.study.spectrum.vectors && planned.study.spectrum.count == 0)
         result.stages.push_back(rates_forecast(planned, result));
@@ -449,7 +435,7 @@ Forecast forecast(const PlannedStudy& planned, int ranks) {
 
 template <class Real>
 std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone) {
-    if (planned.resident() > planned.limit) return std::nullopt;
+    if (planned.before(planned.ranks_of_host) > planned.limit) return std::nullopt;
     const auto fits = [&](int ranks) {
         const Forecast on = forecast<Real>(planned, ranks);
         return (gram_alone ? on.bytes_until_written() : on.bytes()) <= planned.limit;
@@ -466,8 +452,6 @@ std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone) {
     return std::min(least, most);
 }
 
-template double network_bytes<float>(const LoadedModel&, const GramJob&, const Study&);
-template double network_bytes<double>(const LoadedModel&, const GramJob&, const Study&);
 template Forecast forecast<float>(const PlannedStudy&, int);
 template Forecast forecast<double>(const PlannedStudy&, int);
 template std::optional<int> fewest_ranks<float>(const PlannedStudy&, bool);

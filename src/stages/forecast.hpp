@@ -15,13 +15,19 @@ struct StageForecast {
     /// "head" where one is fitted, "gram", "spectrum", "rates" where there are vectors, "finetune" where it
     /// is asked for
     std::string stage;
-    double bytes = 0;  ///< resident on the largest rank
+    /// Of the largest rank, and once on every host: pages of the files of weights and matrices that were
+    /// computed, which its ranks share.
+    double own_bytes = 0, shared_bytes = 0;
     double flops = 0;  ///< of all ranks
     double received_bytes = 0, written_bytes = 0, seconds = 0;
+
+    /// What the system says that the largest rank takes: shared pages count on every rank that has read them.
+    double resident() const { return own_bytes + shared_bytes; }
 };
 
 struct Forecast {
     int grid_rows = 1, grid_columns = 1;
+    int ranks_of_host = 1;
     AssemblyCost assembly;
     double factor_limit = 0;          ///< bytes that factors may take on a rank
     double trained_factor_limit = 0;  ///< the same of the kernel after training
@@ -29,14 +35,21 @@ struct Forecast {
     std::vector<StageForecast> stages;
 
     int ranks() const { return grid_rows * grid_columns; }
-    double bytes() const;                ///< of the stage that needs most
-    double bytes_until_written() const;  ///< of the stages that end with the Gram matrix
+    /// What is held against a rank's limit: its own, and its part of what the ranks of its host share.
+    double bytes(const StageForecast& of) const { return of.own_bytes + of.shared_bytes / ranks_of_host; }
+    const StageForecast& largest() const;                ///< the stage that needs most
+    const StageForecast& largest_until_written() const;  ///< of the stages that end with the Gram matrix
+    double bytes() const { return bytes(largest()); }
+    double bytes_until_written() const { return bytes(largest_until_written()); }
     const StageForecast& gram() const { return *of("gram"); }
     const StageForecast* of(const std::string& stage) const;  ///< nullptr: there is none
     /// Whether no matrix is formed; then `assembly` holds a piece of J in slice_bytes and vectors in
     /// matrix_bytes.
     bool free = false;
 };
+
+/// "3.1 GiB", or "3.1 GiB on the largest rank and 2.5 GiB that the 2 ranks of a host share".
+std::string memory_text(const Forecast& on, const StageForecast& stage);
 
 /// Whether a stage follows the Gram matrix.
 bool is_later(const StageForecast& stage);
@@ -46,19 +59,16 @@ struct PlannedStudy {
     const LoadedModel& model;
     const GramJob& job;
     const Study& study;
-    double limit;          ///< bytes that a rank may take
-    double network_bytes;  ///< network_bytes() of the same
+    double limit;           ///< bytes that a rank may take
+    WeightBytes weights;    ///< weight_bytes() of the same
+    int ranks_of_host = 1;  ///< at most so many ranks share what is shared
     Calibration calibration = {};
 
-    /// Of a rank before matrices, slices and factors.
-    double resident() const { return job.idle_bytes + network_bytes; }
+    /// Of a rank before the kernel's part: program, data and weights.
+    double own_before() const { return job.idle_bytes + weights.own; }
+    /// The same with a rank's part of what so many ranks of a host share.
+    double before(int on_host) const { return own_before() + weights.shared / on_host; }
 };
-
-/// Bytes of a rank's network while it works: its weights, and on every thread the buffers of passes over the
-/// longest examples. Local, from shapes and tokens; nothing is allocated or read.
-/// @throws Error(input) as weight_bytes
-template <class Real>
-double network_bytes(const LoadedModel& model, const GramJob& job, const Study& study);
 
 /// Memory, work and time of every stage on a number of ranks, from shapes and tokens. Local.
 template <class Real>

@@ -12,6 +12,7 @@
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
+#include "tangram/session/resources.hpp"
 #include "tangram/stages/rates_request.hpp"
 #include "tangram/study/file_contents.hpp"
 #include "tangram/study/files_of_ranks.hpp"
@@ -33,21 +34,22 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
                         study.spectrum.count, job.train_rows));
     check_window(rates_options(study).window,
                  study.spectrum.count > 0 ? study.spectrum.count : job.train_rows);
-    const PlannedStudy planned{model, job, study, limit, network_bytes<Real>(model, job, study)};
-    if (planned.resident() > limit)
+    const PlannedStudy planned{
+        model, job, study, limit, weight_bytes<Real>(model, study), ranks_of_host(session.world)};
+    if (const double before = planned.before(planned.ranks_of_host); before > limit)
         throw Error(ExitStatus::study, ErrorKind::no_memory,
                     fmt::format("the network needs {} on every rank before the kernel's part, {} allowed "
                                 "(--memory-per-rank); no number of ranks would do, give each more memory",
-                                bytes_text(planned.resident()), bytes_text(limit)));
+                                bytes_text(before), bytes_text(limit)));
     Forecast on = forecast<Real>(planned, session.world.size());
     for (const StageForecast& stage : on.stages) {
-        if (stage.bytes <= limit || (is_later(stage) && !whole_run)) continue;
+        if (on.bytes(stage) <= limit || (is_later(stage) && !whole_run)) continue;
         const auto fewest = fewest_ranks<Real>(planned, !whole_run);
         throw Error(
             ExitStatus::study, ErrorKind::no_memory,
             fmt::format("{} needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); {}; "
                         "`tangram plan` shows what takes how much",
-                        stage.stage, bytes_text(stage.bytes), session.world.size(),
+                        stage.stage, memory_text(on, stage), session.world.size(),
                         session.world.size() == 1 ? "" : "s", bytes_text(limit),
                         fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
                                : "no number of ranks would do, use fewer samples"));
@@ -100,6 +102,7 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     };
     std::string part;
     const auto tell = [&](const char* now, const AssemblyProgress& at) {
+        own_peak = std::max(own_peak, own_bytes());
         const Work work{at.flops, at.bytes_received};
         if (std::exchange(part, now) != now) session.log.start(now, at.of, at.done, work);
         session.log.progress(at.done, work);
@@ -163,10 +166,10 @@ bool StudyRun::State::has_kernel() {
 void StudyRun::State::say_plan(const GramJob& job, const Forecast& planned) const {
     session.log.say(fmt::format(
         "gram: {} examples ({} tokens), {} rows, {} parameters in {} tensors, {} rank{} as {} x {}, "
-        "{} precision; {} planned on the largest rank{}",
+        "{} precision; planned: {}{}",
         job.data.train.examples(), job.data.train.passed().tokens, job.train_rows, job.parameter_count,
         job.parameters.size(), session.world.size(), session.world.size() == 1 ? "" : "s", grid.rows(),
-        grid.columns(), study.kernel.precision, bytes_text(planned.bytes_until_written()),
+        grid.columns(), study.kernel.precision, memory_text(planned, planned.largest_until_written()),
         planned.assembly.passes > 1
             ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
             : ""));
@@ -229,6 +232,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
         report_sketch(inputs, matrices.formulas.front().gram, sketch_seed, session.log);
     refuse_changed_files(model.files, comm);
     const Provenance provenance = Provenance::gather(grid);
+    const std::vector<Index> own_peaks = gather_to_all(comm, own_peak);
     warn_beyond_plan("gram", planned, provenance);
 
     double writing = 0;
@@ -243,7 +247,11 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
             sketch.write(h5);
             provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
             report.write(h5);
-            h5.set_attribute("/provenance", "planned_bytes_per_rank", planned.bytes_until_written());
+            h5.set_attribute("/provenance", "peak_own_bytes_per_rank", own_peaks);
+            h5.set_attribute("/provenance", "planned_bytes_per_rank",
+                             planned.largest_until_written().resident());
+            h5.set_attribute("/provenance", "planned_own_bytes_per_rank",
+                             planned.largest_until_written().own_bytes);
             complete_file(h5, session.log, "gram");
         });
         for (const auto& [path, matrix, orientation] : kernel_matrices(study, job, matrices))
@@ -255,9 +263,10 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     write_or_keep(write_output, matrices, checkpoint);
     keep_or_remove_checkpoint(matrices, checkpoint);
     take_gram_matrix(matrices.formulas.front().gram);
-    session.log.say(fmt::format("gram: {}, {} resident on the largest rank; written in {}", report.text(),
-                                bytes_text(static_cast<double>(std::ranges::max(provenance.peaks))),
-                                duration_text(writing)));
+    session.log.say(
+        fmt::format("gram: {}, {} resident on the largest rank, {} its own; written in {}", report.text(),
+                    bytes_text(static_cast<double>(std::ranges::max(provenance.peaks))),
+                    bytes_text(static_cast<double>(std::ranges::max(own_peaks))), duration_text(writing)));
 }
 
 void StudyRun::gram(bool whole_run, ProductBackEnd* back_end) {

@@ -6,6 +6,7 @@
 #include "forecast.hpp"
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/session/resources.hpp"
 #include "tangram/study/open_study.hpp"
 
 namespace tangram {
@@ -16,32 +17,35 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
     const GramJob& job = planned.job;
     std::string text = fmt::format(
         "{} rows, {} test rows, {} parameters in {} tensors; {} rank{} as {} x {}, {} allowed on each\n\n"
-        "{:<9} {:>12} {:>10} {:>12} {:>12} {:>14}\n",
+        "{:<9} {:>12} {:>12} {:>10} {:>12} {:>12} {:>14}\n",
         job.train_rows, job.test_rows, job.parameter_count, job.parameters.size(), on.ranks(),
         on.ranks() == 1 ? "" : "s", on.grid_rows, on.grid_columns, bytes_text(planned.limit), "stage",
-        "memory/rank", "flops", "received/rank", "written", "time");
+        "own/rank", "shared/host", "flops", "received/rank", "written", "time");
     for (const StageForecast& stage : on.stages)
-        text +=
-            fmt::format("{:<9} {:>12} {:>10.2e} {:>12} {:>12} {:>14}\n", stage.stage, bytes_text(stage.bytes),
-                        stage.flops, bytes_text(stage.received_bytes), bytes_text(stage.written_bytes),
-                        planned.calibration.per_pass_flop > 0 ? duration_text(stage.seconds) : "-");
+        text += fmt::format("{:<9} {:>12} {:>12} {:>10.2e} {:>12} {:>12} {:>14}\n", stage.stage,
+                            bytes_text(stage.own_bytes), bytes_text(stage.shared_bytes), stage.flops,
+                            bytes_text(stage.received_bytes), bytes_text(stage.written_bytes),
+                            planned.calibration.per_pass_flop > 0 ? duration_text(stage.seconds) : "-");
     const AssemblyCost& assembly = on.assembly;
     if (on.free)
-        return text +
-               fmt::format(
-                   "\nNo matrix is formed; on the largest rank: program and data {}, network {}, vectors "
-                   "{}, a piece of J {}, factors {} in {} group{} of tensors{}; the number of products is "
-                   "estimated\n",
-                   bytes_text(job.idle_bytes), bytes_text(planned.network_bytes),
-                   bytes_text(assembly.matrix_bytes), bytes_text(assembly.slice_bytes),
-                   bytes_text(assembly.factor_bytes), assembly.passes, assembly.passes == 1 ? "" : "s",
-                   assembly.passes == 1 ? "" : ", with passes of their own for every product");
+        return text + fmt::format(
+                          "\nNo matrix is formed; the largest rank's own: program and data {}, weights {}, "
+                          "passes {}, "
+                          "vectors {}, a piece of J {}, factors {} in {} group{} of tensors{}; the number of "
+                          "products is "
+                          "estimated\n",
+                          bytes_text(job.idle_bytes), bytes_text(planned.weights.own),
+                          bytes_text(assembly.pass_bytes), bytes_text(assembly.matrix_bytes),
+                          bytes_text(assembly.slice_bytes), bytes_text(assembly.factor_bytes),
+                          assembly.passes, assembly.passes == 1 ? "" : "s",
+                          assembly.passes == 1 ? "" : ", with passes of their own for every product");
     text += fmt::format(
-        "\nGram stage on the largest rank: program and data {}, network {}, matrices {}, two slices {}, "
-        "factors {} in {} group{} of tensors ({} forward and backward pass{} per example)\n",
-        bytes_text(job.idle_bytes), bytes_text(planned.network_bytes), bytes_text(assembly.matrix_bytes),
-        bytes_text(assembly.slice_bytes), bytes_text(assembly.factor_bytes), assembly.passes,
-        assembly.passes == 1 ? "" : "s", assembly.passes, assembly.passes == 1 ? "" : "es");
+        "\nGram stage, the largest rank's own: program and data {}, weights {}, passes {}, matrices {}, two "
+        "slices {}, factors {} in {} group{} of tensors ({} forward and backward pass{} per example)\n",
+        bytes_text(job.idle_bytes), bytes_text(planned.weights.own), bytes_text(assembly.pass_bytes),
+        bytes_text(assembly.matrix_bytes), bytes_text(assembly.slice_bytes),
+        bytes_text(assembly.factor_bytes), assembly.passes, assembly.passes == 1 ? "" : "s", assembly.passes,
+        assembly.passes == 1 ? "" : "es");
     if (on.of("finetune") != nullptr && !planned.study.finetune.steps)
         text +=
             fmt::format("Fine-tuning is counted for {} steps: steps = \"auto\" is known once the rates are\n",
@@ -80,8 +84,8 @@ std::string tensors_text(const Program& program, const GramJob& job) {
 std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::optional<int> fewest) {
     const std::string limit = bytes_text(planned.limit);
     std::string text =
-        fmt::format("{}: {} of {} per rank\n", on.bytes() <= planned.limit ? "fits" : "does not fit",
-                    bytes_text(on.bytes()), limit);
+        fmt::format("{}: {}, of {} per rank\n", on.bytes() <= planned.limit ? "fits" : "does not fit",
+                    memory_text(on, on.largest()), limit);
     return text + (fewest ? fmt::format("fewest ranks that fit with {} on each: {}\n", limit, *fewest)
                           : fmt::format("no number of ranks up to {} fits with {} on each\n",
                                         most_ranks_tried, limit));
@@ -96,7 +100,8 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
                                job,
                                study,
                                limit,
-                               network_bytes<Real>(model, job, study),
+                               weight_bytes<Real>(model, study),
+                               ranks_of_host(session.world),
                                calibrated<Real>(model.program, job, session)};
     const Forecast on = forecast<Real>(planned, ranks);
     std::string text =
@@ -105,10 +110,11 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
     text.pop_back();
     session.log.result(text);
     if (on.bytes() > limit)
-        throw Error(ExitStatus::study, ErrorKind::no_memory,
-                    fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
-                                "allowed; use more ranks, fewer samples or --memory-per-rank",
-                                bytes_text(on.bytes()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
+        throw Error(
+            ExitStatus::study, ErrorKind::no_memory,
+            fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
+                        "allowed; use more ranks, fewer samples or --memory-per-rank",
+                        memory_text(on, on.largest()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
 }
 
 void StudyRun::plan(std::optional<int> ranks, bool tensors) {

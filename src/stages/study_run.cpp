@@ -94,7 +94,7 @@ void StudyRun::State::warn_beyond_plan(const std::string& stage, const Forecast&
                                        const Provenance& taken) const {
     double most = 0;
     for (const StageForecast& of : planned.stages) {
-        most = std::max(most, of.bytes);
+        most = std::max(most, of.resident());
         if (of.stage == stage) break;
     }
     const auto peak = std::ranges::max_element(taken.peaks);

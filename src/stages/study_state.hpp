@@ -50,6 +50,7 @@ struct StudyRun::State {
     bool whole_run = false;                   // spectrum and rates follow
     ProductBackEnd* back_end = nullptr;       // of the Gram matrix
     std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
+    Index own_peak = 0;                       // bytes that this rank alone had in it, as last looked at
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
     std::unique_ptr<FreeKernel> free;               // spectrum.matrix = "free": once it was opened

@@ -281,21 +281,24 @@ void hash_weights(LoadedModel& model, MPI_Comm comm) {
 }
 
 template <class Real>
-double weight_bytes(const LoadedModel& model, const Study& study) {
+WeightBytes weight_bytes(const LoadedModel& model, const Study& study) {
     const InitialWeights source = model.initial(study);
-    double bytes = 0, largest_on_its_way = 0;
+    WeightBytes bytes;
+    double largest_on_its_way = 0;
     for (const Parameter& parameter : model.program.parameters()) {
+        const bool matrix = parameter.shape.size() > 1;
         const TensorView* const tensor = source.stored(parameter);
-        if (tensor != nullptr) bytes += static_cast<double>(tensor->bytes.size());
-        if (parameter.shape.size() > 1 && source.in_place(parameter) != nullptr) continue;
-        const double copy = static_cast<double>(sizeof(Real)) * static_cast<double>(parameter.size());
-        bytes += copy;
-        if (parameter.shape.size() > 1) largest_on_its_way = std::max(largest_on_its_way, copy);
+        if (tensor != nullptr) bytes.shared += static_cast<double>(tensor->bytes.size());
+        if (matrix && source.in_place(parameter) != nullptr) continue;
+        const double computed = static_cast<double>(sizeof(Real)) * static_cast<double>(parameter.size());
+        (matrix && !is_lora(parameter) ? bytes.shared : bytes.own) += computed;
+        if (matrix) largest_on_its_way = std::max(largest_on_its_way, computed);
     }
-    return bytes + largest_on_its_way;
+    bytes.own += largest_on_its_way;
+    return bytes;
 }
 
-template double weight_bytes<float>(const LoadedModel&, const Study&);
-template double weight_bytes<double>(const LoadedModel&, const Study&);
+template WeightBytes weight_bytes<float>(const LoadedModel&, const Study&);
+template WeightBytes weight_bytes<double>(const LoadedModel&, const Study&);
 
 }  // namespace tangram

@@ -35,9 +35,15 @@ check('memory: a unit is asked for', code == 2 and '4GiB' in err, f'{code} {err}
 
 # Less memory: more passes, the same bits.
 code, out, err = run('gram', f.at('study.toml')); check('gram: status 0', code == 0, err)
-with h5py.File(f.at('out.h5')) as h: planned, peak = h['/provenance'].attrs['planned_bytes_per_rank'], max(h['/provenance'].attrs['peak_bytes_per_rank'])
+with h5py.File(f.at('out.h5')) as h:
+    said = dict(h['/provenance'].attrs); planned, peak = said['planned_bytes_per_rank'], max(said['peak_bytes_per_rank'])
 # The rest of the process is measured while it is planned; allocators round up by some pages.
 if own_memory: check('gram: takes the memory that was planned', abs(peak / planned - 1) <= 0.1, f'{peak} {planned}')
+# What ranks share: the tensors of the file, once. Of the rest, pages of libraries are planned as a rank's own.
+stored = os.path.getsize(f.at('model/model.safetensors'))
+check('gram: weights are planned as shared', abs(planned - said['planned_own_bytes_per_rank'] - stored) <= 0.01 * stored, f'{said} {stored}')
+own = max(said['peak_own_bytes_per_rank'])
+if own_memory: check('gram: takes no more of its own than was planned', 0.3 * planned < own <= 1.1 * said['planned_own_bytes_per_rank'], f'{own} {said}')
 code, out, err = run('gram', f.at('study.toml'), '--memory-per-rank', f'{int(planned - 20e6)}B', '--set', 'output.path=little.h5')
 check('little memory: several passes', code == 0 and 'passes per example' in err, f'{code} {err}')
 with h5py.File(f.at('out.h5')) as a, h5py.File(f.at('little.h5')) as b:

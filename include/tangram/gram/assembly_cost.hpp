@@ -11,6 +11,7 @@ struct AssemblyCost {
     double matrix_bytes = 0;      ///< its tiles of the Gram and the cross Gram matrix
     double slice_bytes = 0;       ///< two packed slices
     double factor_bytes = 0;      ///< factors held at the same time
+    double pass_bytes = 0;        ///< buffers of forward and backward passes, on all threads
     double received_bytes = 0;    ///< slices of other ranks, over the whole assembly
     Index slices = 0;             ///< KernelMatrices::units_done of a finished assembly
     Index passes = 1;             ///< groups of parameters, each with its forward and backward passes

@@ -51,10 +51,15 @@ LoadedModel complete_model(OpenedModel opened, const Study& study, Index labels,
 ///         written since it was opened
 void hash_weights(LoadedModel& model, MPI_Comm comm);
 
-/// Bytes that the network's weights take on a rank once it is made, pages of the files that it maps included.
+/// Bytes of a network's weights once it is made.
+struct WeightBytes {
+    double own = 0;     ///< of a rank: vectors, LoRA factors, and the matrix that it computes for the others
+    double shared = 0;  ///< of the ranks of a host: pages of the files, and matrices that were computed
+};
+
 /// Local; nothing is read. @throws Error(input) as InitialWeights for a tensor that is missing or of another
 /// shape
 template <class Real>
-double weight_bytes(const LoadedModel& model, const Study& study);
+WeightBytes weight_bytes(const LoadedModel& model, const Study& study);
 
 }  // namespace tangram

@@ -101,7 +101,10 @@ TEST_F(OpenModel, AddsTheAdaptersProductToTheWeights) {
     EXPECT_EQ(lines_with("\"warning\""), 0);
     const LoadedModel model = opened();
     study_.model.adapter = "none";
-    EXPECT_GT(weight_bytes<float>(model, study_), weight_bytes<float>(opened(), study_));
+    const WeightBytes merged = weight_bytes<float>(model, study_),
+                      plain = weight_bytes<float>(opened(), study_);
+    EXPECT_GT(merged.shared, plain.shared);
+    EXPECT_GT(merged.own, plain.own);
 }
 
 TEST_F(OpenModel, AppliesTheFoldersOwnAdapterUnlessToldNotTo) {

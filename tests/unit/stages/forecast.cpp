@@ -1,13 +1,16 @@
 #include "../src/stages/forecast.hpp"
 
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <numeric>
 
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/unrecorded.hpp"
+#include "tangram/arithmetic.hpp"
 #include "tangram/jacobian/selection.hpp"
+#include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/architectures.hpp"
 #include "tangram/study/initial_network.hpp"
 #include "tangram/training/loss_gradient.hpp"
@@ -52,8 +55,8 @@ struct MadeUp {
         job.idle_bytes = 40e6;
         study.model.init = "random";
     }
-    PlannedStudy planned(double limit = 1e18) const {
-        return {model, job, study, limit, network_bytes<float>(model, job, study)};
+    PlannedStudy planned(double limit = 1e18, int ranks_of_host = 1) const {
+        return {model, job, study, limit, weight_bytes<float>(model, study), ranks_of_host};
     }
 };
 
@@ -73,13 +76,15 @@ TEST(Forecast, MoreRanksNeedLessMemoryEach) {
     double gram = 1e30, spectrum = 1e30;
     for (const int ranks : {1, 4, 16, 64}) {
         const Forecast on = forecast<float>(study.planned(), ranks);
-        EXPECT_LT(on.gram().bytes, gram) << ranks;
-        EXPECT_LE(on.stages[1].bytes, spectrum) << ranks;
-        EXPECT_GE(on.gram().bytes, study.planned().resident() + on.assembly.matrix_bytes +
-                                       on.assembly.slice_bytes + on.assembly.factor_bytes);
-        EXPECT_EQ(on.bytes(), std::max({on.stages[0].bytes, on.stages[1].bytes, on.stages[2].bytes}));
-        gram = on.gram().bytes;
-        spectrum = on.stages[1].bytes;
+        EXPECT_LT(on.gram().own_bytes, gram) << ranks;
+        EXPECT_LE(on.stages[1].own_bytes, spectrum) << ranks;
+        EXPECT_GE(on.gram().own_bytes, study.planned().own_before() + on.assembly.pass_bytes +
+                                           on.assembly.matrix_bytes + on.assembly.slice_bytes +
+                                           on.assembly.factor_bytes);
+        EXPECT_EQ(on.bytes(),
+                  std::max({on.bytes(on.stages[0]), on.bytes(on.stages[1]), on.bytes(on.stages[2])}));
+        gram = on.gram().own_bytes;
+        spectrum = on.stages[1].own_bytes;
     }
 }
 
@@ -87,11 +92,58 @@ TEST(Forecast, LittleMemoryIsKeptByMorePasses) {
     const MadeUp study(64, 3, 500);
     const Forecast whole = forecast<float>(study.planned(), 1);
     EXPECT_EQ(whole.assembly.passes, 1);
-    const double limit = whole.gram().bytes - 0.5 * whole.assembly.factor_bytes;
+    const double limit = whole.gram().resident() - 0.5 * whole.assembly.factor_bytes;
     const Forecast little = forecast<float>(study.planned(limit), 1);
     EXPECT_GT(little.assembly.passes, 1);
-    EXPECT_LE(little.gram().bytes, limit);
+    EXPECT_LE(little.gram().resident(), limit);
     EXPECT_LT(little.factor_limit, whole.assembly.factor_bytes);
+}
+
+TEST(Forecast, WhatTheRanksOfAHostShareCountsOnceAmongThem) {
+    const MadeUp study(1024, 4, 4, "norm");  // weights that are drawn are most of it
+    const double weights = study.planned().weights.shared;
+    const Forecast apart = forecast<float>(study.planned(1e18, 1), 8),
+                   together = forecast<float>(study.planned(1e18, 4), 8),
+                   fewer = forecast<float>(study.planned(1e18, 4), 2);
+    for (const Forecast* const on : {&apart, &together, &fewer}) {
+        EXPECT_EQ(on->gram().shared_bytes, weights);
+        EXPECT_EQ(on->gram().resident(), on->gram().own_bytes + weights);
+    }
+    EXPECT_EQ(apart.gram().own_bytes, together.gram().own_bytes);
+    EXPECT_EQ(apart.bytes(apart.gram()), apart.gram().own_bytes + weights);
+    EXPECT_EQ(together.bytes(together.gram()), together.gram().own_bytes + weights / 4);
+    EXPECT_EQ(fewer.bytes(fewer.gram()), fewer.gram().own_bytes + weights / 2);
+    const double limit = together.bytes();
+    ASSERT_LT(limit, weights);
+    EXPECT_EQ(fewest_ranks<float>(study.planned(limit, 1), true), std::nullopt);
+    EXPECT_LE(fewest_ranks<float>(study.planned(limit, 4), true).value(), 8);
+}
+
+TEST(Forecast, BuffersOfPassesAreThoseOfTheLargestBlockThatComesUp) {
+    // The 16 longest examples stand in no block together.
+    MadeUp study(64, 3, 64);
+    const int ranks = 2;
+    std::vector<Index> tokens;
+    for (Index e = 0; e < 64; ++e) tokens.push_back(study.job.data.train.passed(e).tokens);
+    const auto bytes = [&](int threads) {
+        omp_set_num_threads(threads);
+        return forecast<float>(study.planned(), ranks).assembly.pass_bytes;
+    };
+    const int before = omp_get_max_threads();
+    const double one = bytes(1), two = bytes(2);
+    omp_set_num_threads(before);
+    // The tiles of 64 rows go round the ranks, one block each.
+    double largest = 0;
+    for (Index first = 0; first < 64; first += arithmetic::examples_per_block) {
+        std::vector<Index> block(arithmetic::examples_per_block);
+        std::iota(block.begin(), block.end(), first);
+        largest = std::max(largest, static_cast<double>(planned_pass_bytes<float>(
+                                        study.model.program, token_block(study.job.data.train, block), 2,
+                                        study.job.parameters)));
+    }
+    EXPECT_EQ(one, largest);
+    EXPECT_GT(two, 1.5 * one);
+    EXPECT_LE(two, 2 * one);
 }
 
 TEST(FewestRanks, AreTheFirstThatFitOfThoseTried) {
@@ -117,17 +169,18 @@ TEST(FewestRanks, OfTheGramStageAloneIgnoreTheSpectrum) {
     EXPECT_GT(fewest_ranks<float>(planned, false), 1);
 }
 
-TEST(NetworkBytes, CountWeightsThatAreDrawnBeforeTheyAre) {
+TEST(Forecast, CountsWeightsThatAreDrawnBeforeTheyAre) {
     const MadeUp small(64, 2, 20);
     double weights = 0;
     for (const Parameter& parameter : small.model.program.parameters())
         weights += 4 * static_cast<double>(parameter.size());
-    EXPECT_GT(network_bytes<float>(small.model, small.job, small.study), weights);
-    EXPECT_LT(network_bytes<float>(small.model, small.job, small.study), weights + 16e6);
-    EXPECT_GT(network_bytes<double>(small.model, small.job, small.study), 2 * weights);
+    const StageForecast gram = forecast<float>(small.planned(), 1).gram();
+    EXPECT_GT(gram.resident(), weights);
+    const WeightBytes twice = weight_bytes<double>(small.model, small.study);
+    EXPECT_GT(twice.own + twice.shared, 2 * weights);
     const MadeUp deep(64, 4096, 20), wide(Index{1} << 16, 2, 20);
-    EXPECT_GT(network_bytes<float>(deep.model, deep.job, deep.study), 4096 * 12 * 64 * 64 * 4.0);
-    EXPECT_GT(network_bytes<float>(wide.model, wide.job, wide.study), 2 * 12 * 0x1p32 * 4);
+    EXPECT_GT(deep.planned().weights.shared, 4096 * 12 * 64 * 64 * 4.0);
+    EXPECT_GT(wide.planned().weights.shared, 2 * 12 * 0x1p32 * 4);
     EXPECT_EQ(fewest_ranks<float>(wide.planned(8e9), true), std::nullopt);
 }
 
@@ -137,8 +190,8 @@ TEST(FittedHead, IsAStageOfItsOwnWithFeaturesAndTheirDecomposition) {
     study.study.model.head_init = "least-squares";
     const Forecast on = forecast<float>(study.planned(), 4);
     ASSERT_EQ(on.stages.front().stage, "head");
-    EXPECT_GE(on.stages.front().bytes, study.planned().resident() + 2 * 8.0 * 4000 * 64);
-    EXPECT_GE(on.bytes_until_written(), on.stages.front().bytes);
+    EXPECT_GE(on.stages.front().own_bytes, study.planned().own_before() + 2 * 8.0 * 4000 * 64);
+    EXPECT_GE(on.bytes_until_written(), on.bytes(on.stages.front()));
     EXPECT_EQ(on.gram().stage, "gram");
 }
 
@@ -161,7 +214,8 @@ TEST(Finetuning, IsAStageWhereItIsAskedForWithVectorsOfTheTrainedWeights) {
     ASSERT_EQ(gd.stages.back().stage, "finetune");
     EXPECT_TRUE(is_later(gd.stages.back()));
     EXPECT_EQ(gd.training_steps, training_steps_assumed);
-    EXPECT_GE(gd.stages.back().bytes, made.planned().resident() + weights * (4 + 8 * 3) + 8 * 400.0 * 400);
+    EXPECT_GE(gd.stages.back().own_bytes,
+              made.planned().own_before() + weights * (4 + 8 * 3) + 8 * 400.0 * 400);
     made.study.finetune.optimizer = "adamw";
     made.study.finetune.batch = 8;
     made.study.finetune.steps = 50;
@@ -169,18 +223,18 @@ TEST(Finetuning, IsAStageWhereItIsAskedForWithVectorsOfTheTrainedWeights) {
     made.study.finetune.optimizer = "sgd";
     const Forecast sgd = forecast<float>(made.planned(), 1);
     // Two vectors more, and twice where a checkpoint's copies are what takes most.
-    EXPECT_GE(adamw.stages.back().bytes - sgd.stages.back().bytes, 16 * weights - 1);
-    EXPECT_LE(adamw.stages.back().bytes - sgd.stages.back().bytes, 3 * 16 * weights + 1);
+    EXPECT_GE(adamw.stages.back().own_bytes - sgd.stages.back().own_bytes, 16 * weights - 1);
+    EXPECT_LE(adamw.stages.back().own_bytes - sgd.stages.back().own_bytes, 3 * 16 * weights + 1);
     EXPECT_EQ(sgd.training_steps, 50);
     EXPECT_LT(sgd.stages.back().flops, gd.stages.back().flops);
     // Little memory: the factors of the kernel after training in several groups.
     const MadeUp many(64, 2, 4000);
     Study asked = many.study;
     asked.finetune.asked = true;
-    const PlannedStudy ample{many.model, many.job, asked, 1e18, many.planned().network_bytes};
+    const PlannedStudy ample{many.model, many.job, asked, 1e18, many.planned().weights};
     const PlannedStudy little{many.model, many.job, asked,
-                              forecast<float>(ample, 1).stages.back().bytes - 1e7, ample.network_bytes};
-    EXPECT_LE(forecast<float>(little, 1).stages.back().bytes, little.limit);
+                              forecast<float>(ample, 1).stages.back().resident() - 1e7, ample.weights};
+    EXPECT_LE(forecast<float>(little, 1).stages.back().resident(), little.limit);
     EXPECT_LT(forecast<float>(little, 1).trained_factor_limit,
               forecast<float>(ample, 1).trained_factor_limit);
 }
