@@ -26,8 +26,29 @@ std::optional<Config> rope_settings(const Config& config) {
     return std::nullopt;
 }
 
+/// Refuses settings for all layers that those of a kind of layers do not repeat: transformers 5 takes them
+/// into the latter (configuration_gemma3, configuration_modernbert), transformers 4 reads them alone.
+void refuse_settings_beside(const Config& config, const Config& of_all,
+                            const std::optional<Config>& of_kind) {
+    for (const auto& [key, value] : of_all.values().items())
+        if (of_all.has(key) && !(of_kind && of_kind->has(key) && of_kind->at(key) == value))
+            config.refuse(ErrorKind::contradiction, "rope_scaling",
+                          fmt::format("rope_parameters beside it says otherwise of {}; write all settings "
+                                      "under rope_parameters, layer type by layer type",
+                                      key));
+}
+
 /// The settings of the style's layers; nothing where there are none.
 std::optional<Config> settings_of(const Config& config, const RotaryStyle& style) {
+    if (!style.layer_type.empty() && config.has("rope_scaling") && config.has("rope_parameters")) {
+        const Config newer = config.inside("rope_parameters");
+        if (newer.has("full_attention") || newer.has("sliding_attention")) {
+            const auto own =
+                newer.has(style.layer_type) ? std::optional(newer.inside(style.layer_type)) : std::nullopt;
+            if (style.scaled) refuse_settings_beside(config, config.inside("rope_scaling"), own);
+            return own;
+        }
+    }
     const std::optional<Config> all = rope_settings(config);
     if (!all || style.layer_type.empty()) return all;
     bool by_type = false;

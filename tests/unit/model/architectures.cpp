@@ -231,6 +231,34 @@ TEST(RotaryScaling, IsThatOfThePublishedRules) {
     }
 }
 
+TEST(RotaryScaling, BesideSettingsOfEachKindOfLayersRepeatsThemOrIsRefused) {
+    const nlohmann::json scaling{{"rope_type", "linear"}, {"factor", 4.0}};
+    for (const char* const model : {"gemma3-text", "modernbert-odd"}) {
+        nlohmann::json full = scaling, sliding{{"rope_type", "default"}, {"rope_theta", 500.0}};
+        full["rope_theta"] = 2000.0;
+        const bool alone = std::string_view(model) == "gemma3-text";  // its windows turn without scaling
+        if (!alone) sliding.update(scaling);
+        const auto with = [&](const nlohmann::json& older, const nlohmann::json& of_full) {
+            return changed(model, {{"rope_scaling", older},
+                                   {"rope_parameters",
+                                    {{"full_attention", of_full}, {"sliding_attention", sliding}}}})
+                .first;
+        };
+        const auto angles = [](const Program& program) {
+            std::vector<RotaryAngles> all;
+            for (const auto& rotary : operations_of<operation::Rotary>(program)) all.push_back(rotary.angles);
+            return all;
+        };
+        EXPECT_EQ(angles(with(scaling, full)), angles(with(nullptr, full))) << model;
+        nlohmann::json other = full;
+        other["factor"] = 2.0;
+        for (const nlohmann::json& disagreeing : {other, nlohmann::json{{"rope_theta", 2000.0}}})
+            testing::expect_error(ExitStatus::input, ErrorKind::contradiction,
+                                  {"rope_scaling", "rope_parameters", "factor"},
+                                  [&] { with(scaling, disagreeing); });
+    }
+}
+
 TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     // As google/gemma-3-4b-it has them, smaller.
     const Config config("config.json", {{"model_type", "gemma3"},
