@@ -31,7 +31,10 @@ namespace {
 const Architecture& architecture_of(const Config& config) {
     const std::string model_type = config.text("model_type");
     if (config.has("quantization_config"))
-        config.refuse(ErrorKind::unsupported, "quantization_config", "supported: null");
+        config.refuse(ErrorKind::unsupported, "quantization_config",
+                      "quantised weights (GPTQ, AWQ, bitsandbytes, FP8) are not read: give the folder of the "
+                      "model that they were made from, or one of dequantised weights (transformers: "
+                      "model.dequantize().save_pretrained(FOLDER))");
     std::string supported;
     for (const Architecture& architecture : architectures()) {
         if (architecture.model_type == model_type) return architecture;
