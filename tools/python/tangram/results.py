@@ -280,7 +280,9 @@ def readable(value, digits=4, all_digits=False):
         text = f'{int(value):,}'.replace(',', '\u202f') if abs(value) >= 1e4 else str(int(value))
     elif 1e-3 <= abs(value) < 1e6:
         text = f'{value:#.{digits}g}'.rstrip('.') if all_digits else f'{value:.{digits}g}'
-        if 'e' in text:
+        if abs(value) >= 1e4:
+            text = f'{value:,.0f}'.replace(',', '\u202f')
+        elif 'e' in text:
             text = f'{value:.0f}'
     else:
         mantissa, exponent = f'{value:.{digits - 1}e}'.split('e')

@@ -7,6 +7,7 @@ import re
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from ..results import mean_and_spread, readable, readable_interval, shortened
 from .drawing import (
@@ -116,6 +117,8 @@ def decay_fit(axes, results):
     if math.isfinite(first) and math.isfinite(last) and 1 <= first <= last:
         axes.axvspan(first, last, color=ORANGE, alpha=0.17, linewidth=0)
         window = 'window, no fit' if selected == 'none' else 'fit window'
+        if results.text(group, 'window_source') == 'given':
+            window = 'given ' + window
         handles.append(
             Patch(facecolor=ORANGE, alpha=0.3, label=f'{window}, ranks {first:.0f} to {last:.0f}')
         )
@@ -231,6 +234,7 @@ def trace_shares(axes, results, most=16):
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1.18 * max(share for _, share in shown))
     axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis='y', visible=False)
     axes.spines['left'].set_visible(False)
     axes.set_xlabel(of_file(results, 'share of the trace of G (dimensionless)'))
@@ -246,6 +250,9 @@ def decay_by_size(axes, results):
     order, handles = np.argsort(sizes), []
     sizes, values = sizes[order], values[order]
     value, low, high = results.interval('/rates/decay/polynomial', 'exponent')
+    # The subsets' fits have no onset: beside one that has, theirs is another exponent.
+    if results.number('/rates/decay/polynomial', 'onset') > 0:
+        value = low = high = math.nan
     if math.isfinite(low) and math.isfinite(high):
         axes.axhspan(low, high, color=ORANGE, alpha=0.22, linewidth=0)
         handles.append(
@@ -263,7 +270,7 @@ def decay_by_size(axes, results):
     handle, _ = over_sizes(axes, sizes, values, style, 0, 'subsets, mean and spread')
     size_axis(axes, sizes)
     axes.set_xlabel(f'size of the subset (examples) of {named_n(results)}')
-    axes.set_ylabel('exponent a (dimensionless)')
+    axes.set_ylabel('exponent a of $k^{-a}$ (dimensionless)')
     return handles + [handle]
 
 
@@ -541,7 +548,7 @@ def excess_error(axes, results):
         if values is None:
             continue
         mean, spread = mean_and_spread(values[order] - limit)
-        if not (mean > 0).any():
+        if (mean > 0).sum() < 3:  # an error that goes below the limit shows no law above it
             continue
         style = observed_style(colour, marker) | {'linestyle': ''}
         x = sizes * (sizes.max() / sizes.min()) ** (0.011 * shift)
@@ -566,7 +573,7 @@ def excess_error(axes, results):
     size_axis(axes, sizes)
     logarithmic(axes.yaxis, drawn)
     axes.set_xlabel(f"sample size n' (examples) of {named_n(results)}")
-    axes.set_ylabel(f'test error − {readable(limit, 3)}\n(label units²)')
+    axes.set_ylabel((f'test error − {readable(limit, 3)}' if limit else 'test error, its limit 0') + '\n(label units²)')
     return handles
 
 
@@ -706,7 +713,8 @@ def exponents(axes, results, colour=None, label=None, shift=0.0):
     curves = list(dict.fromkeys(str(row.get('curve', '')) for row in rows))
     if len(curves) > 1 and label is None:
         return exponents_of_curves(axes, rows, curves)
-    handles = draw_exponents(axes, rows, colour, label, shift)
+    promised = not results.text('/rates/stopping', 'error_bound_reason')
+    handles = draw_exponents(axes, rows, colour, label, shift, promised)
     axes.set_xlabel(of_file(results if label is None else None, 'x in error ∝ n⁻ˣ (dimensionless)'))
     return handles
 
@@ -723,8 +731,9 @@ def exponents_of_curves(axes, rows, curves):
     return handles
 
 
-def draw_exponents(axes, rows, colour, label, shift):
-    """Rows of one file or curve, at the names that stand on the axes already and below them."""
+def draw_exponents(axes, rows, colour, label, shift, promised=True):
+    """Rows of one file or curve, at the names that stand on the axes already and below them. promised: whether the
+    bounds' premise, a ball that holds the target, was found; they are grey where not."""
     names = [str(row.get('source', '')) for row in rows]
     known = [text.get_text() for text in axes.get_yticklabels()] if label is not None and axes.get_lines() else []
     kinds = set()
@@ -736,7 +745,7 @@ def draw_exponents(axes, rows, colour, label, shift):
         observed = names[k].startswith(('observed', 'network', 'linearised'))
         kind = 'observed' if observed else 'bound' if names[k] in BOUNDS else 'predicted'
         kinds.add(kind)
-        own = colour or {'observed': VERMILLION, 'predicted': BLUE, 'bound': INK}[kind]
+        own = colour or {'observed': VERMILLION, 'predicted': BLUE, 'bound': INK if promised else GREY}[kind]
         draw_exponent(axes, row, y, own, kind)
     axes.set_yticks(range(len(known)), known)
     axes.set_ylim(len(known) - 0.5, -0.5)
@@ -746,7 +755,7 @@ def draw_exponents(axes, rows, colour, label, shift):
     axes.set_xlim(min(low, 0), high + 0.04 * (high - min(low, 0)))  # room for an arrow
     if label is not None:
         return [Line2D([], [], color=colour, marker='o', linewidth=2.4, label=label)]
-    return [kind_handle(kind) for kind in ('observed', 'predicted', 'bound') if kind in kinds]
+    return [kind_handle(kind, promised) for kind in ('observed', 'predicted', 'bound') if kind in kinds]
 
 
 def draw_exponent(axes, row, y, colour, kind):
@@ -772,13 +781,13 @@ def draw_exponent(axes, row, y, colour, kind):
     )
 
 
-def kind_handle(kind):
+def kind_handle(kind, promised):
     if kind == 'observed':
         return Line2D([], [], label='observed', markersize=7, **observed_style(VERMILLION, 's'))
     if kind == 'predicted':
         return Line2D([], [], label='predicted', markersize=7, **predicted_style(BLUE, 'D'))
-    text = 'bound: at least so fast'
-    return Line2D([], [], label=text, color=INK, marker='>', linestyle=':', markersize=7)
+    text = 'bound: at least so fast' if promised else 'bound, its premise not shown'
+    return Line2D([], [], label=text, color=INK if promised else GREY, marker='>', linestyle=':', markersize=7)
 
 
 # ---- tasks, neighbours, merged runs ----------------------------------------------------------------------

@@ -82,7 +82,12 @@ def decay_by_size(results):
         'decay_by_size',
         f'Decay exponent over sample size ({named_n(results)})',
         'The exponent a of the eigenvalues against rank, fitted on nested random subsets: small dots, with means and'
-        ' bars of one standard deviation. It has converged where it no longer moves.',
+        ' bars of one standard deviation. It has converged where it no longer moves.'
+        + (
+            ' The whole sample is fitted by a power with an onset, which is another exponent.'
+            if results.number('/rates/decay/polynomial', 'onset') > 0
+            else ''
+        ),
         (2.9,),
         lambda a: panels.decay_by_size(a, results),
     )
@@ -171,12 +176,18 @@ def functionals(results):
     )
 
 
+EXPONENTS = (
+    'The error falls like n to the power of minus these exponents. Bars are 95 % intervals; an arrow is a bound, the'
+    ' least exponent that the theory promises, its dotted line the way to the lower end of its interval.'
+)
+
+
 def exponents(results):
     several = panels.holds_several_runs(results)
     return on_panels(
         'exponents',
         'Exponents of the error' + ('' if several else f' ({named_n(results)})'),
-        'The error falls like n to the power of minus these exponents; bars are 95 % intervals.',
+        EXPONENTS,
         (0.5 + 0.36 * len(panels.known_exponents(results)),),
         lambda a: panels.exponents(a, results),
     )
@@ -223,7 +234,8 @@ def runs(results):
     return on_panels(
         'runs',
         'The runs of a scale study',
-        'Every run (small dots) and the mean over draws, by the size of the sample; a colour per curve.',
+        'Every run (small dots) and the mean over draws, by the size of the sample; a colour per curve. Runs with T = 0'
+        ' have no place on the logarithmic axis of T.',
         (2.3, 1.9, 1.9),
         *(lambda a, name=name: panels.runs(a, results, name) for name in panels.RUNS),
     )
@@ -330,7 +342,7 @@ def draw_together(files):
             (
                 'exponents',
                 'Exponents of the error',
-                'The error falls like n to the power of minus these exponents; bars are 95 % intervals.',
+                EXPONENTS,
                 0.6 + (0.2 + 0.16 * len(files)) * max(rows, 1),
                 lambda a, r, c, l, k: panels.exponents(a, r, c, l, k * spread - 0.25),
             ),

@@ -42,7 +42,15 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 td.words { min-width: 8rem; max-width: 34rem; overflow-wrap: anywhere; }
 tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 7.6rem; max-width: 18rem; }
 @media (max-width: 30rem) { th, td { padding: .3rem .45rem; } table { font-size: .88rem; }
-  td.words { min-width: 6.6rem; } tbody th { min-width: 7.2rem; } }
+  td.words { min-width: 6.6rem; } tbody th { min-width: 7.2rem; }
+  .stack { width: auto; } .stack thead { display: none; }
+  .stack table, .stack tbody, .stack tr, .stack tbody th, .stack td { display: block; }
+  .stack tr + tr { border-top: 1px solid var(--faint); }
+  .stack th, .stack td { border: 0; padding: .15rem .6rem; }
+  .stack tbody th { font-weight: 600; max-width: none; padding-top: .4rem; }
+  .stack td:last-child { padding-bottom: .4rem; }
+  .stack td, .stack td.words { display: flex; gap: .8rem; max-width: none; text-align: left; white-space: normal; }
+  .stack td::before { content: attr(data-title); color: var(--grey); flex: 0 0 6.6rem; } }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
   gap: 0 1.5rem; align-items: start; }
 .beside > * { min-width: 0; }
@@ -66,6 +74,8 @@ RAISED = re.compile(r'\^(-?[0-9.]*[0-9](?:e[+-]?[0-9]+)?|-[a-z](?![a-z]))')
 def written(text):
     """Escaped, with powers raised (n^-0.71) and eps_n and sigma as letters, as the program's texts have them."""
     safe = RAISED.sub(lambda m: '<sup>' + m[1].replace('-', '−') + '</sup>', escaped(text))
+    safe = re.sub(r'(?<=\d)e([+-]?)0?(\d+)\b', lambda m: f'·10<sup>{m[1].replace("-", "−").strip("+")}{m[2]}</sup>', safe)
+    safe = re.sub(r'(?<=[\[ ])(-?)inf(?=[\] ,])', r'\1∞', safe)
     safe = re.sub(r'\beps_n\b', 'ε<sub>n</sub>', safe)
     return re.sub(r'(?<![\w./-])sigma(?![\w./-])', 'σ', safe).replace(' +- ', ' ± ')
 
@@ -78,6 +88,9 @@ def broken(cell):
         if len(parts) > 1
         else written(parts[0])
     )
+
+
+PHONE_LETTERS = 44  # of a table's row, two for the space between columns, that fit into 390 pixels
 
 
 class Page:
@@ -131,6 +144,12 @@ class Page:
         def kind(k):
             return ' class="words"' if k in words else ' class="number"' if k else ''
 
+        # On a phone a wide table's rows stand below each other, with the columns' titles before their cells.
+        length = lambda cell: len(' '.join(cell) if isinstance(cell, tuple) else str(cell))
+        widths = [max(map(length, column)) + 2 for column in zip(*rows, *([head] if head else []))]
+        stack = ' stack' if head and sum(widths) > PHONE_LETTERS else ''
+        first = f'{head[0]} ' if head and head[0].endswith('=') else ''
+        names = [f' data-title="{html.escape(first + t)}"' for t in head] if stack else [''] * len(rows[0])
         title = ''.join(
             f'<th scope="col"{kind(k) if k not in words else ""}>{html.escape(t)}</th>'
             for k, t in enumerate(head)
@@ -138,14 +157,16 @@ class Page:
         body = ''.join(
             '<tr>'
             + ''.join(
-                f'<th scope="row">{escaped(cell)}</th>' if k == 0 else f'<td{kind(k)}>{broken(cell)}</td>'
+                f'<th scope="row">{escaped(cell)}</th>'
+                if k == 0
+                else f'<td{kind(k)}{names[k]}><span>{broken(cell)}</span></td>'
                 for k, cell in enumerate(row)
             )
             + '</tr>\n'
             for row in rows
         )
         self.parts.append(
-            '<div class="table" tabindex="0"><table>'
+            f'<div class="table{stack}" tabindex="0"><table>'
             + (f'<thead><tr>{title}</tr></thead>' if head else '')
             + f'<tbody>\n{body}</tbody></table></div>'
         )
@@ -258,6 +279,7 @@ def decay(results, page):
     group = '/rates/decay'
     selected, why_none = results.text(group, 'selected'), results.text(group, 'reason')
     first, last = results.number(group, 'first'), results.number(group, 'last')
+    asked = ', as rates.window gives it' if results.text(group, 'window_source') == 'given' else ''
     quality = '/spectrum/quality'
     solver, why = results.text(quality, 'solver'), results.text(quality, 'solver_reason')
     with page.beside():
@@ -265,7 +287,7 @@ def decay(results, page):
             page.facts(
                 [
                     ['decay', selected.replace('_', ' ') + (f': {why_none}' if why_none else '')],
-                    ['fit window', f'ranks {readable(first)} to {readable(last)}' if last >= 1 else ''],
+                    ['fit window', f'ranks {readable(first)} to {readable(last)}{asked}' if last >= 1 else ''],
                     ['noise floor (scale of G/n)', readable(results.noise_floor(), 3)],
                     ['negative eigenvalues', readable(results.number(quality, 'negative'))],
                     ['solver', solver + (f' ({why})' if why else '')],
@@ -278,7 +300,8 @@ def decay(results, page):
         rows = []
         for family, name, meaning in FAMILIES:
             value, low, high = results.interval(f'{group}/{family}', name)
-            if not math.isnan(value):
+            # An infinite criterion stands for a family that was not fitted.
+            if not math.isnan(value) and not math.isinf(results.number(f'{group}/{family}', 'criterion')):
                 rows.append(
                     [
                         family.replace('_', ' ') + (' (selected)' if family == selected else ''),
@@ -577,7 +600,7 @@ def provenance(results, page):
                 + (
                     f' as {" × ".join(results.texts(group, "grid"))}, blocks of'
                     f' {results.text(group, "block")}'
-                    if results.texts(group, 'grid')
+                    if results.number(group, 'block') > 0
                     else ''
                 ),
             ],
