@@ -309,7 +309,8 @@ RateExponent slope(const ScaleCurve& curve, const std::string& source, const std
 RateExponent falling_across(const ScaleCurve& curve, const std::string& source, const char* what,
                             double Run::*error) {
     if (curve.sizes.size() < 3)
-        return unknown_rate(source, fmt::format("{} sizes are too few for a slope", curve.sizes.size()));
+        return unknown_rate(source, fmt::format("{} size{} too few for a slope", curve.sizes.size(),
+                                                curve.sizes.size() == 1 ? " is" : "s are"));
     std::size_t repeats = curve.repeats.front().size();
     for (const auto& runs : curve.repeats) repeats = std::min(repeats, runs.size());
     std::vector<double> sizes, values;
@@ -363,16 +364,42 @@ void add_finetuned(const ScaleCurve& curve, std::vector<RateExponent>& rows) {
     loss("linearised_best_loss", "of the linearised model at its own", &Run::finetune_linear_loss_best);
 }
 
+/// Why T shows no rate, with the first run where it does not; empty where every run learnt something.
+std::string nothing_learnt(const ScaleCurve& curve) {
+    for (const auto& point : curve.repeats)
+        for (const Run& run : point)
+            if (run.stopping_step == 0)
+                return fmt::format(
+                    "no rate: {}: T = 0, at its noise nothing is learnt; leave it out, or give "
+                    "rates.noise",
+                    run.file);
+    return {};
+}
+
 std::vector<RateExponent> exponents_of(const ScaleCurve& curve) {
+    const std::string idle = nothing_learnt(curve);
+    const auto at_stop = [&](const char* source, auto found) {
+        return idle.empty() ? found() : unknown_rate(source, idle);
+    };
     std::vector<RateExponent> rows{
-        slope(curve, "critical_radius", "slope of eps_n^2, bound over the unit ball",
-              [](const Run& run) { return run.critical_radius * run.critical_radius; }),
-        falling_across(curve, "observed", "test error at T", &Run::mse_stop),
-        slope(curve, "observed_mse", "whole test error at T", [](const Run& run) { return run.mse_stop; }),
+        at_stop("critical_radius",
+                [&] {
+                    return slope(curve, "critical_radius", "slope of eps_n^2, bound over the unit ball",
+                                 [](const Run& run) { return run.critical_radius * run.critical_radius; });
+                }),
+        at_stop("observed",
+                [&] { return falling_across(curve, "observed", "test error at T", &Run::mse_stop); }),
+        at_stop("observed_mse",
+                [&] {
+                    return slope(curve, "observed_mse", "whole test error at T",
+                                 [](const Run& run) { return run.mse_stop; });
+                }),
         slope(curve, "observed_best_mse", "whole test error at the best step",
               [](const Run& run) { return run.mse_best; }),
-        slope(curve, "stopping_step", "T itself: negative where it grows",
-              [](const Run& run) { return run.stopping_step; })};
+        at_stop("stopping_step", [&] {
+            return slope(curve, "stopping_step", "T itself: negative where it grows",
+                         [](const Run& run) { return run.stopping_step; });
+        })};
     add_predicted(curve, rows);
     add_finetuned(curve, rows);
     return rows;

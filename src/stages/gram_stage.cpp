@@ -45,14 +45,13 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
     for (const StageForecast& stage : on.stages) {
         if (on.bytes(stage) <= limit || (is_later(stage) && !whole_run)) continue;
         const auto fewest = fewest_ranks<Real>(planned, !whole_run);
-        throw Error(
-            ExitStatus::study, ErrorKind::no_memory,
-            fmt::format("{} needs {} on the largest of {} rank{}, {} allowed (--memory-per-rank); {}; "
-                        "`tangram plan` shows what takes how much",
-                        stage.stage, memory_text(on, stage), session.world.size(),
-                        session.world.size() == 1 ? "" : "s", bytes_text(limit),
-                        fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
-                               : "no number of ranks would do, use fewer samples"));
+        throw Error(ExitStatus::study, ErrorKind::no_memory,
+                    fmt::format("{} needs {}, {} allowed on each of {} rank{} (--memory-per-rank); {}; "
+                                "`tangram plan` shows what takes how much",
+                                stage.stage, memory_text(on, stage), bytes_text(limit), session.world.size(),
+                                session.world.size() == 1 ? "" : "s",
+                                fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
+                                       : "no number of ranks would do, use fewer samples"));
     }
     require_space(comm, output, on.gram().written_bytes);
     return on;

@@ -54,6 +54,12 @@ with h5py.File(f.at('merged.h5')) as h:
     check('merge: slope of the critical radius', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
     check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
 check('merge: one model is compared with none', 'models at' not in out)
+# A run that learns nothing has a critical radius, and no rate follows from it: the row says so, and names the run.
+shutil.copy(f.at('m60-3.h5'), f.at('idle.h5'))
+with h5py.File(f.at('idle.h5'), 'a') as h: h['/rates/stopping'].attrs['stopping_step'] = 0.0
+code, out, err = run('merge', f.at('zero.h5'), f.at('idle.h5'), f.at('m120-3.h5'), f.at('m240-3.h5'))
+with h5py.File(f.at('zero.h5')) as h: rows = {r['source'].decode(): r for r in h['/rates/exponents'][:]}
+check('merge: T = 0 has no rate, and says why', code == 0 and all(np.isnan(rows[s]['value']) and b'idle.h5: T = 0' in rows[s]['note'] for s in ('critical_radius', 'observed', 'observed_mse', 'stopping_step')) and np.isfinite(rows['observed_best_mse']['value']), (err, rows))
 # Two choices of parameters, paired on the same test examples.
 run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=3', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
 code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'), f.at('m120-3.h5'))
