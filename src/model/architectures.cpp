@@ -21,8 +21,8 @@ std::span<const Architecture> architectures() {
                                       Architecture{"opt", opt},
                                       Architecture{"bert", bert, bert_with_trained_head},
                                       Architecture{"roberta", roberta, roberta_with_trained_head},
-                                      Architecture{"distilbert", distilbert},
-                                      Architecture{"modernbert", modernbert}};
+                                      Architecture{"distilbert", distilbert, distilbert_with_trained_head},
+                                      Architecture{"modernbert", modernbert, modernbert_with_trained_head}};
     return known;
 }
 

@@ -23,11 +23,18 @@ void masked_head(Program& program, Value x, ParameterId table, bool tied, Activa
         x, tied ? table : root.weight("vocab_projector", program.vocabulary_size, hidden, head), bias);
 }
 
-}  // namespace
+/// The head of a DistilBertForSequenceClassification.
+void trained_head(Program& program, Value x, Index labels) {
+    using enum ParameterKind;
+    const parts::Module root{program, ""};
+    const Index hidden = program.shape(x).width;
+    x = program.activate(root.linear(x, "pre_classifier", hidden, head), Activation::relu);
+    const ParameterId weight = root.weight("classifier", labels, hidden, head);
+    program.label_logits(x, weight, root.bias("classifier", labels, head));
+}
 
-/// DistilBertForMaskedLM: BERT without token types, under other names (Sanh et al. 2019; transformers'
-/// modeling_distilbert).
-Program distilbert(const Config& config, std::optional<Index> classifier_labels) {
+/// @param trained  whether the classifier's head is that of the folder
+Program encoder(const Config& config, std::optional<Index> classifier_labels, bool trained) {
     using enum ParameterKind;
     const Index hidden = parts::size(config, "dim", "hidden_size", 768);
     const Index heads = parts::size(config, "n_heads", "num_attention_heads", 12);
@@ -65,11 +72,25 @@ Program distilbert(const Config& config, std::optional<Index> classifier_labels)
         x = block.layer_norm(x, "output_layer_norm", epsilon);
     }
     const bool tied = config.flag("tie_word_embeddings", true);
-    if (classifier_labels)
+    if (classifier_labels && trained)
+        trained_head(program, x, *classifier_labels);
+    else if (classifier_labels)
         parts::first_token_classifier(program, x, *classifier_labels);
     else
         masked_head(program, x, table, tied, function);
     return program;
+}
+
+}  // namespace
+
+/// DistilBertForMaskedLM: BERT without token types, under other names (Sanh et al. 2019; transformers'
+/// modeling_distilbert).
+Program distilbert(const Config& config, std::optional<Index> classifier_labels) {
+    return encoder(config, classifier_labels, false);
+}
+
+Program distilbert_with_trained_head(const Config& config, Index labels) {
+    return encoder(config, labels, true);
 }
 
 }  // namespace tangram

@@ -44,13 +44,19 @@ Value modernbert_layer(Program& program, Value x, Index number, bool last, const
     return program.add(x, block.linear(gated, "mlp.Wo", of.hidden, mlp, of.mlp_bias));
 }
 
+/// What the trained heads share, behind the features that are read.
+Value prediction_head(Program& program, Value x, const Config& config, const ModernBertSizes& of) {
+    const parts::Module root{program, ""};
+    x = root.linear(x, "head.dense", of.hidden, head, config.flag("classifier_bias", false));
+    x = program.activate(x, parts::activation(config, "classifier_activation", "gelu"));
+    return root.layer_norm(x, "head.norm", of.epsilon, of.norm_bias);
+}
+
 /// The masked-language-model head behind the features of the token that is read.
 void modernbert_head(Program& program, Value x, ParameterId table, const Config& config,
                      const ModernBertSizes& of) {
     const parts::Module root{program, ""};
-    x = root.linear(x, "head.dense", of.hidden, head, config.flag("classifier_bias", false));
-    x = program.activate(x, parts::activation(config, "classifier_activation", "gelu"));
-    x = root.layer_norm(x, "head.norm", of.epsilon, of.norm_bias);
+    x = prediction_head(program, x, config, of);
     const bool tied = config.flag("tie_word_embeddings", true);
     if (tied) program.copy_of("decoder.weight", table);
     const ParameterId weight =
@@ -61,12 +67,16 @@ void modernbert_head(Program& program, Value x, ParameterId table, const Config&
                              : std::nullopt);
 }
 
-}  // namespace
+/// The head of a ModernBertForSequenceClassification.
+void trained_head(Program& program, Value x, const Config& config, const ModernBertSizes& of, Index labels) {
+    const parts::Module root{program, ""};
+    x = prediction_head(program, x, config, of);
+    const ParameterId weight = root.weight("classifier", labels, of.hidden, head);
+    program.label_logits(x, weight, root.bias("classifier", labels, head));
+}
 
-/// ModernBertForMaskedLM: q, k and v from one matrix, gated MLPs from one, rotary positions, attention to all
-/// tokens in every third layer and to those nearby in the others (Warner et al. 2024; transformers'
-/// modular_modernbert).
-Program modernbert(const Config& config, std::optional<Index> classifier_labels) {
+/// @param trained  whether the classifier's head is that of the folder
+Program encoder(const Config& config, std::optional<Index> classifier_labels, bool trained) {
     const Index hidden = config.size("hidden_size", 768), heads = config.size("num_attention_heads", 12);
     const ModernBertSizes of{hidden,
                              heads,
@@ -110,15 +120,33 @@ Program modernbert(const Config& config, std::optional<Index> classifier_labels)
     const ParameterId table =
         model.weight("embeddings.tok_embeddings", program.vocabulary_size, hidden, embedding);
     Value x = model.layer_norm(program.embedding(table), "embeddings.norm", of.epsilon, of.norm_bias);
+    if (trained && config.text("classifier_pooling", "cls") != "cls")
+        config.refuse(ErrorKind::unsupported, "classifier_pooling",
+                      "supported: cls, the features of the first token");
     for (Index i = 0; i < layers; ++i)
         x = modernbert_layer(program, x, i, i == layers - 1,
                              local[static_cast<std::size_t>(i)] ? near : everywhere, of);
     x = model.layer_norm(x, "final_norm", of.epsilon, of.norm_bias);
-    if (classifier_labels)
+    if (classifier_labels && trained)
+        trained_head(program, x, config, of, *classifier_labels);
+    else if (classifier_labels)
         parts::first_token_classifier(program, x, *classifier_labels);
     else
         modernbert_head(program, x, table, config, of);
     return program;
+}
+
+}  // namespace
+
+/// ModernBertForMaskedLM: q, k and v from one matrix, gated MLPs from one, rotary positions, attention to all
+/// tokens in every third layer and to those nearby in the others (Warner et al. 2024; transformers'
+/// modular_modernbert).
+Program modernbert(const Config& config, std::optional<Index> classifier_labels) {
+    return encoder(config, classifier_labels, false);
+}
+
+Program modernbert_with_trained_head(const Config& config, Index labels) {
+    return encoder(config, labels, true);
 }
 
 }  // namespace tangram

@@ -264,6 +264,7 @@ def distilbert(P, c, ids, mask):
         q, k, v = (split(linear(x, at + f'attention.{p}_lin'), n) for p in 'qkv')
         x = norm(linear(join(attend(q, k, v, (H // n) ** -0.5, mask)), at + 'attention.out_lin') + x, at + 'sa_layer_norm')
         x = norm(linear(ACTIVATIONS[c['activation']](linear(x, at + 'ffn.lin1')), at + 'ffn.lin2') + x, at + 'output_layer_norm')
+    if 'classifier.weight' in P: return linear(F.relu(linear(x, 'pre_classifier')), 'classifier')
     x = norm(ACTIVATIONS[c['activation']](linear(x, 'vocab_transform')), 'vocab_layer_norm')
     return x @ P[e + 'word_embeddings.weight'].T + P['vocab_projector.bias']
 
@@ -282,7 +283,9 @@ def modernbert(P, c, ids, mask):
         x = x + linear(join(attend(turn(q, frequencies), turn(k, frequencies), v, d ** -0.5, seen)), at + 'attn.Wo')
         first, gate = linear(norm(x, at + 'mlp_norm'), at + 'mlp.Wi').chunk(2, -1)
         x = x + linear(ACTIVATIONS[c['hidden_activation']](first) * gate, at + 'mlp.Wo')
-    x = norm(gelu(linear(norm(x, 'model.final_norm'), 'head.dense')), 'head.norm')
+    x = norm(x, 'model.final_norm')
+    x = norm(gelu(linear(x, 'head.dense')), 'head.norm')
+    if 'classifier.weight' in P: return F.linear(x, P['classifier.weight'], P['classifier.bias'])
     return x @ P['model.embeddings.tok_embeddings.weight'].T + P['decoder.bias']
 
 FORWARD = {'qwen3': qwen3, 'olmo2': olmo2, 'smollm3': smollm3, 'phi3': phi3, 'gemma2': gemma, 'gemma3': gemma3, 'gemma3_text': gemma3_text, 'opt': opt, 'distilbert': distilbert, 'modernbert': modernbert,

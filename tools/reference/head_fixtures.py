@@ -36,7 +36,9 @@ def dense(name, d_out, d_in): return {name + '.weight': (d_out, d_in), name + '.
 HEADS = {'llama': ('llama3-odd', 'LlamaForSequenceClassification', lambda C, H: {'score.weight': (C, H)}),
     'gpt2': ('gpt2-odd', 'GPT2ForSequenceClassification', lambda C, H: {'score.weight': (C, H)}),
     'bert': ('bert-odd', 'BertForSequenceClassification', lambda C, H: dense('bert.pooler.dense', H, H) | dense('classifier', C, H)),
-    'roberta': ('roberta-odd', 'RobertaForSequenceClassification', lambda C, H: dense('classifier.dense', H, H) | dense('classifier.out_proj', C, H))}
+    'roberta': ('roberta-odd', 'RobertaForSequenceClassification', lambda C, H: dense('classifier.dense', H, H) | dense('classifier.out_proj', C, H)),
+    'distilbert': ('distilbert-odd', 'DistilBertForSequenceClassification', lambda C, H: dense('pre_classifier', H, H) | dense('classifier', C, H)),
+    'modernbert': ('modernbert-odd', 'ModernBertForSequenceClassification', lambda C, H: {'head.dense.weight': (H, H), 'head.norm.weight': (H,)} | dense('classifier', C, H))}
 def check_differences(name, model, outputs_of, jacobian, rng):
     """Central differences along a random direction: errors of 1e-16 * 10 / 1e-5 beside those of the third derivative."""
     direction = {k: torch.from_numpy(rng.normal(size=v.shape)) for k, v in model.P.items()}; values = []
@@ -54,11 +56,11 @@ for seed, (name, (body, architecture, head)) in enumerate(HEADS.items(), 101):
     rng = np.random.default_rng(seed); folder = os.path.join(a.models, name + '-trained'); os.makedirs(folder, exist_ok=True)
     config = json.load(open(os.path.join(a.models, body, 'config.json')))
     config |= {'architectures': [architecture], 'id2label': {str(i): label for i, label in enumerate(LABELS)}, 'problem_type': 'single_label_classification'}
-    tensors = {k: v for k, v in load(os.path.join(a.models, body, 'model.safetensors')).items() if not k.startswith(('lm_head.', 'cls.'))}
-    H = config.get('hidden_size') or config['n_embd']
+    tensors = {k: v for k, v in load(os.path.join(a.models, body, 'model.safetensors')).items() if not k.startswith(('lm_head.', 'cls.', 'vocab_', 'decoder.', 'head.'))}
+    H = config.get('hidden_size') or config.get('dim') or config['n_embd']
     tensors |= {k: rng.normal(0, 0.5 if k.endswith('bias') else 1.2 / np.sqrt(shape[-1]), shape).astype(np.float32) for k, shape in head(C, H).items()}
     json.dump(config, open(os.path.join(folder, 'config.json'), 'w'), indent=1); save(os.path.join(folder, 'model.safetensors'), tensors)
-    encoder = name in ('bert', 'roberta'); read = (lambda ids: 0) if encoder else (lambda ids: len(ids) - 1)
+    encoder = 'bert' in name; read = (lambda ids: 0) if encoder else (lambda ids: len(ids) - 1)
     model = architectures.Model(config, tensors, read); examples, gradients = [], {}
     for i, length in enumerate([3, 9]):
         ids = [int(t) for t in rng.integers(5, config['vocab_size'], length)]

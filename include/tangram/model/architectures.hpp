@@ -38,8 +38,9 @@ Program program_of(const Config& config, std::optional<Index> classifier_labels 
 std::vector<std::string> trained_labels(const Config& config);
 
 /// The program of a *ForSequenceClassification folder: score (without bias) on the features of the last token
-/// of a causal model; of BERT classifier behind pooler.dense and tanh, of RoBERTa classifier.out_proj behind
-/// classifier.dense and tanh, on the first token. Kind of all of it: head.
+/// of a causal model; on the first token, of BERT classifier behind pooler.dense and tanh, of RoBERTa
+/// classifier.out_proj behind classifier.dense and tanh, of DistilBERT classifier behind pre_classifier and
+/// ReLU, of ModernBERT classifier behind head.dense, activation and head.norm. Kind of all but norms: head.
 /// @throws Error(input) as program_of, or where the family has no such head here
 Program program_with_trained_head(const Config& config, Index labels);
 
@@ -66,6 +67,8 @@ Program gpt_neox(const Config& config, std::optional<Index> classifier_labels);
 Program opt(const Config& config, std::optional<Index> classifier_labels);
 Program bert_with_trained_head(const Config& config, Index labels);
 Program roberta_with_trained_head(const Config& config, Index labels);
+Program distilbert_with_trained_head(const Config& config, Index labels);
+Program modernbert_with_trained_head(const Config& config, Index labels);
 Program bert(const Config& config, std::optional<Index> classifier_labels);
 Program roberta(const Config& config, std::optional<Index> classifier_labels);
 Program distilbert(const Config& config, std::optional<Index> classifier_labels);

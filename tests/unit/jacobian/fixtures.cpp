@@ -163,7 +163,8 @@ INSTANTIATE_TEST_SUITE_P(SmallModels, Fixtures,
                                            "qwen3-odd", "olmo2-odd", "smollm3-odd", "phi3-odd", "gemma2-odd",
                                            "gemma3-text", "gemma3-odd", "opt-odd", "opt-behind",
                                            "distilbert-odd", "modernbert-odd", "llama-trained",
-                                           "gpt2-trained", "bert-trained", "roberta-trained"),
+                                           "gpt2-trained", "bert-trained", "roberta-trained",
+                                           "distilbert-trained", "modernbert-trained"),
                          [](const auto& parameters) {
                              std::string name = parameters.param;
                              std::replace(name.begin(), name.end(), '-', '_');

@@ -44,6 +44,12 @@ TEST(TrainedLabels, OfAnotherTaskAreRefusedByKey) {
     refused({{"id2label", {"a", "b"}}}, ErrorKind::malformed, "id2label");
 }
 
+TEST(TrainedHead, OfAModernBertThatReadsAllTokensIsRefused) {
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"classifier_pooling", "mean"}, [] {
+        program_with_trained_head(config_of("modernbert-trained", {{"classifier_pooling", "mean"}}), 3);
+    });
+}
+
 TEST(TrainedHead, IsOfKindHeadAndPassesOverThePaddingOfACausalModel) {
     for (const auto& [folder, tensors] :
          {std::pair{"llama-trained", Names{"score.weight"}},
@@ -52,7 +58,10 @@ TEST(TrainedHead, IsOfKindHeadAndPassesOverThePaddingOfACausalModel) {
            {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}},
           {"roberta-trained",
            {"classifier.dense.weight", "classifier.dense.bias", "classifier.out_proj.weight",
-            "classifier.out_proj.bias"}}}) {
+            "classifier.out_proj.bias"}},
+          {"distilbert-trained",
+           {"pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias"}},
+          {"modernbert-trained", {"head.dense.weight", "classifier.weight", "classifier.bias"}}}) {
         const Program program = program_with_trained_head(config_of(folder, {}), 3);
         Names heads;
         for (const Parameter& parameter : program.parameters())
