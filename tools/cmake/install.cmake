@@ -53,13 +53,19 @@ install(FILES ${PROJECT_BINARY_DIR}/tangram.bash DESTINATION ${CMAKE_INSTALL_DAT
 
 # `cpack -G DEB` in the build folder: a package of Debian for this machine's kind of processor.
 set(CPACK_PACKAGE_NAME tangram)
-set(CPACK_PACKAGE_CONTACT "The tangram developers")
-set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(CPACK_PACKAGE_CONTACT "The tangram developers <developers@tangram.invalid>")  # the project has no address
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "neural tangent kernels of pretrained transformers")
+set(CPACK_PACKAGE_DESCRIPTION "Computes the exact empirical neural tangent kernel of a pretrained
+transformer over a labelled data set, in parallel with MPI; its full
+spectrum; and what the spectrum says about fine-tuning: how fast the
+eigenvalues decay, when gradient descent should stop, and how the error
+falls with the number of examples.")
+set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/tools/packaging/debian.cmake)
 set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS openmpi-bin)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "openmpi-bin, python3")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3-h5py, python3-matplotlib")
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 include(CPack)
