@@ -303,7 +303,7 @@ void StudyRun::State::write_finetune_stage(const std::function<void(Hdf5File&)>&
         h5.set_attribute("/provenance", "seconds_finetune", seconds);
         h5.set_attribute("/provenance", "seconds_training", work.seconds);
         h5.set_attribute("/provenance", "training_tokens", work.tokens);
-        h5.set_attribute("/provenance", "planned_bytes_of_finetune", planned.of("finetune")->bytes);
+        h5.set_attribute("/provenance", "planned_bytes_of_finetune", planned.of("finetune")->resident());
         h5.set_attribute("/provenance", "study", to_toml(study));
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
