@@ -62,6 +62,28 @@ TEST_P(Memory, LackedByOneRankAtAnyAllocationEndsAllOfThemWithOneMessage) {
 
 INSTANTIATE_TEST_SUITE_P(Threads, Memory, ::testing::Values(1, 4));
 
+TEST(MemoryOfProducts, LackedByOneRankEndsAllOfThemWithOneMessage) {
+    const auto folder = test_data() / "models" / "llama-tied";
+    Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
+                           Weights(folder, testing::Unrecorded()), {3, 8});
+    const auto parameters = select_parameters(network.program(), {"mlp"});
+    const DataSet train = made_up_data(300, 1, 50);  // two units
+    const KernelInputs<float> inputs{{train,
+                                      nullptr,
+                                      KernelOutputs(KernelOutput::margin, 2),
+                                      parameters,
+                                      {formula_of(network.program(), parameters, train)}},
+                                     network};
+    const std::vector<double> X(600, 0.5);
+    expect_shared_failures(
+        [&] {
+            JacobianOperator<float> G(inputs, MPI_COMM_WORLD);
+            G.product(X, 2);
+            G.squares();
+        },
+        256, 8);
+}
+
 TEST(MemoryOfASketch, LackedByOneRankEndsAllOfThemWithOneMessage) {
     const auto folder = test_data() / "models" / "llama-tied";
     Network<float> network(program_of(Config(folder / "config.json", testing::Unrecorded())),
