@@ -52,10 +52,11 @@ std::vector<Problem> problems(bool fewer) {
     all.push_back({.model = "llama-tied", .output = KernelOutput::logits});
     all.back().answers = true;
     for (Problem& problem : all) {
-        problem.examples = fewer ? 20 : problem.output == KernelOutput::logits ? 140 : 270;
+        problem.examples = fewer ? 20 : problem.output == KernelOutput::logits ? 131 : 260;
         problem.test_examples = 2;
     }
     all[0].examples = 270;  // more than a unit, and ragged
+    all[0].parameters = {"attention"};
     return all;
 }
 
@@ -72,7 +73,10 @@ TEST(JacobianOperator, MultipliesAsTheNaiveGramMatrix) {
 }
 
 TEST(JacobianOperator, HasTheSameBitsOnAnyRanksAndInGroups) {
-    for (Problem problem : problems(false)) {
+    std::vector<Problem> some = problems(false);
+    std::erase_if(some,
+                  [](const Problem& p) { return p.output == KernelOutput::margin && p.vocabulary == 50; });
+    for (Problem& problem : some) {
         SCOPED_TRACE(std::string(problem.model) + " " + name(problem.output));
         const Products alone = products<float>(problem, MPI_COMM_SELF, 5);
         for (const double bytes : {problem.factor_bytes, 1e5}) {
