@@ -262,8 +262,9 @@ void add_free_stages(const PlannedStudy& planned, Forecast& on) {
     on.assembly.factor_bytes = cost.factor_bytes;
     on.assembly.pass_bytes = passes_bytes;
     on.assembly.passes = cost.groups;
-    // As measured: a dozen blocks until the first pairs are found, two blocks for each further one.
-    const auto blocks = static_cast<double>(12 + 2 * ((count + block - 1) / block) +
+    // As measured (24 blocks for 50 pairs of SST-2): a dozen until the first are found, three for each block
+    // of pairs, their certificate among them.
+    const auto blocks = static_cast<double>(12 + 3 * ((count + block - 1) / block) +
                                             (asked.density ? density_steps : 0)),
                repeated = cost.groups > 1 ? blocks : 0;
     const Calibration& speed = planned.calibration;
