@@ -31,8 +31,8 @@ Forecast StudyRun::State::finetuning_that_fits(const OpenedStudy& with) const {
                                limit,
                                weight_bytes<Real>(with.model, study),
                                ranks_of_host(session.world)};
-    const Forecast on = forecast<Real>(planned, session.world.size());
-    const StageForecast& stage = *on.of("finetune");
+    Forecast on = forecast<Real>(planned, session.world.size());
+    const StageForecast& stage = on.stages.back();
     if (on.bytes(stage) > limit)
         throw Error(
             ExitStatus::study, ErrorKind::no_memory,
@@ -41,6 +41,9 @@ Forecast StudyRun::State::finetuning_that_fits(const OpenedStudy& with) const {
                 "(kernel.parameters), or give each more memory; `tangram plan` shows what takes how much",
                 memory_text(on, stage), bytes_text(limit), session.world.size(),
                 session.world.size() == 1 ? "" : "s"));
+    // The stages before leave memory that the allocator keeps, and pages of files.
+    const auto resident = static_cast<double>(max_over_ranks(comm, resident_bytes()));
+    on.stages.back().own_bytes += std::max(0.0, resident - with.job.idle_bytes - stage.shared_bytes);
     return on;
 }
 

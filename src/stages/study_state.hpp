@@ -159,7 +159,8 @@ struct StudyRun::State {
     /// What `write` writes, and what the stage took. Collective.
     void write_finetune_stage(const std::function<void(Hdf5File&)>& write, const Forecast& planned,
                               const TrainingWork& work, double own_seconds);
-    /// Before anything of the size of the trained weights is allocated.
+    /// Before anything of the size of the trained weights is allocated. Collective. @return in
+    /// fine-tuning's bytes also what is resident by now beyond the study's data
     /// @throws Error(study) on every rank, with the numbers
     template <class Real>
     Forecast finetuning_that_fits(const OpenedStudy& with) const;
