@@ -30,9 +30,10 @@ void StudyRun::State::open_free(OpenedStudy with) {
     forecast_of_run = planned;
     session.log.say(fmt::format(
         "gram: {} examples, {} rows, {} parameters in {} tensors, {} ranks, {} precision; no matrix is "
-        "formed; {} planned on the largest rank{}",
+        "formed; planned: {}{}",
         with.job.data.train.examples(), with.job.train_rows, with.job.parameter_count,
-        with.job.parameters.size(), session.world.size(), study.kernel.precision, bytes_text(planned.bytes()),
+        with.job.parameters.size(), session.world.size(), study.kernel.precision,
+        memory_text(planned, planned.largest()),
         planned.assembly.passes > 1
             ? fmt::format(", {} passes per example and product to save memory", planned.assembly.passes)
             : ""));
@@ -67,7 +68,7 @@ void StudyRun::State::free_gram(OpenedStudy with) {
         h5.set_attribute("/kernel", "basis", fingerprint.basis);
         provenance.write(h5, to_toml(study), model.sha256, arithmetic::tile_rows, session);
         h5.set_attribute("/provenance", "seconds_gram", seconds);
-        h5.set_attribute("/provenance", "planned_bytes_per_rank", forecast_of_run->bytes());
+        h5.set_attribute("/provenance", "planned_bytes_per_rank", forecast_of_run->largest().resident());
         complete_file(h5, session.log, "gram");
     });
     file.commit();
