@@ -1,57 +1,60 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <tuple>
 
+#include "measured_solvers.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
 
 namespace tangram {
 
 namespace {
 
-/// Fastest solvers by measurement on two AVX-512 cores (Debian 12's ScaLAPACK 2.2.1 and ELPA 2022.11,
-/// OpenBLAS with its SkylakeX kernels, one thread per rank). Seconds with vectors / eigenvalues alone:
-///   n     ranks  lapack       elpa1        scalapack-dc  scalapack-mrrr
-///   1000  1      0.20 / 0.16  0.24 / 0.22  0.53 / -      0.35 / 0.15   (cores shared with other work)
-///   1000  2      0.25 / 0.11  0.31 / 0.27  0.42 / -      0.61 / 0.57   (shared)
-///   2000  1      1.37 / 0.74  1.60 / 1.27  1.94 / -                    (shared)
-///   2000  2      1.42 / 0.90  1.93 / 1.60  2.38 / -      2.10 / 1.82   (shared)
-///   3000  1      5.05 / 3.60  7.36 / 7.87                             (shared)
-///   3000  2      5.51 / 2.30  5.03 / -                                (shared)
-///   3000  2                   2.7  / 1.8   3.0  / -      4.1  / 3.5   (idle machine)
-/// pdsyevd always computes vectors. elpa2 takes 8.4 s with vectors and 1.5 s without in the last row, and is
-/// never chosen: it is not stable (check_two_stage in eigenpairs.cpp).
-struct Measured {
-    int most_ranks;      ///< for up to so many ranks
-    Index lapack_up_to;  ///< LAPACK on one of them is fastest up to this n
-};
-constexpr Measured measured[] = {{1, 32766}, {2, 2000}};
-/// More ranks were not measured: they gain sooner than two do.
-constexpr Index lapack_on_many_ranks = 1000;
+/// LAPACK counts in 32 bits (check_lapack_size) and needs four whole matrices on one rank. Where others have
+/// each a share of the memory it is left at 8 GiB.
+Index lapack_up_to(int ranks) { return ranks == 1 ? 32766 : 16384; }
+
+/// Up to this n LAPACK takes a fifth of a second on any number of ranks, and no grid is too large for it.
+constexpr Index always_lapack = 1000;
+/// Less than this much faster, in seconds, is not faster: the first in the table's order is taken.
+constexpr double noticed = 0.05;
+
+/// The row for the nearest number of ranks and among these for the nearest n, both by their ratio.
+const MeasuredSolvers& nearest(Index n, int ranks, bool vectors) {
+    const auto distance = [&](const MeasuredSolvers& row) {
+        return std::tuple(row.vectors != vectors, std::abs(std::log(static_cast<double>(ranks) / row.ranks)),
+                          std::abs(std::log(static_cast<double>(n) / static_cast<double>(row.n))));
+    };
+    return *std::ranges::min_element(measured_solvers,
+                                     [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
+}
 
 }  // namespace
 
 std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors) {
-    Index lapack_up_to = lapack_on_many_ranks;
-    for (const Measured& row : measured)
-        if (ranks <= row.most_ranks) {
-            lapack_up_to = row.lapack_up_to;
-            break;
-        }
-    const std::string_view what = vectors ? "with eigenvectors" : "eigenvalues alone";
-    if (n <= lapack_up_to)
-        return {Solver::lapack,
-                fmt::format("auto: {} at n = {} on {} rank{}: measured fastest in one piece up to n = {}",
-                            what, n, ranks, ranks == 1 ? "" : "s", lapack_up_to)};
+    const std::string problem =
+        fmt::format("auto: {} at n = {} on {} rank{}", vectors ? "with eigenvectors" : "eigenvalues alone", n,
+                    ranks, ranks == 1 ? "" : "s");
+    if (n <= always_lapack)
+        return {Solver::lapack, fmt::format("{}: in one piece up to n = {}", problem, always_lapack)};
+    const MeasuredSolvers& row = nearest(n, ranks, vectors);
     const auto available = solvers();
-    if (std::find(available.begin(), available.end(), Solver::elpa1) != available.end())
-        return {Solver::elpa1,
-                fmt::format("auto: {} at n = {} on {} ranks: one-stage ELPA measured fastest of the "
-                            "distributed solvers",
-                            what, n, ranks)};
-    return {Solver::scalapack_dc,
-            fmt::format("auto: {} at n = {} on {} ranks: divide and conquer measured fastest without "
-                        "ELPA, which this build has not",
-                        what, n, ranks)};
+    Solver best = Solver::scalapack_dc;
+    double least = not_measured;
+    std::string seconds;
+    for (std::size_t s = 0; s < measured_solver.size(); ++s) {
+        const Solver solver = measured_solver[s];
+        if (std::ranges::find(available, solver) == available.end() || row.seconds[s] == not_measured ||
+            (solver == Solver::lapack && n > lapack_up_to(ranks)))
+            continue;
+        seconds += fmt::format("{}{} {:.3g} s", seconds.empty() ? "" : ", ", name(solver), row.seconds[s]);
+        if (row.seconds[s] + noticed >= least) continue;
+        least = row.seconds[s];
+        best = solver;
+    }
+    return {best, fmt::format("{}: measured nearest at n = {} on {}: {}", problem, row.n, row.ranks,
+                              seconds.empty() ? "none of this build's solvers" : seconds)};
 }
 
 }  // namespace tangram

@@ -61,6 +61,24 @@ TEST(Choice, GivesASolverOfThisBuildAndAReason) {
             }
 }
 
+TEST(Choice, FollowsTheTableOfMeasurements) {
+    const auto chosen = [](Index n, int ranks, bool vectors) {
+        return choose_solver(n, ranks, vectors).first;
+    };
+    const auto list = solvers();
+    const bool elpa = std::ranges::find(list, Solver::elpa1) != list.end();
+    for (const int ranks : {1, 2, 16}) EXPECT_EQ(chosen(1000, ranks, true), Solver::lapack);
+    // On one and two ranks LAPACK is numpy's time at every n measured; its matrices end at 16 384 or at 32
+    // bits.
+    EXPECT_EQ(chosen(16384, 2, true), Solver::lapack);
+    EXPECT_EQ(chosen(30000, 1, false), Solver::lapack);
+    EXPECT_EQ(chosen(16385, 2, true), elpa ? Solver::elpa1 : Solver::scalapack_dc);
+    EXPECT_EQ(chosen(8192, 12, true), elpa ? Solver::elpa1 : Solver::lapack);
+    const auto [solver, reason] = choose_solver(5000, 2, true);
+    EXPECT_EQ(solver, Solver::lapack);
+    EXPECT_TRUE(holds(reason, "measured nearest at n = 4000 on 2: lapack 6.4 s")) << reason;
+}
+
 // By hand, n = 128, nb = 70 on 2 x 2: np0 = nq0 = 70; 512 + (768 + 9800) + 70 * 140 + 140 * 70 + 4900.
 TEST(Workspace, LessonOneByHand) {
     EXPECT_EQ(pdsyevd_workspace(128, 70, 2, 2), 512 + (768 + 9800) + 9800 + 9800 + 4900);
