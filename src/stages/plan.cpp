@@ -112,9 +112,9 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
     if (on.bytes() > limit)
         throw Error(
             ExitStatus::study, ErrorKind::no_memory,
-            fmt::format("the study does not fit: {} needed on the largest of {} rank{}, {} "
-                        "allowed; use more ranks, fewer samples or --memory-per-rank",
-                        memory_text(on, on.largest()), ranks, ranks == 1 ? "" : "s", bytes_text(limit)));
+            fmt::format("the study does not fit: it needs {}, {} allowed on each of {} rank{}; use more "
+                        "ranks, fewer samples or --memory-per-rank",
+                        memory_text(on, on.largest()), bytes_text(limit), ranks, ranks == 1 ? "" : "s"));
 }
 
 void StudyRun::plan(std::optional<int> ranks, bool tensors) {

@@ -6,8 +6,9 @@ import ast, os, re, sys
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 read = lambda *parts: open(os.path.join(ROOT, *parts), encoding='utf-8').read()
-# CMake's name, Spack's, EasyBuild's; EasyBuild's toolchain foss brings MPI, BLAS, LAPACK and ScaLAPACK, compilers Threads and OpenMP.
-NAMES = {'MPI': ('mpi', ''), 'BLAS': ('blas', ''), 'LAPACK': ('lapack', ''), 'ScaLAPACK': ('scalapack', ''), 'Threads': ('', ''), 'OpenMP': ('', ''),
+# CMake's name, Spack's, EasyBuild's; EasyBuild's toolchain foss brings MPI, BLAS, LAPACK and ScaLAPACK, compilers Threads and
+# OpenMP; the recipes build without GPUs.
+NAMES = {'CUDAToolkit': ('', ''), 'MPI': ('mpi', ''), 'BLAS': ('blas', ''), 'LAPACK': ('lapack', ''), 'ScaLAPACK': ('scalapack', ''), 'Threads': ('', ''), 'OpenMP': ('', ''),
     'Eigen3': ('eigen', 'Eigen'), 'fmt': ('fmt', 'fmt'), 'spdlog': ('spdlog', 'spdlog'), 'tomlplusplus': ('tomlplusplus', 'tomlplusplus'),
     'nlohmann_json': ('nlohmann-json', 'nlohmann_json'), 'CLI11': ('cli11', 'CLI11'), 'ICU': ('icu4c', 'ICU'), 'OpenSSL': ('openssl', 'OpenSSL'),
     'ZLIB': ('zlib-api', 'zlib'), 'HDF5': ('hdf5', 'HDF5'), 'PkgConfig': ('pkgconfig', 'pkgconf'), 'ELPA': ('elpa', 'ELPA')}
