@@ -41,7 +41,7 @@ struct Study {
         Index sketch = 0;
         std::string groups = "none";
     } kernel;
-    struct {
+    struct Spectrum {
         std::string solver = "auto";
         bool vectors = true;
         Index count = 0, block = 0;
