@@ -1,11 +1,12 @@
 #include "tangram/rates/decay.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <numbers>
 #include <numeric>
-#include <sstream>
 #include <vector>
 
 #include "least.hpp"
@@ -332,8 +333,7 @@ bool shows_trend(const std::vector<double>& residuals) {
 /// "rank^-1.02 over ranks 1 to 10, rank^-2.95 over 10 to 50": of a law and what it leaves.
 template <class Fitted>
 std::string local_slopes(const Fitted& fitted, DecayWindow window) {
-    std::ostringstream text;
-    text.precision(3);
+    std::string text;
     Index begin = window.first;
     for (Index decade = 1; begin < window.last; decade *= 10) {
         Index end = std::min(window.last, 10 * decade);
@@ -345,11 +345,11 @@ std::string local_slopes(const Fitted& fitted, DecayWindow window) {
             x.push_back(std::log(rank));
             y.push_back(fitted.at(rank) + fitted.residuals[static_cast<std::size_t>(k - window.first)]);
         }
-        text << (begin > window.first ? ", " : "") << "rank^" << fit_line(x, y).slope << " over ranks "
-             << begin << " to " << end;
+        text += fmt::format("{}rank^{:.3g} over ranks {} to {}", begin > window.first ? ", " : "",
+                            fit_line(x, y).slope, begin, end);
         begin = end;
     }
-    return text.str();
+    return text;
 }
 
 void select_family(DecayFit& fit, const Fits& fits) {
@@ -382,12 +382,11 @@ void select_family(DecayFit& fit, const Fits& fits) {
 
 /// Why a window that was given allows no fit.
 std::string too_little_left(DecayWindow given, DecayWindow left, double floor) {
-    std::ostringstream text;
-    text << "of the ranks " << given.first << " to " << given.last << " that were given " << left.size()
-         << " can be fitted, a fit takes " << smallest_window
-         << ": the others are not above ten times the noise floor " << floor
-         << " or beyond what a sketch shows";
-    return text.str();
+    return fmt::format(
+        "of the ranks {} to {} that were given {} can be fitted, a fit takes {}: the others are not above "
+        "ten "
+        "times the noise floor {:g} or beyond what a sketch shows",
+        given.first, given.last, left.size(), smallest_window, floor);
 }
 
 /// The window's first half, though never shorter than a fit needs.
@@ -438,11 +437,11 @@ std::string no_decay_reason(std::span<const double> l, double floor, DecayWindow
     if (window.last >= std::ssize(l))
         return "only " + std::to_string(std::ssize(l)) + " eigenvalues are known; a fit takes " +
                std::to_string(smallest_window) + " from rank " + std::to_string(window.first) + " on";
-    std::ostringstream text;
-    text << "only " << window.size() << " eigenvalues from rank " << window.first
-         << " up to n/20 = " << rows / 20 << " lie above ten times the noise floor " << floor
-         << "; a fit takes " << smallest_window;
-    return text.str();
+    return fmt::format(
+        "only {} eigenvalues from rank {} up to n/20 = {} lie above ten times the noise floor {:g}; a fit "
+        "takes "
+        "{}",
+        window.size(), window.first, rows / 20, floor, smallest_window);
 }
 
 PolynomialDecay fit_polynomial(std::span<const double> l, Index n, DecayWindow window) {

@@ -1,7 +1,8 @@
 #include "tangram/rates/error_bound.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
-#include <sstream>
 
 namespace tangram {
 
@@ -13,20 +14,15 @@ std::string failing_space(const BoundPremises& p) {
     if (!source)
         return "whether the target lies inside the kernel's space is not known (" + p.no_source +
                "); give rates.radius where you know R";
-    std::ostringstream text;
-    text.precision(3);
-    const auto interval = [&]() -> std::ostringstream& {
-        text << "s = " << source->value << " [" << source->low << ", " << source->high << "]";
-        return text;
-    };
-    if (source->high < 0.5) {
-        text << "the target lies outside the kernel's space (";
-        interval() << " < 1/2): no R holds for every n, and T has no guarantee";
-    } else if (!(source->low >= 0.5)) {
-        text << "it is undecided whether the target lies inside the kernel's space (";
-        interval() << ", 1/2 is needed); give rates.radius where you know R";
-    }
-    return text.str();
+    const std::string interval =
+        fmt::format("s = {:.3g} [{:.3g}, {:.3g}]", source->value, source->low, source->high);
+    if (source->high < 0.5)
+        return "the target lies outside the kernel's space (" + interval +
+               " < 1/2): no R holds for every n, and T has no guarantee";
+    if (!(source->low >= 0.5))
+        return "it is undecided whether the target lies inside the kernel's space (" + interval +
+               ", 1/2 is needed); give rates.radius where you know R";
+    return {};
 }
 
 /// Empty where the premises of [RWY, Theorem 1] are not known to fail.

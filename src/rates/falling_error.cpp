@@ -1,10 +1,11 @@
 #include "tangram/rates/falling_error.hpp"
 
+#include <fmt/format.h>
+
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 #include <vector>
 
 #include "least.hpp"
@@ -104,12 +105,7 @@ class Fits {
     Eigen::VectorXd one_;
 };
 
-std::string text_of(double value) {
-    std::ostringstream text;
-    text.precision(3);
-    text << value;
-    return text.str();
-}
+std::string text_of(double value) { return fmt::format("{:.3g}", value); }
 
 /// Why there is no rate, by the intervals before what all sizes have in common; empty where there is one.
 std::string no_rate(const FallingError& found, const Means& means, bool flat_fits) {

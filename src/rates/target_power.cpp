@@ -1,8 +1,9 @@
 #include "tangram/rates/target_power.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 #include <vector>
 
 #include "least.hpp"
@@ -145,12 +146,7 @@ double end_of_interval(const Profile& profile, const Best& best, double end, dou
     return inside;
 }
 
-std::string short_text(double value) {
-    std::ostringstream text;
-    text.precision(3);
-    text << value;
-    return text.str();
-}
+std::string short_text(double value) { return fmt::format("{:.3g}", value); }
 
 }  // namespace
 
