@@ -282,8 +282,9 @@ void solve_largest(std::vector<double>& whole, int order, Index count, std::vect
     std::copy(z.begin(), z.end(), whole.begin());
 }
 
-/// Smaller matrices are solved in a tenth of a second by one thread of BLAS; other threads have hardly woken.
-constexpr Index threaded_from = 800;
+/// Smaller matrices are solved in a tenth of a second by one thread of BLAS, and keep the bits that it gives
+/// them, however many cores the first rank's host has.
+constexpr Index threaded_from = 1000;
 
 /// On the first rank alone, with the whole matrix; the others sleep.
 std::optional<DistributedMatrix> solve_lapack(DistributedMatrix G, const Wanted& wanted,

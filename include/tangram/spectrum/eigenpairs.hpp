@@ -67,7 +67,7 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 ///         the solver's info where it did not converge, its result is not finite, or trace and Frobenius norm
 ///         are not G's; elpa2's vectors are checked in full, because its two-stage reduction fails silently
 ///         on some smooth kernels
-/// lapack works on the first rank; from 800 rows on with the BLAS threads and cores of all ranks of its
+/// lapack works on the first rank; from 1000 rows on with the BLAS threads and cores of all ranks of its
 /// host. Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3),
 /// scalapack-mrrr 4, elpa1 4, elpa2 5; lapack: four whole matrices on the first rank with vectors, one
 /// without, one and N x k for k vectors alone. Vectors that are always checked take one more local matrix.
