@@ -19,7 +19,7 @@ namespace tangram {
 namespace {
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-constexpr const char* no_targets = "not estimated: the output has no targets";
+constexpr const char* no_targets = "not known: it is estimated from targets and all eigenpairs; give it";
 
 std::vector<double> power_of(const KernelRegression& regression) {
     std::vector<double> power = regression.squares();

@@ -106,8 +106,7 @@ std::string step_sizes_text(const RatesResult& r) {
 
 std::string stopping_text(const RatesResult& r) {
     if (!r.stop_known())
-        return "stopping   no stopping step: sigma is not known, for want of targets or of all eigenpairs to "
-               "estimate it from; give rates.noise\n";
+        return fmt::format("stopping   no stopping step: sigma is {}\n", r.noise_source);
     return fmt::format("noise      sigma = {:.4g} ({}{}), radius R = {:.4g} ({})\n", r.noise, r.noise_source,
                        r.noise_source == noise_from_ridge
                            ? ": what this kernel leaves unexplained at this n, not the labels' noise"
