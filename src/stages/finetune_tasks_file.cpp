@@ -4,25 +4,11 @@
 #include <cmath>
 
 #include "finetune_tasks.hpp"
+#include "tangram/stages/rates_file.hpp"
 
 namespace tangram {
 
 namespace {
-
-std::vector<double> values_of(const Eigen::VectorXd& vector) {
-    return {vector.data(), vector.data() + vector.size()};
-}
-std::vector<double> values_of(const Eigen::MatrixXd& symmetric) {
-    return {symmetric.data(), symmetric.data() + symmetric.size()};
-}
-
-void write_vectors(Hdf5File& file, const std::string& prefix, const TaskVectors& vectors) {
-    const std::string at = std::string(trained_tasks_group) + "/" + prefix;
-    const Index count = vectors.inner.rows();
-    file.write(at + "norms", values_of(vectors.norms()));
-    file.write(at + "cosines", values_of(vectors.cosines()), {count, count});
-    file.write(at + "inner", values_of(vectors.inner), {count, count});
-}
 
 bool has_linear(const TrainedTasks& tasks) {
     const Eigen::MatrixXd& inner = tasks.linear.inner;
@@ -42,8 +28,8 @@ double largest_difference(const Eigen::MatrixXd& a, const Eigen::MatrixXd& b) {
 void write_trained_tasks(Hdf5File& file, const TrainedTasks& tasks, const std::string& inputs) {
     const std::string at = trained_tasks_group;
     file.remove(at);
-    write_vectors(file, "", tasks.vectors);
-    if (has_linear(tasks)) write_vectors(file, "linear_", tasks.linear);
+    write_task_vectors(file, at + "/", tasks.vectors);
+    if (has_linear(tasks)) write_task_vectors(file, at + "/linear_", tasks.linear);
     file.write(at + "/learning_rate", tasks.learning_rates);
     file.write(at + "/steps", tasks.steps);
     file.write(at + "/weights", tasks.weights);

@@ -216,16 +216,9 @@ void write_neighbours(Hdf5File& file, const Neighbours& neighbours) {
 
 void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
     const std::string at = "/tasks";
-    const Index count = std::ssize(tasks.names);
     file.set_attribute(at, "names", tasks.names);
     file.set_attribute(at, "joint_stopping_step", joint_stop);
-    const auto flat = [](const Eigen::MatrixXd& matrix) {  // symmetric: either order
-        return std::vector<double>(matrix.data(), matrix.data() + matrix.size());
-    };
-    const Eigen::VectorXd norms = tasks.vectors.norms();
-    file.write(at + "/norms", std::vector<double>(norms.data(), norms.data() + norms.size()));
-    file.write(at + "/cosines", flat(tasks.vectors.cosines()), {count, count});
-    file.write(at + "/inner", flat(tasks.vectors.inner), {count, count});
+    write_task_vectors(file, at + "/", tasks.vectors);
     file.write(at + "/stopping_step", tasks.stop);
     file.write(at + "/critical_radius", tasks.critical);
     file.write(at + "/noise", tasks.noise);
@@ -256,6 +249,16 @@ void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
 }
 
 }  // namespace
+
+void write_task_vectors(Hdf5File& file, const std::string& prefix, const TaskVectors& vectors) {
+    const auto flat = [](const auto& entries) {  // of a symmetric matrix: either order
+        return std::vector<double>(entries.data(), entries.data() + entries.size());
+    };
+    const Index count = vectors.inner.rows();
+    file.write(prefix + "norms", flat(vectors.norms()));
+    file.write(prefix + "cosines", flat(vectors.cosines()), {count, count});
+    file.write(prefix + "inner", flat(vectors.inner), {count, count});
+}
 
 void write_rates(Hdf5File& file, const RatesResult& r) {
     write_decay(file, r);

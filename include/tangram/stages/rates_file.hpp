@@ -10,6 +10,9 @@ namespace tangram {
 
 /// /rates, /neighbours and /tasks. Local; the first rank.
 void write_rates(Hdf5File& file, const RatesResult& result);
+/// Norms, cosines and inner products of task vectors, as data sets whose names begin with `prefix`
+/// ("/tasks/"). Local; the first rank.
+void write_task_vectors(Hdf5File& file, const std::string& prefix, const TaskVectors& vectors);
 /// The rates table and everything else that a user came for, as text for the console.
 std::string rates_summary(const RatesResult& result);
 /// The lines of a text, as /rates/summary holds what was printed.
