@@ -12,8 +12,8 @@ namespace tangram {
 namespace {
 
 /// LAPACK counts in 32 bits (check_lapack_size) and needs four whole matrices on one rank. Where others have
-/// each a share of the memory it is left at 8 GiB.
-Index lapack_up_to(int ranks) { return ranks == 1 ? 32766 : 16384; }
+/// each a share of the memory it is left at 2 GiB.
+Index lapack_up_to(int ranks) { return ranks == 1 ? 32766 : 8192; }
 
 /// Up to this n LAPACK takes a fifth of a second on any number of ranks, and no grid is too large for it.
 constexpr Index always_lapack = 1000;

@@ -184,7 +184,7 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
         job.formulas, [](const KernelFormula& f) { return f.formula != Formula::asymmetric_signgd; }));
     // The first formula's matrix and vectors wait for the rates while the others' spectra are made.
     const double waiting = spectra > 1 ? 2 * local : 0;
-    // LAPACK works on one rank: its three matrices are whole.
+    // LAPACK works on one rank, with the cores of its host: its three matrices are whole.
     const double working =
         solver == Solver::lapack ? local + (cost.matrices - 1) * 8 * n * n : cost.matrices * local;
     StageForecast spectrum{"spectrum",
@@ -195,7 +195,7 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
                            spectra * (vectors ? 8 * n * count : 8 * count),
                            0};
     spectrum.seconds = reading_and_writing + spectrum.flops * planned.calibration.per_float64_flop /
-                                                 (solver == Solver::lapack ? 1 : p);
+                                                 (solver == Solver::lapack ? on.ranks_of_host : p);
     return spectrum;
 }
 

@@ -68,11 +68,11 @@ TEST(Choice, FollowsTheTableOfMeasurements) {
     const auto list = solvers();
     const bool elpa = std::ranges::find(list, Solver::elpa1) != list.end();
     for (const int ranks : {1, 2, 16}) EXPECT_EQ(chosen(1000, ranks, true), Solver::lapack);
-    // On one and two ranks LAPACK is numpy's time at every n measured; its matrices end at 16 384 or at 32
+    // On one and two ranks LAPACK is numpy's time at every n measured; its matrices end at 8192 or at 32
     // bits.
-    EXPECT_EQ(chosen(16384, 2, true), Solver::lapack);
+    EXPECT_EQ(chosen(8192, 2, true), Solver::lapack);
     EXPECT_EQ(chosen(30000, 1, false), Solver::lapack);
-    EXPECT_EQ(chosen(16385, 2, true), elpa ? Solver::elpa1 : Solver::scalapack_dc);
+    EXPECT_EQ(chosen(8193, 2, true), elpa ? Solver::elpa1 : Solver::scalapack_dc);
     EXPECT_EQ(chosen(8192, 12, true), elpa ? Solver::elpa1 : Solver::lapack);
     const auto [solver, reason] = choose_solver(5000, 2, true);
     EXPECT_EQ(solver, Solver::lapack);
