@@ -1,19 +1,14 @@
 #include "tangram/spectrum/leading_pairs.hpp"
 
-// GCC 12 takes its own AVX-512 intrinsics for uninitialised (bug 105593).
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#define EIGEN_DONT_PARALLELIZE  // the same bits on any number of threads
 #include <fmt/format.h>
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "invariants.hpp"
-#include "tangram/parallel/collective_error.hpp"
+#include "operator_product.hpp"
 #include "tangram/random.hpp"
 
 namespace tangram {
@@ -21,26 +16,6 @@ namespace tangram {
 namespace {
 
 using Matrix = Eigen::MatrixXd;
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-/// G X. Collective.
-Matrix product(const SymmetricOperator& G, const Matrix& X) {
-    const Index vectors = X.cols();
-    const std::vector<double> x = collectively(G.comm, [&] {
-        std::vector<double> entries(static_cast<std::size_t>(X.size()));
-        Eigen::Map<RowMajor>(entries.data(), X.rows(), vectors) = X;
-        return entries;
-    });
-    const std::vector<double> y = G.product(x, vectors);
-    return collectively(G.comm, [&] {
-        Matrix Y = Eigen::Map<const RowMajor>(y.data(), X.rows(), vectors);
-        if (!Y.allFinite())
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "a product with the Gram matrix is not finite; use precision = \"double\", or leave "
-                        "tensors out with kernel.parameters");
-        return Y;
-    });
-}
 
 /// Block Lanczos on every rank alike; the members that say so multiply with G.
 class BlockLanczos {
@@ -257,5 +232,3 @@ Eigenpairs eigenpairs(const LeadingPairs& pairs, const ProcessGrid& grid, Index 
 }
 
 }  // namespace tangram
-
-#pragma GCC diagnostic pop

@@ -1,15 +1,10 @@
 #include "tangram/spectrum/spectral_density.hpp"
 
-// GCC 12 takes its own AVX-512 intrinsics for uninitialised (bug 105593).
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#define EIGEN_DONT_PARALLELIZE  // the same bits on any number of threads
-#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "tangram/parallel/collective_error.hpp"
+#include "operator_product.hpp"
 #include "tangram/random.hpp"
 
 namespace tangram {
@@ -17,7 +12,6 @@ namespace tangram {
 namespace {
 
 using Matrix = Eigen::MatrixXd;
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
 /// The measure of one probe: nodes, descending, with weights that add up to 1.
@@ -68,14 +62,8 @@ class Probes {
 
     /// Collective. @param scale  of G's eigenvalues
     void step(Index s, double scale) {
-        const std::vector<double> x = collectively(G_->comm, [&] {
-            std::vector<double> entries(static_cast<std::size_t>(V_.size()));
-            Eigen::Map<RowMajor>(entries.data(), V_.rows(), count_) = V_;
-            return entries;
-        });
-        const std::vector<double> y = G_->product(x, count_);
+        Matrix W = product(*G_, V_);
         collectively(G_->comm, [&] {
-            Matrix W = Eigen::Map<const RowMajor>(y.data(), V_.rows(), count_);
             leave_known(W);
             for (Index j = 0; j < count_; ++j) {
                 const auto at = static_cast<std::size_t>(j);
@@ -198,5 +186,3 @@ SpectralDensity spectral_density(const SymmetricOperator& G, const LeadingPairs&
 }
 
 }  // namespace tangram
-
-#pragma GCC diagnostic pop

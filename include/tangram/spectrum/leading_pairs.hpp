@@ -27,7 +27,7 @@ struct LeadingPairs {
 /// What decides the course of block Lanczos, and no result beyond its tolerance.
 struct LanczosSettings {
     Index block = 16;  ///< vectors of a product; more than the multiplicity of any eigenvalue
-    Index basis = 0;   ///< most vectors that are kept, N doubles each; 0: basis_of()
+    Index basis = 0;   ///< most vectors that are kept, N doubles each; 0: lanczos_basis()
     std::uint64_t seed = 1;
 };
 

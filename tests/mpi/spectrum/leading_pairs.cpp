@@ -102,6 +102,7 @@ void expect_pairs(const Known& known, Index n, Index k, const LeadingPairs& foun
             square += r * r;
         }
         residuals = std::max(residuals, static_cast<double>(std::sqrt(square)));
+        // Rounding of a product whose terms add up to some tens of its norm.
         EXPECT_TRUE(std::abs(found.residuals[static_cast<std::size_t>(a)] - std::sqrt(square)) <=
                     1e-14 * scale);
         for (Index b = 0; b <= a; ++b)
@@ -113,6 +114,7 @@ void expect_pairs(const Known& known, Index n, Index k, const LeadingPairs& foun
     const double tolerance = std::max(1e-12, 10 * static_cast<double>(n) * 0x1p-52);
     EXPECT_TRUE(values <= tolerance * scale) << values / scale;
     EXPECT_TRUE(residuals <= 2 * tolerance * scale) << residuals / scale;
+    // Two passes of reorthogonalisation leave some n 2^-52.
     EXPECT_TRUE(overlap <= 1e-13) << overlap;
 }
 
@@ -201,6 +203,7 @@ void expect_density(const Known& known, Index n, Index k, double floor) {
         if (w[static_cast<std::size_t>(k - 1)] < end) {
             EXPECT_NEAR(density.high[j] - density.low[j], 0, 1e-12);
         }
+        // 16 probes of 200 entries: a share's standard error is at most (2 / (16 * 200))^(1/2) = 0.025; four.
         EXPECT_TRUE(std::abs(density.weight[j] - share) <= (k == n ? 1e-12 : 0.1)) << known.name << " " << j;
         sum += density.weight[j];
         above = end;
