@@ -27,7 +27,10 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     const MatrixName name{fmt::format("{}: {}", output.string(), made_of), ExitStatus::output};
     Eigenpairs pairs = requested_eigenpairs(gram, name, study, session, *lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
-    const Quality checks = quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
+    const Quality checks = [&] {
+        const Log::Waiting waiting(session.log, at.substr(1) + ": checking every pair against the matrix");
+        return quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
+    }();
     SpectrumResult result{std::move(pairs), checks, std::nullopt};
     if (study.spectrum.density && at == "/spectrum")
         result.density = density_of(gram, result.pairs, checks.noise_floor);
