@@ -28,16 +28,22 @@ Curve curve_of(const LearningCurve& curve, Value&& value, Use&& use) {
     return result;
 }
 
-std::string too_few_sizes(const Curve& curve) {
-    const std::size_t count = curve.sizes.size();
-    return fmt::format("a slope takes three sizes, {} {} left; give smaller ones in rates.sizes", count,
-                       count == 1 ? "is" : "are");
+/// Why a curve of errors has no slope; proposes sizes where there are examples enough.
+std::string too_few_sizes(const RatesResult& r, const Curve& curve) {
+    const bool by_half = r.curve.observed_on == on_other_half;
+    const Index largest = by_half ? r.examples / 2 : r.examples;
+    return fmt::format(
+        "takes three sizes{}, there {}{}",
+        by_half ? fmt::format(" up to {}, as the other half of the examples judges", largest) : "",
+        curve.sizes.size() == 1 ? "is 1" : fmt::format("are {}", curve.sizes.size()),
+        largest < 16 ? ""
+                     : fmt::format("; give for example rates.sizes = [{}, {}, {}]", largest / 4, largest / 2,
+                                   largest));
 }
 
-/// A row for the slope of a curve, or why there is none.
+/// A row for the slope of a curve of at least three sizes, or why there is none.
 RateExponent slope_of(const std::string& source, const Curve& curve, std::size_t repeats,
                       const std::string& not_positive, const std::string& note) {
-    if (curve.sizes.size() < 3) return unknown_rate(source, too_few_sizes(curve));
     if (!std::all_of(curve.values.begin(), curve.values.end(),
                      [](double v) { return std::isfinite(v) && v > 0; }))
         return unknown_rate(source, not_positive);
@@ -80,7 +86,8 @@ RateExponent from_decay(const RatesResult& r) {
     const std::string source = "decay";
     switch (r.decay.selected) {
         case DecayFamily::none:
-            return unknown_rate(source, r.decay.reason);
+            return unknown_rate(source,
+                                r.decay.polynomial ? "no single law fits the eigenvalues" : r.decay.reason);
         case DecayFamily::polynomial: {
             // An interval that holds more than 1.05 does not say that the eigenvalues have no sum.
             const Interval& a = r.intervals.polynomial.exponent;
@@ -205,10 +212,10 @@ RateExponent from_critical_radius(const RatesResult& r, const std::vector<double
                         "slope of eps_n^2 over the subsets, bound over the unit ball");
     }
     // The eigenvalues at hand stand for the population's; sizes up to theirs.
+    if (r.rows < 16) return unknown_rate(source, fmt::format("goes from n/16 to n, of {} rows", r.rows));
     Curve population;
     for (const Index times : {1, 2, 4, 8, 16}) {
         const Index n = r.rows / 16 * times;
-        if (n == 0) continue;
         population.sizes.push_back(static_cast<double>(n));
         population.values.push_back(std::pow(critical_radius(l, r.noise / r.radius, n), 2));
     }
@@ -229,19 +236,19 @@ struct Errors {
 };
 
 /// Why a row has no rate: nothing is learnt, or errors are missing.
-std::optional<std::string> no_errors(const Errors& errors) {
+std::optional<std::string> no_errors(const RatesResult& r, const Errors& errors) {
     if (!std::all_of(errors.curve.values.begin(), errors.curve.values.end(),
                      [](double v) { return std::isfinite(v); }))
         return not_found;
     if (errors.idle) return errors.idle;
-    if (errors.curve.sizes.size() < 3) return too_few_sizes(errors.curve);
+    if (errors.curve.sizes.size() < 3) return too_few_sizes(r, errors.curve);
     return std::nullopt;
 }
 
 /// The rate of an error above a limit that no n takes away and that is not known; where sigma is given, the
 /// limit is not below its square.
 RateExponent above_limit(const RatesResult& r, const Errors& errors, std::size_t repeats) {
-    if (const auto reason = no_errors(errors)) return unknown_rate(errors.source, *reason);
+    if (const auto reason = no_errors(r, errors)) return unknown_rate(errors.source, *reason);
     const double on_test = std::sqrt(2.0 / static_cast<double>(std::max<Index>(1, r.curve.test_examples))),
                  variance = r.noise_source == "given" ? r.noise * r.noise : 0.0;
     const FallingError found =
@@ -255,48 +262,67 @@ RateExponent above_limit(const RatesResult& r, const Errors& errors, std::size_t
 }
 
 /// The rate of the whole error.
-RateExponent of_whole_error(const Errors& errors, std::size_t repeats) {
-    if (const auto reason = no_errors(errors)) return unknown_rate(errors.source, *reason);
+RateExponent of_whole_error(const RatesResult& r, const Errors& errors, std::size_t repeats) {
+    if (const auto reason = no_errors(r, errors)) return unknown_rate(errors.source, *reason);
     if (const auto flat = does_not_fall(errors.curve, repeats)) return unknown_rate(errors.source, *flat);
     return slope_of(errors.source, errors.curve, repeats, not_found, "of the whole error, noise included");
 }
 
+/// Eigenlearning's two rows: of the error above the noise, and of the whole error.
+struct PredictedRates {
+    RateExponent excess, whole;
+
+    static PredictedRates unknown(const std::string& why) {
+        return {unknown_rate("eigenlearning", why), unknown_rate("eigenlearning_mse", why)};
+    }
+};
+
 /// The spread over halves, each with a noise of its own, is that of the whole.
-RateExponent from_eigenlearning(const RatesResult& r, const std::vector<double>& l,
-                                const std::vector<double>& squares, const std::vector<SubsetResult>& halves) {
-    const std::string source = "eigenlearning";
-    if (const std::string why = nothing_learnt(r); !why.empty()) return unknown_rate(source, why);
-    if (!r.power) return unknown_rate(source, r.source_reason);
-    if (r.rows < 256)
-        return unknown_rate(source, fmt::format("{} rows are too few to predict n/32 to n/4", r.rows));
-    const auto value = excess_exponent(l, squares, r.noise_floor, r.power->noise.value);
-    if (!value) return unknown_rate(source, "the predicted error is not above the noise at every size");
-    std::vector<double> replicas;
+PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double>& l,
+                                  const std::vector<double>& squares,
+                                  const std::vector<SubsetResult>& halves) {
+    if (const std::string why = nothing_learnt(r); !why.empty()) return PredictedRates::unknown(why);
+    if (!r.power) return PredictedRates::unknown(r.source_reason);
+    constexpr Index fewest_rows = 256;  // n/32 is 8 then
+    if (r.rows < fewest_rows)
+        return PredictedRates::unknown(fmt::format(
+            "predictions go from n/32 to n/4 and take {} rows, there are {}", fewest_rows, r.rows));
+    const auto value = predicted_exponents(l, squares, r.noise_floor, r.power->noise.value);
+    if (!value) return PredictedRates::unknown("the predicted error is not above the noise at every size");
+    std::vector<double> excess, whole;
     for (const SubsetResult& half : halves) {
         if (half.l.empty() || !(half.l.front() > half.noise_floor)) continue;
         std::string why;
         const DecayWindow ranks{r.decay.window.first, std::min(r.trusted_ranks(), std::ssize(half.l))};
         const auto power = fit_target_power(half.squares, {onset_of(r), least_noise(r), ranks}, why);
         if (!power) continue;
-        if (const auto replica = excess_exponent(half.l, half.squares, half.noise_floor, power->noise.value))
-            replicas.push_back(*replica);
+        const auto found = predicted_exponents(half.l, half.squares, half.noise_floor, power->noise.value);
+        if (!found) continue;
+        excess.push_back(found->excess);
+        whole.push_back(found->whole);
     }
-    const auto interval = with_spread(*value, replicas);
-    if (!interval)
-        return unknown_rate(source, "no two halves of the sample show its spread; take more rates.repeats");
+    const auto of_excess = with_spread(value->excess, excess), of_whole = with_spread(value->whole, whole);
+    if (!of_excess || !of_whole)
+        return PredictedRates::unknown(
+            "no two halves of the sample show its spread; take more rates.repeats");
     const Interval& noise = r.power->noise;
-    return {source, *interval,
-            fmt::format("of the best ridge's error above sigma^2 = {:.4g} [{:.4g}, {:.4g}], n/32 to n/4",
-                        noise.value * noise.value, noise.low * noise.low, noise.high * noise.high)};
+    // No noise is found as a rounding error of the residual.
+    const auto square = [&](double sigma) {
+        return sigma * sigma < 1e-9 * r.residual_square ? 0.0 : sigma * sigma;
+    };
+    const std::string variance = fmt::format("sigma^2 = {:.4g} [{:.4g}, {:.4g}]", square(noise.value),
+                                             square(noise.low), square(noise.high));
+    const std::string sizes = fmt::format("over n = {} to {}", r.examples / 32, r.examples / 4);
+    return {
+        {"eigenlearning", *of_excess, fmt::format("of the best ridge's error above {}, {}", variance, sizes)},
+        {"eigenlearning_mse", *of_whole,
+         fmt::format("of the best ridge's whole error, noise included, {}", sizes)}};
 }
 
-/// The rows of the learning curves.
-void add_error_rows(RatesResult& r) {
+/// The rows of the learning curves, and beside their whole error the predicted one's.
+void add_error_rows(RatesResult& r, const RateExponent& predicted) {
     const LearningCurve& curve = r.curve;
     const std::size_t repeats = curve.results.empty() ? 0 : curve.results.front().size();
-    const Curve predicted = curve_of(
-        curve, [&](std::size_t s, std::size_t k) { return curve.predicted_ridge[s][k]; },
-        [&](Index size) { return size <= r.examples / 3; });
     const auto observed = [&](auto score) {
         return curve_of(
             curve, [&](std::size_t s, std::size_t k) { return score(curve.results[s][k]).mse; },
@@ -310,9 +336,8 @@ void add_error_rows(RatesResult& r) {
          {Errors{"observed", at_stop, "gradient descent at T", idle},
           Errors{"observed_best", at_best, "gradient descent at its best step", std::nullopt}})
         r.exponents.push_back(above_limit(r, errors, repeats));
-    for (const Errors& errors :
-         {Errors{"eigenlearning_mse", predicted, "", idle}, Errors{"observed_mse", at_stop, "", idle}})
-        r.exponents.push_back(of_whole_error(errors, repeats));
+    r.exponents.push_back(predicted);
+    r.exponents.push_back(of_whole_error(r, {"observed_mse", at_stop, "", idle}, repeats));
 }
 
 }  // namespace
@@ -355,8 +380,9 @@ void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std:
              {"eigenlearning", "observed", "observed_best", "eigenlearning_mse", "observed_mse"})
             r.exponents.push_back(unknown_rate(source, "needs labels and all eigenpairs"));
     } else {
-        r.exponents.push_back(from_eigenlearning(r, l, squares, halves));
-        add_error_rows(r);
+        const PredictedRates predicted = from_eigenlearning(r, l, squares, halves);
+        r.exponents.push_back(predicted.excess);
+        add_error_rows(r, predicted.whole);
     }
 }
 

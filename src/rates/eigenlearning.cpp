@@ -90,20 +90,21 @@ double out_of_sample_mse(const LearningPrediction& prediction, double samples, I
     return (prediction.test_mse - (1 - unseen) * prediction.train_mse) / unseen;
 }
 
-std::optional<double> excess_exponent(std::span<const double> l, std::span<const double> squares,
-                                      double floor, double noise) {
+std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
+                                                      std::span<const double> squares, double floor,
+                                                      double noise) {
     const auto rows = static_cast<double>(squares.size());
     std::vector<double> modes(l.begin(), l.end()), power(squares.begin(), squares.end());
     for (double& value : modes) value = value > floor ? value : 0.0;
     for (double& value : power) value = (value - noise * noise) / rows;
-    std::vector<double> sizes, excess;
+    std::vector<double> sizes, excess, whole;
     for (const double share : {32.0, 16.0, 8.0, 4.0}) {
         sizes.push_back(rows / share);
-        excess.push_back(best_predicted_ridge(modes, power, sizes.back(), floor, noise).prediction.test_mse -
-                         noise * noise);
+        whole.push_back(best_predicted_ridge(modes, power, sizes.back(), floor, noise).prediction.test_mse);
+        excess.push_back(whole.back() - noise * noise);
         if (!(excess.back() > 0)) return std::nullopt;
     }
-    return power_law(sizes, excess, 1).value;
+    return PredictedExponents{power_law(sizes, excess, 1).value, power_law(sizes, whole, 1).value};
 }
 
 PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const double> power, double samples,

@@ -55,16 +55,22 @@ struct PredictedRidge {
 PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const double> power, double samples,
                                     double floor, double noise = 0);
 
-/// The exponent x at which eigenlearning's error of the best ridge, above the noise, falls from N/32 to N/4
-/// of the N rows that it is predicted from: the slope of logarithms at N/32, N/16, N/8, N/4. The target's
-/// power is the coefficients' own less the noise, which is predicted apart: left in them it is fitted like a
-/// signal, and slopes come out up to 0.25 too small [simulated; tests/unit/rates/coverage.cpp].
+/// Exponents x of n^-x, dimensionless.
+struct PredictedExponents {
+    double excess;  ///< of the error above sigma^2
+    double whole;   ///< of the error with sigma^2
+};
+/// The exponents at which eigenlearning's error of the best ridge falls from N/32 to N/4 of the N rows that
+/// it is predicted from: slopes of logarithms at N/32, N/16, N/8, N/4. The target's power is the
+/// coefficients' own less the noise, which is predicted apart: left in them it is fitted like a signal, and
+/// slopes of the excess come out up to 0.25 too small [simulated; tests/unit/rates/coverage.cpp].
 /// @param squares  N, z_i^2 = (u_i^T r)^2, mean over outputs
 /// @param floor    noise floor in the scale of l; below it rounding is no mode
 /// @param noise    of fit_target_power (target_power.hpp), labels' units
 /// @return nothing where the error is not above the noise at every size
 /// @throws Error(numerical) where no l is positive
-std::optional<double> excess_exponent(std::span<const double> l, std::span<const double> squares,
-                                      double floor, double noise);
+std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
+                                                      std::span<const double> squares, double floor,
+                                                      double noise);
 
 }  // namespace tangram

@@ -284,7 +284,9 @@ TEST(Coverage, Eigenlearning) {
         const auto of_part = [&](const Part& part) -> std::optional<double> {
             std::string why;
             const auto power = fit_target_power(part.squares(), {0, 0, {1, std::ssize(part.l)}}, why);
-            return power ? excess_exponent(part.l, part.squares(), 1e-12, power->noise.value) : std::nullopt;
+            if (!power) return std::nullopt;
+            const auto x = predicted_exponents(part.l, part.squares(), 1e-12, power->noise.value);
+            return x ? std::optional(x->excess) : std::nullopt;
         };
         Coverage own;
         for (int run = 0; run < runs(); ++run) {
