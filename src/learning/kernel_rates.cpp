@@ -199,9 +199,12 @@ class RatesOfKernel {
             add_cumulative_power();
             ridge_ = cross_validated_ridge(l_, regression_->squares(), r_.noise_floor);
             if (ridge_->limited && !both_given())
-                listener_.warn(
-                    "cross-validation finds no ridge that tells signal from noise: sigma and R are what the "
-                    "end of its search makes them; give rates.noise and rates.radius where you know them");
+                listener_.warn(fmt::format(
+                    "cross-validation takes the {} ridge that it tries: to this kernel the labels look {}. "
+                    "sigma and R are the end of that search and no measurements, and T follows from them; "
+                    "give rates.noise and rates.radius where you know them",
+                    ridge_->ridge > l_.front() ? "largest" : "smallest",
+                    ridge_->ridge > l_.front() ? "like noise alone" : "free of noise"));
         });
     }
 
@@ -461,7 +464,9 @@ class RatesOfKernel {
             if (r_.decay.window.last <= std::ssize(half.l))
                 replicas.push_back(fit_decay(half.l, half.noise_floor, 0, r_.decay.window, trusted));
         if (r_.decay.selected != DecayFamily::none && replicas.size() < 2)
-            listener_.warn("the interval of the decay holds the window's drift alone: no resampled fits");
+            listener_.warn(
+                "the interval of the decay exponent is too narrow: there are no halves of the sample to fit "
+                "again");
         r_.intervals = decay_intervals(l_, r_.noise_floor, r_.rows, r_.decay, replicas);
         r_.functionals = functionals(r_, l_, regression_ ? &*regression_ : nullptr, *steps_);
         if (steps_->first() * l_.front() <= 1 + 1e-9) find_interval_of_stop();

@@ -371,11 +371,11 @@ void select_family(DecayFit& fit, const Fits& fits) {
     const bool exponential = fit.selected == DecayFamily::exponential;
     if (!shows_trend(exponential ? fits.exponential.residuals : polynomial.residuals)) return;
     fit.reason =
-        std::string("no family fits: what the best, ") +
-        (exponential  ? "exponential"
-         : with_onset ? "polynomial with an onset"
-                      : "polynomial") +
-        ", leaves shows a trend; locally the eigenvalues fall like " +
+        std::string("no single law fits: around the nearest, ") +
+        (exponential  ? "an exponential"
+         : with_onset ? "a polynomial with an onset"
+                      : "a polynomial") +
+        ", the eigenvalues bend; piece by piece they fall like " +
         (exponential ? local_slopes(fits.exponential, fit.window) : local_slopes(polynomial, fit.window));
     fit.selected = DecayFamily::none;
 }

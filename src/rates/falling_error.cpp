@@ -112,13 +112,14 @@ std::string no_rate(const FallingError& found, const Means& means, bool flat_fit
     const double last = means.errors(means.errors.size() - 1);
     if (flat_fits)
         return "the error goes from " + text_of(means.errors(0)) + " to " + text_of(last) +
-               ", no more than its spread";
+               ", no more than its spread over repeats";
     if (found.exponent.high > 0.99 * largest_error_exponent)
-        return "every x from " + text_of(found.exponent.low) + " on fits, with a limit of " +
-               text_of(found.limit.low) + " to " + text_of(found.limit.high);
+        return "A + B n^-x fits with every x from " + text_of(found.exponent.low) + " on, and A from " +
+               text_of(found.limit.low) + " to " + text_of(found.limit.high) + "; take more or smaller sizes";
     if (!(found.limit.low > 1e-9 * last) && found.limit.high > 0.5 * last)
-        return "the limit is anywhere from 0 to " + text_of(found.limit.high) + ", x from " +
-               text_of(found.exponent.low) + " to " + text_of(found.exponent.high);
+        return "A + B n^-x fits with every A from 0 to " + text_of(found.limit.high) + ", and x from " +
+               text_of(found.exponent.low) + " to " + text_of(found.exponent.high) +
+               "; take more or larger sizes";
     return {};
 }
 
@@ -137,7 +138,7 @@ FallingError falling_error(const ErrorCurve& curve) {
     FallingError result{{unknown, unknown, unknown}, {unknown, unknown, unknown}, {}};
     const Means means = means_of(curve);
     if (means.freedom < 1) {
-        result.none = "without repeats three sizes determine no limit";
+        result.none = "A + B n^-x takes four sizes, or more rates.repeats than one";
         return result;
     }
     const Fits fits(means, curve.least);

@@ -158,8 +158,9 @@ std::optional<TargetPower> fit_target_power(std::span<const double> squares, con
                         "a coefficient of the residual is not finite");
     const DecayWindow ranks{inputs.ranks.first, std::min(inputs.ranks.last, std::ssize(squares))};
     if (ranks.size() < 2 * smallest_window_of_three) {
-        why = "the target's power at " + std::to_string(ranks.size()) +
-              " ranks shows no exponent; it takes " + std::to_string(2 * smallest_window_of_three);
+        why = std::to_string(ranks.size()) +
+              " ranks stand above the noise floor; the target's power is read from " +
+              std::to_string(2 * smallest_window_of_three) + " or more";
         return std::nullopt;
     }
     const Profile profile(squares, inputs, ranks);
@@ -170,9 +171,8 @@ std::optional<TargetPower> fit_target_power(std::span<const double> squares, con
     const Best best = best_of(profile);
     // Two parameters more than a floor alone.
     if (!(profile.flat() - best.levels.loss > 0.5 * 5.99)) {
-        why = "the target's power is not told from noise of sigma = " +
-              short_text(std::sqrt(profile.mean() * std::max(1.0, profile.least_floor()))) +
-              ", the same at every rank";
+        why = "the target is not told from noise: its power is that of sigma = " +
+              short_text(std::sqrt(profile.mean() * std::max(1.0, profile.least_floor()))) + " at every rank";
         return std::nullopt;
     }
     constexpr double allowed = 0.5 * 3.8415;
@@ -191,7 +191,7 @@ std::optional<TargetPower> fit_target_power(std::span<const double> squares, con
     const auto noise = [&](double level) { return std::sqrt(profile.mean() * std::max(0.0, level)); };
     TargetPower result{};
     if (!(high > 0)) {
-        why = "the target's power does not fall with the rank as one does that has a sum";
+        why = "the target's power does not fall with the rank";
         return std::nullopt;
     }
     result.tail_exponent = {std::max(0.0, best.tail), std::max(0.0, low), high};

@@ -81,11 +81,13 @@ std::string polynomial_beside_text(const RatesResult& r) {
 
 std::string residual_text(const RatesResult& r) {
     if (r.residual.empty()) return "";
-    return r.mean_share != 0 ? fmt::format(
-                                   "residual   mean square {:.4g} after taking out its mean "
-                                   "({:.0f} % of the raw mean square)\n",
-                                   r.residual_square, 100 * r.mean_share)
-                             : fmt::format("residual   mean square {:.4g}\n", r.residual_square);
+    return r.mean_share != 0
+               ? fmt::format(
+                     "residual   targets less the model's outputs: mean square {:.4g} without "
+                     "its mean, which held {:.0f} % of it\n",
+                     r.residual_square, 100 * r.mean_share)
+               : fmt::format("residual   targets less the model's outputs: mean square {:.4g}\n",
+                             r.residual_square);
 }
 
 std::string step_text(double step) { return std::isfinite(step) ? fmt::format("{:.0f}", step) : "never"; }
@@ -105,8 +107,7 @@ std::string step_sizes_text(const RatesResult& r) {
 }
 
 std::string stopping_text(const RatesResult& r) {
-    if (!r.stop_known())
-        return fmt::format("stopping   no stopping step: sigma is {}\n", r.noise_source);
+    if (!r.stop_known()) return fmt::format("stopping   no stopping step: sigma is {}\n", r.noise_source);
     return fmt::format("noise      sigma = {:.4g} ({}{}), radius R = {:.4g} ({})\n", r.noise, r.noise_source,
                        r.noise_source == noise_from_ridge
                            ? ": what this kernel leaves unexplained at this n, not the labels' noise"
@@ -240,7 +241,7 @@ std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
         "are of unseen examples, * beyond N/3, where few are left\n"
         "  {:>7}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}\n",
         curve.observed_on, curve.test_examples, "n", "at T", "at best step", "pred. GD", "best ridge",
-        "GCV ridge", "pred. it", "GCV's estimate", "accuracy at T");
+        "GCV ridge", "pred. GCV", "GCV's estimate", "accuracy at T");
     for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
         const auto& results = curve.results[s];
         const std::string flag = 3 * curve.sizes[s] > r.examples ? "*" : " ";
