@@ -42,11 +42,11 @@ std::string data_text(const Hdf5File& h5) {
 
 std::string kernel_text(const Hdf5File& h5) {
     if (!h5.exists("/kernel")) return "";
-    return fmt::format(
-        "kernel     {} rows, output {}, {} precision, {} tensors{}\n",
-        h5.exists("/kernel/gram") ? std::to_string(h5.shape("/kernel/gram", 2)[0]) : "not stored",
-        h5.text_attribute("/kernel", "output"), h5.text_attribute("/kernel", "precision"),
-        h5.length("/kernel/tensors"), seconds_text(h5, "seconds_gram"));
+    return fmt::format("kernel     {}, output {}, {} precision, {} tensors{}\n",
+                       h5.exists("/kernel/gram") ? fmt::format("{} rows", h5.shape("/kernel/gram", 2)[0])
+                                                 : "without its matrix",
+                       h5.text_attribute("/kernel", "output"), h5.text_attribute("/kernel", "precision"),
+                       h5.length("/kernel/tensors"), seconds_text(h5, "seconds_gram"));
 }
 
 std::string sketch_text(const Hdf5File& h5) {
@@ -171,13 +171,18 @@ std::string exponents_text(const Hdf5File& h5) {
     return text;
 }
 
+/// Its first word may be that of the line.
+std::string sentence_of(const Hdf5File& h5) {
+    const std::string sentence = h5.text_attribute("/rates", "sentence"), first = "rates ";
+    return sentence.starts_with(first) ? sentence.substr(first.size()) : sentence;
+}
+
 std::string rates_text(const Hdf5File& h5) {
     if (!h5.exists("/rates")) return "";
     std::string text;
     if (h5.has_attribute("/rates/decay", "reason")) text += decay_text(h5);
     if (h5.has_attribute("/rates/stopping", "noise")) text += stopping_text(h5) + bound_text(h5);
-    if (h5.has_attribute("/rates", "sentence"))
-        text += "rates      " + h5.text_attribute("/rates", "sentence") + "\n";
+    if (h5.has_attribute("/rates", "sentence")) text += "rates      " + sentence_of(h5) + "\n";
     return h5.exists("/runs") ? text + exponents_text(h5) : text;
 }
 

@@ -481,7 +481,10 @@ std::string finetuned_text(const ScaleCurve& curve) {
         if (std::ranges::none_of(curve.repeats[s], &Run::finetuned)) continue;
         text += fmt::format("  {:>8} {:>5}", curve.sizes[s], curve.repeats[s].size());
         for (const auto& [name, member] : finetune_numbers())
-            text += fmt::format(" {:>12.4g}", mean_of(curve.repeats[s], member));
+            if (const double mean = mean_of(curve.repeats[s], member); std::isnan(mean))
+                text += fmt::format(" {:>12}", "-");
+            else
+                text += fmt::format(" {:>12.4g}", mean);
         text += "\n";
     }
     if (text.empty()) return text;

@@ -31,14 +31,18 @@ std::string table(const FinetuneResult& r) {
     std::string text =
         fmt::format("{:>8}{:>12}{:>12}{:>12}{:>12}{:>10}{:>10}{:>10}{:>10}\n", "step", "train loss", "linear",
                     "test loss", "linear", "accuracy", "linear", "weights", "gap");
+    const auto cell = [](double value, int width, const char* form) {
+        return fmt::format("{:>{}}", std::isnan(value) ? "-" : fmt::format(fmt::runtime(form), value), width);
+    };
     for (const FinetuneRecord& record : r.path) {
-        const bool T = record.step == r.plan.stopping_step;
-        text +=
-            fmt::format("{:>8}{:>12.4g}{:>12.4g}{:>12.4g}{:>12.4g}{:>10.3f}{:>10.3f}{:>10.2g}{:>10.2g}{}\n",
-                        record.step, record.train_loss, record.linear_train_loss, record.test_loss,
-                        record.linear_test_loss, r.tested() ? record.test_accuracy : record.train_accuracy,
-                        r.tested() ? record.linear_test_accuracy : record.linear_train_accuracy,
-                        record.weight_change, r.gap(record), T ? "  T" : "");
+        text += cell(record.step, 8, "{}");
+        for (const double loss :
+             {record.train_loss, record.linear_train_loss, record.test_loss, record.linear_test_loss})
+            text += cell(loss, 12, "{:.4g}");
+        text += cell(r.tested() ? record.test_accuracy : record.train_accuracy, 10, "{:.3f}") +
+                cell(r.tested() ? record.linear_test_accuracy : record.linear_train_accuracy, 10, "{:.3f}") +
+                cell(record.weight_change, 10, "{:.2g}") + cell(r.gap(record), 10, "{:.2g}") +
+                (record.step == r.plan.stopping_step ? "  T\n" : "\n");
     }
     return text;
 }
@@ -118,6 +122,10 @@ std::string finetune_summary(const FinetuneResult& r) {
     std::string text = fmt::format("finetune   {}, {} loss, learning rate {:.4g}, {} steps of {} examples\n",
                                    r.optimizer, r.loss, settings.learning_rate, settings.steps,
                                    r.plan.batch == 0 ? r.examples : r.plan.batch);
+    if (r.plan.without_linear.empty())
+        text +=
+            "           linear: the linearised model's; weights: how far they moved, of their norm; gap: how "
+            "far its outputs are from the network's, of what these changed\n";
     text += table(r);
     const FinetuneRecord *const best = at_step(r.path, r.best()), *const linear =
                                                                       at_step(r.path, r.linear_best());
