@@ -2,35 +2,41 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
-#include "cuda_products.hpp"
+#include "cuda_runtime.hpp"
+#include "device_products.hpp"
 #include "host_executor.hpp"
 
 namespace tangram {
 
 namespace {
 
-/// The sums that a back end gives for two small ragged tiles, in three pieces of odd depths.
+/// The sums that a back end gives for two small ragged tiles, in three pieces of odd depths, added twice.
 template <class Real>
 std::vector<double> trial_sums(ProductBackEnd& back_end) {
     constexpr Index panel = 8, rows = 19, columns = 141, padded = 24, padded_columns = 144;
-    const std::vector<ProductPiece> pieces{{0, 0, 256, false}, {256, 256, 37, false}, {293, 293, 1, true}};
+    const std::vector<std::vector<ProductPiece>> pieces{
+        {{0, 0, 256, false}, {256, 256, 37, false}, {293, 293, 1, true}}};
     constexpr Index depth = 294;
     std::vector<Real> left(static_cast<std::size_t>(padded * depth)),
         right(static_cast<std::size_t>(padded_columns * depth));
     std::uint32_t state = 1;  // a linear congruential generator: numbers of all sizes and both signs
-    for (std::vector<Real>* const of : {&left, &right})
-        for (Real& entry : *of) {
-            state = 1664525U * state + 1013904223U;
-            entry =
-                static_cast<Real>(static_cast<std::int32_t>(state)) / static_cast<Real>(1U << (state % 31));
-        }
     std::vector<double> sums(static_cast<std::size_t>(rows * columns), 0.1);
-    const std::vector<PackedRows<Real>> tiles{{left, rows, padded}, {right, columns, padded_columns}};
-    const std::vector<TileProduct> products{{0, 1, sums.data(), rows, false, nullptr}};
-    back_end.add(SliceProducts<Real>{panel, pieces, tiles, products}, [] {});
+    for (int slice = 0; slice < 2; ++slice) {
+        for (std::vector<Real>* const of : {&left, &right})
+            for (Real& entry : *of) {
+                state = 1664525U * state + 1013904223U;
+                entry = static_cast<Real>(static_cast<std::int32_t>(state)) /
+                        static_cast<Real>(1U << (state % 31));
+            }
+        const std::vector<PackedRows<Real>> tiles{{left, rows, padded}, {right, columns, padded_columns}};
+        const std::vector<TileProduct> products{{0, 1, 0, sums.data(), rows, false, false}};
+        back_end.add(SliceProducts<Real>{panel, pieces, tiles, products}, [] {});
+    }
+    back_end.store_sums();
     return sums;
 }
 
@@ -54,14 +60,42 @@ void require_bits_of_the_host(ProductBackEnd& back_end) {
                             back_end.name()));
 }
 
+Gpus judged(const FoundGpus& found) {
+    constexpr int least_major = 8;
+    constexpr std::size_t least_memory = sizeof(BlockMemory<double>);
+    Gpus gpus;
+    if (found.gpus.empty())
+        gpus.words = fmt::format(
+            "no GPU{}{}; on a node that has one, see that the driver runs (nvidia-smi) "
+            "and that CUDA_VISIBLE_DEVICES shows it",
+            found.problem.empty() ? "" : ": ", found.problem);
+    for (const FoundGpu& gpu : found.gpus) {
+        gpus.seen = true;
+        if (gpu.major < least_major || gpu.block_memory < least_memory) {
+            gpus.why = ErrorKind::unsupported;
+            gpus.words = fmt::format(
+                "{}: compute capability {}.{} with {} KiB of memory for a block; {}.0 and {} KiB are needed, "
+                "as "
+                "A100 and H100 have; choose others by CUDA_VISIBLE_DEVICES",
+                gpu.name, gpu.major, gpu.minor, gpu.block_memory / 1024, least_major, least_memory / 1024);
+            gpus.ids.clear();
+            return gpus;
+        }
+        const auto memory = static_cast<double>(gpu.memory);
+        gpus.memory = gpus.ids.empty() ? memory : std::min(gpus.memory, memory);
+        gpus.ids.push_back(gpu.id);
+    }
+    return gpus;
+}
+
 }  // namespace device
 
 #if defined(TANGRAM_HAS_CUDA)
 
-Gpus usable_gpus() { return device::cuda_gpus(); }
+Gpus usable_gpus() { return device::judged(device::cuda_gpus()); }
 
-std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu) {
-    std::unique_ptr<ProductBackEnd> products = device::cuda_products(gpu);
+std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory) {
+    auto products = device::device_products(device::cuda_runtime(gpu), memory);
     device::require_bits_of_the_host(*products);
     return products;
 }
@@ -69,10 +103,10 @@ std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu) {
 #else
 
 Gpus usable_gpus() {
-    return {0, ErrorKind::unsupported, "this tangram was built without CUDA (-DTANGRAM_CUDA=ON)"};
+    return {{}, 0, false, ErrorKind::unsupported, "this tangram was built without CUDA (-DTANGRAM_CUDA=ON)"};
 }
 
-std::unique_ptr<ProductBackEnd> products_on_gpu(int) {
+std::unique_ptr<ProductBackEnd> products_on_gpu(int, double) {
     const Gpus none = usable_gpus();
     throw Error(ExitStatus::study, none.why, none.words);
 }

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <map>
 #include <stdexcept>
 
-#include "tile_kernel.hpp"
+#include "device_products.hpp"
 
 namespace tangram::device {
 
@@ -25,8 +26,16 @@ class HostBlock {
             run(thread, chains_[static_cast<std::size_t>(thread)]);
         }
     }
-    /// What a GPU would answer by an illegal address.
-    void allow(std::span<const Real> left, std::span<const Real> right) { allowed_ = {left, right}; }
+    /// The tiles of a block's work: what lies beyond them it must not read.
+    void allow(const BlockWork<Real>& work) {
+        Index left = 0, right = 0;
+        for (Index p = 0; p < work.piece_count; ++p) {
+            left = std::max(left, work.pieces[p].left + work.pieces[p].depth);
+            right = std::max(right, work.pieces[p].right + work.pieces[p].depth);
+        }
+        allowed_ = {std::span(work.left, static_cast<std::size_t>(left * work.left_padded)),
+                    std::span(work.right, static_cast<std::size_t>(right * work.right_padded))};
+    }
     void copy(Real* to, const Real* from, bool there) {
         const auto holds = [&](std::span<const Real> tile) {
             return from >= tile.data() && from + 16 / sizeof(Real) <= tile.data() + tile.size();
@@ -46,31 +55,67 @@ class HostBlock {
     std::vector<ThreadChains<Real>> chains_ = std::vector<ThreadChains<Real>>(block_threads);
 };
 
-class HostExecutor final : public ProductBackEnd {
+class HostRuntime final : public Runtime {
   public:
     std::string name() const override { return "this machine's cores, as a device"; }
-    void add(const SliceProducts<float>& slice, const std::function<void()>& between) override {
-        add_all(slice, between);
+    std::byte* allocate(Memory, std::size_t bytes) override {
+        wait_for_all();
+        auto memory = std::make_unique_for_overwrite<std::byte[]>(bytes);
+        std::memset(memory.get(), 0xff, bytes);  // NaN
+        std::byte* const at = memory.get();
+        allocated_.emplace(at, std::move(memory));
+        return at;
     }
-    void add(const SliceProducts<double>& slice, const std::function<void()>& between) override {
-        add_all(slice, between);
+    void release(Memory, std::byte* memory) noexcept override {
+        wait_for_all();
+        allocated_.erase(memory);
     }
+    void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) override {
+        ask(in, [=] { std::memcpy(to, from, bytes); });
+    }
+    void add_products(const BlockWork<float>* blocks, Index count) override { add(blocks, count); }
+    void add_products(const BlockWork<double>* blocks, Index count) override { add(blocks, count); }
+    void let_follow(Stream later, Stream earlier) override {
+        ask(later, [this, earlier, all = of(earlier).asked.size()] { run(of(earlier), all); });
+    }
+    void wait(Stream stream) override { run(of(stream), of(stream).asked.size()); }
 
   private:
-    template <class Real>
-    static void add_all(const SliceProducts<Real>& slice, const std::function<void()>& between) {
-        HostBlock<Real> block;
-        for (const TileProduct& product : slice.products) {
-            block.allow(slice.tiles[product.left].entries, slice.tiles[product.right].entries);
-            for (const BlockWork<Real>& work : blocks_of(slice, product))
-                TileKernel<Real, HostBlock<Real>>(block, work).run();
-            between();
-        }
+    /// What a stream was asked for, and how much of it is done.
+    struct Queue {
+        std::vector<std::function<void()>> asked;
+        std::size_t done = 0;
+    };
+    Queue& of(Stream stream) { return queues_[static_cast<std::size_t>(stream)]; }
+    void ask(Stream in, std::function<void()> work) { of(in).asked.push_back(std::move(work)); }
+    static void run(Queue& queue, std::size_t until) {
+        while (queue.done < until) std::exchange(queue.asked[queue.done++], {})();
     }
+    void wait_for_all() {
+        wait(Stream::copies);
+        wait(Stream::products);
+    }
+    template <class Real>
+    void add(const BlockWork<Real>* blocks, Index count) {
+        ask(Stream::products, [=] {
+            HostBlock<Real> block;
+            for (Index b = 0; b < count; ++b) {
+                block.allow(blocks[b]);
+                TileKernel<Real, HostBlock<Real>>(block, blocks[b]).run();
+            }
+        });
+    }
+
+    std::map<std::byte*, std::unique_ptr<std::byte[]>> allocated_;
+    std::array<Queue, 2> queues_;
 };
 
 }  // namespace
 
-std::unique_ptr<ProductBackEnd> host_executor() { return std::make_unique<HostExecutor>(); }
+std::unique_ptr<Runtime> host_runtime() { return std::make_unique<HostRuntime>(); }
+
+std::unique_ptr<ProductBackEnd> host_executor(double memory) {
+    return device_products(host_runtime(), memory);
+}
 
 }  // namespace tangram::device

@@ -1,15 +1,22 @@
 #pragma once
 #include <memory>
 
+#include "runtime.hpp"
 #include "tangram/gram/product_back_end.hpp"
 
 namespace tangram::device {
 
-/// The devices' kernels on this machine's cores, block by block and, in each phase, thread by thread: what a
-/// device must give in every bit. Slow; for tests and for the check of a device before it is used.
-std::unique_ptr<ProductBackEnd> host_executor();
+/// This machine's cores and memory in place of a device: kernels block by block and, in each phase, thread by
+/// thread. What a stream is asked for is put off until somebody waits for it, so that what is read too early
+/// or overwritten too early is found out. Slow; for tests and for the check of a device before it is used.
+std::unique_ptr<Runtime> host_runtime();
 
-/// Compares a back end with it on small ragged tiles, in float32 and float64. @throws Error(numerical)
+/// Tile products on it: what a device must give in every bit.
+/// @param memory  bytes that it may take
+std::unique_ptr<ProductBackEnd> host_executor(double memory = 0x1p40);
+
+/// Compares a back end with it on small ragged tiles, in float32 and float64, over two slices.
+/// @throws Error(numerical)
 void require_bits_of_the_host(ProductBackEnd& back_end);
 
 }  // namespace tangram::device

@@ -32,7 +32,7 @@ struct BlockWork {
     Index piece_count;
     double* sums;  ///< of the whole product
     Index lld, rows, columns;
-    double* diagonals;
+    double* diagonals;  ///< behind the e-th piece that ends a parameter from e * rows on; nullptr: nowhere
     Index first_row, first_column;
 };
 
@@ -206,20 +206,27 @@ class TileKernel {
     const BlockWork<Real>& work_;
 };
 
-/// The blocks of one product, those with nothing to do left out. Pointers are the host's.
+/// The work of a product but for its pointers and the place within it.
 template <class Real>
-std::vector<BlockWork<Real>> blocks_of(const SliceProducts<Real>& slice, const TileProduct& product) {
+BlockWork<Real> work_of(const SliceProducts<Real>& slice, const TileProduct& product) {
     const PackedRows<Real>&left = slice.tiles[product.left], &right = slice.tiles[product.right];
-    std::vector<BlockWork<Real>> blocks;
-    for (Index column = 0; column < right.rows; column += block_side)
-        for (Index row = 0; row < left.rows; row += block_side) {
+    BlockWork<Real> work{};
+    work.left_padded = left.padded_rows;
+    work.right_padded = right.padded_rows;
+    work.panel_rows = slice.panel_rows;
+    work.piece_count = std::ssize(slice.pieces[product.pieces]);
+    work.lld = work.rows = left.rows;
+    work.columns = right.rows;
+    return work;
+}
+
+/// The blocks of one product, those with nothing to do left out.
+template <class Real>
+void append_blocks(BlockWork<Real> work, bool lower_only, std::vector<BlockWork<Real>>& blocks) {
+    for (work.first_column = 0; work.first_column < work.columns; work.first_column += block_side)
+        for (work.first_row = 0; work.first_row < work.rows; work.first_row += block_side)
             // Of a tile with itself, those above the diagonal.
-            if (product.lower_only && row + block_side <= column) continue;
-            blocks.push_back({left.entries.data(), right.entries.data(), left.padded_rows, right.padded_rows,
-                              slice.panel_rows, slice.pieces.data(), std::ssize(slice.pieces), product.sums,
-                              product.lld, left.rows, right.rows, product.diagonals, row, column});
-        }
-    return blocks;
+            if (!lower_only || work.first_row + block_side > work.first_column) blocks.push_back(work);
 }
 
 }  // namespace tangram::device

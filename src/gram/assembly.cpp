@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "slice_on_its_way.hpp"
+#include "tangram/gram/product_back_end.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tile_products.hpp"
 
@@ -38,6 +39,7 @@ class Assembly {
     Assembly(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
              const std::function<void(const AssemblyProgress&)>& in_pass)
         : inputs_(&inputs),
+          matrices_(&matrices),
           in_pass_(&in_pass),
           comm_(&matrices.grid().comm()),
           slices_(inputs.network.program(), inputs.parameters, inputs.formulas,
@@ -111,12 +113,16 @@ class Assembly {
     /// Adds slice u, which has arrived, while the next one travels.
     void add(Index u) {
         const Stopwatch watch(result.product_seconds);
+        const Slice slice = slices_[u];
+        if (!products_.is_on_back_end(slice)) bring_home();
         collectively(comm_->get(), [&] {
-            const Slice slice = slices_[u];
             products_.add(slice, on_its_way(u).packed(), [&] { on_its_way(u + 1).advance(); });
             result.product_flops += products_.flops(slice);
         });
     }
+
+    /// All sums are in the matrices.
+    void bring_home() { store_sums(*matrices_, inputs_->back_end); }
 
     AssemblyProgress progress(Index done) const {
         return {done, slices(), result.jacobian_flops + result.product_flops, result.bytes_received};
@@ -165,6 +171,7 @@ class Assembly {
     SliceOnItsWay<Real>& on_its_way(Index u) { return on_their_way_[static_cast<std::size_t>(u % 2)]; }
 
     const KernelInputs<Real>* inputs_;
+    KernelMatrices* matrices_;
     const std::function<void(const AssemblyProgress&)>* in_pass_;
     const Communicator* comm_;
     Slices slices_;
@@ -230,6 +237,34 @@ void finish(FormulaMatrices& of, Formula formula, bool finished) {
 
 }  // namespace
 
+void store_sums(KernelMatrices& matrices, ProductBackEnd* back_end) {
+    if (!matrices.stored) return;
+    const MPI_Comm comm = matrices.grid().comm().get();
+    try {
+        collectively(comm, [&] { back_end->finish(); });
+    } catch (...) {
+        give_up_sums(matrices, back_end);
+        throw;
+    }
+    try {
+        collectively(comm, [&] { back_end->store_sums(); });
+    } catch (...) {
+        give_up_sums(matrices, back_end);
+        matrices.units_done = -1;
+        throw;
+    }
+    matrices.stored.reset();
+}
+
+void give_up_sums(KernelMatrices& matrices, ProductBackEnd* back_end) noexcept {
+    if (!matrices.stored) return;
+    back_end->drop_sums();
+    matrices.units_done = matrices.stored->units;
+    for (std::size_t f = 0; f < matrices.formulas.size(); ++f)
+        matrices.formulas[f].test_diagonal.swap(matrices.stored->test_diagonals[f]);
+    matrices.stored.reset();
+}
+
 template <class Real>
 AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
                         const std::function<bool(const AssemblyProgress&)>& go_on,
@@ -240,19 +275,26 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
     assembly.keep_own_sums();
     const std::vector<SliceGroup> groups = assembly.groups();
     if (matrices.units_done == assembly.slices()) assembly.load({});
-    bool stopped = false;
-    for (const SliceGroup& group : groups) {
-        if (group.last <= matrices.units_done || stopped) continue;
-        assembly.load(group.parameters);
-        assembly.send(matrices.units_done);
-        while (matrices.units_done < group.last && !stopped) {
-            const Index u = matrices.units_done;
-            assembly.wait(u);
-            if (u + 1 < group.last) assembly.send(u + 1);
-            assembly.add(u);
-            ++matrices.units_done;
-            stopped = !go_on(assembly.progress(matrices.units_done));  // the next slice arrives, unused
+    try {
+        bool stopped = false;
+        for (const SliceGroup& group : groups) {
+            if (group.last <= matrices.units_done || stopped) continue;
+            assembly.bring_home();  // whoever stops in a pass finds them there
+            assembly.load(group.parameters);
+            assembly.send(matrices.units_done);
+            while (matrices.units_done < group.last && !stopped) {
+                const Index u = matrices.units_done;
+                assembly.wait(u);
+                if (u + 1 < group.last) assembly.send(u + 1);
+                assembly.add(u);
+                ++matrices.units_done;
+                stopped = !go_on(assembly.progress(matrices.units_done));  // the next slice arrives, unused
+            }
         }
+        assembly.bring_home();
+    } catch (...) {
+        give_up_sums(matrices, inputs.back_end);
+        throw;
     }
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f)
         finish(matrices.formulas[f], inputs.formulas[f].formula, matrices.units_done == assembly.slices());

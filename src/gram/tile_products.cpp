@@ -139,23 +139,27 @@ double TileProducts<Real>::flops(const Slice& slice) const {
 }
 
 template <class Real>
+bool TileProducts<Real>::is_on_back_end(const Slice& slice) const {
+    const bool multiplied_out =
+        slice.contraction == Contraction::multiply_out || slice.contraction == Contraction::sketched;
+    return multiplied_out && problem_->back_end != nullptr;
+}
+
+template <class Real>
 void TileProducts<Real>::add(const Slice& slice, const PackedSlice<Real>& packed,
                              const std::function<void()>& between) {
-    add_tiles(slice, packed, 0, is_symmetric(slice) ? half_ : all_, between);
-    if (sets_.size() < 2) return;
-    add_tiles(slice, packed, 1, cross_, between);
-    add_squares(slice, packed);
+    if (is_on_back_end(slice)) {
+        add_on_back_end(slice, packed, between);
+    } else {
+        add_tiles(slice, packed, 0, is_symmetric(slice) ? half_ : all_, between);
+        if (sets_.size() > 1) add_tiles(slice, packed, 1, cross_, between);
+    }
+    if (sets_.size() > 1) add_squares(slice, packed);
 }
 
 template <class Real>
 void TileProducts<Real>::add_tiles(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
                                    const Tiles& tiles, const std::function<void()>& between) {
-    const bool multiplied_out =
-        slice.contraction == Contraction::multiply_out || slice.contraction == Contraction::sketched;
-    if (multiplied_out && problem_->back_end != nullptr) {
-        add_on_back_end(slice, packed, left_set, tiles, between);
-        return;
-    }
     parallel_for(std::ssize(tiles.places), [&](Index i) {
         add_tile(slice, packed, left_set, tiles.places[static_cast<std::size_t>(i)]);
         if (omp_get_thread_num() == 0) between();
@@ -165,47 +169,51 @@ void TileProducts<Real>::add_tiles(const Slice& slice, const PackedSlice<Real>& 
 /// The matrix of each group, whose sums are other ones, takes its segments once more.
 template <class Real>
 void TileProducts<Real>::add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
-                                         std::size_t left_set, const Tiles& tiles,
                                          const std::function<void()>& between) {
     FormulaMatrices& of = matrices_->formulas[slice.place];
+    if (!matrices_->stored) {
+        KernelMatrices::Stored stored{matrices_->units_done, {}};
+        for (const FormulaMatrices& formula : matrices_->formulas)
+            stored.test_diagonals.push_back(formula.test_diagonal);
+        matrices_->stored.emplace(std::move(stored));
+    }
     TilesInUse<Real> in_use(slice, packed);
-    const auto add_to = [&](DistributedMatrix& matrix, const std::vector<ProductPiece>& pieces,
-                            const auto& diagonal_of) {
-        std::vector<TileProduct> products;
-        for (const auto& [I, J] : tiles.places) {
-            double* const diagonals = left_set == 0 && I == J ? diagonal_of(I) : nullptr;
-            products.push_back({in_use.place_of(left_set, I), in_use.place_of(0, J), corner_of(matrix, I, J),
-                                matrix.lld(), left_set == 0 && I == J && slice.copies() == 1, diagonals});
+    std::vector<TileProduct> products;
+    std::vector<Index> tiles;  // the row tile of each product
+    const auto add_to = [&](DistributedMatrix& matrix, std::size_t pieces, const Tiles& places,
+                            std::size_t left_set, bool diagonals) {
+        for (const auto& [I, J] : places.places) {
+            const bool diagonal = left_set == 0 && I == J;
+            products.push_back({in_use.place_of(left_set, I), in_use.place_of(0, J), pieces,
+                                corner_of(matrix, I, J), matrix.lld(), diagonal && slice.copies() == 1,
+                                diagonal && diagonals});
+            tiles.push_back(I);
         }
-        problem_->back_end->add(SliceProducts<Real>{products::panel_rows, pieces, in_use.tiles(), products},
-                                between);
     };
-    const auto all = [](const Segment&) { return true; };
-    const std::vector<ProductPiece> pieces = pieces_of(slice, all);
-    const auto ends = static_cast<std::size_t>(std::ranges::count_if(pieces, &ProductPiece::ends_parameter));
-    std::map<Index, std::vector<double>> diagonals;  // of tiles on the diagonal, behind each tensor's end
-    add_to(left_set == 0 ? of.gram : *of.cross, pieces, [&](Index tile) {
-        std::vector<double>& own = diagonals[tile];
-        own.resize(ends * static_cast<std::size_t>(sets_[0].tiles.rows(tile)));
-        return own.data();
-    });
-    for (const auto& [tile, own] : diagonals) {
-        const double* diagonal = own.data();
+    std::vector<std::vector<ProductPiece>> pieces{pieces_of(slice, [](const Segment&) { return true; })};
+    const Tiles& own = is_symmetric(slice) ? half_ : all_;
+    const bool ends = std::ranges::any_of(slice.segments, &Segment::ends_parameter);
+    add_to(of.gram, 0, own, 0, ends);
+    if (sets_.size() > 1) add_to(*of.cross, 0, cross_, 1, false);
+    std::set<std::size_t> groups;
+    for (const Segment& segment : slice.segments)
+        if (!of.groups.empty()) groups.insert(problem_->group_of[segment.selected]);
+    for (const std::size_t group : groups) {
+        pieces.push_back(pieces_of(
+            slice, [&](const Segment& of_slice) { return problem_->group_of[of_slice.selected] == group; }));
+        add_to(of.groups[group], pieces.size() - 1, own, 0, false);
+    }
+    // They come behind this call: by then the slice is another one.
+    const auto put_traces = [this, slice, tiles](std::size_t product, const double* diagonal) {
+        const Index tile = tiles[product];
         for (const Segment& segment : slice.segments) {
             if (!segment.ends_parameter) continue;
             set_trace(slice, segment.selected, tile, diagonal, 1);
             diagonal += sets_[0].tiles.rows(tile);
         }
-    }
-    std::set<std::size_t> groups;
-    for (const Segment& segment : slice.segments)
-        if (left_set == 0 && !of.groups.empty()) groups.insert(problem_->group_of[segment.selected]);
-    for (const std::size_t group : groups)
-        add_to(of.groups[group],
-               pieces_of(
-                   slice,
-                   [&](const Segment& of_slice) { return problem_->group_of[of_slice.selected] == group; }),
-               [](Index) -> double* { return nullptr; });
+    };
+    problem_->back_end->add(
+        SliceProducts<Real>{products::panel_rows, pieces, in_use.tiles(), products, put_traces}, between);
 }
 
 /// All segments of a slice at once, while the tile is in the cache; where groups are kept apart, the same for

@@ -23,7 +23,10 @@ class TileProducts {
     void keep_own_sums();
     /// Flops that add() takes, as ContractionChoice counts them.
     double flops(const Slice& slice) const;
-    /// Adds a slice to its formula's matrices, the tiles shared out over the OpenMP threads.
+    /// Whether a slice is added by the problem's back end, which may keep the sums until store_sums().
+    bool is_on_back_end(const Slice& slice) const;
+    /// Adds a slice to its formula's matrices, the tiles shared out over the OpenMP threads. Where it is not
+    /// on the back end, all sums are here.
     /// @param between  called between tiles by the first thread
     void add(const Slice& slice, const PackedSlice<Real>& packed, const std::function<void()>& between);
 
@@ -39,8 +42,8 @@ class TileProducts {
     static bool is_symmetric(const Slice& slice) { return slice.formula != Formula::asymmetric_signgd; }
     void add_tiles(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
                    const Tiles& tiles, const std::function<void()>& between);
-    void add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
-                         const Tiles& tiles, const std::function<void()>& between);
+    void add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
+                         const std::function<void()>& between);
     void add_tile(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set, TilePlace at);
     void add_squares(const Slice& slice, const PackedSlice<Real>& packed);
     void set_trace(const Slice& slice, std::size_t selected, Index tile, const double* diagonal, Index step);

@@ -2,30 +2,60 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "tangram/parallel/collective_error.hpp"
 
 namespace tangram {
 
-std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, const Session& session) {
+namespace {
+
+/// The GPU that a rank of a host takes, in turn, and the ranks that take the same one, itself among them:
+/// each may see others, or see one by another number. Collective over the host.
+struct Share {
+    int gpu, ranks;
+};
+Share share_of(const Communicator& host, const Gpus& gpus) {
+    const int gpu = host.rank() % gpus.count();
+    const std::string& id = gpus.ids[static_cast<std::size_t>(gpu)];
+    const std::vector<std::string> taken = gather_to_all(host.get(), id);
+    return {gpu, static_cast<int>(std::ranges::count(taken, id))};
+}
+
+}  // namespace
+
+std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, std::optional<double> memory,
+                                              const Session& session, const GpuSource& source) {
+    const auto refuse = [&](ErrorKind kind, const std::string& words) {
+        throw Error(ExitStatus::study, kind, fmt::format("--device {}: {}", device, words));
+    };
+    if (device == "cpu" && memory)
+        refuse(ErrorKind::contradiction, "--device-memory is a GPU's; leave it out, or use --device cuda");
     if (device == "cpu") return nullptr;
     const MPI_Comm comm = session.world.get();
-    const Gpus gpus = collectively(comm, usable_gpus);
-    const Index with = sum_over_ranks(comm, Index{gpus.count > 0 ? 1 : 0});
-    if (with == 0 && device == "cuda")
-        throw Error(ExitStatus::study, gpus.why, "--device cuda: " + gpus.words);
-    if (with == 0) return nullptr;
+    const Gpus gpus = collectively(comm, source.usable);
+    const auto with = static_cast<int>(sum_over_ranks(comm, Index{gpus.count() > 0 ? 1 : 0}));
+    if (with == 0) {
+        if (device == "cuda" || memory) refuse(gpus.why, gpus.words);
+        if (gpus.seen) session.log.say("tiles are multiplied on this machine's cores: " + gpus.words);
+        return nullptr;
+    }
     if (with < session.world.size())
-        throw Error(
-            ExitStatus::study, ErrorKind::contradiction,
-            fmt::format("--device {}: {} of {} ranks see a GPU; start them on nodes that have one and "
-                        "show it to all (srun --gpus-per-node), or use --device cpu",
-                        device, with, session.world.size()));
+        refuse(
+            ErrorKind::contradiction,
+            fmt::format("{} of {} ranks see a GPU; start them on nodes that have one and show it to all "
+                        "(srun --gpus-per-task=1, or --gpus-per-node with ranks that share), or use --device "
+                        "cpu",
+                        with, session.world.size()));
     const Communicator host = Communicator::of_host(comm);
+    const auto [gpu, ranks] = share_of(host, gpus);
+    constexpr double used = 0.9;  // the rest is the driver's
+    const double allowed = memory.value_or(used * gpus.memory / ranks);
     std::unique_ptr<ProductBackEnd> products =
-        collectively(comm, [&] { return products_on_gpu(host.rank() % gpus.count); });
-    session.log.say(fmt::format("tiles are multiplied on {} (the first rank's), {} rank{} to {} GPU{} a host",
-                                products->name(), host.size(), host.size() == 1 ? "" : "s", gpus.count,
-                                gpus.count == 1 ? "" : "s"));
+        collectively(comm, [&, gpu = gpu] { return source.products(gpu, allowed); });
+    session.log.say(
+        fmt::format("tiles are multiplied on {} (the first rank's{}), {} of its memory", products->name(),
+                    ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed)));
     return products;
 }
 

@@ -40,6 +40,9 @@ void add_common_options(CLI::App& app, Arguments& arguments) {
            "--device", arguments.device,
            "auto, cpu or cuda: what multiplies the kernel's tiles (auto: GPUs where every rank has one)")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+    app.add_option("--device-memory", arguments.device_memory,
+                   "memory of its GPU that a rank may take, for example 70GiB (default: nine tenths, divided "
+                   "among the ranks that share it)");
 }
 
 void add_spectrum_options(CLI::App& spectrum, Arguments& arguments) {

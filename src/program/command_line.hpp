@@ -11,7 +11,7 @@ namespace tangram {
 struct Arguments {
     std::string command;  ///< "run", "gram", ...; empty where CLI answers: --help and --version
     std::string answer;   ///< then: what it says
-    std::string study, output, file, topic, other_file, log_json, time_limit, memory_per_rank;
+    std::string study, output, file, topic, other_file, log_json, time_limit, memory_per_rank, device_memory;
     std::string device = "auto";
     std::optional<int> ranks;
     ForeignKernel kernel;

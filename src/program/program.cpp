@@ -48,6 +48,11 @@ Study study_of_settings(const Arguments& arguments, const Session& session) {
     return collectively(session.world.get(), [&] { return default_study(arguments.settings); });
 }
 
+std::optional<double> device_memory(const Arguments& arguments) {
+    if (arguments.device_memory.empty()) return std::nullopt;
+    return parse_bytes(arguments.device_memory, "--device-memory");
+}
+
 /// What draws a file: the script that an installation has beside the program, or that of the sources.
 std::string plot_script() {
     std::error_code code;
@@ -79,7 +84,7 @@ int run_command(const Arguments& arguments, const Session& session) {
     say_header(session, read.output.path);
     std::error_code code;
     const auto before = std::filesystem::last_write_time(read.output.path, code);
-    const auto device = chosen_device(arguments.device, session);
+    const auto device = chosen_device(arguments.device, device_memory(arguments), session);
     StudyRun study(read, session);
     study.gram(true, device.get());
     study.spectrum();
@@ -92,7 +97,7 @@ int run_command(const Arguments& arguments, const Session& session) {
 int gram_command(const Arguments& arguments, const Session& session) {
     const Study study = study_of(arguments, session);
     say_header(session, study.output.path);
-    const auto device = chosen_device(arguments.device, session);
+    const auto device = chosen_device(arguments.device, device_memory(arguments), session);
     StudyRun(study, session).gram(false, device.get());
     return 0;
 }
@@ -257,6 +262,8 @@ int run_program(int argc, char** argv, StopFlag& stop) {
         log.enter(arguments.command);
         if (arguments.device != "auto" && arguments.command != "run" && arguments.command != "gram")
             refuse(ErrorKind::contradiction, "--device goes with `tangram run` and `tangram gram`");
+        if (!arguments.device_memory.empty() && arguments.command != "run" && arguments.command != "gram")
+            refuse(ErrorKind::contradiction, "--device-memory goes with `tangram run` and `tangram gram`");
         if (!arguments.time_limit.empty())
             stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
         std::optional<double> memory;

@@ -8,6 +8,7 @@
 #include "sketch_report.hpp"
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/product_back_end.hpp"
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/parallel/collective_error.hpp"
@@ -83,11 +84,14 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     auto last_checkpoint = Clock::now();
     const double interval = checkpoint_seconds();
     bool stopped = false;
+    Index units_written = matrices.units_done;  // those that begin are in a file
     const auto write_checkpoint = [&] {
         refuse_changed_files(files, comm);  // a checkpoint of two models would be found in order later
+        store_sums(matrices, back_end);
         try {
             const Log::Waiting waiting(session.log, "gram: writing " + output.string() + ".checkpoint");
             checkpoint.write(matrices);
+            units_written = matrices.units_done;
         } catch (const Error& e) {
             if (stopped)
                 throw Error(e.status(), e.kind(),
@@ -122,6 +126,8 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     try {
         assembled = assemble<Real>(inputs, matrices, go_on, in_pass);
     } catch (const Error& e) {
+        if (back_end != nullptr && any_rank(comm, back_end->failed()))
+            keep_what_was_stored(e, matrices, checkpoint, units_written);
         if (e.kind() != ErrorKind::stopped) throw;
         stopped = true;
         write_checkpoint();
@@ -132,6 +138,23 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
                     fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
                                 output.string()));
     return assembled;
+}
+
+void StudyRun::State::keep_what_was_stored(const Error& failure, const KernelMatrices& matrices,
+                                           const GramCheckpoint& checkpoint, Index units_written) {
+    std::string where;
+    if (matrices.units_done > units_written) {
+        try {
+            checkpoint.write(matrices);
+            units_written = matrices.units_done;
+        } catch (const Error& e) {
+            where = fmt::format("; no checkpoint: {}", e.what());
+        }
+    }
+    if (units_written > 0)
+        where += fmt::format("; {}.checkpoint holds {} slices, the same command goes on", output.string(),
+                             units_written);
+    throw Error(failure.status(), failure.kind(), failure.what() + where);
 }
 
 void StudyRun::State::write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,

@@ -95,6 +95,10 @@ struct StudyRun::State {
     template <class Real>
     AssemblyResult assemble_with_checkpoints(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
                                              const GramCheckpoint& checkpoint, const FilesRead& files);
+    /// Behind a device's failure: what was stored goes into a checkpoint, where it is more than the units of
+    /// the last one. Collective. @throws Error(failure's status) on every rank, saying what there is
+    [[noreturn]] void keep_what_was_stored(const Error& failure, const KernelMatrices& matrices,
+                                           const GramCheckpoint& checkpoint, Index units_written);
     /// Zero matrices, or what a checkpoint or the finished file of a smaller sample holds of them.
     /// Collective.
     KernelMatrices begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tangram/error.hpp"
 #include "tangram/gram/product_back_end.hpp"
@@ -9,18 +10,24 @@ namespace tangram {
 
 /// The GPUs that this process may use.
 struct Gpus {
-    int count = 0;
-    ErrorKind why = ErrorKind::missing;  ///< there are none, and in words
+    std::vector<std::string> ids;        ///< by number; the same to every process of the node
+    double memory = 0;                   ///< bytes, of the one that has least
+    bool seen = false;                   ///< there are some, usable or not
+    ErrorKind why = ErrorKind::missing;  ///< none is usable, and in words
     std::string words;
+
+    int count() const { return static_cast<int>(ids.size()); }
 };
 
 /// NVIDIA GPUs of compute capability 8.0 or more, as CUDA_VISIBLE_DEVICES leaves them. None in a build
 /// without CUDA, without a driver, or where one of them is older. Local; never throws for what it finds.
 Gpus usable_gpus();
 
-/// Tile products on one of them, 0 .. count - 1; before it is handed out its products are compared with the
+/// Tile products on one of them, 0 .. count() - 1; before it is handed out its products are compared with the
 /// same kernel on the host, bit for bit. Several processes may share a GPU. Local.
-/// @throws Error(numerical) naming the GPU: the device fails, has too little memory, or gives other bits
-std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu);
+/// @param memory  bytes of the GPU's memory that this process may take
+/// @throws Error(numerical) naming the GPU and its node: the device fails, has too little memory, or gives
+/// other bits
+std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory);
 
 }  // namespace tangram

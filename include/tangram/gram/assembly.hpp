@@ -67,7 +67,13 @@ struct FormulaMatrices {
 /// The matrices of all formulas while they are added up and when they are finished; what a checkpoint holds.
 struct KernelMatrices {
     std::vector<FormulaMatrices> formulas;
-    Index units_done = 0;  ///< slices added
+    Index units_done = 0;  ///< slices added; -1: a device failed while it stored sums, what is here is torn
+    /// While a back end holds the sums of later slices: what is here.
+    struct Stored {
+        Index units;                                      ///< slices that the matrices hold
+        std::vector<std::vector<double>> test_diagonals;  ///< by formula, of these slices
+    };
+    std::optional<Stored> stored = {};
     /// The first rows that were known before (a smaller sample's): tiles of the Gram matrices that lie wholly
     /// in these rows and columns, those on the diagonal excepted, and of the cross matrices in these columns
     /// are final and nothing is added to them.
@@ -76,6 +82,15 @@ struct KernelMatrices {
     bool knows(Index tile) const { return (tile + 1) * formulas.front().gram.block() <= known_rows; }
     const ProcessGrid& grid() const { return formulas.front().gram.grid(); }
 };
+
+/// Brings home the sums that a back end holds, so that the matrices hold units_done slices. Collective over
+/// the matrices' grid. @param back_end  nullptr: there are none
+/// @throws Error(numerical) on every rank where a device fails, as give_up_sums() or, where some were stored
+/// already, with units_done = -1
+void store_sums(KernelMatrices& matrices, ProductBackEnd* back_end);
+/// Forgets the sums that a back end holds: the matrices hold the units_done slices that were stored. Local;
+/// on every rank.
+void give_up_sums(KernelMatrices& matrices, ProductBackEnd* back_end) noexcept;
 
 /// Row offsets of the kernel: example e has rows [offsets[e], offsets[e+1]); n + 1 of them. Local.
 std::vector<Index> kernel_rows(const DataSet& data, const KernelOutputs& outputs);
@@ -114,12 +129,13 @@ struct AssemblyResult {
 /// any grid. Every rank holds the factors of its share of the row tiles; a slice of all rows that a rank's
 /// tiles need travels while the one before it is multiplied and added. Tiles are spread over the rank's
 /// OpenMP threads. What fails on one rank before or between its messages is thrown on all of them.
-/// @param go_on    collective; called after every unit; false stops. The matrices may then be stored and
-///                 handed to a later call, on any grid, which goes on after units_done.
+/// @param go_on    collective; called after every unit; false stops. The matrices may then be stored, behind
+///                 store_sums(), and handed to a later call, on any grid, which goes on after units_done.
 /// @param in_pass  local; called between blocks of the forward and backward passes. An Error that it throws
 ///                 on any rank leaves the assembly on every rank, with matrices as go_on last saw them.
 /// @return matrices.units_done == units means finished, and both triangles are set
-/// @throws Error(numerical) on every rank, naming example and tensor of a non-finite gradient
+/// @throws Error(numerical) on every rank, naming example and tensor of a non-finite gradient, or the device
+/// that failed: then the matrices hold the units_done slices that they held when sums were stored last
 /// Memory per rank beside the matrices: factors of its rows, two slices of (N/p + N/q + M/p) rows, one tile
 /// per thread.
 template <class Real>

@@ -28,36 +28,49 @@ struct PackedRows {
 /// in float64, column-major, columns `lld` apart.
 struct TileProduct {
     std::size_t left, right;  ///< places in SliceProducts::tiles
+    std::size_t pieces;       ///< place in SliceProducts::pieces
     double* sums;
     Index lld;
     bool lower_only;  ///< a tile with itself: entries above the diagonal may be left out
-    /// Where the diagonal behind the e-th piece that ends a parameter goes: rows numbers from e * rows on;
-    /// nullptr: nowhere.
-    double* diagonals;
+    bool diagonals;   ///< they are asked for behind each piece that ends a parameter
 };
 
-/// What is added of a slice: every piece to the sums of every product, in order of the pieces.
+/// What is added of a slice: to the sums of every product every piece of its list, in order.
 template <class Real>
 struct SliceProducts {
     Index panel_rows;
-    std::span<const ProductPiece> pieces;
+    std::span<const std::vector<ProductPiece>> pieces;  ///< lists of them
     std::span<const PackedRows<Real>> tiles;
     std::span<const TileProduct> products;
+    /// Takes the diagonals of a product that asks for them: behind its e-th piece that ends a parameter, rows
+    /// numbers from e * rows on. Called by a later call of the back end.
+    std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};
 };
 
-/// What multiplies packed tiles in place of this machine's cores; a device implements it. Local.
+/// What multiplies packed tiles in place of this machine's cores; a device implements it. Sums may stay with
+/// it from slice to slice. Local.
 class ProductBackEnd {
   public:
     virtual ~ProductBackEnd() = default;
     /// What it is, for people.
     virtual std::string name() const = 0;
+    /// Bytes of its own memory that it may take: slices, and as many sums as find room beside them.
+    virtual double memory() const = 0;
     /// sums[r + c lld] += the end of the chain over the piece's parameters k, ascending, from +0 on, of
-    /// x_rk y_ck, rounded once each; piece after piece. Returns when the sums are there. Their bits are those
-    /// of the host.
+    /// x_rk y_ck, rounded once each; piece after piece. Their bits are those of the host. When it returns the
+    /// slice has been read; sums are taken from where they stand, and are there again after store_sums().
     /// @param between  called now and then on the calling thread
-    /// @throws Error(numerical) where the device fails; the sums are then lost
+    /// @throws Error(numerical) where the device fails; what it held is then lost
     virtual void add(const SliceProducts<float>& slice, const std::function<void()>& between) = 0;
     virtual void add(const SliceProducts<double>& slice, const std::function<void()>& between) = 0;
+    /// Until what add() began is done and its diagonals are handed over. @throws as add()
+    virtual void finish() = 0;
+    /// All sums to where they stand; it holds none then. @throws Error(numerical), some are then lost
+    virtual void store_sums() = 0;
+    /// It holds no sums any more, and those that it held are not stored.
+    virtual void drop_sums() noexcept = 0;
+    /// Whether one of its calls has thrown because the device failed.
+    virtual bool failed() const = 0;
 };
 
 }  // namespace tangram

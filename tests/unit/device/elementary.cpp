@@ -45,7 +45,7 @@ void expect_the_bits_of_the_host(int functions) {
 }
 
 TEST(ElementaryOnAGpu, HaveTheBitsOfTheHost) {
-    if (usable_gpus().count == 0) GTEST_SKIP() << usable_gpus().words;
+    if (usable_gpus().count() == 0) GTEST_SKIP() << usable_gpus().words;
     expect_the_bits_of_the_host<float>(testing::elementary_functions);
     expect_the_bits_of_the_host<double>(testing::elementary_functions_of_double);
 }

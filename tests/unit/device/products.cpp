@@ -1,13 +1,17 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <iostream>
 #include <limits>
 
+#include "../src/device/device_products.hpp"
+#include "../src/device/found_gpus.hpp"
 #include "../src/device/host_executor.hpp"
 #include "support/expect_error.hpp"
+#include "support/failing_runtime.hpp"
 #include "tangram/device/device.hpp"
 
 namespace tangram {
@@ -18,8 +22,8 @@ std::vector<std::unique_ptr<ProductBackEnd>> back_ends() {
     std::vector<std::unique_ptr<ProductBackEnd>> all;
     all.push_back(device::host_executor());
     const Gpus gpus = usable_gpus();
-    if (gpus.count > 0) all.push_back(products_on_gpu(0));
-    std::cout << "products on: " << all.back()->name() << (gpus.count > 0 ? " too" : "; " + gpus.words)
+    if (gpus.count() > 0) all.push_back(products_on_gpu(0, gpus.memory / 2));
+    std::cout << "products on: " << all.back()->name() << (gpus.count() > 0 ? " too" : "; " + gpus.words)
               << "\n";
     return all;
 }
@@ -91,7 +95,8 @@ TYPED_TEST(DeviceProducts, AreTheChainsOfTheHostInEveryBit) {
         for (const auto& [rows, columns, panel, depths] : cases) {
             SCOPED_TRACE(::testing::Message() << back_end->name() << " " << rows << " x " << columns);
             Rows<Real> left(rows, depths, panel, 1), right(columns, depths, panel, 2);
-            std::vector<ProductPiece> pieces;
+            std::vector<std::vector<ProductPiece>> lists(1);
+            std::vector<ProductPiece>& pieces = lists.front();
             Index before = 0;
             for (const Index d : depths) {
                 pieces.push_back({before, before, d, false});
@@ -103,10 +108,11 @@ TYPED_TEST(DeviceProducts, AreTheChainsOfTheHostInEveryBit) {
             for (Index c = 0; c < columns; ++c)
                 for (Index r = 0; r < rows; ++r) sums[static_cast<std::size_t>(r + c * lld)] = begun(r, c);
             const std::vector<PackedRows<Real>> tiles{left.tile(), right.tile()};
-            const std::vector<TileProduct> products{{0, 1, sums.data(), lld, false, nullptr}};
+            const std::vector<TileProduct> products{{0, 1, 0, sums.data(), lld, false, false}};
             Index calls = 0;
-            back_end->add(SliceProducts<Real>{panel, pieces, tiles, products}, [&] { ++calls; });
+            back_end->add(SliceProducts<Real>{panel, lists, tiles, products}, [&] { ++calls; });
             EXPECT_GE(calls, 1);
+            back_end->store_sums();
             Index wrong = 0;
             for (Index c = 0; c < columns; ++c)
                 for (Index r = 0; r < lld; ++r)
@@ -123,15 +129,24 @@ TYPED_TEST(DeviceProducts, OfATileWithItselfKeepTheDiagonalBehindEveryTensor) {
     constexpr Index n = 200, panel = 24;
     // What stands where on the left may be elsewhere on the right, as the signs of an asymmetric kernel are.
     const std::vector<Index> depths{7, 9, 24, 256, 7, 9};
-    const std::vector<ProductPiece> used{
-        {0, 296, 7, true}, {16, 16, 24, false}, {40, 40, 256, true}, {303, 7, 9, false}};
+    const std::vector<std::vector<ProductPiece>> lists{
+        {{0, 296, 7, true}, {16, 16, 24, false}, {40, 40, 256, true}, {303, 7, 9, false}}};
+    const std::vector<ProductPiece>& used = lists.front();
     for (const auto& back_end : back_ends()) {
         SCOPED_TRACE(back_end->name());
         Rows<Real> rows(n, depths, panel, 3);
         std::vector<double> sums(n * n, 0.0), diagonals(2 * n, TestFixture::poison);
         const std::vector<PackedRows<Real>> tiles{rows.tile()};
-        const std::vector<TileProduct> products{{0, 0, sums.data(), n, true, diagonals.data()}};
-        back_end->add(SliceProducts<Real>{panel, used, tiles, products}, [] {});
+        const std::vector<TileProduct> products{{0, 0, 0, sums.data(), n, true, true}};
+        const auto put = [&](std::size_t product, const double* from) {
+            EXPECT_EQ(product, 0u);
+            std::copy_n(from, diagonals.size(), diagonals.begin());
+        };
+        back_end->add(SliceProducts<Real>{panel, lists, tiles, products, put}, [] {});
+        back_end->finish();
+        EXPECT_NE(diagonals[0], TestFixture::poison);
+        EXPECT_EQ(sums[0], 0.0) << "sums are stored when they are asked for";
+        back_end->store_sums();
         Index wrong = 0;
         for (Index c = 0; c < n; ++c)
             for (Index r = c; r < n; ++r)
@@ -157,57 +172,159 @@ TYPED_TEST(DeviceProducts, NegativeZeroStays) {
         left.pack({1}, 24);
         right.pack({1}, 24);
         double sum = -0.0;
-        const std::vector<ProductPiece> pieces{{0, 0, 1, false}};
+        const std::vector<std::vector<ProductPiece>> pieces{{{0, 0, 1, false}}};
         const std::vector<PackedRows<Real>> tiles{left.tile(), right.tile()};
-        const std::vector<TileProduct> products{{0, 1, &sum, 1, false, nullptr}};
+        const std::vector<TileProduct> products{{0, 1, 0, &sum, 1, false, false}};
         back_end->add(SliceProducts<Real>{24, pieces, tiles, products}, [] {});
+        back_end->store_sums();
         EXPECT_TRUE(same(sum, -0.0)) << back_end->name();
     }
 }
 
-TYPED_TEST(DeviceProducts, OfManyTilesGoInBatches) {
-    using Real = TypeParam;
-    constexpr Index count = 150, panel = 32;
-    const std::vector<Index> depths{30};
-    const std::vector<ProductPiece> pieces{{0, 0, 30, false}};
-    for (const auto& back_end : back_ends()) {
+/// Slices of some tiles, each multiplied with each, and the sums that chains give.
+template <class Real>
+class ManyTiles {
+  public:
+    static constexpr Index panel = 32, tile_count = 5;
+    static constexpr std::size_t largest = sizeof(double) * 40 * 40;  ///< bytes of a product's sums
+
+    ManyTiles() {
+        for (Index t = 0; t < tile_count; ++t) rows_.push_back(38 + t % 3);
+        for (std::size_t p = 0; p < tile_count * tile_count; ++p) {
+            sums_.emplace_back(static_cast<std::size_t>(rows_[left(p)] * rows_[right(p)]), 1.0);
+            expected_.push_back(sums_.back());
+        }
+    }
+    /// The slice is gone when it returns; of its second list of pieces every third product takes part.
+    void add(ProductBackEnd& back_end, std::uint32_t seed) {
+        const std::vector<Index> depths{30, 17};
+        const std::vector<std::vector<ProductPiece>> lists{{{0, 0, 30, false}, {30, 30, 17, false}},
+                                                           {{30, 30, 17, false}}};
         std::vector<Rows<Real>> all;
         std::vector<PackedRows<Real>> tiles;
-        for (Index t = 0; t < 12; ++t)
-            all.emplace_back(3 + t % 3, depths, panel, static_cast<std::uint32_t>(t + 1));
+        for (Index t = 0; t < tile_count; ++t)
+            all.emplace_back(rows_[static_cast<std::size_t>(t)], depths, panel,
+                             seed + static_cast<std::uint32_t>(t));
         for (const Rows<Real>& of : all) tiles.push_back(of.tile());
-        std::vector<std::vector<double>> sums;
         std::vector<TileProduct> products;
-        for (std::size_t p = 0; p < count; ++p) {
-            const std::size_t left = p % 12, right = p / 12 % 12;
-            sums.emplace_back(static_cast<std::size_t>(all[left].rows * all[right].rows), 1.0);
-            products.push_back({left, right, sums.back().data(), all[left].rows, false, nullptr});
+        for (std::size_t p = 0; p < sums_.size(); ++p) {
+            const std::size_t list = p % 3 == 2 ? 1 : 0;
+            products.push_back({left(p), right(p), list, sums_[p].data(), rows_[left(p)], false, false});
+            Rows<Real>&x = all[left(p)], &y = all[right(p)];
+            for (Index c = 0; c < y.rows; ++c)
+                for (Index r = 0; r < x.rows; ++r) {
+                    double& sum = expected_[p][static_cast<std::size_t>(r + c * x.rows)];
+                    for (const ProductPiece& piece : lists[list]) {
+                        Real chain = 0;
+                        for (Index k = 0; k < piece.depth; ++k)
+                            chain = std::fma(x.at(r, piece.left + k), y.at(c, piece.right + k), chain);
+                        sum += static_cast<double>(chain);
+                    }
+                }
         }
-        back_end->add(SliceProducts<Real>{panel, pieces, tiles, products}, [] {});
-        Index wrong = 0;
-        for (const TileProduct& product : products) {
-            Rows<Real>&left = all[product.left], &right = all[product.right];
-            for (Index c = 0; c < right.rows; ++c)
-                for (Index r = 0; r < left.rows; ++r)
-                    wrong += !same(product.sums[r + c * left.rows],
-                                   this->expected(1.0, left, right, r, c, pieces, 1));
-        }
-        EXPECT_EQ(wrong, 0) << back_end->name();
+        back_end.add(SliceProducts<Real>{panel, lists, tiles, products}, [] {});
+        for (Rows<Real>& of : all) std::ranges::fill(of.packed, std::numeric_limits<Real>::quiet_NaN());
     }
+    Index wrong() const {
+        Index count = 0;
+        for (std::size_t p = 0; p < sums_.size(); ++p)
+            for (std::size_t i = 0; i < sums_[p].size(); ++i) count += !same(sums_[p][i], expected_[p][i]);
+        return count;
+    }
+    std::vector<std::vector<double>>& sums() { return sums_; }
+
+  private:
+    static std::size_t left(std::size_t p) { return p % tile_count; }
+    static std::size_t right(std::size_t p) { return p / tile_count; }
+    std::vector<Index> rows_;
+    std::vector<std::vector<double>> sums_, expected_;
+};
+
+TYPED_TEST(DeviceProducts, StayOnTheDeviceFromSliceToSlice) {
+    for (const auto& back_end : back_ends()) {
+        SCOPED_TRACE(back_end->name());
+        ManyTiles<TypeParam> tiles;
+        tiles.add(*back_end, 1);
+        for (std::vector<double>& sums : tiles.sums()) std::ranges::fill(sums, TestFixture::poison);
+        for (std::uint32_t slice = 1; slice < 4; ++slice) tiles.add(*back_end, 10 * slice);
+        EXPECT_EQ(tiles.sums()[0][0], TestFixture::poison);
+        back_end->store_sums();
+        EXPECT_EQ(tiles.wrong(), 0);
+        tiles.add(*back_end, 50);  // loaded again
+        back_end->store_sums();
+        EXPECT_EQ(tiles.wrong(), 0);
+    }
+}
+
+TYPED_TEST(DeviceProducts, TakeTurnsWhereMemoryIsShort) {
+    using Real = TypeParam;
+    // Two slices with their padding, and room for two products of all.
+    const double slices = 2 * (sizeof(Real) * 5 * 64 * 47 + 4096.0);
+    const auto little = device::host_executor(64.0 / 63 * (slices + 2.5 * ManyTiles<Real>::largest));
+    ManyTiles<Real> tiles;
+    for (std::uint32_t slice = 0; slice < 3; ++slice) tiles.add(*little, 10 * slice);
+    little->store_sums();
+    EXPECT_EQ(tiles.wrong(), 0);
+    const auto too_little = device::host_executor(slices / 4);
+    testing::expect_error(ExitStatus::numerical, ErrorKind::no_memory,
+                          {too_little->name(), "--device-memory"},
+                          [&] { ManyTiles<Real>().add(*too_little, 1); });
+    EXPECT_TRUE(too_little->failed());
+}
+
+TEST(Device, ThatFailsAnywhereIsNamedAndLeavesSumsAlone) {
+    Index failures = 0;
+    for (Index good = 0;; ++good) {
+        const auto products =
+            device::device_products(std::make_unique<testing::FailingRuntime>(good), 0x1p30);
+        ManyTiles<float> tiles;
+        const std::vector<std::vector<double>> before = tiles.sums();
+        bool stored = false;
+        try {
+            for (std::uint32_t slice = 0; slice < 3; ++slice) tiles.add(*products, 10 * slice);
+            products->finish();
+            stored = true;
+            products->store_sums();
+        } catch (const Error& e) {
+            ++failures;
+            EXPECT_EQ(e.status(), ExitStatus::numerical);
+            EXPECT_NE(std::string(e.what()).find("GPU 3 of node17"), std::string::npos) << e.what();
+            EXPECT_TRUE(products->failed());
+            if (!stored) {
+                EXPECT_EQ(tiles.sums(), before) << good;
+            }
+            continue;
+        }
+        EXPECT_FALSE(products->failed());
+        EXPECT_EQ(tiles.wrong(), 0);
+        break;
+    }
+    EXPECT_GT(failures, 20);
 }
 
 /// Off by the last bit of one sum.
 class WrongBackEnd final : public ProductBackEnd {
   public:
     std::string name() const override { return "a wrong one"; }
+    double memory() const override { return right_->memory(); }
     void add(const SliceProducts<float>& slice, const std::function<void()>& between) override {
-        device::host_executor()->add(slice, between);
+        right_->add(slice, between);
     }
     void add(const SliceProducts<double>& slice, const std::function<void()>& between) override {
-        device::host_executor()->add(slice, between);
-        double& last = slice.products[0].sums[18];
-        last = std::nextafter(last, 1e9);
+        right_->add(slice, between);
+        sum_ = &slice.products[0].sums[18];
     }
+    void finish() override { right_->finish(); }
+    void store_sums() override {
+        right_->store_sums();
+        if (sum_ != nullptr) *sum_ = std::nextafter(*sum_, 1e9);
+    }
+    void drop_sums() noexcept override { right_->drop_sums(); }
+    bool failed() const override { return false; }
+
+  private:
+    std::unique_ptr<ProductBackEnd> right_ = device::host_executor();
+    double* sum_ = nullptr;
 };
 
 TEST(Device, WithOtherBitsIsRefused) {
@@ -218,9 +335,35 @@ TEST(Device, WithOtherBitsIsRefused) {
 }
 
 TEST(Device, WithoutAGpuIsAnError) {
-    if (usable_gpus().count > 0) GTEST_SKIP() << "there is a GPU";
+    if (usable_gpus().count() > 0) GTEST_SKIP() << "there is a GPU";
     EXPECT_FALSE(usable_gpus().words.empty());
-    EXPECT_THROW(products_on_gpu(0), Error);
+    EXPECT_THROW(products_on_gpu(0, 1e9), Error);
+}
+
+TEST(Device, IsJudgedByWhatTheDriverSays) {
+    constexpr std::size_t enough = 160 * 1024, gigabyte = std::size_t{1} << 30;
+    const device::FoundGpu good{"H200", "H200, GPU 0 of n1", 9, 0, 227 * 1024, 140 * gigabyte},
+        smaller{"A100", "A100, GPU 1 of n1", 8, 0, enough, 40 * gigabyte},
+        old{"V100", "V100, GPU 1 of n1", 7, 0, enough, 32 * gigabyte},
+        narrow{"A10,", "A10, GPU 1 of n1", 8, 6, enough - 1024, 24 * gigabyte};
+    const Gpus both = device::judged({{good, smaller}, ""});
+    EXPECT_EQ(both.count(), 2);
+    EXPECT_EQ(both.memory, 40.0 * gigabyte);
+    EXPECT_TRUE(both.words.empty()) << both.words;
+    const Gpus none = device::judged({{}, "no CUDA driver"});
+    EXPECT_EQ(none.count(), 0);
+    EXPECT_FALSE(none.seen);
+    EXPECT_EQ(none.why, ErrorKind::missing);
+    EXPECT_NE(none.words.find("no CUDA driver"), std::string::npos) << none.words;
+    for (const device::FoundGpu& bad : {old, narrow}) {
+        const Gpus judged = device::judged({{good, bad}, ""});
+        EXPECT_EQ(judged.count(), 0);
+        EXPECT_TRUE(judged.seen);
+        EXPECT_EQ(judged.why, ErrorKind::unsupported);
+        for (const std::string& word : {bad.name, std::to_string(bad.major) + "." + std::to_string(bad.minor),
+                                        std::string("CUDA_VISIBLE_DEVICES")})
+            EXPECT_NE(judged.words.find(word), std::string::npos) << judged.words;
+    }
 }
 
 }  // namespace

@@ -1,0 +1,145 @@
+#include "cuda_runtime.hpp"
+
+#include <cuda_pipeline.h>
+#include <cuda_runtime.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+namespace tangram::device {
+
+namespace {
+
+std::string node() {
+    std::array<char, 256> name{};
+    return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "this node";
+}
+
+/// @throws Error(numerical) naming the GPU and the node, where a call of CUDA failed
+void check(cudaError_t status, const std::string& gpu, const char* what) {
+    if (status == cudaSuccess) return;
+    const bool memory = status == cudaErrorMemoryAllocation;
+    throw Error(ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
+                gpu + ": " + what + " failed: " + cudaGetErrorString(status) +
+                    (memory ? "; others may use it: use more GPUs, fewer ranks on each, --device-memory or "
+                              "--device cpu"
+                            : "; use another node, or --device cpu"));
+}
+
+/// A block of threads of the GPU.
+template <class Real>
+class CudaBlock {
+  public:
+    __device__ explicit CudaBlock(BlockMemory<Real>& memory) : memory_(memory) {}
+    __device__ __forceinline__ BlockMemory<Real>& memory() { return memory_; }
+    template <class Phase>
+    __device__ __forceinline__ void phase(Phase run) {
+        run(static_cast<int>(threadIdx.x), chains_);
+        __pipeline_commit();
+        __pipeline_wait_prior(0);
+        __syncthreads();
+    }
+    __device__ __forceinline__ void copy(Real* to, const Real* from, bool there) {
+        __pipeline_memcpy_async(to, from, 16, there ? 0 : 16);
+    }
+
+  private:
+    BlockMemory<Real>& memory_;
+    ThreadChains<Real> chains_;
+};
+
+template <class Real>
+__global__ void __launch_bounds__(block_threads) run_tile_kernel(const BlockWork<Real>* blocks) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    const BlockWork<Real> work = blocks[blockIdx.x];
+    CudaBlock<Real> block(*reinterpret_cast<BlockMemory<Real>*>(memory));
+    TileKernel<Real, CudaBlock<Real>>(block, work).run();
+}
+
+class CudaRuntime final : public Runtime {
+  public:
+    explicit CudaRuntime(int gpu) : name_("GPU " + std::to_string(gpu) + " of " + node()) {
+        cudaDeviceProp properties{};
+        check(cudaGetDeviceProperties(&properties, gpu), name_, "asking for it");
+        name_ = std::string(properties.name) + ", " + name_;
+        check(cudaSetDevice(gpu), name_, "taking it");
+        for (cudaStream_t& stream : streams_)
+            check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), name_, "making a stream");
+        check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), name_, "making an event");
+        allow_memory<float>();
+        allow_memory<double>();
+    }
+    CudaRuntime(const CudaRuntime&) = delete;
+    CudaRuntime& operator=(const CudaRuntime&) = delete;
+    ~CudaRuntime() override {
+        if (event_ != nullptr) static_cast<void>(cudaEventDestroy(event_));
+        for (const cudaStream_t stream : streams_)
+            if (stream != nullptr) static_cast<void>(cudaStreamDestroy(stream));
+    }
+    std::string name() const override { return name_; }
+    std::byte* allocate(Memory of, std::size_t bytes) override {
+        void* memory = nullptr;
+        wait(Stream::copies);
+        wait(Stream::products);
+        check(of == Memory::pinned ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), name_,
+              of == Memory::pinned ? "allocating pinned memory of the host" : "allocating its memory");
+        return static_cast<std::byte*>(memory);
+    }
+    void release(Memory of, std::byte* memory) noexcept override {
+        static_cast<void>(cudaDeviceSynchronize());
+        static_cast<void>(of == Memory::pinned ? cudaFreeHost(memory) : cudaFree(memory));
+    }
+    void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) override {
+        check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream(in)), name_, "copying");
+    }
+    void add_products(const BlockWork<float>* blocks, Index count) override { add(blocks, count); }
+    void add_products(const BlockWork<double>* blocks, Index count) override { add(blocks, count); }
+    void let_follow(Stream later, Stream earlier) override {
+        check(cudaEventRecord(event_, stream(earlier)), name_, "recording an event");
+        check(cudaStreamWaitEvent(stream(later), event_, 0), name_, "waiting for an event");
+    }
+    void wait(Stream in) override { check(cudaStreamSynchronize(stream(in)), name_, "computing"); }
+
+  private:
+    template <class Real>
+    void allow_memory() const {
+        check(cudaFuncSetAttribute(run_tile_kernel<Real>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   static_cast<int>(sizeof(BlockMemory<Real>))),
+              name_, "asking for a block's memory");
+    }
+    template <class Real>
+    void add(const BlockWork<Real>* blocks, Index count) {
+        run_tile_kernel<Real><<<static_cast<unsigned>(count), block_threads, sizeof(BlockMemory<Real>),
+                                stream(Stream::products)>>>(blocks);
+        check(cudaGetLastError(), name_, "multiplying");
+    }
+    cudaStream_t stream(Stream of) const { return streams_[static_cast<std::size_t>(of)]; }
+
+    std::string name_;
+    std::array<cudaStream_t, 2> streams_{};
+    cudaEvent_t event_ = nullptr;
+};
+
+}  // namespace
+
+FoundGpus cuda_gpus() {
+    FoundGpus found;
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess) found.problem = cudaGetErrorString(status);
+    for (int gpu = 0; status == cudaSuccess && gpu < count; ++gpu) {
+        cudaDeviceProp properties{};
+        const std::string name = "GPU " + std::to_string(gpu) + " of " + node();
+        const cudaError_t asked = cudaGetDeviceProperties(&properties, gpu);
+        if (asked != cudaSuccess) return {{}, name + ": " + cudaGetErrorString(asked)};
+        const std::string id(properties.uuid.bytes, sizeof properties.uuid.bytes);
+        found.gpus.push_back({id, std::string(properties.name) + ", " + name, properties.major, properties.minor,
+                              properties.sharedMemPerBlockOptin, properties.totalGlobalMem});
+    }
+    return found;
+}
+
+std::unique_ptr<Runtime> cuda_runtime(int gpu) { return std::make_unique<CudaRuntime>(gpu); }
+
+}  // namespace tangram::device

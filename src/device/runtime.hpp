@@ -1,0 +1,70 @@
+#pragma once
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "tile_kernel.hpp"
+
+namespace tangram::device {
+
+/// What is done in a stream is done in order, and beside the other stream.
+enum class Stream { copies, products };
+/// Of the device, or of the host where the device can copy from and to it meanwhile.
+enum class Memory { device, pinned };
+
+/// A device, as far as products of tiles need one: CUDA's runtime (cuda_runtime.cu), or the host in its place
+/// (host_executor.cpp). Everything throws Error(numerical) that names the device and its node where it fails:
+/// no_memory where memory is missing, else library. On one thread.
+class Runtime {
+  public:
+    virtual ~Runtime() = default;
+    virtual std::string name() const = 0;
+    /// Waits for both streams, as does release().
+    virtual std::byte* allocate(Memory of, std::size_t bytes) = 0;
+    virtual void release(Memory of, std::byte* memory) noexcept = 0;
+    /// Begins a copy; what it reads and writes is left alone until wait().
+    virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) = 0;
+    /// Begins the kernels of `count` blocks, in Stream::products. @param blocks  in the device's memory
+    virtual void add_products(const BlockWork<float>* blocks, Index count) = 0;
+    virtual void add_products(const BlockWork<double>* blocks, Index count) = 0;
+    /// What `later` is asked for from now on begins when `earlier` has done all that it was asked for.
+    virtual void let_follow(Stream later, Stream earlier) = 0;
+    /// Until a stream has done all that it was asked for.
+    virtual void wait(Stream stream) = 0;
+};
+
+/// Memory of a runtime that grows, and is given back in the end.
+class Buffer {
+  public:
+    Buffer(Runtime& runtime, Memory of) : runtime_(&runtime), of_(of) {}
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    Buffer(Buffer&& other) noexcept
+        : runtime_(other.runtime_),
+          of_(other.of_),
+          data_(std::exchange(other.data_, nullptr)),
+          bytes_(std::exchange(other.bytes_, 0)) {}
+    ~Buffer() { release(); }
+    /// Room for so many bytes; what was in it is lost where it grows. No stream may use it.
+    std::byte* reserve(std::size_t bytes) {
+        if (bytes <= bytes_) return data_;
+        release();
+        data_ = runtime_->allocate(of_, bytes);
+        bytes_ = bytes;
+        return data_;
+    }
+    std::size_t bytes() const { return bytes_; }
+    std::byte* data() const { return data_; }
+
+  private:
+    void release() noexcept {
+        if (data_ != nullptr) runtime_->release(of_, std::exchange(data_, nullptr));
+        bytes_ = 0;
+    }
+    Runtime* runtime_;
+    Memory of_;
+    std::byte* data_ = nullptr;
+    std::size_t bytes_ = 0;
+};
+
+}  // namespace tangram::device

@@ -1,0 +1,160 @@
+#include "tangram/stages/study_run.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "../src/device/device_products.hpp"
+#include "../src/program/chosen_device.hpp"
+#include "support/failing_runtime.hpp"
+#include "support/model_fixture.hpp"
+#include "support/mpi_test.hpp"
+#include "support/temporary_folder.hpp"
+#include "tangram/io/input_file.hpp"
+#include "tangram/parallel/collective_error.hpp"
+
+namespace tangram {
+namespace {
+
+using testing::world_rank;
+using testing::world_size;
+
+/// Two GPUs on every rank, some of 64 GB; products on the host in their place, whose memory is kept.
+GpuSource two_gpus(std::vector<double>& memory) {
+    return {[] {
+                return Gpus{{"a", "b"}, 64e9, true, {}, ""};
+            },
+            [&memory](int gpu, double bytes) {
+                memory = {static_cast<double>(gpu), bytes};
+                return device::host_executor(bytes);
+            }};
+}
+
+class OnADevice : public ::testing::Test {
+  protected:
+    OnADevice() {
+        std::string name = folder_.path().string();
+        broadcast(MPI_COMM_WORLD, name, 0);
+        folder_of_all_ = name;
+    }
+    ~OnADevice() override { MPI_Barrier(MPI_COMM_WORLD); }
+
+    /// All parameters of 40 reviews: slices on the device and others.
+    Study study(const std::string& output, double checkpoint_minutes) const {
+        const auto data = testing::test_data();
+        Study study;
+        study.model.path = data / "neo-mini";
+        study.data.train = data / "reviews/train.tsv";
+        study.data.test = data / "reviews/test.tsv";
+        study.data.tmpl = "{text} It was";
+        study.data.label_words = {" bad", " great"};
+        study.data.samples = 40;
+        study.data.test_samples = 10;
+        study.output.path = (folder_of_all_ / output).string();
+        study.output.checkpoint_minutes = checkpoint_minutes;
+        return study;
+    }
+    /// Every data set of the kernel, on the first rank.
+    std::vector<double> kernel(const std::string& output) const {
+        std::vector<double> all;
+        const InputFile file(MPI_COMM_WORLD, folder_of_all_ / output, ExitStatus::output);
+        const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+        for (const char* const path : {"/kernel/gram", "/kernel/cross"}) {
+            const std::vector<double> whole =
+                gather(file.read_matrix(path, grid, 32, Orientation::transposed), 0);
+            all.insert(all.end(), whole.begin(), whole.end());
+        }
+        const auto numbers =
+            file.read([](const Hdf5File& h5) { return h5.read_doubles("/kernel/test_diagonal"); });
+        all.insert(all.end(), numbers.begin(), numbers.end());
+        return all;
+    }
+
+    testing::TemporaryFolder folder_;  // the first rank's is everybody's
+    std::filesystem::path folder_of_all_;
+    Communicator world_{MPI_COMM_WORLD};
+    Log log_{false, true, ""};
+    StopFlag stop_;
+    Session session_{world_, log_, stop_, ""};
+};
+
+TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
+    std::vector<double> memory;
+    EXPECT_EQ(chosen_device("cpu", std::nullopt, session_, two_gpus(memory)), nullptr);
+    for (const char* const device : {"auto", "cuda"}) {
+        const auto products = chosen_device(device, std::nullopt, session_, two_gpus(memory));
+        ASSERT_ON_ALL_RANKS(products != nullptr);
+        EXPECT_EQ(memory[0], world_rank() % 2);
+        // Nine tenths, divided among the ranks that share it: the first GPU has one more where they are odd.
+        const int sharing = (world_size() + 1 - world_rank() % 2) / 2;
+        EXPECT_DOUBLE_EQ(memory[1], 0.9 * 64e9 / sharing);
+    }
+    // Where every rank sees one alone, as SLURM shows it, nobody shares.
+    GpuSource own = two_gpus(memory);
+    own.usable = [] { return Gpus{{std::to_string(world_rank())}, 64e9, true, {}, ""}; };
+    chosen_device("cuda", std::nullopt, session_, own);
+    EXPECT_EQ(memory, (std::vector<double>{0, 0.9 * 64e9}));
+    chosen_device("cuda", 5e9, session_, two_gpus(memory));
+    EXPECT_EQ(memory[1], 5e9);
+    testing::expect_error_on_all_ranks([&] { chosen_device("cpu", 5e9, session_, two_gpus(memory)); },
+                                       ExitStatus::study, ErrorKind::contradiction, "--device-memory");
+
+    const auto none = [](ErrorKind why) {
+        return GpuSource{[why] { return Gpus{{}, 0, why == ErrorKind::unsupported, why, "GPU 7: too old"}; }};
+    };
+    for (const ErrorKind why : {ErrorKind::missing, ErrorKind::unsupported}) {
+        EXPECT_EQ(chosen_device("auto", std::nullopt, session_, none(why)), nullptr);
+        testing::expect_error_on_all_ranks([&] { chosen_device("cuda", std::nullopt, session_, none(why)); },
+                                           ExitStatus::study, why, "GPU 7: too old");
+    }
+    if (world_size() == 1) return;
+    GpuSource some = two_gpus(memory);
+    if (world_rank() == world_size() - 1) some.usable = none(ErrorKind::missing).usable;
+    for (const char* const device : {"auto", "cuda"})
+        testing::expect_error_on_all_ranks([&] { chosen_device(device, std::nullopt, session_, some); },
+                                           ExitStatus::study, ErrorKind::contradiction, "--gpus-per-task");
+    GpuSource broken = two_gpus(memory);
+    if (world_rank() == world_size() - 1)
+        broken.products = [](int, double) -> std::unique_ptr<ProductBackEnd> {
+            throw Error(ExitStatus::numerical, ErrorKind::library, "GPU 1 of node9");
+        };
+    testing::expect_error_on_all_ranks([&] { chosen_device("auto", std::nullopt, session_, broken); },
+                                       ExitStatus::numerical, ErrorKind::library, "GPU 1 of node9");
+}
+
+// The last rank's device fails, early, in the middle and late; the run goes on without one, with the bits of
+// a run that nothing has disturbed. Checkpoints behind every slice, and none but what was stored when
+// it failed.
+TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
+    StudyRun(study("truth.h5", 0), session_).gram(false);
+    const std::vector<double> truth = kernel("truth.h5");
+    for (const double minutes : {1e-9, 0.0}) {
+        Index with_checkpoint = 0, without = 0, last = 0;
+        for (Index good = 40; last == 0; good = good * 3 / 2) {
+            SCOPED_TRACE(::testing::Message() << good << " calls, checkpoints every " << minutes);
+            const std::string name = "failed" + std::to_string(good) + (minutes > 0 ? "p.h5" : ".h5");
+            const std::filesystem::path checkpoint = folder_of_all_ / (name + ".checkpoint");
+            const auto device = device::device_products(
+                std::make_unique<testing::FailingRuntime>(world_rank() == world_size() - 1 ? good : 1 << 30),
+                0x1p30);
+            const testing::Thrown thrown = testing::thrown_by(
+                [&] { StudyRun(study(name, minutes), session_).gram(false, device.get()); });
+            const bool kept = any_rank(MPI_COMM_WORLD, std::filesystem::exists(checkpoint));
+            if (!thrown.status) {
+                last = good;
+            } else {
+                EXPECT_EQ(thrown.status, ExitStatus::numerical) << thrown.text;
+                EXPECT_EQ(thrown.text.find("GPU 3 of node17"), 0u) << thrown.text;
+                EXPECT_EQ(thrown.text.find(checkpoint.string()) != std::string::npos, kept) << thrown.text;
+                ++(kept ? with_checkpoint : without);
+                StudyRun(study(name, 0), session_).gram(false);
+            }
+            EXPECT_EQ(kernel(name), truth);
+        }
+        EXPECT_GT(with_checkpoint, 0) << minutes;
+        EXPECT_GT(without, 0) << minutes;
+    }
+}
+
+}  // namespace
+}  // namespace tangram

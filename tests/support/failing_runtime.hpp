@@ -1,0 +1,40 @@
+#pragma once
+#include <memory>
+
+#include "../src/device/host_executor.hpp"
+#include "tangram/error.hpp"
+
+namespace tangram::testing {
+
+/// A device that fails once it has done `good` calls.
+class FailingRuntime final : public device::Runtime {
+  public:
+    explicit FailingRuntime(Index good) : good_(good) {}
+    std::string name() const override { return "GPU 3 of node17"; }
+    std::byte* allocate(device::Memory of, std::size_t bytes) override {
+        return call(ErrorKind::no_memory), host_->allocate(of, bytes);
+    }
+    void release(device::Memory of, std::byte* memory) noexcept override { host_->release(of, memory); }
+    void copy(std::byte* to, const std::byte* from, std::size_t bytes, device::Stream in) override {
+        call(ErrorKind::library), host_->copy(to, from, bytes, in);
+    }
+    void add_products(const device::BlockWork<float>* blocks, Index count) override {
+        call(ErrorKind::library), host_->add_products(blocks, count);
+    }
+    void add_products(const device::BlockWork<double>* blocks, Index count) override {
+        call(ErrorKind::library), host_->add_products(blocks, count);
+    }
+    void let_follow(device::Stream later, device::Stream earlier) override {
+        call(ErrorKind::library), host_->let_follow(later, earlier);
+    }
+    void wait(device::Stream stream) override { call(ErrorKind::library), host_->wait(stream); }
+
+  private:
+    void call(ErrorKind kind) {
+        if (good_-- <= 0) throw Error(ExitStatus::numerical, kind, name() + " failed");
+    }
+    Index good_;
+    std::unique_ptr<device::Runtime> host_ = device::host_runtime();
+};
+
+}  // namespace tangram::testing
