@@ -16,9 +16,7 @@ namespace tangram::device {
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-constexpr std::size_t staged_at_once = 64 * mebibyte;  // of sums on their way
-/// Of the memory, for blocks' work and diagonals: a thousandth of the sums, and some megabytes.
-constexpr double beside_sums = 1.0 / 64;
+constexpr auto staged_at_once = static_cast<std::size_t>(staged_sum_bytes);
 
 /// Where parts of a buffer begin, each on 256 bytes.
 class Places {
@@ -215,7 +213,7 @@ class DeviceProducts final : public ProductBackEnd {
     /// Bytes that sums may take beside what they have.
     std::size_t room() const {
         const double free =
-            (1 - beside_sums) * memory_ -
+            (1 - back_end_overhead) * memory_ -
             static_cast<double>(slices_[0].bytes() + slices_[1].bytes() + held_memory_.bytes());
         return free > 0 ? static_cast<std::size_t>(free) : 0;
     }

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/product_back_end.hpp"
 #include "tangram/jacobian/token_blocks.hpp"
 #include "tile_contraction.hpp"
 
@@ -68,6 +69,7 @@ std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice) 
 void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
     const auto ranks = static_cast<std::size_t>(plan.ranks());
     std::vector<double> largest(ranks, 0.0), received(ranks, 0.0);
+    double multiplied_out = 0;
     for (const Alike& way : slices_packed_alike(plan.slices)) {
         std::vector<double> kept(ranks, 0.0);
         for (const RowTiles& tiles : plan.sets) {
@@ -84,8 +86,11 @@ void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
             }
         }
         for (std::size_t rank = 0; rank < ranks; ++rank) largest[rank] = std::max(largest[rank], kept[rank]);
+        if (is_multiplied_out(way.deepest->contraction))
+            multiplied_out = std::max(multiplied_out, std::ranges::max(kept));
     }
     const auto bytes = static_cast<double>(entry_bytes);
+    cost.back_end_slice_bytes = bytes * multiplied_out;
     cost.slice_bytes = (plan.slices.count() > 1 ? 2.0 : 1.0) * bytes * std::ranges::max(largest);
     cost.received_bytes = bytes * std::ranges::max(received);
 }
@@ -104,6 +109,10 @@ void count_products(const Plan& plan, AssemblyCost& cost) {
     };
     const auto matrices = static_cast<double>(plan.problem.formulas.size()),
                groups = static_cast<double>(plan.problem.groups());
+    const auto symmetric =
+        static_cast<double>(std::ranges::count_if(plan.problem.formulas, [](const KernelFormula& of) {
+            return of.formula != Formula::asymmetric_signgd;
+        }));
     double all_work = 0, most_work = 0;
     for (int rank = 0; rank < plan.ranks(); ++rank) {
         const int p = rank / plan.grid_columns, q = rank % plan.grid_columns;
@@ -112,10 +121,15 @@ void count_products(const Plan& plan, AssemblyCost& cost) {
         cost.matrix_bytes =
             std::max(cost.matrix_bytes, 8 * (matrices * (rows + test_rows) + groups * rows) * columns);
         double work = (half + full) * test_rows * columns + full * rows * columns;
+        double sums = matrices * test_rows * columns + (matrices - symmetric) * rows * columns;
         for (Index J = q; J < train.tiles(); J += plan.grid_columns)
             for (Index I = p; I < train.tiles(); I += plan.grid_rows)
-                if (is_computed(I, J, train.tiles()))
-                    work += half * static_cast<double>(train.rows(I) * train.rows(J)) * (I == J ? 0.5 : 1.0);
+                if (is_computed(I, J, train.tiles())) {
+                    const auto entries = static_cast<double>(train.rows(I) * train.rows(J));
+                    work += half * entries * (I == J ? 0.5 : 1.0);
+                    sums += (symmetric + groups) * entries;
+                }
+        cost.back_end_sum_bytes = std::max(cost.back_end_sum_bytes, 8 * sums);
         all_work += work;
         most_work = std::max(most_work, work);
     }
@@ -201,6 +215,22 @@ void count_factors(const Plan& plan, const Program& program, Index entry_bytes, 
 }
 
 }  // namespace
+
+double AssemblyCost::back_end_least() const {
+    if (back_end_slice_bytes == 0) return 0;
+    constexpr double tile = 8.0 * tile_rows * tile_rows;
+    return (2 * back_end_slice_bytes + tile) / (1 - back_end_overhead);
+}
+
+double AssemblyCost::back_end_whole() const {
+    if (back_end_slice_bytes == 0) return 0;
+    return (2 * back_end_slice_bytes + back_end_sum_bytes) / (1 - back_end_overhead);
+}
+
+double AssemblyCost::staged_bytes() const {
+    if (back_end_slice_bytes == 0) return 0;
+    return back_end_slice_bytes + std::min(staged_sum_bytes, back_end_sum_bytes);
+}
 
 template <class Real>
 AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,

@@ -51,6 +51,11 @@ class TileContraction : public ContractionKind {
                              double* squares) const = 0;
 };
 
+/// Whether packed tiles hold gradients that are multiplied out, projected or not: what a back end multiplies.
+inline bool is_multiplied_out(Contraction contraction) {
+    return contraction == Contraction::multiply_out || contraction == Contraction::sketched;
+}
+
 const ContractionKind& contraction_kind(Contraction contraction);
 template <class Real>
 const TileContraction<Real>& tile_contraction(Contraction contraction);

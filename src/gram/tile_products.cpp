@@ -140,9 +140,7 @@ double TileProducts<Real>::flops(const Slice& slice) const {
 
 template <class Real>
 bool TileProducts<Real>::is_on_back_end(const Slice& slice) const {
-    const bool multiplied_out =
-        slice.contraction == Contraction::multiply_out || slice.contraction == Contraction::sketched;
-    return multiplied_out && problem_->back_end != nullptr;
+    return problem_->back_end != nullptr && is_multiplied_out(slice.contraction);
 }
 
 template <class Real>

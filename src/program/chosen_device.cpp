@@ -10,6 +10,18 @@ namespace tangram {
 
 namespace {
 
+constexpr double used = 0.9;  // of a GPU's memory; the rest is the driver's
+
+[[noreturn]] void refuse(const std::string& device, ErrorKind kind, const std::string& words) {
+    throw Error(ExitStatus::study, kind, fmt::format("--device {}: {}", device, words));
+}
+
+void check_memory(const std::string& device, std::optional<double> memory) {
+    if (device == "cpu" && memory)
+        refuse(device, ErrorKind::contradiction,
+               "--device-memory is a GPU's; leave it out, or use --device cuda");
+}
+
 /// The GPU that a rank of a host takes, in turn, and the ranks that take the same one, itself among them:
 /// each may see others, or see one by another number. Collective over the host.
 struct Share {
@@ -26,30 +38,25 @@ Share share_of(const Communicator& host, const Gpus& gpus) {
 
 std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, std::optional<double> memory,
                                               const Session& session, const GpuSource& source) {
-    const auto refuse = [&](ErrorKind kind, const std::string& words) {
-        throw Error(ExitStatus::study, kind, fmt::format("--device {}: {}", device, words));
-    };
-    if (device == "cpu" && memory)
-        refuse(ErrorKind::contradiction, "--device-memory is a GPU's; leave it out, or use --device cuda");
+    check_memory(device, memory);
     if (device == "cpu") return nullptr;
     const MPI_Comm comm = session.world.get();
     const Gpus gpus = collectively(comm, source.usable);
     const auto with = static_cast<int>(sum_over_ranks(comm, Index{gpus.count() > 0 ? 1 : 0}));
     if (with == 0) {
-        if (device == "cuda" || memory) refuse(gpus.why, gpus.words);
+        if (device == "cuda" || memory) refuse(device, gpus.why, gpus.words);
         if (gpus.seen) session.log.say("tiles are multiplied on this machine's cores: " + gpus.words);
         return nullptr;
     }
     if (with < session.world.size())
         refuse(
-            ErrorKind::contradiction,
+            device, ErrorKind::contradiction,
             fmt::format("{} of {} ranks see a GPU; start them on nodes that have one and show it to all "
                         "(srun --gpus-per-task=1, or --gpus-per-node with ranks that share), or use --device "
                         "cpu",
                         with, session.world.size()));
     const Communicator host = Communicator::of_host(comm);
     const auto [gpu, ranks] = share_of(host, gpus);
-    constexpr double used = 0.9;  // the rest is the driver's
     const double allowed = memory.value_or(used * gpus.memory / ranks);
     std::unique_ptr<ProductBackEnd> products =
         collectively(comm, [&, gpu = gpu] { return source.products(gpu, allowed); });
@@ -57,6 +64,17 @@ std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, std::op
         fmt::format("tiles are multiplied on {} (the first rank's{}), {} of its memory", products->name(),
                     ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed)));
     return products;
+}
+
+std::optional<double> planned_device_memory(const std::string& device, std::optional<double> memory,
+                                            const Session& session, const GpuSource& source) {
+    check_memory(device, memory);
+    if (device == "cpu" || memory) return memory;
+    const Gpus gpus = collectively(session.world.get(), source.usable);
+    if (gpus.count() == 0 && device == "cuda")
+        refuse(device, gpus.why, gpus.words + "; --device-memory plans for other machines");
+    if (gpus.count() == 0) return std::nullopt;
+    return used * gpus.memory;
 }
 
 }  // namespace tangram

@@ -24,4 +24,10 @@ struct GpuSource {
 std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, std::optional<double> memory,
                                               const Session& session, const GpuSource& source = {});
 
+/// What a plan takes of each rank's GPU: --device-memory; else, where --device is not "cpu" and this machine
+/// has GPUs, nine tenths of one. Nothing: there are none. Collective.
+/// @throws Error(study) on every rank where "cuda" finds none, or "cpu" goes with a memory
+std::optional<double> planned_device_memory(const std::string& device, std::optional<double> memory,
+                                            const Session& session, const GpuSource& source = {});
+
 }  // namespace tangram

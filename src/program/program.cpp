@@ -103,7 +103,9 @@ int gram_command(const Arguments& arguments, const Session& session) {
 }
 
 int plan_command(const Arguments& arguments, const Session& session) {
-    StudyRun(study_of(arguments, session), session, false).plan(arguments.ranks, arguments.tensors);
+    const std::optional<double> memory =
+        planned_device_memory(arguments.device, device_memory(arguments), session);
+    StudyRun(study_of(arguments, session), session, false).plan({arguments.ranks, arguments.tensors, memory});
     return 0;
 }
 
@@ -260,10 +262,11 @@ int run_program(int argc, char** argv, StopFlag& stop) {
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     try {
         log.enter(arguments.command);
-        if (arguments.device != "auto" && arguments.command != "run" && arguments.command != "gram")
-            refuse(ErrorKind::contradiction, "--device goes with `tangram run` and `tangram gram`");
-        if (!arguments.device_memory.empty() && arguments.command != "run" && arguments.command != "gram")
-            refuse(ErrorKind::contradiction, "--device-memory goes with `tangram run` and `tangram gram`");
+        const bool has_device =
+            arguments.command == "run" || arguments.command == "gram" || arguments.command == "plan";
+        if (!has_device && (arguments.device != "auto" || !arguments.device_memory.empty()))
+            refuse(ErrorKind::contradiction,
+                   "--device and --device-memory go with `tangram run`, `tangram gram` and `tangram plan`");
         if (!arguments.time_limit.empty())
             stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
         std::optional<double> memory;

@@ -118,7 +118,8 @@ double gram_bytes(const PlannedStudy& planned, Forecast& result) {
         const AssemblyCost then = compared.examples() > 0 ? cost(comparison) : AssemblyCost{};
         const double passes = std::max(assembly.pass_bytes, then.pass_bytes),  // their buffers stay
             both = planned.own_before() + assembly.matrix_bytes;
-        held = both + assembly.pass_bytes + assembly.slice_bytes;
+        held = both + assembly.pass_bytes + assembly.slice_bytes +
+               (planned.device_memory ? assembly.staged_bytes() : 0);
         held_then = both + passes + then.matrix_bytes + then.slice_bytes;
         return std::max(held + assembly.factor_bytes, held_then + then.factor_bytes);
     };
@@ -139,6 +140,10 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
     const GramJob& job = planned.job;
     const double bytes = gram_bytes<Real>(planned, result);
     const AssemblyCost& assembly = result.assembly;
+    if (planned.device_memory) {
+        result.device_least = assembly.back_end_least();
+        result.device_whole = assembly.back_end_whole();
+    }
     const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
                  p = result.ranks(),
                  passes = static_cast<double>(backward_passes(job.data.train, job.outputs));
@@ -394,6 +399,16 @@ std::string memory_text(const Forecast& on, const StageForecast& stage) {
                        on.ranks_of_host == 1 ? "s" : "");
 }
 
+void check_device_memory(const PlannedStudy& planned, const Forecast& on) {
+    if (!planned.device_memory || on.device_least <= *planned.device_memory) return;
+    throw Error(
+        ExitStatus::study, ErrorKind::no_memory,
+        fmt::format("the GPU of each of {} rank{} would hold {} of slices and sums at least, {} allowed "
+                    "(--device-memory); use more ranks with a GPU each, or --device cpu",
+                    on.ranks(), on.ranks() == 1 ? "" : "s", bytes_text(on.device_least),
+                    bytes_text(*planned.device_memory)));
+}
+
 bool is_later(const StageForecast& stage) {
     return stage.stage == "spectrum" || stage.stage == "rates" || stage.stage == "finetune";
 }
@@ -439,7 +454,8 @@ std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone) {
     if (planned.before(planned.ranks_of_host) > planned.limit) return std::nullopt;
     const auto fits = [&](int ranks) {
         const Forecast on = forecast<Real>(planned, ranks);
-        return (gram_alone ? on.bytes_until_written() : on.bytes()) <= planned.limit;
+        return (gram_alone ? on.bytes_until_written() : on.bytes()) <= planned.limit &&
+               on.device_least <= planned.device_memory.value_or(on.device_least);
     };
     int most = 1;
     while (!fits(most)) {

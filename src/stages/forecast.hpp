@@ -43,13 +43,20 @@ struct Forecast {
     double bytes_until_written() const { return bytes(largest_until_written()); }
     const StageForecast& gram() const { return *of("gram"); }
     const StageForecast* of(const std::string& stage) const;  ///< nullptr: there is none
+    /// Bytes of its device that a rank needs, at least and with all sums; 0: nothing is multiplied on one.
+    double device_least = 0, device_whole = 0;
     /// Whether no matrix is formed; then `assembly` holds a piece of J in slice_bytes and vectors in
     /// matrix_bytes.
     bool free = false;
 };
 
+struct PlannedStudy;
+
 /// "3.1 GiB", or "3.1 GiB on the largest rank and 2.5 GiB that the 2 ranks of a host share".
 std::string memory_text(const Forecast& on, const StageForecast& stage);
+
+/// @throws Error(study) where a rank's device is too small. Local
+void check_device_memory(const PlannedStudy& planned, const Forecast& on);
 
 /// Whether a stage follows the Gram matrix.
 bool is_later(const StageForecast& stage);
@@ -63,6 +70,8 @@ struct PlannedStudy {
     WeightBytes weights;    ///< weight_bytes() of the same
     int ranks_of_host = 1;  ///< at most so many ranks share what is shared
     Calibration calibration = {};
+    /// Bytes of its device that a rank may take, where tiles are multiplied on one.
+    std::optional<double> device_memory = {};
 
     /// Of a rank before the kernel's part: program, data and weights.
     double own_before() const { return job.idle_bytes + weights.own; }

@@ -35,8 +35,9 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
                         study.spectrum.count, job.train_rows));
     check_window(rates_options(study).window,
                  study.spectrum.count > 0 ? study.spectrum.count : job.train_rows);
-    const PlannedStudy planned{
+    PlannedStudy planned{
         model, job, study, limit, weight_bytes<Real>(model, study), ranks_of_host(session.world)};
+    if (back_end != nullptr) planned.device_memory = -max_over_ranks(comm, -back_end->memory());
     if (const double before = planned.before(planned.ranks_of_host); before > limit)
         throw Error(ExitStatus::study, ErrorKind::no_memory,
                     fmt::format("the network needs {} on every rank before the kernel's part, {} allowed "
@@ -54,6 +55,7 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
                                 fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
                                        : "no number of ranks would do, use fewer samples"));
     }
+    check_device_memory(planned, on);
     require_space(comm, output, on.gram().written_bytes);
     return on;
 }

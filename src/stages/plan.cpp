@@ -13,6 +13,19 @@ namespace tangram {
 
 namespace {
 
+/// What stands on the GPU of a rank.
+std::string device_text(const Forecast& on, double memory) {
+    if (on.device_least == 0) return "The GPUs have nothing to do: no tensor is multiplied out\n";
+    const double slices = 2 * on.assembly.back_end_slice_bytes, sums = on.assembly.back_end_sum_bytes;
+    return fmt::format(
+        "GPU of each rank: two slices {}, sums {}, of {} allowed: {}; times are this machine's without a "
+        "GPU\n",
+        bytes_text(slices), bytes_text(sums), bytes_text(memory),
+        on.device_whole <= memory   ? "they stay there"
+        : on.device_least <= memory ? "sums take turns, which costs time; with more ranks they stay there"
+                                    : "does not fit");
+}
+
 std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
     const GramJob& job = planned.job;
     std::string text = fmt::format(
@@ -46,6 +59,7 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
         bytes_text(assembly.matrix_bytes), bytes_text(assembly.slice_bytes),
         bytes_text(assembly.factor_bytes), assembly.passes, assembly.passes == 1 ? "" : "s", assembly.passes,
         assembly.passes == 1 ? "" : "es");
+    if (planned.device_memory) text += device_text(on, *planned.device_memory);
     if (on.of("finetune") != nullptr && !planned.study.finetune.steps)
         text +=
             fmt::format("Fine-tuning is counted for {} steps: steps = \"auto\" is known once the rates are\n",
@@ -83,9 +97,12 @@ std::string tensors_text(const Program& program, const GramJob& job) {
 
 std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::optional<int> fewest) {
     const std::string limit = bytes_text(planned.limit);
-    std::string text =
-        fmt::format("{}: {}, of {} per rank\n", on.bytes() <= planned.limit ? "fits" : "does not fit",
-                    memory_text(on, on.largest()), limit);
+    std::string text = fmt::format(
+        "{}: {}, of {} per rank\n",
+        on.bytes() <= planned.limit && on.device_least <= planned.device_memory.value_or(on.device_least)
+            ? "fits"
+            : "does not fit",
+        memory_text(on, on.largest()), limit);
     return text + (fewest ? fmt::format("fewest ranks that fit with {} on each: {}\n", limit, *fewest)
                           : fmt::format("no number of ranks up to {} fits with {} on each\n",
                                         most_ranks_tried, limit));
@@ -94,7 +111,8 @@ std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::o
 }  // namespace
 
 template <class Real>
-void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ranks, bool tensors) {
+void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, const PlanRequest& asked) {
+    const int ranks = asked.ranks.value_or(session.world.size());
     const double limit = session.memory_per_rank;
     const PlannedStudy planned{model,
                                job,
@@ -102,11 +120,12 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
                                limit,
                                weight_bytes<Real>(model, study),
                                ranks_of_host(session.world),
-                               calibrated<Real>(model.program, job, session)};
+                               calibrated<Real>(model.program, job, session),
+                               asked.device_memory};
     const Forecast on = forecast<Real>(planned, ranks);
     std::string text =
         verdict_text(planned, on, fewest_ranks<Real>(planned, false)) + stages_text(planned, on);
-    if (tensors) text += tensors_text(model.program, job);
+    if (asked.tensors) text += tensors_text(model.program, job);
     text.pop_back();
     session.log.result(text);
     if (on.bytes() > limit)
@@ -115,16 +134,16 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, int ran
             fmt::format("the study does not fit: it needs {}, {} allowed on each of {} rank{}; use more "
                         "ranks, fewer samples or --memory-per-rank",
                         memory_text(on, on.largest()), bytes_text(limit), ranks, ranks == 1 ? "" : "s"));
+    check_device_memory(planned, on);
 }
 
-void StudyRun::plan(std::optional<int> ranks, bool tensors) {
+void StudyRun::plan(const PlanRequest& asked) {
     State& s = *state_;
-    const int on = ranks.value_or(s.session.world.size());
     const auto [model, job] = open_study(s.study, s.session);
     if (s.study.kernel.precision == "double")
-        s.plan<double>(model, job, on, tensors);
+        s.plan<double>(model, job, asked);
     else
-        s.plan<float>(model, job, on, tensors);
+        s.plan<float>(model, job, asked);
 }
 
 }  // namespace tangram

@@ -116,7 +116,7 @@ struct StudyRun::State {
     double checkpoint_seconds() const { return 60 * study.output.checkpoint_minutes; }
 
     template <class Real>
-    void plan(const LoadedModel& model, const GramJob& job, int ranks, bool tensors);
+    void plan(const LoadedModel& model, const GramJob& job, const PlanRequest& asked);
     /// Says which rank took more memory than the forecast of the stages up to this one, if any. Local.
     void warn_beyond_plan(const std::string& stage, const Forecast& planned, const Provenance& taken) const;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """tangram plan and the memory that runs are held to. usage: plan.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import json, os, shutil, sys
-from support import RANKS, Folder, check, finish, run
+import json, os, shutil, subprocess, sys
+from support import PROGRAM, RANKS, Folder, check, finish, run
 try:
     import h5py, numpy as np
 except ImportError:
@@ -74,6 +74,14 @@ for name, changes in (('deep', {'num_hidden_layers': 4096, 'hidden_size': 1024, 
         code, out, err = run(command, drawn(name, **changes), '--memory-per-rank', '8GiB', ranks=1, environment=cache)
         check(f'{command}, {name}: is refused with numbers', code == 2 and '8.0 GiB' in err and 'bad_alloc' not in err, f'{code} {err[-400:]}')
 if own_memory: check('what does not fit: nothing of it was allocated', peak_of_children() < 1.5 * 2**30, peak_of_children())
+
+# GPUs of other machines: by their memory.
+code, out, err = run('plan', f.at('study.toml'), '--device-memory', '1GiB', environment=cache)
+check('plan: what stands on a GPU', code == 0 and 'GPU of each rank: two slices' in out and 'they stay there' in out, f'{code} {out} {err}')
+code, out, err = run('plan', f.at('study.toml'), '--device-memory', '1MiB', environment=cache)
+check('plan: a GPU that is too small is status 2', code == 2 and out.startswith('does not fit') and '--device-memory' in err, f'{code} {out} {err}')
+submit = subprocess.run([os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'tools', 'submit'), f.at('study.toml'), '--gpus', '2', '--device-memory', '1GiB', '--node-cores', '8', '--node-memory', '8GiB'], capture_output=True, text=True, env={**os.environ, **cache, 'TANGRAM': PROGRAM})
+check('submit: a GPU for every rank', submit.returncode == 0 and all(word in submit.stdout for word in ('--ntasks=2 ', '--cpus-per-task=4 ', '--gpus-per-task=1', '--device cuda --device-memory 1GiB')), f'{submit.returncode} {submit.stdout} {submit.stderr}')
 
 # A head that is fitted needs the features of all examples on the first rank: a stage of the plan.
 fitted = ['--set', 'model.head=classifier', '--set', 'model.head_init=least-squares', '--set', 'kernel.parameters=["score.weight"]', '--set', 'output.path=fitted.h5']

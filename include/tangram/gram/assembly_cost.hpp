@@ -20,6 +20,14 @@ struct AssemblyCost {
     double packed_entries = 0;    ///< entries that all ranks pack
     double product_flops = 0;     ///< contractions as ContractionChoice counts them, all ranks
     double imbalance = 1;         ///< product work of the busiest rank over the mean
+    /// Of a back end (product_back_end.hpp): a multiplied-out slice, 0: there is none; sums that it adds to
+    double back_end_slice_bytes = 0, back_end_sum_bytes = 0;
+
+    /// Bytes of its memory that a back end needs: two slices and a tile at least, or all sums too.
+    double back_end_least() const;
+    double back_end_whole() const;
+    /// Of the host's memory, for what is on its way to a back end and from it.
+    double staged_bytes() const;
 };
 
 /// Of any number of ranks on a grid of that shape. Local; from tokens and shapes alone, in time that grows

@@ -47,6 +47,11 @@ struct SliceProducts {
     std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};
 };
 
+/// Share of a back end's memory that slices and sums do not fill: lists of what is to be done, and diagonals.
+inline constexpr double back_end_overhead = 1.0 / 64;
+/// Bytes of sums that are on their way to it or from it at once, in the host's memory.
+inline constexpr double staged_sum_bytes = 64.0 * 1024 * 1024;
+
 /// What multiplies packed tiles in place of this machine's cores; a device implements it. Sums may stay with
 /// it from slice to slice. Local.
 class ProductBackEnd {

@@ -11,6 +11,13 @@ namespace tangram {
 
 class ProductBackEnd;
 
+/// What `tangram plan` is asked for.
+struct PlanRequest {
+    std::optional<int> ranks;             ///< nothing: those of the session
+    bool tensors = false;                 ///< how each is contracted
+    std::optional<double> device_memory;  ///< bytes of a GPU that each rank may take; nothing: it has none
+};
+
 /// The stages of a study, in order: each reads what the one before it left in memory or in the output file,
 /// skips what is already there and made from the same inputs, and adds its groups to the file (written aside
 /// and renamed). All members are collective over the session's ranks and throw Error on every rank or none.
@@ -20,10 +27,9 @@ class StudyRun {
     StudyRun(Study study, const Session& session, bool writes = true);
     ~StudyRun();
 
-    /// Prints whether the study fits, memory, work and time of every stage on `ranks` ranks (nothing: those
-    /// of the session), and with `tensors` how each tensor is contracted. @throws Error(study) where it does
-    /// not fit
-    void plan(std::optional<int> ranks, bool tensors);
+    /// Prints whether the study fits, and memory, work and time of every stage. @throws Error(study) where it
+    /// does not fit
+    void plan(const PlanRequest& asked);
     /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint,
     /// Error(study) where this stage, or in a whole run one after it, does not fit into memory
     /// @param back_end  multiplies tiles (KernelProblem::back_end)

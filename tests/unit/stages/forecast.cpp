@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/unrecorded.hpp"
@@ -86,6 +87,39 @@ TEST(Forecast, MoreRanksNeedLessMemoryEach) {
         gram = on.gram().own_bytes;
         spectrum = on.stages[1].own_bytes;
     }
+}
+
+TEST(Forecast, OfADeviceCountsWhatStandsOnIt) {
+    const MadeUp study(64, 3, 3000);
+    PlannedStudy planned = study.planned();
+    const Forecast without = forecast<float>(planned, 1);
+    EXPECT_EQ(without.device_least, 0);
+    planned.device_memory = 1e12;
+    const Forecast alone = forecast<float>(planned, 1);
+    const double slice = alone.assembly.back_end_slice_bytes, sums = alone.assembly.back_end_sum_bytes;
+    // 11 tiles of 256 rows and one of 184; half of the tiles are computed, those on the diagonal whole.
+    EXPECT_EQ(sums, 8.0 * (3000.0 * 3000 + 11 * 256 * 256 + 184 * 184) / 2);
+    EXPECT_GE(slice, 4.0 * 3000 * arithmetic::slice_depth);
+    EXPECT_LE(slice, 4.0 * 3000 * 1.02 * arithmetic::slice_depth);
+    EXPECT_GE(alone.device_least, 2 * slice + 8 * 256 * 256);
+    EXPECT_GE(alone.device_whole, 2 * slice + sums);
+    EXPECT_LE(alone.device_whole, 1.05 * (2 * slice + sums));
+    EXPECT_EQ(alone.gram().own_bytes - without.gram().own_bytes, slice + std::min(sums, 64.0 * (1 << 20)));
+
+    EXPECT_LT(forecast<float>(planned, 4).device_least, alone.device_least);
+    EXPECT_NO_THROW(check_device_memory(planned, alone));
+    planned.device_memory = alone.device_least;
+    EXPECT_NO_THROW(check_device_memory(planned, alone));
+    EXPECT_EQ(fewest_ranks<float>(planned, true), 1);
+    planned.device_memory = 0.75 * alone.device_least;
+    testing::expect_error(ExitStatus::study, ErrorKind::no_memory, {"--device-memory"},
+                          [&] { check_device_memory(planned, alone); });
+    EXPECT_GT(fewest_ranks<float>(planned, true).value(), 1);
+    // Nothing is multiplied out, nothing stands there.
+    const MadeUp table(32, 1, 100, "transformer.wte.weight");
+    PlannedStudy of_table = table.planned();
+    of_table.device_memory = 1;
+    EXPECT_EQ(forecast<float>(of_table, 1).device_least, 0);
 }
 
 TEST(Forecast, LittleMemoryIsKeptByMorePasses) {
