@@ -1,11 +1,12 @@
 #include "cuda_runtime.hpp"
 
 #include <cuda_pipeline.h>
-#include <cuda_runtime.h>
 #include <unistd.h>
 
 #include <array>
 #include <utility>
+
+#include "cuda_check.hpp"
 
 namespace tangram::device {
 
@@ -16,7 +17,17 @@ std::string node() {
     return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "this node";
 }
 
-/// @throws Error(numerical) naming the GPU and the node, where a call of CUDA failed
+}  // namespace
+
+std::string take_gpu(int gpu) {
+    const std::string place = "GPU " + std::to_string(gpu) + " of " + node();
+    cudaDeviceProp properties{};
+    check(cudaGetDeviceProperties(&properties, gpu), place, "asking for it");
+    const std::string name = std::string(properties.name) + ", " + place;
+    check(cudaSetDevice(gpu), name, "taking it");
+    return name;
+}
+
 void check(cudaError_t status, const std::string& gpu, const char* what) {
     if (status == cudaSuccess) return;
     const bool memory = status == cudaErrorMemoryAllocation;
@@ -26,6 +37,8 @@ void check(cudaError_t status, const std::string& gpu, const char* what) {
                               "--device cpu"
                             : "; use another node, or --device cpu"));
 }
+
+namespace {
 
 /// A block of threads of the GPU.
 template <class Real>
@@ -59,11 +72,7 @@ __global__ void __launch_bounds__(block_threads) run_tile_kernel(const BlockWork
 
 class CudaRuntime final : public Runtime {
   public:
-    explicit CudaRuntime(int gpu) : name_("GPU " + std::to_string(gpu) + " of " + node()) {
-        cudaDeviceProp properties{};
-        check(cudaGetDeviceProperties(&properties, gpu), name_, "asking for it");
-        name_ = std::string(properties.name) + ", " + name_;
-        check(cudaSetDevice(gpu), name_, "taking it");
+    explicit CudaRuntime(int gpu) : name_(take_gpu(gpu)) {
         for (cudaStream_t& stream : streams_)
             check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), name_, "making a stream");
         check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), name_, "making an event");

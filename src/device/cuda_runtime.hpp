@@ -3,6 +3,7 @@
 
 #include "found_gpus.hpp"
 #include "runtime.hpp"
+#include "tangram/spectrum/whole_solver.hpp"
 
 /// What device.cpp needs of CUDA, in a build that has it.
 namespace tangram::device {
@@ -10,5 +11,7 @@ namespace tangram::device {
 FoundGpus cuda_gpus();
 /// One of them. @throws Error(numerical) naming it and the node
 std::unique_ptr<Runtime> cuda_runtime(int gpu);
+/// cuSOLVER on one of them. @param memory  bytes that it may take
+std::unique_ptr<WholeSolver> cuda_solver(int gpu, double memory);
 
 }  // namespace tangram::device

@@ -100,6 +100,10 @@ std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory) {
     return products;
 }
 
+std::unique_ptr<WholeSolver> solver_on_gpu(int gpu, double memory) {
+    return device::cuda_solver(gpu, memory);
+}
+
 #else
 
 Gpus usable_gpus() {
@@ -107,6 +111,11 @@ Gpus usable_gpus() {
 }
 
 std::unique_ptr<ProductBackEnd> products_on_gpu(int, double) {
+    const Gpus none = usable_gpus();
+    throw Error(ExitStatus::study, none.why, none.words);
+}
+
+std::unique_ptr<WholeSolver> solver_on_gpu(int, double) {
     const Gpus none = usable_gpus();
     throw Error(ExitStatus::study, none.why, none.words);
 }

@@ -36,17 +36,17 @@ Share share_of(const Communicator& host, const Gpus& gpus) {
 
 }  // namespace
 
-std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, std::optional<double> memory,
-                                              const Session& session, const GpuSource& source) {
+ChosenDevice chosen_device(const std::string& device, std::optional<double> memory, const Session& session,
+                           const GpuSource& source) {
     check_memory(device, memory);
-    if (device == "cpu") return nullptr;
+    if (device == "cpu") return {};
     const MPI_Comm comm = session.world.get();
     const Gpus gpus = collectively(comm, source.usable);
     const auto with = static_cast<int>(sum_over_ranks(comm, Index{gpus.count() > 0 ? 1 : 0}));
     if (with == 0) {
         if (device == "cuda" || memory) refuse(device, gpus.why, gpus.words);
-        if (gpus.seen) session.log.say("tiles are multiplied on this machine's cores: " + gpus.words);
-        return nullptr;
+        if (gpus.seen) session.log.say("no GPU is used: " + gpus.words);
+        return {};
     }
     if (with < session.world.size())
         refuse(
@@ -58,12 +58,15 @@ std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, std::op
     const Communicator host = Communicator::of_host(comm);
     const auto [gpu, ranks] = share_of(host, gpus);
     const double allowed = memory.value_or(used * gpus.memory / ranks);
-    std::unique_ptr<ProductBackEnd> products =
-        collectively(comm, [&, gpu = gpu] { return source.products(gpu, allowed); });
-    session.log.say(
-        fmt::format("tiles are multiplied on {} (the first rank's{}), {} of its memory", products->name(),
-                    ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed)));
-    return products;
+    ChosenDevice chosen = collectively(comm, [&, gpu = gpu] {
+        ChosenDevice made{source.products(gpu, allowed), source.solver(gpu, allowed), nullptr};
+        made.registered = std::make_unique<RegisteredWholeSolver>(*made.solver);
+        return made;
+    });
+    session.log.say(fmt::format(
+        "tiles and eigenproblems go to {} (the first rank's{}), {} of its memory", chosen.products->name(),
+        ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed)));
+    return chosen;
 }
 
 std::optional<double> planned_device_memory(const std::string& device, std::optional<double> memory,

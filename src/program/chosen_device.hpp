@@ -13,16 +13,25 @@ namespace tangram {
 struct GpuSource {
     std::function<Gpus()> usable = usable_gpus;
     std::function<std::unique_ptr<ProductBackEnd>(int gpu, double memory)> products = products_on_gpu;
+    std::function<std::unique_ptr<WholeSolver>(int gpu, double memory)> solver = solver_on_gpu;
 };
 
-/// What --device asks for, which the first rank says: "cpu": nullptr, this machine's cores; "cuda": a GPU,
+/// A rank's GPU: products of tiles, and the solver that eigenpairs() knows while this lives. Both empty:
+/// none.
+struct ChosenDevice {
+    std::unique_ptr<ProductBackEnd> products;
+    std::unique_ptr<WholeSolver> solver;
+    std::unique_ptr<RegisteredWholeSolver> registered;  // goes first
+};
+
+/// What --device asks for, which the first rank says: "cpu": none, this machine's cores; "cuda": a GPU,
 /// the ranks of a host take its GPUs in turn; "auto": GPUs where there are any. Collective.
 /// @param memory  --device-memory, bytes of its GPU that a rank may take; nothing: nine tenths, divided among
 ///                the ranks that share one
 /// @throws Error(study) on every rank where "cuda" finds none, only some ranks see one, or `memory` goes
 ///         without one; Error(numerical) where a GPU fails
-std::unique_ptr<ProductBackEnd> chosen_device(const std::string& device, std::optional<double> memory,
-                                              const Session& session, const GpuSource& source = {});
+ChosenDevice chosen_device(const std::string& device, std::optional<double> memory, const Session& session,
+                           const GpuSource& source = {});
 
 /// What a plan takes of each rank's GPU: --device-memory; else, where --device is not "cpu" and this machine
 /// has GPUs, nine tenths of one. Nothing: there are none. Collective.

@@ -38,7 +38,8 @@ void add_common_options(CLI::App& app, Arguments& arguments) {
         "memory that a rank may take, for example 4GiB (default: what SLURM or the cgroup allows)");
     app.add_option(
            "--device", arguments.device,
-           "auto, cpu or cuda: what multiplies the kernel's tiles (auto: GPUs where every rank has one)")
+           "auto, cpu or cuda: what multiplies the kernel's tiles and solves eigenproblems (auto: GPUs where "
+           "every rank has one)")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
     app.add_option("--device-memory", arguments.device_memory,
                    "memory of its GPU that a rank may take, for example 70GiB (default: nine tenths, divided "

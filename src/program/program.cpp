@@ -84,9 +84,9 @@ int run_command(const Arguments& arguments, const Session& session) {
     say_header(session, read.output.path);
     std::error_code code;
     const auto before = std::filesystem::last_write_time(read.output.path, code);
-    const auto device = chosen_device(arguments.device, device_memory(arguments), session);
+    const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
     StudyRun study(read, session);
-    study.gram(true, device.get());
+    study.gram(true, device.products.get());
     study.spectrum();
     study.rates();
     if (read.finetune.asked) study.finetune();
@@ -97,8 +97,8 @@ int run_command(const Arguments& arguments, const Session& session) {
 int gram_command(const Arguments& arguments, const Session& session) {
     const Study study = study_of(arguments, session);
     say_header(session, study.output.path);
-    const auto device = chosen_device(arguments.device, device_memory(arguments), session);
-    StudyRun(study, session).gram(false, device.get());
+    const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
+    StudyRun(study, session).gram(false, device.products.get());
     return 0;
 }
 
@@ -111,6 +111,7 @@ int plan_command(const Arguments& arguments, const Session& session) {
 
 int spectrum_command(const Arguments& arguments, const Session& session) {
     const std::string& matrix = arguments.kernel.matrix;
+    const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
     if (!matrix.empty()) {
         if (arguments.output.empty() || !arguments.study.empty() || !arguments.groups.empty())
             refuse(ErrorKind::contradiction,
@@ -134,6 +135,7 @@ int spectrum_command(const Arguments& arguments, const Session& session) {
 
 int rates_command(const Arguments& arguments, const Session& session) {
     const ForeignKernel& kernel = arguments.kernel;
+    const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
     if (!kernel.matrix.empty() || !kernel.eigenvalues.empty()) {
         if (arguments.output.empty() || !arguments.study.empty())
             refuse(ErrorKind::contradiction,
@@ -163,6 +165,7 @@ int words_command(const Arguments& arguments, const Session& session) {
 }
 
 int finetune_command(const Arguments& arguments, const Session& session) {
+    const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
     StudyRun(study_of(arguments, session), session).finetune();
     return 0;
 }
@@ -262,11 +265,11 @@ int run_program(int argc, char** argv, StopFlag& stop) {
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     try {
         log.enter(arguments.command);
-        const bool has_device =
-            arguments.command == "run" || arguments.command == "gram" || arguments.command == "plan";
+        constexpr const char* with_device[] = {"run", "gram", "plan", "spectrum", "rates", "finetune"};
+        const bool has_device = std::ranges::find(with_device, arguments.command) != std::end(with_device);
         if (!has_device && (arguments.device != "auto" || !arguments.device_memory.empty()))
             refuse(ErrorKind::contradiction,
-                   "--device and --device-memory go with `tangram run`, `tangram gram` and `tangram plan`");
+                   "--device and --device-memory go with the commands that compute, and with plan");
         if (!arguments.time_limit.empty())
             stop.stop_at(std::chrono::steady_clock::now() + parse_duration(arguments.time_limit));
         std::optional<double> memory;

@@ -15,8 +15,6 @@ namespace {
 /// each a share of the memory it is left at 2 GiB.
 Index lapack_up_to(int ranks) { return ranks == 1 ? 32766 : 8192; }
 
-/// Up to this n LAPACK takes a fifth of a second on any number of ranks, and no grid is too large for it.
-constexpr Index always_lapack = 1000;
 /// Less than this much faster, in seconds, is not faster: the first in the table's order is taken.
 constexpr double noticed = 0.05;
 
@@ -36,8 +34,8 @@ std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors) {
     const std::string problem =
         fmt::format("auto: {} at n = {} on {} rank{}", vectors ? "with eigenvectors" : "eigenvalues alone", n,
                     ranks, ranks == 1 ? "" : "s");
-    if (n <= always_lapack)
-        return {Solver::lapack, fmt::format("{}: in one piece up to n = {}", problem, always_lapack)};
+    if (n <= always_in_one_piece)
+        return {Solver::lapack, fmt::format("{}: in one piece up to n = {}", problem, always_in_one_piece)};
     const MeasuredSolvers& row = nearest(n, ranks, vectors);
     const auto available = solvers();
     Solver best = Solver::scalapack_dc;

@@ -13,6 +13,7 @@
 #include "lapack.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
+#include "tangram/spectrum/whole_solver.hpp"
 #include "whole_matrix.hpp"
 
 namespace tangram {
@@ -25,6 +26,7 @@ constexpr std::pair<Solver, const char*> names[] = {{Solver::automatic, "auto"},
                                                     {Solver::scalapack_mrrr, "scalapack-mrrr"},
                                                     {Solver::elpa1, "elpa1"},
                                                     {Solver::elpa2, "elpa2"},
+                                                    {Solver::cusolver, "cusolver"},
                                                     {Solver::lanczos, "lanczos"}};
 
 bool is_elpa(Solver solver) { return solver == Solver::elpa1 || solver == Solver::elpa2; }
@@ -286,21 +288,22 @@ void solve_largest(std::vector<double>& whole, int order, Index count, std::vect
 /// them, however many cores the first rank's host has.
 constexpr Index threaded_from = 1000;
 
-/// On the first rank alone, with the whole matrix; the others sleep.
-std::optional<DistributedMatrix> solve_lapack(DistributedMatrix G, const Wanted& wanted,
-                                              std::vector<double>& w) {
+/// On the first rank alone, with the whole matrix, by LAPACK or the registered solver; the others sleep.
+std::optional<DistributedMatrix> solve_in_one_piece(DistributedMatrix G, Solver solver, const Wanted& wanted,
+                                                    std::vector<double>& w) {
     const Index n = G.rows(), block = G.block();
     const ProcessGrid& grid = G.grid();
     std::vector<double> whole = gather(G, 0);
     { const DistributedMatrix released = std::move(G); }
     const auto solve = [&] {
+        if (solver == Solver::cusolver) return registered_whole_solver()->solve(whole, n, wanted.vectors, w);
         const int order = narrow(n, "matrix size");
         if (wanted.alone)
             solve_largest(whole, order, wanted.count, w);
         else
             solve_whole(whole, order, wanted.vectors, w);
     };
-    on_first_rank(grid.comm().get(), n >= threaded_from, std::cref(solve));
+    on_first_rank(grid.comm().get(), solver == Solver::lapack && n >= threaded_from, std::cref(solve));
     if (!wanted.vectors) return std::nullopt;
     return scatter(whole, grid, n, n, block, 0);
 }
@@ -371,19 +374,24 @@ Solver solver_by_name(std::string_view wanted) {
     std::string known = "\"auto\"";
     for (const Solver solver : solvers()) known += fmt::format(", \"{}\"", name(solver));
     if (wanted == name(Solver::lanczos))
-        throw Error(ExitStatus::study, ErrorKind::unsupported,
-                    fmt::format("spectrum.solver = \"lanczos\" is for spectrum.matrix = \"free\"; use {}",
-                                known));
+        throw Error(
+            ExitStatus::study, ErrorKind::unsupported,
+            fmt::format("spectrum.solver = \"lanczos\" is for spectrum.matrix = \"free\"; use {}", known));
     for (const auto& [solver, text] : names)
         if (wanted == text) {
             const auto available = solvers();
             if (solver == Solver::automatic ||
                 std::find(available.begin(), available.end(), solver) != available.end())
                 return solver;
-            throw Error(ExitStatus::study, ErrorKind::unsupported,
-                        fmt::format("spectrum.solver = \"{}\": this tangram was built without ELPA; "
-                                    "install libelpa-dev and build again, or use {}",
-                                    wanted, known));
+            throw Error(
+                ExitStatus::study, ErrorKind::unsupported,
+                fmt::format("spectrum.solver = \"{}\": {}, or use {}", wanted,
+                            solver == Solver::cusolver
+                                ? "no GPU is in use; run a build with -DTANGRAM_CUDA=ON where there is "
+                                  "one"
+                                : "this tangram was built without ELPA; install libelpa-dev and build "
+                                  "again",
+                            known));
         }
     throw Error(ExitStatus::study, ErrorKind::unknown_name,
                 fmt::format("spectrum.solver = \"{}\" is unknown; use {}", wanted, known));
@@ -398,6 +406,7 @@ std::string name(Solver solver) {
 std::vector<Solver> solvers() {
     std::vector<Solver> list{Solver::lapack, Solver::scalapack_dc, Solver::scalapack_mrrr};
     if (has_elpa()) list.insert(list.end(), {Solver::elpa1, Solver::elpa2});
+    if (registered_whole_solver() != nullptr) list.push_back(Solver::cusolver);
     return list;
 }
 
@@ -452,9 +461,39 @@ void check_lapack_size(Index n, bool vectors) {
 
 namespace {
 
+/// What the first rank's device says of a matrix.
+struct DeviceAnswer {
+    bool asked = false, takes = false;
+    std::string words;
+};
+
+/// Asks it where it may be the solver. Collective.
+DeviceAnswer ask_device(MPI_Comm comm, Index n, Solver solver, bool vectors) {
+    DeviceAnswer answer;
+    answer.asked = registered_whole_solver() != nullptr &&
+                   (solver == Solver::cusolver || (solver == Solver::automatic && n > always_in_one_piece));
+    if (!answer.asked) return answer;
+    std::string words = collectively(comm, [&] {
+        int rank = 0;
+        TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+        if (rank != 0) return std::string();
+        WholeSolver& device = *registered_whole_solver();
+        const WholeSolver::Room room = device.room(n, vectors);
+        constexpr double gibibyte = 0x1p30;
+        return fmt::format("{}matrix and workspace of {:.3g} GiB {} {} ({:.3g} GiB free)",
+                           room.needed <= room.free ? "" : "!", room.needed / gibibyte,
+                           room.needed <= room.free ? "find room on" : "find no room on", device.name(),
+                           room.free / gibibyte);
+    });
+    broadcast(comm, words, 0);
+    answer.takes = !words.starts_with('!');
+    answer.words = answer.takes ? words : words.substr(1);
+    return answer;
+}
+
 /// The result before it is there: the solver, and why; values NaN. Refuses what no solver can do. Local.
-Eigenpairs planned(const DistributedMatrix& G, Solver solver, const Wanted& wanted,
-                   const MatrixName& matrix) {
+Eigenpairs planned(const DistributedMatrix& G, Solver solver, const Wanted& wanted, const MatrixName& matrix,
+                   const DeviceAnswer& device) {
     const ProcessGrid& grid = G.grid();
     const Index n = G.rows();
     check_square(G, matrix);
@@ -466,8 +505,15 @@ Eigenpairs planned(const DistributedMatrix& G, Solver solver, const Wanted& want
     Eigenpairs result{
         std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
         std::nullopt, solver, "named by the study"};
-    if (solver == Solver::automatic)
+    if (device.takes) {
+        result.solver = Solver::cusolver;
+        result.reason += "; " + device.words;
+        if (solver == Solver::automatic) result.reason = "auto: " + device.words;
+        return result;
+    }
+    if (solver == Solver::automatic || device.asked)
         std::tie(result.solver, result.reason) = choose_solver(n, grid.comm().size(), wanted.vectors);
+    if (device.asked) result.reason += "; " + device.words;
     // ScaLAPACK and ELPA go wrong where a rank owns nothing (docs/libraries.md): the smallest problems are
     // solved on one rank.
     if (n < 2 * std::max(grid.rows(), grid.columns()) && result.solver != Solver::lapack) {
@@ -523,7 +569,9 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index bl
     const MPI_Comm comm = G.grid().comm().get();
     const Index n = G.rows(), layout_block = G.block();
     Wanted wanted{vectors, count > 0 ? count : n, vectors && count > 0 && 2 * count <= n};
-    Eigenpairs result = collectively(comm, [&] { return planned(G, solver, wanted, matrix); });
+    if (solver == Solver::cusolver && registered_whole_solver() == nullptr) solver_by_name(name(solver));
+    const DeviceAnswer device = ask_device(comm, n, solver, vectors);
+    Eigenpairs result = collectively(comm, [&] { return planned(G, solver, wanted, matrix, device); });
     wanted.alone = wanted.alone && (result.solver == Solver::lapack || is_elpa(result.solver));
     std::optional<DistributedMatrix> mirrored;
     const double largest = check_symmetric(G, matrix, symmetry_tolerance, mirrored).entry;
@@ -540,8 +588,8 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index bl
     const double scale = std::ldexp(turned ? -1.0 : 1.0, -exponent);
     for (double& entry : G.local()) entry *= scale;
     const Invariants invariants = Invariants::of(G);
-    if (result.solver == Solver::lapack)
-        result.vectors = solve_lapack(std::move(G), wanted, result.values);
+    if (result.solver == Solver::lapack || result.solver == Solver::cusolver)
+        result.vectors = solve_in_one_piece(std::move(G), result.solver, wanted, result.values);
     else
         solve_distributed(std::move(G), wanted, block, result);
     // Only the first process's eigenvalues are sure to be right (docs/libraries.md, Small problems).

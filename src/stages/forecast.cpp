@@ -15,6 +15,7 @@
 #include "tangram/parallel/process_grid.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
 #include "tangram/spectrum/spectral_density.hpp"
+#include "tangram/spectrum/whole_solver.hpp"
 #include "tangram/study/initial_network.hpp"
 #include "tangram/training/loss_gradient.hpp"
 #include "tangram/training/optimizer.hpp"
@@ -47,6 +48,8 @@ SolverCost solver_cost(Solver solver, bool vectors, double share) {
     switch (solver) {
         case Solver::lapack:
             return {alone ? 3.0 + share + 1.0 : vectors ? 4.0 : 3.0, between(5.0, 9.0)};
+        case Solver::cusolver:
+            return {2.0, vectors ? 9.0 : 5.0};
         case Solver::elpa1:
         case Solver::elpa2:
             return {alone ? 6.0 : vectors ? 5.0 : 4.0, between(8.0, 12.0)};
@@ -174,12 +177,23 @@ LocalMatrices local_matrices(const GramJob& job, const Forecast& on) {
             8 * local_elements(job.test_rows, job.train_rows, on.grid_rows, on.grid_columns)};
 }
 
+/// A plan for other machines knows their GPUs by their memory alone.
+Solver planned_solver(const PlannedStudy& planned, int ranks) {
+    const std::string& named = planned.study.spectrum.solver;
+    const bool vectors = planned.study.spectrum.vectors, by_name = named == name(Solver::cusolver);
+    const Index n = planned.job.train_rows;
+    const Solver solver = by_name && planned.device_memory ? Solver::cusolver : solver_by_name(named);
+    if (solver != Solver::automatic && solver != Solver::cusolver) return solver;
+    if (planned.device_memory && (by_name || n > always_in_one_piece) &&
+        planned_whole_solver_bytes(n, vectors) <= *planned.device_memory)
+        return Solver::cusolver;
+    return choose_solver(n, ranks, vectors).first;
+}
+
 StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on) {
     const GramJob& job = planned.job;
     const bool vectors = planned.study.spectrum.vectors;
-    const Solver named = solver_by_name(planned.study.spectrum.solver);
-    const Solver solver =
-        named == Solver::automatic ? choose_solver(job.train_rows, on.ranks(), vectors).first : named;
+    const Solver solver = planned_solver(planned, on.ranks());
     const double local = local_matrices(job, on).gram, n = static_cast<double>(job.train_rows),
                  p = on.ranks();
     const auto asked = static_cast<double>(planned.study.spectrum.count);
@@ -189,9 +203,10 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
         job.formulas, [](const KernelFormula& f) { return f.formula != Formula::asymmetric_signgd; }));
     // The first formula's matrix and vectors wait for the rates while the others' spectra are made.
     const double waiting = spectra > 1 ? 2 * local : 0;
-    // LAPACK works on one rank, with the cores of its host: its three matrices are whole.
-    const double working =
-        solver == Solver::lapack ? local + (cost.matrices - 1) * 8 * n * n : cost.matrices * local;
+    // LAPACK works on one rank, with the cores of its host: its three matrices are whole; so is the one that
+    // goes to a GPU.
+    const bool whole = solver == Solver::lapack || solver == Solver::cusolver;
+    const double working = whole ? local + (cost.matrices - 1) * 8 * n * n : cost.matrices * local;
     StageForecast spectrum{"spectrum",
                            job.idle_bytes + working + waiting,
                            0,
@@ -199,8 +214,8 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
                            spectra * (on.ranks() > 1 ? 8 * n * n / p : 0),
                            spectra * (vectors ? 8 * n * count : 8 * count),
                            0};
-    spectrum.seconds = reading_and_writing + spectrum.flops * planned.calibration.per_float64_flop /
-                                                 (solver == Solver::lapack ? on.ranks_of_host : p);
+    spectrum.seconds = reading_and_writing +
+                       spectrum.flops * planned.calibration.per_float64_flop / (whole ? on.ranks_of_host : p);
     return spectrum;
 }
 

@@ -108,7 +108,7 @@ std::vector<Key> spectrum_keys() {
                   {"scalapack-mrrr", ""},
                   {"elpa1", ""},
                   {"elpa2", ""},
-                  {"cusolver", "", false},
+                  {"cusolver", "on a GPU; what finds no room there is solved as by auto"},
                   {"lanczos", "block Lanczos, of matrix = \"free\""}}},
          Decides::spectrum, ""},
         {"spectrum.vectors", [](Study& s) { return StudyValue(&s.spectrum.vectors); }, Anything{},

@@ -5,6 +5,7 @@
 
 #include "tangram/error.hpp"
 #include "tangram/gram/product_back_end.hpp"
+#include "tangram/spectrum/whole_solver.hpp"
 
 namespace tangram {
 
@@ -29,5 +30,7 @@ Gpus usable_gpus();
 /// @throws Error(numerical) naming the GPU and its node: the device fails, has too little memory, or gives
 /// other bits
 std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory);
+/// cuSOLVER on one of them. @throws Error(numerical) naming it and its node
+std::unique_ptr<WholeSolver> solver_on_gpu(int gpu, double memory);
 
 }  // namespace tangram

@@ -10,15 +10,17 @@
 
 namespace tangram {
 
-/// `lanczos` is of matrices that are known by their products (leading_pairs.hpp), the others of formed ones.
-enum class Solver { automatic, lapack, scalapack_dc, scalapack_mrrr, elpa1, elpa2, lanczos };
+/// `lanczos` is of matrices that are known by their products (leading_pairs.hpp), the others of formed ones;
+/// `cusolver` is the registered one (whole_solver.hpp).
+enum class Solver { automatic, lapack, scalapack_dc, scalapack_mrrr, elpa1, elpa2, cusolver, lanczos };
 
-/// A solver by spectrum.solver's name: "auto", "lapack", "scalapack-dc", "scalapack-mrrr", "elpa1", "elpa2".
-/// @throws Error(study) with the names of this build, for unknown names, for ELPA's where the build has none,
-///         and for "lanczos", which solves no formed matrix
+/// A solver by spectrum.solver's name: "auto", "lapack", "scalapack-dc", "scalapack-mrrr", "elpa1", "elpa2",
+/// "cusolver".
+/// @throws Error(study) with the names at hand, for unknown names, for ELPA's where the build has none, for
+///         "cusolver" where no device is in use, and for "lanczos", which solves no formed matrix
 Solver solver_by_name(std::string_view name);
 std::string name(Solver solver);
-/// The solvers of formed matrices that this build has, without `automatic`.
+/// The solvers of formed matrices that there are, without `automatic`.
 std::vector<Solver> solvers();
 
 struct Eigenpairs {
@@ -28,7 +30,12 @@ struct Eigenpairs {
     std::string reason;                        ///< why this solver
 };
 
-/// The solver that `auto` stands for, from measurements that are stored in the source, and why. Local.
+/// Up to this n LAPACK takes a fifth of a second on any number of ranks, no grid is too large for it, and
+/// `automatic` takes no other.
+inline constexpr Index always_in_one_piece = 1000;
+
+/// The solver of this machine's cores that `auto` stands for, from measurements that are stored in the
+/// source, and why. Local.
 std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors);
 
 /// What messages call a matrix, and the status of what is wrong with it: "F.h5: /kernel/gram", output.
@@ -52,7 +59,9 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 /// @param block  the solver's own block; 0: 64, or less so that every rank owns something (docs/libraries.md,
 /// Small problems).
 ///         Problems too small for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and
-///         `reason` say so.
+///         `reason` say so. `cusolver`, named or by `automatic` from 1000 rows on, takes what finds room on
+///         the first rank's device; what does not is solved as by `automatic` without one, and `reason` says
+///         so.
 /// @param count  0: all; k: the k largest. The vectors of up to N/2 are computed alone by lapack (dsyevr) and
 /// by
 ///         ELPA (the smallest of -G); their residual and orthogonality are always checked, and their sums
@@ -68,9 +77,10 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 ///         are not G's; elpa2's vectors are checked in full, because its two-stage reduction fails silently
 ///         on some smooth kernels
 /// lapack works on the first rank; from 1000 rows on with the BLAS threads and cores of all ranks of its
-/// host. Memory per rank, in local matrices, G included: scalapack-dc 5 (2 and a workspace of 3),
-/// scalapack-mrrr 4, elpa1 4, elpa2 5; lapack: four whole matrices on the first rank with vectors, one
-/// without, one and N x k for k vectors alone. Vectors that are always checked take one more local matrix.
+/// host; cusolver's matrix goes through the first rank's memory, too. Memory per rank, in local matrices, G
+/// included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4, elpa1 4, elpa2 5; lapack: four whole
+/// matrices on the first rank with vectors, one without, one and N x k for k vectors alone; cusolver one
+/// whole matrix on the first rank. Vectors that are always checked take one more local matrix.
 Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0,
                       const MatrixName& matrix = {}, Index count = 0);
 

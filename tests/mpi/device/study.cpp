@@ -6,6 +6,7 @@
 
 #include "../src/device/device_products.hpp"
 #include "../src/program/chosen_device.hpp"
+#include "mpi/spectrum/whole_solver.hpp"
 #include "support/failing_runtime.hpp"
 #include "support/model_fixture.hpp"
 #include "support/mpi_test.hpp"
@@ -27,7 +28,8 @@ GpuSource two_gpus(std::vector<double>& memory) {
             [&memory](int gpu, double bytes) {
                 memory = {static_cast<double>(gpu), bytes};
                 return device::host_executor(bytes);
-            }};
+            },
+            [](int, double) { return std::make_unique<testing::LapackAsDevice>(); }};
 }
 
 class OnADevice : public ::testing::Test {
@@ -80,10 +82,11 @@ class OnADevice : public ::testing::Test {
 
 TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
     std::vector<double> memory;
-    EXPECT_EQ(chosen_device("cpu", std::nullopt, session_, two_gpus(memory)), nullptr);
+    EXPECT_EQ(chosen_device("cpu", std::nullopt, session_, two_gpus(memory)).products, nullptr);
     for (const char* const device : {"auto", "cuda"}) {
-        const auto products = chosen_device(device, std::nullopt, session_, two_gpus(memory));
-        ASSERT_ON_ALL_RANKS(products != nullptr);
+        const ChosenDevice chosen = chosen_device(device, std::nullopt, session_, two_gpus(memory));
+        ASSERT_ON_ALL_RANKS(chosen.products != nullptr);
+        EXPECT_EQ(registered_whole_solver(), chosen.solver.get());
         EXPECT_EQ(memory[0], world_rank() % 2);
         // Nine tenths, divided among the ranks that share it: the first GPU has one more where they are odd.
         const int sharing = (world_size() + 1 - world_rank() % 2) / 2;
@@ -103,7 +106,8 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
         return GpuSource{[why] { return Gpus{{}, 0, why == ErrorKind::unsupported, why, "GPU 7: too old"}; }};
     };
     for (const ErrorKind why : {ErrorKind::missing, ErrorKind::unsupported}) {
-        EXPECT_EQ(chosen_device("auto", std::nullopt, session_, none(why)), nullptr);
+        EXPECT_EQ(chosen_device("auto", std::nullopt, session_, none(why)).products, nullptr);
+        EXPECT_EQ(registered_whole_solver(), nullptr);
         testing::expect_error_on_all_ranks([&] { chosen_device("cuda", std::nullopt, session_, none(why)); },
                                            ExitStatus::study, why, "GPU 7: too old");
     }

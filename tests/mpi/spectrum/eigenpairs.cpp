@@ -10,6 +10,7 @@
 #include <set>
 #include <string_view>
 
+#include "mpi/spectrum/whole_solver.hpp"
 #include "support/mpi_test.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/spectrum/quality.hpp"
@@ -289,6 +290,52 @@ TEST_P(EverySolver, TheLargestOnly) {
 }
 
 // Of diag(1, .. 6) without vectors; the sums are bounds.
+// Gathered to the first rank's device and scattered from it; what finds no room there goes to the CPU.
+TEST(ADevicesSolver, TakesWhatFindsRoom) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const auto solve = [&](Index n, Solver solver, bool vectors, Index count = 0) {
+        return eigenpairs(matrix_of(known_matrices()[0], grid, n, 8), solver, vectors, 0, {}, count);
+    };
+    testing::expect_error_on_all_ranks([&] { solve(40, Solver::cusolver, true); }, ExitStatus::study,
+                                       ErrorKind::unsupported, "\"cusolver\"");
+    EXPECT_EQ(std::ranges::count(solvers(), Solver::cusolver), 0);
+    testing::LapackAsDevice device;
+    const RegisteredWholeSolver registered(device);
+    EXPECT_EQ(solver_by_name("cusolver"), Solver::cusolver);
+    for (const auto& [rows, columns] : grid_shapes(world_size()))
+        for (const Index n : {1, 13, 70})
+            for (const bool vectors : {false, true})
+                expect_known(known_matrices()[0], ProcessGrid(MPI_COMM_WORLD, rows, columns), n, 8,
+                             Solver::cusolver, vectors);
+    const Eigenpairs named = solve(40, Solver::cusolver, true, 3);
+    EXPECT_EQ(named.solver, Solver::cusolver);
+    EXPECT_NE(named.reason.find("named by the study"), std::string::npos) << named.reason;
+    EXPECT_EQ(named.values.size(), 3u);
+    EXPECT_EQ(named.vectors->columns(), 3);
+
+    // auto: from the size on where LAPACK is no longer the fastest everywhere.
+    device.solved = 0;
+    EXPECT_EQ(solve(always_in_one_piece, Solver::automatic, false).solver, Solver::lapack);
+    const Eigenpairs large = solve(always_in_one_piece + 1, Solver::automatic, false);
+    EXPECT_EQ(large.solver, Solver::cusolver);
+    EXPECT_NE(large.reason.find("auto"), std::string::npos) << large.reason;
+    EXPECT_NE(large.reason.find("GPU 3 of node17"), std::string::npos) << large.reason;
+    EXPECT_EQ(device.solved, world_rank() == 0 ? 1 : 0);
+
+    device.free_bytes = 3.0 * 8 * 40 * 40;
+    EXPECT_EQ(solve(40, Solver::cusolver, true).solver, Solver::cusolver);
+    device.free_bytes -= 1;
+    EXPECT_EQ(solve(40, Solver::cusolver, false).solver, Solver::cusolver);
+    const Eigenpairs elsewhere = solve(40, Solver::cusolver, true);
+    EXPECT_EQ(elsewhere.solver, Solver::lapack);
+    for (const char* const word : {"auto", "GPU 3 of node17", "GiB free"})
+        EXPECT_NE(elsewhere.reason.find(word), std::string::npos) << elsewhere.reason;
+    device.free_bytes = 1e12;
+    device.fails = true;
+    testing::expect_error_on_all_ranks([&] { solve(40, Solver::cusolver, true); }, ExitStatus::numerical,
+                                       ErrorKind::library, "GPU 3 of node17");
+}
+
 TEST(Largest, ValuesAloneTheirQualityAndARefusal) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const auto diagonal = [&] {

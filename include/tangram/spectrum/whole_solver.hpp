@@ -1,0 +1,46 @@
+#pragma once
+#include <span>
+#include <string>
+
+#include "tangram/index.hpp"
+
+namespace tangram {
+
+/// Eigenpairs of a whole symmetric matrix elsewhere than on this machine's cores; a device implements it.
+/// Local.
+class WholeSolver {
+  public:
+    virtual ~WholeSolver() = default;
+    /// What it is, for people.
+    virtual std::string name() const = 0;
+    /// Bytes of its memory that matrix and workspace of an n x n problem take, and that are free.
+    struct Room {
+        double needed, free;
+    };
+    virtual Room room(Index n, bool vectors) = 0;
+    /// @param A  n x n, column-major, the lower triangle counts; overwritten, with `vectors` by orthonormal
+    ///           eigenvectors, column j of w[j]
+    /// @param w  n eigenvalues, ascending; overwritten
+    /// @throws Error(numerical) naming the device: it fails, has too little memory, or does not converge
+    virtual void solve(std::span<double> A, Index n, bool vectors, std::span<double> w) = 0;
+};
+
+/// While it lives, eigenpairs() has Solver::cusolver: this solver, of a matrix's first rank. One in a process
+/// at a time, on every rank or on none. Local.
+class RegisteredWholeSolver {
+  public:
+    /// @param solver  outlives the object
+    explicit RegisteredWholeSolver(WholeSolver& solver);
+    RegisteredWholeSolver(const RegisteredWholeSolver&) = delete;
+    RegisteredWholeSolver& operator=(const RegisteredWholeSolver&) = delete;
+    ~RegisteredWholeSolver();
+};
+
+/// nullptr: there is none.
+WholeSolver* registered_whole_solver();
+
+/// Bytes of a device that an n x n problem takes, as far as a plan knows without one: LAPACK's, whose divide
+/// and conquer it is (matrix and 2 n^2 of workspace with vectors; without, a few panels).
+double planned_whole_solver_bytes(Index n, bool vectors);
+
+}  // namespace tangram
