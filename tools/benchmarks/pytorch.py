@@ -7,7 +7,8 @@ product), on the tokens of an output file of tangram.
                                         would take: of as many rows, columns by columns, scaled to all; the distance is of the
                                         first chunk's block
 The forward passes are made to be fast under vmap: nothing but the token that is read goes through the head,
-and only for the two label words. Attention is causal: tokens padded behind the one that is read change nothing."""
+and only for the two label words. Attention is causal: tokens padded behind the one that is read change nothing.
+TANGRAM_TORCH_DEVICE=cuda puts all of it on the GPU."""
 import json
 import math
 import os
@@ -23,6 +24,17 @@ try:
     from torch.func import grad, vmap
 except ImportError:  # before PyTorch 2
     from functorch import grad, vmap
+
+DEVICE = os.environ.get('TANGRAM_TORCH_DEVICE', 'cpu')
+if DEVICE != 'cpu':
+    torch.set_default_device(DEVICE)
+
+
+def now():
+    """Seconds, once all that was begun is done."""
+    if DEVICE != 'cpu':
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def heads(x, count):
@@ -119,7 +131,7 @@ def load_weights(folder):
         if name != '__metadata__':
             first, last = value['data_offsets']
             entries = np.frombuffer(data[first:last], '<f4').reshape(value['shape'])
-            tensors[name] = torch.from_numpy(entries.copy())
+            tensors[name] = torch.from_numpy(entries.copy()).to(DEVICE)
     return tensors
 
 
@@ -131,7 +143,7 @@ class Task:
             config = json.load(file)
         with h5py.File(output, 'r') as file:
             tokens, offsets = file['/data/train/token_ids'][:], file['/data/train/offsets'][:]
-            labels = torch.from_numpy(file['/data/label_token_ids'][:].astype(np.int64))
+            labels = torch.from_numpy(file['/data/label_token_ids'][:].astype(np.int64)).to(DEVICE)
             names = [bytes(name).decode() for name in file['/kernel/tensors']['name']]
         self.order = np.argsort(np.diff(offsets), kind='stable')
         self.examples = [tokens[offsets[e] : offsets[e + 1]] for e in self.order]
@@ -169,9 +181,9 @@ class Task:
             if best and 12 * chunk * self.parameters > 6e9:
                 break  # a chunk's gradients and what they come from: the Jacobian needs memory too
             self.fill(sample[:chunk], chunk, jacobian)
-            start = time.perf_counter()
+            start = now()
             self.fill(sample, chunk, jacobian)
-            seconds = (time.perf_counter() - start) / len(sample)
+            seconds = (now() - start) / len(sample)
             if best is None or seconds < best['seconds']:
                 best = {'seconds': seconds, 'chunk': chunk}
         return best
@@ -179,11 +191,11 @@ class Task:
     def gram(self, chunk):
         jacobian = torch.zeros(len(self.examples), self.parameters)
         self.fill(self.examples[-chunk:], chunk, jacobian)  # everything is loaded and the memory is there
-        start = time.perf_counter()
+        start = now()
         self.fill(self.examples, chunk, jacobian)
         with torch.no_grad():
             gram = jacobian @ jacobian.T
-        return time.perf_counter() - start, gram.numpy().astype(np.float64)
+        return now() - start, gram.cpu().numpy().astype(np.float64)
 
 
     def passes(self, chunk, count):
@@ -202,10 +214,10 @@ class Task:
             gradients = gradients_of(examples[:chunk])  # everything is loaded and the memory is there
             gram = sum(g.flatten(1) @ g.flatten(1).T for g in gradients.values())
         del gradients
-        start = time.perf_counter()
+        start = now()
         for first in range(0, count, chunk):
             gradients_of(examples[first : first + chunk])
-        return time.perf_counter() - start, gram.numpy().astype(np.float64)
+        return now() - start, gram.cpu().numpy().astype(np.float64)
 
     def product_seconds(self):
         """Of J J^T of all examples, from as many columns as fit into half a gigabyte."""
@@ -213,9 +225,9 @@ class Task:
         columns = min(self.parameters, int(0.5e9 / 4 / n))
         part = torch.randn(n, columns)
         part @ part.T
-        start = time.perf_counter()
+        start = now()
         part @ part.T
-        return (time.perf_counter() - start) * self.parameters / columns
+        return (now() - start) * self.parameters / columns
 
 
 def compare(gram, theirs):

@@ -1,0 +1,57 @@
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+
+#include "tangram/arithmetic.hpp"
+#include "tangram/device/device.hpp"
+#include "tangram/products.hpp"
+
+/// products_on_gpu ROWS SLICES: {"teraflops", "seconds_to_store"} of float32 products of all tiles of as many
+/// rows on the first GPU, useful n (n + 1) P flops per second of slices that are packed on the host already;
+/// and the seconds that their sums take to the host. Built with CUDA alone.
+int main(int argc, char** argv) {
+    using namespace tangram;
+    using Clock = std::chrono::steady_clock;
+    const auto seconds_since = [](Clock::time_point start) {
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    };
+    if (argc != 3) return 2;
+    const Index n = std::atoll(argv[1]), slices = std::atoll(argv[2]), side = arithmetic::tile_rows,
+                depth = arithmetic::slice_depth, tiles = n / side, panel = products::panel_rows,
+                padded = (side + panel - 1) / panel * panel;
+    try {
+        const Gpus gpus = usable_gpus();
+        if (gpus.count() == 0) throw Error(ExitStatus::study, gpus.why, gpus.words);
+        const auto back_end = products_on_gpu(0, 0.9 * gpus.memory);
+        std::vector<std::vector<ProductPiece>> pieces(1);
+        for (Index k = 0; k < depth; k += arithmetic::product_depth)
+            pieces[0].push_back({k, k, arithmetic::product_depth, false});
+        const std::vector<float> entries(static_cast<std::size_t>(padded * depth), 0.25F);
+        const std::vector<PackedRows<float>> packed(static_cast<std::size_t>(tiles), {entries, side, padded});
+        std::vector<double> sums(static_cast<std::size_t>(n * n), 0.0);
+        std::vector<TileProduct> products;
+        for (Index J = 0; J < tiles; ++J)
+            for (Index I = J; I < tiles; ++I)
+                products.push_back({static_cast<std::size_t>(I), static_cast<std::size_t>(J), 0,
+                                    sums.data() + I * side + J * side * n, n, I == J, false});
+        const SliceProducts<float> slice{panel, pieces, packed, products};
+        back_end->add(slice, [] {});  // loads the sums
+        back_end->finish();
+        auto start = Clock::now();
+        for (Index u = 0; u < slices; ++u) back_end->add(slice, [] {});
+        back_end->finish();
+        const auto rows = static_cast<double>(n);
+        const double flops = rows * (rows + 1) * static_cast<double>(slices * depth),
+                     teraflops = flops / seconds_since(start) / 1e12;
+        start = Clock::now();
+        back_end->store_sums();
+        std::cout << "{\"teraflops\": " << teraflops << ", \"seconds_to_store\": " << seconds_since(start)
+                  << "}\n";
+        // 0.25^2 as often as there are parameters, in every sum.
+        const double expected = 0.0625 * static_cast<double>((slices + 1) * depth);
+        return sums.front() == expected && sums[static_cast<std::size_t>(n - 1)] == expected ? 0 : 4;
+    } catch (const Error& e) {
+        std::cerr << e.what() << "\n";
+        return static_cast<int>(e.status());
+    }
+}
