@@ -51,6 +51,7 @@ struct StudyRun::State {
     ProductBackEnd* back_end = nullptr;       // of the Gram matrix
     std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
     Index own_peak = 0;                       // bytes that this rank alone had in it, as last looked at
+    Index peak_warned_of = 0;                 // bytes of the largest rank
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
     std::unique_ptr<FreeKernel> free;               // spectrum.matrix = "free": once it was opened
@@ -117,8 +118,9 @@ struct StudyRun::State {
 
     template <class Real>
     void plan(const LoadedModel& model, const GramJob& job, const PlanRequest& asked);
-    /// Says which rank took more memory than the forecast of the stages up to this one, if any. Local.
-    void warn_beyond_plan(const std::string& stage, const Forecast& planned, const Provenance& taken) const;
+    /// Says which rank took more memory than the forecast of the stages up to this one, if any did and no
+    /// stage before has said so of as much. Local.
+    void warn_beyond_plan(const std::string& stage, const Forecast& planned, const Provenance& taken);
 
     // The spectrum stage.
 
