@@ -38,6 +38,38 @@ check('README: at most 150 lines of at most 120 columns', len(lines) <= 150 and 
 pages = re.findall(r'\]\(([^)]+)\)', readme)
 check('README: its pages are there', len(pages) >= 10 and not [p for p in pages if not os.path.exists(os.path.join(root, p))], [p for p in pages if not os.path.exists(os.path.join(root, p))])
 
+# What the pages tell a reader to type is there: commands with options that they have, scripts, keys, other pages.
+helps = {}
+def options_of(command):
+    if command not in helps: helps[command] = ' '.join(start(PROGRAM, command, '--help')[1:])
+    return helps[command]
+def keys_of(toml):
+    """section.key of every line that sets one; [[tasks]] has the keys of [data], and a name."""
+    section, found = '', []
+    for line in toml.splitlines():
+        if named := re.match(r'\[+(\w+)\]+', line): section = named[1]
+        elif (key := re.match(r'(\w+) *=', line)) and (section, key[1]) != ('tasks', 'name'): found.append(('data' if section == 'tasks' else section) + '.' + key[1])
+    return found
+keys = set(keys_of(start(PROGRAM, 'help', 'study')[1]))
+check('pages: `help study` names the keys', len(keys) > 40, len(keys))
+typed = 0
+for page in [os.path.join(root, 'README.md'), *sorted(glob.glob(os.path.join(root, 'docs', '*.md')))]:
+    text, found = open(page, encoding='utf-8').read(), []
+    for kind, block in re.findall(r'```(\w*)\n(.*?)```', text, re.S):
+        if kind == 'toml': typed += len(keys_of(block)); found += [key for key in keys_of(block) if key not in keys]
+        if kind: continue
+        for line in re.sub(r'\\?\n +', ' ', block).splitlines():
+            line = line.split(' #')[0].split(' -- ')[0]
+            for command, rest in re.findall(r'(?:^|[ ;])tangram ([a-z]+)([^;|]*)', line):
+                typed += 1; found += [f'tangram {command} {o}' for o in re.findall(r'--[a-z-]+', rest) if o not in options_of(command)]
+            for script, rest in re.findall(r'(?:^|[ ;])((?:tools|jobs)/[\w/.]+)(.*)', line):
+                path = os.path.join(root, script); typed += 1
+                if not os.path.exists(path): found.append(script)
+                elif os.access(path, os.X_OK) and not os.path.isdir(path): found += [f'{script} {o}' for o in re.findall(r'--[a-z-]+', rest) if o not in open(path, encoding='utf-8').read() + options_of('run')]
+    found += [link for link in re.findall(r'\]\(([^)#:]+)\)', text) if not os.path.exists(os.path.join(os.path.dirname(page), link))]
+    check(f'pages: {os.path.basename(page)} names what there is', not found, found)
+check('pages: they tell what to type', typed > 40, typed)
+
 # The loop and the merge that the scale study's comment names.
 comment = [line[4:] for line in open(os.path.join(STUDIES, 'scale.toml')) if line.startswith('#   ')]
 script = ''.join(comment).replace('jobs/studies/', STUDIES + '/').replace('128 256 512', '24 32 40').replace('scale.toml', 'scale.toml ' + ' '.join(small + settings(data__test_samples=20)))
