@@ -265,7 +265,9 @@ RateExponent above_limit(const RatesResult& r, const Errors& errors, std::size_t
 RateExponent of_whole_error(const RatesResult& r, const Errors& errors, std::size_t repeats) {
     if (const auto reason = no_errors(r, errors)) return unknown_rate(errors.source, *reason);
     if (const auto flat = does_not_fall(errors.curve, repeats)) return unknown_rate(errors.source, *flat);
-    return slope_of(errors.source, errors.curve, repeats, not_found, "of the whole error, noise included");
+    return slope_of(errors.source, errors.curve, repeats, not_found,
+                    fmt::format("of the whole error, noise included, over n = {} to {}",
+                                errors.curve.sizes.front(), errors.curve.sizes.back()));
 }
 
 /// Eigenlearning's two rows: of the error above the noise, and of the whole error.
