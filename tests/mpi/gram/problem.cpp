@@ -214,18 +214,26 @@ struct ProductsInputs {
 }  // namespace
 
 template <class Real>
-Products products(const Problem& problem, MPI_Comm comm, Index vectors) {
+void with_operator(const Problem& problem, MPI_Comm comm,
+                   const std::function<void(JacobianOperator<Real>&)>& work) {
     Network<Real> network = network_for<Real>(problem);
     const ProductsInputs of(problem, network.program());
     const KernelInputs<Real> inputs{of.kernel(problem, network.program()), network};
     JacobianOperator<Real> G(inputs, comm);
+    work(G);
+}
+
+template <class Real>
+Products products(const Problem& problem, MPI_Comm comm, Index vectors) {
     Products found;
-    found.X.resize(static_cast<std::size_t>(G.rows() * vectors));
-    for (std::size_t i = 0; i < found.X.size(); ++i)
-        found.X[i] = std::sin(1.7 * static_cast<double>(i) + 0.3);
-    found.GX = G.product(found.X, vectors);
-    found.squares = G.squares();
-    EXPECT_TRUE(found.GX == G.product(found.X, vectors)) << "the same product twice";
+    with_operator<Real>(problem, comm, [&](JacobianOperator<Real>& G) {
+        found.X.resize(static_cast<std::size_t>(G.rows() * vectors));
+        for (std::size_t i = 0; i < found.X.size(); ++i)
+            found.X[i] = std::sin(1.7 * static_cast<double>(i) + 0.3);
+        found.GX = G.product(found.X, vectors);
+        found.squares = G.squares();
+        EXPECT_TRUE(found.GX == G.product(found.X, vectors)) << "the same product twice";
+    });
     return found;
 }
 
@@ -333,6 +341,10 @@ void expect_close(const Whole& found, const Whole& expected, double tolerance) {
     EXPECT_TRUE(std::abs(found_trace - trace) <= tolerance * trace);
 }
 
+template void with_operator<float>(const Problem&, MPI_Comm,
+                                   const std::function<void(JacobianOperator<float>&)>&);
+template void with_operator<double>(const Problem&, MPI_Comm,
+                                    const std::function<void(JacobianOperator<double>&)>&);
 template Products products<float>(const Problem&, MPI_Comm, Index);
 template Products products<double>(const Problem&, MPI_Comm, Index);
 template std::vector<Whole> compute_all<float>(const Problem&, const ProcessGrid&, const DataSet&,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -83,12 +84,17 @@ Whole alone(const Problem& problem) {
     return compute<Real>(problem, ProcessGrid(MPI_COMM_SELF, 1, 1));
 }
 
+/// work(J J^T) of the first formula, without test examples. Collective over comm.
+template <class Real>
+void with_operator(const Problem& problem, MPI_Comm comm,
+                   const std::function<void(JacobianOperator<Real>&)>& work);
+
 /// The products of J J^T with some made-up vectors X (N x vectors, row-major), and its squares.
 struct Products {
     std::vector<double> X, GX;
     JacobianSquares squares;
 };
-/// Of the first formula, without test examples. Collective over comm.
+/// As with_operator().
 template <class Real>
 Products products(const Problem& problem, MPI_Comm comm, Index vectors);
 /// What operator_cost() says of them in float32.
