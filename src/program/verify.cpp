@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "commands.hpp"
@@ -118,26 +119,46 @@ void look_at(const InputFile& file, Decomposition& of, Findings& findings) {
     of.has_vectors = exists(of.spectrum + "/eigenvectors") && fits(of.spectrum + "/eigenvectors", false);
 }
 
-/// Every matrix as it was written, by its checksum. Collective.
-void verify_checksums(const InputFile& file, const ProcessGrid& grid, Findings& findings) {
-    const std::vector<std::string> paths = file.read([](const Hdf5File& h5) {
-        std::vector<std::string> found;
-        for (const char* const group : {"/kernel", "/spectrum"}) find_matrices(h5, group, found);
-        return found;
-    });
-    for (const std::string& path : paths) {
-        // The sum is that of the matrix in memory. Eigenvectors are its columns and rows of the file.
+/// Matrices of the file, each held against the checksum that it was stored with, if any, when it is first
+/// read.
+class CheckedMatrices {
+  public:
+    /// Collective.
+    CheckedMatrices(const InputFile& file, const ProcessGrid& grid)
+        : file_(file), grid_(grid), stored_(file.read([](const Hdf5File& h5) {
+              std::vector<std::string> found;
+              for (const char* const group : {"/kernel", "/spectrum"}) find_matrices(h5, group, found);
+              return found;
+          })) {}
+
+    /// Eigenvectors are columns in memory and rows of the file. Collective.
+    DistributedMatrix read(const std::string& path) {
         const Orientation orientation =
             path.ends_with("/eigenvectors") ? Orientation::transposed : Orientation::as_is;
-        const DistributedMatrix matrix =
-            read_matrix({file.name(), ExitStatus::output}, path, grid, arithmetic::tile_rows, orientation);
-        const Index stored =
-            file.read([&](const Hdf5File& h5) { return h5.integer_attribute(path, checksum_name); });
-        if (stored != checksum(matrix, matrix.rows(), matrix.columns()))
-            findings.problems.push_back(path + " has another checksum than when it was written");
+        DistributedMatrix matrix =
+            read_matrix({file_.name(), ExitStatus::output}, path, grid_, arithmetic::tile_rows, orientation);
+        if (std::ranges::find(stored_, path) != stored_.end() && checked_.insert(path).second &&
+            checksum(matrix, matrix.rows(), matrix.columns()) !=
+                file_.read([&](const Hdf5File& h5) { return h5.integer_attribute(path, checksum_name); }))
+            problems_.push_back(path + " has another checksum than when it was written");
+        return matrix;
     }
-    findings.checks.push_back(fmt::format("checksums of {} matrices", paths.size()));
-}
+
+    /// Reads those that nothing else has read. Collective.
+    void check_others(Findings& findings) {
+        for (const std::string& path : stored_)
+            if (!checked_.contains(path)) read(path);
+        findings.problems.insert(findings.problems.end(), problems_.begin(), problems_.end());
+        findings.checks.push_back(fmt::format("checksums of {} matrices", stored_.size()));
+    }
+
+  private:
+    const InputFile& file_;
+    const ProcessGrid& grid_;
+    std::vector<std::string> stored_;  ///< those that have a checksum
+    std::set<std::string> checked_;
+    std::vector<std::string> problems_;
+};
 
 void verify_eigenvalues(const std::vector<double>& values, Findings& findings) {
     const auto infinite = std::ranges::count_if(values, [](double w) { return !std::isfinite(w); });
@@ -167,11 +188,6 @@ bool verify_matrix(const DistributedMatrix& G, Findings& findings) {
     return infinite == 0;
 }
 
-DistributedMatrix read_vectors(const InputFile& file, const Decomposition& of, const ProcessGrid& grid) {
-    return read_matrix({file.name(), ExitStatus::output}, of.spectrum + "/eigenvectors", grid,
-                       arithmetic::tile_rows, Orientation::transposed);
-}
-
 /// A backward stable solver errs by a small multiple of n 2^-52 relative to the largest eigenvalue.
 double tolerance(Index rows) { return 10 * static_cast<double>(rows) * 0x1p-52; }
 
@@ -194,25 +210,21 @@ void verify_quality(const DistributedMatrix& G, const Eigenpairs& eigenpairs, bo
 }
 
 /// The Gram matrix, and the spectrum as the decomposition of it. Collective.
-void verify_gram(const InputFile& file, const Decomposition& of, bool mixed_precision,
-                 const ProcessGrid& grid, Findings& findings) {
-    const auto read = [&](const std::string& path) {
-        return read_matrix({file.name(), ExitStatus::output}, path, grid, arithmetic::tile_rows,
-                           Orientation::as_is);
-    };
-    DistributedMatrix G = read(of.grams.front());
+void verify_gram(CheckedMatrices& matrices, const Decomposition& of, bool mixed_precision,
+                 Findings& findings) {
+    DistributedMatrix G = matrices.read(of.grams.front());
     for (std::size_t g = 1; g < of.grams.size(); ++g) {
-        const DistributedMatrix more = read(of.grams[g]);
+        const DistributedMatrix more = matrices.read(of.grams[g]);
         for (std::size_t i = 0; i < G.local().size(); ++i) G.local()[i] += more.local()[i];
     }
     if (!verify_matrix(G, findings) || !of.eigenvalues) return;
     Eigenpairs pairs{*of.eigenvalues, std::nullopt, Solver::automatic, ""};
-    if (of.has_vectors) pairs.vectors.emplace(read_vectors(file, of, grid));
+    if (of.has_vectors) pairs.vectors.emplace(matrices.read(of.spectrum + "/eigenvectors"));
     verify_quality(G, pairs, mixed_precision, findings);
 }
 
 /// Everything that can be said of one spectrum. Collective.
-void verify_decomposition(const InputFile& file, Decomposition of, const ProcessGrid& grid,
+void verify_decomposition(const InputFile& file, CheckedMatrices& matrices, Decomposition of,
                           Findings& findings) {
     look_at(file, of, findings);
     if (of.eigenvalues) verify_eigenvalues(*of.eigenvalues, findings);
@@ -220,7 +232,7 @@ void verify_decomposition(const InputFile& file, Decomposition of, const Process
         return h5.has_attribute("/kernel", "precision") ? h5.text_attribute("/kernel", "precision")
                                                         : std::string();
     });
-    if (of.has_gram) return verify_gram(file, of, precision == "mixed", grid, findings);
+    if (of.has_gram) return verify_gram(matrices, of, precision == "mixed", findings);
     // Without the matrix no diagonal entry is known to be less than w_1 and the trace is the eigenvalues'
     // sum.
     if (!precision.empty() && of.eigenvalues && !of.eigenvalues->empty()) {
@@ -230,7 +242,7 @@ void verify_decomposition(const InputFile& file, Decomposition of, const Process
             findings);
     }
     if (!of.has_vectors) return;
-    const DistributedMatrix V = read_vectors(file, of, grid);
+    const DistributedMatrix V = matrices.read(of.spectrum + "/eigenvectors");
     findings.compare("orthogonality", largest_overlap(V), tolerance(V.rows()));
     findings.checks.emplace_back("no Gram matrix in the file: residual and trace not checked");
 }
@@ -241,10 +253,11 @@ void verify(const std::filesystem::path& name, const Session& session) {
     const MPI_Comm comm = session.world.get();
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const InputFile file(comm, name, ExitStatus::output);
+    CheckedMatrices matrices(file, grid);
     Findings all{{}, file.read(missing)};
     for (const std::string& behind : file.read(spectra)) {
         Findings findings;
-        verify_decomposition(file, Decomposition(behind), grid, findings);
+        verify_decomposition(file, matrices, Decomposition(behind), findings);
         const std::string label = behind.empty() ? "" : fmt::format("spectrum{}: ", behind);
         if (!findings.checks.empty())
             all.checks.push_back(label + fmt::format("{}", fmt::join(findings.checks, ", ")));
@@ -252,7 +265,7 @@ void verify(const std::filesystem::path& name, const Session& session) {
     }
     if (all.checks.empty() && all.problems.empty())
         all.problems.emplace_back("neither a Gram matrix nor a spectrum to verify");
-    verify_checksums(file, grid, all);
+    matrices.check_others(all);
     collectively(comm, [&] {
         if (session.world.rank() == 0 && !all.problems.empty())
             throw Error(ExitStatus::numerical, ErrorKind::failed_check,
