@@ -40,6 +40,13 @@ Interval agreed(double low, double high) {
     return {same ? high : unknown, low, high};
 }
 
+/// Why a rate that follows from T is not known though sigma is given.
+void say_what_is_missing(RatesResult& result, const std::string& why) {
+    for (RateExponent& row : result.exponents)
+        if (row.note == no_stopping_step) row.note = why;
+    if (std::isnan(result.bound.value)) result.bound.none = why;
+}
+
 }  // namespace
 
 StoppingBounds stopping_bounds(const LargestEigenvalues& known, double noise, const StepSizes& steps) {
@@ -75,6 +82,11 @@ RatesResult rates_of_largest(const RatesInput& input, const LargestEigenvalues& 
     const double radius = *options.radius;
     const StepSizes steps(result.step_sizes);
     bounds = stopping_bounds(known, *options.noise / radius, steps);
+    say_what_is_missing(
+        result, fmt::format("it needs all eigenvalues, and {} of {} are known{}", known.l.size(), known.rows,
+                            std::isnan(bounds->stop.value) ? fmt::format("; T is between {:.0f} and {:.0f}",
+                                                                         bounds->stop.low, bounds->stop.high)
+                                                           : ""));
     if (std::isnan(bounds->stop.value)) {
         result.noise_source = fmt::format("{}; T is not known from {} of {} eigenvalues", *options.noise,
                                           known.l.size(), known.rows);

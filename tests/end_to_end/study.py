@@ -72,6 +72,8 @@ with h5py.File(f.at('some.h5')) as h, h5py.File(f.at('small.h5')) as whole:
     check('count: their vectors', V.shape == (9, 120) and np.abs(V @ h['/kernel/gram'][:] - w[:, None] * V).max() <= 1e-12 * w[0])
     check('count: T between its bounds', s['stopping_step_low'] <= T <= s['stopping_step_high'] and (s['stopping_step'] == T or s['stopping_step_low'] < s['stopping_step_high']), (T, dict(s)))
     check('count: said', any('spectrum.count = 9' in str(text) for _, text in h['/warnings'][:]) and '/rates/learning_curve' not in h)
+    why = [bytes(row['note']).decode() for row in h['/rates/exponents'][:] if np.isnan(row['value'])] + [s['error_bound_reason']]
+    check('count: a given sigma is not called unknown', any('9 of 120' in x for x in why) and not any('sigma' in x for x in why), why)
 code, out, err = run('verify', f.at('some.h5')); check('count: verify', code == 0 and '9 eigenvalues' in out, f'{code} {out} {err}')
 code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=120', '--set', 'output.path=never.h5', '--set', 'spectrum.count=121'); check('count: more than the rows', code == 2 and 'spectrum.count' in err and '120' in err and not os.path.exists(f.at('never.h5')), err)
 

@@ -101,6 +101,10 @@ struct TasksResult {
     std::vector<Judged> judged;
 };
 
+/// The note of rates that follow from a stopping step where there is none.
+inline constexpr const char* no_stopping_step =
+    "sigma is not known, for want of targets or of all eigenpairs";
+
 /// Everything under /rates, /neighbours and /tasks; equal on every rank. N rows, o outputs per row
 /// (docs/mathematics.md; errors are means over both).
 struct RatesResult {
