@@ -219,9 +219,9 @@ Quality quality(const LeadingPairs& pairs, const std::vector<double>& diagonal, 
 
 Eigenpairs eigenpairs(const LeadingPairs& pairs, const ProcessGrid& grid, Index block, bool vectors) {
     const Index k = std::ssize(pairs.values), n = std::ssize(pairs.vectors) / k;
-    Eigenpairs found{
-        pairs.values, std::nullopt, Solver::lanczos,
-        fmt::format("matrix = \"free\": {} products, {} restarts", pairs.products, pairs.restarts)};
+    Eigenpairs found{pairs.values, std::nullopt, Solver::lanczos,
+                     fmt::format("matrix = \"free\": {} products, {} restart{}", pairs.products,
+                                 pairs.restarts, pairs.restarts == 1 ? "" : "s")};
     if (!vectors) return found;
     DistributedMatrix& V = found.vectors.emplace(grid, n, k, block);
     for (Index j = 0; j < V.local_columns(); ++j)

@@ -97,7 +97,7 @@ LOOK = r'''(() => {
 })()'''
 
 f = Folder()
-f.write('study.toml', f.study(data__samples='96', data__test='"test.tsv"', data__test_samples='40', rates__sizes='[24, 48, 72, 96]', rates__repeats='2', rates__neighbours='8', kernel__groups='"kind"'))
+f.write('study.toml', f.study(data__samples='96', data__test='"test.tsv"', data__test_samples='40', rates__sizes='[24, 48, 72, 96]', rates__repeats='2', rates__neighbours='8', kernel__groups='"kind"', finetune__steps='4'))
 def made(*words):
     code, out, err = run(*words)
     if code != 0: print(err)

@@ -566,11 +566,13 @@ def finetune(results, page):
     if sentence := results.text('/finetune', 'sentence'):
         page.paragraph(sentence)
     columns = [name for name in rows[0] if any(math.isfinite(row[name]) for row in rows)]
-    with page.beside():
-        page.show('finetune')
-        page.table(
-            [name.replace('_', ' ') for name in columns], [[readable(row[name]) for name in columns] for row in rows]
-        )
+    page.show('finetune')
+    of_network = [name for name in columns if not name.startswith('linear_')]
+    for names in (of_network, ['step', *[name for name in columns if name not in of_network]]):
+        if len(names) > 1:
+            page.table(
+                [name.replace('_', ' ') for name in names], [[readable(row[name]) for name in names] for row in rows]
+            )
 
 
 def provenance(results, page):
@@ -628,21 +630,30 @@ def merged_runs(results, page):
         return
     page.section('Runs')
     page.show('runs', 'trained_runs')
-    shown = ['samples', 'seed', 'stopping_step', 'critical_radius', 'mse_stop', 'mse_best', 'accuracy_stop']
-    titles = ['n', 'seed', 'T', 'critical radius', 'MSE at T', 'best MSE', 'accuracy at T']
-    if any('finetune_gap' in row for row in rows):
-        shown += ['finetune_loss_stop', 'finetune_linear_loss_stop', 'finetune_gap']
-        titles += ['loss of the network at T', 'of the linearised model', 'gap']
     several = len({str(row.get('curve', '')) for row in rows}) > 1
-    page.table(
-        [*titles, *(['curve'] if several else [])],
-        [
-            [readable(row[name]) if isinstance(row.get(name), float) else str(row.get(name, '')) for name in shown]
-            + ([str(row.get('curve', ''))] if several else [])
-            for row in rows
-        ],
-        words=(len(titles),) if several else (),
+
+    def table(titles, names):
+        page.table(
+            ['n', 'seed', *titles, *(['curve'] if several else [])],
+            [
+                [
+                    readable(row[name]) if isinstance(row.get(name), float) else str(row.get(name, ''))
+                    for name in ['samples', 'seed', *names, *(['curve'] if several else [])]
+                ]
+                for row in rows
+            ],
+            words=(2 + len(titles),) if several else (),
+        )
+
+    table(
+        ['T', 'critical radius', 'MSE at T', 'best MSE', 'accuracy at T'],
+        ['stopping_step', 'critical_radius', 'mse_stop', 'mse_best', 'accuracy_stop'],
     )
+    if any('finetune_gap' in row for row in rows):
+        table(
+            ['loss of the network at T', 'of the linearised model', 'gap at T'],
+            ['finetune_loss_stop', 'finetune_linear_loss_stop', 'finetune_gap'],
+        )
 
 
 def page_of(title, body):
