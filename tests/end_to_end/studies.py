@@ -39,7 +39,7 @@ check('README: at most 150 lines of at most 120 columns', len(lines) <= 150 and 
 pages = re.findall(r'\]\(([^)]+)\)', readme)
 check('README: its pages are there', len(pages) >= 10 and not [p for p in pages if not os.path.exists(os.path.join(root, p))], [p for p in pages if not os.path.exists(os.path.join(root, p))])
 
-reading = open(os.path.join(root, 'docs', 'reading.md'), encoding='utf-8').read()
+reading = open(os.path.join(root, 'docs/reading.md'), encoding='utf-8').read()
 check('reading: every line that a run prints', len(printed) > 12 and printed <= set(re.findall(r'^ {0,2}([a-z_]+) {2,}', reading, re.M)), printed)
 # What the pages tell a reader to type is there: commands with options that they have, scripts, keys, other pages.
 helps = {}
