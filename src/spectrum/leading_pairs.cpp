@@ -89,6 +89,40 @@ class BlockLanczos {
         ++restarts_;
     }
 
+    /// Behind step(), converged() and restart(). Local; its basis is this one's.
+    LanczosState state() const {
+        LanczosState now;
+        now.size = size_;
+        now.basis = {V_.data(), static_cast<std::size_t>(V_.rows() * size_)};
+        const Matrix T = T_.topLeftCorner(size_, size_);
+        now.projected.assign(T.data(), T.data() + T.size());
+        now.next.assign(next_.data(), next_.data() + next_.size());
+        now.settled.assign(settled_.begin(), settled_.end());
+        now.products = products_;
+        now.restarts = restarts_;
+        now.random = random_;
+        now.drawn = drawn_;
+        return now;
+    }
+    /// Local. @throws Error(output) where its sizes are not those of this problem
+    void resume(const LanczosState& from) {
+        const Index n = G_->rows, columns = std::ssize(from.next) / n;
+        if (from.size < 0 || from.size + columns > most_ || columns != std::min(block_, n - from.size) ||
+            std::ssize(from.next) != n * columns || std::ssize(from.basis) != n * from.size ||
+            std::ssize(from.projected) != from.size * from.size || from.random > columns)
+            throw Error(ExitStatus::output, ErrorKind::contradiction,
+                        "a checkpoint of block Lanczos is of another problem");
+        size_ = from.size;
+        std::ranges::copy(from.basis, V_.data());
+        T_.topLeftCorner(size_, size_) = Eigen::Map<const Matrix>(from.projected.data(), size_, size_);
+        next_ = Eigen::Map<const Matrix>(from.next.data(), n, columns);
+        settled_ = Eigen::Map<const Eigen::VectorXd>(from.settled.data(), std::ssize(from.settled));
+        products_ = from.products;
+        restarts_ = from.restarts;
+        random_ = from.random;
+        drawn_ = from.drawn;
+    }
+
     /// With residuals by products of their own. Collective.
     LeadingPairs pairs() {
         const Index k = count_;
@@ -168,7 +202,8 @@ class BlockLanczos {
 
 Index lanczos_basis(Index rows, Index count, Index block) { return std::min(rows, 2 * count + 6 * block); }
 
-LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const LanczosSettings& settings) {
+LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const LanczosSettings& settings,
+                           const LanczosCourse& course) {
     if (count < 1 || count > G.rows)
         throw Error(ExitStatus::study, ErrorKind::out_of_range,
                     fmt::format("spectrum.count = {}: the kernel has {} rows and as many eigenvalues", count,
@@ -176,17 +211,24 @@ LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const Lanczo
     const double tolerance = std::max(1e-12, 10 * static_cast<double>(G.rows) * 0x1p-52);
     constexpr Index most_restarts = 300;
     std::optional<BlockLanczos> lanczos;
-    collectively(G.comm, [&] { lanczos.emplace(G, count, settings); });
+    collectively(G.comm, [&] {
+        lanczos.emplace(G, count, settings);
+        if (course.from) lanczos->resume(*course.from);
+    });
     while (true) {
         lanczos->step();
         if (collectively(G.comm, [&] { return lanczos->converged(tolerance); })) return lanczos->pairs();
-        if (!lanczos->full()) continue;
-        if (lanczos->restarts() == most_restarts)
+        if (lanczos->full() && lanczos->restarts() == most_restarts)
             throw Error(ExitStatus::numerical, ErrorKind::not_converged,
                         fmt::format("the {} largest eigenvalues do not converge in {} restarts of block "
                                     "Lanczos; ask for fewer with spectrum.count, or for matrix = \"formed\"",
                                     count, most_restarts));
-        collectively(G.comm, [&] { lanczos->restart(); });
+        const std::optional<LanczosState> state = collectively(G.comm, [&]() -> std::optional<LanczosState> {
+            if (lanczos->full()) lanczos->restart();
+            if (!course.between) return std::nullopt;
+            return lanczos->state();
+        });
+        if (state) course.between(*state);
     }
 }
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "free_kernel.hpp"
+#include "lanczos_checkpoint.hpp"
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/parallel/collective_error.hpp"
@@ -75,20 +76,56 @@ void StudyRun::State::free_gram(OpenedStudy with) {
     session.log.say(fmt::format("gram: passes and diagonal done in {}", duration_text(seconds)));
 }
 
-SpectrumResult StudyRun::State::free_pairs() {
-    const LeaveOnStop leaving = leave(session, *lock, "spectrum");
-    const auto seed = static_cast<std::uint64_t>(study.data.seed);
+LeadingPairs StudyRun::State::free_leading_pairs(const SymmetricOperator& G,
+                                                 const LanczosCheckpoint& checkpoint) {
+    const Log::Waiting waiting(session.log, "spectrum: block Lanczos");
+    std::optional<StoredLanczos> stored = checkpoint.read(grid, session.log);
+    LanczosCourse course;
+    if (stored) {
+        course.from = stored->state;
+        session.log.say(
+            fmt::format("spectrum: goes on from the checkpoint after {} products", stored->state.products));
+    }
+    const double interval = checkpoint_seconds();
+    auto last = Clock::now();
+    course.between = [&](const LanczosState& state) {
+        stored.reset();  // the course has begun
+        const bool stopped = session.stop.requested(comm);
+        if (!stopped && !any_rank(comm, interval > 0 && seconds_since(last) > interval)) return;
+        refuse_changed_files(free->opened().model.files, comm);
+        try {
+            checkpoint.write(state, grid);
+        } catch (const Error& e) {
+            if (stopped || e.status() != ExitStatus::output) throw;
+            session.log.warn(fmt::format("no checkpoint: {}; the run goes on", e.what()));
+        }
+        last = Clock::now();
+        if (stopped)
+            throw Error(ExitStatus::stopped, ErrorKind::stopped,
+                        fmt::format("stopped on request after writing {}.spectrum.checkpoint; the same "
+                                    "command goes on",
+                                    output.string()));
+    };
+    return leading_pairs(G, std::max<Index>(1, study.spectrum.count),
+                         {.seed = static_cast<std::uint64_t>(study.data.seed)}, course);
+}
+
+SpectrumResult StudyRun::State::free_pairs(const LanczosCheckpoint& checkpoint) {
     const SymmetricOperator G = free->gram();
-    std::optional<Log::Waiting> waiting(std::in_place, session.log, "spectrum: block Lanczos");
-    const std::vector<double>& diagonal = free->squares().diagonal;
-    const LeadingPairs leading = leading_pairs(G, std::max<Index>(1, study.spectrum.count), {.seed = seed});
+    {
+        const LeaveOnStop leaving = leave(session, *lock, "spectrum");
+        free->squares();
+    }
+    const LeadingPairs leading = free_leading_pairs(G, checkpoint);
     SpectrumResult result = collectively(comm, [&] {
         return SpectrumResult{eigenpairs(leading, grid, arithmetic::tile_rows, study.spectrum.vectors),
-                              quality(leading, diagonal, study.kernel.precision == "mixed"), std::nullopt};
+                              quality(leading, free->squares().diagonal, study.kernel.precision == "mixed"), std::nullopt};
     });
     if (study.spectrum.density) {
-        waiting.emplace(session.log, "spectrum: density");
-        result.density = spectral_density(G, leading, result.checks.noise_floor, seed);
+        const LeaveOnStop leaving = leave(session, *lock, "density");
+        const Log::Waiting waiting(session.log, "spectrum: density");
+        result.density = spectral_density(G, leading, result.checks.noise_floor,
+                                          static_cast<std::uint64_t>(study.data.seed));
     }
     return result;
 }
@@ -109,9 +146,13 @@ void StudyRun::State::free_spectrum(const std::string& inputs) {
         open_free(std::move(with));
     }
     const auto start = Clock::now();
-    SpectrumResult result = free_pairs();
+    const Index rows = free->opened().job.train_rows;
+    const LanczosCheckpoint checkpoint(output, spectrum_inputs(study, kernel_inputs), rows,
+                                       lanczos_basis(rows, std::max<Index>(1, study.spectrum.count)));
+    SpectrumResult result = free_pairs(checkpoint);
     refuse_changed_files(free->opened().model.files, comm);
     write_spectrum_stage(result, "/spectrum", inputs, max_over_ranks(comm, seconds_since(start)));
+    checkpoint.remove(comm);
     eigen.emplace(std::move(result.pairs));
 }
 

@@ -29,6 +29,7 @@ struct TrainingWork {
     double tokens = 0, seconds = 0;
 };
 class StoredKernels;
+class LanczosCheckpoint;
 
 /// What the spectrum stage writes of a matrix.
 struct SpectrumResult {
@@ -134,14 +135,17 @@ struct StudyRun::State {
     /// Collective.
     SpectralDensity density_of(const DistributedMatrix& gram, const Eigenpairs& pairs, double floor) const;
 
-    // Both stages where no matrix is formed; they are not checkpointed.
+    // Both stages where no matrix is formed; of them block Lanczos is checkpointed.
 
     /// Makes `free`, where it fits. Collective. @throws Error(study) where it does not
     void open_free(OpenedStudy with);
     void free_gram(OpenedStudy with);
     void free_spectrum(const std::string& inputs);
+    /// From a checkpoint where there is one, with new ones from time to time. Collective.
+    /// @throws Error(stopped) on every rank after one
+    LeadingPairs free_leading_pairs(const SymmetricOperator& G, const LanczosCheckpoint& checkpoint);
     /// The pairs and the density that the study asks for. Collective.
-    SpectrumResult free_pairs();
+    SpectrumResult free_pairs(const LanczosCheckpoint& checkpoint);
 
     /// A symmetric matrix of the output file. Collective.
     DistributedMatrix read_gram(const std::string& path);

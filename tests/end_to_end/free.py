@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Spectra without a Gram matrix, beside those with one. usage: free.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import os, sys
-from support import Folder, check, finish, run, unexplained
+import os, signal, subprocess, sys, time
+from support import MPIEXEC, PROGRAM, RANKS, Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
 except ImportError:
@@ -51,6 +51,18 @@ code, out, err = with_settings('run', 'apart'); check('formed behind free: the m
 # Float32 gradients: the matrix formed from them has their rounding, and the sum of products its own.
 code, out, err = with_settings('run', 'mixed', *free, 'kernel.precision=mixed'); check('mixed: near', code == 0 and np.abs(read('mixed', '/spectrum/eigenvalues') / w[:k] - 1).max() <= 1e-5, err)
 code, out, err = with_settings('run', 'every', 'spectrum.matrix=free', 'spectrum.count=300'); check('count = n: all of them', code == 0 and np.abs(read('every', '/spectrum/eigenvalues') - w).max() <= 1e-12 * w[0], err)
+# Killed in the middle of block Lanczos, on other ranks then: the same bits.
+many = ('spectrum.matrix=free', 'spectrum.count=40', 'output.checkpoint_minutes=1e-6')
+code, out, err = with_settings('gram', 'killed', *many); check('killed: gram', code == 0, err)
+p = subprocess.Popen([*([MPIEXEC, '-n', str(RANKS)] if RANKS > 1 else []), PROGRAM, 'spectrum', f.at('study.toml'), *[x for s in (*many, 'output.path=killed.h5') for x in ('--set', s)]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+while p.poll() is None and not os.path.exists(f.at('killed.h5.spectrum.checkpoint.previous')): time.sleep(0.002)
+check('killed: in the middle', p.poll() is None)
+for child in [p.pid] if RANKS == 1 else map(int, subprocess.run(['pgrep', '-P', str(p.pid)], capture_output=True, text=True).stdout.split()): os.kill(child, signal.SIGKILL)
+p.wait()
+code, out, err = with_settings('spectrum', 'killed', *many, ranks=2 if RANKS == 1 else 1); check('killed: goes on', code == 0 and 'goes on from the checkpoint' in err, f'{code} {err}')
+check('killed: nothing is left', not [x for x in os.listdir(f.path) if x.startswith('killed.h5.')], os.listdir(f.path))
+code, out, err = with_settings('run', 'undisturbed', *many, 'output.checkpoint_minutes=0'); check('undisturbed: status 0', code == 0, err)
+check('killed: the same bits', all(np.array_equal(read('killed', '/spectrum/' + x), read('undisturbed', '/spectrum/' + x)) for x in ('eigenvalues', 'eigenvectors')))
 # Other commands.
 code, out, err = run('verify', f.at('free.h5')); check('verify: serves it', code == 0 and 'no Gram matrix' in out, f'{code} {out} {err}')
 code, out, err = run('inspect', f.at('free.h5')); check('inspect: serves it', code == 0 and '300' in out, f'{code} {out} {err}')

@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "tangram/spectrum/quality.hpp"
@@ -34,6 +36,24 @@ struct LanczosSettings {
 /// Vectors that leading_pairs() keeps for `count` of them where it may choose: 2 count and six blocks. Local.
 Index lanczos_basis(Index rows, Index count, Index block = LanczosSettings().block);
 
+/// Where block Lanczos stands between two products: all that the rest of its course follows from, to the last
+/// bit. Equal on every rank.
+struct LanczosState {
+    Index size = 0;                 ///< of the basis
+    std::span<const double> basis;  ///< N x size, column-major
+    std::vector<double> projected;  ///< V^T G V, size x size
+    std::vector<double> next;       ///< the block that is multiplied next, N rows
+    std::vector<double> settled;    ///< eigenvalues that have been small in residual; may be empty
+    Index products = 0, restarts = 0;
+    Index random = 0, drawn = 0;  ///< columns of `next` that are random, and random numbers drawn so far
+};
+
+/// What goes on beside block Lanczos.
+struct LanczosCourse {
+    std::function<void(const LanczosState&)> between;  ///< called between products; may throw; collective
+    std::optional<LanczosState> from;                  ///< begins there; of the same G, count and settings
+};
+
 /// The k largest eigenpairs by block Lanczos with thick restart (Wu, Simon, SIAM J. Matrix Anal. Appl. 22
 /// (2000) 602) and full reorthogonalisation. Residuals are at most max(1e-12, 10 N 2^-52) w_1, what the
 /// solvers of whole matrices promise. A block that lost rank is filled up with random vectors, so that an
@@ -42,7 +62,8 @@ Index lanczos_basis(Index rows, Index count, Index block = LanczosSettings().blo
 /// Collective over G.comm; memory per rank: basis + 4 blocks + k vectors of N.
 /// @throws Error(study) where count is not 1 to N, Error(numerical) where it does not converge, or a product
 ///         is not finite; on every rank
-LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const LanczosSettings& settings = {});
+LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const LanczosSettings& settings = {},
+                           const LanczosCourse& course = {});
 
 /// As quality() of a formed matrix, from residuals that were computed. ||G||_F is not known: frobenius_error
 /// is NaN; error bounds are the residuals themselves. Local.

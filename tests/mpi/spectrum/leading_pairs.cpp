@@ -99,6 +99,41 @@ TEST(LeadingPairs, RestartWhereTheBasisIsFull) {
     expect_pairs(min, 160, 6, whole);
 }
 
+// Left after every number of steps and begun there again: the basis is a copy, as one that was stored is.
+// K x I of a block of 4 brings random vectors, min of a basis of 18 restarts.
+TEST(LeadingPairs, GoOnToTheSameBits) {
+    const std::pair<const char*, LanczosSettings> cases[] = {{"min", {4, 18}}, {"K x I", {4}}, {"zero", {4}}};
+    for (const auto& [matrix, settings] : cases) {
+        SCOPED_TRACE(matrix);
+        const SymmetricOperator G = operator_of(known_matrix(matrix), 100);
+        const LeadingPairs whole = leading_pairs(G, 6, settings);
+        for (Index last = 1;; ++last) {
+            LanczosState state;
+            std::vector<double> basis;
+            Index steps = 0;
+            const auto leave = [&](const LanczosState& now) {
+                if (++steps < last) return;
+                state = now;
+                basis.assign(now.basis.begin(), now.basis.end());
+                state.basis = basis;
+                throw Error(ExitStatus::stopped, ErrorKind::stopped, "here");
+            };
+            const auto thrown = thrown_by([&] { leading_pairs(G, 6, settings, {leave, {}}); });
+            if (steps < last) break;  // it has converged before
+            EXPECT_EQ(thrown.kind, ErrorKind::stopped);
+            const LeadingPairs resumed = leading_pairs(G, 6, settings, {{}, state});
+            EXPECT_TRUE(resumed.values == whole.values && resumed.vectors == whole.vectors &&
+                        resumed.residuals == whole.residuals)
+                << last;
+            EXPECT_EQ(resumed.products, whole.products);
+            EXPECT_EQ(resumed.restarts, whole.restarts);
+            state.projected.pop_back();
+            const auto refused = thrown_by([&] { leading_pairs(G, 6, settings, {{}, state}); });
+            EXPECT_EQ(refused.kind, ErrorKind::contradiction);
+        }
+    }
+}
+
 TEST(LeadingPairs, RefuseMoreThanThereAre) {
     const Known& min = known_matrix("min");
     for (const Index count : {0, 6}) {

@@ -1,4 +1,5 @@
 #include "../src/stages/checkpoint.hpp"
+#include "../src/stages/lanczos_checkpoint.hpp"
 
 #include <cmath>
 #include <filesystem>
@@ -29,6 +30,7 @@ class OutOfMemory : public ::testing::Test {
     testing::TemporaryFolder folder_;  // the first rank's is everybody's
     std::filesystem::path output_;
     ProcessGrid grid_ = ProcessGrid::most_square(MPI_COMM_WORLD);
+    Log log_{false, true, ""};
 };
 
 TEST_F(OutOfMemory, OfOneRankEndsTheSpectrumOnAll) {
@@ -55,6 +57,44 @@ TEST_F(OutOfMemory, OfOneRankEndsTheCheckpointOnAll) {
     const KernelMatrices matrices = empty_matrices(grid_, rows, rows, rows);
     const GramCheckpoint checkpoint(output_, Inputs());
     expect_shared_failures([&] { checkpoint.write(matrices); }, bytes, 8);
+}
+
+TEST_F(OutOfMemory, OfOneRankEndsTheCheckpointOfBlockLanczosOnAll) {
+    const std::vector<double> basis(rows * 40, 0.5);
+    LanczosState state;
+    state.size = 40;
+    state.basis = basis;
+    state.projected.assign(1600, 0.25);
+    const LanczosCheckpoint checkpoint(output_, Inputs(), rows, 50);
+    expect_shared_failures([&] { checkpoint.write(state, grid_); }, bytes, 8);
+    expect_shared_failures([&] { checkpoint.read(grid_, log_); }, bytes, 8);
+}
+
+// On another grid, and not by another study.
+TEST_F(OutOfMemory, NoneAndTheCheckpointOfBlockLanczosComesBack) {
+    std::vector<double> basis(rows * 20);
+    for (std::size_t i = 0; i < basis.size(); ++i) basis[i] = std::sin(static_cast<double>(i));
+    const LanczosState state{
+        20, basis, std::vector<double>(400, 0.25), std::vector<double>(rows * 4, -3.0), {}, 7, 2, 1, 4096};
+    const Inputs inputs = Inputs().add("count", "5");
+    const LanczosCheckpoint checkpoint(output_, inputs, rows, 50);
+    EXPECT_FALSE(checkpoint.read(grid_, log_));
+    checkpoint.write(state, grid_);
+    const auto found = checkpoint.read(ProcessGrid(MPI_COMM_WORLD, testing::world_size(), 1), log_);
+    ASSERT_TRUE(found);
+    EXPECT_TRUE(std::ranges::equal(found->state.basis, basis));
+    EXPECT_TRUE(found->state.projected == state.projected && found->state.next == state.next);
+    EXPECT_TRUE(found->state.settled.empty());
+    EXPECT_EQ(found->state.size, 20);
+    EXPECT_EQ(found->state.products, 7);
+    EXPECT_EQ(found->state.restarts, 2);
+    EXPECT_EQ(found->state.random, 1);
+    EXPECT_EQ(found->state.drawn, 4096);
+    const LanczosCheckpoint other(output_, Inputs().add("count", "6"), rows, 50);
+    testing::expect_error_on_all_ranks([&] { other.read(grid_, log_); }, ExitStatus::output,
+                                       ErrorKind::changed, "spectrum.checkpoint");
+    checkpoint.remove(MPI_COMM_WORLD);
+    EXPECT_FALSE(checkpoint.read(grid_, log_));
 }
 
 }  // namespace
