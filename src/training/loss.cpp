@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tangram/elementary.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -27,8 +28,15 @@ void rows_of_logits(KernelOutput output, std::span<const double> logits, std::sp
 
 namespace {
 
+/// log(1 + x), x in [0, 1]: what rounding took from 1 + x is the same in both factors (Goldberg 1991, Theorem
+/// 4).
+double log1p(double x) {
+    const double sum = 1 + x;
+    return sum == 1 ? x : elementary::log(sum) * (x / (sum - 1));
+}
+
 /// log(1 + exp(x)) without overflow.
-double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+double softplus(double x) { return std::max(x, 0.0) + log1p(elementary::exp(-std::abs(x))); }
 
 double squared(std::span<const double> wanted, std::span<const double> rows, std::span<double> slopes) {
     const auto count = static_cast<double>(rows.size());
@@ -45,12 +53,12 @@ double cross_entropy_of_logits(std::size_t own, std::span<const double> rows, st
     const double largest = *std::ranges::max_element(rows);
     double sum = 0;
     for (std::size_t c = 0; c < rows.size(); ++c) {
-        slopes[c] = std::exp(rows[c] - largest);
+        slopes[c] = elementary::exp(rows[c] - largest);
         sum += slopes[c];
     }
     for (double& slope : slopes) slope /= sum;
     slopes[own] -= 1;
-    return std::log(sum) + largest - rows[own];
+    return elementary::log(sum) + largest - rows[own];
 }
 
 }  // namespace
@@ -63,7 +71,7 @@ double loss_of_example(Loss loss, const TrainingTargets& targets, Index example,
     const auto own = static_cast<std::size_t>(targets.own[static_cast<std::size_t>(example)]);
     if (targets.output == KernelOutput::logits) return cross_entropy_of_logits(own, rows, slopes);
     const double sign = own == 1 ? 1.0 : -1.0, m = sign * rows[0];
-    slopes[0] = -sign / (1 + std::exp(m));
+    slopes[0] = -sign / (1 + elementary::exp(m));
     return softplus(-m);
 }
 

@@ -7,6 +7,7 @@
 #include <numbers>
 #include <utility>
 
+#include "tangram/elementary.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -33,7 +34,8 @@ Schedule schedule_by_name(std::string_view name) {
 double OptimizerSettings::rate(Index step) const {
     const double part = static_cast<double>(step) / static_cast<double>(steps);
     if (schedule == Schedule::linear) return learning_rate * (1 - part);
-    if (schedule == Schedule::cosine) return learning_rate * (1 + std::cos(std::numbers::pi * part)) / 2;
+    if (schedule == Schedule::cosine)
+        return learning_rate * (1 + elementary::cos(std::numbers::pi * part)) / 2;
     return learning_rate;
 }
 
@@ -56,7 +58,8 @@ void Optimizer::sgd(const std::vector<double>& gradient, double rate) {
 void Optimizer::adamw(const std::vector<double>& gradient, double rate) {
     constexpr double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
     const auto t = static_cast<double>(done_ + 1);
-    const double step = rate / (1 - std::pow(beta1, t)), root = std::sqrt(1 - std::pow(beta2, t));
+    const double step = rate / (1 - elementary::pow(beta1, t)),
+                 root = std::sqrt(1 - elementary::pow(beta2, t));
     for (std::size_t i = 0; i < change_.size(); ++i) {
         if (settings_.weight_decay != 0) change_[i] -= rate * settings_.weight_decay * weight(i);
         first_[i] = beta1 * first_[i] + (1 - beta1) * gradient[i];

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "mpi/training/problem.hpp"
 #include "tangram/files/json.hpp"
@@ -312,6 +313,44 @@ TEST(Batches, TakeEveryExampleOnceAnEpochAndFollowFromTheSeed) {
     EXPECT_EQ(Batches(4, 0, 1).of_step(9), (std::vector<Index>{0, 1, 2, 3}));
     testing::expect_error_on_all_ranks([] { Batches(10, 11, 1); }, ExitStatus::study, ErrorKind::too_few,
                                        "finetune.batch = 11");
+}
+
+TEST(Loss, CrossEntropyFitsTheLongDoubleFunctions) {
+    TrainingTargets margins{KernelOutput::margin, 2, {}, {0, 1}}, logits{KernelOutput::logits, 3, {}, {2}};
+    // Four units in the last place: exp, log, their argument's rounding and the sum.
+    const auto near = [](double found, long double exact) {
+        return std::abs(static_cast<long double>(found) - exact) <= 4 * 0x1p-52L * std::abs(exact);
+    };
+    for (const double m : {-700.0, -45.0, -30.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 30.0, 45.0}) {
+        double slope = 0;
+        const auto exact = static_cast<long double>(m);
+        const double loss = loss_of_example(Loss::cross_entropy, margins, 0, {&m, 1}, {&slope, 1});
+        EXPECT_TRUE(near(loss, std::max(exact, 0.0L) + std::log1p(std::exp(-std::abs(exact))))) << m;
+        EXPECT_TRUE(near(slope, 1 / (1 + std::exp(-exact)))) << m;
+        const double other = -m;
+        EXPECT_EQ(loss_of_example(Loss::cross_entropy, margins, 1, {&other, 1}, {&slope, 1}), loss) << m;
+        const std::vector<double> rows{m, 0, 1};
+        std::vector<double> slopes(3);
+        const long double sum = std::exp(exact) + 1 + std::exp(1.0L);
+        EXPECT_TRUE(near(loss_of_example(Loss::cross_entropy, logits, 0, rows, slopes), std::log(sum) - 1))
+            << m;
+        EXPECT_TRUE(near(slopes[0], std::exp(exact) / sum)) << m;
+    }
+}
+
+TEST(Optimizer, OfAGradientThatStaysAdamTakesEqualSteps) {
+    // Both corrections of the bias are then exact: a step is rate g / (|g| + epsilon).
+    constexpr Index steps = 3000;
+    Optimizer optimizer({.rule = Rule::adamw, .learning_rate = 0.5, .steps = steps}, {0, 0});
+    for (Index step = 1; step <= steps; ++step) {
+        optimizer.step({3, -0.25});
+        const double wanted = 0.5 * static_cast<double>(step);
+        ASSERT_NEAR(optimizer.change()[0], -wanted / (1 + 1e-8 / 3), 1e-12 * wanted) << step;
+        ASSERT_NEAR(optimizer.change()[1], wanted / (1 + 1e-8 / 0.25), 1e-12 * wanted) << step;
+    }
+    const OptimizerSettings cosine{.learning_rate = 2, .schedule = Schedule::cosine, .steps = 6};
+    for (Index step = 0; step <= 6; ++step)
+        EXPECT_NEAR(cosine.rate(step), 1 + std::cos(std::numbers::pi * static_cast<double>(step) / 6), 1e-15);
 }
 
 TEST(Optimizer, GoesOnFromAState) {
