@@ -323,11 +323,12 @@ std::vector<double> JacobianOperator<Real>::product(const std::vector<double>& X
             for (Index first = units.first; first < units.last; first += threads) {
                 std::vector<std::vector<double>> made;
                 for (Index u = first; u < std::min(units.last, first + threads); ++u)
-                    made.push_back(sums->empty());
+                    made.push_back(sums->memory());
                 parallel_for(std::ssize(made), [&](Index i) {
+                    std::vector<double>& leaf = made[static_cast<std::size_t>(i)];
+                    std::ranges::fill(leaf, 0.0);
                     own_->unit(piece, first + i)
-                        .multiply_transposed(x.data() + at(first + i), width,
-                                             made[static_cast<std::size_t>(i)].data());
+                        .multiply_transposed(x.data() + at(first + i), width, leaf.data());
                 });
                 for (std::vector<double>& leaf : made) sums->add(leaf);
             }

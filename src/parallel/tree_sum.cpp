@@ -10,16 +10,12 @@ namespace {
 
 constexpr int tag = 71;
 
-/// Calls transfer(first, count) for pieces that MPI's int counts can hold.
-template <class Transfer>
-void in_pieces(Index size, Transfer transfer) {
-    constexpr Index piece = largest_piece / 8;
-    for (Index first = 0; first < size; first += piece)
-        transfer(first, narrow(std::min(piece, size - first), "piece of a vector"));
-}
+/// Entries that are summed and handed out at once: 256 KiB, so that a rank's own and what it receives stay in
+/// a second-level cache until they are handed out.
+constexpr Index piece_size = 32768;
 
-void add_to(std::vector<double>& sum, const std::vector<double>& other) {
-    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += other[i];
+void add_to(double* sum, const double* other, Index count) {
+    for (Index i = 0; i < count; ++i) sum[i] += other[i];
 }
 
 }  // namespace
@@ -31,9 +27,11 @@ TreeSum::TreeSum(MPI_Comm comm, Index leaves, Index size) : comm_(comm), leaves_
     rank_ = rank;
     ranks_ = ranks;
     next_ = first();
-    if (ranks > 1) received_.resize(static_cast<std::size_t>(size));
-    nodes_.reserve(130);  // two of each level
-    spare_.reserve(130);
+    if (ranks > 1) received_.resize(static_cast<std::size_t>(std::min(size, piece_size)));
+    constexpr std::size_t most = 130;  // two of each level
+    nodes_.reserve(most);
+    pieces_.reserve(most);
+    spare_.reserve(most);
 }
 
 Index TreeSum::owner(Index leaf) const {
@@ -43,11 +41,10 @@ Index TreeSum::owner(Index leaf) const {
     return rank;
 }
 
-std::vector<double> TreeSum::empty() {
-    if (spare_.empty()) return std::vector<double>(static_cast<std::size_t>(size_), 0.0);
+std::vector<double> TreeSum::memory() {
+    if (spare_.empty()) return std::vector<double>(static_cast<std::size_t>(size_));
     std::vector<double> values = std::move(spare_.back());
     spare_.pop_back();
-    std::ranges::fill(values, 0.0);
     return values;
 }
 
@@ -63,59 +60,55 @@ void TreeSum::add(std::vector<double>& leaf) {
 /// The last two nodes become their parent.
 void TreeSum::merge_last() {
     Node& left = nodes_[nodes_.size() - 2];
-    add_to(left.values, nodes_.back().values);
+    add_to(left.values.data(), nodes_.back().values.data(), size_);
     ++left.level;
     left.place /= 2;
     spare_.push_back(std::move(nodes_.back().values));
     nodes_.pop_back();
 }
 
-/// Node 2 place of a level and the one behind it become their parent, on the rank that holds the first.
-void TreeSum::combine(Index level, Index place) {
+/// The pieces of node 2 place of a level and of the one behind it become their parent's, on the rank that
+/// holds the first.
+void TreeSum::combine(Index level, Index place, int count) {
     const auto at = [&](Index p) {
-        return std::ranges::find_if(nodes_,
-                                    [&](const Node& node) { return node.level == level && node.place == p; });
+        return std::ranges::find_if(
+            pieces_, [&](const Piece& piece) { return piece.level == level && piece.place == p; });
     };
     const auto left = at(2 * place), right = at(2 * place + 1);
     if (!exists(level, 2 * place + 1)) {
-        if (left != nodes_.end()) *left = {level + 1, place, std::move(left->values)};
+        if (left != pieces_.end()) *left = {level + 1, place, left->values};
         return;
     }
     const Index to = owner((2 * place) << level), from = owner((2 * place + 1) << level);
-    if (to == from && left == nodes_.end()) return;  // another rank's, or added already
+    if (to == from && left == pieces_.end()) return;  // another rank's, or added already
     if (rank_ == to && to != from) {
-        in_pieces(size_, [&](Index first, int count) {
-            TANGRAM_MPI(MPI_Recv(received_.data() + first, count, MPI_DOUBLE, static_cast<int>(from), tag,
-                                 comm_, MPI_STATUS_IGNORE));
-        });
-        add_to(left->values, received_);
+        TANGRAM_MPI(MPI_Recv(received_.data(), count, MPI_DOUBLE, static_cast<int>(from), tag, comm_,
+                             MPI_STATUS_IGNORE));
+        add_to(left->values, received_.data(), count);
     } else if (rank_ == from && to != from) {
-        in_pieces(size_, [&](Index first, int count) {
-            TANGRAM_MPI(
-                MPI_Send(right->values.data() + first, count, MPI_DOUBLE, static_cast<int>(to), tag, comm_));
-        });
+        TANGRAM_MPI(MPI_Send(right->values, count, MPI_DOUBLE, static_cast<int>(to), tag, comm_));
     } else if (to == from) {
-        add_to(left->values, right->values);
+        add_to(left->values, right->values, count);
     }
-    if (left != nodes_.end()) {
-        left->level = level + 1;
-        left->place = place;
-    }
-    if (right != nodes_.end()) {
-        spare_.push_back(std::move(right->values));
-        nodes_.erase(right);
-    }
+    if (left != pieces_.end()) *left = {level + 1, place, left->values};
+    if (right != pieces_.end()) pieces_.erase(right);
 }
 
-void TreeSum::finish(std::vector<double>& sum) {
-    for (Index level = 0; exists(level, 1); ++level)
-        for (Index place = 0; exists(level, 2 * place); ++place) combine(level, place);
-    if (rank_ == 0) {
-        sum.swap(nodes_.front().values);
-        spare_.push_back(std::move(nodes_.front().values));
-        nodes_.clear();
+void TreeSum::finish(std::vector<double>& sum, double divisor) {
+    for (Index first = 0; first < size_; first += piece_size) {
+        const int count = narrow(std::min(piece_size, size_ - first), "piece of a vector");
+        pieces_.clear();
+        for (Node& node : nodes_) pieces_.push_back({node.level, node.place, node.values.data() + first});
+        for (Index level = 0; exists(level, 1); ++level)
+            for (Index place = 0; exists(level, 2 * place); ++place) combine(level, place, count);
+        double* const at = rank_ == 0 ? pieces_.front().values : sum.data() + first;
+        if (rank_ == 0 && divisor != 1)
+            for (Index i = 0; i < count; ++i) at[i] /= divisor;
+        TANGRAM_MPI(MPI_Bcast(at, count, MPI_DOUBLE, 0, comm_));
     }
-    broadcast_bytes(comm_, std::as_writable_bytes(std::span(sum)), 0);
+    if (rank_ == 0) sum.swap(nodes_.front().values);
+    for (Node& node : nodes_) spare_.push_back(std::move(node.values));
+    nodes_.clear();
     next_ = first();
 }
 

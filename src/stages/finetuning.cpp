@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/parallel/collective_error.hpp"
@@ -137,12 +138,13 @@ bool Finetuning<Real>::advance() {
     const std::vector<Index>& batch =
         *collectively(session_->world.get(), [&] { return &batches_.of_step(step); });
     const double loss = gradient_of_(batch, gradient_);
-    double squares = 0;
-    for (const double g : gradient_) squares += g * g;
+    Index not_finite = 0;
+    for (const double g : gradient_) not_finite += std::abs(g) <= std::numeric_limits<double>::max() ? 0 : 1;
     if (!(loss <= loss_limit_)) diverged(fmt::format("the loss is {:.3g}", loss));
-    if (!std::isfinite(squares)) diverged("the gradient is not finite");
-    optimizer_.step(gradient_);
-    set_weights(*network_, setting_.parameters, optimizer_);
+    if (not_finite > 0) diverged("the gradient is not finite");
+    optimizer_.step(gradient_, [&](Index first, Index last) {
+        set_weights(*network_, setting_.parameters, optimizer_, first, last);
+    });
     seconds_ += seconds_since(start);
     if (linear_) linear_->step(batch);
     for (const Index example : batch)

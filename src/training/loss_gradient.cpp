@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <optional>
+#include <utility>
 
 #include "outer_products.hpp"
 #include "tangram/jacobian/factor_kinds.hpp"
@@ -15,24 +16,19 @@
 
 namespace tangram {
 
-namespace {
-
-constexpr Index least_part = 8, most_parts = 64;
-
-Index parts_of(Index examples) {
-    return std::clamp((examples + least_part - 1) / least_part, Index{1}, most_parts);
+Index gradient_parts(Index batch) {
+    constexpr Index least_part = 8, most_parts = 64;
+    return std::clamp((batch + least_part - 1) / least_part, Index{1}, most_parts);
 }
-
-}  // namespace
 
 Index gradient_vectors(Index batch, int ranks, int threads) {
     // The first rank's leaves begin at 0: after `done` of them it holds a sum for each bit of that number.
-    const Index leaves = (parts_of(batch) + ranks - 1) / ranks;
+    const Index leaves = (gradient_parts(batch) + ranks - 1) / ranks;
     Index most = 1;
     for (Index done = 0; done < leaves; done += threads)
         most = std::max(
             most, std::popcount(static_cast<std::uint64_t>(done)) + std::min<Index>(threads, leaves - done));
-    return most + 1 + (ranks > 1 ? 1 : 0);  // the gradient itself, and what is received
+    return most + 1;  // the gradient itself
 }
 
 ParameterVector::ParameterVector(const Program& program, std::vector<ParameterId> all)
@@ -93,9 +89,9 @@ class AddedFactor {
                 std::span<const Real> seeds)
         : network_(network), block_(block), parameter_(parameter), seeds_(seeds) {}
 
-    void outer(const Factor& factor, OuterProducts<Real>& products, double* sum) const {
+    void outer(const Factor& factor, OuterProducts<Real>& products, bool fresh, double* sum) const {
         products.add(network_.gradient(factor.delta), parameter_.shape[0], network_.value(factor.input),
-                     parameter_.shape[1], block_.rows(row_set(factor.delta)), sum);
+                     parameter_.shape[1], block_.rows(row_set(factor.delta)), fresh, sum);
     }
 
     void vector(const Factor& factor, std::vector<Real>& own, double* sum) const {
@@ -151,12 +147,18 @@ class AddedFactor {
     std::span<const Real> seeds_;
 };
 
+bool is_outer(const Factor& factor) {
+    const Kept kept = kept_of(factor.kind);
+    return kept.input && kept.delta;
+}
+
 }  // namespace
 
-/// Adds the gradients of some examples, and the sum of their losses behind them.
+/// The sum of the gradients of some examples, and that of their losses behind it. @param sum  overwritten
 template <class Real>
-void LossGradient<Real>::add_part(Thread& work, std::span<const Index> examples, double* sum) const {
+void LossGradient<Real>::sum_part(Thread& work, std::span<const Index> examples, double* sum) const {
     Network<Real>& network = *work.network;
+    sum[parameters_->size()] = 0;
     const auto labels = static_cast<std::size_t>(network.labels());
     work.rows.resize(static_cast<std::size_t>(targets_->rows()));
     work.slopes.resize(work.rows.size());
@@ -185,11 +187,13 @@ void LossGradient<Real>::add_part(Thread& work, std::span<const Index> examples,
             const AddedFactor<Real> added(network, block, network.program().parameters()[id],
                                           network.seeds());  // behind the head's cap
             double* const to = sum + parameters_->offsets[p];
+            // An outer product writes every entry, all else adds to some.
+            bool fresh = first == 0 && !factors_[id].empty() && is_outer(factors_[id].front());
+            if (first == 0 && !fresh) std::fill(to, sum + parameters_->offsets[p + 1], 0.0);
             for (const Factor& factor : factors_[id]) {
-                const Kept kept = kept_of(factor.kind);
-                if (kept.input && kept.delta)
-                    added.outer(factor, work.products, to);
-                else if (kept.vector)
+                if (is_outer(factor))
+                    added.outer(factor, work.products, std::exchange(fresh, false), to);
+                else if (kept_of(factor.kind).vector)
                     added.vector(factor, work.vector, to);
                 else if (factor.from_label())
                     added.labels(factor, to);
@@ -202,7 +206,7 @@ void LossGradient<Real>::add_part(Thread& work, std::span<const Index> examples,
 
 template <class Real>
 double LossGradient<Real>::operator()(std::span<const Index> batch, std::vector<double>& gradient) {
-    const Index examples = std::ssize(batch), parts = parts_of(examples);
+    const Index examples = std::ssize(batch), parts = gradient_parts(examples);
     const auto part = [&](Index p) {
         const Index first = p * examples / parts;
         return batch.subspan(static_cast<std::size_t>(first),
@@ -216,17 +220,16 @@ double LossGradient<Real>::operator()(std::span<const Index> batch, std::vector<
         for (Index first = sums_->first(); first < sums_->last(); first += threads) {
             const Index count = std::min(threads, sums_->last() - first);
             std::vector<std::vector<double>> made;
-            for (Index i = 0; i < count; ++i) made.push_back(sums_->empty());
+            for (Index i = 0; i < count; ++i) made.push_back(sums_->memory());
             parallel_for(
                 count, [&] { return &thread(); },
                 [&](Thread* of_thread, Index i) {
-                    add_part(*of_thread, part(first + i), made[static_cast<std::size_t>(i)].data());
+                    sum_part(*of_thread, part(first + i), made[static_cast<std::size_t>(i)].data());
                 });
             for (std::vector<double>& leaf : made) sums_->add(leaf);
         }
     });
-    sums_->finish(gradient);
-    for (double& entry : gradient) entry /= static_cast<double>(examples);
+    sums_->finish(gradient, static_cast<double>(examples));
     const double loss = gradient.back();
     gradient.pop_back();
     return loss;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -9,6 +10,7 @@
 
 #include "tangram/elementary.hpp"
 #include "tangram/error.hpp"
+#include "tangram/parallel_for.hpp"
 
 namespace tangram {
 
@@ -45,9 +47,9 @@ Optimizer::Optimizer(const OptimizerSettings& settings, std::vector<double> init
     if (settings.moments() > 1) second_.assign(initial_.size(), 0.0);
 }
 
-void Optimizer::sgd(const std::vector<double>& gradient, double rate) {
-    const double decay = settings_.weight_decay, momentum = settings_.momentum;
-    for (std::size_t i = 0; i < change_.size(); ++i) {
+void Optimizer::sgd(const std::vector<double>& gradient, std::size_t first, std::size_t last) {
+    const double rate = settings_.rate(done_), decay = settings_.weight_decay, momentum = settings_.momentum;
+    for (std::size_t i = first; i < last; ++i) {
         double g = gradient[i];
         if (decay != 0) g += decay * weight(i);
         if (momentum != 0) g = first_[i] = momentum * first_[i] + g;
@@ -55,12 +57,12 @@ void Optimizer::sgd(const std::vector<double>& gradient, double rate) {
     }
 }
 
-void Optimizer::adamw(const std::vector<double>& gradient, double rate) {
+void Optimizer::adamw(const std::vector<double>& gradient, std::size_t first, std::size_t last) {
     constexpr double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-    const auto t = static_cast<double>(done_ + 1);
+    const double t = static_cast<double>(done_ + 1), rate = settings_.rate(done_);
     const double step = rate / (1 - elementary::pow(beta1, t)),
                  root = std::sqrt(1 - elementary::pow(beta2, t));
-    for (std::size_t i = 0; i < change_.size(); ++i) {
+    for (std::size_t i = first; i < last; ++i) {
         if (settings_.weight_decay != 0) change_[i] -= rate * settings_.weight_decay * weight(i);
         first_[i] = beta1 * first_[i] + (1 - beta1) * gradient[i];
         second_[i] = beta2 * second_[i] + (1 - beta2) * gradient[i] * gradient[i];
@@ -68,16 +70,27 @@ void Optimizer::adamw(const std::vector<double>& gradient, double rate) {
     }
 }
 
-void Optimizer::step(const std::vector<double>& gradient) {
+void Optimizer::move(const std::vector<double>& gradient, std::size_t first, std::size_t last) {
     const double rate = settings_.rate(done_);
     if (settings_.rule == Rule::adamw) {
-        adamw(gradient, rate);
+        adamw(gradient, first, last);
     } else if (settings_.rule == Rule::signgd) {
-        for (std::size_t i = 0; i < change_.size(); ++i)
+        for (std::size_t i = first; i < last; ++i)
             change_[i] -= rate * static_cast<double>((gradient[i] > 0) - (gradient[i] < 0));
     } else {
-        sgd(gradient, rate);
+        sgd(gradient, first, last);
     }
+}
+
+void Optimizer::step(const std::vector<double>& gradient,
+                     const std::function<void(Index first, Index last)>& moved) {
+    constexpr Index piece = 8192;  // of five vectors: a second-level cache
+    const Index size = std::ssize(change_);
+    parallel_for((size + piece - 1) / piece, [&](Index i) {
+        const Index first = i * piece, last = std::min(size, first + piece);
+        move(gradient, static_cast<std::size_t>(first), static_cast<std::size_t>(last));
+        if (moved) moved(first, last);
+    });
     ++done_;
 }
 

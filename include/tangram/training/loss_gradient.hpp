@@ -30,7 +30,7 @@ struct ParameterVector {
 /// go through the network together. Sums over the tokens of a block are chains of at most 256 fused
 /// multiply-adds in the network's precision, added in float64; parts are added in the order of one tree.
 /// Nothing of that depends on ranks or threads, so gradients have the same bits on any number of them; more
-/// than 64 ranks find no work. Memory per rank: log2(parts / ranks) + 3 vectors of float64, one more per
+/// than 64 ranks find no work. Memory per rank: log2(parts / ranks) + 2 vectors of float64, one more per
 /// thread. Bytes received per rank and step: about two of them.
 template <class Real>
 class LossGradient {
@@ -49,7 +49,7 @@ class LossGradient {
     struct Thread;
     void begin(Index parts);
     Thread& thread();
-    void add_part(Thread& thread, std::span<const Index> examples, double* sum) const;
+    void sum_part(Thread& thread, std::span<const Index> examples, double* sum) const;
 
     Network<Real>* network_;
     const DataSet* data_;
@@ -62,6 +62,9 @@ class LossGradient {
     std::unique_ptr<TreeSum> sums_;
     Index parts_ = 0;  // that sums_ is of
 };
+
+/// Parts that a batch of so many examples is cut into: what ranks and threads share. Local.
+Index gradient_parts(Index batch);
 
 /// Vectors of the gradient's size that a LossGradient holds on the rank that holds most, for batches of so
 /// many examples. Local.

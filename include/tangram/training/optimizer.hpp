@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,8 +42,11 @@ class Optimizer {
   public:
     Optimizer(const OptimizerSettings& settings, std::vector<double> initial);
 
-    /// One step. @param gradient  one entry per weight
-    void step(const std::vector<double>& gradient);
+    /// One step, in pieces on the OpenMP threads. @param gradient  one entry per weight
+    /// @param moved  called for the weights [first, last) of each piece once they have moved, while they are
+    ///               in the cache
+    void step(const std::vector<double>& gradient,
+              const std::function<void(Index first, Index last)>& moved = {});
 
     Index steps_done() const { return done_; }
     const std::vector<double>& initial() const { return initial_; }
@@ -60,8 +64,10 @@ class Optimizer {
     void set_state(State state);
 
   private:
-    void sgd(const std::vector<double>& gradient, double rate);
-    void adamw(const std::vector<double>& gradient, double rate);
+    /// Of the weights [first, last).
+    void move(const std::vector<double>& gradient, std::size_t first, std::size_t last);
+    void sgd(const std::vector<double>& gradient, std::size_t first, std::size_t last);
+    void adamw(const std::vector<double>& gradient, std::size_t first, std::size_t last);
 
     OptimizerSettings settings_;
     std::vector<double> initial_, change_, first_, second_;
