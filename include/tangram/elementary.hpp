@@ -252,7 +252,7 @@ TANGRAM_HOST_DEVICE inline double log(double x) {
     return x == 0 ? -infinity : x == infinity ? infinity : std::numeric_limits<double>::quiet_NaN();
 }
 
-/// x^y = exp(y log(x)), x positive and finite; fits as the others where |y log(x)| <= 700.
+/// x^y = exp(y log(x)), x positive and finite; fits as the others where |y log(x)| <= 300.
 TANGRAM_HOST_DEVICE inline double pow(double x, double y) {
     const Logarithm of_x = logarithm(x);
     const double product = y * of_x.high, rest = std::fma(y, of_x.low, std::fma(y, of_x.high, -product));
