@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "tangram/elementary.hpp"
@@ -184,19 +185,68 @@ void product(const Real* x, Index x_stride, Index width, const Real* y, Index y_
 /// Rows of a weight matrix that stay in the nearest cache while all tokens pass by.
 inline constexpr Index panel_depth = 256;
 
+/// Lanes of `a` and `b` whose numbers differ in the bit `half` change places: row 0 lane half with row half
+/// lane 0.
+template <std::size_t half, class V, std::size_t... lane>
+[[gnu::always_inline]] inline void exchange_lanes(V& a, V& b, std::index_sequence<lane...>) {
+    const V first{((lane & half) == 0 ? a[lane] : b[lane & ~half])...};
+    b = V{((lane & half) == 0 ? a[lane | half] : b[lane])...};
+    a = first;
+}
+
+/// A square of entries in registers, turned about its diagonal: a bit of the row's and of the lane's number
+/// after the other changes places (Eklundh 1972).
+template <std::size_t half = 1, class V, std::size_t lanes>
+[[gnu::always_inline]] inline void transpose(V (&rows)[lanes]) {
+    if constexpr (half < lanes) {
+        [&]<std::size_t... pair>(std::index_sequence<pair...>) {
+            constexpr std::size_t below = half - 1;
+            (exchange_lanes<half>(rows[(pair & below) | ((pair & ~below) << 1)],
+                                  rows[(pair & below) | ((pair & ~below) << 1) | half],
+                                  std::make_index_sequence<lanes>()),
+             ...);
+        }
+        (std::make_index_sequence<lanes / 2>());
+        transpose<2 * half>(rows);
+    }
+}
+
+/// Rows of W that hold entries of the product's precision, of one panel's width and whole vectors deep.
+template <class Real>
+void pack_rows(const StoredMatrix& W, Index o, Index k, Index depth, Real* panel) {
+    constexpr Index lanes = products::Vector<Real>::lanes;
+    for (Index j = 0; j < panel_width<Real>; j += lanes)
+        for (Index i = 0; i < depth; i += lanes) {
+            typename products::Vector<Real>::type square[lanes];
+            for (Index row = 0; row < lanes; ++row)
+                std::memcpy(&square[row], W.at(o + j + row, k + i), sizeof(square[row]));
+            transpose(square);
+            for (Index row = 0; row < lanes; ++row)
+                store(panel + (i + row) * panel_width<Real> + j, square[row]);
+        }
+}
+
 /// Entries (o + j, k + i) of W, i < depth, j < width, to panel[i * panel_width + j], in the product's
 /// precision.
 template <class Real>
 void pack_panel(const StoredMatrix& W, Index o, Index k, Index width, Index depth, Real* panel) {
+    constexpr Index whole = panel_width<Real>;
+    const bool copied = W.type == dtype_of<Real> && width == whole;
+    if (copied && W.k_stride == 1 && depth % products::Vector<Real>::lanes == 0)
+        return pack_rows(W, o, k, depth, panel);
+    if (copied && W.o_stride == 1) {
+        for (Index i = 0; i < depth; ++i)
+            std::memcpy(panel + i * whole, W.at(o, k + i), whole * sizeof(Real));
+        return;
+    }
     with_entries<Real>(W.type, [=](auto entry) {
         for (Index i = 0; W.o_stride == 1 && i < depth; ++i) {
             const std::byte* const from = W.at(o, k + i);
-            for (Index j = 0; j < width; ++j) panel[i * panel_width<Real> + j] = entry(from, j);
+            for (Index j = 0; j < width; ++j) panel[i * whole + j] = entry(from, j);
         }
         const std::byte* const from = W.at(o, k);
         for (Index i = 0; W.o_stride != 1 && i < depth; ++i)
-            for (Index j = 0; j < width; ++j)
-                panel[i * panel_width<Real> + j] = entry(from, j * W.o_stride + i);
+            for (Index j = 0; j < width; ++j) panel[i * whole + j] = entry(from, j * W.o_stride + i);
     });
 }
 
