@@ -76,6 +76,17 @@ TEST(LossGradient, IsTheSumOfTheExamplesGradients) {
     }
 }
 
+TEST(LossGradient, TakesPartsOfSeveralBlocksOfManyTokens) {
+    // Each of the 64 parts is 17 examples: a block of more tokens than one chain takes, and another.
+    Problem<double> problem(cases[0], 20, 40);
+    std::vector<Index> batch;
+    for (Index e = 0; e < 64 * 17 - 8; ++e) batch.push_back(e % 20);
+    std::vector<double> found;
+    problem(batch, found);
+    const std::vector<double> expected = from_jacobian(problem);
+    EXPECT_TRUE(distance(found, expected) <= 1e-14 * norm(expected)) << distance(found, expected);
+}
+
 TEST(LossGradient, AgreesWithCentralDifferencesOfTheLoss) {
     for (const Case& of : cases) {
         SCOPED_TRACE(of.model);

@@ -11,8 +11,8 @@
 /// Small models of odd shapes that learn made-up labels of made-up texts.
 namespace tangram::testing {
 
-/// Examples of 1 to 12 tokens from Knuth's MMIX generator; labels in turn.
-inline DataSet made_up(Index examples, std::int32_t vocabulary, Index labels) {
+/// Examples of 1 to `longest` tokens from Knuth's MMIX generator; labels in turn.
+inline DataSet made_up(Index examples, std::int32_t vocabulary, Index labels, Index longest) {
     std::uint64_t state = 1;
     const auto draw = [&](std::uint64_t bound) {
         state = state * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -20,7 +20,7 @@ inline DataSet made_up(Index examples, std::int32_t vocabulary, Index labels) {
     };
     DataSet data;
     for (Index e = 0; e < examples; ++e) {
-        std::vector<std::int32_t> tokens(1 + draw(12));
+        std::vector<std::int32_t> tokens(1 + draw(static_cast<std::uint64_t>(longest)));
         for (std::int32_t& token : tokens)
             token = static_cast<std::int32_t>(draw(static_cast<std::uint64_t>(vocabulary)));
         data.append(tokens, static_cast<std::int32_t>(e % labels), e);
@@ -37,13 +37,13 @@ struct Case {
 /// A network with what it is to learn.
 template <class Real>
 struct Problem {
-    explicit Problem(const Case& of, Index examples = 37)
+    explicit Problem(const Case& of, Index examples = 37, Index longest = 12)
         : network(
               program_of(Config(test_data() / "models" / of.model / "config.json", testing::Unrecorded())),
               Weights(test_data() / "models" / of.model, testing::Unrecorded()),
               of.output == KernelOutput::margin ? std::vector<std::int32_t>{3, 8}
                                                 : std::vector<std::int32_t>{3, 8, 11}),
-          data(made_up(examples, of.vocabulary, network.labels())),
+          data(made_up(examples, of.vocabulary, network.labels(), longest)),
           loss(of.loss),
           parameters(network.program(), select_parameters(network.program(), {"all"})) {
         targets.output = of.output;
