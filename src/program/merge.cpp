@@ -488,8 +488,10 @@ std::string finetuned_text(const ScaleCurve& curve) {
         text += "\n";
     }
     if (text.empty()) return text;
-    return fmt::format("  fine-tuned, test loss\n  {:>8} {:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}\n",
-                       "n", "runs", "T", "at T", "linearised", "best", "linearised", "gap at T") +
+    return fmt::format(
+               "  fine-tuned, test loss of the network and of its linearised model, and their gap as a share "
+               "of the outputs' change\n  {:>8} {:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}\n",
+               "n", "runs", "T", "at T", "linearised", "best", "linearised", "gap at T") +
            text;
 }
 

@@ -69,8 +69,9 @@ double FinetuneResult::gap(const FinetuneRecord& record) const {
         const auto entry = [&](const std::vector<double>& of) {
             return step == 2 ? of[i + 1] - of[i] : of[i];
         };
-        difference += std::pow(entry(now) - entry(linear), 2);
-        change += std::pow(entry(now) - entry(start), 2);
+        const double off = entry(now) - entry(linear), moved = entry(now) - entry(start);
+        difference += off * off;
+        change += moved * moved;
     }
     if (!plan.without_linear.empty() || !(change > 0)) return not_known;
     return std::isfinite(difference) ? std::sqrt(difference / change)
@@ -106,51 +107,81 @@ std::string finetune_sentence(const FinetuneResult& r) {
     if (std::isnan(gap))
         return fmt::format("nothing moved: the outputs at step {} are those of the beginning", judged.step);
     std::string text =
-        fmt::format("{}: at step {} the linearised model is off by {:.0f} % of the outputs' change",
-                    gap <= parted ? "kernel regime" : "not the kernel regime", judged.step, 100 * gap);
+        fmt::format("{}: at step {} the linearised model is off by {:.0f} % of the {}outputs' change",
+                    gap <= parted ? "kernel regime" : "not the kernel regime", judged.step, 100 * gap,
+                    r.tested() ? "test " : "");
     if (!std::isnan(cost))
-        text += fmt::format("; stopping at T = {} gives up {:.0f} % of what the best step {} gained", T,
-                            100 * cost, r.best());
+        text += fmt::format(
+            "; stopping at T = {} gives up {:.0f} % of what the best step {} takes off the {} loss", T,
+            100 * cost, r.best(), r.tested() ? "test" : "training");
     text += std::isfinite(apart)
-                ? fmt::format("; from step {} on they are more than {:.0f} % apart", apart, 100 * parted)
-                : fmt::format("; at the last step they are within {:.0f} %", 100 * parted);
+                ? fmt::format("; from step {} on the two are more than {:.0f} % apart", apart, 100 * parted)
+                : fmt::format("; at the last step the two are within {:.0f} %", 100 * parted);
     return text;
 }
 
-std::string finetune_summary(const FinetuneResult& r) {
+namespace {
+
+/// What the table below it shows.
+std::string heading(const FinetuneResult& r) {
     const OptimizerSettings& settings = r.plan.settings;
-    std::string text = fmt::format("finetune   {}, {} loss, learning rate {:.4g}, {} steps of {} examples\n",
-                                   r.optimizer, r.loss, settings.learning_rate, settings.steps,
-                                   r.plan.batch == 0 ? r.examples : r.plan.batch);
-    if (r.plan.without_linear.empty())
-        text +=
-            "           linear: the linearised model's; weights: how far they moved, of their norm; gap: how "
-            "far its outputs are from the network's, of what these changed\n";
-    text += table(r);
-    const FinetuneRecord *const best = at_step(r.path, r.best()), *const linear =
-                                                                      at_step(r.path, r.linear_best());
-    if (best != nullptr)
+    std::string text =
+        fmt::format("finetune   {}, {} loss{}, learning rate {:.4g}, {} steps of {} examples\n", r.optimizer,
+                    r.loss, r.plan.loss == Loss::squared ? " (half the mean squared error)" : "",
+                    settings.learning_rate, settings.steps, r.plan.batch == 0 ? r.examples : r.plan.batch);
+    if (std::isfinite(r.plan.stopping_step))
         text += fmt::format(
-            "best       loss {:.4g} at step {}{}{}\n", loss_of(r, *best), best->step,
-            linear != nullptr
-                ? fmt::format("; the linearised model's {:.4g} at step {}",
-                              r.tested() ? linear->linear_test_loss : linear->linear_train_loss, linear->step)
-                : "",
-            at_step(r.path, r.plan.stopping_step) != nullptr
-                ? fmt::format("; {:.4g} at T = {}", loss_of(r, *at_step(r.path, r.plan.stopping_step)),
-                              r.plan.stopping_step)
-            : std::isinf(r.plan.stopping_step) ? "; T is behind the last step"
-                                               : "");
+            "           T = {} is the step at which the learning rates add up to those of the "
+            "stopping step\n",
+            r.plan.stopping_step);
+    const char* const examples = r.tested() ? "test" : "training";
+    text += fmt::format("           accuracy: on the {} examples; weights: their change over their norm",
+                        examples);
+    if (r.plan.without_linear.empty())
+        text += fmt::format(
+            "; linear: the linearised model, trained beside the network;\n"
+            "           gap: |network - linear| over what the network's {} outputs changed by",
+            examples);
+    return text + "\n";
+}
+
+/// The least losses, and those at T.
+std::string best_text(const FinetuneResult& r) {
+    const FinetuneRecord *const best = at_step(r.path, r.best()),
+                                *const linear = at_step(r.path, r.linear_best()),
+                                *const stop = at_step(r.path, r.plan.stopping_step);
+    if (best == nullptr) return "";
+    const auto linear_loss = [&](const FinetuneRecord& of) {
+        return r.tested() ? of.linear_test_loss : of.linear_train_loss;
+    };
+    std::string text =
+        fmt::format("best       {} loss {:.4g} at step {}{}", r.tested() ? "test" : "training",
+                    loss_of(r, *best), best->step, best->step == r.path.back().step ? ", the last" : "");
+    if (linear != nullptr)
+        text += fmt::format("; the linearised model's {:.4g} at step {}", linear_loss(*linear), linear->step);
+    if (stop != nullptr)
+        text += fmt::format(
+            "; {:.4g} at T = {}{}", loss_of(r, *stop), stop->step,
+            linear != nullptr ? fmt::format(", the linearised model's {:.4g}", linear_loss(*stop)) : "");
+    else if (std::isinf(r.plan.stopping_step))
+        text += "; T is behind the last step";
+    return text + "\n";
+}
+
+}  // namespace
+
+std::string finetune_summary(const FinetuneResult& r) {
+    std::string text = heading(r) + table(r) + best_text(r);
     const double moved = r.path.back().weight_change;
     text += fmt::format(
-        "moved      {}; the kernel's centred alignment with the "
-        "one before is {:.4f}\n",
+        "moved      {}; the kernel's centred alignment with the one before is {:.4f} (1: it grew or "
+        "shrank as a whole, or stayed)\n",
         r.lora_b_alone         ? "LoRA's factors B alone, from zero: its A stay as they were"
         : std::isfinite(moved) ? fmt::format("weights by {:.3g} of their norm", moved)
                                : "weights, from zero",
         r.kernel_alignment);
     if (!r.eigenvalues_after.empty()) {
-        text += "leading    eigenvalues after training over those before:";
+        text += "leading    eigenvalues of the kernel after training over those before, the largest first:";
         for (std::size_t i = 0;
              i < std::min({std::size_t{8}, r.eigenvalues_after.size(), r.eigenvalues_before.size()}); ++i)
             text += fmt::format(" {:.3g}", r.eigenvalues_after[i] / r.eigenvalues_before[i]);

@@ -65,6 +65,12 @@ TEST(FinetuneSummary, SaysWhereTheKernelHoldsAndWhatStoppingCosts) {
     const std::string summary = finetune_summary(r);
     EXPECT_TRUE(says(summary, "0.4 at step 8") && says(summary, "0.7 at T = 4")) << summary;
     EXPECT_TRUE(says(summary, sentence)) << summary;
+    // At T of the linearised model too; no word of it where there is none.
+    EXPECT_TRUE(says(summary, " 0.35") && says(summary, "linear:")) << summary;
+    FinetuneResult alone = r;
+    alone.plan.without_linear = "of a reason";
+    for (FinetuneRecord& record : alone.path) record.linear_test_loss = not_known;
+    EXPECT_FALSE(says(finetune_summary(alone), "linear:")) << finetune_summary(alone);
 }
 
 TEST(FinetuneSummary, OfLogitsTheSumCountsToo) {

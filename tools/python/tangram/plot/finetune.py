@@ -18,7 +18,7 @@ def finetune(results):
         'finetune',
         f"Fine-tuning ({results.text('/finetune', 'optimizer')}, n = {results.examples() or 'unknown'})",
         (
-            'The network (lines) and its linearised model (dashed), trained by the same steps. The line is the '
+            'The network (lines) and its linearised model (dashed), trained by the same steps. The upright line is the '
             'stopping step T, marks are the best recorded steps on the test examples.'
         ),
         (2.6, 1.8) if accurate else (2.6,),
@@ -41,8 +41,11 @@ def finetune(results):
                         axes.plot(best, values[at[0]], marker, color=colour, markersize=5, markerfacecolor='none')
         stop = results.number('/finetune', 'stopping_step')
         if math.isfinite(stop) and stop <= step.max():
-            axes.axvline(stop, color=INK, linewidth=1.2)
-        axes.set_ylabel('loss' if kind == 'loss' else 'accuracy')
+            line = axes.axvline(stop, color=INK, linewidth=1.2, label='stopping step T')
+            if kind == 'loss':
+                picture.legend(line)
+        squared = results.text('/finetune', 'loss') == 'squared'
+        axes.set_ylabel('accuracy' if kind == 'accuracy' else 'loss\n(half the MSE)' if squared else 'loss')
     if not losses:
         picture.close()
         return None
