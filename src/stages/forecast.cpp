@@ -342,6 +342,45 @@ AssemblyCost trained_kernel_cost(const PlannedStudy& planned, const Forecast& on
                                on.grid_columns);
 }
 
+/// Flops of the gradients of the selected linear weights over all examples of a data set.
+double gradient_flops(const Program& program, const std::vector<ParameterId>& selected, const DataSet& data) {
+    double flops = 0;
+    for (const Operation& operation : program.operations()) {
+        const auto* const linear = std::get_if<operation::Linear>(&operation);
+        if (linear == nullptr || std::ranges::find(selected, linear->weight) == selected.end()) continue;
+        const auto passed = data.passed();
+        const Index rows = program.shape(linear->out).rows == RowSet::tokens ? passed.tokens : passed.reads;
+        flops +=
+            2 * static_cast<double>(rows) * static_cast<double>(program.parameters()[linear->weight].size());
+    }
+    return flops;
+}
+
+/// Seconds of one step on a batch of so many of the training examples, and its flops.
+struct StepForecast {
+    double seconds, flops;
+
+    StepForecast(const PlannedStudy& planned, int ranks, Index batch) {
+        const GramJob& job = planned.job;
+        const Program& program = planned.model.program;
+        const DataSet& train = job.data.train;
+        const double share = static_cast<double>(batch) / static_cast<double>(train.examples()),
+                     passes = share * forward_flops(program, train.passed().tokens, train.passed().reads) *
+                              (1 + backward_share(program, job.parameters)),
+                     gradients = share * gradient_flops(program, job.parameters, train);
+        const Index parts = gradient_parts(batch), threads = omp_get_max_threads(),
+                    in_turn = (parts + ranks * threads - 1) / (ranks * threads);  // of one thread
+        // Reads and writes of every weight: of each part's sums by those who work side by side, of the tree,
+        // the rule and the new weights by all. Products of few tokens reach two thirds of the longer ones.
+        const auto entries = static_cast<double>(job.parameter_count * (10 + 4 * in_turn));
+        const Calibration& speed = planned.calibration;
+        flops = passes + gradients;
+        seconds = (passes * speed.per_pass_flop + 1.5 * gradients * speed.per_product_flop) *
+                      static_cast<double>(in_turn * threads) / static_cast<double>(parts) +
+                  entries * speed.per_packed_entry;
+    }
+};
+
 /// Training, and then the kernel of the trained weights with its eigenvalues; of several tasks training
 /// alone.
 template <class Real>
@@ -374,32 +413,29 @@ StageForecast finetune_forecast(const PlannedStudy& planned, Forecast& result) {
                                    (solver_cost(Solver::automatic, false, 1).matrices - 1) * tiles});
     }
     result.training_steps = asked.steps.value_or(training_steps_assumed);
-    const auto steps = static_cast<double>(result.training_steps),
-               batch =
-                   asked.batch > 0 ? static_cast<double>(asked.batch) : static_cast<double>(train.examples());
+    const auto steps = static_cast<double>(result.training_steps);
+    const Index batch = asked.batch > 0 ? asked.batch : train.examples();
     const auto forward = [&](const DataSet& data) {
         return forward_flops(planned.model.program, data.passed().tokens, data.passed().reads);
     };
-    // Forward, back to the inputs, and the weights' gradients; outputs at two steps for every power of two.
+    // Outputs at two steps for every power of two.
+    const StepForecast step(planned, result.ranks(), batch);
     const double recorded = 2 * std::log2(1 + steps) + 2,
-                 passes = 3 * forward(train) * steps * batch / static_cast<double>(train.examples()) +
-                          recorded * (forward(train) + (job.data.test ? forward(*job.data.test) : 0));
+                 outputs = recorded * (forward(train) + (job.data.test ? forward(*job.data.test) : 0));
     StageForecast stage{
         "finetune",
         held + std::max(training.checkpoint, kernel),
         planned.weights.shared,
-        passes + after.pass_flops + after.product_flops,
+        steps * step.flops + outputs + after.pass_flops + after.product_flops,
         (p > 1 ? 16 * weights * steps : 0) + after.received_bytes,
         sizeof(Real) * weights * static_cast<double>(std::max<std::size_t>(1, planned.study.tasks.size())) +
             16 * recorded * (n + m),
         0};
     const Calibration& speed = planned.calibration;
-    constexpr double vector_passes = 20;  // reads and writes of an entry in a step: sums, rule, new weights
-    stage.seconds =
-        ((passes + after.pass_flops) * speed.per_pass_flop + after.packed_entries * speed.per_packed_entry +
-         after.product_flops * speed.per_product_flop * after.imbalance) /
-            p +
-        vector_passes * weights * steps * speed.per_packed_entry;
+    stage.seconds = steps * step.seconds + ((outputs + after.pass_flops) * speed.per_pass_flop +
+                                            after.packed_entries * speed.per_packed_entry +
+                                            after.product_flops * speed.per_product_flop * after.imbalance) /
+                                               p;
     return stage;
 }
 

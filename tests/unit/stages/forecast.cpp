@@ -230,13 +230,13 @@ TEST(FittedHead, IsAStageOfItsOwnWithFeaturesAndTheirDecomposition) {
 }
 
 TEST(Finetuning, HoldsASumForEveryBitOfTheLeavesThatAreDone) {
-    // Leaves of 8 examples: 1, 4, and 64 of them on a rank; with one more vector where sums are received.
+    // Leaves of 8 examples: 1, 4, and 64 of them on a rank, and the gradient.
     EXPECT_EQ(gradient_vectors(8, 1, 1), 2);
-    EXPECT_EQ(gradient_vectors(8, 2, 1), 3);
+    EXPECT_EQ(gradient_vectors(8, 2, 1), 2);
     EXPECT_EQ(gradient_vectors(32, 1, 1), 4);   // the sum of two, of one, and the fourth
     EXPECT_EQ(gradient_vectors(512, 1, 1), 8);  // of 32, 16, 8, 4, 2, 1, and the last
     EXPECT_EQ(gradient_vectors(512, 1, 4), 9);  // of 32, 16, 8, 4, and four
-    EXPECT_EQ(gradient_vectors(512, 64, 4), 3);
+    EXPECT_EQ(gradient_vectors(512, 64, 4), 2);
 }
 
 TEST(Finetuning, IsAStageWhereItIsAskedForWithVectorsOfTheTrainedWeights) {
@@ -271,6 +271,22 @@ TEST(Finetuning, IsAStageWhereItIsAskedForWithVectorsOfTheTrainedWeights) {
     EXPECT_LE(forecast<float>(little, 1).stages.back().resident(), little.limit);
     EXPECT_LT(forecast<float>(little, 1).trained_factor_limit,
               forecast<float>(ample, 1).trained_factor_limit);
+}
+
+TEST(Finetuning, TakesTimeByWhatIsTrainedAndByHowManyShareABatch) {
+    const auto seconds = [](const char* parameters, int ranks) {
+        MadeUp made(64, 2, 400, parameters);
+        made.study.finetune.asked = true;
+        made.study.finetune.optimizer = "sgd";
+        made.study.finetune.batch = 32;       // four parts
+        made.study.finetune.steps = 1000000;  // beside which the kernel after training is nothing
+        PlannedStudy planned = made.planned();
+        planned.calibration = {3e-11, 7e-10, 1e-11, 2e-11};
+        return forecast<float>(planned, ranks).stages.back().seconds;
+    };
+    EXPECT_LT(seconds("attention", 1), 0.9 * seconds("all", 1));
+    EXPECT_LT(seconds("all", 4), 0.7 * seconds("all", 1));
+    EXPECT_NEAR(seconds("all", 8) / seconds("all", 4), 1, 1e-3);
 }
 
 }  // namespace
