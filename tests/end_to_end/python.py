@@ -70,6 +70,9 @@ with open(f.at('sinfo'), 'w') as file: file.write('#!/bin/sh\necho "debug* 1 2 4
 os.chmod(f.at('sinfo'), 0o755)
 said = tangram.submit(f.at('study.toml'), '--account=me', program=PROGRAM, go=False, data__samples=80)
 check('submit: the command that would', said.startswith('sbatch ') and 'data.samples=80' in said and '--account=me' in said, said)
+minutes = lambda command: int(re.search(r'--time=(\d+)', command)[1])
+trained = tangram.submit(f.at('study.toml'), program=PROGRAM, go=False, data__samples=80, finetune__steps=10_000_000)
+check('submit: fine-tuning takes its time', minutes(trained) > 10 * minutes(said), (said, trained))
 status, message = refused(lambda: tangram.submit(f.at('none.toml'), program=PROGRAM)) or (0, '')
 check('submit: a study that is not there', status == 2 and 'none.toml' in message, (status, message))
 
