@@ -116,7 +116,7 @@ def limit():
     check('limit: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 900) == 'COMPLETED', text('limit.log'))
     log = text('limit.log'); print(''.join('                 ' + line + '\n' for line in log.splitlines())); say(f'restarts: {job(number).get("Restarts")}')
     check('limit: stopped by Slurm before the time was over, and went on', log.count('requeued') == log.count('goes on from the checkpoint') >= 1, log)
-    code, _, err = run('gram', f.at('long.toml'), '--set', 'output.path=unlimited.h5', ranks=2); check('limit: status 0 undisturbed', code == 0, err)
+    code, _, err = run('gram', f.at('long.toml'), '--set', 'output.path=unlimited.h5', ranks=2, timeout=3600); check('limit: status 0 undisturbed', code == 0, err)
     with h5py.File(f.at('limit.h5')) as a, h5py.File(f.at('unlimited.h5')) as b:
         for n in ('kernel/gram', 'kernel/signgd/gram'): check(f'limit: {n} is identical', np.array_equal(a[n][()], b[n][()]))
 
