@@ -79,6 +79,7 @@ class Setting:
 
     def __init__(self, given, folder, root):
         self.program, self.models, self.data = given.program, given.models, given.data
+        self.eigensolvers = given.eigensolvers
         self.repeats, self.quick, self.large = given.repeats, given.quick, given.large
         self.folder = folder
         script = f'. "{root}/tools/environment" && env -0'
@@ -160,6 +161,16 @@ class Setting:
             os.remove(output)
         self.tangram(['gram', path], ranks)
         return Output(output)
+
+    def eigensolver(self, *arguments, ranks=2):
+        """What eigensolvers.cpp prints of a bare library, or of the largest eigenpairs."""
+        if not os.path.exists(self.eigensolvers):
+            raise Failed(f'{self.eigensolvers} is missing; it is built with the tests')
+        command = ['mpirun', '-np', str(ranks), self.eigensolvers, *map(str, arguments)]
+        done = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f'eigensolvers {" ".join(command[4:])}: {what_failed(done.stderr)}')
+        return json.loads(done.stdout.strip().splitlines()[-1])
 
     def finetune(self, model, n, steps, ranks=2):
         """Of batches of 32 on a kernel of n rows."""

@@ -238,7 +238,8 @@ def scaling(setting, report):
 
 
 def spectrum(setting, report):
-    """Time of the eigenproblem, by every solver in turn, over numpy's with two threads; the median of five."""
+    """Time of the eigenproblem, by every solver in turn and by the bare routines of the libraries, over numpy's with
+    two threads; the median of five."""
     threads = {'OPENBLAS_NUM_THREADS': '2', 'OMP_NUM_THREADS': '2'}
     output, matrix_file = (os.path.join(setting.folder, name) for name in ('spectrum.h5', 'matrix.h5'))
     for n in setting.sizes(1000, 2000, 4000, large=(8000,)):
@@ -263,6 +264,49 @@ def spectrum(setting, report):
                     os.remove(output)
                     name = f'n = {n}: {f"auto ({taken})" if solver == "auto" else solver} / numpy.linalg.{solve}'
                     report.add(name, seconds, theirs, 's', at_most(1.1) if solver == 'auto' else None)
+                for routine in ('pdsyevd', 'pdsyevr', 'elpa1', 'elpa2'):
+                    if routine == 'pdsyevd' and vectors == 'false':
+                        continue  # ScaLAPACK's has vectors alone
+                    what = 'vectors' if vectors == 'true' else 'values'
+                    try:
+                        bare = setting.eigensolver(routine, f'{matrix_file}:/matrix', what)
+                    except Failed as error:
+                        report.remark(f'n = {n}, {solve}: {error}')
+                        continue
+                    report.add(f'n = {n}: bare {routine} / numpy.linalg.{solve}', bare['seconds'], theirs, 's')
+
+
+def leading(setting, report):
+    """The largest eigenpairs by block Lanczos over the time of ARPACK and SLEPc for the same residuals: of a stored
+    Gram matrix, and of J (J^T x) without one."""
+    for n in setting.sizes(4096):
+        run = setting.gram('stories260k', n, parameters='attention', save_gram=True)
+        given = os.path.join(setting.folder, 'given.h5')
+        os.replace(run.path, given)
+        study, _ = setting.study('stories260k', n, parameters='attention')
+        free = ('spectrum.matrix=free', 'spectrum.count=1')
+        for _ in setting.each_repeat():
+            for k in (5,) if setting.quick else (20, 50):
+                for name, problem, settings in (('stored', f'{given}:/kernel/gram', ()), ('free', study, free)):
+                    compare_leading(setting, report, f'{name}, n = {n}, k = {k}: ', problem, k, settings)
+
+
+def compare_leading(setting, report, title, problem, k, settings):
+    ours = setting.eigensolver('lanczos', problem, k, 0, *settings)
+    w = np.array(ours['values'])
+    # Theirs is of each eigenvalue, ours of the largest: the same on the last of them.
+    tolerance = 1e-12 * w[0] / w[-1]
+    for library in ('arpack', 'slepc'):
+        try:
+            theirs = setting.eigensolver(library, problem, k, tolerance, *settings)
+        except Failed as error:
+            report.remark(f'{title}{library}: {error}')
+            continue
+        report.add(f'{title}ours / {library}', ours['seconds'], theirs['seconds'], 's', at_most(1))
+        report.add(f'{title}vectors multiplied, ours / {library}', ours['products'], theirs['products'], '')
+        report.add(f'{title}products, ours / {library}', ours['calls'], theirs['calls'], '')
+        off = np.abs(w - np.array(theirs['values'])).max() / w[0]
+        report.add(f'{title}disagreement with {library} / 1e-11', off, 1e-11, 'relative', at_most(1))
 
 
 BENCHMARKS = {
@@ -279,5 +323,6 @@ BENCHMARKS = {
         training,
         scaling,
         spectrum,
+        leading,
     )
 }
