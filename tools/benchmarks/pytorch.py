@@ -6,9 +6,9 @@ product), on the tokens of an output file of tangram.
                                         the gradients alone of the first N examples, never all at once, and what the product
                                         would take: of as many rows, columns by columns, scaled to all; the distance is of the
                                         first chunk's block
-The forward passes are made to be fast under vmap: nothing but the token that is read goes through the head,
-and only for the two label words. Attention is causal: tokens padded behind the one that is read change nothing.
-TANGRAM_TORCH_DEVICE=cuda puts all of it on the GPU."""
+The forward passes are made to be fast under vmap: nothing but the token that is read goes on behind the last
+layer's keys and values, and through the head for the two label words alone. Attention is causal: tokens padded
+behind the one that is read change nothing. TANGRAM_TORCH_DEVICE=cuda puts all of it on the GPU."""
 import json
 import math
 import os
@@ -47,6 +47,10 @@ def attend(q, k, v, allowed, scale):
     return mixed.transpose(0, 1).reshape(mixed.shape[1], -1)
 
 
+def at_read(read, *rows):
+    return (of_tokens.index_select(0, read) for of_tokens in rows)
+
+
 def gpt_neo(P, c, tokens, read):
     """The last hidden state at token `read`, and the head's table."""
     table, position = P['transformer.wte.weight'], torch.arange(tokens.shape[0])
@@ -59,14 +63,17 @@ def gpt_neo(P, c, tokens, read):
     x = F.embedding(tokens, table) + P['transformer.wpe.weight'][: tokens.shape[0]]
     for layer, kind in enumerate(c['attention_layers']):
         at = f'transformer.h.{layer}.'
-        h = norm(x, at + 'ln_1')
-        q, k, v = (heads(linear(h, f'{at}attn.attention.{s}_proj'), c['num_heads']) for s in 'qkv')
-        mixed = attend(q, k, v, local if kind == 'local' else causal, 1.0)
+        h, seen = norm(x, at + 'ln_1'), local if kind == 'local' else causal
+        k, v = (heads(linear(h, f'{at}attn.attention.{s}_proj'), c['num_heads']) for s in 'kv')
+        if layer == len(c['attention_layers']) - 1:
+            x, h, seen = at_read(read, x, h, seen)
+        q = heads(linear(h, f'{at}attn.attention.q_proj'), c['num_heads'])
+        mixed = attend(q, k, v, seen, 1.0)
         x = x + linear(mixed, at + 'attn.attention.out_proj')
         h = linear(norm(x, at + 'ln_2'), at + 'mlp.c_fc')
         h = 0.5 * h * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h * h * h)))
         x = x + linear(h, at + 'mlp.c_proj')
-    return norm(x.index_select(0, read), 'transformer.ln_f'), P.get('lm_head.weight', table)
+    return norm(x, 'transformer.ln_f'), P.get('lm_head.weight', table)
 
 
 def llama(P, c, tokens, read):
@@ -80,22 +87,25 @@ def llama(P, c, tokens, read):
     norm = lambda x, name: P[name + '.weight'] * (
         x * torch.rsqrt(x.pow(2).mean(-1, True) + c['rms_norm_eps'])
     )
-    turn = lambda x: x * cosine + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sine
+    turn = lambda x, cosine, sine: x * cosine + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sine
     of_heads = lambda x, name: norm(x, name) if name + '.weight' in P else x  # Qwen3's
     x = F.embedding(tokens, table)
     for layer in range(c['num_hidden_layers']):
         at = f'model.layers.{layer}.'
         h = norm(x, at + 'input_layernorm')
-        q = of_heads(heads(linear(h, at + 'self_attn.q_proj'), count), at + 'self_attn.q_norm')
         k = of_heads(heads(linear(h, at + 'self_attn.k_proj'), count // groups), at + 'self_attn.k_norm')
-        q, k = turn(q), turn(k).repeat_interleave(groups, 0)
+        k = turn(k, cosine, sine).repeat_interleave(groups, 0)
         v = heads(linear(h, at + 'self_attn.v_proj'), count // groups).repeat_interleave(groups, 0)
-        x = x + linear(attend(q, k, v, causal, 1 / math.sqrt(size)), at + 'self_attn.o_proj')
+        if layer == c['num_hidden_layers'] - 1:
+            x, h, causal, cosine, sine = at_read(read, x, h, causal, cosine, sine)
+        q = of_heads(heads(linear(h, at + 'self_attn.q_proj'), count), at + 'self_attn.q_norm')
+        mixed = attend(turn(q, cosine, sine), k, v, causal, 1 / math.sqrt(size))
+        x = x + linear(mixed, at + 'self_attn.o_proj')
         h = norm(x, at + 'post_attention_layernorm')
         x = x + linear(
             F.silu(linear(h, at + 'mlp.gate_proj')) * linear(h, at + 'mlp.up_proj'), at + 'mlp.down_proj'
         )
-    return norm(x.index_select(0, read), 'model.norm'), P.get('lm_head.weight', table)
+    return norm(x, 'model.norm'), P.get('lm_head.weight', table)
 
 
 def gpt2(P, c, tokens, read):
@@ -112,11 +122,14 @@ def gpt2(P, c, tokens, read):
             heads(part, c['n_head'])
             for part in linear(norm(x, at + 'ln_1'), at + 'attn.c_attn').split(hidden, -1)
         )
+        if layer == c['n_layer'] - 1:
+            x, causal = at_read(read, x, causal)
+            q = q.index_select(1, read)
         mixed = attend(q, k, v, causal, 1 / math.sqrt(q.shape[-1]))
         x = x + linear(mixed, at + 'attn.c_proj')
         h = linear(norm(x, at + 'ln_2'), at + 'mlp.c_fc')
         x = x + linear(F.gelu(h, approximate='tanh'), at + 'mlp.c_proj')
-    return norm(x.index_select(0, read), 'transformer.ln_f'), table
+    return norm(x, 'transformer.ln_f'), table
 
 
 FORWARD = {'gpt_neo': gpt_neo, 'llama': llama, 'qwen3': llama, 'gpt2': gpt2}
