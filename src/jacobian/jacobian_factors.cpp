@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <optional>
+#include <type_traits>
 
 #include "tangram/arithmetic.hpp"
 #include "tangram/error.hpp"
@@ -22,24 +23,63 @@ namespace {
 /// Entries that blocks may read behind the last row; what they compute from them is dropped.
 constexpr Index overhang = products::panel_rows;
 
-/// Overwrites out with entries [first, last) of the d_out x d_in matrix sum_t delta_t input_t^T, row-major.
+/// Calls visit(std::integral_constant<Index, count>()) for 0 < count <= most.
+template <Index most, class Visit>
+void with_count(Index count, Visit visit) {
+    if constexpr (most > 1)
+        if (count < most) return with_count<most - 1>(count, visit);
+    visit(std::integral_constant<Index, most>());
+}
+
+/// Entries of a matrix: rows [row, row + rows) of columns [column, column + columns).
+struct Part {
+    Index row, rows, column, columns;
+};
+
+/// Overwrites out with a part of the d_out x d_in matrix sum_t delta_t input_t^T, row-major.
+template <class Real>
+void outer_part(const typename JacobianFactors<Real>::OuterRows& rows_of, const Part& part, Real* out) {
+    const auto& [delta, input, d_out, d_in, tokens] = rows_of;
+    constexpr Index wide = products::block_rows<Real>, together = products::block_columns;
+    constexpr Index line = 64 / static_cast<Index>(sizeof(Real));
+    alignas(64) Real sums[together * wide];
+    // Rows of deltas side by side: they meet every panel of inputs.
+    static thread_local std::vector<Real> deltas;
+    deltas.resize(static_cast<std::size_t>(tokens * part.rows));
+    for (Index t = 0; t < tokens; ++t)
+        std::copy_n(delta + t * d_out + part.row, part.rows, deltas.data() + t * part.rows);
+    for (Index c = 0; c < part.columns; c += wide) {
+        const Real* const panel = input + part.column + c;
+        // Far apart as they are, the processor does not see that the next ones follow.
+        for (Index t = 0; c + wide < part.columns && t < tokens; ++t)
+            for (Index i = 0; i < wide; i += line) __builtin_prefetch(panel + t * d_in + wide + i, 0, 2);
+        const Index columns = std::min(wide, part.columns - c);
+        for (Index r = 0; r < part.rows; r += together) {
+            const Index rows = std::min(together, part.rows - r);
+            with_count<together>(rows, [&](auto count) {
+                products::block_sums<wide, decltype(count)::value, false>(
+                    panel, rows_of.input_width, deltas.data() + r, part.rows, 1, rows_of.count, sums);
+            });
+            for (Index i = 0; i < rows; ++i)
+                std::copy_n(sums + i * wide, columns, out + (r + i) * part.columns + c);
+        }
+    }
+}
+
+/// The same of entries [first, last): the end of a row, whole rows, some at once, the beginning of one.
 template <class Real>
 void outer_slice(const typename JacobianFactors<Real>::OuterRows& rows_of, Index first, Index last,
                  Real* out) {
-    const auto& [delta, input, d_out, d_in, tokens] = rows_of;
-    constexpr Index wide = products::block_rows<Real>, rows = products::block_columns;
-    alignas(64) Real sums[rows * wide];
-    for (Index row = first / d_in; row * d_in < last; row += rows)
-        for (Index column = 0; column < d_in; column += wide) {
-            products::block_sums<wide, rows, false>(input + column, d_in, delta + row, d_out, 1, tokens,
-                                                    sums);
-            for (Index r = row; r < std::min(row + rows, d_out); ++r) {
-                const Index begin = std::max(first, r * d_in + column),
-                            end = std::min({last, r * d_in + column + wide, (r + 1) * d_in});
-                const Real* const from = sums + (r - row) * wide;
-                for (Index i = begin; i < end; ++i) out[i - first] = from[i - r * d_in - column];
-            }
-        }
+    constexpr Index together = 64;
+    const Index d_in = rows_of.input_width;
+    while (first < last) {
+        const Index column = first % d_in, whole = column == 0 ? (last - first) / d_in : 0;
+        const Part part{first / d_in, std::clamp(whole, Index{1}, together), column,
+                        std::min(d_in - column, last - first)};
+        outer_part<Real>(rows_of, part, out);
+        first += part.rows * part.columns;
+        out += part.rows * part.columns;
+    }
 }
 
 /// Adds `row`, which stands from entry `at` of the tensor on, to the slice.
