@@ -235,13 +235,14 @@ double AssemblyCost::staged_bytes() const {
 template <class Real>
 AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
                            const KernelProblem& problem, int grid_rows, int grid_columns) {
+    const Index rows = kernel_rows(problem.train, problem.outputs).back();
     Plan plan{problem,
               {},
               Slices(program, problem.parameters, problem.formulas,
-                     {problem.outputs.components(), problem.sketch_dimension}),
+                     {rows, problem.outputs.components(), problem.sketch_dimension}),
               grid_rows,
               grid_columns};
-    const Index block = arithmetic::tile_rows_of(kernel_rows(problem.train, problem.outputs).back());
+    const Index block = arithmetic::tile_rows_of(rows);
     plan.sets.emplace_back(program, label_ids, problem.train, problem.outputs,
                            TileSharing{block, grid_rows, grid_columns, 0, true});
     if (problem.test != nullptr)

@@ -111,7 +111,7 @@ template <class Real>
 class InFactors final : public TileContraction<Real> {
   public:
     Contraction contraction() const override { return Contraction::factors; }
-    Cutting cutting(const Parameter& parameter) const override {
+    Cutting cutting(const Parameter& parameter, Index) const override {
         return {parameter.size(), parameter.size(), false};
     }
     double pair_flops(const ContractionChoice& choice, Index share, Index length) const override {

@@ -38,7 +38,7 @@ template <class Real>
 class MatchedRows final : public TileContraction<Real> {
   public:
     Contraction contraction() const override { return Contraction::matching_rows; }
-    Cutting cutting(const Parameter& parameter) const override {
+    Cutting cutting(const Parameter& parameter, Index) const override {
         return {parameter.shape[1], arithmetic::matching_columns, false};
     }
     double pair_flops(const ContractionChoice& choice, Index share, Index length) const override {

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/assembly_cost.hpp"
 #include "tangram/parallel_for.hpp"
 #include "tangram/products.hpp"
 #include "tile_contraction.hpp"
@@ -75,8 +76,8 @@ template <class Real>
 class MultipliedOut final : public TileContraction<Real> {
   public:
     Contraction contraction() const override { return Contraction::multiply_out; }
-    Cutting cutting(const Parameter& parameter) const override {
-        return {parameter.size(), arithmetic::slice_depth, true};
+    Cutting cutting(const Parameter& parameter, Index rows) const override {
+        return {parameter.size(), slice_depth_of(parameter.shape.back(), rows), true};
     }
     double pair_flops(const ContractionChoice&, Index share, Index) const override {
         return 2 * static_cast<double>(share);
@@ -96,8 +97,10 @@ class MultipliedOut final : public TileContraction<Real> {
         parallel_for(padded / panel, [&](Index p) {
             const Index first = p * panel;
             static thread_local std::vector<Real> gradients;
-            gradients.assign(static_cast<std::size_t>(panel * segment.depth()), Real(0));
-            for (Index r = 0; r < std::min(panel, form.rows - first); ++r) {
+            gradients.resize(static_cast<std::size_t>(panel * segment.depth()));
+            const Index count = std::min(panel, form.rows - first);
+            std::fill(gradients.begin() + count * segment.depth(), gradients.end(), Real(0));
+            for (Index r = 0; r < count; ++r) {
                 const Index row = rows.first_row(tile) + first + r;
                 factors.factors().multiply_out(
                     segment.parameter, segment.first, segment.last, factors.place(rows.example_of(row)),
@@ -140,6 +143,12 @@ class MultipliedOut final : public TileContraction<Real> {
 };
 
 }  // namespace
+
+Index slice_depth_of(Index width, Index kernel_rows) {
+    const Index most = slice_entries / std::max<Index>(1, kernel_rows) / arithmetic::product_depth,
+                deep = slice_matrix_rows * width / arithmetic::product_depth;
+    return std::max(arithmetic::slice_depth, std::min(deep, most) * arithmetic::product_depth);
+}
 
 Index padded_rows(Index rows) { return (rows + panel - 1) / panel * panel; }
 

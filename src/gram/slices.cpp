@@ -72,7 +72,7 @@ Slices::Slices(const Program& program, const std::vector<ParameterId>& parameter
             const Parameter& parameter = program.parameters()[parameters[s]];
             const ContractionChoice& choice = formulas[f].choices[s];
             const ContractionKind& kind = contraction_kind(choice.chosen);
-            Cutting cutting = kind.cutting(parameter);
+            Cutting cutting = kind.cutting(parameter, cuts.rows);
             if (choice.chosen == Contraction::sketched)
                 cutting.length =
                     sketch_shape(parameter.shape[0], parameter.shape[1], cuts.sketch_dimension).size();

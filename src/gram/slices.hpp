@@ -38,7 +38,8 @@ struct Slice {
 
 /// How the tensors of a formula are cut.
 struct TensorCuts {
-    Index components;        ///< of the kernel's output
+    Index rows;              ///< of the kernel
+    Index components;        ///< of its output
     Index sketch_dimension;  ///< of the tensors whose choice is `sketched`
 };
 

@@ -19,7 +19,8 @@ class ContractionKind {
   public:
     virtual ~ContractionKind() = default;
     virtual Contraction contraction() const = 0;
-    virtual Cutting cutting(const Parameter& parameter) const = 0;
+    /// @param rows  of the kernel
+    virtual Cutting cutting(const Parameter& parameter, Index rows) const = 0;
     /// Of `share` of `length`, for a pair of rows, as ContractionChoice counts them.
     virtual double pair_flops(const ContractionChoice& choice, Index share, Index length) const = 0;
     virtual TileForm form(const RowTiles& rows, Index tile, ParameterId parameter) const = 0;

@@ -158,10 +158,33 @@ void TileProducts<Real>::add(const Slice& slice, const PackedSlice<Real>& packed
 template <class Real>
 void TileProducts<Real>::add_tiles(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
                                    const Tiles& tiles, const std::function<void()>& between) {
-    parallel_for(std::ssize(tiles.places), [&](Index i) {
-        add_tile(slice, packed, left_set, tiles.places[static_cast<std::size_t>(i)]);
-        if (omp_get_thread_num() == 0) between();
-    });
+    for (const std::vector<Share>& shares : parts_of(slice))
+        parallel_for(std::ssize(tiles.places), [&](Index i) {
+            add_tile(slice, shares, packed, left_set, tiles.places[static_cast<std::size_t>(i)]);
+            if (omp_get_thread_num() == 0) between();
+        });
+}
+
+/// Of a deep slice as many parameters at once as stay in the cache while all tiles take them.
+template <class Real>
+std::vector<std::vector<typename TileProducts<Real>::Share>> TileProducts<Real>::parts_of(
+    const Slice& slice) {
+    const bool cut = is_multiplied_out(slice.contraction);
+    std::vector<std::vector<Share>> parts(1);
+    Index room = arithmetic::slice_depth;
+    for (std::size_t s = 0; s < slice.segments.size(); ++s) {
+        const Index depth = slice.segments[s].depth(), most = cut ? arithmetic::slice_depth : depth;
+        for (Index first = 0; first < depth; first += most) {
+            const Index last = std::min(depth, first + most);
+            if (cut && room < last - first) {
+                parts.emplace_back();
+                room = arithmetic::slice_depth;
+            }
+            parts.back().push_back({s, first, last});
+            room -= last - first;
+        }
+    }
+    return parts;
 }
 
 /// The matrix of each group, whose sums are other ones, takes its segments once more.
@@ -214,33 +237,43 @@ void TileProducts<Real>::add_on_back_end(const Slice& slice, const PackedSlice<R
         SliceProducts<Real>{products::panel_rows, pieces, in_use.tiles(), products, put_traces}, between);
 }
 
-/// All segments of a slice at once, while the tile is in the cache; where groups are kept apart, the same for
-/// the matrix of each segment's group.
+/// All shares at once, while the tile is in the cache; where groups are kept apart, the same for the matrix
+/// of each segment's group.
 template <class Real>
-void TileProducts<Real>::add_tile(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
-                                  TilePlace at) {
+void TileProducts<Real>::add_tile(const Slice& slice, const std::vector<Share>& shares,
+                                  const PackedSlice<Real>& packed, std::size_t left_set, TilePlace at) {
     static thread_local CachedTile whole, part;
     FormulaMatrices& of = matrices_->formulas[slice.place];
     const bool diagonal = left_set == 0 && at.row == at.column, groups = left_set == 0 && !of.groups.empty();
     const TileContraction<Real>& contraction = tile_contraction<Real>(slice.contraction);
-    PackedTile<Real> left = packed.tile(left_set, at.row), right = packed.tile(0, at.column);
+    const PackedTile<Real> left = packed.tile(left_set, at.row), right = packed.tile(0, at.column);
     TileSums sums{whole.load(left_set == 0 ? of.gram : *of.cross, at.row, at.column)};
-    const auto group_of = [&](std::size_t s) { return problem_->group_of[slice.segments[s].selected]; };
-    for (std::size_t s = 0; s < slice.segments.size(); ++s) {
-        const Segment& segment = slice.segments[s];
-        if (groups && (s == 0 || group_of(s) != group_of(s - 1))) {
-            if (s > 0) part.store();
-            sums.group = part.load(of.groups[group_of(s)], at.row, at.column);
+    const auto group_of = [&](const Share& share) {
+        return problem_->group_of[slice.segments[share.segment].selected];
+    };
+    // Of an asymmetric kernel the signs stand behind a segment's plain entries.
+    const auto entries_of = [&](PackedTile<Real> tile, const Share& share, Index copy) {
+        for (std::size_t s = 0; s < share.segment; ++s)
+            tile.entries += slice.copies() * contraction.entries(slice.segments[s], *tile.form);
+        Segment before = slice.segments[share.segment];
+        tile.entries += copy * contraction.entries(before, *tile.form);
+        before.last = before.first + share.first;
+        if (share.first > 0) tile.entries += contraction.entries(before, *tile.form);
+        return tile;
+    };
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+        Segment segment = slice.segments[shares[i].segment];
+        const bool ends = segment.ends_parameter && shares[i].last == segment.depth();
+        segment.last = segment.first + shares[i].last;
+        segment.first += shares[i].first;
+        if (groups && (i == 0 || group_of(shares[i]) != group_of(shares[i - 1]))) {
+            if (i > 0) part.store();
+            sums.group = part.load(of.groups[group_of(shares[i])], at.row, at.column);
         }
-        const Index left_entries = contraction.entries(segment, *left.form),
-                    right_entries = contraction.entries(segment, *right.form);
-        // Of an asymmetric kernel the signs, which stand behind the plain entries.
-        const PackedTile<Real> signs{right.entries + (slice.copies() - 1) * right_entries, right.form};
-        contraction.add_product(segment, left, signs, diagonal && slice.copies() == 1, sums);
-        left.entries += slice.copies() * left_entries;
-        right.entries += slice.copies() * right_entries;
-        if (diagonal && segment.ends_parameter)
-            set_trace(slice, segment.selected, at.row, sums.whole, tile_stride + 1);
+        contraction.add_product(segment, entries_of(left, shares[i], 0),
+                                entries_of(right, shares[i], slice.copies() - 1),
+                                diagonal && slice.copies() == 1, sums);
+        if (diagonal && ends) set_trace(slice, segment.selected, at.row, sums.whole, tile_stride + 1);
     }
     whole.store();
     if (sums.group != nullptr) part.store();

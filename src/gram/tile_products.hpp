@@ -39,12 +39,19 @@ class TileProducts {
         std::vector<TilePlace> places;
         double pairs = 0;  ///< of rows
     };
+    /// Parameters [first, last) of a segment of a slice.
+    struct Share {
+        std::size_t segment;
+        Index first, last;
+    };
+    static std::vector<std::vector<Share>> parts_of(const Slice& slice);
     static bool is_symmetric(const Slice& slice) { return slice.formula != Formula::asymmetric_signgd; }
     void add_tiles(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set,
                    const Tiles& tiles, const std::function<void()>& between);
     void add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
                          const std::function<void()>& between);
-    void add_tile(const Slice& slice, const PackedSlice<Real>& packed, std::size_t left_set, TilePlace at);
+    void add_tile(const Slice& slice, const std::vector<Share>& shares, const PackedSlice<Real>& packed,
+                  std::size_t left_set, TilePlace at);
     void add_squares(const Slice& slice, const PackedSlice<Real>& packed);
     void set_trace(const Slice& slice, std::size_t selected, Index tile, const double* diagonal, Index step);
 

@@ -72,11 +72,12 @@ std::string tensors_text(const Program& program, const GramJob& job) {
     std::string text =
         fmt::format("\n{:<52} {:>10} {:>11}  {:<14} {}\n", "tensor", "size", "slice", "contraction",
                     "flops per pair of rows: multiplied out | in factors | matching rows");
-    const auto slice_of = [](const ContractionChoice& choice, Index size) {
+    const auto slice_of = [&](const ContractionChoice& choice, const Parameter& parameter) {
         if (choice.chosen == Contraction::factors) return std::string("all factors");
         if (choice.chosen == Contraction::matching_rows)
             return fmt::format("{} columns", arithmetic::matching_columns);
-        return std::to_string(std::min(size, arithmetic::slice_depth));
+        return std::to_string(
+            std::min(parameter.size(), slice_depth_of(parameter.shape.back(), job.train_rows)));
     };
     const auto number = [](double flops) {
         return std::isfinite(flops) ? fmt::format("{:.3g}", flops) : "-";
@@ -89,7 +90,7 @@ std::string tensors_text(const Program& program, const GramJob& job) {
             if (formula.choices[s].chosen != choice.chosen)
                 chosen += fmt::format(", {}: {}", name(formula.formula), name(formula.choices[s].chosen));
         text += fmt::format("{:<52} {:>10} {:>11}  {:<14} {} | {} | {}\n", parameter.name, parameter.size(),
-                            slice_of(choice, parameter.size()), chosen, number(choice.multiplied_out),
+                            slice_of(choice, parameter), chosen, number(choice.multiplied_out),
                             number(choice.in_factors), number(choice.matching));
     }
     return text;

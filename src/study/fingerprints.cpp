@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/assembly_cost.hpp"
 #include "tangram/session/provenance.hpp"
 #include "tangram/study/keys.hpp"
 
@@ -78,7 +79,8 @@ KernelFingerprint fingerprint_of(const Study& study, const LoadedModel& model, c
     made_of.add("program", library_versions().front())
         .add("schema_version", std::to_string(schema_version))
         .add("lengths of sums", fmt::format("{} {} {}", arithmetic::product_depth,
-                                            arithmetic::matching_columns, arithmetic::slice_depth));
+                                            arithmetic::matching_columns, arithmetic::slice_depth))
+        .add("slices", fmt::format("{} {}", slice_matrix_rows, slice_entries));
     std::set<Decides> added;
     for (const Key& key : keys())
         if (added.insert(key.decides).second) add(made_of, key.decides, study, model, job);

@@ -30,6 +30,15 @@ struct AssemblyCost {
     double staged_bytes() const;
 };
 
+/// Of a matrix whose gradient is multiplied out, a slice holds so many rows, so that an example's inputs are
+/// read once for all of them, as far as the slice of all rows of the kernel has no more entries than these.
+/// No bit depends on it, checkpoints do.
+inline constexpr Index slice_matrix_rows = 32, slice_entries = Index{1} << 22;
+
+/// Parameters of one slice of a matrix with rows of so many entries, in a kernel of so many rows: at least
+/// arithmetic::slice_depth, a multiple of product_depth. Local.
+Index slice_depth_of(Index width, Index kernel_rows);
+
 /// Of any number of ranks on a grid of that shape. Local; from tokens and shapes alone, in time that grows
 /// with tensors, not with parameters.
 /// @param label_ids  vocabulary ids of the outputs

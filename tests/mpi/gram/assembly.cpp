@@ -161,6 +161,56 @@ TEST(Assembly, OfAVocabularyInBlocksIsTheOneMultipliedOut) {
     for (std::size_t i = 0; i < grams[0].size(); ++i) EXPECT_NEAR(grams[0][i], grams[1][i], 1e-12 * largest);
 }
 
+TEST(Assembly, OfDeepSlicesIsTheSumOverTheirParameters) {
+    const nlohmann::json config = {{"model_type", "llama"},        {"vocab_size", 50},
+                                   {"hidden_size", 288},           {"num_attention_heads", 2},
+                                   {"num_hidden_layers", 1},       {"intermediate_size", 8},
+                                   {"max_position_embeddings", 32}};
+    EXPECT_GT(slice_depth_of(288, 20), 2 * arithmetic::slice_depth);
+    const Program program = program_of(Config("config.json", config));
+    Network<double> network(program, InitialWeights{.deviation = 0.1}, {3, 5});
+    const DataSet train = made_up_data(20, 1, 50);
+    const KernelOutputs margin(KernelOutput::margin, 2);
+    const auto parameters = select_parameters(program, {"*.k_proj.weight", "*.o_proj.weight"});
+    std::vector<KernelFormula> formulas;
+    for (const Formula formula : {Formula::sgd, Formula::asymmetric_signgd})
+        formulas.push_back(formula_of(program, parameters, train, Contraction::multiply_out, 0, formula));
+    const KernelInputs<double> inputs{
+        {train, nullptr, margin, parameters, formulas, 1e9, 0, 1, std::vector<std::size_t>{0, 0}}, network};
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    KernelMatrices matrices = empty_matrices(grid, 20, 0, parameters.size(), 2, 1);
+    assemble<double>(inputs, matrices, [](const AssemblyProgress&) { return true; });
+
+    std::vector<Index> examples(20);
+    std::iota(examples.begin(), examples.end(), Index{0});
+    const JacobianFactors<double> factors(network, train, examples, margin, parameters);
+    std::vector<double> plain(400, 0.0), with_signs(400, 0.0);
+    for (const ParameterId p : parameters) {
+        const Index size = program.parameters()[p].size();
+        std::vector<std::vector<double>> rows(20, std::vector<double>(static_cast<std::size_t>(size)));
+        for (Index e = 0; e < 20; ++e)
+            factors.multiply_out(p, 0, size, e, 0, rows[static_cast<std::size_t>(e)].data());
+        for (std::size_t i = 0; i < 20; ++i)
+            for (std::size_t j = 0; j < 20; ++j)
+                for (std::size_t k = 0; k < rows[i].size(); ++k) {
+                    const double sign = rows[j][k] > 0 ? 1 : rows[j][k] < 0 ? -1 : 0;
+                    plain[i + 20 * j] += rows[i][k] * rows[j][k];
+                    with_signs[i + 20 * j] += rows[i][k] * sign;
+                }
+    }
+    for (const auto& [found, expected] : {std::pair{gathered(matrices.formulas[0].gram), plain},
+                                          {gathered(matrices.formulas[0].groups[0]), plain},
+                                          {gathered(matrices.formulas[1].gram), with_signs}}) {
+        double largest = 0;
+        for (const double entry : expected) largest = std::max(largest, std::abs(entry));
+        // 10^5 terms in another order.
+        for (std::size_t i = 0; i < 400; ++i) EXPECT_NEAR(found[i], expected[i], 1e-11 * largest);
+    }
+    double trace = 0;
+    for (std::size_t i = 0; i < 20; ++i) trace += plain[21 * i];
+    EXPECT_NEAR(matrices.formulas[0].trace(1), trace, 1e-11 * trace);
+}
+
 TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
     for (const auto& [output, answers] : {std::pair{KernelOutput::margin, false},
                                           {KernelOutput::logits, false},

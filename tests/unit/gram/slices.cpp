@@ -7,6 +7,7 @@
 #include <set>
 
 #include "tangram/arithmetic.hpp"
+#include "tangram/gram/assembly_cost.hpp"
 
 namespace tangram {
 namespace {
@@ -44,9 +45,9 @@ struct Sliced {
 
 TEST(Slices, HoldEveryTensorOnceInOrderAndNoMoreThanTheirDepth) {
     for (const double tokens : {3.0, 12.0, 500.0})
-        for (const Index components : {1, 3}) {
+        for (const auto& [rows, components] : {std::pair<Index, Index>{5000, 1}, {5000, 3}, {20, 2}}) {
             const Sliced of(tokens);
-            const Slices slices(of.program, of.parameters, of.formulas, {components, 0});
+            const Slices slices(of.program, of.parameters, of.formulas, {rows, components, 0});
             // By formula: the tensor, component and entry that come next.
             struct Next {
                 std::size_t selected = 0;
@@ -58,7 +59,7 @@ TEST(Slices, HoldEveryTensorOnceInOrderAndNoMoreThanTheirDepth) {
                 Next& at = next[slice.place];
                 EXPECT_EQ(slice.formula, of.formulas[slice.place].formula);
                 if (slice.contraction == Contraction::multiply_out) {
-                    EXPECT_LE(slice.depth(), arithmetic::slice_depth);
+                    EXPECT_LE(slice.depth(), slice_depth_of(1000, rows));
                     EXPECT_EQ(slice.pair_flops, 2.0 * static_cast<double>(slice.depth()));
                 }
                 for (const Segment& segment : slice.segments) {
@@ -86,14 +87,14 @@ TEST(Slices, HoldEveryTensorOnceInOrderAndNoMoreThanTheirDepth) {
 TEST(Slices, OfLargerTensorsAreNoMoreRuns) {
     // A plan's time goes with runs.
     const Sliced of(500.0);
-    const Slices slices(of.program, of.parameters, of.formulas, {1, 0});
+    const Slices slices(of.program, of.parameters, of.formulas, {5000, 1, 0});
     EXPECT_GT(slices.count(), 150);
     EXPECT_LE(std::ssize(slices.runs()), 6 * std::ssize(of.parameters));
 }
 
 TEST(SliceGroups, HoldAsManyFactorsAsTheLimitAllows) {
     const Sliced of(500.0);
-    const Slices slices(of.program, of.parameters, of.formulas, {1, 0});
+    const Slices slices(of.program, of.parameters, of.formulas, {5000, 1, 0});
     const FactorBytes bytes(of.program, {{100, 1000, 100}, 1, 1, 4});
     const auto whole = static_cast<double>(bytes.of(of.parameters));
     for (const double limit : {2 * whole, whole, whole / 2, whole / 4, 0.0}) {
@@ -149,7 +150,7 @@ TEST(SliceGroups, AreThoseOfTheDefinition) {
     for (const double tokens : {3.0, 500.0})
         for (const Index components : {1, 3}) {
             const Sliced of(tokens);
-            const Slices slices(of.program, of.parameters, of.formulas, {components, 0});
+            const Slices slices(of.program, of.parameters, of.formulas, {5000, components, 0});
             const FactorBytes bytes(of.program, {{100, 1000, 100}, components, components, 4});
             const auto whole = static_cast<double>(bytes.of(of.parameters));
             for (const double share : {2.0, 1.0, 0.7, 0.5, 0.3, 0.1, 0.01, 0.0}) {
@@ -181,7 +182,8 @@ TEST(SliceGroups, OfThousandsOfTensors) {
     program.label_logits(program.at_reads(value),
                          program.parameter("head", {10, width}, ParameterKind::head));
     const Slices slices(program, chain,
-                        {{Formula::sgd, choose_contractions(program, chain, 2.0, 0, Formula::sgd)}}, {1, 0});
+                        {{Formula::sgd, choose_contractions(program, chain, 2.0, 0, Formula::sgd)}},
+                        {5000, 1, 0});
     const FactorBytes bytes(program, {{10, tokens, 10}, 1, 1, 4});
     constexpr Index of_layer = 2 * tokens * width * 4;
     for (const Index held : {1, 7, 5000, 11999, 12000}) {
