@@ -182,7 +182,8 @@ void product(const Real* x, Index x_stride, Index width, const Real* y, Index y_
     }
 }
 
-/// Columns of a panel of weights, which stays in the cache while all tokens pass by (512: 7 % faster than 256).
+/// Columns of a panel of weights, which stays in the cache while all tokens pass by (512: 7 % faster than
+/// 256).
 inline constexpr Index panel_depth = 512;
 
 /// Lanes of `a` and `b` whose numbers differ in the bit `half` change places: row 0 lane half with row half
