@@ -92,6 +92,15 @@ check('study.sbatch: a program that is not there is no dead rank', p.returncode 
 code, out, err = start('bash', os.path.join(jobs, 'scale'), os.path.join(STUDIES, 'scale.toml'), '--sizes', '8', '--output', 'none/here')
 check('scale: no folder in a folder that is not there', code == 2 and 'none' in err and not os.path.exists(os.path.join(folder.name, 'none')), (code, err))
 
+# The first ten minutes: packages that are fetched and unpacked, which takes longest, are told of as they come.
+stubs = os.path.join(folder.name, 'stubs'); os.mkdir(stubs)
+apt = '[ "$1" = update ] && exit\necho "0 upgraded, 20 newly installed, 0 to remove"\nfor i in $(seq 20); do echo "Get:$i"; done\nfor i in $(seq 20); do echo "Unpacking $i"; done\n'
+for name, lines in (('apt-get', apt), ('dpkg-query', 'exit 1\n'), ('sudo', 'exec "$@"\n')):
+    with open(os.path.join(stubs, name), 'w') as file: file.write('#!/bin/bash\n' + lines)
+    os.chmod(os.path.join(stubs, name), 0o755)
+code, out, err = start('env', f'PATH={stubs}:{os.environ["PATH"]}', os.path.join(root, 'tools', 'install_packages'))
+check('packages: a line for every step of fetching and of unpacking', code == 0 and len(re.findall(r'^ .* of 20 ', out, re.M)) == 9, out + err)
+
 # What `cmake --install` brings: the same study from there, its pictures, pages, and libraries for a project without C.
 build = os.path.dirname(PROGRAM)
 if os.path.exists(os.path.join(build, 'cmake_install.cmake')) and shutil.which('cmake'):
