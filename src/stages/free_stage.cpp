@@ -119,7 +119,8 @@ SpectrumResult StudyRun::State::free_pairs(const LanczosCheckpoint& checkpoint) 
     const LeadingPairs leading = free_leading_pairs(G, checkpoint);
     SpectrumResult result = collectively(comm, [&] {
         return SpectrumResult{eigenpairs(leading, grid, arithmetic::tile_rows, study.spectrum.vectors),
-                              quality(leading, free->squares().diagonal, study.kernel.precision == "mixed"), std::nullopt};
+                              quality(leading, free->squares().diagonal, study.kernel.precision == "mixed"),
+                              std::nullopt};
     });
     if (study.spectrum.density) {
         const LeaveOnStop leaving = leave(session, *lock, "density");
