@@ -194,7 +194,11 @@ std::vector<std::string> check_unused(const Program& program, const Weights& wei
     const Head head(program);
     const Body body(program);
     for (const std::string& name : weights.integers())
-        if (!any(harmless, name)) refuse(weights, name, "holds integers: quantised weights are not served");
+        if (!any(harmless, name))
+            refuse(
+                weights, name,
+                "holds integers, as weights quantised by GPTQ, AWQ or bitsandbytes do, which are not read; "
+                "give the folder of the model that they were made from");
     for (const TensorView& tensor : weights.tensors()) {
         const std::string& name = tensor.name;
         if (used.contains(name) || any(harmless, name) || (!head.of_language && any(language_heads, name)))
