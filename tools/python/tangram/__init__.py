@@ -10,7 +10,7 @@ from .programs import TangramError, run, submit
 from .results import Unreadable
 
 __all__ = ['File', 'TangramError', 'Unreadable', 'open', 'run', 'submit']
-__version__ = '0.2.0'
+__version__ = '0.3.0'
 
 
 def __getattr__(name):
