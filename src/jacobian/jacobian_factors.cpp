@@ -513,7 +513,8 @@ template <class Real>
 void JacobianFactors<Real>::vocabulary_deltas(ParameterId parameter, const TokenPredictions<Real>& of,
                                               RowRange vocabulary, Real* out) const {
     const std::vector<Index>& shape = program_->parameters()[parameter].shape;
-    TokenSoftmax<Real>(vocabulary_table_, shape[0], shape[1]).slopes(of, vocabulary, out);
+    TokenSoftmax<Real>(vocabulary_table_, shape[0], shape[1], scored_->cap.value_or(0))
+        .slopes(of, vocabulary, out);
 }
 
 /// Adds entries `slice` of sum_t delta_t x_t^T over the rows read, t ascending.

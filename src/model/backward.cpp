@@ -98,6 +98,18 @@ class Backward {
                             [=](Index i) { return dy[i]; });
         }
     }
+    void operator()(std::size_t, Step& step, const operation::TokenMean& op) {
+        const GradientRows<Real> dx = step.gradient(op.in);
+        if (dx.mode == Mode::skip) return;
+        const Rows<Real>& dout = step.slope();
+        for (Index e = 0; e < s.block.examples(); ++e) {
+            const RowRange tokens = s.block.rows_of(RowSet::tokens, e);
+            const Real* const dy = dout.row(e);
+            const Real share = Real(1) / static_cast<Real>(tokens.size());
+            for (Index r = tokens.first; r < tokens.last; ++r)
+                operations::put(dx.mode, dout.width, dx.row(r), [=](Index i) { return share * dy[i]; });
+        }
+    }
     void operator()(std::size_t, Step& step, const operation::LabelLogits& op) {
         const GradientRows<Real> dx = step.gradient_of_some(op.in);
         if (dx.mode == Mode::skip) return;

@@ -51,6 +51,7 @@ std::vector<std::vector<Factor>> factors_of(const Program& program) {
                 [](const operation::Add&) {},
                 [](const operation::Scale&) {},
                 [](const operation::AtReads&) {},
+                [](const operation::TokenMean&) {},
             },
             program.operations()[o]);
     }

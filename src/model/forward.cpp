@@ -126,6 +126,20 @@ class Forward {
                         step.out().row(rows.first));
         }
     }
+    void operator()(std::size_t, const Step& step, const operation::TokenMean& op) {
+        const Rows<Real>& in = step.in(op.in);
+        for (Index e = 0; e < s.block.examples(); ++e) {
+            const RowRange tokens = s.block.rows_of(RowSet::tokens, e);
+            Real* const y = step.out().row(e);
+            std::copy_n(in.row(tokens.first), in.width, y);
+            for (Index r = tokens.first + 1; r < tokens.last; ++r) {
+                const Real* const x = in.row(r);
+                operations::put(Mode::add, in.width, y, [=](Index i) { return x[i]; });
+            }
+            const Real share = Real(1) / static_cast<Real>(tokens.size());
+            for (Index i = 0; i < in.width; ++i) y[i] *= share;
+        }
+    }
     void operator()(std::size_t, const Step& step, const operation::LabelLogits& op) {
         const Rows<Real>& in = step.in(op.in);
         const auto& label_ids = s.weights->label_ids();

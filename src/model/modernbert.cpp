@@ -75,6 +75,14 @@ void trained_head(Program& program, Value x, const Config& config, const ModernB
     program.label_logits(x, weight, root.bias("classifier", labels, head));
 }
 
+/// Whether a trained classifier reads the mean over all tokens, and not the first.
+bool reads_mean(const Config& config) {
+    const std::string pooling = config.text("classifier_pooling", "cls");
+    if (pooling != "cls" && pooling != "mean")
+        config.refuse(ErrorKind::unsupported, "classifier_pooling", "supported: cls, mean");
+    return pooling == "mean";
+}
+
 /// @param trained  whether the classifier's head is that of the folder
 Program encoder(const Config& config, std::optional<Index> classifier_labels, bool trained) {
     const Index hidden = config.size("hidden_size", 768), heads = config.size("num_attention_heads", 12);
@@ -120,13 +128,12 @@ Program encoder(const Config& config, std::optional<Index> classifier_labels, bo
     const ParameterId table =
         model.weight("embeddings.tok_embeddings", program.vocabulary_size, hidden, embedding);
     Value x = model.layer_norm(program.embedding(table), "embeddings.norm", of.epsilon, of.norm_bias);
-    if (trained && config.text("classifier_pooling", "cls") != "cls")
-        config.refuse(ErrorKind::unsupported, "classifier_pooling",
-                      "supported: cls, the features of the first token");
+    const bool mean = trained && reads_mean(config);
     for (Index i = 0; i < layers; ++i)
-        x = modernbert_layer(program, x, i, i == layers - 1,
+        x = modernbert_layer(program, x, i, i == layers - 1 && !mean,
                              local[static_cast<std::size_t>(i)] ? near : everywhere, of);
     x = model.layer_norm(x, "final_norm", of.epsilon, of.norm_bias);
+    if (mean) x = program.token_mean(x);
     if (classifier_labels && trained)
         trained_head(program, x, config, of, *classifier_labels);
     else if (classifier_labels)

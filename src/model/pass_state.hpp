@@ -78,7 +78,7 @@ struct PassState {
 
     TokenSoftmax<Real> softmax(const operation::AnswerLikelihood& op) const {
         const std::vector<Index>& shape = program.parameters()[op.table].shape;
-        return {weights->matrix(op.table), shape[0], shape[1]};
+        return {weights->matrix(op.table), shape[0], shape[1], op.cap.value_or(0)};
     }
 
     /// Position in its example of each row of a row set; `visit(row, position, example)`.

@@ -215,6 +215,12 @@ ValueShape output_shape(const Program& program, const operation::AtReads& op) {
     shapes.value(op.in, "input", {RowSet::tokens, width});
     return {RowSet::reads, width};
 }
+ValueShape output_shape(const Program& program, const operation::TokenMean& op) {
+    const Shapes shapes(program, "mean over tokens");
+    const Index width = shapes.of(op.in, "input").width;
+    shapes.value(op.in, "input", {RowSet::tokens, width});
+    return {RowSet::reads, width};
+}
 void check(const Program& program, const operation::LabelLogits& op) {
     const Shapes shapes(program, "label logits");
     const Index width = shapes.of(op.in, "input").width;
@@ -229,6 +235,7 @@ void check(const Program& program, const operation::AnswerLikelihood& op) {
     const Index width = shapes.of(op.in, "input").width;
     shapes.value(op.in, "input", {RowSet::reads, width});
     shapes.table(op.table, program.vocabulary_size, width);
+    shapes.holds(!op.cap || *op.cap > 0, fmt::format("expects a positive cap, found {}", op.cap.value_or(0)));
 }
 
 /// Whether an operation makes the outputs: the last one.
@@ -253,6 +260,7 @@ Inputs inputs(operation::Multiply& op) { return {&op.a, &op.b}; }
 Inputs inputs(operation::Add& op) { return {&op.a, &op.b}; }
 Inputs inputs(operation::Scale& op) { return {&op.in}; }
 Inputs inputs(operation::AtReads& op) { return {&op.in}; }
+Inputs inputs(operation::TokenMean& op) { return {&op.in}; }
 Inputs inputs(operation::LabelLogits& op) { return {&op.in}; }
 Inputs inputs(operation::AnswerLikelihood& op) { return {&op.in}; }
 
@@ -346,6 +354,8 @@ Value Program::scale(Value in, double factor) { return append_with_output(operat
 
 Value Program::at_reads(Value in) { return append_with_output(operation::AtReads{in, {}}); }
 
+Value Program::token_mean(Value in) { return append_with_output(operation::TokenMean{in, {}}); }
+
 void Program::label_logits(Value in, ParameterId table, std::optional<ParameterId> bias,
                            std::optional<double> cap) {
     append(operation::LabelLogits{in, table, bias, cap});
@@ -359,18 +369,13 @@ void Program::set_labels(Index labels) {
 
 void Program::score_answers(bool mean) {
     const auto head = std::get<operation::LabelLogits>(operations_.back());
-    if (head.cap)
-        throw Error(
-            ExitStatus::study, ErrorKind::unsupported,
-            "data.score: log-likelihoods of capped logits (final_logit_softcapping) are not served; use "
-            "\"logit\" with this model");
     if (reading != Reading::last_token || head.bias)
         throw Error(
             ExitStatus::study, ErrorKind::unsupported,
             "data.score: log-likelihoods are those of causal language models; use \"logit\" with this "
             "model");
     operations_.pop_back();
-    append(operation::AnswerLikelihood{head.in, head.table, mean});
+    append(operation::AnswerLikelihood{head.in, head.table, mean, head.cap});
 }
 
 Program Program::without_operations() const {

@@ -28,6 +28,12 @@ void for_vocabulary_blocks(RowRange vocabulary, Visit visit) {
         visit(RowRange{v, std::min(vocabulary.last, v + arithmetic::vocabulary_block)});
 }
 
+/// z becomes cap tanh(z / cap); no cap: 0.
+template <class Real>
+void put_cap(Real cap, Index n, Real* z) {
+    for (Index i = 0; cap > 0 && i < n; ++i) z[i] = cap * elementary::tanh(z[i] / cap);
+}
+
 /// sum_i exp(z_i - shift) of one block, in sixteen running float64 sums.
 template <class Real>
 double sum_of_powers(Real* z, Index n, Real shift) {
@@ -69,6 +75,7 @@ void TokenSoftmax<Real>::log_probabilities(const Real* features, std::span<const
             Real* const z = block.reserve(rows * vocabulary.size());
             operations::linear(features + first * width_, rows, rows_from(vocabulary.first),
                                vocabulary.size(), width_, {}, z, scratch);
+            put_cap(cap_, rows * vocabulary.size(), z);
             for (Index r = 0; r < rows; ++r) {
                 const auto at = static_cast<std::size_t>(r);
                 Real* const row = z + r * vocabulary.size();
@@ -99,6 +106,11 @@ void TokenSoftmax<Real>::slopes(const Real* features, std::span<const std::int32
     const Index width = vocabulary.size();
     operations::linear(features, std::ssize(tokens), rows_from(vocabulary.first), width, width_, {}, out,
                        scratch);
+    put_cap(cap_, std::ssize(tokens) * width, out);
+    const auto through_cap = [cap = cap_](Real z) {
+        const Real t = cap > 0 ? z / cap : Real(0);
+        return Real(1) - t * t;
+    };
     for (std::size_t r = 0; r < tokens.size(); ++r) {
         Real* const row = out + static_cast<Index>(r) * width;
         const Real scale = scales[r];
@@ -107,12 +119,16 @@ void TokenSoftmax<Real>::slopes(const Real* features, std::span<const std::int32
         const bool predicted = token >= vocabulary.first && token < vocabulary.last;
         const double of_token =
             predicted ? static_cast<double>(row[token - vocabulary.first]) - log_partition : 0.0;
+        const Real slope_of_token = predicted ? through_cap(row[token - vocabulary.first]) : Real(0);
         for (Index i = 0; i < width; ++i)
-            row[i] = -scale * elementary::exp(static_cast<Real>(static_cast<double>(row[i]) - log_partition));
+            row[i] = -scale *
+                     elementary::exp(static_cast<Real>(static_cast<double>(row[i]) - log_partition)) *
+                     through_cap(row[i]);
         // 1 - p of a token that is all but certain is lost in float32.
         if (predicted)
             row[token - vocabulary.first] =
-                static_cast<Real>(static_cast<double>(scale) * (1.0 - elementary::exp(of_token)));
+                static_cast<Real>(static_cast<double>(scale) * (1.0 - elementary::exp(of_token))) *
+                slope_of_token;
     }
 }
 

@@ -284,6 +284,7 @@ def modernbert(P, c, ids, mask):
         first, gate = linear(norm(x, at + 'mlp_norm'), at + 'mlp.Wi').chunk(2, -1)
         x = x + linear(ACTIVATIONS[c['hidden_activation']](first) * gate, at + 'mlp.Wo')
     x = norm(x, 'model.final_norm')
+    if 'classifier.weight' in P and c.get('classifier_pooling') == 'mean': real = mask[:, 0, 0, :, None].to(x.dtype); x = (x * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
     x = norm(gelu(linear(x, 'head.dense')), 'head.norm')
     if 'classifier.weight' in P: return F.linear(x, P['classifier.weight'], P['classifier.bias'])
     return x @ P['model.embeddings.tok_embeddings.weight'].T + P['decoder.bias']

@@ -40,7 +40,8 @@ std::vector<std::string> trained_labels(const Config& config);
 /// The program of a *ForSequenceClassification folder: score (without bias) on the features of the last token
 /// of a causal model; on the first token, of BERT classifier behind pooler.dense and tanh, of RoBERTa
 /// classifier.out_proj behind classifier.dense and tanh, of DistilBERT classifier behind pre_classifier and
-/// ReLU, of ModernBERT classifier behind head.dense, activation and head.norm. Kind of all but norms: head.
+/// ReLU, of ModernBERT classifier behind head.dense, activation and head.norm, on the first token or the mean
+/// of all (classifier_pooling). Kind of all but norms: head.
 /// @throws Error(input) as program_of, or where the family has no such head here
 Program program_with_trained_head(const Config& config, Index labels);
 

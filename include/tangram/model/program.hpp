@@ -162,6 +162,11 @@ struct AtReads {
     Value in;
     Value out;
 };
+/// out = the mean of an example's rows, summed in their order: one row per example
+struct TokenMean {
+    Value in;
+    Value out;
+};
 /// The last operation: logits of the label words, in table[label id]^T + bias[label id], per example; with a
 /// cap c, a logit z is c tanh(z / c).
 struct LabelLogits {
@@ -171,20 +176,22 @@ struct LabelLogits {
     std::optional<double> cap;
 };
 /// The last operation in its place where answers are scored: for each example the sum over the rows at which
-/// it is read of log softmax(in table^T) at the token that the row predicts, or the mean.
+/// it is read of log softmax(in table^T) at the token that the row predicts, or the mean; with a cap as
+/// LabelLogits has it.
 struct AnswerLikelihood {
     Value in;  ///< rows: reads
     ParameterId table;
     bool mean;
+    std::optional<double> cap = {};
 };
 
 }  // namespace operation
 
-using Operation =
-    std::variant<operation::Embedding, operation::Positions, operation::TokenType, operation::Linear,
-                 operation::LayerNorm, operation::RmsNorm, operation::Rotary, operation::Columns,
-                 operation::Attention, operation::Activate, operation::Multiply, operation::Add,
-                 operation::Scale, operation::AtReads, operation::LabelLogits, operation::AnswerLikelihood>;
+using Operation = std::variant<operation::Embedding, operation::Positions, operation::TokenType,
+                               operation::Linear, operation::LayerNorm, operation::RmsNorm, operation::Rotary,
+                               operation::Columns, operation::Attention, operation::Activate,
+                               operation::Multiply, operation::Add, operation::Scale, operation::AtReads,
+                               operation::TokenMean, operation::LabelLogits, operation::AnswerLikelihood>;
 
 /// The values that an operation reads, in the order of its members; one that it reads twice stands twice.
 /// Backward passes, LoRA and shortened programs know an operation's values from here and output_of() alone.
@@ -225,6 +232,7 @@ class Program {
     Value add(Value a, Value b, double factor = 1.0);
     Value scale(Value in, double factor);
     Value at_reads(Value in);
+    Value token_mean(Value in);
     void label_logits(Value in, ParameterId table, std::optional<ParameterId> bias = std::nullopt,
                       std::optional<double> cap = std::nullopt);
 

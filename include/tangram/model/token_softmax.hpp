@@ -27,23 +27,24 @@ Real answer_scale(const operation::AnswerLikelihood& op, Real seed, Index tokens
     return op.mean ? static_cast<Real>(static_cast<double>(seed) / static_cast<double>(tokens)) : seed;
 }
 
-/// The distribution softmax(z), z_v = features . table_v, over a vocabulary of tokens, in blocks of rows and
-/// of arithmetic::vocabulary_block tokens: tokens x vocabulary never stand at once. Local. Every row is
-/// treated alone, each z_v is one chain over the width, so that a row's bits depend on itself only
-/// (arithmetic.hpp, 1.).
+/// The distribution softmax(z), z_v = features . table_v, or c tanh(z_v / c) with a cap c, over a vocabulary
+/// of tokens, in blocks of rows and of arithmetic::vocabulary_block tokens: tokens x vocabulary never stand
+/// at once. Local. Every row is treated alone, each z_v is one chain over the width, so that a row's bits
+/// depend on itself only (arithmetic.hpp, 1.).
 template <class Real>
 class TokenSoftmax {
   public:
     /// @param table  vocabulary x width; what it stands in outlives the object
-    TokenSoftmax(const StoredMatrix& table, Index vocabulary, Index width)
-        : table_(table), vocabulary_(vocabulary), width_(width) {}
+    /// @param cap    0: none
+    TokenSoftmax(const StoredMatrix& table, Index vocabulary, Index width, double cap = 0)
+        : table_(table), vocabulary_(vocabulary), width_(width), cap_(static_cast<Real>(cap)) {}
 
     /// log softmax at the token that each row predicts, and log sum_v exp(z_v); both `rows` long,
     /// overwritten.
     void log_probabilities(const Real* features, std::span<const std::int32_t> tokens, double* out,
                            double* log_partitions) const;
     /// out[row, v] = scale (1 where v is the token predicted - softmax_v), v in `vocabulary`, row-major: the
-    /// derivatives of scale log softmax by z.
+    /// derivatives of scale log softmax by the products features . table_v.
     void slopes(const Real* features, std::span<const std::int32_t> tokens, std::span<const Real> scales,
                 const double* log_partitions, RowRange vocabulary, Real* out) const;
     void slopes(const TokenPredictions<Real>& of, RowRange vocabulary, Real* out) const {
@@ -65,6 +66,7 @@ class TokenSoftmax {
 
     StoredMatrix table_;
     Index vocabulary_, width_;
+    Real cap_;
 };
 
 extern template class TokenSoftmax<float>;

@@ -201,8 +201,9 @@ Program program_of_extras(bool causal) {
     const Value v = program.linear(x, matrix("v.weight"));
     x = program.add(x, program.attention({q, k, v, heads, heads, head_size, 0.4, Index{3}, {}, causal, 1.5}));
     x = program.layer_norm(x, program.parameter("norm.weight", {hidden}, norm), std::nullopt, 1e-5);
-    program.label_logits(program.at_reads(x), program.parameter("head.weight", {50, hidden}, head),
-                         std::nullopt, 2.0);
+    // The token that is read and the mean over all of them, one behind the other.
+    x = program.add(program.at_reads(x), program.token_mean(x), 0.8);
+    program.label_logits(x, program.parameter("head.weight", {50, hidden}, head), std::nullopt, 2.0);
     return program;
 }
 

@@ -120,6 +120,7 @@ TEST_F(Shapes, OfWhatIsTakenTogetherAreEqual) {
     refused({"columns", "at least 13", "found 12"}, [&] { program_.columns(wide_, 1, 4, 4, 3); });
     refused({"columns", "0 columns"}, [&] { program_.columns(wide_, 1, 0, 4, 3); });
     refused({"read", "rows of tokens", "found 6 and reads"}, [&] { program_.at_reads(reads_); });
+    refused({"mean", "rows of tokens", "found 6 and reads"}, [&] { program_.token_mean(reads_); });
     refused({"activation", "value 99"}, [&] { program_.activate(Value{99}, Activation::relu); });
     EXPECT_EQ(program_.shape(program_.columns(wide_, 0, 4, 4, 3)).width, 12);
 }

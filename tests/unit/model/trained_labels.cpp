@@ -44,10 +44,18 @@ TEST(TrainedLabels, OfAnotherTaskAreRefusedByKey) {
     refused({{"id2label", {"a", "b"}}}, ErrorKind::malformed, "id2label");
 }
 
-TEST(TrainedHead, OfAModernBertThatReadsAllTokensIsRefused) {
-    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"classifier_pooling", "mean"}, [] {
-        program_with_trained_head(config_of("modernbert-trained", {{"classifier_pooling", "mean"}}), 3);
-    });
+TEST(TrainedHead, OfAModernBertReadsAsItsPoolingSays) {
+    const auto means = [](const char* pooling) {
+        const Program program =
+            program_with_trained_head(config_of("modernbert-trained", {{"classifier_pooling", pooling}}), 3);
+        return std::ranges::count_if(program.operations(), [](const Operation& operation) {
+            return std::holds_alternative<operation::TokenMean>(operation);
+        });
+    };
+    EXPECT_EQ(means("cls"), 0);
+    EXPECT_EQ(means("mean"), 1);
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"classifier_pooling", "max"},
+                          [&] { means("max"); });
 }
 
 TEST(TrainedHead, IsOfKindHeadAndPassesOverThePaddingOfACausalModel) {
