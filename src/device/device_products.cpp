@@ -81,6 +81,7 @@ class DeviceProducts final : public ProductBackEnd {
     std::string name() const override { return runtime_->name(); }
     double memory() const override { return memory_; }
     bool failed() const override { return failed_; }
+    bool sums_are_torn() const override { return torn_; }
     void add(const SliceProducts<float>& slice, const std::function<void()>& between) override {
         guarded([&] { add_slice(slice, between); });
     }
@@ -94,23 +95,28 @@ class DeviceProducts final : public ProductBackEnd {
         guarded([&] {
             hand_over();
             store();
+            torn_ = false;
         });
     }
     void drop_sums() noexcept override {
+        forget();
+        torn_ = false;
+    }
+
+  private:
+    void forget() noexcept {
         held_.clear();
         held_memory_.clear();
         asked_.clear();
         put_diagonals_ = nullptr;
     }
-
-  private:
     template <class Work>
     void guarded(Work work) {
         try {
             work();
         } catch (const Error&) {
             failed_ = true;
-            drop_sums();
+            forget();
             throw;
         }
     }
@@ -143,6 +149,7 @@ class DeviceProducts final : public ProductBackEnd {
             to.tiles.push_back(places.next(tile.entries.size_bytes()));
         turn_ = 1 - turn_;
         runtime_->wait(Stream::copies);
+        make_room_for(places.bytes());
         to.at = slices_[turn_].reserve(places.bytes());
         std::byte* const staged = staged_slice_.reserve(places.bytes());
         for (std::size_t l = 0; l < slice.pieces.size(); ++l)
@@ -197,24 +204,38 @@ class DeviceProducts final : public ProductBackEnd {
         return p;
     }
 
-    /// Room for some sums after all others have gone home.
-    std::byte* instead_of_others(std::size_t bytes, std::size_t to_come) {
-        hand_over();
-        store();
-        std::byte* const at = held_memory_.next(bytes, to_come, room());
-        if (at == nullptr)
-            throw Error(ExitStatus::numerical, ErrorKind::no_memory,
-                        fmt::format("{}: {} MiB of its memory are too few for two slices and a tile "
-                                    "(--device-memory); use more GPUs, fewer ranks on each, or --device cpu",
-                                    name(), static_cast<std::size_t>(memory_) / mebibyte));
-        return at;
+    /// Sums that a deeper slice than those before leaves no room go home before its buffer grows.
+    void make_room_for(std::size_t slice_bytes) {
+        if (slice_bytes <= slices_[turn_].bytes()) return;
+        const double beside = (1 - back_end_overhead) * memory_ - 2 * static_cast<double>(slice_bytes);
+        if (beside < static_cast<double>(held_memory_.bytes())) send_home();
+        if (beside <= 0) throw_too_little();
     }
 
-    /// Bytes that sums may take beside what they have.
+    /// Room for some sums after all others have gone home.
+    std::byte* instead_of_others(std::size_t bytes, std::size_t to_come) {
+        send_home();
+        std::byte* const at = held_memory_.next(bytes, to_come, room());
+        if (at == nullptr) throw_too_little();
+        return at;
+    }
+    void send_home() {
+        hand_over();
+        torn_ = torn_ || !held_.empty();
+        store();
+    }
+    [[noreturn]] void throw_too_little() const {
+        throw Error(ExitStatus::numerical, ErrorKind::no_memory,
+                    fmt::format("{}: {} MiB of its memory are too few for two slices and a tile "
+                                "(--device-memory); use more GPUs, fewer ranks on each, or --device cpu",
+                                name(), static_cast<std::size_t>(memory_) / mebibyte));
+    }
+
+    /// Bytes that sums may take beside what they have and two slices like the largest one.
     std::size_t room() const {
         const double free =
             (1 - back_end_overhead) * memory_ -
-            static_cast<double>(slices_[0].bytes() + slices_[1].bytes() + held_memory_.bytes());
+            static_cast<double>(2 * std::max(slices_[0].bytes(), slices_[1].bytes()) + held_memory_.bytes());
         return free > 0 ? static_cast<std::size_t>(free) : 0;
     }
 
@@ -306,7 +327,7 @@ class DeviceProducts final : public ProductBackEnd {
 
     std::unique_ptr<Runtime> runtime_;
     double memory_;
-    bool failed_ = false;
+    bool failed_ = false, torn_ = false;  // torn_: sums were stored in the middle of a slice or before one
     std::size_t turn_ = 0;
     std::array<Buffer, 2> slices_{Buffer(*runtime_, Memory::device), Buffer(*runtime_, Memory::device)};
     Buffer blocks_{*runtime_, Memory::device}, diagonals_{*runtime_, Memory::device};

@@ -1,5 +1,7 @@
 #include "host_executor.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -7,6 +9,7 @@
 #include <stdexcept>
 
 #include "device_products.hpp"
+#include "tangram/error.hpp"
 
 namespace tangram::device {
 
@@ -57,13 +60,20 @@ class HostBlock {
 
 class HostRuntime final : public Runtime {
   public:
+    explicit HostRuntime(double memory) : memory_(memory) {}
     std::string name() const override { return "this machine's cores, as a device"; }
-    std::byte* allocate(Memory, std::size_t bytes) override {
+    std::byte* allocate(Memory of, std::size_t bytes) override {
         wait_for_all();
-        auto memory = std::make_unique_for_overwrite<std::byte[]>(bytes);
-        std::memset(memory.get(), 0xff, bytes);  // NaN
-        std::byte* const at = memory.get();
-        allocated_.emplace(at, std::move(memory));
+        double taken = of == Memory::device ? static_cast<double>(bytes) : 0;
+        for (const auto& [at, part] : allocated_) taken += part.of_device;
+        if (taken > memory_)
+            throw Error(ExitStatus::numerical, ErrorKind::no_memory,
+                        fmt::format("{}: {} bytes of its memory, {} there", name(), taken, memory_));
+        Part part{std::make_unique_for_overwrite<std::byte[]>(bytes),
+                  of == Memory::device ? static_cast<double>(bytes) : 0};
+        std::memset(part.bytes.get(), 0xff, bytes);  // NaN
+        std::byte* const at = part.bytes.get();
+        allocated_.emplace(at, std::move(part));
         return at;
     }
     void release(Memory, std::byte* memory) noexcept override {
@@ -81,6 +91,10 @@ class HostRuntime final : public Runtime {
     void wait(Stream stream) override { run(of(stream), of(stream).asked.size()); }
 
   private:
+    struct Part {
+        std::unique_ptr<std::byte[]> bytes;
+        double of_device;  ///< bytes of the device's memory
+    };
     /// What a stream was asked for, and how much of it is done.
     struct Queue {
         std::vector<std::function<void()>> asked;
@@ -106,16 +120,17 @@ class HostRuntime final : public Runtime {
         });
     }
 
-    std::map<std::byte*, std::unique_ptr<std::byte[]>> allocated_;
+    double memory_;
+    std::map<std::byte*, Part> allocated_;
     std::array<Queue, 2> queues_;
 };
 
 }  // namespace
 
-std::unique_ptr<Runtime> host_runtime() { return std::make_unique<HostRuntime>(); }
+std::unique_ptr<Runtime> host_runtime(double memory) { return std::make_unique<HostRuntime>(memory); }
 
 std::unique_ptr<ProductBackEnd> host_executor(double memory) {
-    return device_products(host_runtime(), memory);
+    return device_products(host_runtime(memory), memory);
 }
 
 }  // namespace tangram::device

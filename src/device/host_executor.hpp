@@ -9,10 +9,11 @@ namespace tangram::device {
 /// This machine's cores and memory in place of a device: kernels block by block and, in each phase, thread by
 /// thread. What a stream is asked for is put off until somebody waits for it, so that what is read too early
 /// or overwritten too early is found out. Slow; for tests and for the check of a device before it is used.
-std::unique_ptr<Runtime> host_runtime();
+/// @param memory  bytes of the device that there are; what asks for more fails with no_memory
+std::unique_ptr<Runtime> host_runtime(double memory = 0x1p40);
 
 /// Tile products on it: what a device must give in every bit.
-/// @param memory  bytes that it may take
+/// @param memory  bytes that it has and may take
 std::unique_ptr<ProductBackEnd> host_executor(double memory = 0x1p40);
 
 /// Compares a back end with it on small ragged tiles, in float32 and float64, over two slices.

@@ -259,8 +259,8 @@ void store_sums(KernelMatrices& matrices, ProductBackEnd* back_end) {
 
 void give_up_sums(KernelMatrices& matrices, ProductBackEnd* back_end) noexcept {
     if (!matrices.stored) return;
+    matrices.units_done = back_end->sums_are_torn() ? -1 : matrices.stored->units;
     back_end->drop_sums();
-    matrices.units_done = matrices.stored->units;
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f)
         matrices.formulas[f].test_diagonal.swap(matrices.stored->test_diagonals[f]);
     matrices.stored.reset();

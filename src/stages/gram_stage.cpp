@@ -145,7 +145,8 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
 void StudyRun::State::keep_what_was_stored(const Error& failure, const KernelMatrices& matrices,
                                            const GramCheckpoint& checkpoint, Index units_written) {
     std::string where;
-    if (matrices.units_done > units_written) {
+    const bool torn = any_rank(comm, matrices.units_done < 0);
+    if (!torn && matrices.units_done > units_written) {
         try {
             checkpoint.write(matrices);
             units_written = matrices.units_done;

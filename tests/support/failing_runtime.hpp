@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <memory>
 
 #include "../src/device/host_executor.hpp"
@@ -9,10 +10,16 @@ namespace tangram::testing {
 /// A device that fails once it has done `good` calls.
 class FailingRuntime final : public device::Runtime {
   public:
-    explicit FailingRuntime(Index good) : good_(good) {}
+    /// @param memory   bytes of it
+    /// @param largest  set to the bytes of the largest part of its memory that was asked for
+    explicit FailingRuntime(Index good, double memory = 0x1p40, double* largest = nullptr)
+        : good_(good), largest_(largest), host_(device::host_runtime(memory)) {}
     std::string name() const override { return "GPU 3 of node17"; }
     std::byte* allocate(device::Memory of, std::size_t bytes) override {
-        return call(ErrorKind::no_memory), host_->allocate(of, bytes);
+        call(ErrorKind::no_memory);
+        if (largest_ != nullptr && of == device::Memory::device)
+            *largest_ = std::max(*largest_, static_cast<double>(bytes));
+        return host_->allocate(of, bytes);
     }
     void release(device::Memory of, std::byte* memory) noexcept override { host_->release(of, memory); }
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, device::Stream in) override {
@@ -34,7 +41,8 @@ class FailingRuntime final : public device::Runtime {
         if (good_-- <= 0) throw Error(ExitStatus::numerical, kind, name() + " failed");
     }
     Index good_;
-    std::unique_ptr<device::Runtime> host_ = device::host_runtime();
+    double* largest_;
+    std::unique_ptr<device::Runtime> host_;
 };
 
 }  // namespace tangram::testing

@@ -67,7 +67,9 @@ struct FormulaMatrices {
 /// The matrices of all formulas while they are added up and when they are finished; what a checkpoint holds.
 struct KernelMatrices {
     std::vector<FormulaMatrices> formulas;
-    Index units_done = 0;  ///< slices added; -1: a device failed while it stored sums, what is here is torn
+    /// Slices added. -1: a device failed behind a part of the sums of a slice was stored, so that what is
+    /// here is torn; that may be so on some ranks alone.
+    Index units_done = 0;
     /// While a back end holds the sums of later slices: what is here.
     struct Stored {
         Index units;                                      ///< slices that the matrices hold
@@ -88,8 +90,8 @@ struct KernelMatrices {
 /// @throws Error(numerical) on every rank where a device fails, as give_up_sums() or, where some were stored
 /// already, with units_done = -1
 void store_sums(KernelMatrices& matrices, ProductBackEnd* back_end);
-/// Forgets the sums that a back end holds: the matrices hold the units_done slices that were stored. Local;
-/// on every rank.
+/// Forgets the sums that a back end holds: the matrices hold the units_done slices that were stored, or are
+/// torn (-1) where it stored some within a slice. Local; on every rank.
 void give_up_sums(KernelMatrices& matrices, ProductBackEnd* back_end) noexcept;
 
 /// Row offsets of the kernel: example e has rows [offsets[e], offsets[e+1]); n + 1 of them. Local.

@@ -76,6 +76,9 @@ class ProductBackEnd {
     virtual void drop_sums() noexcept = 0;
     /// Whether one of its calls has thrown because the device failed.
     virtual bool failed() const = 0;
+    /// Whether add() has stored some sums since store_sums() or drop_sums(), to make room: where they belong
+    /// then stand more slices than elsewhere. After a failure too.
+    virtual bool sums_are_torn() const = 0;
 };
 
 }  // namespace tangram

@@ -26,6 +26,7 @@ class Counted final : public ProductBackEnd {
     void finish() override { executor_->finish(); }
     void store_sums() override { executor_->store_sums(), ++stores; }
     void drop_sums() noexcept override { executor_->drop_sums(); }
+    bool sums_are_torn() const override { return executor_->sums_are_torn(); }
     bool failed() const override { return executor_->failed(); }
     Index products = 0, stores = 0;
 

@@ -187,6 +187,11 @@ class ManyTiles {
   public:
     static constexpr Index panel = 32, tile_count = 5;
     static constexpr std::size_t largest = sizeof(double) * 40 * 40;  ///< bytes of a product's sums
+    /// Bytes of a device that holds two slices, the deepest one of `depth`, and two products' sums of all.
+    static double little_memory(Index depth = 30) {
+        const double slices = 2 * (sizeof(Real) * tile_count * 64 * static_cast<double>(depth + 17) + 4096.0);
+        return (slices + 2.5 * largest) / (1 - back_end_overhead);
+    }
 
     ManyTiles() {
         for (Index t = 0; t < tile_count; ++t) rows_.push_back(38 + t % 3);
@@ -196,10 +201,10 @@ class ManyTiles {
         }
     }
     /// The slice is gone when it returns; of its second list of pieces every third product takes part.
-    void add(ProductBackEnd& back_end, std::uint32_t seed) {
-        const std::vector<Index> depths{30, 17};
-        const std::vector<std::vector<ProductPiece>> lists{{{0, 0, 30, false}, {30, 30, 17, false}},
-                                                           {{30, 30, 17, false}}};
+    void add(ProductBackEnd& back_end, std::uint32_t seed, Index depth = 30) {
+        const std::vector<Index> depths{depth, 17};
+        const std::vector<std::vector<ProductPiece>> lists{{{0, 0, depth, false}, {depth, depth, 17, false}},
+                                                           {{depth, depth, 17, false}}};
         std::vector<Rows<Real>> all;
         std::vector<PackedRows<Real>> tiles;
         for (Index t = 0; t < tile_count; ++t)
@@ -258,25 +263,47 @@ TYPED_TEST(DeviceProducts, StayOnTheDeviceFromSliceToSlice) {
 
 TYPED_TEST(DeviceProducts, TakeTurnsWhereMemoryIsShort) {
     using Real = TypeParam;
-    // Two slices with their padding, and room for two products of all.
-    const double slices = 2 * (sizeof(Real) * 5 * 64 * 47 + 4096.0);
-    const auto little = device::host_executor(64.0 / 63 * (slices + 2.5 * ManyTiles<Real>::largest));
+    const auto little = device::host_executor(ManyTiles<Real>::little_memory());
     ManyTiles<Real> tiles;
     for (std::uint32_t slice = 0; slice < 3; ++slice) tiles.add(*little, 10 * slice);
+    EXPECT_TRUE(little->sums_are_torn());
     little->store_sums();
+    EXPECT_FALSE(little->sums_are_torn());
     EXPECT_EQ(tiles.wrong(), 0);
-    const auto too_little = device::host_executor(slices / 4);
+    const auto too_little = device::host_executor(ManyTiles<Real>::little_memory() / 6);
     testing::expect_error(ExitStatus::numerical, ErrorKind::no_memory,
                           {too_little->name(), "--device-memory"},
                           [&] { ManyTiles<Real>().add(*too_little, 1); });
     EXPECT_TRUE(too_little->failed());
 }
 
-TEST(Device, ThatFailsAnywhereIsNamedAndLeavesSumsAlone) {
-    Index failures = 0;
-    for (Index good = 0;; ++good) {
+// Later slices are deeper: what the sums have taken beside the first one they give back. The host in the
+// device's place has no byte more than it may take.
+TYPED_TEST(DeviceProducts, MakeRoomForADeeperSlice) {
+    using Real = TypeParam;
+    for (const double more : {0.0, 8.0, 20.0}) {
+        const auto little = device::host_executor(ManyTiles<Real>::little_memory(120) +
+                                                  more * static_cast<double>(ManyTiles<Real>::largest));
+        ManyTiles<Real> tiles;
+        for (const Index depth : {2, 3, 60, 30, 120, 119})
+            tiles.add(*little, static_cast<std::uint32_t>(depth), depth);
+        little->store_sums();
+        EXPECT_EQ(tiles.wrong(), 0) << more;
+    }
+    const auto too_little = device::host_executor(ManyTiles<Real>::little_memory(60));
+    ManyTiles<Real> tiles;
+    tiles.add(*too_little, 1, 2);
+    testing::expect_error(ExitStatus::numerical, ErrorKind::no_memory,
+                          {too_little->name(), "--device-memory"}, [&] { tiles.add(*too_little, 1, 250); });
+}
+
+/// Lets a device with so much memory fail at every `stride`-th of its calls. @return the failures; of them
+/// those where some sums were stored before they were asked for
+std::pair<Index, Index> fail_anywhere(double memory, Index stride) {
+    Index failures = 0, torn = 0;
+    for (Index good = 0;; good += stride) {
         const auto products =
-            device::device_products(std::make_unique<testing::FailingRuntime>(good), 0x1p30);
+            device::device_products(std::make_unique<testing::FailingRuntime>(good, memory), memory);
         ManyTiles<float> tiles;
         const std::vector<std::vector<double>> before = tiles.sums();
         bool stored = false;
@@ -290,16 +317,25 @@ TEST(Device, ThatFailsAnywhereIsNamedAndLeavesSumsAlone) {
             EXPECT_EQ(e.status(), ExitStatus::numerical);
             EXPECT_NE(std::string(e.what()).find("GPU 3 of node17"), std::string::npos) << e.what();
             EXPECT_TRUE(products->failed());
-            if (!stored) {
-                EXPECT_EQ(tiles.sums(), before) << good;
+            torn += products->sums_are_torn() ? 1 : 0;
+            if (!stored && !products->sums_are_torn()) {
+                EXPECT_TRUE(tiles.sums() == before) << good;
             }
             continue;
         }
         EXPECT_FALSE(products->failed());
         EXPECT_EQ(tiles.wrong(), 0);
-        break;
+        return {failures, torn};
     }
+}
+
+TEST(Device, ThatFailsAnywhereIsNamedAndLeavesSumsAloneOrSaysSo) {
+    const auto [failures, torn] = fail_anywhere(0x1p30, 1);
     EXPECT_GT(failures, 20);
+    EXPECT_EQ(torn, 0);
+    const auto [of_little, torn_of_little] = fail_anywhere(ManyTiles<float>::little_memory(), 7);
+    EXPECT_GT(torn_of_little, 5);
+    EXPECT_GT(of_little, torn_of_little);
 }
 
 /// Off by the last bit of one sum.
@@ -320,6 +356,7 @@ class WrongBackEnd final : public ProductBackEnd {
         if (sum_ != nullptr) *sum_ = std::nextafter(*sum_, 1e9);
     }
     void drop_sums() noexcept override { right_->drop_sums(); }
+    bool sums_are_torn() const override { return right_->sums_are_torn(); }
     bool failed() const override { return false; }
 
   private:
