@@ -34,7 +34,7 @@ class GpuMemory {
     void* data_ = nullptr;
 };
 
-/// cusolverDnXsyevd, divide and conquer with 64-bit sizes. The library is loaded with the first problem.
+/// cusolverDnXsyevd, divide and conquer with 64-bit sizes. cuSOLVER begins with the first problem.
 class CudaSolver final : public WholeSolver {
   public:
     CudaSolver(int gpu, double memory) : name_(take_gpu(gpu)), memory_(memory) {}

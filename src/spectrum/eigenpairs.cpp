@@ -478,7 +478,12 @@ DeviceAnswer ask_device(MPI_Comm comm, Index n, Solver solver, bool vectors) {
         TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
         if (rank != 0) return std::string();
         WholeSolver& device = *registered_whole_solver();
-        const WholeSolver::Room room = device.room(n, vectors);
+        WholeSolver::Room room{};
+        try {
+            room = device.room(n, vectors);
+        } catch (const Error& e) {  // a library that counts in 32-bit integers, a GPU that others fill
+            return fmt::format("!no room: {}", e.what());
+        }
         constexpr double gibibyte = 0x1p30;
         return fmt::format("{}matrix and workspace of {:.3g} GiB {} {} ({:.3g} GiB free)",
                            room.needed <= room.free ? "" : "!", room.needed / gibibyte,

@@ -17,6 +17,7 @@ class WholeSolver {
     struct Room {
         double needed, free;
     };
+    /// @throws Error where the device cannot say, as it has no way to solve a problem of this size
     virtual Room room(Index n, bool vectors) = 0;
     /// @param A  n x n, column-major, the lower triangle counts; overwritten, with `vectors` by orthonormal
     ///           eigenvectors, column j of w[j]

@@ -246,6 +246,11 @@ TEST(ADevicesSolver, TakesWhatFindsRoom) {
     for (const char* const word : {"auto", "GPU 3 of node17", "GiB free"})
         EXPECT_NE(elsewhere.reason.find(word), std::string::npos) << elsewhere.reason;
     device.free_bytes = 1e12;
+    device.knows_its_room = false;
+    const Eigenpairs too_large = solve(40, Solver::cusolver, true);
+    EXPECT_EQ(too_large.solver, Solver::lapack);
+    EXPECT_NE(too_large.reason.find("no room: GPU 3 of node17"), std::string::npos) << too_large.reason;
+    device.knows_its_room = true;
     device.fails = true;
     testing::expect_error_on_all_ranks([&] { solve(40, Solver::cusolver, true); }, ExitStatus::numerical,
                                        ErrorKind::library, "GPU 3 of node17");
