@@ -67,8 +67,8 @@ struct FormulaMatrices {
 /// The matrices of all formulas while they are added up and when they are finished; what a checkpoint holds.
 struct KernelMatrices {
     std::vector<FormulaMatrices> formulas;
-    /// Slices added. -1: a device failed behind a part of the sums of a slice was stored, so that what is
-    /// here is torn; that may be so on some ranks alone.
+    /// Slices added. -1: what is here is torn, as a device failed once some sums of a later slice were
+    /// stored; some ranks alone may have it.
     Index units_done = 0;
     /// While a back end holds the sums of later slices: what is here.
     struct Stored {
