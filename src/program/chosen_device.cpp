@@ -34,20 +34,15 @@ Share share_of(const Communicator& host, const Gpus& gpus) {
     return {gpu, static_cast<int>(std::ranges::count(taken, id))};
 }
 
-}  // namespace
-
-ChosenDevice chosen_device(const std::string& device, std::optional<double> memory, const Session& session,
-                           const GpuSource& source) {
-    check_memory(device, memory);
-    if (device == "cpu") return {};
+/// What every rank sees; nothing: none sees a GPU, and nobody insists on one. Collective.
+std::optional<Gpus> gpus_of_all(const std::string& device, bool insists, const std::string& instead,
+                                const Session& session, const GpuSource& source) {
     const MPI_Comm comm = session.world.get();
     const Gpus gpus = collectively(comm, source.usable);
     const auto with = static_cast<int>(sum_over_ranks(comm, Index{gpus.count() > 0 ? 1 : 0}));
-    if (with == 0) {
-        if (device == "cuda" || memory) refuse(device, gpus.why, gpus.words);
-        if (gpus.seen) session.log.say("no GPU is used: " + gpus.words);
-        return {};
-    }
+    if (with == 0 && insists) refuse(device, gpus.why, gpus.words + instead);
+    if (with == 0 && gpus.seen) session.log.say("no GPU is used: " + gpus.words);
+    if (with == 0) return std::nullopt;
     if (with < session.world.size())
         refuse(
             device, ErrorKind::contradiction,
@@ -55,9 +50,29 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
                         "(srun --gpus-per-task=1, or --gpus-per-node with ranks that share), or use --device "
                         "cpu",
                         with, session.world.size()));
+    return gpus;
+}
+
+}  // namespace
+
+ChosenDevice chosen_device(const std::string& device, std::optional<double> memory, const Session& session,
+                           const GpuSource& source) {
+    check_memory(device, memory);
+    if (device == "cpu") return {};
+    const MPI_Comm comm = session.world.get();
+    const std::optional<Gpus> gpus =
+        gpus_of_all(device, device == "cuda" || memory.has_value(), "", session, source);
+    if (!gpus) return {};
     const Communicator host = Communicator::of_host(comm);
-    const auto [gpu, ranks] = share_of(host, gpus);
-    const double allowed = memory.value_or(used * gpus.memory / ranks);
+    const auto [gpu, ranks] = share_of(host, *gpus);
+    const double allowed = memory.value_or(used * gpus->memory / ranks),
+                 over = max_over_ranks(comm, allowed * ranks - gpus->memory);
+    if (over > 0)
+        refuse(
+            device, ErrorKind::contradiction,
+            fmt::format("--device-memory {} for each rank is {} more than a GPU has for those that share it; "
+                        "take less, or fewer ranks for each GPU",
+                        bytes_text(allowed), bytes_text(over)));
     ChosenDevice chosen = collectively(comm, [&, gpu = gpu] {
         ChosenDevice made{source.products(gpu, allowed), source.solver(gpu, allowed), nullptr};
         made.registered = std::make_unique<RegisteredWholeSolver>(*made.solver);
@@ -73,11 +88,12 @@ std::optional<double> planned_device_memory(const std::string& device, std::opti
                                             const Session& session, const GpuSource& source) {
     check_memory(device, memory);
     if (device == "cpu" || memory) return memory;
-    const Gpus gpus = collectively(session.world.get(), source.usable);
-    if (gpus.count() == 0 && device == "cuda")
-        refuse(device, gpus.why, gpus.words + "; --device-memory plans for other machines");
-    if (gpus.count() == 0) return std::nullopt;
-    return used * gpus.memory;
+    const std::optional<Gpus> gpus =
+        gpus_of_all(device, device == "cuda", "; --device-memory plans for other machines", session, source);
+    if (!gpus) return std::nullopt;
+    const MPI_Comm comm = session.world.get();
+    const int ranks = share_of(Communicator::of_host(comm), *gpus).ranks;
+    return -max_over_ranks(comm, -used * gpus->memory / ranks);
 }
 
 }  // namespace tangram

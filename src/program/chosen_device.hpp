@@ -29,13 +29,16 @@ struct ChosenDevice {
 /// @param memory  --device-memory, bytes of its GPU that a rank may take; nothing: nine tenths, divided among
 ///                the ranks that share one
 /// @throws Error(study) on every rank where "cuda" finds none, only some ranks see one, or `memory` goes
-///         without one; Error(numerical) where a GPU fails
+///         without one or is more than a GPU has for the ranks that share it; Error(numerical) where a GPU
+///         fails
 ChosenDevice chosen_device(const std::string& device, std::optional<double> memory, const Session& session,
                            const GpuSource& source = {});
 
 /// What a plan takes of each rank's GPU: --device-memory; else, where --device is not "cpu" and this machine
-/// has GPUs, nine tenths of one. Nothing: there are none. Collective.
-/// @throws Error(study) on every rank where "cuda" finds none, or "cpu" goes with a memory
+/// has GPUs, nine tenths of one divided among the ranks of this run that share it, the least of all ranks.
+/// Nothing: there are none. Collective.
+/// @throws Error(study) on every rank where "cuda" finds none, only some ranks see one, or "cpu" goes with a
+///         memory
 std::optional<double> planned_device_memory(const std::string& device, std::optional<double> memory,
                                             const Session& session, const GpuSource& source = {});
 

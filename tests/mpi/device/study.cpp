@@ -122,6 +122,19 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
     EXPECT_EQ(memory, (std::vector<double>{0, 0.9 * 64e9}));
     chosen_device("cuda", 5e9, session_, two_gpus(memory));
     EXPECT_EQ(memory[1], 5e9);
+    const double most = 64e9 / ((world_size() + 1) / 2);  // for each of those that share the first GPU
+    chosen_device("cuda", most, session_, two_gpus(memory));
+    testing::expect_error_on_all_ranks(
+        [&] { chosen_device("cuda", 1.01 * most, session_, two_gpus(memory)); }, ExitStatus::study,
+        ErrorKind::contradiction, "--device-memory");
+    // A plan is the run's: of unequal GPUs the least, on every rank.
+    EXPECT_DOUBLE_EQ(*planned_device_memory("auto", std::nullopt, session_, two_gpus(memory)), 0.9 * most);
+    own.usable = [] {
+        return Gpus{
+            {std::to_string(world_rank())}, world_rank() == world_size() - 1 ? 32e9 : 64e9, true, {}, ""};
+    };
+    EXPECT_DOUBLE_EQ(*planned_device_memory("cuda", std::nullopt, session_, own), 0.9 * 32e9);
+    EXPECT_EQ(planned_device_memory("cuda", 7e9, session_, own), 7e9);
     testing::expect_error_on_all_ranks([&] { chosen_device("cpu", 5e9, session_, two_gpus(memory)); },
                                        ExitStatus::study, ErrorKind::contradiction, "--device-memory");
 
@@ -138,8 +151,15 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
     GpuSource some = two_gpus(memory);
     if (world_rank() == world_size() - 1) some.usable = none(ErrorKind::missing).usable;
     for (const char* const device : {"auto", "cuda"})
-        testing::expect_error_on_all_ranks([&] { chosen_device(device, std::nullopt, session_, some); },
-                                           ExitStatus::study, ErrorKind::contradiction, "--gpus-per-task");
+        for (const bool plan : {false, true})
+            testing::expect_error_on_all_ranks(
+                [&] {
+                    if (plan)
+                        planned_device_memory(device, std::nullopt, session_, some);
+                    else
+                        chosen_device(device, std::nullopt, session_, some);
+                },
+                ExitStatus::study, ErrorKind::contradiction, "--gpus-per-task");
     GpuSource broken = two_gpus(memory);
     if (world_rank() == world_size() - 1)
         broken.products = [](int, double) -> std::unique_ptr<ProductBackEnd> {
