@@ -50,6 +50,8 @@ static_assert(sizeof(BlockMemory<float>) == 160 * 1024 && sizeof(BlockMemory<dou
 template <class Real>
 struct ThreadChains {
     Real chain[thread_side][thread_side];  ///< [column][row]
+    /// Of both sides, the rows that it copies: rows of the tile in panels before theirs, and place in theirs.
+    Index rows_before[2], row_of_panel[2];
 };
 
 /// The i-th of a thread's eight rows (or columns), which lie in two runs of four, so that the threads of a
@@ -76,13 +78,16 @@ class TileKernel {
         Chunk at;
         Index ended = 0;
         int now = 0;
-        block_.phase([&](int thread, Chains&) { fetch(thread, at, 0); });
+        block_.phase([&](int thread, Chains& chains) {
+            find_rows(thread, chains);
+            fetch(thread, at, 0, chains);
+        });
         while (at.piece < work_.piece_count) {
             const ProductPiece& piece = work_.pieces[at.piece];
             const Chunk next = behind(at);
             const bool begins = at.first == 0, ends = next.piece != at.piece;
             block_.phase([&](int thread, Chains& chains) {
-                fetch(thread, next, 1 - now);
+                fetch(thread, next, 1 - now, chains);
                 // A chain begins at +0 with every piece, and its end is added in float64: in that order.
                 if (begins) begin_chains(chains);
                 multiply(thread, depth_of(at), now, chains);
@@ -109,24 +114,38 @@ class TileKernel {
         return {at.piece + 1, 0};
     }
 
-    /// Begins the copies of a thread's share of a chunk: runs of 16 bytes, which lie within one panel, as
-    /// panels have a multiple of four rows.
-    TANGRAM_KERNEL void fetch(int thread, Chunk at, int which) {
+    static constexpr int copied = 16 / static_cast<int>(sizeof(Real)),  ///< entries of a copy
+        copies = block_side / copied;                                   ///< of a parameter and a side
+    static_assert(block_threads % copies == 0, "a thread copies the same rows of every parameter");
+
+    /// The rows that a thread copies lie within one panel, as panels have a multiple of four rows.
+    TANGRAM_KERNEL void find_rows(int thread, Chains& chains) const {
+        TANGRAM_UNROLLED
+        for (int side = 0; side < 2; ++side) {
+            const Index row = (side == 0 ? work_.first_row : work_.first_column) + thread % copies * copied;
+            chains.row_of_panel[side] = row % work_.panel_rows;
+            chains.rows_before[side] = row - chains.row_of_panel[side];
+        }
+    }
+
+    /// Begins the copies of a thread's share of a chunk.
+    TANGRAM_KERNEL void fetch(int thread, Chunk at, int which, const Chains& chains) {
         if (at.piece >= work_.piece_count) return;
-        constexpr int run = 16 / static_cast<int>(sizeof(Real)), runs = block_side / run;
         const ProductPiece& piece = work_.pieces[at.piece];
         const Index depth = depth_of(at);
-        for (int i = thread; i < 2 * chunk_depth * runs; i += block_threads) {
-            const int side = i / (chunk_depth * runs), k = i / runs % chunk_depth, row = i % runs * run;
+        TANGRAM_UNROLLED
+        for (int side = 0; side < 2; ++side) {
             const Real* const tile = side == 0 ? work_.left : work_.right;
-            const Index padded = side == 0 ? work_.left_padded : work_.right_padded;
-            const Index of_tile = (side == 0 ? work_.first_row : work_.first_column) + row;
-            const Index panel = of_tile / work_.panel_rows;
-            const Index place = (side == 0 ? piece.left : piece.right) * padded +
-                                (panel * piece.depth + at.first + k) * work_.panel_rows +
-                                of_tile % work_.panel_rows;
-            const bool there = of_tile < padded && k < depth;
-            block_.copy(block_.memory().chunks[which][side][k] + row, tile + (there ? place : 0), there);
+            const Index padded = side == 0 ? work_.left_padded : work_.right_padded,
+                        before = chains.rows_before[side], of_panel = chains.row_of_panel[side];
+            const bool of_tile = before + of_panel < padded;
+            const Index first = (side == 0 ? piece.left : piece.right) * padded + before * piece.depth +
+                                at.first * work_.panel_rows + of_panel;
+            for (int k = thread / copies; k < chunk_depth; k += block_threads / copies) {
+                const bool there = of_tile && k < depth;
+                block_.copy(block_.memory().chunks[which][side][k] + thread % copies * copied,
+                            tile + (there ? first + k * work_.panel_rows : 0), there);
+            }
         }
     }
 
