@@ -101,7 +101,8 @@ for command in ('gram', 'spectrum', 'rates', 'finetune'):
     code, out, err = run(command, f.at('study.toml'), *tuned)
     check(f'{command}: status 0', code == 0, err)
 with h5py.File(f.at('tuned.h5')) as h: planned, peak = h['/provenance'].attrs['planned_bytes_of_finetune'], max(h['/provenance'].attrs['peak_bytes_per_rank'])
-if own_memory: check('finetune: takes the memory that was planned', abs(peak / planned - 1) <= 0.1, f'{peak} {planned}')
+# glibc keeps freed blocks of less than 32 MiB (mallopt(3), M_MMAP_THRESHOLD): a vector of the weights has 25.
+if own_memory: check('finetune: takes the memory that was planned', 0.9 * planned <= peak <= 1.1 * planned + 2**25, f'{peak} {planned}')
 shutil.move(f.at('tuned-weights'), f.at('moved'))
 code, out, err = run('finetune', f.at('study.toml'), *tuned, '--set', 'finetune.steps=3', '--memory-per-rank', '64MiB')
 check('finetune: refuses what does not fit, with numbers', code == 2 and 'finetune needs' in err and '64' in err, f'{code} {err}')
