@@ -298,6 +298,7 @@ std::optional<DistributedMatrix> solve_in_one_piece(DistributedMatrix G, Solver 
     const auto solve = [&] {
         if (solver == Solver::cusolver) return registered_whole_solver()->solve(whole, n, wanted.vectors, w);
         const int order = narrow(n, "matrix size");
+        put_on_large_pages(whole);
         if (wanted.alone)
             solve_largest(whole, order, wanted.count, w);
         else
