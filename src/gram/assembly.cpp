@@ -77,9 +77,9 @@ class Assembly {
         const Stopwatch watch(result.jacobian_seconds);
         const PassedRows own = own_rows();
         const Index passes = parameters.empty() ? 0 : backward_passes(inputs_->train, inputs_->outputs);
-        const double flops = forward_flops(inputs_->network.program(), own.tokens, own.reads) *
-                             static_cast<double>(1 + passes);
+        double flops = 0;
         collectively(comm_->get(), [&] {
+            flops = pass_flops(inputs_->network.program(), inputs_->parameters, own, passes);
             Index before = 0;
             for (KernelRows<Real>& set : sets_) {
                 set.factors.load(parameters, inputs_->sketch(), [&](Index done, Index) {

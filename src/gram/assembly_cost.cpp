@@ -208,8 +208,7 @@ void count_factors(const Plan& plan, const Program& program, Index entry_bytes, 
     cost.passes = std::ssize(groups);
     for (const SliceGroup& group : groups)
         cost.factor_bytes = std::max(cost.factor_bytes, static_cast<double>(group.bytes));
-    cost.pass_flops = static_cast<double>(cost.passes) * forward_flops(program, all.tokens, all.reads) *
-                      static_cast<double>(1 + passes);
+    cost.pass_flops = static_cast<double>(cost.passes) * pass_flops(program, problem.parameters, all, passes);
     cost.vocabulary_flops = static_cast<double>(problem.formulas.size()) *
                             vocabulary_flops(program, problem.parameters, all.reads);
 }

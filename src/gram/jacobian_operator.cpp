@@ -407,8 +407,9 @@ OperatorCost operator_cost(const Program& program, const KernelProblem& problem,
     const Index most_rows = std::min(rows, (units + ranks - 1) / ranks * unit_rows);
     cost.piece_bytes = static_cast<double>(most_rows * piece_depth * entry_bytes);
     const PassedRows all = problem.train.passed();
-    cost.pass_flops = static_cast<double>(cost.groups) * forward_flops(program, all.tokens, all.reads) *
-                      static_cast<double>(1 + backward_passes(problem.train, problem.outputs));
+    cost.pass_flops =
+        static_cast<double>(cost.groups) *
+        pass_flops(program, problem.parameters, all, backward_passes(problem.train, problem.outputs));
     for (const Piece& piece : pieces)
         cost.vector_flops += 4 * static_cast<double>(piece.depth) * static_cast<double>(rows);
     const auto factors = factors_of(program);

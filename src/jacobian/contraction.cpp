@@ -118,16 +118,38 @@ MeanRows mean_rows(const DataSet& data, const KernelOutputs& outputs) {
     return {mean(RowSet::tokens), mean(RowSet::reads)};
 }
 
-double forward_flops(const Program& program, Index tokens, Index reads) {
+namespace {
+
+/// Of the products with weight matrices whose input `counts` says yes to.
+template <class Counts>
+double product_flops(const Program& program, Index tokens, Index reads, Counts counts) {
     double flops = 0;
     for (const Operation& operation : program.operations())
-        if (const auto* const linear = std::get_if<operation::Linear>(&operation))
-            flops += 2.0 * static_cast<double>(program.parameters()[linear->weight].size()) *
-                     static_cast<double>(program.shape(linear->out).rows == RowSet::tokens ? tokens : reads);
-        else if (const auto* const head = std::get_if<operation::AnswerLikelihood>(&operation))
-            flops += 2.0 * static_cast<double>(program.parameters()[head->table].size()) *
-                     static_cast<double>(reads);
+        if (const auto* const linear = std::get_if<operation::Linear>(&operation)) {
+            if (counts(linear->in))
+                flops +=
+                    2.0 * static_cast<double>(program.parameters()[linear->weight].size()) *
+                    static_cast<double>(program.shape(linear->out).rows == RowSet::tokens ? tokens : reads);
+        } else if (const auto* const head = std::get_if<operation::AnswerLikelihood>(&operation)) {
+            if (counts(head->in))
+                flops += 2.0 * static_cast<double>(program.parameters()[head->table].size()) *
+                         static_cast<double>(reads);
+        }
     return flops;
+}
+
+}  // namespace
+
+double forward_flops(const Program& program, Index tokens, Index reads) {
+    return product_flops(program, tokens, reads, [](Value) { return true; });
+}
+
+double pass_flops(const Program& program, const std::vector<ParameterId>& selected, const PassedRows& rows,
+                  Index backward_passes) {
+    const std::vector<bool> needed = needed_gradients(program, factors_of(program), selected);
+    return forward_flops(program, rows.tokens, rows.reads) +
+           static_cast<double>(backward_passes) *
+               product_flops(program, rows.tokens, rows.reads, [&](Value in) { return needed[in.id]; });
 }
 
 double vocabulary_flops(const Program& program, const std::vector<ParameterId>& parameters, Index reads) {

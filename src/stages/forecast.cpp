@@ -58,21 +58,6 @@ SolverCost solver_cost(Solver solver, bool vectors, double share) {
     }
 }
 
-/// Backward over forward flops of one pass: a linear layer's gradient goes on to its input only where a
-/// selected parameter lies before it.
-double backward_share(const Program& program, const std::vector<ParameterId>& selected) {
-    const std::vector<bool> needed = needed_gradients(program, factors_of(program), selected);
-    double all = 0, backward = 0;
-    for (const Operation& operation : program.operations())
-        if (const auto* const linear = std::get_if<operation::Linear>(&operation)) {
-            const auto size = static_cast<double>(program.parameters()[linear->weight].size());
-            const double rows = program.shape(linear->out).rows == RowSet::tokens ? 1.0 : 0.0;
-            all += size * rows;
-            if (needed[linear->in.id]) backward += size * rows;
-        }
-    return all > 0 ? backward / all : 1.0;
-}
-
 std::uint64_t sketch_seed(const Study& study) { return static_cast<std::uint64_t>(study.data.seed); }
 
 /// The examples whose exact kernel a sketched one is compared with, as far as costs follow from them; none
@@ -148,8 +133,7 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
         result.device_whole = assembly.back_end_whole();
     }
     const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
-                 p = result.ranks(),
-                 passes = static_cast<double>(backward_passes(job.data.train, job.outputs));
+                 p = result.ranks();
     const auto kernels = static_cast<double>(job.formulas.size()),
                groups = static_cast<double>(job.groups.names.size());
     StageForecast gram{"gram",
@@ -160,8 +144,7 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
                        8 * n * (kernels * m + (planned.study.output.save_gram ? (kernels + groups) * n : 0)),
                        0};
     const Calibration& speed = planned.calibration;
-    const double passed = (1 + passes * backward_share(planned.model.program, job.parameters)) / (1 + passes);
-    gram.seconds = ((assembly.pass_flops * passed + assembly.vocabulary_flops) * speed.per_pass_flop +
+    gram.seconds = ((assembly.pass_flops + assembly.vocabulary_flops) * speed.per_pass_flop +
                     assembly.packed_entries * speed.per_packed_entry) /
                        p +
                    assembly.product_flops * speed.per_product_flop * assembly.imbalance / p;
@@ -365,8 +348,7 @@ struct StepForecast {
         const Program& program = planned.model.program;
         const DataSet& train = job.data.train;
         const double share = static_cast<double>(batch) / static_cast<double>(train.examples()),
-                     passes = share * forward_flops(program, train.passed().tokens, train.passed().reads) *
-                              (1 + backward_share(program, job.parameters)),
+                     passes = share * pass_flops(program, job.parameters, train.passed(), 1),
                      gradients = share * gradient_flops(program, job.parameters, train);
         const Index parts = gradient_parts(batch), threads = omp_get_max_threads(),
                     in_turn = (parts + ranks * threads - 1) / (ranks * threads);  // of one thread

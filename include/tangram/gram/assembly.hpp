@@ -109,7 +109,7 @@ bool is_computed(Index tile_row, Index tile_column, Index tiles);
 /// How far an assembly is, and the work that this rank has done for it so far.
 struct AssemblyProgress {
     Index done, of;  ///< slices that were added; within a pass, this rank's examples
-    double flops;    ///< of passes, as forward_flops counts them, and of products, as ContractionChoice does
+    double flops;    ///< of passes, as pass_flops() counts them, and of products, as ContractionChoice does
     double bytes_received;  ///< slices of other ranks
 };
 

@@ -59,10 +59,13 @@ double mean_tokens(const DataSet& data);
 /// The same of the rows of the kernel that `outputs` make; one token read where no answers are scored.
 MeanRows mean_rows(const DataSet& data, const KernelOutputs& outputs);
 
-/// Flops of one forward pass through the linear layers, the vocabulary's where answers are scored; a backward
-/// pass to the activations takes as many. Local.
+/// Flops of one forward pass through the linear layers, the vocabulary's where answers are scored. Local.
 /// @param reads  tokens that are read
 double forward_flops(const Program& program, Index tokens, Index reads);
+/// Flops of one forward pass and of so many backward passes: a linear layer's gradient goes on to its input
+/// only where a selected parameter lies before it. Local.
+double pass_flops(const Program& program, const std::vector<ParameterId>& selected, const PassedRows& rows,
+                  Index backward_passes);
 /// Flops that deltas over the vocabulary take where they are computed again for the slices. Local.
 double vocabulary_flops(const Program& program, const std::vector<ParameterId>& parameters, Index reads);
 

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <vector>
+
+#include "tangram/jacobian/selection.hpp"
+#include "tangram/model/architectures.hpp"
 
 namespace tangram {
 namespace {
@@ -33,6 +37,34 @@ TEST(MeanTokens, OfOneTaskIsThatOfItsFirst256) {
     EXPECT_EQ(mean_tokens(data), expected);
     data.tasks.clear();
     EXPECT_EQ(mean_tokens(data), expected);
+}
+
+// Two layers of width 8, a fourth of it for keys and values, 12 in the middle: entries of each weight by
+// hand.
+TEST(PassFlops, GoBackOnlyToWhatIsSelected) {
+    const Program program = program_of(Config("config.json", {{"model_type", "llama"},
+                                                              {"vocab_size", 50},
+                                                              {"hidden_size", 8},
+                                                              {"num_attention_heads", 4},
+                                                              {"num_key_value_heads", 1},
+                                                              {"num_hidden_layers", 2},
+                                                              {"intermediate_size", 12},
+                                                              {"max_position_embeddings", 32}}));
+    constexpr double q = 64, kv = 2 * 16, o = 64, gate_up = 2 * 96, down = 96;
+    constexpr double tokens = 10, reads = 3;  // of the last layer only what is read goes on behind k and v
+    constexpr double first = tokens * (q + kv + o + gate_up + down),
+                     last = tokens * kv + reads * (q + o + gate_up + down);
+    const auto backward = [&](const char* pattern) {
+        const auto selected = select_parameters(program, {pattern});
+        const PassedRows rows{3, 10, 3};
+        EXPECT_EQ(pass_flops(program, selected, rows, 0), 2 * (first + last)) << pattern;
+        return pass_flops(program, selected, rows, 2) - pass_flops(program, selected, rows, 1);
+    };
+    EXPECT_EQ(backward("*"), 2 * (first + last));
+    EXPECT_EQ(backward("model.layers.0.input_layernorm.weight"), 2 * (first + last));
+    EXPECT_EQ(backward("model.layers.0.self_attn.k_proj.weight"), 2 * (first - tokens * (q + kv) + last));
+    EXPECT_EQ(backward("model.layers.1.self_attn.o_proj.weight"), 2 * reads * (gate_up + down));
+    EXPECT_EQ(backward("model.norm.weight"), 0);
 }
 
 }  // namespace
