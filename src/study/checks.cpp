@@ -48,19 +48,14 @@ void check(const KeyValue& at, const Choices& allowed) {
     if (const auto* const word = std::get_if<std::string*>(&at.value)) words = {**word};
     if (const auto* const list = std::get_if<StringOrList>(&at.value)) words = *list->values;
     if (const auto* const flag = std::get_if<FlagOrWord>(&at.value)) words = {*flag->word};
-    std::string served;
+    std::string possible;
     for (const Choices::Choice& choice : allowed.choices)
-        if (choice.served) served += fmt::format("{}\"{}\"", served.empty() ? "" : ", ", choice.word);
+        possible += fmt::format("{}\"{}\"", possible.empty() ? "" : ", ", choice.word);
     for (const std::string& word : words) {
-        const auto found = std::ranges::find(allowed.choices, word, &Choices::Choice::word);
         if (word.empty() && allowed.or_empty) continue;
-        if (found == allowed.choices.end())
+        if (std::ranges::find(allowed.choices, word, &Choices::Choice::word) == allowed.choices.end())
             refuse(ErrorKind::unknown_name,
-                   fmt::format("{} = \"{}\" is not possible; use one of {}", at.name(), word, served));
-        if (!found->served)
-            refuse(ErrorKind::unsupported,
-                   fmt::format("{} = \"{}\" is not available in this version of tangram; use one of {}",
-                               at.name(), word, served));
+                   fmt::format("{} = \"{}\" is not possible; use one of {}", at.name(), word, possible));
     }
 }
 

@@ -41,9 +41,8 @@ std::string allowed_text(const Bounds& range) {
 std::string allowed_text(const Choices& allowed) {
     std::string text;
     for (const Choices::Choice& choice : allowed.choices)
-        if (choice.served)
-            text += fmt::format("{}{}{}{}", text.empty() ? "" : " | ", choice.word,
-                                choice.meaning.empty() ? "" : ": ", choice.meaning);
+        text += fmt::format("{}{}{}{}", text.empty() ? "" : " | ", choice.word,
+                            choice.meaning.empty() ? "" : ": ", choice.meaning);
     return text;
 }
 

@@ -66,7 +66,6 @@ struct Bounds {
 struct Choices {
     struct Choice {
         std::string word, meaning;
-        bool served = true;  ///< false: of later versions
     };
     std::vector<Choice> choices;
     bool or_empty = false;
