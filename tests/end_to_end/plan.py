@@ -97,12 +97,13 @@ check('plan: no fitted head, no stage', '\nhead ' not in out, out[:400])
 tuned = ['--set', 'finetune.steps=2', '--set', 'rates.sizes=[400]', '--set', 'rates.repeats=1', '--set', 'output.path=tuned.h5']
 code, out, err = run('plan', f.at('study.toml'), *tuned, environment=cache)
 check('plan: fine-tuning is a stage where it is asked for', code == 0 and '\nfinetune ' in out, f'{code} {out} {err}')
+# glibc keeps freed blocks of up to 32 MiB, a vector of the weights among them, where this does not forbid it (mallopt(3)).
+returned = {'MALLOC_MMAP_THRESHOLD_': '131072'}
 for command in ('gram', 'spectrum', 'rates', 'finetune'):
-    code, out, err = run(command, f.at('study.toml'), *tuned)
+    code, out, err = run(command, f.at('study.toml'), *tuned, environment=returned)
     check(f'{command}: status 0', code == 0, err)
 with h5py.File(f.at('tuned.h5')) as h: planned, peak = h['/provenance'].attrs['planned_bytes_of_finetune'], max(h['/provenance'].attrs['peak_bytes_per_rank'])
-# glibc keeps freed blocks of less than 32 MiB (mallopt(3), M_MMAP_THRESHOLD): a vector of the weights has 25.
-if own_memory: check('finetune: takes the memory that was planned', 0.9 * planned <= peak <= 1.1 * planned + 2**25, f'{peak} {planned}')
+if own_memory: check('finetune: takes the memory that was planned', abs(peak / planned - 1) <= 0.1, f'{peak} {planned}')
 shutil.move(f.at('tuned-weights'), f.at('moved'))
 code, out, err = run('finetune', f.at('study.toml'), *tuned, '--set', 'finetune.steps=3', '--memory-per-rank', '64MiB')
 check('finetune: refuses what does not fit, with numbers', code == 2 and 'finetune needs' in err and '64' in err, f'{code} {err}')
