@@ -72,11 +72,11 @@ TEST(AKernelOnADevice, HasTheBitsOfTheHost) {
 }
 
 TEST(AKernelOnADevice, StopsAndGoesOn) {
-    Problem problem{.examples = 40, .test_examples = 10};
+    Problem problem{.examples = 140, .test_examples = 20};
     expect_bits_of_the_host<float>(problem, "behind a slice", 3);
     problem.contraction = Contraction::multiply_out;
-    problem.examples = 16;  // one tile
-    problem.test_examples = 6;
+    problem.examples = 40;  // three tiles
+    problem.test_examples = 10;
     problem.factor_bytes = 1;  // passes for every slice
     problem.left_in_pass = true;
     expect_bits_of_the_host<float>(problem, "in a pass", 2);

@@ -63,7 +63,7 @@ class OnADevice : public ::testing::Test {
     }
     ~OnADevice() override { MPI_Barrier(MPI_COMM_WORLD); }
 
-    /// The last layer on 16 reviews, one tile: slices on the device and others.
+    /// The last layer on 40 reviews, three row tiles: slices on the device and others.
     Study study(const std::string& output, double checkpoint_minutes) const {
         const auto data = testing::test_data();
         Study study;
@@ -72,8 +72,8 @@ class OnADevice : public ::testing::Test {
         study.data.test = data / "reviews/test.tsv";
         study.data.tmpl = "{text} It was";
         study.data.label_words = {" bad", " great"};
-        study.data.samples = 16;
-        study.data.test_samples = 6;
+        study.data.samples = 40;
+        study.data.test_samples = 10;
         study.kernel.parameters = {"transformer.h.3.*"};
         study.output.path = (folder_of_all_ / output).string();
         study.output.checkpoint_minutes = checkpoint_minutes;
@@ -169,10 +169,10 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
                                        ExitStatus::numerical, ErrorKind::library, "GPU 1 of node9");
 }
 
-// The first rank's device, which has the tile, fails early, in the middle and late; the run goes on without
-// one, with the bits of a run that nothing has disturbed. Checkpoints behind every slice, and none but what
-// was stored when it failed; all sums on the device, and sums that take turns, of which some are stored
-// within a slice.
+// The first rank's device, which has tiles on any grid, fails early, in the middle and late; the run goes on
+// without one, with the bits of a run that nothing has disturbed. Checkpoints behind every slice, and none
+// but what was stored when it failed; all sums on the device, and sums that take turns, of which some are
+// stored within a slice.
 TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
     StudyRun(study("truth.h5", 0), session_).gram(false);
     const std::vector<double> truth = kernel("truth.h5");
@@ -181,7 +181,7 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
         std::make_unique<testing::FailingRuntime>(1 << 30, 0x1p40, &largest_slice), 0x1p30);
     StudyRun(study("whole.h5", 0), session_).gram(false, whole.get());
     EXPECT_EQ(kernel("whole.h5"), truth);
-    constexpr double tile = 8.0 * 16 * 16;  // the cross matrix has 6 rows: both find no room at once
+    constexpr double tile = 8.0 * 16 * 16;  // beside one there is no room for another
     const double little = (2 * largest_slice + 1.2 * tile) / (1 - back_end_overhead);
     struct Case {
         const char* name;
@@ -191,7 +191,7 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
     for (const auto& [prefix, minutes, memory, keeps] :
          std::vector<Case>{{"p", 1e-9, 0x1p30, true}, {"w", 0, 0x1p30, true}, {"t", 0, little, false}}) {
         Index with_checkpoint = 0, without = 0, last = 0;
-        for (Index good = 1; last == 0; good *= 6) {
+        for (Index good = 1; last == 0; good *= 3) {
             SCOPED_TRACE(::testing::Message() << prefix << ": " << good << " calls");
             const std::string name = prefix + std::to_string(good) + ".h5";
             const std::filesystem::path checkpoint = folder_of_all_ / (name + ".checkpoint");
