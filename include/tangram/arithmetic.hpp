@@ -54,8 +54,8 @@ inline constexpr Index matching_columns = 64;
 /// the block.
 inline constexpr Index vocabulary_block = 4096;
 
-/// Parameters of one slice of the Jacobian: what is exchanged at once, and added to a tile while it stays in
-/// the cache. A multiple of product_depth; no bit depends on it, checkpoints do.
+/// Parameters that are added to a tile at once while it stays in the cache; a slice of the Jacobian has as
+/// many at least (slice_depth_of()). A multiple of product_depth; no bit depends on it, checkpoints do.
 inline constexpr Index slice_depth = 4096;
 
 /// Examples that go through the model together. No bit depends on it: 1. holds for every composition of a

@@ -60,6 +60,7 @@ TEST(Slices, HoldEveryTensorOnceInOrderAndNoMoreThanTheirDepth) {
                 EXPECT_EQ(slice.formula, of.formulas[slice.place].formula);
                 if (slice.contraction == Contraction::multiply_out) {
                     EXPECT_LE(slice.depth(), slice_depth_of(1000, rows));
+                    EXPECT_LE(slice.depth(), std::max(arithmetic::slice_depth, slice_entries / rows));
                     EXPECT_EQ(slice.pair_flops, 2.0 * static_cast<double>(slice.depth()));
                 }
                 for (const Segment& segment : slice.segments) {
