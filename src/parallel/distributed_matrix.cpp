@@ -8,6 +8,7 @@
 
 #include "blacs.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel/large_pages.hpp"
 
 namespace tangram {
 
@@ -34,6 +35,14 @@ Index checked_local_size(const BlockCyclic& layout, int process, const char* wha
     return size;
 }
 
+/// visit(first local index, first global index, how many) for each block on a process.
+template <class Visit>
+void for_blocks(const BlockCyclic& layout, int process, Visit visit) {
+    const Index size = layout.local_size(process);
+    for (Index first = 0; first < size; first += layout.block)
+        visit(first, layout.to_global(first, process), std::min(layout.block, size - first));
+}
+
 }  // namespace
 
 DistributedMatrix::DistributedMatrix(const ProcessGrid& grid, Index rows, Index columns, Index block)
@@ -44,10 +53,14 @@ DistributedMatrix::DistributedMatrix(const ProcessGrid& grid, Index rows, Index 
                                 columns, block));
     local_rows_ = checked_local_size(row_layout_, grid.row(), "rows");
     local_columns_ = checked_local_size(column_layout_, grid.column(), "columns");
-    local_.assign(static_cast<std::size_t>(local_rows_ * local_columns_), 0.0);
+    local_ = zeros_on_large_pages(local_rows_ * local_columns_);
 }
 
-DistributedMatrix DistributedMatrix::copy() const { return DistributedMatrix(*this); }
+DistributedMatrix DistributedMatrix::copy() const {
+    DistributedMatrix out(*grid_, rows(), columns(), block());
+    std::ranges::copy(local_, out.local_.begin());
+    return out;
+}
 
 std::array<int, 9> DistributedMatrix::descriptor() const {
     const int nb = narrow(block(), "block size");
@@ -116,8 +129,9 @@ DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& g
                 const Index local = out.row_layout().local_size(p);
                 for (Index j = 0; j < out.column_layout().local_size(q) && local > 0; ++j) {
                     const double* const from = whole.data() + out.column_layout().to_global(j, q) * rows;
-                    for (Index i = 0; i < local; ++i)
-                        packed[static_cast<std::size_t>(i)] = from[out.row_layout().to_global(i, p)];
+                    for_blocks(out.row_layout(), p, [&](Index at, Index global, Index count) {
+                        std::copy_n(from + global, count, packed.data() + at);
+                    });
                     if (grid.rank_of(p, q) == root)
                         std::copy_n(packed.begin(), local, out.data() + j * out.lld());
                     else
@@ -141,7 +155,7 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     std::vector<double> all, column;
     std::vector<MPI_Request> requests;
     collectively(comm, [&] {
-        if (is_root) all.resize(static_cast<std::size_t>(matrix.rows() * matrix.columns()));
+        if (is_root) all = zeros_on_large_pages(matrix.rows() * matrix.columns());
         if (is_root) column.resize(static_cast<std::size_t>(matrix.rows()));
         requests.reserve(on_their_way);
     });
@@ -164,7 +178,9 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root) {
                         TANGRAM_MPI(MPI_Recv(column.data(), narrow(rows, "rows"), MPI_DOUBLE,
                                              grid.rank_of(p, q), 0, comm, MPI_STATUS_IGNORE));
                     double* const to = all.data() + matrix.column_layout().to_global(j, q) * matrix.rows();
-                    for (Index i = 0; i < rows; ++i) to[matrix.row_layout().to_global(i, p)] = from[i];
+                    for_blocks(matrix.row_layout(), p, [&](Index at, Index global, Index count) {
+                        std::copy_n(from + at, count, to + global);
+                    });
                 }
             }
     wait_all(requests);

@@ -12,6 +12,7 @@
 #include "invariants.hpp"
 #include "lapack.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel/large_pages.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/spectrum/whole_solver.hpp"
 #include "whole_matrix.hpp"
@@ -249,7 +250,7 @@ void solve_whole(std::vector<double>& whole, int order, bool vectors, std::vecto
     dsyevd_(job, "L", &order, whole.data(), &order, w.data(), &query, &ask, &integer_query, &ask, &info);
     check_info(info, Solver::lapack);
     const Index bound = vectors ? 1 + 6 * n + 2 * n * n : 2 * n + 1;
-    std::vector<double> work(static_cast<std::size_t>(std::max(static_cast<Index>(query), bound)));
+    std::vector<double> work = zeros_on_large_pages(std::max(static_cast<Index>(query), bound));
     std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 3 + 5 * n)));
     const int size = narrow(std::ssize(work), "dsyevd workspace");
     const int integers = narrow(std::ssize(iwork), "dsyevd workspace");
@@ -265,7 +266,7 @@ void solve_largest(std::vector<double>& whole, int order, Index count, std::vect
     const double unused = 0, exact = 0;
     int info = 0, integer_query = 0, found = 0;
     double query = 0;
-    std::vector<double> z(static_cast<std::size_t>(n * count));
+    std::vector<double> z = zeros_on_large_pages(n * count);
     std::vector<int> support(static_cast<std::size_t>(2 * n));
     const auto solve = [&](double* work, const int* size, int* iwork, const int* integers) {
         dsyevr_("V", "I", "L", &order, whole.data(), &order, &unused, &unused, &first, &order, &exact, &found,
@@ -298,7 +299,6 @@ std::optional<DistributedMatrix> solve_in_one_piece(DistributedMatrix G, Solver 
     const auto solve = [&] {
         if (solver == Solver::cusolver) return registered_whole_solver()->solve(whole, n, wanted.vectors, w);
         const int order = narrow(n, "matrix size");
-        put_on_large_pages(whole);
         if (wanted.alone)
             solve_largest(whole, order, wanted.count, w);
         else
@@ -323,20 +323,25 @@ void fix_signs(DistributedMatrix& V) {
         largest.assign(n, 0.0);
         first.assign(n, std::numeric_limits<Index>::max());
     });
-    const auto visit = [&](auto&& entry) {
-        for (Index j = 0; j < V.local_columns(); ++j)
-            for (Index i = 0; i < V.local_rows(); ++i)
-                entry(static_cast<std::size_t>(V.global_column(j)), i, V.data()[i + j * V.lld()]);
-    };
-    visit([&](std::size_t j, Index, double v) { largest[j] = std::max(largest[j], std::abs(v)); });
+    const auto global = [&](Index j) { return static_cast<std::size_t>(V.global_column(j)); };
+    for (Index j = 0; j < V.local_columns(); ++j) {
+        const double* const column = V.data() + j * V.lld();
+        double& most = largest[global(j)];
+        for (Index i = 0; i < V.local_rows(); ++i) most = std::max(most, std::abs(column[i]));
+    }
     TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, largest.data(), count, MPI_DOUBLE, MPI_MAX, comm));
-    visit([&](std::size_t j, Index i, double v) {
-        if (std::abs(v) >= 0.6 * largest[j])
-            first[j] = std::min(first[j], 2 * V.global_row(i) + (v < 0 ? 1 : 0));
-    });
+    for (Index j = 0; j < V.local_columns(); ++j) {
+        const double* const column = V.data() + j * V.lld();
+        const double enough = 0.6 * largest[global(j)];
+        for (Index i = 0; i < V.local_rows(); ++i)
+            if (std::abs(column[i]) >= enough) {  // local rows ascend as global ones do
+                first[global(j)] = 2 * V.global_row(i) + (column[i] < 0 ? 1 : 0);
+                break;
+            }
+    }
     TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, first.data(), count, MPI_INT64_T, MPI_MIN, comm));
     for (Index j = 0; j < V.local_columns(); ++j)
-        if (first[static_cast<std::size_t>(V.global_column(j))] % 2 == 1)
+        if (first[global(j)] % 2 == 1)
             for (Index i = 0; i < V.local_rows(); ++i) V.data()[i + j * V.lld()] *= -1;
 }
 

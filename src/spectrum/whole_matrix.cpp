@@ -2,11 +2,9 @@
 
 #include <omp.h>
 #include <sched.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdint>
 #include <thread>
 
 #include "tangram/parallel/collective_error.hpp"
@@ -61,16 +59,6 @@ void wait_asleep(MPI_Comm comm) {
 }
 
 }  // namespace
-
-void put_on_large_pages(std::span<double> entries) {
-    constexpr std::uintptr_t page = 1 << 21;
-    constexpr int collapse = 25;  // MADV_COLLAPSE, of Linux 6.1 and later
-    const auto first = (reinterpret_cast<std::uintptr_t>(entries.data()) + page - 1) / page * page,
-               last = reinterpret_cast<std::uintptr_t>(entries.data() + entries.size()) / page * page;
-    if (first >= last) return;
-    auto* const at = reinterpret_cast<void*>(first);
-    if (madvise(at, last - first, MADV_HUGEPAGE) == 0) madvise(at, last - first, collapse);
-}
 
 void on_first_rank(MPI_Comm comm, bool threaded, const std::function<void()>& work) {
     int rank = 0;

@@ -1,6 +1,5 @@
 #pragma once
 #include <functional>
-#include <span>
 
 #include "tangram/parallel/communicator.hpp"
 
@@ -12,10 +11,5 @@ namespace tangram {
 /// are never set. Collective over comm. @param threaded  false: BLAS's threads stay as they are
 /// @throws Error on every rank what `work` throws; it holds no collective call
 void on_first_rank(MPI_Comm comm, bool threaded, const std::function<void()>& work);
-
-/// Moves what was written already onto pages of 2 MiB where the system has them for those who ask
-/// (madvise(2); numpy asks as well): a reduction to tridiagonal form walks over all columns again and again.
-/// What the system refuses stays as it is. Local.
-void put_on_large_pages(std::span<double> entries);
 
 }  // namespace tangram

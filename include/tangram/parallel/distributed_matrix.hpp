@@ -41,7 +41,6 @@ class DistributedMatrix {
     std::array<int, 9> descriptor() const;
 
   private:
-    explicit DistributedMatrix(const DistributedMatrix& other) = default;
     const ProcessGrid* grid_;
     BlockCyclic row_layout_, column_layout_;
     Index local_rows_ = 0, local_columns_ = 0;
