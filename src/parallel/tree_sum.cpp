@@ -1,6 +1,7 @@
 #include "tangram/parallel/tree_sum.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "tangram/parallel/communicator.hpp"
 
@@ -48,8 +49,10 @@ std::vector<double> TreeSum::memory() {
     return values;
 }
 
-void TreeSum::add(std::vector<double>& leaf) {
-    nodes_.push_back({0, next_++, std::move(leaf)});
+void TreeSum::add(std::vector<double>& sum, Index leaves) {
+    const Index level = std::countr_zero(static_cast<std::uint64_t>(leaves));
+    nodes_.push_back({level, next_ >> level, std::move(sum)});
+    next_ += leaves;
     while (nodes_.size() > 1) {
         const Node &left = nodes_[nodes_.size() - 2], &right = nodes_.back();
         if (left.level != right.level || left.place + 1 != right.place || left.place % 2 != 0) break;

@@ -300,9 +300,11 @@ struct TrainingBytes {
                     tasks = std::ssize(planned.study.tasks);
         const auto weights = static_cast<double>(planned.job.parameter_count),
                    kept = static_cast<double>(1 + settings.moments());
-        const auto vectors =
-            static_cast<double>(1 + tasks + gradient_vectors(batch, ranks, omp_get_max_threads())) + kept;
-        always = weights * (sizeof(Real) + 8 * vectors);
+        const int threads = omp_get_max_threads();
+        const auto vectors = static_cast<double>(1 + tasks + gradient_vectors(batch, ranks, threads)) + kept;
+        always = weights * (sizeof(Real) + 8 * vectors) +
+                 8 * static_cast<double>(second_part_entries(planned.model.program, planned.job.parameters,
+                                                             batch, ranks, threads));
         // Copies, their columns, and lists of all rows, which writing a matrix of one column takes.
         constexpr double lists = 4;
         checkpoint = 8 * weights * (kept * (1 + 1.0 / ranks) + lists);

@@ -21,14 +21,41 @@ Index gradient_parts(Index batch) {
     return std::clamp((batch + least_part - 1) / least_part, Index{1}, most_parts);
 }
 
+namespace {
+
+/// What the parts [first, last) of a batch go through the network as: one part each, or two that the tree
+/// adds next, where both fit into a block and every thread has as many.
+std::vector<Index> first_parts(Index batch, Index first, Index last, Index threads) {
+    const Index parts = gradient_parts(batch), most = (batch + parts - 1) / parts;
+    const bool in_pairs = 2 * most <= arithmetic::examples_per_block && last - first >= 2 * threads;
+    std::vector<Index> firsts;
+    for (Index part = first; part < last; part += in_pairs && part % 2 == 0 && part + 1 < last ? 2 : 1)
+        firsts.push_back(part);
+    return firsts;
+}
+
+}  // namespace
+
 Index gradient_vectors(Index batch, int ranks, int threads) {
-    // The first rank's leaves begin at 0: after `done` of them it holds a sum for each bit of that number.
-    const Index leaves = (gradient_parts(batch) + ranks - 1) / ranks;
+    // The first rank's parts begin at 0: after `done` of them it holds a sum for each bit of that number.
+    const Index parts = (gradient_parts(batch) + ranks - 1) / ranks;
+    const std::vector<Index> firsts = first_parts(batch, 0, parts, threads);
     Index most = 1;
-    for (Index done = 0; done < leaves; done += threads)
-        most = std::max(
-            most, std::popcount(static_cast<std::uint64_t>(done)) + std::min<Index>(threads, leaves - done));
+    for (std::size_t done = 0; done < firsts.size(); done += static_cast<std::size_t>(threads))
+        most = std::max(most, std::popcount(static_cast<std::uint64_t>(firsts[done])) +
+                                  std::min<Index>(threads, std::ssize(firsts) - static_cast<Index>(done)));
     return most + 1;  // the gradient itself
+}
+
+Index second_part_entries(const Program& program, const std::vector<ParameterId>& parameters, Index batch,
+                          int ranks, int threads) {
+    const Index parts = (gradient_parts(batch) + ranks - 1) / ranks;
+    if (std::ssize(first_parts(batch, 0, parts, threads)) == parts) return 0;
+    const std::vector<std::vector<Factor>> factors = factors_of(program);
+    Index most = 0;
+    for (const ParameterId p : parameters)
+        if (!is_linear(factors[p])) most = std::max(most, program.parameters()[p].size());
+    return threads * most;
 }
 
 ParameterVector::ParameterVector(const Program& program, std::vector<ParameterId> all)
@@ -43,7 +70,7 @@ struct LossGradient<Real>::Thread {
     Network<Real>* network;
     OuterProducts<Real> products;
     std::vector<Real> seeds, vector;
-    std::vector<double> logits, rows, slopes;
+    std::vector<double> logits, rows, slopes, second_part;
 };
 
 template <class Real>
@@ -81,22 +108,26 @@ typename LossGradient<Real>::Thread& LossGradient<Real>::thread() {
 
 namespace {
 
-/// Adds one parameter's gradient over a block to a sum.
+/// Adds one parameter's gradient over some examples of a block to a sum.
 template <class Real>
 class AddedFactor {
   public:
     AddedFactor(const Network<Real>& network, const TokenBlock& block, const Parameter& parameter,
-                std::span<const Real> seeds)
-        : network_(network), block_(block), parameter_(parameter), seeds_(seeds) {}
+                RowRange examples)
+        : network_(network), block_(block), parameter_(parameter), examples_(examples) {}
 
-    void outer(const Factor& factor, OuterProducts<Real>& products, bool fresh, double* sum) const {
-        products.add(network_.gradient(factor.delta), parameter_.shape[0], network_.value(factor.input),
-                     parameter_.shape[1], block_.rows(row_set(factor.delta)), fresh, sum);
+    void outer(const Factor& factor, OuterProducts<Real>& products, double* sum) const {
+        const RowSet set = row_set(factor.delta);
+        const Index first = block_.rows_of(set, examples_.first).first,
+                    count = block_.rows_of(set, examples_.last - 1).last - first;
+        products.add(network_.gradient(factor.delta) + first * parameter_.shape[0], parameter_.shape[0],
+                     network_.value(factor.input) + first * parameter_.shape[1], parameter_.shape[1],
+                     {&count, 1}, false, sum);
     }
 
     void vector(const Factor& factor, std::vector<Real>& own, double* sum) const {
         own.resize(static_cast<std::size_t>(parameter_.size()));
-        for (Index e = 0; e < block_.examples(); ++e) {
+        for (Index e = examples_.first; e < examples_.last; ++e) {
             std::ranges::fill(own, Real(0));
             network_.add_vector(factor, e, own.data());
             for (const auto& [first, last] : parameter_.idle)
@@ -107,7 +138,7 @@ class AddedFactor {
 
     void table(const Factor& factor, double* sum) const {
         const Index width = parameter_.shape.back();
-        for (Index e = 0; e < block_.examples(); ++e) {
+        for (Index e = examples_.first; e < examples_.last; ++e) {
             const RowRange range = network_.rows(row_set(factor.delta), e);
             const Index first_token = block_.offsets[static_cast<std::size_t>(e)];
             const std::span tokens(block_.token_ids.data() + first_token,
@@ -123,9 +154,10 @@ class AddedFactor {
         const bool rows = factor.kind == Factor::Kind::label_rows;
         const Index width = rows ? parameter_.shape.back() : 1;
         const std::size_t count = network_.label_ids().size();
-        for (Index e = 0; e < block_.examples(); ++e)
+        const std::span<const Real> seeds = network_.seeds();  // behind the head's cap
+        for (Index e = examples_.first; e < examples_.last; ++e)
             for (std::size_t c = 0; c < count; ++c) {
-                const auto seed = static_cast<double>(seeds_[static_cast<std::size_t>(e) * count + c]);
+                const auto seed = static_cast<double>(seeds[static_cast<std::size_t>(e) * count + c]);
                 double* const to = sum + network_.label_ids()[c] * width;
                 if (rows)
                     add_row(network_.value(factor.input) + e * width, seed, to);
@@ -144,89 +176,134 @@ class AddedFactor {
     const Network<Real>& network_;
     const TokenBlock& block_;
     const Parameter& parameter_;
-    std::span<const Real> seeds_;
+    RowRange examples_;
 };
-
-bool is_outer(const Factor& factor) {
-    const Kept kept = kept_of(factor.kind);
-    return kept.input && kept.delta;
-}
 
 }  // namespace
 
-/// The sum of the gradients of some examples, and that of their losses behind it. @param sum  overwritten
+/// Derivatives of the losses of a block's examples, to work.seeds. @return their losses, by example
 template <class Real>
-void LossGradient<Real>::sum_part(Thread& work, std::span<const Index> examples, double* sum) const {
-    Network<Real>& network = *work.network;
-    sum[parameters_->size()] = 0;
-    const auto labels = static_cast<std::size_t>(network.labels());
+std::vector<double> LossGradient<Real>::seed(Thread& work, std::span<const Index> examples) const {
+    const auto labels = static_cast<std::size_t>(work.network->labels());
     work.rows.resize(static_cast<std::size_t>(targets_->rows()));
     work.slopes.resize(work.rows.size());
+    work.logits.assign(work.network->logits().begin(), work.network->logits().end());
+    work.seeds.resize(work.logits.size());
+    std::vector<double> losses;
+    for (std::size_t e = 0; e < examples.size(); ++e) {
+        const std::span logits = std::span(work.logits).subspan(e * labels, labels);
+        rows_of_logits(targets_->output, logits, work.rows);
+        losses.push_back(loss_of_example(loss_, *targets_, examples[e], work.rows, work.slopes));
+        Real* const seeds = work.seeds.data() + e * labels;
+        if (targets_->output == KernelOutput::margin) {
+            seeds[0] = static_cast<Real>(-work.slopes[0]);
+            seeds[1] = static_cast<Real>(work.slopes[0]);
+        } else {
+            for (std::size_t c = 0; c < labels; ++c) seeds[c] = static_cast<Real>(work.slopes[c]);
+        }
+    }
+    return losses;
+}
+
+/// Adds a parameter's gradient over some examples of a block, one factor after the other.
+template <class Real>
+void LossGradient<Real>::add_factors(Thread& work, const TokenBlock& block, ParameterId id, RowRange examples,
+                                     double* sum) const {
+    const AddedFactor<Real> added(*work.network, block, work.network->program().parameters()[id], examples);
+    for (const Factor& factor : factors_[id]) {
+        const Kept kept = kept_of(factor.kind);
+        if (kept.input && kept.delta)
+            added.outer(factor, work.products, sum);
+        else if (kept.vector)
+            added.vector(factor, work.vector, sum);
+        else if (factor.from_label())
+            added.labels(factor, sum);
+        else
+            added.table(factor, sum);
+    }
+}
+
+/// The gradients over one block, after the passes.
+/// @param ends  of the parts, in examples; of two each has a sum of its own
+/// @param fresh  `sum` counts as zero, whatever it holds
+template <class Real>
+void LossGradient<Real>::add_block(Thread& work, const TokenBlock& block, std::span<const Index> ends,
+                                   bool fresh, double* sum) const {
+    const Network<Real>& network = *work.network;
+    for (std::size_t p = 0; p < parameters_->parameters.size(); ++p) {
+        const ParameterId id = parameters_->parameters[p];
+        const Parameter& parameter = network.program().parameters()[id];
+        double* const to = sum + parameters_->offsets[p];
+        if (is_linear(factors_[id])) {
+            const Factor& factor = factors_[id].front();
+            const RowSet set = network.program().shape(factor.delta).rows;
+            std::vector<Index> rows;
+            for (const Index end : ends) rows.push_back(block.rows_of(set, end - 1).last);
+            work.products.add(network.gradient(factor.delta), parameter.shape[0], network.value(factor.input),
+                              parameter.shape[1], rows, fresh, to);
+            continue;
+        }
+        if (fresh) std::fill_n(to, parameter.size(), 0.0);
+        add_factors(work, block, id, {0, ends.front()}, to);
+        if (ends.size() == 1) continue;
+        work.second_part.assign(static_cast<std::size_t>(parameter.size()), 0.0);
+        add_factors(work, block, id, {ends.front(), ends.back()}, work.second_part.data());
+        for (std::size_t i = 0; i < work.second_part.size(); ++i) to[i] += work.second_part[i];
+    }
+}
+
+/// The sum of the gradients of one part, or of two that are one block, and that of their losses behind it.
+/// @param first_part  examples of the first  @param sum  overwritten
+template <class Real>
+void LossGradient<Real>::sum_parts(Thread& work, std::span<const Index> examples, Index first_part,
+                                   double* sum) const {
     constexpr auto together = static_cast<std::size_t>(arithmetic::examples_per_block);
+    double &loss = sum[parameters_->size()] = 0, of_second = 0;
     for (std::size_t first = 0; first < examples.size(); first += together) {
         const auto some = examples.subspan(first, std::min(together, examples.size() - first));
         const TokenBlock block = token_block(*data_, some);
-        network.forward(block);
-        work.logits.assign(network.logits().begin(), network.logits().end());
-        work.seeds.resize(work.logits.size());
-        for (std::size_t e = 0; e < some.size(); ++e) {
-            const std::span logits = std::span(work.logits).subspan(e * labels, labels);
-            rows_of_logits(targets_->output, logits, work.rows);
-            sum[parameters_->size()] += loss_of_example(loss_, *targets_, some[e], work.rows, work.slopes);
-            Real* const seeds = work.seeds.data() + e * labels;
-            if (targets_->output == KernelOutput::margin) {
-                seeds[0] = static_cast<Real>(-work.slopes[0]);
-                seeds[1] = static_cast<Real>(work.slopes[0]);
-            } else {
-                for (std::size_t c = 0; c < labels; ++c) seeds[c] = static_cast<Real>(work.slopes[c]);
-            }
-        }
-        network.backward(work.seeds, parameters_->parameters);
-        for (std::size_t p = 0; p < parameters_->parameters.size(); ++p) {
-            const ParameterId id = parameters_->parameters[p];
-            const AddedFactor<Real> added(network, block, network.program().parameters()[id],
-                                          network.seeds());  // behind the head's cap
-            double* const to = sum + parameters_->offsets[p];
-            // An outer product writes every entry, all else adds to some.
-            bool fresh = first == 0 && !factors_[id].empty() && is_outer(factors_[id].front());
-            if (first == 0 && !fresh) std::fill(to, sum + parameters_->offsets[p + 1], 0.0);
-            for (const Factor& factor : factors_[id]) {
-                if (is_outer(factor))
-                    added.outer(factor, work.products, std::exchange(fresh, false), to);
-                else if (kept_of(factor.kind).vector)
-                    added.vector(factor, work.vector, to);
-                else if (factor.from_label())
-                    added.labels(factor, to);
-                else
-                    added.table(factor, to);
-            }
-        }
+        work.network->forward(block);
+        const std::vector<double> losses = seed(work, some);
+        for (std::size_t e = 0; e < some.size(); ++e)
+            (static_cast<Index>(first + e) < first_part ? loss : of_second) += losses[e];
+        work.network->backward(work.seeds, parameters_->parameters);
+        const bool of_both = first_part < std::ssize(examples);
+        const std::vector<Index> ends =
+            of_both ? std::vector{first_part, std::ssize(some)} : std::vector{std::ssize(some)};
+        add_block(work, block, ends, first == 0, sum);
     }
+    loss += of_second;
 }
 
 template <class Real>
 double LossGradient<Real>::operator()(std::span<const Index> batch, std::vector<double>& gradient) {
     const Index examples = std::ssize(batch), parts = gradient_parts(examples);
-    const auto part = [&](Index p) {
-        const Index first = p * examples / parts;
-        return batch.subspan(static_cast<std::size_t>(first),
-                             static_cast<std::size_t>((p + 1) * examples / parts - first));
-    };
+    const auto first_of = [&](Index part) { return part * examples / parts; };
     collectively(comm_, [&] {
         gradient.resize(static_cast<std::size_t>(parameters_->size() + 1));
         begin(parts);
-        // As many parts at a time as there are threads, added in order.
+        // As many at a time as there are threads, added in order.
         const Index threads = omp_get_max_threads();
-        for (Index first = sums_->first(); first < sums_->last(); first += threads) {
-            const Index count = std::min(threads, sums_->last() - first);
+        std::vector<Index> firsts = first_parts(examples, sums_->first(), sums_->last(), threads);
+        const Index count = std::ssize(firsts);
+        firsts.push_back(sums_->last());
+        for (Index begun = 0; begun < count; begun += threads) {
             std::vector<std::vector<double>> made;
-            for (Index i = 0; i < count; ++i) made.push_back(sums_->memory());
+            for (Index i = begun; i < std::min(count, begun + threads); ++i) made.push_back(sums_->memory());
             parallel_for(
-                count, [&] { return &thread(); },
+                std::ssize(made), [&] { return &thread(); },
                 [&](Thread* of_thread, Index i) {
-                    sum_part(*of_thread, part(first + i), made[static_cast<std::size_t>(i)].data());
+                    const auto at = static_cast<std::size_t>(begun + i);
+                    const Index first = first_of(firsts[at]), end = first_of(firsts[at + 1]);
+                    sum_parts(
+                        *of_thread,
+                        batch.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(end - first)),
+                        first_of(firsts[at] + 1) - first, made[static_cast<std::size_t>(i)].data());
                 });
-            for (std::vector<double>& leaf : made) sums_->add(leaf);
+            for (std::size_t i = 0; i < made.size(); ++i) {
+                const std::size_t at = static_cast<std::size_t>(begun) + i;
+                sums_->add(made[i], firsts[at + 1] - firsts[at]);
+            }
         }
     });
     sums_->finish(gradient, static_cast<double>(examples));

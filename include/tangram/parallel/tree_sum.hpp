@@ -20,8 +20,9 @@ class TreeSum {
 
     Index first() const { return first_of(rank_); }  ///< this rank's leaves are [first, last)
     Index last() const { return first_of(rank_ + 1); }
-    /// Takes the next leaf of this rank's range. Local. @param leaf  size entries; what it holds is lost
-    void add(std::vector<double>& leaf);
+    /// Takes the next leaf of this rank's range, or the sum of the next two, of which the first is even.
+    /// Local. @param sum  size entries; what it holds is lost
+    void add(std::vector<double>& sum, Index leaves = 1);
     /// Memory for a leaf, used again: what it holds is not known. Local.
     std::vector<double> memory();
     /// The sum over `divisor`, on every rank, once all leaves were added; then they begin anew. Collective

@@ -26,12 +26,12 @@ struct ParameterVector {
 /// The gradient of a network's loss over a batch, by its forward and backward passes: one backward pass for
 /// each example, seeded with the derivative of its loss, of which the weights' gradients are summed.
 ///
-/// A batch is cut into parts of at least 8 examples, at most 64 parts; within a part, blocks of 16 examples
-/// go through the network together. Sums over the tokens of a block are chains of at most 256 fused
-/// multiply-adds in the network's precision, added in float64; parts are added in the order of one tree.
-/// Nothing of that depends on ranks or threads, so gradients have the same bits on any number of them; more
-/// than 64 ranks find no work. Memory per rank: log2(parts / ranks) + 2 vectors of float64, one more per
-/// thread. Bytes received per rank and step: about two of them.
+/// A batch is cut into parts of at least 8 examples, at most 64 parts; blocks of 16 examples, of one part or
+/// of two, go through the network together. Sums over the tokens of a part's block are chains of at most 256
+/// fused multiply-adds in the network's precision, added in float64; parts are added in the order of one
+/// tree. Nothing of that depends on ranks or threads, so gradients have the same bits on any number of them;
+/// more than 64 ranks find no work. Memory per rank: log2(parts / ranks) + 2 vectors of float64, one more per
+/// thread (gradient_vectors()). Bytes received per rank and step: about two of them.
 template <class Real>
 class LossGradient {
   public:
@@ -49,7 +49,12 @@ class LossGradient {
     struct Thread;
     void begin(Index parts);
     Thread& thread();
-    void sum_part(Thread& thread, std::span<const Index> examples, double* sum) const;
+    std::vector<double> seed(Thread& work, std::span<const Index> examples) const;
+    void add_factors(Thread& work, const TokenBlock& block, ParameterId id, RowRange examples,
+                     double* sum) const;
+    void add_block(Thread& work, const TokenBlock& block, std::span<const Index> ends, bool fresh,
+                   double* sum) const;
+    void sum_parts(Thread& work, std::span<const Index> examples, Index first_part, double* sum) const;
 
     Network<Real>* network_;
     const DataSet* data_;
@@ -69,6 +74,11 @@ Index gradient_parts(Index batch);
 /// Vectors of the gradient's size that a LossGradient holds on the rank that holds most, for batches of so
 /// many examples. Local.
 Index gradient_vectors(Index batch, int ranks, int threads);
+
+/// Entries of float64 beside them, where two parts go through the network together: of every thread the
+/// second's sum of one tensor that is no linear weight. Local.
+Index second_part_entries(const Program& program, const std::vector<ParameterId>& parameters, Index batch,
+                          int ranks, int threads);
 
 /// Logits of all examples of a data set, n x C, as the Jacobian's passes have them. Equal on every rank, the
 /// same bits on any number of them. Collective over comm.

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -120,7 +121,7 @@ TEST(LossGradient, AgreesWithCentralDifferencesOfTheLoss) {
     }
 }
 
-TEST(LossGradient, HasTheSameBitsOnAnyNumberOfRanks) {
+TEST(LossGradient, HasTheSameBitsOnAnyNumberOfRanksAndThreads) {
     for (const Case& of : {cases[0], cases[3]})
         for (const Index examples : {3, 37, 300}) {
             Problem<float> problem(of, examples);
@@ -135,6 +136,16 @@ TEST(LossGradient, HasTheSameBitsOnAnyNumberOfRanks) {
             // And again, with memory that was used before.
             gradient(batch, together);
             EXPECT_ON_ALL_RANKS(together == alone) << examples;
+            // With more threads than there are pairs of parts on a rank, and with fewer.
+            const int threads = omp_get_max_threads();
+            for (const int more : {2, 5}) {
+                if (examples > 40) break;
+                omp_set_num_threads(more);
+                std::vector<double> threaded;
+                EXPECT_EQ(loss, problem(batch, threaded, MPI_COMM_SELF));
+                EXPECT_ON_ALL_RANKS(threaded == alone) << examples << " on " << more << " threads";
+            }
+            omp_set_num_threads(threads);
             EXPECT_EQ(logits_of(problem.network, problem.data, MPI_COMM_WORLD),
                       logits_of(problem.network, problem.data, MPI_COMM_SELF));
         }
