@@ -53,6 +53,7 @@ void TreeSum::add(std::vector<double>& sum, Index leaves) {
     const Index level = std::countr_zero(static_cast<std::uint64_t>(leaves));
     nodes_.push_back({level, next_ >> level, std::move(sum)});
     next_ += leaves;
+    if (next_ == last()) return;  // finish() adds what is there, while a piece of it is in the cache
     while (nodes_.size() > 1) {
         const Node &left = nodes_[nodes_.size() - 2], &right = nodes_.back();
         if (left.level != right.level || left.place + 1 != right.place || left.place % 2 != 0) break;
@@ -97,22 +98,44 @@ void TreeSum::combine(Index level, Index place, int count) {
     if (right != pieces_.end()) pieces_.erase(right);
 }
 
-void TreeSum::finish(std::vector<double>& sum, double divisor) {
-    for (Index first = 0; first < size_; first += piece_size) {
-        const int count = narrow(std::min(piece_size, size_ - first), "piece of a vector");
-        pieces_.clear();
-        for (Node& node : nodes_) pieces_.push_back({node.level, node.place, node.values.data() + first});
-        for (Index level = 0; exists(level, 1); ++level)
-            for (Index place = 0; exists(level, 2 * place); ++place) combine(level, place, count);
-        double* const at = rank_ == 0 ? pieces_.front().values : sum.data() + first;
-        if (rank_ == 0 && divisor != 1)
-            for (Index i = 0; i < count; ++i) at[i] /= divisor;
-        TANGRAM_MPI(MPI_Bcast(at, count, MPI_DOUBLE, 0, comm_));
-    }
-    if (rank_ == 0) sum.swap(nodes_.front().values);
+/// Entries [first, first + count) of the sum over `divisor`: where the first rank has them, on others in
+/// `elsewhere`.
+const double* TreeSum::piece(Index first, int count, double divisor, double* elsewhere) {
+    pieces_.clear();
+    for (Node& node : nodes_) pieces_.push_back({node.level, node.place, node.values.data() + first});
+    for (Index level = 0; exists(level, 1); ++level)
+        for (Index place = 0; exists(level, 2 * place); ++place) combine(level, place, count);
+    double* const at = rank_ == 0 ? pieces_.front().values : elsewhere;
+    if (rank_ == 0 && divisor != 1)
+        for (Index i = 0; i < count; ++i) at[i] /= divisor;
+    TANGRAM_MPI(MPI_Bcast(at, count, MPI_DOUBLE, 0, comm_));
+    return at;
+}
+
+template <class Visit>
+void TreeSum::for_pieces(Visit visit) {
+    for (Index first = 0; first < size_; first += piece_size)
+        visit(first, narrow(std::min(piece_size, size_ - first), "piece of a vector"));
+}
+
+void TreeSum::begin_anew() {
     for (Node& node : nodes_) spare_.push_back(std::move(node.values));
     nodes_.clear();
     next_ = first();
+}
+
+void TreeSum::finish(std::vector<double>& sum) {
+    for_pieces([&](Index first, int count) { piece(first, count, 1, sum.data() + first); });
+    if (rank_ == 0) sum.swap(nodes_.front().values);
+    begin_anew();
+}
+
+void TreeSum::finish(double divisor, const Take& take) {
+    for_pieces([&](Index first, int count) {
+        const double* const at = piece(first, count, divisor, received_.data());
+        take(first, {at, static_cast<std::size_t>(count)});
+    });
+    begin_anew();
 }
 
 }  // namespace tangram

@@ -137,14 +137,18 @@ bool Finetuning<Real>::advance() {
     const auto start = Clock::now();
     const std::vector<Index>& batch =
         *collectively(session_->world.get(), [&] { return &batches_.of_step(step); });
-    const double loss = gradient_of_(batch, gradient_);
     Index not_finite = 0;
-    for (const double g : gradient_) not_finite += std::abs(g) <= std::numeric_limits<double>::max() ? 0 : 1;
+    // A step that diverges is the last: its weights are never used.
+    const double loss = gradient_of_(batch, [&](Index first, std::span<const double> gradient) {
+        for (const double g : gradient)
+            not_finite += std::abs(g) <= std::numeric_limits<double>::max() ? 0 : 1;
+        optimizer_.move(first, gradient, [&](Index begin, Index end) {
+            set_weights(*network_, setting_.parameters, optimizer_, begin, end);
+        });
+    });
     if (!(loss <= loss_limit_)) diverged(fmt::format("the loss is {:.3g}", loss));
     if (not_finite > 0) diverged("the gradient is not finite");
-    optimizer_.step(gradient_, [&](Index first, Index last) {
-        set_weights(*network_, setting_.parameters, optimizer_, first, last);
-    });
+    optimizer_.end_step();
     seconds_ += seconds_since(start);
     if (linear_) linear_->step(batch);
     for (const Index example : batch)

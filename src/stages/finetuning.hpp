@@ -68,7 +68,6 @@ class Finetuning {
     std::optional<LinearisedModel> linear_;
     Batches batches_;
     FinetunePath path_;
-    std::vector<double> gradient_;
     double loss_limit_, tokens_ = 0, seconds_ = 0;
 };
 

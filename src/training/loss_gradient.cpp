@@ -40,11 +40,11 @@ Index gradient_vectors(Index batch, int ranks, int threads) {
     // The first rank's parts begin at 0: after `done` of them it holds a sum for each bit of that number.
     const Index parts = (gradient_parts(batch) + ranks - 1) / ranks;
     const std::vector<Index> firsts = first_parts(batch, 0, parts, threads);
-    Index most = 1;
+    Index most = 0;
     for (std::size_t done = 0; done < firsts.size(); done += static_cast<std::size_t>(threads))
         most = std::max(most, std::popcount(static_cast<std::uint64_t>(firsts[done])) +
                                   std::min<Index>(threads, std::ssize(firsts) - static_cast<Index>(done)));
-    return most + 1;  // the gradient itself
+    return most;
 }
 
 Index second_part_entries(const Program& program, const std::vector<ParameterId>& parameters, Index batch,
@@ -70,7 +70,8 @@ struct LossGradient<Real>::Thread {
     Network<Real>* network;
     OuterProducts<Real> products;
     std::vector<Real> seeds, vector;
-    std::vector<double> logits, rows, slopes, second_part;
+    std::vector<double> logits, rows, slopes;
+    std::vector<double> second_part;  // zero but while it is in use
 };
 
 template <class Real>
@@ -136,41 +137,53 @@ class AddedFactor {
         }
     }
 
+    /// Of a table, or of a head's bias, whose rows are its entries.
     void table(const Factor& factor, double* sum) const {
-        const Index width = parameter_.shape.back();
+        for_rows(factor, [&](Index row, double coefficient, const Real* entries) {
+            const Index n = width();
+            double* const to = sum + row * n;
+            for (Index i = 0; i < n; ++i) to[i] += coefficient * static_cast<double>(entries[i]);
+        });
+    }
+
+    /// Adds the rows of `other` that the examples reach to those of a sum; they become zero.
+    void move_rows(const Factor& factor, double* other, double* sum) const {
+        for_rows(factor, [&](Index row, double, const Real*) {
+            for (Index i = row * width(); i < (row + 1) * width(); ++i)
+                sum[i] += std::exchange(other[i], 0.0);
+        });
+    }
+
+  private:
+    RowSet row_set(Value value) const { return network_.program().shape(value).rows; }
+    Index width() const { return parameter_.shape.size() > 1 ? parameter_.shape.back() : 1; }
+
+    /// visit(row, coefficient, entries) for everything that the examples add to a row.
+    template <class Visit>
+    void for_rows(const Factor& factor, Visit visit) const {
+        if (factor.from_label()) return for_label_rows(factor, visit);
         for (Index e = examples_.first; e < examples_.last; ++e) {
             const RowRange range = network_.rows(row_set(factor.delta), e);
             const Index first_token = block_.offsets[static_cast<std::size_t>(e)];
             const std::span tokens(block_.token_ids.data() + first_token,
                                    static_cast<std::size_t>(range.size()));
             for (Index t = 0; t < range.size(); ++t)
-                add_row(network_.gradient(factor.delta) + (range.first + t) * width, 1.0,
-                        sum + table_row(factor, tokens[static_cast<std::size_t>(t)], t) * width);
+                visit(table_row(factor, tokens[static_cast<std::size_t>(t)], t), 1.0,
+                      network_.gradient(factor.delta) + (range.first + t) * width());
         }
     }
-
     /// Of the head: rows of the label words, or entries of the bias.
-    void labels(const Factor& factor, double* sum) const {
-        const bool rows = factor.kind == Factor::Kind::label_rows;
-        const Index width = rows ? parameter_.shape.back() : 1;
+    template <class Visit>
+    void for_label_rows(const Factor& factor, Visit visit) const {
+        constexpr Real one = 1;
         const std::size_t count = network_.label_ids().size();
         const std::span<const Real> seeds = network_.seeds();  // behind the head's cap
         for (Index e = examples_.first; e < examples_.last; ++e)
-            for (std::size_t c = 0; c < count; ++c) {
-                const auto seed = static_cast<double>(seeds[static_cast<std::size_t>(e) * count + c]);
-                double* const to = sum + network_.label_ids()[c] * width;
-                if (rows)
-                    add_row(network_.value(factor.input) + e * width, seed, to);
-                else
-                    *to += seed;
-            }
-    }
-
-  private:
-    RowSet row_set(Value value) const { return network_.program().shape(value).rows; }
-    void add_row(const Real* row, double factor, double* to) const {
-        const Index width = parameter_.shape.back();
-        for (Index i = 0; i < width; ++i) to[i] += factor * static_cast<double>(row[i]);
+            for (std::size_t c = 0; c < count; ++c)
+                visit(network_.label_ids()[c],
+                      static_cast<double>(seeds[static_cast<std::size_t>(e) * count + c]),
+                      factor.kind == Factor::Kind::label_rows ? network_.value(factor.input) + e * width()
+                                                              : &one);
     }
 
     const Network<Real>& network_;
@@ -216,8 +229,6 @@ void LossGradient<Real>::add_factors(Thread& work, const TokenBlock& block, Para
             added.outer(factor, work.products, sum);
         else if (kept.vector)
             added.vector(factor, work.vector, sum);
-        else if (factor.from_label())
-            added.labels(factor, sum);
         else
             added.table(factor, sum);
     }
@@ -246,9 +257,17 @@ void LossGradient<Real>::add_block(Thread& work, const TokenBlock& block, std::s
         if (fresh) std::fill_n(to, parameter.size(), 0.0);
         add_factors(work, block, id, {0, ends.front()}, to);
         if (ends.size() == 1) continue;
-        work.second_part.assign(static_cast<std::size_t>(parameter.size()), 0.0);
-        add_factors(work, block, id, {ends.front(), ends.back()}, work.second_part.data());
-        for (std::size_t i = 0; i < work.second_part.size(); ++i) to[i] += work.second_part[i];
+        const RowRange others{ends.front(), ends.back()};
+        if (std::ssize(work.second_part) < parameter.size())
+            work.second_part.resize(static_cast<std::size_t>(parameter.size()), 0.0);
+        double* const second = work.second_part.data();
+        add_factors(work, block, id, others, second);
+        if (std::ranges::all_of(factors_[id], &Factor::is_table)) {
+            const AddedFactor<Real> added(network, block, parameter, others);
+            for (const Factor& factor : factors_[id]) added.move_rows(factor, second, to);
+            continue;
+        }
+        for (Index i = 0; i < parameter.size(); ++i) to[i] += std::exchange(second[i], 0.0);
     }
 }
 
@@ -276,11 +295,10 @@ void LossGradient<Real>::sum_parts(Thread& work, std::span<const Index> examples
 }
 
 template <class Real>
-double LossGradient<Real>::operator()(std::span<const Index> batch, std::vector<double>& gradient) {
+double LossGradient<Real>::operator()(std::span<const Index> batch, const Take& take) {
     const Index examples = std::ssize(batch), parts = gradient_parts(examples);
     const auto first_of = [&](Index part) { return part * examples / parts; };
     collectively(comm_, [&] {
-        gradient.resize(static_cast<std::size_t>(parameters_->size() + 1));
         begin(parts);
         // As many at a time as there are threads, added in order.
         const Index threads = omp_get_max_threads();
@@ -306,9 +324,14 @@ double LossGradient<Real>::operator()(std::span<const Index> batch, std::vector<
             }
         }
     });
-    sums_->finish(gradient, static_cast<double>(examples));
-    const double loss = gradient.back();
-    gradient.pop_back();
+    double loss = 0;
+    sums_->finish(static_cast<double>(examples), [&](Index first, std::span<const double> piece) {
+        if (const Index rest = parameters_->size() - first; rest < std::ssize(piece)) {
+            loss = piece.back();
+            piece = piece.first(static_cast<std::size_t>(rest));
+        }
+        take(first, piece);
+    });
     return loss;
 }
 

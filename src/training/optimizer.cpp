@@ -47,51 +47,52 @@ Optimizer::Optimizer(const OptimizerSettings& settings, std::vector<double> init
     if (settings.moments() > 1) second_.assign(initial_.size(), 0.0);
 }
 
-void Optimizer::sgd(const std::vector<double>& gradient, std::size_t first, std::size_t last) {
+void Optimizer::sgd(std::size_t first, std::span<const double> gradient) {
     const double rate = settings_.rate(done_), decay = settings_.weight_decay, momentum = settings_.momentum;
-    for (std::size_t i = first; i < last; ++i) {
-        double g = gradient[i];
+    for (std::size_t i = first; i < first + gradient.size(); ++i) {
+        double g = gradient[i - first];
         if (decay != 0) g += decay * weight(i);
         if (momentum != 0) g = first_[i] = momentum * first_[i] + g;
         change_[i] -= rate * g;
     }
 }
 
-void Optimizer::adamw(const std::vector<double>& gradient, std::size_t first, std::size_t last) {
+void Optimizer::adamw(std::size_t first, std::span<const double> gradient) {
     constexpr double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
     const double t = static_cast<double>(done_ + 1), rate = settings_.rate(done_);
     const double step = rate / (1 - elementary::pow(beta1, t)),
                  root = std::sqrt(1 - elementary::pow(beta2, t));
-    for (std::size_t i = first; i < last; ++i) {
+    for (std::size_t i = first; i < first + gradient.size(); ++i) {
+        const double g = gradient[i - first];
         if (settings_.weight_decay != 0) change_[i] -= rate * settings_.weight_decay * weight(i);
-        first_[i] = beta1 * first_[i] + (1 - beta1) * gradient[i];
-        second_[i] = beta2 * second_[i] + (1 - beta2) * gradient[i] * gradient[i];
+        first_[i] = beta1 * first_[i] + (1 - beta1) * g;
+        second_[i] = beta2 * second_[i] + (1 - beta2) * g * g;
         change_[i] -= step * first_[i] / (std::sqrt(second_[i]) / root + epsilon);
     }
 }
 
-void Optimizer::move(const std::vector<double>& gradient, std::size_t first, std::size_t last) {
+void Optimizer::move_piece(std::size_t first, std::span<const double> gradient) {
     const double rate = settings_.rate(done_);
     if (settings_.rule == Rule::adamw) {
-        adamw(gradient, first, last);
+        adamw(first, gradient);
     } else if (settings_.rule == Rule::signgd) {
-        for (std::size_t i = first; i < last; ++i)
-            change_[i] -= rate * static_cast<double>((gradient[i] > 0) - (gradient[i] < 0));
+        for (std::size_t i = 0; i < gradient.size(); ++i)
+            change_[first + i] -= rate * static_cast<double>((gradient[i] > 0) - (gradient[i] < 0));
     } else {
-        sgd(gradient, first, last);
+        sgd(first, gradient);
     }
 }
 
-void Optimizer::step(const std::vector<double>& gradient,
+void Optimizer::move(Index first, std::span<const double> gradient,
                      const std::function<void(Index first, Index last)>& moved) {
     constexpr Index piece = 8192;  // of five vectors: a second-level cache
-    const Index size = std::ssize(change_);
+    const Index size = std::ssize(gradient);
     parallel_for((size + piece - 1) / piece, [&](Index i) {
-        const Index first = i * piece, last = std::min(size, first + piece);
-        move(gradient, static_cast<std::size_t>(first), static_cast<std::size_t>(last));
-        if (moved) moved(first, last);
+        const Index begin = i * piece, count = std::min(size - begin, piece);
+        move_piece(static_cast<std::size_t>(first + begin),
+                   gradient.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)));
+        if (moved) moved(first + begin, first + begin + count);
     });
-    ++done_;
 }
 
 double Optimizer::relative_change() const {

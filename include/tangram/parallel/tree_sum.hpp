@@ -1,6 +1,8 @@
 #pragma once
 #include <mpi.h>
 
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "tangram/index.hpp"
@@ -25,9 +27,13 @@ class TreeSum {
     void add(std::vector<double>& sum, Index leaves = 1);
     /// Memory for a leaf, used again: what it holds is not known. Local.
     std::vector<double> memory();
-    /// The sum over `divisor`, on every rank, once all leaves were added; then they begin anew. Collective
-    /// over comm. @param sum  size entries, overwritten
-    void finish(std::vector<double>& sum, double divisor = 1);
+    /// The sum, on every rank, once all leaves were added; then they begin anew. Collective over comm.
+    /// @param sum  size entries, overwritten
+    void finish(std::vector<double>& sum);
+    /// The same over `divisor` in pieces, one behind the other, that are gone when take() returns.
+    /// @param take  called on every rank with the entries from `first` on; does not throw
+    using Take = std::function<void(Index first, std::span<const double> piece)>;
+    void finish(double divisor, const Take& take);
 
   private:
     struct Node {
@@ -46,6 +52,10 @@ class TreeSum {
     bool exists(Index level, Index place) const { return (place << level) < leaves_; }
     void merge_last();
     void combine(Index level, Index place, int count);
+    const double* piece(Index first, int count, double divisor, double* elsewhere);
+    template <class Visit>
+    void for_pieces(Visit visit);
+    void begin_anew();
 
     MPI_Comm comm_;
     Index rank_ = 0, ranks_ = 1, leaves_, size_, next_;

@@ -1,6 +1,7 @@
 #pragma once
 #include <mpi.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -30,7 +31,7 @@ struct ParameterVector {
 /// of two, go through the network together. Sums over the tokens of a part's block are chains of at most 256
 /// fused multiply-adds in the network's precision, added in float64; parts are added in the order of one
 /// tree. Nothing of that depends on ranks or threads, so gradients have the same bits on any number of them;
-/// more than 64 ranks find no work. Memory per rank: log2(parts / ranks) + 2 vectors of float64, one more per
+/// more than 64 ranks find no work. Memory per rank: log2(parts / ranks) + 1 vectors of float64, one more per
 /// thread (gradient_vectors()). Bytes received per rank and step: about two of them.
 template <class Real>
 class LossGradient {
@@ -41,9 +42,12 @@ class LossGradient {
     ~LossGradient();
 
     /// Collective over comm. @param batch  examples, equal on every rank
-    /// @param gradient  overwritten: of the mean loss over the batch; equal on every rank
+    /// @param take  given the gradient of the mean loss over the batch, equal on every rank, in pieces one
+    ///              behind the other: the entries from `first` on. No pass is under way by then, so that it
+    ///              may change the weights; it does not throw
     /// @return the mean loss. Neither is checked: both are as large as the weights make them
-    double operator()(std::span<const Index> batch, std::vector<double>& gradient);
+    using Take = std::function<void(Index first, std::span<const double> gradient)>;
+    double operator()(std::span<const Index> batch, const Take& take);
 
   private:
     struct Thread;

@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,11 +43,14 @@ class Optimizer {
   public:
     Optimizer(const OptimizerSettings& settings, std::vector<double> initial);
 
-    /// One step, in pieces on the OpenMP threads. @param gradient  one entry per weight
+    /// The step that is due of some weights, in pieces on the OpenMP threads.
+    /// @param gradient  of the weights from `first` on, one entry each
     /// @param moved  called for the weights [first, last) of each piece once they have moved, while they are
     ///               in the cache
-    void step(const std::vector<double>& gradient,
+    void move(Index first, std::span<const double> gradient,
               const std::function<void(Index first, Index last)>& moved = {});
+    /// Once every weight has moved: the next step is due.
+    void end_step() { ++done_; }
 
     Index steps_done() const { return done_; }
     const std::vector<double>& initial() const { return initial_; }
@@ -64,10 +68,10 @@ class Optimizer {
     void set_state(State state);
 
   private:
-    /// Of the weights [first, last).
-    void move(const std::vector<double>& gradient, std::size_t first, std::size_t last);
-    void sgd(const std::vector<double>& gradient, std::size_t first, std::size_t last);
-    void adamw(const std::vector<double>& gradient, std::size_t first, std::size_t last);
+    /// Of the weights from `first` on.
+    void move_piece(std::size_t first, std::span<const double> gradient);
+    void sgd(std::size_t first, std::span<const double> gradient);
+    void adamw(std::size_t first, std::span<const double> gradient);
 
     OptimizerSettings settings_;
     std::vector<double> initial_, change_, first_, second_;

@@ -13,6 +13,7 @@ namespace {
 using testing::all_of;
 using testing::Case;
 using testing::distance;
+using testing::gradient_of_batch;
 using testing::norm;
 using testing::Problem;
 
@@ -130,11 +131,11 @@ TEST(LossGradient, HasTheSameBitsOnAnyNumberOfRanksAndThreads) {
             std::vector<double> together, alone;
             LossGradient<float> gradient(problem.network, problem.data, problem.targets, problem.loss,
                                          problem.parameters, MPI_COMM_WORLD);
-            const double loss = gradient(batch, together);
+            const double loss = gradient_of_batch(gradient, batch, together);
             EXPECT_EQ(loss, problem(batch, alone, MPI_COMM_SELF));
             EXPECT_ON_ALL_RANKS(together == alone) << examples;
             // And again, with memory that was used before.
-            gradient(batch, together);
+            gradient_of_batch(gradient, batch, together);
             EXPECT_ON_ALL_RANKS(together == alone) << examples;
             // With more threads than there are pairs of parts on a rank, and with fewer.
             const int threads = omp_get_max_threads();

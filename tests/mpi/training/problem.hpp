@@ -28,6 +28,17 @@ inline DataSet made_up(Index examples, std::int32_t vocabulary, Index labels, In
     return data;
 }
 
+/// The whole gradient of a batch. @return the mean loss
+template <class Real>
+double gradient_of_batch(LossGradient<Real>& of, const std::vector<Index>& batch,
+                         std::vector<double>& gradient) {
+    gradient.clear();
+    return of(batch, [&](Index first, std::span<const double> piece) {
+        EXPECT_EQ(first, std::ssize(gradient));
+        gradient.insert(gradient.end(), piece.begin(), piece.end());
+    });
+}
+
 struct Case {
     const char* model;
     KernelOutput output;
@@ -54,7 +65,8 @@ struct Problem {
     }
     double operator()(const std::vector<Index>& batch, std::vector<double>& gradient,
                       MPI_Comm comm = MPI_COMM_WORLD) {
-        return LossGradient<Real>(network, data, targets, loss, parameters, comm)(batch, gradient);
+        LossGradient<Real> of(network, data, targets, loss, parameters, comm);
+        return gradient_of_batch(of, batch, gradient);
     }
     double loss_of(const std::vector<Index>& batch) {
         const std::vector<double> logits = logits_of(network, data, MPI_COMM_SELF);

@@ -39,6 +39,19 @@ std::vector<double> outputs_of(Problem<Real>& problem) {
     return rows;
 }
 
+/// One step on a batch: weights move while the gradient comes. Collective. @return the loss before it
+template <class Real>
+double take_step(Problem<Real>& problem, LossGradient<Real>& gradient_of, const std::vector<Index>& batch,
+                 Optimizer& optimizer) {
+    const double loss = gradient_of(batch, [&](Index first, std::span<const double> gradient) {
+        optimizer.move(first, gradient, [&](Index begin, Index end) {
+            set_weights(problem.network, problem.parameters, optimizer, begin, end);
+        });
+    });
+    optimizer.end_step();
+    return loss;
+}
+
 /// Trains the network on batches of the problem's examples. Collective.
 template <class Real>
 Optimizer trained(Problem<Real>& problem, const OptimizerSettings& settings, Index batch = 0,
@@ -47,11 +60,8 @@ Optimizer trained(Problem<Real>& problem, const OptimizerSettings& settings, Ind
     LossGradient<Real> gradient_of(problem.network, problem.data, problem.targets, problem.loss,
                                    problem.parameters, MPI_COMM_WORLD);
     Batches batches(problem.data.examples(), batch, 1);
-    std::vector<double> gradient;
-    for (Index step = 0; step < settings.steps; ++step) {
-        const double loss = gradient_of(batches.of_step(step), gradient);
-        optimizer.step(gradient);
-        set_weights(problem.network, problem.parameters, optimizer);
+    for (Index s = 0; s < settings.steps; ++s) {
+        const double loss = take_step(problem, gradient_of, batches.of_step(s), optimizer);
         if (after) after(loss, optimizer);
     }
     return optimizer;
@@ -161,12 +171,7 @@ TEST(Training, HasTheSameWeightsOnAnyNumberOfRanks) {
     LossGradient<float> gradient_of(alone.network, alone.data, alone.targets, alone.loss, alone.parameters,
                                     MPI_COMM_SELF);
     Batches batches(40, 16, 1);
-    std::vector<double> gradient;
-    for (Index step = 0; step < 5; ++step) {
-        gradient_of(batches.of_step(step), gradient);
-        optimizer.step(gradient);
-        set_weights(alone.network, alone.parameters, optimizer);
-    }
+    for (Index s = 0; s < 5; ++s) take_step(alone, gradient_of, batches.of_step(s), optimizer);
     EXPECT_ON_ALL_RANKS(optimizer.change() == change);
 }
 
@@ -343,7 +348,8 @@ TEST(Optimizer, OfAGradientThatStaysAdamTakesEqualSteps) {
     constexpr Index steps = 3000;
     Optimizer optimizer({.rule = Rule::adamw, .learning_rate = 0.5, .steps = steps}, {0, 0});
     for (Index step = 1; step <= steps; ++step) {
-        optimizer.step({3, -0.25});
+        optimizer.move(0, std::vector<double>{3, -0.25});
+        optimizer.end_step();
         const double wanted = 0.5 * static_cast<double>(step);
         ASSERT_NEAR(optimizer.change()[0], -wanted / (1 + 1e-8 / 3), 1e-12 * wanted) << step;
         ASSERT_NEAR(optimizer.change()[1], wanted / (1 + 1e-8 / 0.25), 1e-12 * wanted) << step;
@@ -364,8 +370,14 @@ TEST(Optimizer, GoesOnFromAState) {
         Optimizer whole(settings, {1, 2, 3, 4, 5}), second(settings, {1, 2, 3, 4, 5});
         for (int step = 0; step < 9; ++step) {
             if (step == 4) second.set_state(whole.state());
-            whole.step(gradient(whole));
-            if (step >= 4) second.step(gradient(second));
+            for (Optimizer* const of : {&whole, &second}) {
+                if (of == &second && step < 4) continue;
+                const std::vector<double> g = gradient(*of);
+                // In any pieces.
+                of->move(0, std::span(g).first(2));
+                of->move(2, std::span(g).subspan(2));
+                of->end_step();
+            }
         }
         EXPECT_EQ(whole.change(), second.change());
         EXPECT_EQ(second.steps_done(), 9);

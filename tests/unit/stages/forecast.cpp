@@ -230,15 +230,15 @@ TEST(FittedHead, IsAStageOfItsOwnWithFeaturesAndTheirDecomposition) {
 }
 
 TEST(Finetuning, HoldsASumForEveryBitOfTheLeavesThatAreDone) {
-    // Parts of 8 examples: 1, 4, and 64 of them on a rank, two at a time, and the gradient.
-    EXPECT_EQ(gradient_vectors(8, 1, 1), 2);
-    EXPECT_EQ(gradient_vectors(8, 2, 1), 2);
-    EXPECT_EQ(gradient_vectors(32, 1, 1), 3);    // the sum of two, and the others'
-    EXPECT_EQ(gradient_vectors(32, 1, 4), 5);    // one for each thread
-    EXPECT_EQ(gradient_vectors(512, 1, 1), 7);   // of 32, 16, 8, 4, 2, and the last two
-    EXPECT_EQ(gradient_vectors(512, 1, 4), 8);   // of 32, 16, 8, and four of two
-    EXPECT_EQ(gradient_vectors(1024, 1, 1), 8);  // of 16 examples: of 32, 16, 8, 4, 2, 1, and the last
-    EXPECT_EQ(gradient_vectors(512, 64, 4), 2);
+    // Parts of 8 examples: 1, 4, and 64 of them on a rank, two at a time.
+    EXPECT_EQ(gradient_vectors(8, 1, 1), 1);
+    EXPECT_EQ(gradient_vectors(8, 2, 1), 1);
+    EXPECT_EQ(gradient_vectors(32, 1, 1), 2);    // the sum of two, and the others'
+    EXPECT_EQ(gradient_vectors(32, 1, 4), 4);    // one for each thread
+    EXPECT_EQ(gradient_vectors(512, 1, 1), 6);   // of 32, 16, 8, 4, 2, and the last two
+    EXPECT_EQ(gradient_vectors(512, 1, 4), 7);   // of 32, 16, 8, and four of two
+    EXPECT_EQ(gradient_vectors(1024, 1, 1), 7);  // of 16 examples: of 32, 16, 8, 4, 2, 1, and the last
+    EXPECT_EQ(gradient_vectors(512, 64, 4), 1);
 }
 
 TEST(Finetuning, IsAStageWhereItIsAskedForWithVectorsOfTheTrainedWeights) {
