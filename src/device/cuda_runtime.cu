@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cuda_check.hpp"
+#include "cuda_multiply_out.hpp"
 
 namespace tangram::device {
 
@@ -73,11 +74,17 @@ __global__ void __launch_bounds__(block_threads) run_tile_kernel(const BlockWork
 class CudaRuntime final : public Runtime {
   public:
     explicit CudaRuntime(int gpu) : name_(take_gpu(gpu)) {
-        for (cudaStream_t& stream : streams_)
-            check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), name_, "making a stream");
+        // What forms the next slice begins before the rest of the products.
+        int last = 0, first = 0;
+        check(cudaDeviceGetStreamPriorityRange(&last, &first), name_, "asking for priorities");
+        for (const Stream of : {Stream::copies, Stream::products})
+            check(cudaStreamCreateWithPriority(&streams_[static_cast<std::size_t>(of)], cudaStreamNonBlocking,
+                                               of == Stream::copies ? first : last),
+                  name_, "making a stream");
         check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), name_, "making an event");
         allow_memory<float>();
         allow_memory<double>();
+        check(allow_multiply_out(), name_, "asking for a block's memory");
     }
     CudaRuntime(const CudaRuntime&) = delete;
     CudaRuntime& operator=(const CudaRuntime&) = delete;
@@ -109,6 +116,12 @@ class CudaRuntime final : public Runtime {
         check(cudaStreamWaitEvent(stream(later), event_, 0), name_, "waiting for an event");
     }
     void wait(Stream in) override { check(cudaStreamSynchronize(stream(in)), name_, "computing"); }
+    void multiply_out(const OuterWork<float>* blocks, Index count) override {
+        check(begin_multiply_out(blocks, count, stream(Stream::copies)), name_, "multiplying out");
+    }
+    void multiply_out(const OuterWork<double>* blocks, Index count) override {
+        check(begin_multiply_out(blocks, count, stream(Stream::copies)), name_, "multiplying out");
+    }
 
   private:
     template <class Real>

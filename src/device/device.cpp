@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "cuda_runtime.hpp"
 #include "device_products.hpp"
@@ -13,6 +13,15 @@
 namespace tangram {
 
 namespace {
+
+/// Numbers of all sizes and both signs, of a linear congruential generator.
+template <class Real>
+void fill_with_trial_numbers(std::vector<Real>& numbers, std::uint32_t& state) {
+    for (Real& number : numbers) {
+        state = 1664525U * state + 1013904223U;
+        number = static_cast<Real>(static_cast<std::int32_t>(state)) / static_cast<Real>(1U << (state % 31));
+    }
+}
 
 /// The sums that a back end gives for two small ragged tiles, in three pieces of odd depths, added twice.
 template <class Real>
@@ -23,15 +32,10 @@ std::vector<double> trial_sums(ProductBackEnd& back_end) {
     constexpr Index depth = 294;
     std::vector<Real> left(static_cast<std::size_t>(padded * depth)),
         right(static_cast<std::size_t>(padded_columns * depth));
-    std::uint32_t state = 1;  // a linear congruential generator: numbers of all sizes and both signs
+    std::uint32_t state = 1;
     std::vector<double> sums(static_cast<std::size_t>(rows * columns), 0.1);
     for (int slice = 0; slice < 2; ++slice) {
-        for (std::vector<Real>* const of : {&left, &right})
-            for (Real& entry : *of) {
-                state = 1664525U * state + 1013904223U;
-                entry = static_cast<Real>(static_cast<std::int32_t>(state)) /
-                        static_cast<Real>(1U << (state % 31));
-            }
+        for (std::vector<Real>* const of : {&left, &right}) fill_with_trial_numbers(*of, state);
         const std::vector<PackedRows<Real>> tiles{{left, rows, padded}, {right, columns, padded_columns}};
         const std::vector<TileProduct> products{{0, 1, 0, sums.data(), rows, false, false}};
         back_end.add(SliceProducts<Real>{panel, pieces, tiles, products}, [] {});
@@ -40,13 +44,42 @@ std::vector<double> trial_sums(ProductBackEnd& back_end) {
     return sums;
 }
 
+/// The tile that a back end forms of gradients of odd shapes: of one row without tokens, and with signs
+/// behind.
+template <class Real>
+std::vector<Real> trial_tile(ProductBackEnd& back_end) {
+    constexpr Index panel = 8, rows = 37, padded = 40, outputs = 11, inputs = 67, tokens = 7, depth = 600;
+    std::vector<Real> deltas(rows * tokens * outputs), all_inputs(rows * tokens * inputs),
+        tile(static_cast<std::size_t>(2 * depth * padded), Real(-1));
+    std::uint32_t state = 2;
+    for (std::vector<Real>* const of : {&deltas, &all_inputs}) fill_with_trial_numbers(*of, state);
+    TileToPack<Real> to_pack{tile, rows, padded, {}, true};
+    for (Index r = 0; r < rows; ++r)
+        to_pack.factors.push_back(
+            {deltas.data() + r * tokens * outputs, all_inputs.data() + r * tokens * inputs, r % 5 + r % 3});
+    const SliceToPack<Real> slice{
+        panel,
+        2,
+        Real(0.5),
+        {{0, 61, depth, outputs, inputs}},
+        {{deltas.data(), rows * tokens, outputs}, {all_inputs.data(), rows * tokens, inputs}},
+        {to_pack}};
+    const bool formed = back_end.begin_packing(slice);
+    if (formed) back_end.end_packing();
+    back_end.forget_factors();
+    return formed ? tile : std::vector<Real>();
+}
+
 template <class Real>
 bool has_the_bits_of_the_host(ProductBackEnd& back_end) {
     const auto host = device::host_executor();
-    const std::vector<double> found = trial_sums<Real>(back_end), expected = trial_sums<Real>(*host);
-    for (std::size_t i = 0; i < found.size(); ++i)
-        if (std::bit_cast<std::uint64_t>(found[i]) != std::bit_cast<std::uint64_t>(expected[i])) return false;
-    return true;
+    const auto same = [](const auto& found, const auto& expected) {
+        return found.size() == expected.size() &&
+               std::memcmp(found.data(), expected.data(), found.size() * sizeof(found[0])) == 0;
+    };
+    const std::vector<Real> tile = trial_tile<Real>(back_end);
+    return same(trial_sums<Real>(back_end), trial_sums<Real>(*host)) &&
+           (tile.empty() || same(tile, trial_tile<Real>(*host)));
 }
 
 }  // namespace

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <map>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
+#include "device_factors.hpp"
 #include "tangram/error.hpp"
 #include "tangram/parallel_for.hpp"
 
@@ -65,17 +68,52 @@ class SumsMemory {
     std::size_t used_ = 0;  // of the last one
 };
 
+/// Bytes of a tile, or of a buffer.
+struct Bytes {
+    std::size_t first, last;
+};
+
+/// A tile in a slice's buffer, and those of its bytes that come from the host.
+struct TilePlace {
+    std::size_t at;
+    std::vector<Bytes> of_host;
+};
+
 /// A slice in the device's memory.
 struct SliceOnDevice {
-    std::byte* at = nullptr;
-    std::vector<std::size_t> pieces, ends,
-        tiles;  ///< where lists of pieces and tiles begin; ends of parameters
+    std::byte *lists = nullptr, *at = nullptr;
+    std::vector<std::size_t> pieces, ends;        ///< where lists begin; ends of parameters
+    std::map<const void*, TilePlace> tiles = {};  ///< by where they stand on the host
 };
+
+/// What of a tile is formed on the device, and what is not, each as few runs.
+template <class Real>
+std::pair<std::vector<Bytes>, std::vector<Bytes>> formed_and_not(const SliceToPack<Real>& slice,
+                                                                 const TileToPack<Real>& tile) {
+    std::pair<std::vector<Bytes>, std::vector<Bytes>> of;
+    auto& [formed, not_formed] = of;
+    if (tile.factors.empty()) return {{}, {{0, tile.entries.size_bytes()}}};
+    std::size_t end = 0;
+    const auto bytes = [&](Index parameters) {
+        return sizeof(Real) * static_cast<std::size_t>(parameters * tile.padded_rows);
+    };
+    for (const OuterSegment& segment : slice.segments) {
+        const std::size_t first = bytes(segment.before), last = first + bytes(slice.copies * segment.depth);
+        if (first > end) not_formed.push_back({end, first});
+        if (!formed.empty() && formed.back().last == first)
+            formed.back().last = last;
+        else
+            formed.push_back({first, last});
+        end = last;
+    }
+    if (end < tile.entries.size_bytes()) not_formed.push_back({end, tile.entries.size_bytes()});
+    return of;
+}
 
 class DeviceProducts final : public ProductBackEnd {
   public:
     DeviceProducts(std::unique_ptr<Runtime> runtime, double memory)
-        : runtime_(std::move(runtime)), memory_(memory), held_memory_(*runtime_) {}
+        : runtime_(std::move(runtime)), memory_(memory), factors_(*runtime_), held_memory_(*runtime_) {}
     ~DeviceProducts() override = default;
 
     std::string name() const override { return runtime_->name(); }
@@ -87,6 +125,15 @@ class DeviceProducts final : public ProductBackEnd {
     }
     void add(const SliceProducts<double>& slice, const std::function<void()>& between) override {
         guarded([&] { add_slice(slice, between); });
+    }
+    bool begin_packing(const SliceToPack<float>& slice) override { return begins(slice); }
+    bool begin_packing(const SliceToPack<double>& slice) override { return begins(slice); }
+    void end_packing() override {
+        guarded([&] { take_home(); });
+    }
+    void forget_factors() noexcept override {
+        packed_.reset();
+        factors_.clear();
     }
     void finish() override {
         guarded([&] { hand_over(); });
@@ -109,6 +156,8 @@ class DeviceProducts final : public ProductBackEnd {
         held_memory_.clear();
         asked_.clear();
         put_diagonals_ = nullptr;
+        going_home_.clear();
+        forget_factors();
     }
     template <class Work>
     void guarded(Work work) {
@@ -123,7 +172,7 @@ class DeviceProducts final : public ProductBackEnd {
 
     template <class Real>
     void add_slice(const SliceProducts<Real>& slice, const std::function<void()>& between) {
-        if (slice.products.empty()) return;
+        if (slice.products.empty()) return hand_over();
         const SliceOnDevice on_device = send(slice);
         between();
         for (std::size_t first = 0; first < slice.products.size();) {
@@ -134,33 +183,139 @@ class DeviceProducts final : public ProductBackEnd {
         }
     }
 
-    /// Begins the copy of pieces and tiles into the buffer that the last slice is not in: what was multiplied
-    /// from it has ended, as the last one began behind it.
     template <class Real>
-    SliceOnDevice send(const SliceProducts<Real>& slice) {
+    bool begins(const SliceToPack<Real>& slice) {
+        bool taken = false;
+        guarded([&] { taken = begin_slice(slice); });
+        return taken;
+    }
+
+    /// Places for all tiles in the buffer that the last slice is not in (what was multiplied from it has
+    /// ended), factors where they find room, and the kernels; those tiles that go home behind them.
+    template <class Real>
+    bool begin_slice(const SliceToPack<Real>& slice) {
         Places places;
         SliceOnDevice to;
+        for (const TileToPack<Real>& tile : slice.tiles)
+            to.tiles[tile.entries.data()] = {places.next(tile.entries.size_bytes()),
+                                             formed_and_not(slice, tile).second};
+        packed_.reset();
+        if (!hold_factors(slice, places.bytes())) return false;
+        to.at = next_buffer(places.bytes());
+        std::vector<Real*> tiles;
+        for (const TileToPack<Real>& tile : slice.tiles)
+            tiles.push_back(reinterpret_cast<Real*>(to.at + to.tiles.at(tile.entries.data()).at));
+        factors_.multiply_out(slice, tiles);
+        staged_slice_.reserve(places.bytes());
+        for (const TileToPack<Real>& tile : slice.tiles)
+            for (const auto& [first, last] : formed_and_not(slice, tile).first) {
+                if (!tile.goes_home) continue;
+                const std::size_t at = to.tiles.at(tile.entries.data()).at + first;
+                runtime_->copy(staged_slice_.data() + at, to.at + at, last - first, Stream::copies);
+                going_home_.push_back(
+                    {reinterpret_cast<std::byte*>(tile.entries.data()) + first, at, last - first});
+            }
+        packed_ = std::move(to);
+        return true;
+    }
+
+    /// Factors take what slices and sums leave; others than this slice's go first.
+    template <class Real>
+    bool hold_factors(const SliceToPack<Real>& slice, std::size_t slice_bytes) {
+        const auto fit = [&] {
+            return static_cast<double>(factors_.missing(slice)) < free_beside(slice_bytes);
+        };
+        if (!fit()) factors_.clear();
+        if (!fit()) return false;
+        try {
+            factors_.hold(slice, staged_);
+        } catch (const Error& e) {  // others have taken the memory meanwhile
+            if (e.kind() != ErrorKind::no_memory) throw;
+            factors_.clear();
+            return false;
+        }
+        return true;
+    }
+
+    void take_home() {
+        runtime_->wait(Stream::copies);
+        parallel_for(std::ssize(going_home_), [&](Index i) {
+            const auto& [home, at, bytes] = going_home_[static_cast<std::size_t>(i)];
+            std::memcpy(home, staged_slice_.data() + at, bytes);
+        });
+        going_home_.clear();
+    }
+
+    /// The buffer that the last slice is not in: what was multiplied from it has ended, as the last one began
+    /// behind it.
+    std::byte* next_buffer(std::size_t bytes) {
+        turn_ = 1 - turn_;
+        runtime_->wait(Stream::copies);
+        make_room_for(bytes);
+        return slices_[turn_].reserve(bytes);
+    }
+
+    /// A slice that begin_packing() has formed, or places for one that is packed on the host.
+    template <class Real>
+    SliceOnDevice place(const SliceProducts<Real>& slice) {
+        SliceOnDevice to = std::exchange(packed_, std::nullopt).value_or(SliceOnDevice{});
+        const auto is_formed = [&](const PackedRows<Real>& tile) {
+            return to.tiles.contains(tile.entries.data());
+        };
+        if (std::ranges::all_of(slice.tiles, is_formed)) return to;
+        to = {};
+        Places places;
+        for (const PackedRows<Real>& tile : slice.tiles)
+            to.tiles[tile.entries.data()] = {places.next(tile.entries.size_bytes()),
+                                             {{0, tile.entries.size_bytes()}}};
+        to.at = next_buffer(places.bytes());
+        return to;
+    }
+
+    /// Begins the copy of pieces, and of what of the tiles stands on the host.
+    template <class Real>
+    SliceOnDevice send(const SliceProducts<Real>& slice) {
+        SliceOnDevice to = place(slice);
+        Places lists;
         for (const std::vector<ProductPiece>& list : slice.pieces) {
-            to.pieces.push_back(places.next(list.size() * sizeof(ProductPiece)));
+            to.pieces.push_back(lists.next(list.size() * sizeof(ProductPiece)));
             to.ends.push_back(
                 static_cast<std::size_t>(std::ranges::count_if(list, &ProductPiece::ends_parameter)));
         }
-        for (const PackedRows<Real>& tile : slice.tiles)
-            to.tiles.push_back(places.next(tile.entries.size_bytes()));
-        turn_ = 1 - turn_;
         runtime_->wait(Stream::copies);
-        make_room_for(places.bytes());
-        to.at = slices_[turn_].reserve(places.bytes());
-        std::byte* const staged = staged_slice_.reserve(places.bytes());
+        to.lists = lists_[turn_].reserve(lists.bytes());
+        std::byte* const staged_lists = staged_lists_.reserve(lists.bytes());
         for (std::size_t l = 0; l < slice.pieces.size(); ++l)
-            std::memcpy(staged + to.pieces[l], slice.pieces[l].data(),
+            std::memcpy(staged_lists + to.pieces[l], slice.pieces[l].data(),
                         slice.pieces[l].size() * sizeof(ProductPiece));
+        runtime_->copy(to.lists, staged_lists, lists.bytes(), Stream::copies);
+        send_tiles(slice, to);
+        return to;
+    }
+
+    /// Neighbours together: what lies between tiles is nobody's.
+    template <class Real>
+    void send_tiles(const SliceProducts<Real>& slice, const SliceOnDevice& to) {
+        std::vector<Bytes> runs;
+        std::byte* const staged = staged_slice_.reserve(slices_[turn_].bytes());
         parallel_for(std::ssize(slice.tiles), [&](Index t) {
             const std::span<const Real> entries = slice.tiles[static_cast<std::size_t>(t)].entries;
-            std::memcpy(staged + to.tiles[static_cast<std::size_t>(t)], entries.data(), entries.size_bytes());
+            const TilePlace& tile = to.tiles.at(entries.data());
+            for (const auto& [first, last] : tile.of_host)
+                std::memcpy(staged + tile.at + first,
+                            reinterpret_cast<const std::byte*>(entries.data()) + first, last - first);
         });
-        runtime_->copy(to.at, staged, places.bytes(), Stream::copies);
-        return to;
+        for (const PackedRows<Real>& tile : slice.tiles) {
+            const TilePlace& place = to.tiles.at(tile.entries.data());
+            for (const auto& [first, last] : place.of_host)
+                runs.push_back({place.at + first, place.at + last});
+        }
+        std::ranges::sort(runs, {}, &Bytes::first);
+        for (std::size_t r = 0; r < runs.size();) {
+            Bytes run = runs[r++];
+            while (r < runs.size() && runs[r].first <= Places::rounded(run.last)) run.last = runs[r++].last;
+            runtime_->copy(to.at + run.first, staged + run.first, run.last - run.first, Stream::copies);
+        }
     }
 
     template <class Real>
@@ -180,6 +335,7 @@ class DeviceProducts final : public ProductBackEnd {
     template <class Real>
     std::size_t hold(const SliceProducts<Real>& slice, std::size_t first) {
         std::size_t staged = 0, p = first, to_come = bytes_to_come(slice, first);
+        if (to_come > room()) factors_.clear();
         for (; p < slice.products.size(); ++p) {
             const TileProduct& product = slice.products[p];
             if (held_.contains(product.sums)) continue;
@@ -187,13 +343,13 @@ class DeviceProducts final : public ProductBackEnd {
             sums.at = held_memory_.next(sums.bytes(), to_come, room());
             if (sums.at == nullptr && p > first) break;  // those that are here are multiplied first
             if (sums.at == nullptr) sums.at = instead_of_others(sums.bytes(), to_come);
-            if (staged == 0 || staged + sums.bytes() > staged_sums_.bytes()) {
+            if (staged == 0 || staged + sums.bytes() > staged_.bytes()) {
                 runtime_->wait(Stream::copies);
-                staged_sums_.reserve(std::max(sums.bytes(), std::min(staged_at_once, to_come)));
+                staged_.reserve(std::max(sums.bytes(), std::min(staged_at_once, to_come)));
                 staged = 0;
             }
             to_come -= Places::rounded(sums.bytes());
-            std::byte* const from = staged_sums_.data() + staged;
+            std::byte* const from = staged_.data() + staged;
             for (Index c = 0; c < sums.columns; ++c)
                 std::memcpy(from + sizeof(double) * static_cast<std::size_t>(c * sums.rows),
                             sums.home + c * sums.lld, sizeof(double) * static_cast<std::size_t>(sums.rows));
@@ -204,12 +360,13 @@ class DeviceProducts final : public ProductBackEnd {
         return p;
     }
 
-    /// Sums that a deeper slice than those before leaves no room go home before its buffer grows.
+    /// Factors, and then sums, that a deeper slice than those before leaves no room go before its buffer
+    /// grows.
     void make_room_for(std::size_t slice_bytes) {
         if (slice_bytes <= slices_[turn_].bytes()) return;
-        const double beside = (1 - back_end_overhead) * memory_ - 2 * static_cast<double>(slice_bytes);
-        if (beside < static_cast<double>(held_memory_.bytes())) send_home();
-        if (beside <= 0) throw_too_little();
+        if (free_beside(slice_bytes) < 0) factors_.clear();
+        if (free_beside(slice_bytes) < 0) send_home();
+        if (free_beside(slice_bytes) <= 0) throw_too_little();
     }
 
     /// Room for some sums after all others have gone home.
@@ -231,12 +388,16 @@ class DeviceProducts final : public ProductBackEnd {
                                 name(), static_cast<std::size_t>(memory_) / mebibyte));
     }
 
-    /// Bytes that sums may take beside what they have and two slices like the largest one.
+    /// Bytes that sums may take beside what they have.
     std::size_t room() const {
-        const double free =
-            (1 - back_end_overhead) * memory_ -
-            static_cast<double>(2 * std::max(slices_[0].bytes(), slices_[1].bytes()) + held_memory_.bytes());
+        const double free = free_beside(0);
         return free > 0 ? static_cast<std::size_t>(free) : 0;
+    }
+    /// Bytes beside sums, factors and two slices like the largest one, or of so many bytes.
+    double free_beside(std::size_t slice_bytes) const {
+        const std::size_t largest = std::max({slices_[0].bytes(), slices_[1].bytes(), slice_bytes});
+        return (1 - back_end_overhead) * memory_ -
+               static_cast<double>(2 * largest + held_memory_.bytes() + factors_.bytes());
     }
 
     /// Multiplies behind what was begun before, and asks for diagonals.
@@ -252,14 +413,18 @@ class DeviceProducts final : public ProductBackEnd {
                                        static_cast<std::size_t>(slice.tiles[product.left].rows))});
         if (diagonals.bytes() > diagonals_.bytes()) hand_over();
         std::byte* const diagonals_at = diagonals_.reserve(diagonals.bytes());
+        const auto tile_at = [&](std::size_t tile) {
+            return reinterpret_cast<const Real*>(from.at +
+                                                 from.tiles.at(slice.tiles[tile].entries.data()).at);
+        };
         std::vector<BlockWork<Real>> blocks;
         auto next = asked.begin();
         for (std::size_t p = first; p < last; ++p) {
             const TileProduct& product = slice.products[p];
             BlockWork<Real> work = work_of(slice, product);
-            work.left = reinterpret_cast<const Real*>(from.at + from.tiles[product.left]);
-            work.right = reinterpret_cast<const Real*>(from.at + from.tiles[product.right]);
-            work.pieces = reinterpret_cast<const ProductPiece*>(from.at + from.pieces[product.pieces]);
+            work.left = tile_at(product.left);
+            work.right = tile_at(product.right);
+            work.pieces = reinterpret_cast<const ProductPiece*>(from.lists + from.pieces[product.pieces]);
             work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
             if (product.diagonals) work.diagonals = reinterpret_cast<double*>(diagonals_at + next++->place);
             append_blocks(work, product.lower_only, blocks);
@@ -309,8 +474,8 @@ class DeviceProducts final : public ProductBackEnd {
             staged = 0;
         };
         for (const auto& [home, sums] : held_) {
-            if (staged + sums.bytes() > staged_sums_.bytes()) arrive();
-            std::byte* const to = staged_sums_.data() + staged;
+            if (staged + sums.bytes() > staged_.bytes()) arrive();
+            std::byte* const to = staged_.data() + staged;
             runtime_->copy(to, sums.at, sums.bytes(), Stream::copies);
             under_way.emplace_back(&sums, to);
             staged += sums.bytes();
@@ -320,6 +485,11 @@ class DeviceProducts final : public ProductBackEnd {
         held_memory_.clear();
     }
 
+    /// What end_packing() copies from staged_slice_.
+    struct GoingHome {
+        std::byte* home;
+        std::size_t at, bytes;
+    };
     /// Diagonals that a product asked for, and where they stand in staged_diagonals_.
     struct Asked {
         std::size_t product, place;
@@ -330,9 +500,14 @@ class DeviceProducts final : public ProductBackEnd {
     bool failed_ = false, torn_ = false;  // torn_: sums were stored in the middle of a slice or before one
     std::size_t turn_ = 0;
     std::array<Buffer, 2> slices_{Buffer(*runtime_, Memory::device), Buffer(*runtime_, Memory::device)};
+    std::array<Buffer, 2> lists_{Buffer(*runtime_, Memory::device), Buffer(*runtime_, Memory::device)};
     Buffer blocks_{*runtime_, Memory::device}, diagonals_{*runtime_, Memory::device};
-    Buffer staged_slice_{*runtime_, Memory::pinned}, staged_sums_{*runtime_, Memory::pinned},
-        staged_blocks_{*runtime_, Memory::pinned}, staged_diagonals_{*runtime_, Memory::pinned};
+    DeviceFactors factors_;
+    std::optional<SliceOnDevice> packed_;  // the next one to be added
+    std::vector<GoingHome> going_home_;
+    Buffer staged_lists_{*runtime_, Memory::pinned}, staged_slice_{*runtime_, Memory::pinned},
+        staged_{*runtime_, Memory::pinned}, staged_blocks_{*runtime_, Memory::pinned},
+        staged_diagonals_{*runtime_, Memory::pinned};
     SumsMemory held_memory_;
     std::unordered_map<double*, HeldSums> held_;
     std::vector<Asked> asked_;

@@ -4,16 +4,54 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <stdexcept>
 
 #include "device_products.hpp"
+#include "multiply_out_kernel.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram::device {
 
 namespace {
+
+/// A block of threads that run one after the other, of MultiplyOutKernel; what is copied must lie in memory
+/// that `is_there` knows.
+template <class Real>
+class HostOuterBlock {
+  public:
+    explicit HostOuterBlock(std::function<bool(const void*, std::size_t)> is_there)
+        : is_there_(std::move(is_there)) {}
+    OuterMemory<Real>& memory() { return *memory_; }
+    template <class Phase>
+    void phase(Phase run) {
+        forwards_ = !forwards_;
+        for (int i = 0; i < block_threads; ++i) {
+            const int thread = forwards_ ? i : block_threads - 1 - i;
+            run(thread, chains_[static_cast<std::size_t>(thread)]);
+        }
+    }
+    template <int entries>
+    void copy(Real* to, const Real* from, bool there) {
+        constexpr std::size_t bytes = entries * sizeof(Real);
+        if (there && !is_there_(from, bytes)) throw std::logic_error("the kernel reads beyond factors");
+        if (reinterpret_cast<std::uintptr_t>(to) % bytes + reinterpret_cast<std::uintptr_t>(from) % bytes > 0)
+            throw std::logic_error("the kernel copies between unaligned addresses");
+        if (there)
+            std::memcpy(to, from, bytes);
+        else
+            std::memset(to, 0, bytes);
+    }
+
+  private:
+    std::function<bool(const void*, std::size_t)> is_there_;
+    std::unique_ptr<OuterMemory<Real>> memory_ = std::make_unique<OuterMemory<Real>>();
+    bool forwards_ = false;
+    std::vector<OuterChains<Real>> chains_ = std::vector<OuterChains<Real>>(block_threads);
+};
 
 /// A block of threads that run one after the other.
 template <class Real>
@@ -69,7 +107,7 @@ class HostRuntime final : public Runtime {
         if (taken > memory_)
             throw Error(ExitStatus::numerical, ErrorKind::no_memory,
                         fmt::format("{}: {} bytes of its memory, {} there", name(), taken, memory_));
-        Part part{std::make_unique_for_overwrite<std::byte[]>(bytes),
+        Part part{std::make_unique_for_overwrite<std::byte[]>(bytes), bytes,
                   of == Memory::device ? static_cast<double>(bytes) : 0};
         std::memset(part.bytes.get(), 0xff, bytes);  // NaN
         std::byte* const at = part.bytes.get();
@@ -89,10 +127,13 @@ class HostRuntime final : public Runtime {
         ask(later, [this, earlier, all = of(earlier).asked.size()] { run(of(earlier), all); });
     }
     void wait(Stream stream) override { run(of(stream), of(stream).asked.size()); }
+    void multiply_out(const OuterWork<float>* blocks, Index count) override { form(blocks, count); }
+    void multiply_out(const OuterWork<double>* blocks, Index count) override { form(blocks, count); }
 
   private:
     struct Part {
         std::unique_ptr<std::byte[]> bytes;
+        std::size_t size;
         double of_device;  ///< bytes of the device's memory
     };
     /// What a stream was asked for, and how much of it is done.
@@ -109,6 +150,20 @@ class HostRuntime final : public Runtime {
         wait(Stream::copies);
         wait(Stream::products);
     }
+    template <class Real>
+    void form(const OuterWork<Real>* blocks, Index count) {
+        ask(Stream::copies, [=, this] {
+            HostOuterBlock<Real> block([this](const void* at, std::size_t bytes) {
+                const auto* const first = static_cast<const std::byte*>(at);
+                return std::ranges::any_of(allocated_, [&](const auto& part) {
+                    return first >= part.first && first + bytes <= part.first + part.second.size;
+                });
+            });
+            for (Index b = 0; b < count; ++b)
+                MultiplyOutKernel<Real, HostOuterBlock<Real>>(block, blocks[b]).run();
+        });
+    }
+
     template <class Real>
     void add(const BlockWork<Real>* blocks, Index count) {
         ask(Stream::products, [=] {

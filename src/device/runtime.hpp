@@ -7,6 +7,9 @@
 
 namespace tangram::device {
 
+template <class Real>
+struct OuterWork;
+
 /// What is done in a stream is done in order, and beside the other stream.
 enum class Stream { copies, products };
 /// Of the device, or of the host where the device can copy from and to it meanwhile.
@@ -31,6 +34,10 @@ class Runtime {
     virtual void let_follow(Stream later, Stream earlier) = 0;
     /// Until a stream has done all that it was asked for.
     virtual void wait(Stream stream) = 0;
+    /// Begins the kernels of multiply_out_kernel.hpp, one for each block, in Stream::copies; beside products
+    /// they go first. @param blocks  in the device's memory
+    virtual void multiply_out(const OuterWork<float>* blocks, Index count) = 0;
+    virtual void multiply_out(const OuterWork<double>* blocks, Index count) = 0;
 };
 
 /// Memory of a runtime that grows, and is given back in the end.
@@ -55,12 +62,12 @@ class Buffer {
     }
     std::size_t bytes() const { return bytes_; }
     std::byte* data() const { return data_; }
-
-  private:
     void release() noexcept {
         if (data_ != nullptr) runtime_->release(of_, std::exchange(data_, nullptr));
         bytes_ = 0;
     }
+
+  private:
     Runtime* runtime_;
     Memory of_;
     std::byte* data_ = nullptr;

@@ -75,6 +75,7 @@ class Assembly {
     /// Forward and backward passes that leave the factors of these parameters.
     void load(const std::vector<ParameterId>& parameters) {
         const Stopwatch watch(result.jacobian_seconds);
+        if (inputs_->back_end != nullptr) inputs_->back_end->forget_factors();
         const PassedRows own = own_rows();
         const Index passes = parameters.empty() ? 0 : backward_passes(inputs_->train, inputs_->outputs);
         double flops = 0;
@@ -102,7 +103,8 @@ class Assembly {
     void send(Index u) {
         const Stopwatch watch(result.packing_seconds);
         SliceOnItsWay<Real>& slice = on_its_way(u);
-        collectively(comm_->get(), [&] { slice.pack(slices_[u], sets_); });
+        collectively(comm_->get(),
+                     [&] { slice.pack(slices_[u], sets_, is_on_back_end(u) ? inputs_->back_end : nullptr); });
         result.bytes_received += slice.post(sets_);
     }
 
@@ -121,6 +123,8 @@ class Assembly {
             result.product_flops += products_.flops(slice);
         });
     }
+
+    bool is_on_back_end(Index u) const { return products_.is_on_back_end(slices_[u]); }
 
     /// All sums are in the matrices.
     void bring_home() { store_sums(*matrices_, inputs_->back_end); }
@@ -286,9 +290,12 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
             while (matrices.units_done < group.last && !stopped) {
                 const Index u = matrices.units_done;
                 assembly.wait(u);
-                if (u + 1 < group.last) assembly.send(u + 1);
+                // A back end goes on adding while the next one is packed.
+                const bool first_added = assembly.is_on_back_end(u), last = u + 1 == group.last;
+                if (!first_added && !last) assembly.send(u + 1);
                 assembly.add(u);
                 ++matrices.units_done;
+                if (first_added && !last) assembly.send(u + 1);
                 stopped = !go_on(assembly.progress(matrices.units_done));  // the next slice arrives, unused
             }
         }

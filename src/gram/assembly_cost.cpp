@@ -228,7 +228,7 @@ double AssemblyCost::back_end_whole() const {
 
 double AssemblyCost::staged_bytes() const {
     if (back_end_slice_bytes == 0) return 0;
-    return back_end_slice_bytes + std::min(staged_sum_bytes, back_end_sum_bytes);
+    return back_end_slice_bytes + std::min(staged_sum_bytes, std::max(back_end_sum_bytes, factor_bytes));
 }
 
 template <class Real>

@@ -6,6 +6,7 @@
 #include "packed_form.hpp"
 #include "row_tiles.hpp"
 #include "slices.hpp"
+#include "tangram/gram/product_back_end.hpp"
 #include "tangram/jacobian/held_factors.hpp"
 
 namespace tangram {
@@ -30,8 +31,13 @@ class PackedSlice {
 
     /// Makes room for the tiles of a slice and packs those that this rank owns. Their factors are held.
     /// Entries of the tile before are overwritten.
-    /// @param sets  the data sets, the training set first
-    void pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank);
+    /// @param sets      the data sets, the training set first
+    /// @param back_end  that the slice goes to; nullptr: none. What it forms stands here where other ranks,
+    /// or
+    ///                  squares of test rows, need it
+    /// @throws as ProductBackEnd::begin_packing
+    void pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank,
+              ProductBackEnd* back_end = nullptr);
 
     /// The tiles, those of one data set ascending.
     const std::vector<Place>& places() const { return places_; }
@@ -45,7 +51,10 @@ class PackedSlice {
     }
 
   private:
-    void pack_tile(const Slice& slice, const KernelRows<Real>& rows, const Place& place);
+    void make_places(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank);
+    SliceToPack<Real> to_pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank);
+    void pack_tile(const Slice& slice, std::span<const KernelRows<Real>> sets, const Place& place,
+                   bool outer_too);
 
     std::vector<Real> entries_;
     std::vector<Place> places_;

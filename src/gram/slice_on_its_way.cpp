@@ -18,8 +18,9 @@ void SliceOnItsWay<Real>::for_messages(std::span<const KernelRows<Real>> sets, V
 }
 
 template <class Real>
-void SliceOnItsWay<Real>::pack(const Slice& slice, std::span<const KernelRows<Real>> sets) {
-    packed_.pack(slice, sets, comm_->rank());
+void SliceOnItsWay<Real>::pack(const Slice& slice, std::span<const KernelRows<Real>> sets,
+                               ProductBackEnd* back_end) {
+    packed_.pack(slice, sets, comm_->rank(), back_end);
     for_messages(sets,
                  [&](std::span<std::byte> bytes, int, int, bool) { transfers_.reserve(std::ssize(bytes)); });
 }

@@ -12,7 +12,8 @@ class SliceOnItsWay {
     explicit SliceOnItsWay(const Communicator& comm) : comm_(&comm), transfers_(comm.get()) {}
 
     /// Packs this rank's tiles and makes all that post() needs. Local. No message may be on its way.
-    void pack(const Slice& slice, std::span<const KernelRows<Real>> sets);
+    /// @param back_end  as PackedSlice::pack has it
+    void pack(const Slice& slice, std::span<const KernelRows<Real>> sets, ProductBackEnd* back_end);
     /// Begins the sends of this rank's tiles and the receives of those needed. @return bytes to be received
     double post(std::span<const KernelRows<Real>> sets);
     void wait() { transfers_.wait(); }

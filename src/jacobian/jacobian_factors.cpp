@@ -452,6 +452,22 @@ typename JacobianFactors<Real>::OuterRows JacobianFactors<Real>::outer_rows(Para
 }
 
 template <class Real>
+std::optional<typename JacobianFactors<Real>::OuterFactors> JacobianFactors<Real>::outer_factors(
+    ParameterId parameter) const {
+    const Factor& factor = factors_[parameter].front();
+    if (const Kept kept = kept_of(factor.kind); !kept.input || !kept.delta) return std::nullopt;
+    const auto all = [&](const Stored& stored) {
+        const Index rows = (stored.rows == RowSet::tokens ? token_offsets_ : read_offsets_).back();
+        return std::span<const Real>(stored.entries.get(), static_cast<std::size_t>(rows * stored.width));
+    };
+    const Stored& input = input_of(parameter);
+    OuterFactors of{{}, all(input), delta_of(parameter, factor, 0).width, input.width};
+    for (std::size_t pass = 0; pass < deltas_.size(); ++pass)
+        of.deltas.push_back(all(delta_of(parameter, factor, pass)));
+    return of;
+}
+
+template <class Real>
 void JacobianFactors<Real>::add_table_rows(ParameterId parameter, std::span<const Index> ids,
                                            RowRange columns, Index example, Index pass, Real* out) const {
     const auto add = [&](Index id, const Real* row, Real coefficient) {

@@ -35,6 +35,12 @@ class FailingRuntime final : public device::Runtime {
         call(ErrorKind::library), host_->let_follow(later, earlier);
     }
     void wait(device::Stream stream) override { call(ErrorKind::library), host_->wait(stream); }
+    void multiply_out(const device::OuterWork<float>* blocks, Index count) override {
+        call(ErrorKind::library), host_->multiply_out(blocks, count);
+    }
+    void multiply_out(const device::OuterWork<double>* blocks, Index count) override {
+        call(ErrorKind::library), host_->multiply_out(blocks, count);
+    }
 
   private:
     void call(ErrorKind kind) {

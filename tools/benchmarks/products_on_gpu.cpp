@@ -26,8 +26,12 @@ int main(int argc, char** argv) {
         std::vector<std::vector<ProductPiece>> pieces(1);
         for (Index k = 0; k < depth; k += arithmetic::product_depth)
             pieces[0].push_back({k, k, arithmetic::product_depth, false});
-        const std::vector<float> entries(static_cast<std::size_t>(padded * depth), 0.25F);
-        const std::vector<PackedRows<float>> packed(static_cast<std::size_t>(tiles), {entries, side, padded});
+        const std::vector<float> entries(static_cast<std::size_t>(tiles * padded * depth), 0.25F);
+        std::vector<PackedRows<float>> packed;
+        for (Index t = 0; t < tiles; ++t)
+            packed.push_back({std::span(entries).subspan(static_cast<std::size_t>(t * padded * depth),
+                                                         static_cast<std::size_t>(padded * depth)),
+                              side, padded});
         std::vector<double> sums(static_cast<std::size_t>(n * n), 0.0);
         std::vector<TileProduct> products;
         for (Index J = 0; J < tiles; ++J)

@@ -47,9 +47,52 @@ struct SliceProducts {
     std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};
 };
 
+/// Rows of the host's memory, one behind the other: deltas of a pass, or inputs, of all examples held.
+template <class Real>
+struct FactorRows {
+    const Real* entries;
+    Index rows, width;
+};
+
+/// A row's gradient of a matrix is the sum of delta_t input_t^T, t < tokens ascending: rows of FactorRows.
+template <class Real>
+struct RowFactors {
+    const Real *delta, *input;
+    Index tokens;
+};
+
+/// Entries [first, first + depth) of a matrix's gradient, delta_width x input_width and row-major, where they
+/// stand in every packed tile of a slice.
+struct OuterSegment {
+    Index before;  ///< parameters of a tile that stand before it, with their copies
+    Index first, depth;
+    Index delta_width, input_width;
+};
+
+/// A tile of a slice, in the host's memory.
+template <class Real>
+struct TileToPack {
+    std::span<Real> entries;
+    Index rows, padded_rows;
+    /// Of every outer segment, of every row; empty: another rank packs the tile.
+    std::vector<RowFactors<Real>> factors;
+    bool goes_home;  ///< its entries are wanted here, too
+};
+
+/// A slice whose outer segments a back end may form in its own memory; all others are packed here.
+template <class Real>
+struct SliceToPack {
+    Index panel_rows;
+    Index copies;  ///< of a segment: 2: behind its entries stand their signs
+    Real sign;  ///< of what is positive; 0: no signs are taken; else of one copy the signs alone stand there
+    std::vector<OuterSegment> segments;
+    std::vector<FactorRows<Real>> factors;  ///< all that rows point into
+    std::vector<TileToPack<Real>> tiles;    ///< all that the slice has on this rank
+};
+
 /// Share of a back end's memory that slices and sums do not fill: lists of what is to be done, and diagonals.
 inline constexpr double back_end_overhead = 1.0 / 64;
-/// Bytes of sums that are on their way to it or from it at once, in the host's memory.
+/// Bytes of sums, or of factors, that are on their way to it or from it at once, in the host's memory.
 inline constexpr double staged_sum_bytes = 64.0 * 1024 * 1024;
 
 /// What multiplies packed tiles in place of this machine's cores; a device implements it. Sums may stay with
@@ -63,11 +106,23 @@ class ProductBackEnd {
     virtual double memory() const = 0;
     /// sums[r + c lld] += the end of the chain over the piece's parameters k, ascending, from +0 on, of
     /// x_rk y_ck, rounded once each; piece after piece. Their bits are those of the host. When it returns the
-    /// slice has been read; sums are taken from where they stand, and are there again after store_sums().
+    /// slice has been read, and what was begun for the slice before is done; sums are taken from where they
+    /// stand, and are there again after store_sums().
     /// @param between  called now and then on the calling thread
     /// @throws Error(numerical) where the device fails; what it held is then lost
     virtual void add(const SliceProducts<float>& slice, const std::function<void()>& between) = 0;
     virtual void add(const SliceProducts<double>& slice, const std::function<void()>& between) = 0;
+    /// Begins to form the outer segments of a slice in its own memory: each entry one chain of fused
+    /// multiply-adds over the tokens, from +0 on, as the host's. The slice is the next one that is added; of
+    /// its tiles that are packed here add() then reads from the host's memory what is no outer segment.
+    /// Factors may stay with it until forget_factors(). @return false: it has no room, the host packs.
+    /// @throws as add()
+    virtual bool begin_packing(const SliceToPack<float>&) { return false; }
+    virtual bool begin_packing(const SliceToPack<double>&) { return false; }
+    /// Until those outer segments that go home are there. @throws as add()
+    virtual void end_packing() {}
+    /// What was at the addresses of factors will be others.
+    virtual void forget_factors() noexcept {}
     /// Until what add() began is done and its diagonals are handed over. @throws as add()
     virtual void finish() = 0;
     /// All sums to where they stand; it holds none then. @throws Error(numerical), some are then lost

@@ -59,6 +59,14 @@ class JacobianFactors {
         Index count;                     ///< tokens, or those that are read where only they count
     };
     OuterRows outer_rows(ParameterId parameter, Index example, Index pass) const;
+    /// All rows that those stand among, of all examples: deltas of every backward pass, and inputs. Nothing:
+    /// the gradient of this parameter is no sum of outer products.
+    struct OuterFactors {
+        std::vector<std::span<const Real>> deltas;
+        std::span<const Real> inputs;
+        Index delta_width, input_width;
+    };
+    std::optional<OuterFactors> outer_factors(ParameterId parameter) const;
 
     /// What the delta of a vocabulary's table follows from, for one example of the list and one pass: added
     /// to `to`, a row for each token that is read.

@@ -2,17 +2,23 @@
 
 #include <gtest/gtest.h>
 
-#include "../src/device/host_executor.hpp"
+#include "../src/device/device_products.hpp"
 #include "mpi/gram/problem.hpp"
+#include "support/failing_runtime.hpp"
 
 namespace tangram {
 namespace {
 
 using namespace testing;
 
-/// The devices' kernel on this machine's cores; counts what it is asked for.
+/// The devices' kernels on this machine's cores; counts what they are asked for.
 class Counted final : public ProductBackEnd {
   public:
+    /// @param memory   bytes of the device
+    /// @param largest  as FailingRuntime's
+    explicit Counted(double memory, double* largest = nullptr)
+        : executor_(device::device_products(std::make_unique<FailingRuntime>(Index{1} << 40, memory, largest),
+                                            memory)) {}
     std::string name() const override { return executor_->name(); }
     void add(const SliceProducts<float>& slice, const std::function<void()>& between) override {
         products += std::ssize(slice.products);
@@ -22,35 +28,59 @@ class Counted final : public ProductBackEnd {
         products += std::ssize(slice.products);
         executor_->add(slice, between);
     }
+    bool begin_packing(const SliceToPack<float>& slice) override {
+        return count(executor_->begin_packing(slice));
+    }
+    bool begin_packing(const SliceToPack<double>& slice) override {
+        return count(executor_->begin_packing(slice));
+    }
+    void end_packing() override { executor_->end_packing(); }
+    void forget_factors() noexcept override { executor_->forget_factors(); }
     double memory() const override { return executor_->memory(); }
     void finish() override { executor_->finish(); }
     void store_sums() override { executor_->store_sums(), ++stores; }
     void drop_sums() noexcept override { executor_->drop_sums(); }
     bool sums_are_torn() const override { return executor_->sums_are_torn(); }
     bool failed() const override { return executor_->failed(); }
-    Index products = 0, stores = 0;
+    Index products = 0, stores = 0, formed = 0, not_formed = 0;
 
   private:
-    std::unique_ptr<ProductBackEnd> executor_ = device::host_executor();
+    bool count(bool taken) {
+        ++(taken ? formed : not_formed);
+        return taken;
+    }
+    std::unique_ptr<ProductBackEnd> executor_;
 };
 
-/// @return how often rank 0's device was asked for its sums
+/// What devices were asked for: slices that all of them formed and did not, stores of rank 0's sums.
+struct Asked {
+    Index formed, not_formed, stores;
+    double largest;  ///< bytes that one was asked for at once
+};
 template <class Real>
-Index expect_bits_of_the_host(Problem problem, const std::string& what, Index stop_after = -1) {
+Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index stop_after = -1,
+                              double memory = 0x1p40) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    const DataSet train = made_up_data(problem.examples, 1, problem.vocabulary),
-                  test = made_up_data(problem.test_examples, 2, problem.vocabulary);
+    DataSet train = made_up_data(problem.examples, 1, problem.vocabulary),
+            test = made_up_data(problem.test_examples, 2, problem.vocabulary);
+    if (problem.answers) {
+        train = answered(train, problem.vocabulary);
+        test = answered(test, problem.vocabulary);
+    }
     Problem undisturbed = problem;
     undisturbed.left_in_pass = false;
     const std::vector<Whole> expected = compute_all<Real>(undisturbed, grid, train, test);
-    Counted device;
+    double largest = 0;
+    Counted device(memory, &largest);
     problem.back_end = &device;
     const std::vector<Whole> found =
         compute_all<Real>(problem, grid, train, test, stop_after, stop_after < 0 ? nullptr : &grid);
     for (std::size_t f = 0; f < found.size(); ++f) expect_same_bits(found[f], expected[f], what);
     const Index products = sum_over_ranks(grid.comm().get(), device.products);
     EXPECT_GT(products, 0) << what;
-    return device.stores;
+    return {sum_over_ranks(grid.comm().get(), device.formed),
+            sum_over_ranks(grid.comm().get(), device.not_formed), device.stores,
+            max_over_ranks(grid.comm().get(), largest)};
 }
 
 TEST(AKernelOnADevice, HasTheBitsOfTheHost) {
@@ -64,11 +94,46 @@ TEST(AKernelOnADevice, HasTheBitsOfTheHost) {
     problem.formulas = {Formula::sgd, Formula::asymmetric_signgd};
     problem.groups = "kind";
     // Sums stay with the device from the first slice to the last.
-    EXPECT_EQ(expect_bits_of_the_host<double>(problem, "float64, formulas and groups"), 1);
+    EXPECT_EQ(expect_bits_of_the_host<double>(problem, "float64, formulas and groups").stores, 1);
     problem = small;
     problem.parameters = {"attention"};
     problem.sketch = 20;
     expect_bits_of_the_host<float>(problem, "sketched");
+}
+
+TEST(AKernelOnADevice, FormsGradientsThereWhereFactorsFindRoom) {
+    // Several tensors in a slice, among them vectors, which the host packs.
+    Problem problem{.parameters = {"attention", "norm", "mlp"},
+                    .examples = 80,
+                    .test_examples = 20,
+                    .contraction = Contraction::multiply_out};
+    double slice = 0;
+    for (const Formula formula : {Formula::sgd, Formula::signgd, Formula::asymmetric_signgd}) {
+        problem.formulas = {formula};
+        const Asked asked = expect_bits_of_the_host<float>(problem, "much memory");
+        EXPECT_GT(asked.formed, 0);
+        EXPECT_EQ(asked.not_formed, 0);
+        if (formula == Formula::sgd) slice = asked.largest;
+    }
+    problem.formulas = {Formula::sgd};
+    // Beside two slices there is room for a tile's sums; for all sums and the factors of some tensors.
+    constexpr double sums = 8.0 * 100 * 80;
+    const auto with_room = [&](double bytes) {
+        return expect_bits_of_the_host<float>(problem, "little memory", -1,
+                                              (2 * slice + bytes) / (1 - back_end_overhead));
+    };
+    EXPECT_GT(with_room(1.2 * 8 * 32 * 32).not_formed, 0);
+    EXPECT_GT(with_room(1.5 * sums + 6e5).formed, 0);
+    problem.factor_bytes = 1;
+    EXPECT_GT(expect_bits_of_the_host<double>(problem, "many groups").formed, 0);
+    problem.parameters = {"attention"};
+    problem.output = KernelOutput::trace;
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "labels").formed, 0);
+    problem.model = "llama-tied";
+    problem.vocabulary = 23;
+    problem.answers = true;
+    problem.output = KernelOutput::logits;
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "answers").formed, 0);
 }
 
 TEST(AKernelOnADevice, StopsAndGoesOn) {

@@ -44,6 +44,10 @@ class Boasting final : public ProductBackEnd {
     void add(const SliceProducts<double>& slice, const std::function<void()>& between) override {
         device_->add(slice, between);
     }
+    bool begin_packing(const SliceToPack<float>& slice) override { return device_->begin_packing(slice); }
+    bool begin_packing(const SliceToPack<double>& slice) override { return device_->begin_packing(slice); }
+    void end_packing() override { device_->end_packing(); }
+    void forget_factors() noexcept override { device_->forget_factors(); }
     void finish() override { device_->finish(); }
     void store_sums() override { device_->store_sums(); }
     void drop_sums() noexcept override { device_->drop_sums(); }

@@ -338,9 +338,10 @@ TEST(Device, ThatFailsAnywhereIsNamedAndLeavesSumsAloneOrSaysSo) {
     EXPECT_GT(of_little, torn_of_little);
 }
 
-/// Off by the last bit of one sum.
+/// Off by the last bit of one sum, or of one entry that it forms.
 class WrongBackEnd final : public ProductBackEnd {
   public:
+    explicit WrongBackEnd(bool forms_wrongly) : forms_wrongly_(forms_wrongly) {}
     std::string name() const override { return "a wrong one"; }
     double memory() const override { return right_->memory(); }
     void add(const SliceProducts<float>& slice, const std::function<void()>& between) override {
@@ -350,10 +351,20 @@ class WrongBackEnd final : public ProductBackEnd {
         right_->add(slice, between);
         sum_ = &slice.products[0].sums[18];
     }
+    bool begin_packing(const SliceToPack<float>& slice) override { return right_->begin_packing(slice); }
+    bool begin_packing(const SliceToPack<double>& slice) override {
+        formed_ = slice.tiles[0].entries;
+        return right_->begin_packing(slice);
+    }
+    void end_packing() override {
+        right_->end_packing();
+        if (!formed_.empty() && forms_wrongly_) formed_[77] = std::nextafter(formed_[77], 1e9);
+    }
+    void forget_factors() noexcept override { right_->forget_factors(); }
     void finish() override { right_->finish(); }
     void store_sums() override {
         right_->store_sums();
-        if (sum_ != nullptr) *sum_ = std::nextafter(*sum_, 1e9);
+        if (sum_ != nullptr && !forms_wrongly_) *sum_ = std::nextafter(*sum_, 1e9);
     }
     void drop_sums() noexcept override { right_->drop_sums(); }
     bool sums_are_torn() const override { return right_->sums_are_torn(); }
@@ -361,13 +372,17 @@ class WrongBackEnd final : public ProductBackEnd {
 
   private:
     std::unique_ptr<ProductBackEnd> right_ = device::host_executor();
+    bool forms_wrongly_;
     double* sum_ = nullptr;
+    std::span<double> formed_;
 };
 
 TEST(Device, WithOtherBitsIsRefused) {
-    WrongBackEnd wrong;
-    testing::expect_error(ExitStatus::numerical, ErrorKind::failed_check, {"a wrong one"},
-                          [&] { device::require_bits_of_the_host(wrong); });
+    for (const bool forms_wrongly : {false, true}) {
+        WrongBackEnd wrong(forms_wrongly);
+        testing::expect_error(ExitStatus::numerical, ErrorKind::failed_check, {"a wrong one"},
+                              [&] { device::require_bits_of_the_host(wrong); });
+    }
     device::require_bits_of_the_host(*device::host_executor());
 }
 

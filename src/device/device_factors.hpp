@@ -1,0 +1,50 @@
+#pragma once
+#include <map>
+
+#include "multiply_out_kernel.hpp"
+#include "runtime.hpp"
+
+namespace tangram::device {
+
+/// Factors on a device, where they stay until they are cleared, and what multiplies them out into packed
+/// tiles. Rows begin on 16 bytes there. All is done in Stream::copies; throws as the runtime.
+class DeviceFactors {
+  public:
+    explicit DeviceFactors(Runtime& runtime)
+        : runtime_(&runtime), lists_(runtime, Memory::device), staged_lists_(runtime, Memory::pinned) {}
+
+    /// Bytes of the device's memory that are taken.
+    std::size_t bytes() const;
+    /// Bytes that a slice takes beside what is held.
+    template <class Real>
+    std::size_t missing(const SliceToPack<Real>& slice) const;
+    /// Copies what a slice needs and is not held. @param staged  of the host; free when it returns
+    template <class Real>
+    void hold(const SliceToPack<Real>& slice, Buffer& staged);
+    /// Begins the kernels that form a slice whose factors are held.
+    /// @param tiles  where the tiles stand in the device's memory
+    template <class Real>
+    void multiply_out(const SliceToPack<Real>& slice, const std::vector<Real*>& tiles);
+    /// Gives everything back.
+    void clear() noexcept {
+        held_.clear();
+        lists_.release();
+    }
+
+  private:
+    /// Rows of the host on the device.
+    struct Held {
+        Buffer buffer;
+        Index width, stride;  ///< of a row there and here
+    };
+    template <class Real>
+    void copy(const FactorRows<Real>& rows, std::byte* to, Buffer& staged);
+    template <class Real>
+    const Real* on_device(const Real* row) const;
+
+    Runtime* runtime_;
+    std::map<const void*, Held> held_;  // by the address of the first row
+    Buffer lists_, staged_lists_;       // rows of all tiles and segments, then the work of all blocks
+};
+
+}  // namespace tangram::device
