@@ -1,6 +1,7 @@
 #include "tangram/spectrum/eigenpairs.hpp"
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -31,10 +32,6 @@ constexpr std::pair<Solver, const char*> names[] = {{Solver::automatic, "auto"},
                                                     {Solver::lanczos, "lanczos"}};
 
 bool is_elpa(Solver solver) { return solver == Solver::elpa1 || solver == Solver::elpa2; }
-
-/// Block of the tridiagonal reductions: 64 is where ScaLAPACK and ELPA are fastest here; smaller where a rank
-/// would own nothing (docs/libraries.md, Small problems).
-Index own_block(Index n, int widest) { return std::clamp<Index>(n / widest, 1, 64); }
 
 void check_square(const DistributedMatrix& G, const MatrixName& matrix) {
     if (G.rows() != G.columns() || G.rows() < 1)
@@ -155,6 +152,8 @@ void check_sums(const Eigenpairs& result, const Invariants& invariants) {
 
 /// What a solver is asked for: eigenvalues, and the vectors of the largest `count`, alone where `alone`.
 struct Wanted {
+    Solver solver;
+    SolverLayout layout;
     bool vectors;
     Index count;
     bool alone;
@@ -345,25 +344,27 @@ void fix_signs(DistributedMatrix& V) {
             for (Index i = 0; i < V.local_rows(); ++i) V.data()[i + j * V.lld()] *= -1;
 }
 
-/// Those of the given columns of V, in their order, laid out as G was.
-DistributedMatrix vectors_in_order(DistributedMatrix V, const std::vector<Index>& columns, Index block) {
+/// Those of the given columns of V, in their order, laid out as G was; V may be on another grid.
+DistributedMatrix vectors_in_order(DistributedMatrix V, const std::vector<Index>& columns,
+                                   const ProcessGrid& grid, Index block) {
     const std::vector<Index> rows = collectively(V.grid().comm().get(), [&] {
         std::vector<Index> all(static_cast<std::size_t>(V.rows()));
         std::iota(all.begin(), all.end(), Index{0});
         return all;
     });
-    DistributedMatrix out = submatrix(V, rows, columns, V.grid(), block);
+    DistributedMatrix out = submatrix(V, rows, columns, grid, block);
     fix_signs(out);
     return out;
 }
 
 /// From what solvers give, ascending eigenvalues with their vectors, to the largest ones, descending.
-/// Collective. @param turned  the smallest ones of -G were computed
-void take_largest(MPI_Comm comm, Eigenpairs& result, const Wanted& wanted, bool turned, Index block) {
+/// Collective. @param grid, block  of G  @param turned  the smallest ones of -G were computed
+void take_largest(const ProcessGrid& grid, Index block, Eigenpairs& result, const Wanted& wanted,
+                  bool turned) {
     const auto k = static_cast<std::size_t>(wanted.count), n = result.values.size();
     std::vector<Index> columns;
     std::vector<double> values;
-    collectively(comm, [&] {
+    collectively(grid.comm().get(), [&] {
         for (std::size_t j = 0; j < k; ++j) {
             const std::size_t from = turned ? j : (wanted.alone ? k : n) - 1 - j;
             columns.push_back(static_cast<Index>(from));
@@ -371,7 +372,7 @@ void take_largest(MPI_Comm comm, Eigenpairs& result, const Wanted& wanted, bool 
         }
     });
     result.values.swap(values);
-    if (result.vectors) result.vectors = vectors_in_order(std::move(*result.vectors), columns, block);
+    if (result.vectors) result.vectors = vectors_in_order(std::move(*result.vectors), columns, grid, block);
 }
 
 }  // namespace
@@ -432,9 +433,11 @@ Index pdsyevr_workspace(Index n, Index nb, int grid_rows, int grid_columns) {
 }
 
 void check_scalapack_size(Index n, int grid_rows, int grid_columns,
-                          Index (*workspace)(Index, Index, int, int)) {
+                          Index (*workspace)(Index, Index, int, int), Index block) {
     constexpr Index limit = std::numeric_limits<int>::max();
-    const auto needed = [&](int p, int q) { return workspace(n, own_block(n, std::max(p, q)), p, q); };
+    const auto needed = [&](int p, int q) {
+        return workspace(n, std::clamp<Index>(n / std::max(p, q), 1, block), p, q);
+    };
     const int ranks = grid_rows * grid_columns;
     if (needed(grid_rows, grid_columns) <= limit) return;
     // The first larger number of ranks whose most square grid will do.
@@ -502,52 +505,79 @@ DeviceAnswer ask_device(MPI_Comm comm, Index n, Solver solver, bool vectors) {
     return answer;
 }
 
-/// The result before it is there: the solver, and why; values NaN. Refuses what no solver can do. Local.
-Eigenpairs planned(const DistributedMatrix& G, Solver solver, const Wanted& wanted, const MatrixName& matrix,
-                   const DeviceAnswer& device) {
-    const ProcessGrid& grid = G.grid();
-    const Index n = G.rows();
+/// The cores of the first rank's host that LAPACK has there, where `auto` asks for them. Collective.
+int cores_of_lapack(MPI_Comm comm, Index n, Solver solver) {
+    if (n <= always_in_one_piece || (solver != Solver::automatic && solver != Solver::cusolver)) return 1;
+    int cores = Communicator::of_host(comm).size() * omp_get_max_threads();
+    TANGRAM_MPI(MPI_Bcast(&cores, 1, MPI_INT, 0, comm));
+    return cores;
+}
+
+/// The result before it is there, and how its solver works.
+struct Plan {
+    Eigenpairs result;  ///< the solver, and why; values NaN
+    SolverLayout layout;
+};
+
+void check_request(const DistributedMatrix& G, const Wanted& wanted, const MatrixName& matrix) {
     check_square(G, matrix);
-    if (wanted.count > n)
+    if (wanted.count > G.rows())
         throw Error(
             ExitStatus::study, ErrorKind::out_of_range,
             fmt::format("spectrum.count = {}: {} has {} rows and as many eigenvalues; 0 takes all of them",
-                        wanted.count, matrix.text, n));
-    Eigenpairs result{
-        std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
-        std::nullopt, solver, "named by the study"};
+                        wanted.count, matrix.text, G.rows()));
+}
+
+/// Refuses what no solver can do. Local. @param cores  as choose_solver()'s
+Plan planned(const DistributedMatrix& G, const Wanted& wanted, const MatrixName& matrix,
+             const DeviceAnswer& device, int cores) {
+    check_request(G, wanted, matrix);
+    const Index n = G.rows();
+    const int ranks = G.grid().comm().size();
+    Plan plan{{std::vector<double>(static_cast<std::size_t>(n), std::numeric_limits<double>::quiet_NaN()),
+               std::nullopt, wanted.solver, "named by the study"},
+              wanted.layout};
+    Eigenpairs& result = plan.result;
     if (device.takes) {
         result.solver = Solver::cusolver;
         result.reason += "; " + device.words;
-        if (solver == Solver::automatic) result.reason = "auto: " + device.words;
-        return result;
+        if (wanted.solver == Solver::automatic) result.reason = "auto: " + device.words;
+        return plan;
     }
-    if (solver == Solver::automatic || device.asked)
-        std::tie(result.solver, result.reason) = choose_solver(n, grid.comm().size(), wanted.vectors);
+    if (wanted.solver == Solver::automatic || device.asked)
+        std::tie(result.solver, result.reason) = choose_solver(n, ranks, cores, wanted.vectors);
     if (device.asked) result.reason += "; " + device.words;
+    plan.layout = solver_layout(result.solver, n, ranks, wanted.vectors, wanted.layout, G.grid().rows());
+    const int rows = plan.layout.grid_rows, columns = ranks / rows;
     // ScaLAPACK and ELPA go wrong where a rank owns nothing (docs/libraries.md): the smallest problems are
     // solved on one rank.
-    if (n < 2 * std::max(grid.rows(), grid.columns()) && result.solver != Solver::lapack) {
-        result.reason += fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n,
-                                     grid.rows(), grid.columns());
+    if (n < 2 * std::max(rows, columns) && result.solver != Solver::lapack) {
+        result.reason +=
+            fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n, rows, columns);
         result.solver = Solver::lapack;
     }
-    if (result.solver == Solver::lapack)
+    if (result.solver == Solver::lapack) {
         check_lapack_size(n, wanted.vectors && !wanted.alone);
-    else  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
-        check_scalapack_size(n, grid.rows(), grid.columns(),
-                             result.solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace);
-    return result;
+    } else {  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
+        result.reason += fmt::format("; block {} on a grid of {} x {}", plan.layout.block, rows, columns);
+        check_scalapack_size(n, rows, columns,
+                             result.solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace,
+                             plan.layout.block);
+    }
+    return plan;
 }
 
-/// Ascending values and their vectors, by a solver that works on all ranks, in its own block. Collective.
-void solve_distributed(DistributedMatrix G, const Wanted& wanted, Index block, Eigenpairs& result) {
-    const ProcessGrid& grid = G.grid();
-    const Index n = G.rows();
-    const int widest = std::max(grid.rows(), grid.columns());
-    const Index nb = block > 0 ? std::min(block, n / widest) : own_block(n, widest);
-    if (nb != G.block()) G = redistribute(G, grid, nb);
-    DistributedMatrix V = collectively(grid.comm().get(), [&] { return DistributedMatrix(grid, n, n, nb); });
+/// Ascending values and their vectors, by a solver that works on all ranks, in its own layout. Collective.
+/// @param own  receives the solver's grid where G's is another; the vectors refer to it
+void solve_distributed(DistributedMatrix G, const Wanted& wanted, const SolverLayout& layout,
+                       std::optional<ProcessGrid>& own, Eigenpairs& result) {
+    const Index n = G.rows(), nb = layout.block;
+    const MPI_Comm comm = G.grid().comm().get();
+    if (layout.grid_rows != G.grid().rows())
+        own.emplace(comm, layout.grid_rows, G.grid().comm().size() / layout.grid_rows);
+    const ProcessGrid& grid = own ? *own : G.grid();
+    if (own || nb != G.block()) G = redistribute(G, grid, nb);
+    DistributedMatrix V = collectively(comm, [&] { return DistributedMatrix(grid, n, n, nb); });
     // What a solver leaves unset shows as NaN, here and in the values.
     std::fill(V.local().begin(), V.local().end(), std::numeric_limits<double>::quiet_NaN());
     if (result.solver == Solver::scalapack_dc)
@@ -575,14 +605,18 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
     return largest.asymmetry / largest.entry;
 }
 
-Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block, const MatrixName& matrix,
-                      Index count) {
-    const MPI_Comm comm = G.grid().comm().get();
-    const Index n = G.rows(), layout_block = G.block();
-    Wanted wanted{vectors, count > 0 ? count : n, vectors && count > 0 && 2 * count <= n};
+Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, const SolverLayout& layout,
+                      const MatrixName& matrix, Index count) {
+    const ProcessGrid& grid = G.grid();
+    const MPI_Comm comm = grid.comm().get();
+    const Index n = G.rows(), block = G.block();
+    Wanted wanted{solver, layout, vectors, count > 0 ? count : n, vectors && count > 0 && 2 * count <= n};
     if (solver == Solver::cusolver && registered_whole_solver() == nullptr) solver_by_name(name(solver));
     const DeviceAnswer device = ask_device(comm, n, solver, vectors);
-    Eigenpairs result = collectively(comm, [&] { return planned(G, solver, wanted, matrix, device); });
+    const int cores = cores_of_lapack(comm, n, solver);
+    std::optional<ProcessGrid> own;
+    Plan plan = collectively(comm, [&] { return planned(G, wanted, matrix, device, cores); });
+    Eigenpairs& result = plan.result;
     wanted.alone = wanted.alone && (result.solver == Solver::lapack || is_elpa(result.solver));
     std::optional<DistributedMatrix> mirrored;
     const double largest = check_symmetric(G, matrix, symmetry_tolerance, mirrored).entry;
@@ -602,15 +636,15 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index bl
     if (result.solver == Solver::lapack || result.solver == Solver::cusolver)
         result.vectors = solve_in_one_piece(std::move(G), result.solver, wanted, result.values);
     else
-        solve_distributed(std::move(G), wanted, block, result);
+        solve_distributed(std::move(G), wanted, plan.layout, own, result);
     // Only the first process's eigenvalues are sure to be right (docs/libraries.md, Small problems).
     broadcast(comm, result.values, 0);
     if (!wanted.alone) check_sums(result, invariants);
-    take_largest(comm, result, wanted, turned, layout_block);
+    take_largest(grid, block, result, wanted, turned);
     for (double& value : result.values) value = std::ldexp(value, exponent);
     check_finite(result);
     if (checked) check_vectors(*original, result);
-    return result;
+    return std::move(plan.result);
 }
 
 }  // namespace tangram

@@ -26,9 +26,9 @@ namespace {
 
 constexpr double reading_and_writing = 0.1;  // seconds that a stage of any size takes
 
-double local_elements(Index rows, Index columns, int grid_rows, int grid_columns) {
-    const BlockCyclic r{rows, arithmetic::tile_rows, grid_rows},
-        c{columns, arithmetic::tile_rows, grid_columns};
+double local_elements(Index rows, Index columns, int grid_rows, int grid_columns,
+                      Index block = arithmetic::tile_rows) {
+    const BlockCyclic r{rows, block, grid_rows}, c{columns, block, grid_columns};
     return static_cast<double>(r.local_size(0)) * static_cast<double>(c.local_size(0));
 }
 
@@ -161,7 +161,7 @@ LocalMatrices local_matrices(const GramJob& job, const Forecast& on) {
 }
 
 /// A plan for other machines knows their GPUs by their memory alone.
-Solver planned_solver(const PlannedStudy& planned, int ranks) {
+Solver planned_solver(const PlannedStudy& planned, const Forecast& on) {
     const std::string& named = planned.study.spectrum.solver;
     const bool vectors = planned.study.spectrum.vectors, by_name = named == name(Solver::cusolver);
     const Index n = planned.job.train_rows;
@@ -170,13 +170,21 @@ Solver planned_solver(const PlannedStudy& planned, int ranks) {
     if (planned.device_memory && (by_name || n > always_in_one_piece) &&
         planned_whole_solver_bytes(n, vectors) <= *planned.device_memory)
         return Solver::cusolver;
-    return choose_solver(n, ranks, vectors).first;
+    return choose_solver(n, on.ranks(), on.ranks_of_host * omp_get_max_threads(), vectors).first;
+}
+
+/// Bytes of a rank's part of the N x N matrix as the solver has it.
+double solver_matrix_bytes(const PlannedStudy& planned, const Forecast& on, Solver solver) {
+    const Index n = planned.job.train_rows;
+    const SolverLayout layout = solver_layout(solver, n, on.ranks(), planned.study.spectrum.vectors,
+                                              {planned.study.spectrum.block}, on.grid_rows);
+    return 8 * local_elements(n, n, layout.grid_rows, on.ranks() / layout.grid_rows, layout.block);
 }
 
 StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on) {
     const GramJob& job = planned.job;
     const bool vectors = planned.study.spectrum.vectors;
-    const Solver solver = planned_solver(planned, on.ranks());
+    const Solver solver = planned_solver(planned, on);
     const double local = local_matrices(job, on).gram, n = static_cast<double>(job.train_rows),
                  p = on.ranks();
     const auto asked = static_cast<double>(planned.study.spectrum.count);
@@ -189,7 +197,8 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
     // LAPACK works on one rank, with the cores of its host: its three matrices are whole; so is the one that
     // goes to a GPU.
     const bool whole = solver == Solver::lapack || solver == Solver::cusolver;
-    const double working = whole ? local + (cost.matrices - 1) * 8 * n * n : cost.matrices * local;
+    const double theirs = whole ? 8 * n * n : std::max(local, solver_matrix_bytes(planned, on, solver)),
+                 working = local + (cost.matrices - 1) * theirs;
     StageForecast spectrum{"spectrum",
                            job.idle_bytes + working + waiting,
                            0,

@@ -11,7 +11,7 @@ Eigenpairs requested_eigenpairs(const DistributedMatrix& matrix, const MatrixNam
                                             [&lock] { lock.remove_file(); });
     DistributedMatrix consumed = collectively(matrix.grid().comm().get(), [&] { return matrix.copy(); });
     return eigenpairs(std::move(consumed), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
-                      study.spectrum.block, name, study.spectrum.count);
+                      {study.spectrum.block}, name, study.spectrum.count);
 }
 
 }  // namespace tangram

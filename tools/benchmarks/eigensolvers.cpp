@@ -1,5 +1,7 @@
 /// Worker: seconds of eigensolvers, bare of what the program does around them.
 ///     eigensolvers SOLVER PROBLEM values|vectors          all eigenpairs: pdsyevd, pdsyevr, elpa1, elpa2
+///     eigensolvers SOLVER PROBLEM values|vectors BLOCK GRID_ROWS  by spectrum.solver's names, as the program
+///                                                does it, in this layout; 0: as it chooses
 ///     eigensolvers SOLVER PROBLEM COUNT [TOLERANCE] [key=value ...]
 ///                                                the largest: lanczos (ours), arpack, slepc (where it was
 ///                                                built with it)
@@ -19,6 +21,7 @@
 #include "../src/spectrum/lapack.hpp"
 #include "../src/stages/free_kernel.hpp"
 #include "support/arpack.hpp"
+#include "tangram/arithmetic.hpp"
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/learning/kernel_regression.hpp"
@@ -32,10 +35,10 @@
 namespace tangram {
 namespace {
 
-constexpr Index block = 64;  // the program's own for ScaLAPACK and ELPA
+constexpr Index usual_block = 64;
 
 /// H H^T / n, H normal.
-DistributedMatrix random_matrix(const ProcessGrid& grid, Index n) {
+DistributedMatrix random_matrix(const ProcessGrid& grid, Index n, Index block) {
     const std::uint64_t key = random::key_of(1, "benchmark");
     DistributedMatrix H(grid, n, n, block);
     for (Index j = 0; j < H.local_columns(); ++j)
@@ -45,12 +48,12 @@ DistributedMatrix random_matrix(const ProcessGrid& grid, Index n) {
     return multiply(H, transpose(H));
 }
 
-DistributedMatrix matrix_of(const std::string& problem, const ProcessGrid& grid) {
+DistributedMatrix matrix_of(const std::string& problem, const ProcessGrid& grid, Index block) {
     Index rows = 0;
     const char* const end = problem.data() + problem.size();
     if (const auto [rest, error] = std::from_chars(problem.data(), end, rows);
         error == std::errc{} && rest == end)
-        return random_matrix(grid, rows);
+        return random_matrix(grid, rows, block);
     const auto [file, path] = file_and_path(problem);
     return read_matrix({file, ExitStatus::input}, path, grid, block, Orientation::transposed);
 }
@@ -200,6 +203,21 @@ Report of_study(const std::string& solver, const std::vector<std::string>& argum
     return largest(solver, kernel->gram(), count, tolerance);
 }
 
+/// As the program solves it, from its own layout. Collective.
+Report in_layout(const std::vector<std::string>& arguments, const ProcessGrid& grid) {
+    const Solver solver = solver_by_name(arguments[0]);
+    const bool vectors = arguments[2] == "vectors";
+    const SolverLayout layout(std::stoll(arguments[3]), std::stoi(arguments[4]));
+    DistributedMatrix matrix = matrix_of(arguments[1], grid, arithmetic::tile_rows);
+    TANGRAM_MPI(MPI_Barrier(grid.comm().get()));
+    const double start = MPI_Wtime();
+    Report report;
+    report.values = eigenpairs(std::move(matrix), solver, vectors, layout).values;
+    report.seconds = max_over_ranks(grid.comm().get(), MPI_Wtime() - start);
+    report.values.resize(std::min<std::size_t>(report.values.size(), 50));
+    return report;
+}
+
 Report measure(const std::vector<std::string>& arguments, const Communicator& world) {
     const std::string &solver = arguments[0], &problem = arguments[1], &what = arguments[2];
     const ProcessGrid grid = ProcessGrid::most_square(world.get());
@@ -207,16 +225,17 @@ Report measure(const std::vector<std::string>& arguments, const Communicator& wo
         const Index count = std::stoll(what);
         const double tolerance = arguments.size() > 3 ? std::stod(arguments[3]) : 1e-12;
         if (problem.ends_with(".toml")) return of_study(solver, arguments, count, tolerance, world);
-        const DistributedMatrix matrix = matrix_of(problem, grid);
+        const DistributedMatrix matrix = matrix_of(problem, grid, usual_block);
         return largest(
             solver,
             {world.get(), matrix.rows(),
              [&](const std::vector<double>& X, Index vectors) { return product(matrix, X, vectors); }},
             count, tolerance);
     }
-    DistributedMatrix matrix = matrix_of(problem, grid);
+    if (arguments.size() > 4) return in_layout(arguments, grid);
+    DistributedMatrix matrix = matrix_of(problem, grid, usual_block);
     // ELPA fails where a rank owns nothing.
-    if (const Index most = matrix.rows() / std::max(grid.rows(), grid.columns()); most < block)
+    if (const Index most = matrix.rows() / std::max(grid.rows(), grid.columns()); most < usual_block)
         matrix = redistribute(matrix, grid, std::max<Index>(1, most));
     MPI_Barrier(world.get());
     const double start = MPI_Wtime();
@@ -235,8 +254,10 @@ int main(int argc, char** argv) {
     int provided = 0, status = 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     if (argc < 4) {
-        std::fputs("usage: eigensolvers SOLVER PROBLEM values|vectors|COUNT [TOLERANCE] [key=value ...]\n",
-                   stderr);
+        std::fputs(
+            "usage: eigensolvers SOLVER PROBLEM values|vectors [BLOCK GRID_ROWS]\n"
+            "       eigensolvers SOLVER PROBLEM COUNT [TOLERANCE] [key=value ...]\n",
+            stderr);
         status = 2;
     } else {
         try {

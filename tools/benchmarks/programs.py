@@ -22,9 +22,9 @@ class Failed(Exception):
 
 
 def what_failed(error):
-    """tangram's own message among mpirun's, or the last line."""
+    """tangram's or a worker's own message among mpirun's, or the last line."""
     lines = error.strip().splitlines() or ['no message']
-    return next((line for line in lines if line.startswith('tangram: error:')), lines[-1])
+    return next((line for line in lines if re.match(r'(tangram|eigensolvers): error:', line)), lines[-1])
 
 
 def blas_of(text):

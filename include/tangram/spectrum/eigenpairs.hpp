@@ -34,9 +34,24 @@ struct Eigenpairs {
 /// `automatic` takes no other.
 inline constexpr Index always_in_one_piece = 1000;
 
+/// How a solver of all ranks has the matrix laid out while it works.
+struct SolverLayout {
+    Index block = 0;    ///< 0: the measured one; lowered where a rank would own nothing
+    int grid_rows = 0;  ///< of all ranks; 0: the measured ones, or G's
+};
+
 /// The solver of this machine's cores that `auto` stands for, from measurements that are stored in the
 /// source, and why. Local.
-std::pair<Solver, std::string> choose_solver(Index n, int ranks, bool vectors);
+/// @param cores  that LAPACK has on the first rank's host: ranks there times threads of each
+std::pair<Solver, std::string> choose_solver(Index n, int ranks, int cores, bool vectors);
+
+/// Block and grid of a solver of all ranks, complete: what is asked for, else what was measured to be the
+/// fastest at the nearest size; G's grid where none was measured on as many ranks, or on that one a rank
+/// would own nothing. The block is at most n over the grid's longer side (docs/libraries.md, Small problems).
+/// Local.
+/// @param grid_rows  of the grid that G is on
+SolverLayout solver_layout(Solver solver, Index n, int ranks, bool vectors, const SolverLayout& asked,
+                           int grid_rows);
 
 /// What messages call a matrix, and the status of what is wrong with it: "F.h5: /kernel/gram", output.
 struct MatrixName {
@@ -56,8 +71,7 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 
 /// Eigenvalues and eigenvectors of a symmetric matrix, G = V diag(w) V^T. Collective over G's grid.
 /// @param G  N x N, block-cyclic with square blocks, both triangles set; consumed
-/// @param block  the solver's own block; 0: 64, or less so that every rank owns something (docs/libraries.md,
-/// Small problems).
+/// @param layout  the solver's own, by solver_layout(); G's and V's stay what they are.
 ///         Problems too small for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and
 ///         `reason` say so. `cusolver`, named or by `automatic` from 1000 rows on, takes what finds room on
 ///         the first rank's device; what does not is solved as by `automatic` without one, and `reason` says
@@ -81,7 +95,7 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 /// included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4, elpa1 4, elpa2 5; lapack: four whole
 /// matrices on the first rank with vectors, one without, one and N x k for k vectors alone; cusolver one
 /// whole matrix on the first rank. Vectors that are always checked take one more local matrix.
-Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, Index block = 0,
+Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, const SolverLayout& layout = {},
                       const MatrixName& matrix = {}, Index count = 0);
 
 /// Doubles that pdsyevd takes on a p x q grid, at least: the bound of docs/libraries.md (Workspace), above
@@ -92,8 +106,9 @@ Index pdsyevr_workspace(Index n, Index nb, int grid_rows, int grid_columns);
 
 /// Throws Error(study) where that workspace does not fit into ScaLAPACK's 32-bit integers, naming
 /// the number of ranks that would do. Allocates nothing. Local.
+/// @param block  lowered where a rank would own nothing
 void check_scalapack_size(Index n, int grid_rows, int grid_columns,
-                          Index (*workspace)(Index, Index, int, int));
+                          Index (*workspace)(Index, Index, int, int), Index block = 64);
 /// The same for LAPACK on one rank. Local.
 void check_lapack_size(Index n, bool vectors);
 

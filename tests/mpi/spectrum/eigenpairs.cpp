@@ -73,14 +73,18 @@ std::pair<double, double> naive_quality(const Known& known, Index n, const std::
     return {residual, overlap};
 }
 
+/// The solver stays on the matrix's own grid.
+SolverLayout in_place(const ProcessGrid& grid) { return {0, grid.rows()}; }
+
 void expect_known(const Known& known, const ProcessGrid& grid, Index n, Index block, Solver solver,
                   bool vectors) {
     SCOPED_TRACE(::testing::Message()
                  << known.name << ", n = " << n << ", block " << block << ", grid " << grid.rows() << " x "
                  << grid.columns() << (vectors ? ", vectors" : ", values"));
     std::optional<Eigenpairs> solved;
-    const testing::Thrown thrown = testing::thrown_by(
-        [&] { solved.emplace(eigenpairs(matrix_of(known, grid, n, block), solver, vectors)); });
+    const testing::Thrown thrown = testing::thrown_by([&] {
+        solved.emplace(eigenpairs(matrix_of(known, grid, n, block), solver, vectors, in_place(grid)));
+    });
     if (!solved) {
         // ELPA's two-stage solver cannot do low-rank blocks at n above its band width (check_two_stage in
         // eigenpairs.cpp); it must say so on every rank rather than give wrong numbers.
@@ -142,8 +146,9 @@ void expect_largest(const Known& known, const ProcessGrid& grid, Index n, Index 
     SCOPED_TRACE(::testing::Message() << known.name << ", " << k << " of " << n << ", grid " << grid.rows()
                                       << " x " << grid.columns());
     std::optional<Eigenpairs> solved;
-    const testing::Thrown thrown = testing::thrown_by(
-        [&] { solved.emplace(eigenpairs(matrix_of(known, grid, n, 8), solver, true, 0, {}, k)); });
+    const testing::Thrown thrown = testing::thrown_by([&] {
+        solved.emplace(eigenpairs(matrix_of(known, grid, n, 8), solver, true, in_place(grid), {}, k));
+    });
     if (!solved) {
         EXPECT_TRUE(solver == Solver::elpa2 && n > 64) << thrown.text;
         EXPECT_EQ(thrown.kind, ErrorKind::failed_check) << thrown.text;
@@ -209,7 +214,7 @@ TEST_P(EdgeCase, TheLargestOnly) {
 TEST(ADevicesSolver, TakesWhatFindsRoom) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const auto solve = [&](Index n, Solver solver, bool vectors, Index count = 0) {
-        return eigenpairs(matrix_of(known_matrices()[0], grid, n, 8), solver, vectors, 0, {}, count);
+        return eigenpairs(matrix_of(known_matrices()[0], grid, n, 8), solver, vectors, {}, {}, count);
     };
     testing::expect_error_on_all_ranks([&] { solve(40, Solver::cusolver, true); }, ExitStatus::study,
                                        ErrorKind::unsupported, "\"cusolver\"");
@@ -263,7 +268,7 @@ TEST(Largest, ValuesAloneTheirQualityAndARefusal) {
         for (Index i = 0; i < 6; ++i) set(G, i, i, static_cast<double>(1 + i));
         return G;
     };
-    Eigenpairs pairs = eigenpairs(diagonal(), Solver::automatic, false, 0, {}, 2);
+    Eigenpairs pairs = eigenpairs(diagonal(), Solver::automatic, false, {}, {}, 2);
     EXPECT_EQ(pairs.values, (std::vector<double>{6, 5}));
     EXPECT_FALSE(pairs.vectors);
     const Quality good = quality(diagonal(), pairs, false);
@@ -276,7 +281,7 @@ TEST(Largest, ValuesAloneTheirQualityAndARefusal) {
     EXPECT_DOUBLE_EQ(quality(diagonal(), pairs, false).trace_error, 14.0 / 21);
     pairs.values = {10, 1};  // squares: 101 of 91
     EXPECT_DOUBLE_EQ(quality(diagonal(), pairs, false).frobenius_error, 10.0 / 91);
-    testing::expect_error_on_all_ranks([&] { eigenpairs(diagonal(), Solver::automatic, true, 0, {}, 7); },
+    testing::expect_error_on_all_ranks([&] { eigenpairs(diagonal(), Solver::automatic, true, {}, {}, 7); },
                                        ExitStatus::study, ErrorKind::out_of_range, "spectrum.count = 7");
 }
 
@@ -296,12 +301,40 @@ TEST_P(EverySolver, BlocksOfTheSolver) {
         for (const Index n : {13, 128})
             for (const Index block : {1, 8, 33, 64, 70, 500}) {
                 const Known& known = known_matrix("banded");  // one that elpa2 can do
-                const Eigenpairs pairs = eigenpairs(matrix_of(known, grid, n, 16), GetParam(), true, block);
+                const Eigenpairs pairs = eigenpairs(matrix_of(known, grid, n, 16), GetParam(), true, {block});
                 const std::vector<double> expected = descending_eigenvalues(known, n);
                 for (std::size_t k = 0; k < expected.size(); ++k)
                     EXPECT_TRUE(std::abs(pairs.values[k] - expected[k]) <=
                                 (10 + 4 * static_cast<double>(n)) * epsilon * expected[0])
                         << n << ", solver's block " << block << ", eigenvalue " << k;
+            }
+    });
+}
+
+// From every grid to every grid and back: values in closed form, vectors by their residuals, laid out as G.
+TEST_P(EverySolver, GridsOfTheSolver) {
+    const Index n = 61;
+    const Known& known = known_matrix("banded");
+    const std::vector<double> expected = descending_eigenvalues(known, n);
+    const double tolerance = (10 + 4 * static_cast<double>(n)) * epsilon;
+    on_every_grid([&](const ProcessGrid& grid) {
+        for (const auto& [rows, columns] : grid_shapes(world_size()))
+            for (const Index block : {3, 12}) {
+                SCOPED_TRACE(::testing::Message() << "from " << grid.rows() << " rows to " << rows << " x "
+                                                  << columns << ", block " << block);
+                const DistributedMatrix G = matrix_of(known, grid, n, 8);
+                const Eigenpairs pairs = eigenpairs(G.copy(), GetParam(), true, {block, rows});
+                for (std::size_t k = 0; k < expected.size(); ++k)
+                    EXPECT_TRUE(std::abs(pairs.values[k] - expected[k]) <= tolerance * expected[0]) << k;
+                EXPECT_EQ(&pairs.vectors->grid(), &grid);
+                EXPECT_EQ(pairs.vectors->block(), 8);
+                const Quality found = quality(G, pairs, false);
+                EXPECT_TRUE(*found.residual_max <= tolerance && *found.orthogonality_max <= 30 * tolerance);
+                if (pairs.solver != Solver::lapack) {
+                    const std::string words = "block " + std::to_string(block) + " on a grid of " +
+                                              std::to_string(rows) + " x " + std::to_string(columns);
+                    EXPECT_NE(pairs.reason.find(words), std::string::npos) << pairs.reason;
+                }
             }
     });
 }
@@ -408,7 +441,7 @@ TEST_P(BadInput, TheFirstBadEntryIsNamedOnEveryRank) {
             ExitStatus::numerical, ErrorKind::out_of_range, "1e+200");
         testing::expect_error_on_all_ranks(
             [&] {
-                eigenpairs(with({{17, 3, nan}}), GetParam(), false, 0, {"f.h5: /G", ExitStatus::output});
+                eigenpairs(with({{17, 3, nan}}), GetParam(), false, {}, {"f.h5: /G", ExitStatus::output});
             },
             ExitStatus::output, ErrorKind::non_finite, "f.h5: /G");
         testing::expect_error_on_all_ranks(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <regex>
 
+#include "../src/spectrum/choice.hpp"
 #include "tangram/error.hpp"
 #include "tangram/spectrum/eigenpairs.hpp"
 #include "tangram/spectrum/quality.hpp"
@@ -51,32 +52,80 @@ TEST(Choice, GivesASolverOfThisBuildAndAReason) {
     for (const Index n : {1, 100, 1000, 3000, 10000, 100000})
         for (const int ranks : {1, 2, 3, 16, 1024})
             for (const bool vectors : {false, true}) {
-                const auto [solver, reason] = choose_solver(n, ranks, vectors);
+                const auto [solver, reason] = choose_solver(n, ranks, ranks, vectors);
                 EXPECT_NE(std::find(list.begin(), list.end(), solver), list.end());
                 EXPECT_TRUE(holds(reason, "auto")) << reason;
                 EXPECT_NE(solver, Solver::elpa2);
                 if (solver == Solver::lapack) {
                     EXPECT_NO_THROW(check_lapack_size(n, vectors));
+                    EXPECT_TRUE(n <= 8192 || ranks == 1);  // more of one rank's memory is not taken
+                }
+                if (n <= 1000) {
+                    EXPECT_EQ(solver, Solver::lapack);
                 }
             }
 }
 
-TEST(Choice, FollowsTheTableOfMeasurements) {
-    const auto chosen = [](Index n, int ranks, bool vectors) {
-        return choose_solver(n, ranks, vectors).first;
-    };
+TEST(Choice, TheTableHoldsLayoutsThatThereAre) {
+    for (const MeasuredSolvers& row : measured_solvers)
+        for (const MeasuredSolver& by : row.by) {
+            const bool in_one_piece = &by == &row.by[0];
+            EXPECT_GT(by.seconds, 0);
+            EXPECT_EQ(by.block > 0, by.grid_rows > 0);
+            EXPECT_EQ(by.block > 0, !in_one_piece && by.seconds != not_measured);
+            if (by.block == 0) continue;
+            EXPECT_EQ(row.ranks % by.grid_rows, 0);
+            EXPECT_LE(by.block * std::max(by.grid_rows, row.ranks / by.grid_rows), row.n);
+        }
+}
+
+constexpr MeasuredSolvers by_hand[] = {
+    {1, 2000, true, {{4.0}, {6.0, 64, 1}, {8.0, 64, 1}, {8.0, 64, 1}}},
+    {2, 2000, true, {{3.0}, {2.0, 32, 2}, {4.0, 128, 1}, {5.0, 16, 1}}},
+    {2, 4000, true, {{24.0}, {23.96, 256, 1}, {40.0, 64, 2}, {not_measured}}},
+    {8, 4000, true, {{8.0}, {5.0, 64, 2}, {7.0, 64, 2}, {not_measured}}},
+};
+
+TEST(Choice, FollowsATableByHand) {
     const auto list = solvers();
     const bool elpa = std::ranges::find(list, Solver::elpa1) != list.end();
-    for (const int ranks : {1, 2, 16}) EXPECT_EQ(chosen(1000, ranks, true), Solver::lapack);
-    // On one and two ranks LAPACK is numpy's time at every n measured; its matrices end at 8192 or at 32
-    // bits.
-    EXPECT_EQ(chosen(8192, 2, true), Solver::lapack);
-    EXPECT_EQ(chosen(30000, 1, false), Solver::lapack);
-    EXPECT_EQ(chosen(8193, 2, true), elpa ? Solver::elpa1 : Solver::scalapack_dc);
-    EXPECT_EQ(chosen(8192, 12, true), elpa ? Solver::elpa1 : Solver::lapack);
-    const auto [solver, reason] = choose_solver(5000, 2, true);
-    EXPECT_EQ(solver, Solver::lapack);
-    EXPECT_TRUE(holds(reason, "measured nearest at n = 4000 on 2: lapack 6.4 s")) << reason;
+    const auto chosen = [](Index n, int ranks, int cores) {
+        return choose_solver(by_hand, n, ranks, cores, true);
+    };
+    EXPECT_EQ(chosen(2100, 2, 2).first, elpa ? Solver::elpa1 : Solver::lapack);
+    EXPECT_TRUE(holds(chosen(2100, 2, 2).second, "measured nearest at n = 2000 on 2: lapack 3 s"));
+    // 0.04 s is nothing that anybody notices.
+    EXPECT_EQ(chosen(4000, 2, 2).first, Solver::lapack);
+    EXPECT_EQ(chosen(4000, 8, 8).first, elpa ? Solver::elpa1 : Solver::scalapack_dc);
+    // Two ranks of four threads: LAPACK has eight cores, 8 s at n = 4000, a second at 2000.
+    EXPECT_EQ(chosen(2000, 2, 8).first, Solver::lapack);
+    EXPECT_TRUE(holds(chosen(2000, 2, 8).second, "lapack 8 s (n = 4000 on 8 cores)"))
+        << chosen(2000, 2, 8).second;
+    // Eight ranks of a thread on hosts of their own: LAPACK has one core, 32 s.
+    EXPECT_EQ(chosen(4000, 8, 1).first, elpa ? Solver::elpa1 : Solver::scalapack_dc);
+    EXPECT_EQ(chosen(8193, 2, 2).first, elpa ? Solver::elpa1 : Solver::scalapack_dc);
+}
+
+TEST(Choice, BlockAndGridAreThoseOfTheTable) {
+    const auto layout = [](Solver solver, Index n, int ranks, SolverLayout asked = {}, int grid_rows = 1) {
+        const SolverLayout found = solver_layout(by_hand, solver, n, ranks, true, asked, grid_rows);
+        return std::pair(found.block, found.grid_rows);
+    };
+    EXPECT_EQ(layout(Solver::elpa1, 2000, 2), std::pair(Index{32}, 2));
+    EXPECT_EQ(layout(Solver::elpa2, 2000, 2), std::pair(Index{32}, 2));
+    EXPECT_EQ(layout(Solver::scalapack_dc, 2000, 2), std::pair(Index{128}, 1));
+    EXPECT_EQ(layout(Solver::scalapack_dc, 4000, 2), std::pair(Index{64}, 2));
+    EXPECT_EQ(layout(Solver::scalapack_mrrr, 4000, 2, {}, 2), std::pair(Index{64}, 2));  // not measured
+    // What is asked for wins.
+    EXPECT_EQ(layout(Solver::elpa1, 2000, 2, {100}), std::pair(Index{100}, 2));
+    EXPECT_EQ(layout(Solver::elpa1, 2000, 2, {100, 1}), std::pair(Index{100}, 1));
+    // Every rank owns something: 50 rows over two, 3 rows on the grid that G is on.
+    EXPECT_EQ(layout(Solver::elpa1, 50, 2), std::pair(Index{25}, 2));
+    EXPECT_EQ(layout(Solver::elpa1, 50, 2, {64}), std::pair(Index{25}, 2));
+    EXPECT_EQ(layout(Solver::elpa1, 3, 2), std::pair(Index{1}, 1));
+    // Of another number of ranks the block alone.
+    EXPECT_EQ(layout(Solver::elpa1, 2000, 3, {}, 3), std::pair(Index{32}, 3));
+    EXPECT_EQ(layout(Solver::elpa1, 60, 3, {}, 1), std::pair(Index{20}, 1));
 }
 
 // By hand, n = 128, nb = 70 on 2 x 2: np0 = nq0 = 70; 512 + (768 + 9800) + 70 * 140 + 140 * 70 + 4900.

@@ -89,6 +89,17 @@ TEST(Forecast, MoreRanksNeedLessMemoryEach) {
     }
 }
 
+// A third of 3000 columns each is two thirds on the first of two ranks; in tiles of 256 it has 1536 of them.
+TEST(Forecast, CountsTheSolversOwnBlock) {
+    MadeUp study(64, 3, 3000);
+    study.study.spectrum.solver = "scalapack-dc";
+    const double usual = forecast<float>(study.planned(), 2).of("spectrum")->own_bytes;
+    study.study.spectrum.block = 1000;
+    // Five matrices and workspaces of its size, beside G as it was.
+    EXPECT_EQ(forecast<float>(study.planned(), 2).of("spectrum")->own_bytes - usual,
+              5.0 * 8 * 3000 * (2000 - 1536));
+}
+
 TEST(Forecast, OfADeviceCountsWhatStandsOnIt) {
     const MadeUp study(64, 3, 3000);
     PlannedStudy planned = study.planned();
