@@ -25,6 +25,10 @@ for name in sorted(needed - set(NAMES)): expect(False, f'tools/checks/packaging.
 
 spack = read('tools', 'packaging', 'spack_repo', 'tangram', 'packages', 'tangram', 'package.py')
 calls = [call for call in ast.walk(ast.parse(spack)) if isinstance(call, ast.Call) and getattr(call.func, 'id', '') == 'depends_on']
+# The checkout that it builds is the one that it lies in.
+where = [os.path.realpath(os.path.join(ROOT, 'tools', 'packaging', 'spack_repo', 'tangram', 'packages', 'tangram', 'package.py'))]
+for _ in range(int(re.search(r'parents\[(\d+)\]', spack)[1]) + 1): where.append(os.path.dirname(where[-1]))
+expect(where[-1] == os.path.realpath(ROOT), f'package.py: its git repository would be {where[-1]}')
 of_spack = {re.match(r'[\w-]+', call.args[0].value)[0] for call in calls}
 files = [name for name in os.listdir(os.path.join(ROOT, 'tools', 'packaging')) if name.endswith('.eb')]
 expect(files == [f'tangram-{version}-foss-2024a.eb'], f'easyconfigs {files}, version {version}')

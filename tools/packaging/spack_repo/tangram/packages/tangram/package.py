@@ -11,7 +11,7 @@ class Tangram(CMakePackage):
     """Exact empirical neural tangent kernels of pretrained transformers, their spectra, and what those say about
     fine-tuning."""
 
-    git = f"file://{Path(__file__).resolve().parents[5]}"
+    git = f"file://{Path(__file__).resolve().parents[6]}"
 
     license("MIT")
 
@@ -34,10 +34,10 @@ class Tangram(CMakePackage):
     depends_on("lapack")
     depends_on("scalapack")
     depends_on("hdf5+mpi+hl")
-    depends_on("elpa", when="+elpa")
+    depends_on("elpa~openmp", when="+elpa")  # +openmp is another library, elpa_openmp
     depends_on("eigen@3.4")
     depends_on("fmt")
-    depends_on("spdlog+fmt_external")
+    depends_on("spdlog")  # always on fmt of its own package
     depends_on("tomlplusplus")
     depends_on("nlohmann-json")
     depends_on("cli11")
