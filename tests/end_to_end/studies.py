@@ -112,6 +112,7 @@ if os.path.exists(os.path.join(build, 'cmake_install.cmake')) and shutil.which('
     check('install: a study from there', code == 0, err[-500:])
     code, out, err = start(sys.executable, at('bin', 'tangram-plot'), 'installed.h5')
     check('install: tangram-plot', code == 0 or 'matplotlib' in err, err[-500:])
+    check('install: a modulefile of that prefix', f'set prefix {prefix}\n' in open(at('share', 'tangram', [n for n in os.listdir(at('share', 'tangram')) if n.startswith('modulefile-')][0])).read())
     check('install: manual page, completion', open(at('share', 'man', 'man1', 'tangram.1')).read(9) == '.TH TANGR' and 'complete ' in open(at('share', 'bash-completion', 'completions', 'tangram')).read())
     with open(os.path.join(folder.name, 'CMakeLists.txt'), 'w') as file: file.write('cmake_minimum_required(VERSION 3.25)\nproject(mine LANGUAGES CXX)\nfind_package(tangram REQUIRED)\nadd_executable(mine mine.cpp)\ntarget_link_libraries(mine PRIVATE tangram::rates)\n')
     with open(os.path.join(folder.name, 'mine.cpp'), 'w') as file: file.write('#include "tangram/rates/stopping_rules.hpp"\nint main() { return tangram::epochs(4, 2, 8) == 1 ? 0 : 1; }\n')

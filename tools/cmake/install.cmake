@@ -28,7 +28,13 @@ foreach(script plot submit)
   file(CREATE_LINK ${from_programs}/${script} ${PROJECT_BINARY_DIR}/tangram-${script} SYMBOLIC)
   install(FILES ${PROJECT_BINARY_DIR}/tangram-${script} DESTINATION ${CMAKE_INSTALL_BINDIR})
 endforeach()
-configure_file(tools/packaging/modulefile.in ${PROJECT_BINARY_DIR}/modulefile @ONLY)
+# Of the prefix that `cmake --install --prefix` gives.
+install(CODE "
+  set(PROJECT_VERSION ${PROJECT_VERSION})
+  set(CMAKE_INSTALL_BINDIR ${CMAKE_INSTALL_BINDIR})
+  set(CMAKE_INSTALL_MANDIR ${CMAKE_INSTALL_MANDIR})
+  set(CMAKE_INSTALL_DATADIR ${CMAKE_INSTALL_DATADIR})
+  configure_file(\"${PROJECT_SOURCE_DIR}/tools/packaging/modulefile.in\" \"${PROJECT_BINARY_DIR}/modulefile\" @ONLY)")
 install(FILES ${PROJECT_BINARY_DIR}/modulefile DESTINATION ${shared} RENAME modulefile-${PROJECT_VERSION})
 
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
