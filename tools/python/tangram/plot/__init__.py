@@ -74,6 +74,11 @@ def groups(axes, file, legend=True):
     return _drawn(axes, file, panels.several_spectra, legend, '/spectrum/groups')
 
 
+def density(axes, file, legend=True):
+    """Shares of the eigenvalues in bins of half a decade (spectrum.density)."""
+    return _drawn(axes, file, panels.density, legend)
+
+
 def trace_shares(axes, file, most=16):
     """The tensors that hold most of the kernel's trace."""
     return _drawn(axes, file, panels.trace_shares, False, most)

@@ -142,9 +142,10 @@ class Picture:
                 legend.remove()
             below = box.height / figure.dpi
             figure.set_size_inches(width, height + below)
-        for _ in range(2):
+        # Axes of another size may have other ticks, whose numbers are longer.
+        for settled in (False, True, True):
             figure.tight_layout(rect=(0, below / (height + below), 1, 1), pad=0.4, h_pad=0.7)
-            if not self._break_long_labels():
+            if not self._break_long_labels() and settled:
                 break
 
     def _break_long_labels(self):

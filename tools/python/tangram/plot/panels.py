@@ -71,7 +71,8 @@ def spectrum(axes, results, colour=None, label=None):
         style = dict(marker='o', linestyle='', markersize=3.4) if alone else dict(linewidth=1.6)
         handles += axes.plot(rank[good], values[good], color=colour or BLUE, label=name, **style)
     if alone:
-        handles += noise_floor(axes, rank[low], values[low], int((~above).sum()), floor, drawn)
+        handles += under_noise_floor(axes, rank[low], values[low], int((~above).sum()), floor, drawn)
+        handles += noise_floor(axes, floor, drawn)
         handles += decay_fit(axes, results)
     old = [line.get_ydata() for line in axes.get_lines() if label is not None]
     logarithmic(axes.xaxis, [rank, [x for line in axes.get_lines() for x in line.get_xdata() if x >= 1]])
@@ -81,32 +82,39 @@ def spectrum(axes, results, colour=None, label=None):
     return handles
 
 
-def noise_floor(axes, rank, values, count, floor, drawn):
-    """The floor and what lies under it. A negative eigenvalue is shown by its size: it is the rounding that the
-    floor stands for. What is smaller than a hundredth of the floor does not stretch the axis."""
-    handles, least = [], floor / 100 if math.isfinite(floor) and floor > 0 else 0
+def under_noise_floor(axes, rank, values, count, floor, drawn):
+    """What lies under the floor. A negative eigenvalue is shown by its size: it is the rounding that the floor
+    stands for. What is smaller than a hundredth of the floor does not stretch the axis."""
+    least = floor / 100 if math.isfinite(floor) and floor > 0 else 0
     sizes = np.maximum(np.abs(values), least)
-    if values.size and (sizes > 0).any():
-        negative = int((values < 0).sum())
-        note = f' ({count}' + (f', {negative} negative)' if negative else ')')
-        handles += axes.plot(
-            rank,
-            np.where(sizes > 0, sizes, np.nan),
-            'x',
-            color=GREY,
-            markersize=3.4,
-            markeredgewidth=0.8,
-            label='under the noise floor' + note,
-        )
-        drawn.append(sizes)
-    if math.isfinite(floor) and floor > 0:
-        drawn.append([floor])
-        handles.append(
-            axes.axhline(
-                floor, color=INK, linestyle=':', linewidth=1.4, label=f'noise floor {readable(floor, 2)}'
-            )
-        )
-    return handles
+    if not values.size or not (sizes > 0).any():
+        return []
+    negative = int((values < 0).sum())
+    note = f' ({count}' + (f', {negative} negative)' if negative else ')')
+    drawn.append(sizes)
+    return axes.plot(
+        rank,
+        np.where(sizes > 0, sizes, np.nan),
+        'x',
+        color=GREY,
+        markersize=3.4,
+        markeredgewidth=0.8,
+        label='under the noise floor' + note,
+    )
+
+
+def noise_floor(axes, floor, drawn):
+    """The floor as a line where the eigenvalues come within two decades of it; else in the legend alone, as it would
+    stretch the axis over what nothing is known of."""
+    if not (math.isfinite(floor) and floor > 0):
+        return []
+    name = f'noise floor {readable(floor, 2)}'
+    known = np.concatenate(drawn)
+    known = known[np.isfinite(known) & (known > 0)]
+    if known.size and floor < known.min() / 100:
+        return [Line2D([], [], linestyle='', label=name + ', below the picture')]
+    drawn.append([floor])
+    return [axes.axhline(floor, color=INK, linestyle=':', linewidth=1.4, label=name)]
 
 
 def decay_fit(axes, results):
@@ -212,6 +220,49 @@ def several_spectra(axes, results, group):
     logarithmic(axes.yaxis, drawn)
     axes.set_xlabel(of_file(results, 'rank k (dimensionless)'))
     axes.set_ylabel(f'eigenvalue of G/{scale_name(results)} (dimensionless)')
+    return handles
+
+
+def density(axes, results):
+    """How the eigenvalues of G/n are spread: shares of all of them in bins of half a decade, with their intervals. What is
+    smaller than every bin is said in the legend."""
+    group = '/spectrum/density'
+    value = results.array(f'{group}/value', 1)
+    shares = [
+        None if value is None else results.array(f'{group}/{name}', 1, len(value)) for name in ('weight', 'low', 'high')
+    ]
+    if any(share is None for share in shares):
+        return None
+    weight, low, high = (np.nan_to_num(share) for share in shares)
+    rows, half_a_bin = max(results.rows(), 1), 10**0.25
+    shown = (value > 0) & (high > 0)
+    if not shown.any():
+        return None
+    middle, least = value[shown] / rows, 0.5 / rows  # half of one eigenvalue
+    axes.bar(
+        middle / half_a_bin,
+        weight[shown],
+        width=middle * (half_a_bin - 1 / half_a_bin),
+        align='edge',
+        color=SKY,
+        edgecolor=PAPER,
+        linewidth=0.6,
+    )
+    ends = [np.maximum(end[shown], least) for end in (low, high)]
+    uncertain = ends[1] > ends[0]
+    axes.vlines(middle[uncertain], ends[0][uncertain], ends[1][uncertain], color=BLUE, linewidth=1.6)
+    logarithmic(axes.xaxis, [middle / half_a_bin, middle * half_a_bin])
+    logarithmic(axes.yaxis, [[least], ends[1]])
+    axes.set_xlabel(of_file(results, f'eigenvalue of G/{scale_name(results)} (dimensionless)'))
+    axes.set_ylabel('share of the eigenvalues\n(dimensionless)')
+    handles = [Patch(facecolor=SKY, label='share in half a decade')]
+    if uncertain.any():
+        handles.append(Line2D([], [], color=BLUE, label='95 % interval'))
+    for share, least_share, most_share in zip(weight[value == 0], low[value == 0], high[value == 0]):
+        text = f'smaller: {readable(100 * share, 3)} %'
+        if most_share > least_share:
+            text += f' [{readable(100 * least_share, 3)}, {readable(100 * most_share, 3)}]'
+        handles.append(Line2D([], [], linestyle='', label=text))
     return handles
 
 

@@ -66,6 +66,17 @@ def groups(results):
     )
 
 
+def density(results):
+    return on_panels(
+        'density',
+        f'Density of the spectrum ({named_n(results)})',
+        'Shares of all eigenvalues in bins of half a decade; lines are 95 % intervals where the eigenvalues are not all'
+        ' known.',
+        (2.7,),
+        lambda a: panels.density(a, results),
+    )
+
+
 def trace_shares(results):
     count = min(len(results.table('/kernel/tensors')), 17)
     return on_panels(
@@ -255,6 +266,7 @@ def trained_runs(results):
 ALL = (
     exponents,
     spectrum,
+    density,
     formulas,
     groups,
     trace_shares,

@@ -275,7 +275,7 @@ def decay(results, page):
     if 'spectrum' not in page.pictures and not results.has('/rates/decay'):
         return
     page.section('Spectrum and decay')
-    page.show('spectrum', 'decay_by_size', 'trace_shares', 'formulas', 'groups')
+    page.show('spectrum', 'density', 'decay_by_size', 'trace_shares', 'formulas', 'groups')
     group = '/rates/decay'
     selected, why_none = results.text(group, 'selected'), results.text(group, 'reason')
     first, last = results.number(group, 'first'), results.number(group, 'last')
