@@ -237,6 +237,33 @@ std::string help_text(const std::string& topic) {
     return topic == "completion" ? bash_completion() : help(topic);
 }
 
+/// The file of --log-json on a command line that may be wrong elsewhere; empty without one.
+std::string log_json_of(int argc, char** argv) {
+    const std::string option = "--log-json";
+    for (int i = 1; i < argc; ++i) {
+        const std::string word = argv[i];
+        if (word == option && i + 1 < argc) return argv[i + 1];
+        if (word.starts_with(option + "=")) return word.substr(option.size() + 1);
+    }
+    return "";
+}
+
+/// What the command line says; what is wrong with it stands in --log-json, too. Local, the same on every rank.
+Arguments arguments_of(int argc, char** argv, bool speaks) {
+    try {
+        Arguments arguments = parse_command_line(argc, argv);
+        if (arguments.command == "help") help(arguments.topic);  // refuses the topic, or MPI were not needed
+        return arguments;
+    } catch (const Error& wrong) {
+        try {
+            Log(speaks, true, log_json_of(argc, argv))
+                .record_failure(static_cast<int>(wrong.status()), wrong.what());
+        } catch (const Error&) {  // that file cannot be written, either: the first error counts
+        }
+        throw;
+    }
+}
+
 }  // namespace
 
 std::optional<int> answer_without_mpi(int argc, char** argv, bool speaks) {
@@ -257,13 +284,12 @@ std::optional<int> answer_without_mpi(int argc, char** argv, bool speaks) {
 int run_program(int argc, char** argv, StopFlag& stop) {
     const Communicator world(MPI_COMM_WORLD);
     const bool speaks = world.rank() == 0;
-    const Arguments arguments = parse_command_line(argc, argv);
-    if (arguments.command == "help") help(arguments.topic);  // refuses the topic, or MPI were not needed
+    const Arguments arguments = arguments_of(argc, argv, speaks);
     const Command& command = *std::ranges::find(commands, arguments.command, &Command::name);
 
-    collectively(world.get(), take_library_memory);
     Log log = collectively(world.get(), [&] { return Log(speaks, arguments.quiet, arguments.log_json); });
     try {
+        collectively(world.get(), take_library_memory);
         log.enter(arguments.command);
         constexpr const char* with_device[] = {"run", "gram", "plan", "spectrum", "rates", "finetune"};
         const bool has_device = std::ranges::find(with_device, arguments.command) != std::end(with_device);

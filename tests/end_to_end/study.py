@@ -177,6 +177,10 @@ with h5py.File(f.at('log.h5')) as h: s = h['/rates/stopping'].attrs; check('log:
 code, out, err = run('run', f.at('study.toml'), '--set', 'model.path=nowhere', '--log-json', f.at('failed.json'))
 last = [json.loads(line) for line in open(f.at('failed.json'))][-1]
 check('log: what ended the program', code == 3 and last['level'] == 'error' and last['status'] == 3 and 'nowhere' in last['text'], (code, last))
+for k, wrong in enumerate((['run', f.at('study.toml'), '--qiet'], ['rum', f.at('study.toml')], ['run', f.at('study.toml'), '--memory-per-rank', '4'], ['run'])):
+    code, out, err = run(*wrong, f'--log-json={f.at(f"wrong{k}.json")}')
+    last = [json.loads(line) for line in open(f.at(f'wrong{k}.json'))]
+    check(f'log: a wrong command line, {wrong[:1] + wrong[2:]}', code == 2 and len(last) == 1 and last[0]['level'] == 'error' and last[0]['status'] == 2 and last[0]['text'] in err, (code, last, err))
 
 # What `tangram help` says is what there is.
 code, out, err = run('help', 'output', ranks=1)
