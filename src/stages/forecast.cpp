@@ -364,9 +364,9 @@ struct StepForecast {
         const Index parts = gradient_parts(batch), threads = omp_get_max_threads(),
                     in_turn = (parts + ranks * threads - 1) / (ranks * threads);  // of one thread
         // Passes over every weight: of each part's sums by those who work side by side, of the tree, the rule
-        // and the new weights by all (measured: 10 with 4 parts in turn). Products of few tokens reach two
+        // and the new weights by all (measured: 7 with 4 parts in turn). Products of few tokens reach two
         // thirds of the longer ones' speed.
-        const auto entries = static_cast<double>(job.parameter_count * (6 + 2 * in_turn));
+        const auto entries = static_cast<double>(job.parameter_count * (4 + in_turn));
         const Calibration& speed = planned.calibration;
         flops = passes + gradients;
         seconds = (passes * speed.per_pass_flop + 1.5 * gradients * speed.per_product_flop) *

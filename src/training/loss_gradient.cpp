@@ -13,6 +13,7 @@
 #include "tangram/parallel/communicator.hpp"
 #include "tangram/parallel/tree_sum.hpp"
 #include "tangram/parallel_for.hpp"
+#include "tangram/training/parts.hpp"
 
 namespace tangram {
 
@@ -297,8 +298,9 @@ void LossGradient<Real>::sum_parts(Thread& work, std::span<const Index> examples
 template <class Real>
 double LossGradient<Real>::operator()(std::span<const Index> batch, const Take& take) {
     const Index examples = std::ssize(batch), parts = gradient_parts(examples);
-    const auto first_of = [&](Index part) { return part * examples / parts; };
+    const auto first_of = [&](Index part) { return first_of_part(part, examples); };
     collectively(comm_, [&] {
+        const std::vector<Index> dealt = dealt_to_parts(*data_, batch);
         begin(parts);
         // As many at a time as there are threads, added in order.
         const Index threads = omp_get_max_threads();
@@ -313,10 +315,10 @@ double LossGradient<Real>::operator()(std::span<const Index> batch, const Take& 
                 [&](Thread* of_thread, Index i) {
                     const auto at = static_cast<std::size_t>(begun + i);
                     const Index first = first_of(firsts[at]), end = first_of(firsts[at + 1]);
-                    sum_parts(
-                        *of_thread,
-                        batch.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(end - first)),
-                        first_of(firsts[at] + 1) - first, made[static_cast<std::size_t>(i)].data());
+                    sum_parts(*of_thread,
+                              std::span(dealt).subspan(static_cast<std::size_t>(first),
+                                                       static_cast<std::size_t>(end - first)),
+                              first_of(firsts[at] + 1) - first, made[static_cast<std::size_t>(i)].data());
                 });
             for (std::size_t i = 0; i < made.size(); ++i) {
                 const std::size_t at = static_cast<std::size_t>(begun) + i;

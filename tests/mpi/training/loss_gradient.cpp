@@ -6,6 +6,7 @@
 
 #include "mpi/training/problem.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
+#include "tangram/training/parts.hpp"
 
 namespace tangram {
 namespace {
@@ -119,6 +120,28 @@ TEST(LossGradient, AgreesWithCentralDifferencesOfTheLoss) {
         const double found = (up - problem.loss_of(batch)) / (2 * h);
         // Third derivatives times h^2, and rounding 1e-16 / h: 3e-8 was seen.
         EXPECT_NEAR(found, expected, 1e-6 * norm(gradient)) << of.model;
+    }
+}
+
+TEST(LossGradient, DealsABatchToPartsOfAboutAsManyTokens) {
+    const DataSet data = testing::made_up(600, 50, 2, 40);
+    for (const Index examples : {1, 9, 33, 64, 600}) {
+        const Index parts = gradient_parts(examples);
+        std::vector<Index> batch = all_of(data);
+        batch.resize(static_cast<std::size_t>(examples));
+        std::vector<Index> dealt = dealt_to_parts(data, batch);
+        std::vector<std::size_t> tokens;
+        for (Index part = 0; part < parts; ++part) {
+            tokens.push_back(0);
+            for (Index i = first_of_part(part, examples); i < first_of_part(part + 1, examples); ++i)
+                tokens.back() += data.tokens(dealt[static_cast<std::size_t>(i)]).size();
+        }
+        // An example goes where there are fewest: parts differ by less than the longest. In the batch's order
+        // those of 33 examples and more differ by several.
+        const auto [least, most] = std::ranges::minmax(tokens);
+        EXPECT_LE(most - least, 40u) << examples;
+        std::ranges::sort(dealt);
+        EXPECT_EQ(dealt, batch);
     }
 }
 
