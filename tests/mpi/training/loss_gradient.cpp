@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "mpi/training/problem.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
@@ -173,6 +174,26 @@ TEST(LossGradient, HasTheSameBitsOnAnyNumberOfRanksAndThreads) {
             EXPECT_EQ(logits_of(problem.network, problem.data, MPI_COMM_WORLD),
                       logits_of(problem.network, problem.data, MPI_COMM_SELF));
         }
+}
+
+TEST(LossGradient, AddsPartsOfSeveralChainsInTheOrderOfTheTreeWhetherTheyShareABlockOrNot) {
+    // In float64, whose sums round: those of float32 are nearly all exact.
+    Problem<double> problem(cases[0], 37, 40);
+    std::vector<Index> by_length = all_of(problem.data), batch;
+    std::ranges::sort(by_length, std::ranges::greater(),
+                      [&](Index example) { return problem.data.tokens(example).size(); });
+    ASSERT_GT(8 * problem.data.tokens(by_length[4]).size(), 256u);  // of the least part
+    for (std::size_t i = 0; i < 80; ++i) batch.push_back(by_length[i % 5]);
+    std::vector<double> in_pairs, apart, of_ranks;
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    problem(batch, in_pairs, MPI_COMM_SELF);
+    omp_set_num_threads(6);  // of ten parts
+    problem(batch, apart, MPI_COMM_SELF);
+    omp_set_num_threads(threads);
+    problem(batch, of_ranks);
+    EXPECT_ON_ALL_RANKS(apart == in_pairs);
+    EXPECT_ON_ALL_RANKS(of_ranks == in_pairs);
 }
 
 }  // namespace
