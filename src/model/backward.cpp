@@ -123,12 +123,7 @@ class Backward {
     void operator()(std::size_t, Step& step, const operation::AnswerLikelihood& op) {
         const GradientRows<Real> dx = step.gradient(op.in);
         if (dx.mode == Mode::skip) return;
-        std::vector<Real> scales(s.block.predicted.size());
-        for (Index e = 0; e < s.block.examples(); ++e) {
-            const RowRange rows = s.block.rows_of(RowSet::reads, e);
-            std::fill(scales.begin() + rows.first, scales.begin() + rows.last,
-                      answer_scale(op, s.seeds[static_cast<std::size_t>(e)], rows.size()));
-        }
+        const std::vector<Real> scales = answer_scales<Real>(op, s.block, s.seeds);
         s.softmax(op).feature_slopes(step.in(op.in).row(0), s.block.predicted, scales,
                                      s.log_partitions.data(), dx.mode == Mode::add, dx.row(0));
     }

@@ -60,9 +60,9 @@ class Forward {
             s.statistics[o][static_cast<std::size_t>(r)] = of_row;
             Real* const y = step.out().row(r);
             if (b != nullptr)
-                for (Index i = 0; i < n; ++i) y[i] = (x[i] - of_row.mean) * of_row.inverse * w[i] + b[i];
+                for (Index i = 0; i < n; ++i) y[i] = operations::normalised(x[i], of_row) * w[i] + b[i];
             else
-                for (Index i = 0; i < n; ++i) y[i] = (x[i] - of_row.mean) * of_row.inverse * w[i];
+                for (Index i = 0; i < n; ++i) y[i] = operations::normalised(x[i], of_row) * w[i];
         }
     }
     void operator()(std::size_t o, const Step& step, const operation::RmsNorm& op) {
@@ -79,7 +79,7 @@ class Forward {
         }
     }
     void operator()(std::size_t o, const Step& step, const operation::Rotary& op) {
-        prepare_rotary(o, op);
+        operations::fill_rotary_tables(op.angles, s.block.longest(), s.cosines[o], s.sines[o]);
         s.template rotate<false>(o, op, step.in(op.in), step.out(), Real(1));
     }
     void operator()(std::size_t, const Step& step, const operation::Attention& op) {
@@ -151,7 +151,7 @@ class Forward {
                     (op.bias ? s.weight(*op.bias)[label_ids[c]] : Real(0));
         if (!op.cap) return;
         const Real cap = static_cast<Real>(*op.cap);
-        for (Real& logit : s.logits) logit = cap * elementary::tanh(logit / cap);
+        for (Real& logit : s.logits) logit = operations::capped(logit, cap);
     }
 
     void operator()(std::size_t, const Step& step, const operation::AnswerLikelihood& op) {
@@ -159,35 +159,10 @@ class Forward {
         s.log_partitions.resize(static_cast<std::size_t>(in.count));
         std::vector<double> terms(s.log_partitions.size());
         s.softmax(op).log_probabilities(in.row(0), s.block.predicted, terms.data(), s.log_partitions.data());
-        s.logits.resize(static_cast<std::size_t>(s.block.examples()));
-        for (Index e = 0; e < s.block.examples(); ++e) {
-            const RowRange rows = s.block.rows_of(RowSet::reads, e);
-            double sum = 0;
-            for (Index row = rows.first; row < rows.last; ++row) sum += terms[static_cast<std::size_t>(row)];
-            s.logits[static_cast<std::size_t>(e)] =
-                static_cast<Real>(op.mean ? sum / static_cast<double>(rows.size()) : sum);
-        }
+        s.logits = answer_scores<Real>(op, s.block, terms);
     }
 
   private:
-    void prepare_rotary(std::size_t o, const operation::Rotary& op) {
-        const RotaryAngles& angles = op.angles;
-        std::vector<double> frequencies = angles.frequencies;
-        frequencies.insert(frequencies.end(), angles.long_frequencies.begin(), angles.long_frequencies.end());
-        const auto longest = static_cast<std::size_t>(s.block.longest()), each = frequencies.size();
-        std::vector<Real>&cosines = s.cosines[o], &sines = s.sines[o];
-        if (cosines.size() >= longest * each) return;
-        cosines.resize(longest * each);
-        sines.resize(cosines.size());
-        for (std::size_t position = 0; position < longest; ++position)
-            for (std::size_t i = 0; i < each; ++i) {
-                const std::size_t at = position * each + i;
-                const double angle = static_cast<double>(position) * frequencies[i];
-                cosines[at] = static_cast<Real>(angles.factor * elementary::cos(angle));
-                sines[at] = static_cast<Real>(angles.factor * elementary::sin(angle));
-            }
-    }
-
     PassState<Real>& s;
 };
 

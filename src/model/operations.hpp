@@ -9,7 +9,7 @@
 
 #include "tangram/elementary.hpp"
 #include "tangram/files/stored_entries.hpp"
-#include "tangram/model/program.hpp"
+#include "tangram/model/entry_arithmetic.hpp"
 #include "tangram/products.hpp"
 
 /// The arithmetic of single operations on rows. Every function treats a row or an example alone and sums in
@@ -64,9 +64,6 @@ inline void store(Real* to, V entries) {
 }
 
 constexpr Index rounded_up(Index n, Index step) { return (n + step - 1) / step * step; }
-
-/// What becomes of the entries that an operation writes.
-enum class Mode { skip, assign, add };
 
 /// out_i = or += entry(i)
 template <class Real, class Entry>
@@ -315,95 +312,45 @@ void add_scaled(Index n, Real c, const Real* x, Real* y) {
     for (Index i = 0; i < n; ++i) y[i] += c * x[i];
 }
 
-/// Mean (zero for RMS norm) and 1/sqrt(variance + epsilon) of one row.
-template <class Real>
-struct NormStatistics {
-    Real mean, inverse;
-};
-
 template <class Real>
 NormStatistics<Real> layer_norm_statistics(const Real* x, Index n, double epsilon, Buffer<Real>& scratch) {
     Real* const centred = scratch.reserve(n);
     const Real mean = sum(x, n) / static_cast<Real>(n);
     for (Index i = 0; i < n; ++i) centred[i] = x[i] - mean;
-    const Real variance = dot(centred, centred, n) / static_cast<Real>(n);
-    return {mean, Real(1) / std::sqrt(variance + static_cast<Real>(epsilon))};
+    return {mean, inverse_deviation(dot(centred, centred, n), n, epsilon)};
 }
 
 template <class Real>
 NormStatistics<Real> rms_norm_statistics(const Real* x, Index n, double epsilon) {
-    return {Real(0), Real(1) / std::sqrt(dot(x, x, n) / static_cast<Real>(n) + static_cast<Real>(epsilon))};
+    return {Real(0), inverse_deviation(dot(x, x, n), n, epsilon)};
 }
 
-/// The gradient through x -> w (x - mean) inverse for one row; with h = w dy and n the normalised row:
-/// dx = inverse (h - mean(h) - n mean(h n)), the mean(h) term only where a mean was subtracted.
+/// The gradient through x -> w (x - mean) inverse for one row, h = w dy: norm_slope(), with mean(h) only
+/// where a mean was subtracted.
 template <class Real>
 void norm_backward(const Real* x, const Real* w, const Real* dy, NormStatistics<Real> s, bool centred,
                    Index n, Mode mode, Real* dx, Buffer<Real>& scratch) {
     Real* const h = scratch.reserve(2 * n);
-    Real* const normalised = h + n;
+    Real* const row = h + n;
     for (Index i = 0; i < n; ++i) {
         h[i] = w[i] * dy[i];
-        normalised[i] = (x[i] - s.mean) * s.inverse;
+        row[i] = normalised(x[i], s);
     }
     const Real mean_h = centred ? sum(h, n) / static_cast<Real>(n) : Real(0);
-    const Real mean_hn = dot(h, normalised, n) / static_cast<Real>(n);
-    put(mode, n, dx, [=](Index i) { return s.inverse * (h[i] - mean_h - normalised[i] * mean_hn); });
+    const Real mean_hn = dot(h, row, n) / static_cast<Real>(n);
+    put(mode, n, dx, [=](Index i) { return norm_slope(s.inverse, h[i], mean_h, row[i], mean_hn); });
 }
 
 /// y_i = f(x_i) and slope_i = f'(x_i).
 template <class Real>
 void activate(Activation function, Index n, const Real* x, Real* y, Real* slope) {
-    switch (function) {
-        case Activation::silu:
-            for (Index i = 0; i < n; ++i) {
-                const Real s = Real(1) / (Real(1) + elementary::exp(-x[i]));
-                y[i] = x[i] * s;
-                slope[i] = s * (Real(1) + x[i] * (Real(1) - s));
-            }
-            return;
-        case Activation::gelu:  // x Phi(x), Hendrycks, Gimpel 2016
-            for (Index i = 0; i < n; ++i) {
-                constexpr Real inverse_root_2 = static_cast<Real>(0.70710678118654752440L),
-                               density_at_0 = static_cast<Real>(0.39894228040143267794L);
-                const Real phi = Real(0.5) * (Real(1) + elementary::erf(x[i] * inverse_root_2));
-                y[i] = x[i] * phi;
-                slope[i] = phi + x[i] * density_at_0 * elementary::exp(Real(-0.5) * x[i] * x[i]);
-            }
-            return;
-        case Activation::quick_gelu:
-            for (Index i = 0; i < n; ++i) {
-                constexpr Real c = static_cast<Real>(1.702L);
-                const Real s = Real(1) / (Real(1) + elementary::exp(-c * x[i]));
-                y[i] = x[i] * s;
-                slope[i] = s * (Real(1) + c * x[i] * (Real(1) - s));
-            }
-            return;
-        case Activation::relu:
-            for (Index i = 0; i < n; ++i) {
-                y[i] = x[i] > 0 ? x[i] : Real(0);
-                slope[i] = x[i] > 0 ? Real(1) : Real(0);
-            }
-            return;
-        case Activation::tanh:
-            for (Index i = 0; i < n; ++i) {
-                y[i] = elementary::tanh(x[i]);
-                slope[i] = Real(1) - y[i] * y[i];
-            }
-            return;
-        case Activation::gelu_new: {  // Hendrycks, Gimpel 2016, the tanh form
-            constexpr Real c = static_cast<Real>(0.79788456080286535588L);  // sqrt(2/pi)
-            constexpr Real a = static_cast<Real>(0.044715L);
-            for (Index i = 0; i < n; ++i) {
-                const Real square = x[i] * x[i];
-                const Real t = elementary::tanh(c * (x[i] + a * square * x[i]));
-                const Real half = Real(0.5) * (Real(1) + t);
-                y[i] = x[i] * half;
-                slope[i] = half + Real(0.5) * x[i] * (Real(1) - t * t) * c * (Real(1) + Real(3) * a * square);
-            }
-            return;
+    with_activation<Real>(function, [=](auto f) {
+        for (Index i = 0; i < n; ++i) {
+            const Activated<Real> at = f(x[i]);
+            y[i] = at.value;
+            slope[i] = at.slope;
         }
-    }
+    });
 }
 
 /// One head of one example. Rows are strided: row r of q starts at q + r * query_stride, and so on.
@@ -417,21 +364,7 @@ struct Head {
     bool causal = true;  ///< else a query sees the keys behind it too
     Real cap = 0;        ///< of the scores; 0: none
 
-    /// Places before and behind its own that a query sees.
-    Index before() const { return causal ? window - 1 : window; }
-    Index behind() const { return causal ? 0 : window; }
-    Index first_key(Index query) const { return std::max(Index{0}, first_position + query - before()); }
-    Index end_key(Index query) const {
-        const Index end = first_position + query + 1 + behind();
-        return causal ? end : std::min(keys, end);
-    }
-    /// Queries that see any of the keys [key, end).
-    Index first_query(Index key) const {
-        return std::min(queries, std::max(Index{0}, key - first_position - behind()));
-    }
-    Index end_query(Index end) const {
-        return std::max(Index{0}, std::min(queries, end + before() - first_position));
-    }
+    SeenKeys seen() const { return {queries, keys, first_position, window, causal}; }
     /// Queries rounded up to vectors.
     Index row_width() const { return rounded_up(queries, products::Vector<Real>::lanes); }
     /// Entries of a packed row of one head.
@@ -479,13 +412,11 @@ void products_with_keys(const Head<Real>& head, const Real* transposed, const Re
     const Index width = head.row_width();
     for (Index r = 0; r < width; r += panel) {
         const Index last = std::min(width, r + panel);
-        const Index begin = std::min(head.keys, head.first_key(r)),
-                    end = std::min(head.keys, head.end_key(last - 1));
+        const auto [begin, end] = head.seen().keys_of(r, last - r);
         product(transposed + r, width, last - r, rows + begin * head.key_stride, Index{1}, head.key_stride,
                 end - begin, head.size, {}, out + begin * width + r, width);
         for (Index first = r; first < last; first += lanes) {
-            const Index from = std::min(head.keys, head.first_key(first));
-            const Index to = std::min(head.keys, head.end_key(first + lanes - 1));
+            const auto [from, to] = head.seen().keys_of(first, lanes);
             finish(first, from, to);
             for (Index j = 0; j < from; ++j) std::fill_n(out + j * width + first, lanes, Real(0));
             for (Index j = to; j < head.keys; ++j) std::fill_n(out + j * width + first, lanes, Real(0));
@@ -497,13 +428,12 @@ void products_with_keys(const Head<Real>& head, const Real* transposed, const Re
 template <class Real>
 void cap_scores(const Head<Real>& head, Index first, Index begin, Index end, Real* scores, Real* slopes) {
     constexpr Index lanes = products::Vector<Real>::lanes;
-    const Real inner = head.scale / head.cap, outer = head.cap / head.scale;
     for (Index j = begin; j < end; ++j) {
         Real *const s = scores + j * head.row_width() + first, *const to = slopes + (s - scores);
         for (Index lane = 0; lane < lanes; ++lane) {
-            const Real t = elementary::tanh(s[lane] * inner);
-            s[lane] = outer * t;
-            to[lane] = Real(1) - t * t;
+            const Activated<Real> score = capped_score(s[lane], head.scale, head.cap);
+            s[lane] = score.value;
+            to[lane] = score.slope;
         }
     }
 }
@@ -515,13 +445,14 @@ void softmax(const Head<Real>& head, Index first, Index begin, Index end, Real* 
     constexpr Index lanes = products::Vector<Real>::lanes;
     constexpr Real unseen = -std::numeric_limits<Real>::infinity();
     const Index width = head.row_width();
+    const SeenKeys seen = head.seen();
     Real* const column = scores + first;
     auto largest = typename products::Vector<Real>::type{} + unseen;
     for (Index j = begin; j < end; ++j) {
         Real* const s = column + j * width;
         store(s, load(s) * head.scale);
-        for (Index lane = 0; lane < lanes && j >= head.end_key(first + lane); ++lane) s[lane] = unseen;
-        for (Index lane = lanes; lane > 0 && j < head.first_key(first + lane - 1); --lane)
+        for (Index lane = 0; lane < lanes && j >= seen.end_key(first + lane); ++lane) s[lane] = unseen;
+        for (Index lane = lanes; lane > 0 && j < seen.first_key(first + lane - 1); --lane)
             s[lane - 1] = unseen;
         const auto here = load(s);
         largest = here > largest ? here : largest;
@@ -585,10 +516,11 @@ void sum_over_keys(const Head<Real>& head, const Real* coefficients, const Real*
     const Real* const packed = packed_rows(head, rows, head.keys, head.key_stride, scratch.packed);
     for (Index r = 0; r < head.queries; r += products::block_columns) {
         const Index count = std::min(products::block_columns, head.queries - r);
-        const Index begin = head.first_key(r), depth = head.end_key(r + count - 1) - begin;
+        const auto [begin, end] = head.seen().keys_of(r, count);
         Real* const to = out + r * head.query_stride;
         product(packed + begin * size, size, head.size, coefficients + begin * width + r, width, Index{1},
-                count, depth, {mode == Mode::add ? to : nullptr, head.query_stride}, to, head.query_stride);
+                count, end - begin, {mode == Mode::add ? to : nullptr, head.query_stride}, to,
+                head.query_stride);
     }
 }
 
@@ -600,11 +532,11 @@ void sum_over_queries(const Head<Real>& head, const Real* coefficients, const Re
     const Real* const packed = packed_rows(head, rows, head.queries, head.query_stride, scratch.packed);
     for (Index j = 0; j < head.keys; j += products::block_columns) {
         const Index count = std::min(products::block_columns, head.keys - j);
-        const Index first = head.first_query(j),
-                    depth = std::max(Index{0}, head.end_query(j + count) - first);
+        const auto [first, last] = head.seen().queries_of(j, count);
         Real* const to = out + j * head.key_stride;
         product(packed + first * size, size, head.size, coefficients + j * width + first, Index{1}, width,
-                count, depth, {mode == Mode::add ? to : nullptr, head.key_stride}, to, head.key_stride);
+                count, last - first, {mode == Mode::add ? to : nullptr, head.key_stride}, to,
+                head.key_stride);
     }
 }
 

@@ -119,15 +119,11 @@ struct PassState {
         }
     }
 
-    /// Cosines and sines of a rotary operation stand by position, and for each those of short texts and of
-    /// long ones, where there are such.
-    static Index rotary_tables(const RotaryAngles& angles) { return angles.long_frequencies.empty() ? 1 : 2; }
-
     /// out = or += the rotation of in by `direction` (1 forward, -1 backward: its transpose) times the angle.
     template <bool add>
     void rotate(std::size_t o, const operation::Rotary& op, const Rows<Real>& in, Rows<Real>& out,
                 Real direction) const {
-        const Index half = std::ssize(op.angles.frequencies), tables = rotary_tables(op.angles);
+        const Index half = std::ssize(op.angles.frequencies), tables = operations::rotary_tables(op.angles);
         const Index head_count = in.width / op.head_size;
         for_positions(row_set(op.in), [&](Index r, Index position, Index example) {
             const bool in_long =
@@ -139,9 +135,8 @@ struct PassState {
                 const Real* const a = in.row(r) + h * op.head_size;
                 Real* const b = out.row(r) + h * op.head_size;
                 for (Index i = 0; i < half; ++i) {
-                    const Real sine = direction * s[i];
-                    const Real first = a[i] * c[i] - a[i + half] * sine;
-                    const Real second = a[i + half] * c[i] + a[i] * sine;
+                    const auto [first, second] =
+                        operations::turned(a[i], a[i + half], c[i], direction * s[i]);
                     b[i] = add ? b[i] + first : first;
                     b[i + half] = add ? b[i + half] + second : second;
                 }

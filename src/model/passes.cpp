@@ -26,10 +26,8 @@ class ProcessorPasses final : public NetworkPasses<Real> {
         state_.seeds.assign(seeds.begin(), seeds.end());
         const auto* const head = std::get_if<operation::LabelLogits>(&state_.program.operations().back());
         if (head != nullptr && head->cap)
-            for (std::size_t i = 0; i < seeds.size(); ++i) {
-                const Real t = state_.logits[i] / static_cast<Real>(*head->cap);
-                state_.seeds[i] *= Real(1) - t * t;
-            }
+            for (std::size_t i = 0; i < seeds.size(); ++i)
+                state_.seeds[i] *= operations::cap_slope(state_.logits[i], static_cast<Real>(*head->cap));
         run_backward(state_, factors_, wanted);
     }
     std::span<const Real> seeds() const override { return state_.seeds; }
@@ -59,9 +57,9 @@ void ProcessorPasses<Real>::add_vector(const Factor& factor, Index example, Real
     const Index n = deltas.entries() / std::ssize(statistics), heads = deltas.width / n;
     const Real* const x = state_.values[factor.input.id].row(0);
     for (Index r = range.first * heads; r < range.last * heads; ++r) {
-        const auto [mean, inverse] = statistics[static_cast<std::size_t>(r)];
+        const auto of_row = statistics[static_cast<std::size_t>(r)];
         for (Index i = r * n; i < (r + 1) * n; ++i)
-            out[i - r * n] += deltas.row(0)[i] * ((x[i] - mean) * inverse);
+            out[i - r * n] += deltas.row(0)[i] * operations::normalised(x[i], of_row);
     }
 }
 
@@ -180,7 +178,7 @@ Index planned_pass_bytes(const Program& program, const TokenBlock& block, Index 
                     scratch.row(op.in);
                 } else if constexpr (std::is_same_v<AnOperation, Rotary>) {
                     reals += 2 * block.longest() * std::ssize(op.angles.frequencies) *
-                             PassState<Real>::rotary_tables(op.angles);
+                             operations::rotary_tables(op.angles);
                 } else if constexpr (std::is_same_v<AnOperation, Activate>) {
                     reals += entries(op.in);
                 } else if constexpr (std::is_same_v<AnOperation, AnswerLikelihood>) {

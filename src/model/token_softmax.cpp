@@ -31,7 +31,7 @@ void for_vocabulary_blocks(RowRange vocabulary, Visit visit) {
 /// z becomes cap tanh(z / cap); no cap: 0.
 template <class Real>
 void put_cap(Real cap, Index n, Real* z) {
-    for (Index i = 0; cap > 0 && i < n; ++i) z[i] = cap * elementary::tanh(z[i] / cap);
+    for (Index i = 0; cap > 0 && i < n; ++i) z[i] = operations::capped(z[i], cap);
 }
 
 /// sum_i exp(z_i - shift) of one block, in sixteen running float64 sums.
@@ -54,6 +54,32 @@ void TokenPredictions<Real>::clear() {
     tokens.clear();
     scales.clear();
     log_partitions.clear();
+}
+
+template <class Real>
+std::vector<Real> answer_scores(const operation::AnswerLikelihood& op, const TokenBlock& block,
+                                std::span<const double> terms) {
+    std::vector<Real> scores;
+    scores.reserve(static_cast<std::size_t>(block.examples()));
+    for (Index e = 0; e < block.examples(); ++e) {
+        const RowRange rows = block.rows_of(RowSet::reads, e);
+        double sum = 0;
+        for (Index row = rows.first; row < rows.last; ++row) sum += terms[static_cast<std::size_t>(row)];
+        scores.push_back(static_cast<Real>(op.mean ? sum / static_cast<double>(rows.size()) : sum));
+    }
+    return scores;
+}
+
+template <class Real>
+std::vector<Real> answer_scales(const operation::AnswerLikelihood& op, const TokenBlock& block,
+                                std::span<const Real> seeds) {
+    std::vector<Real> scales;
+    for (Index e = 0; e < block.examples(); ++e) {
+        const Index rows = block.rows_of(RowSet::reads, e).size();
+        scales.insert(scales.end(), static_cast<std::size_t>(rows),
+                      answer_scale(op, seeds[static_cast<std::size_t>(e)], rows));
+    }
+    return scales;
 }
 
 template <class Real>
@@ -107,28 +133,17 @@ void TokenSoftmax<Real>::slopes(const Real* features, std::span<const std::int32
     operations::linear(features, std::ssize(tokens), rows_from(vocabulary.first), width, width_, {}, out,
                        scratch);
     put_cap(cap_, std::ssize(tokens) * width, out);
-    const auto through_cap = [cap = cap_](Real z) {
-        const Real t = cap > 0 ? z / cap : Real(0);
-        return Real(1) - t * t;
-    };
     for (std::size_t r = 0; r < tokens.size(); ++r) {
         Real* const row = out + static_cast<Index>(r) * width;
-        const Real scale = scales[r];
-        const double log_partition = log_partitions[r];
-        const Index token = tokens[r];
-        const bool predicted = token >= vocabulary.first && token < vocabulary.last;
-        const double of_token =
-            predicted ? static_cast<double>(row[token - vocabulary.first]) - log_partition : 0.0;
-        const Real slope_of_token = predicted ? through_cap(row[token - vocabulary.first]) : Real(0);
-        for (Index i = 0; i < width; ++i)
-            row[i] = -scale *
-                     elementary::exp(static_cast<Real>(static_cast<double>(row[i]) - log_partition)) *
-                     through_cap(row[i]);
-        // 1 - p of a token that is all but certain is lost in float32.
-        if (predicted)
-            row[token - vocabulary.first] =
-                static_cast<Real>(static_cast<double>(scale) * (1.0 - elementary::exp(of_token))) *
-                slope_of_token;
+        const auto slope = [scale = scales[r], log_partition = log_partitions[r], cap = cap_](
+                               Real z, bool predicted) {
+            return operations::token_slope(z, scale, log_partition, cap, predicted);
+        };
+        const Index token = tokens[r] - vocabulary.first;
+        const bool within = token >= 0 && token < width;
+        const Real of_token = within ? slope(row[token], true) : Real(0);
+        for (Index i = 0; i < width; ++i) row[i] = slope(row[i], false);
+        if (within) row[token] = of_token;
     }
 }
 
@@ -151,6 +166,14 @@ void TokenSoftmax<Real>::feature_slopes(const Real* features, std::span<const st
     });
 }
 
+template std::vector<float> answer_scores(const operation::AnswerLikelihood&, const TokenBlock&,
+                                          std::span<const double>);
+template std::vector<double> answer_scores(const operation::AnswerLikelihood&, const TokenBlock&,
+                                           std::span<const double>);
+template std::vector<float> answer_scales(const operation::AnswerLikelihood&, const TokenBlock&,
+                                          std::span<const float>);
+template std::vector<double> answer_scales(const operation::AnswerLikelihood&, const TokenBlock&,
+                                           std::span<const double>);
 template class TokenSoftmax<float>;
 template class TokenSoftmax<double>;
 template struct TokenPredictions<float>;

@@ -27,6 +27,16 @@ Real answer_scale(const operation::AnswerLikelihood& op, Real seed, Index tokens
     return op.mean ? static_cast<Real>(static_cast<double>(seed) / static_cast<double>(tokens)) : seed;
 }
 
+/// Scores of a block's answers: sums or means of the log-probabilities of the rows read, in their order.
+/// @param terms  one for each row read
+template <class Real>
+std::vector<Real> answer_scores(const operation::AnswerLikelihood& op, const TokenBlock& block,
+                                std::span<const double> terms);
+/// Of each row read, answer_scale() of its answer's seed.
+template <class Real>
+std::vector<Real> answer_scales(const operation::AnswerLikelihood& op, const TokenBlock& block,
+                                std::span<const Real> seeds);
+
 /// The distribution softmax(z), z_v = features . table_v, or c tanh(z_v / c) with a cap c, over a vocabulary
 /// of tokens, in blocks of rows and of arithmetic::vocabulary_block tokens: tokens x vocabulary never stand
 /// at once. Local. Every row is treated alone, each z_v is one chain over the width, so that a row's bits
