@@ -149,20 +149,37 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
     seeds_.resize(logits_.size() * static_cast<std::size_t>(backward_passes(data, outputs_)));
 
     // Blocks go through the network on all threads; of several errors the first example's counts.
-    const Index count = std::ssize(examples_), together = examples_per_block(data);
+    const Index count = std::ssize(examples_);
+    const std::vector<Index> starts = block_starts(data, examples_, network.tokens_per_block());
+    if (network.tokens_per_block() > 0) {  // one thread's passes alone
+        for (std::size_t block = 0; block + 1 < starts.size(); ++block) {
+            pass_through(network, starts[block], starts[block + 1]);
+            if (progress) progress(starts[block + 1], count);
+        }
+        forget_projections();
+        return;
+    }
     std::atomic<Index> done = 0;
-    parallel_for((count + together - 1) / together,
-                 [&] {
-                     std::optional<Network<Real>> twin;
-                     if (omp_get_thread_num() != 0) twin.emplace(network.twin());
-                     return twin;
-                 },
-                 [&](std::optional<Network<Real>>& twin, Index block) {
-                     const Index first = block * together, last = std::min(count, first + together);
-                     pass_through(twin ? *twin : network, first, last);
-                     done += last - first;
-                     if (progress && omp_get_thread_num() == 0) progress(done, count);
-                 });
+    parallel_for(
+        std::ssize(starts) - 1,
+        [&] {
+            std::optional<Network<Real>> twin;
+            if (omp_get_thread_num() != 0) twin.emplace(network.twin());
+            return twin;
+        },
+        [&](std::optional<Network<Real>>& twin, Index block) {
+            const Index first = starts[static_cast<std::size_t>(block)],
+                        last = starts[static_cast<std::size_t>(block) + 1];
+            pass_through(twin ? *twin : network, first, last);
+            done += last - first;
+            if (progress && omp_get_thread_num() == 0) progress(done, count);
+        });
+    forget_projections();
+}
+
+/// The random matrices are made again for other examples.
+template <class Real>
+void JacobianFactors<Real>::forget_projections() {
     for (auto* const sides : {&projected_inputs_, &projected_deltas_})
         for (auto& [p, side] : *sides) side.matrix = {};
 }
@@ -285,8 +302,14 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
     const auto place_of = [&](const Stored& stored) {
         return stored.entries.get() + first_row(stored, first) * stored.width;
     };
-    const auto store = [&](Stored& stored, const Real* values) {
-        if (stored.entries != nullptr) std::copy_n(values, count_of(stored) * stored.width, place_of(stored));
+    struct Copied {
+        const Real* from;
+        Index count;
+        Real* to;
+    };
+    std::vector<Copied> copied;
+    const auto store = [&](const Stored& stored, const Real* values) {
+        copied.push_back({values, count_of(stored) * stored.width, place_of(stored)});
     };
     const auto project = [&](ProjectedSide& side, Index to, const Real* values) {
         Stored& stored = side.rows[static_cast<std::size_t>(to)];
@@ -296,9 +319,14 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
     };
     auto& deltas = deltas_[static_cast<std::size_t>(pass)];
     for (std::size_t v = 0; v < inputs_.size(); ++v) {
-        if (pass == 0) store(inputs_[v], network.value(Value{v}));
-        store(deltas[v], network.gradient(Value{v}));
+        if (pass == 0 && inputs_[v].entries != nullptr) store(inputs_[v], network.value(Value{v}));
+        if (deltas[v].entries != nullptr) store(deltas[v], network.gradient(Value{v}));
     }
+    // Where one thread has all the passes, on all of them.
+    parallel_for(std::ssize(copied), [&](Index i) {
+        const auto& [from, entries, to] = copied[static_cast<std::size_t>(i)];
+        std::copy_n(from, entries, to);
+    });
     for (auto& [p, side] : projected_inputs_)
         if (pass == 0) project(side, 0, network.value(side.value));
     for (auto& [p, side] : projected_deltas_) project(side, pass, network.gradient(side.value));
@@ -324,12 +352,12 @@ void JacobianFactors<Real>::keep_vectors(const Network<Real>& network, Index fir
                         std::fill(out + begin, out + end, Real(0));
                     check_finite({out, static_cast<std::size_t>(size)}, i, p);
                 }
-                if (kept.delta) {
-                    const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
-                    const StoredRows rows = rows_of(delta, i);
-                    check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, i, p);
-                }
             }
+            parallel_for(kept.delta ? last - first : 0, [&](Index i) {
+                const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
+                const StoredRows rows = rows_of(delta, first + i);
+                check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, first + i, p);
+            });
         }
 }
 

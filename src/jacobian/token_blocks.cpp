@@ -13,6 +13,22 @@ Index examples_per_block(const DataSet& data) {
     return std::max(Index{1}, arithmetic::examples_per_block / most);
 }
 
+std::vector<Index> block_starts(const DataSet& data, std::span<const Index> examples, Index tokens) {
+    const Index together = tokens > 0 ? std::ssize(examples) : examples_per_block(data);
+    std::vector<Index> starts;
+    Index in_block = 0;
+    for (Index i = 0; i < std::ssize(examples); ++i) {
+        const Index own = data.passed(examples[static_cast<std::size_t>(i)]).tokens;
+        if (starts.empty() || i - starts.back() == together || (tokens > 0 && in_block + own > tokens)) {
+            starts.push_back(i);
+            in_block = 0;
+        }
+        in_block += own;
+    }
+    starts.push_back(std::ssize(examples));
+    return starts;
+}
+
 TokenBlock token_block(const DataSet& data, std::span<const Index> examples) {
     TokenBlock block;
     block.offsets.push_back(0);

@@ -107,6 +107,7 @@ class JacobianFactors {
     void add_vocabulary_rows(ParameterId parameter, RowRange slice, Index example, Index pass,
                              Real* out) const;
     void make_room();
+    void forget_projections();
     void take_outputs(const Network<Real>& network, Index first, Index last);
     std::vector<Real> seeds_of(Index first, Index last, Index pass);
     void pass_through(Network<Real>& network, Index first, Index last);

@@ -1,5 +1,6 @@
 #pragma once
 #include <span>
+#include <vector>
 
 #include "tangram/jacobian/output.hpp"
 #include "tangram/model/network_passes.hpp"
@@ -10,6 +11,11 @@ namespace tangram {
 /// Examples that go through the model together: arithmetic::examples_per_block sequences, at least one
 /// example's. Local.
 Index examples_per_block(const DataSet& data);
+
+/// Where blocks of examples begin in a list of them, and its end. Local.
+/// @param tokens  0: blocks of examples_per_block(); else each has as many examples as have no more tokens
+///                together, at least one
+std::vector<Index> block_starts(const DataSet& data, std::span<const Index> examples, Index tokens);
 
 /// The sequences of some examples as one block, example after example. Local.
 TokenBlock token_block(const DataSet& data, std::span<const Index> examples);

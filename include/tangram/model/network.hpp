@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "tangram/model/network_passes.hpp"
@@ -23,6 +24,8 @@ class Network {
     Network(std::shared_ptr<NetworkWeights<Real>> weights, Executor<Real> executor);
     /// The same weights, not copied, with activations and gradients of its own: for another thread.
     Network twin() const { return Network(weights_, executor_); }
+    /// The same weights, with passes of another executor.
+    Network on(Executor<Real> executor) const { return Network(weights_, std::move(executor)); }
 
     const Program& program() const { return weights_->program(); }
     Index labels() const { return std::ssize(weights_->label_ids()); }  ///< C
@@ -60,6 +63,7 @@ class Network {
     const StoredMatrix& matrix(ParameterId parameter) const { return weights_->matrix(parameter); }
     /// Bytes that the passes' buffers hold by now; the weights are none of them.
     Index pass_bytes() const { return passes_->bytes(); }
+    Index tokens_per_block() const { return passes_->tokens_per_block(); }
     /// The weights of a parameter, of all twins, from here on in a copy that may be changed.
     std::span<Real> weights(ParameterId parameter) { return weights_->changeable(parameter); }
 

@@ -69,6 +69,9 @@ class NetworkPasses {
     virtual void add_vector(const Factor& factor, Index example, Real* out) const = 0;
     /// What its buffers hold by now.
     virtual Index bytes() const = 0;
+    /// Tokens that its blocks should have, with all examples through one thread's passes; 0: a few examples,
+    /// and passes on every thread. No bit depends on it.
+    virtual Index tokens_per_block() const { return 0; }
 };
 
 /// Makes the passes of one more thread over the same weights.
