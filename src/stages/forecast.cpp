@@ -48,8 +48,8 @@ SolverCost solver_cost(Solver solver, bool vectors, double share) {
     switch (solver) {
         case Solver::lapack:
             return {alone ? 3.0 + share + 1.0 : vectors ? 4.0 : 3.0, between(5.0, 9.0)};
-        case Solver::cusolver:
-            return {2.0, vectors ? 9.0 : 5.0};
+        case Solver::cusolver:  // its memory is counted by working_bytes()
+            return {0.0, vectors ? 9.0 : 5.0};
         case Solver::elpa1:
         case Solver::elpa2:
             return {alone ? 6.0 : vectors ? 5.0 : 4.0, between(8.0, 12.0)};
@@ -160,6 +160,13 @@ LocalMatrices local_matrices(const GramJob& job, const Forecast& on) {
             8 * local_elements(job.test_rows, job.train_rows, on.grid_rows, on.grid_columns)};
 }
 
+/// What "auto" takes where no GPU does it.
+Solver solver_without_gpu(const PlannedStudy& planned, const Forecast& on) {
+    return choose_solver(planned.job.train_rows, on.ranks(), on.ranks_of_host * omp_get_max_threads(),
+                         planned.study.spectrum.vectors)
+        .first;
+}
+
 /// A plan for other machines knows their GPUs by their memory alone.
 Solver planned_solver(const PlannedStudy& planned, const Forecast& on) {
     const std::string& named = planned.study.spectrum.solver;
@@ -170,7 +177,7 @@ Solver planned_solver(const PlannedStudy& planned, const Forecast& on) {
     if (planned.device_memory && (by_name || n > always_in_one_piece) &&
         planned_whole_solver_bytes(n, vectors) <= *planned.device_memory)
         return Solver::cusolver;
-    return choose_solver(n, on.ranks(), on.ranks_of_host * omp_get_max_threads(), vectors).first;
+    return solver_without_gpu(planned, on);
 }
 
 /// Bytes of a rank's part of the N x N matrix as the solver has it.
@@ -179,6 +186,21 @@ double solver_matrix_bytes(const PlannedStudy& planned, const Forecast& on, Solv
     const SolverLayout layout = solver_layout(solver, n, on.ranks(), planned.study.spectrum.vectors,
                                               {planned.study.spectrum.block}, on.grid_rows);
     return 8 * local_elements(n, n, layout.grid_rows, on.ranks() / layout.grid_rows, layout.block);
+}
+
+/// Bytes of the largest rank while a solver works: its part `local` of the matrix that is kept, and what the
+/// solver has. LAPACK works on one rank, with the cores of its host, and its three matrices are whole; so is
+/// the one that goes to a GPU, beside which the kept one's copy stands, or later the vectors.
+/// @param share  of the vectors
+double working_bytes(const PlannedStudy& planned, const Forecast& on, Solver solver, double share,
+                     double local) {
+    const auto n = static_cast<double>(planned.job.train_rows);
+    if (solver == Solver::cusolver) return 2 * local + 8 * n * n;
+    const double matrices = solver_cost(solver, planned.study.spectrum.vectors, share).matrices,
+                 theirs = solver == Solver::lapack
+                              ? 8 * n * n
+                              : std::max(local, solver_matrix_bytes(planned, on, solver));
+    return local + (matrices - 1) * theirs;
 }
 
 StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on) {
@@ -194,11 +216,14 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
         job.formulas, [](const KernelFormula& f) { return f.formula != Formula::asymmetric_signgd; }));
     // The first formula's matrix and vectors wait for the rates while the others' spectra are made.
     const double waiting = spectra > 1 ? 2 * local : 0;
-    // LAPACK works on one rank, with the cores of its host: its three matrices are whole; so is the one that
-    // goes to a GPU.
     const bool whole = solver == Solver::lapack || solver == Solver::cusolver;
-    const double theirs = whole ? 8 * n * n : std::max(local, solver_matrix_bytes(planned, on, solver)),
-                 working = local + (cost.matrices - 1) * theirs;
+    double working = working_bytes(planned, on, solver, count / n, local);
+    // Its workspace is known there alone: where the fit is close, the CPU may have to do it after all.
+    constexpr double close = 0.8;
+    if (solver == Solver::cusolver &&
+        planned_whole_solver_bytes(job.train_rows, vectors) > close * *planned.device_memory)
+        working =
+            std::max(working, working_bytes(planned, on, solver_without_gpu(planned, on), count / n, local));
     StageForecast spectrum{"spectrum",
                            job.idle_bytes + working + waiting,
                            0,

@@ -13,6 +13,7 @@
 #include "tangram/jacobian/selection.hpp"
 #include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/architectures.hpp"
+#include "tangram/spectrum/whole_solver.hpp"
 #include "tangram/study/initial_network.hpp"
 #include "tangram/training/loss_gradient.hpp"
 
@@ -132,6 +133,28 @@ TEST(Forecast, OfADeviceCountsWhatStandsOnIt) {
     PlannedStudy of_table = table.planned();
     of_table.device_memory = 1;
     EXPECT_EQ(forecast<float>(of_table, 1).device_least, 0);
+}
+
+TEST(Forecast, OfASpectrumOnADeviceHoldsTheWholeMatrixOnTheHost) {
+    MadeUp study(64, 3, 3000);
+    study.study.spectrum.solver = "auto";
+    study.study.spectrum.vectors = true;
+    PlannedStudy planned = study.planned();
+    const auto bytes = [&](int ranks, double device_memory) {
+        planned.device_memory = device_memory;
+        return forecast<float>(planned, ranks).of("spectrum")->own_bytes - study.job.idle_bytes;
+    };
+    constexpr double whole = 8.0 * 3000 * 3000;
+    const double roomy = 10 * planned_whole_solver_bytes(3000, true);
+    // The matrix that is kept, its copy or the vectors, and the whole one. Of 2 x 2 ranks the largest has
+    // 1536 rows and columns.
+    EXPECT_EQ(bytes(1, roomy), 3 * whole);
+    EXPECT_EQ(bytes(4, roomy), 2 * 8.0 * 1536 * 1536 + whole);
+    planned.device_memory.reset();
+    const double of_cpu = forecast<float>(planned, 1).of("spectrum")->own_bytes - study.job.idle_bytes;
+    EXPECT_GT(of_cpu, 3 * whole);
+    EXPECT_EQ(bytes(1, 0.5 * planned_whole_solver_bytes(3000, true)), of_cpu) << "no room";
+    EXPECT_EQ(bytes(1, 1.1 * planned_whole_solver_bytes(3000, true)), of_cpu) << "a close fit";
 }
 
 TEST(Forecast, LittleMemoryIsKeptByMorePasses) {
