@@ -29,6 +29,7 @@ class DeviceFactors {
     void clear() noexcept {
         held_.clear();
         lists_.release();
+        staged_lists_.release();
     }
 
   private:

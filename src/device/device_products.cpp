@@ -150,6 +150,14 @@ class DeviceProducts final : public ProductBackEnd {
         torn_ = false;
     }
 
+    void give_back_memory() noexcept override {
+        forget();
+        for (Buffer* const buffer :
+             {&slices_[0], &slices_[1], &lists_[0], &lists_[1], &blocks_, &diagonals_, &staged_lists_,
+              &staged_slice_, &staged_, &staged_blocks_, &staged_diagonals_})
+            buffer->release();
+    }
+
   private:
     void forget() noexcept {
         held_.clear();

@@ -251,6 +251,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
          planned.factor_limit, study.kernel.sketch, sketch_seed, job.groups.group_of, back_end},
         network};
     const AssemblyResult assembled = assemble_with_checkpoints(inputs, matrices, checkpoint, model.files);
+    if (back_end != nullptr) back_end->give_back_memory();  // no later stage's plan counts it
     const GramReport report = GramReport::gather(inputs, job, assembled, seconds_since(start),
                                                  planned.assembly.product_flops, comm);
     const SketchReport sketch =

@@ -12,16 +12,23 @@ class FailingRuntime final : public device::Runtime {
   public:
     /// @param memory   bytes of it
     /// @param largest  set to the bytes of the largest part of its memory that was asked for
-    explicit FailingRuntime(Index good, double memory = 0x1p40, double* largest = nullptr)
-        : good_(good), largest_(largest), host_(device::host_runtime(memory)) {}
+    /// @param held     counts the parts that are not given back, of its memory and of the host's
+    explicit FailingRuntime(Index good, double memory = 0x1p40, double* largest = nullptr,
+                            Index* held = nullptr)
+        : good_(good), largest_(largest), held_(held), host_(device::host_runtime(memory)) {}
     std::string name() const override { return "GPU 3 of node17"; }
     std::byte* allocate(device::Memory of, std::size_t bytes) override {
         call(ErrorKind::no_memory);
         if (largest_ != nullptr && of == device::Memory::device)
             *largest_ = std::max(*largest_, static_cast<double>(bytes));
-        return host_->allocate(of, bytes);
+        std::byte* const memory = host_->allocate(of, bytes);
+        if (held_ != nullptr) ++*held_;
+        return memory;
     }
-    void release(device::Memory of, std::byte* memory) noexcept override { host_->release(of, memory); }
+    void release(device::Memory of, std::byte* memory) noexcept override {
+        if (held_ != nullptr) --*held_;
+        host_->release(of, memory);
+    }
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, device::Stream in) override {
         call(ErrorKind::library), host_->copy(to, from, bytes, in);
     }
@@ -48,6 +55,7 @@ class FailingRuntime final : public device::Runtime {
     }
     Index good_;
     double* largest_;
+    Index* held_;
     std::unique_ptr<device::Runtime> host_;
 };
 

@@ -129,6 +129,8 @@ class ProductBackEnd {
     virtual void store_sums() = 0;
     /// It holds no sums any more, and those that it held are not stored.
     virtual void drop_sums() noexcept = 0;
+    /// Its memory, and the host's that it has, until it adds again. It holds no sums, or they are lost.
+    virtual void give_back_memory() noexcept {}
     /// Whether one of its calls has thrown because the device failed.
     virtual bool failed() const = 0;
     /// Whether add() has stored some sums since store_sums() or drop_sums(), to make room: where they belong

@@ -297,6 +297,21 @@ TYPED_TEST(DevicePacking, LeavesTheMemoryToSlicesAndSums) {
     EXPECT_GT(formed_all, 0);
 }
 
+TEST(Device, GivesItsMemoryBack) {
+    Index held = 0;
+    const auto products = device::device_products(
+        std::make_unique<testing::FailingRuntime>(Index{1} << 40, 0x1p40, nullptr, &held), 0x1p30);
+    FormedTiles<float> tiles;
+    for (int time = 0; time < 2; ++time) {
+        EXPECT_TRUE(tiles.add(*products, 5));
+        EXPECT_GT(held, 5);
+        products->store_sums();
+        products->give_back_memory();
+        EXPECT_EQ(held, 0);
+    }
+    EXPECT_EQ(tiles.wrong(), 0);
+}
+
 TEST(Device, ThatFailsWhileItPacksIsNamedAndLeavesSumsAlone) {
     Index failures = 0;
     for (Index good = 0;; ++good) {
