@@ -31,12 +31,14 @@ std::string take_gpu(int gpu) {
 
 void check(cudaError_t status, const std::string& gpu, const char* what) {
     if (status == cudaSuccess) return;
-    const bool memory = status == cudaErrorMemoryAllocation;
+    const bool memory = status == cudaErrorMemoryAllocation, taken = status == cudaErrorDevicesUnavailable;
     throw Error(ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
                 gpu + ": " + what + " failed: " + cudaGetErrorString(status) +
                     (memory ? "; others may use it: use more GPUs, fewer ranks on each, --device-memory or "
                               "--device cpu"
-                            : "; use another node, or --device cpu"));
+                     : taken ? "; it lets one process in at a time (compute mode), and one has it: use as many "
+                               "ranks as GPUs on a node, or --device cpu"
+                             : "; use another node, or --device cpu"));
 }
 
 namespace {
@@ -160,6 +162,13 @@ FoundGpus cuda_gpus() {
                               properties.sharedMemPerBlockOptin, properties.totalGlobalMem});
     }
     return found;
+}
+
+double cuda_free_memory(int gpu) {
+    const std::string name = take_gpu(gpu);
+    std::size_t free = 0, all = 0;
+    check(cudaMemGetInfo(&free, &all), name, "asking for free memory");
+    return static_cast<double>(free);
 }
 
 std::unique_ptr<Runtime> cuda_runtime(int gpu) { return std::make_unique<CudaRuntime>(gpu); }

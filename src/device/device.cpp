@@ -102,7 +102,8 @@ Gpus judged(const FoundGpus& found) {
             "no GPU{}{}; on a node that has one, see that the driver runs (nvidia-smi) "
             "and that CUDA_VISIBLE_DEVICES shows it",
             found.problem.empty() ? "" : ": ", found.problem);
-    for (const FoundGpu& gpu : found.gpus) {
+    for (std::size_t g = 0; g < found.gpus.size(); ++g) {
+        const FoundGpu& gpu = found.gpus[g];
         gpus.seen = true;
         if (gpu.major < least_major || gpu.block_memory < least_memory) {
             gpus.why = ErrorKind::unsupported;
@@ -111,12 +112,12 @@ Gpus judged(const FoundGpus& found) {
                 "as "
                 "A100 and H100 have; choose others by CUDA_VISIBLE_DEVICES",
                 gpu.name, gpu.major, gpu.minor, gpu.block_memory / 1024, least_major, least_memory / 1024);
-            gpus.ids.clear();
-            return gpus;
+            continue;
         }
         const auto memory = static_cast<double>(gpu.memory);
         gpus.memory = gpus.ids.empty() ? memory : std::min(gpus.memory, memory);
         gpus.ids.push_back(gpu.id);
+        gpus.numbers.push_back(static_cast<int>(g));
     }
     return gpus;
 }
@@ -127,20 +128,34 @@ Gpus judged(const FoundGpus& found) {
 
 Gpus usable_gpus() { return device::judged(device::cuda_gpus()); }
 
+namespace {
+
+int number_of(int gpu) { return usable_gpus().numbers.at(static_cast<std::size_t>(gpu)); }
+
+}  // namespace
+
+double free_gpu_memory(int gpu) { return device::cuda_free_memory(number_of(gpu)); }
+
 std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory) {
-    auto products = device::device_products(device::cuda_runtime(gpu), memory);
+    auto products = device::device_products(device::cuda_runtime(number_of(gpu)), memory);
     device::require_bits_of_the_host(*products);
     return products;
 }
 
 std::unique_ptr<WholeSolver> solver_on_gpu(int gpu, double memory) {
-    return device::cuda_solver(gpu, memory);
+    return device::cuda_solver(number_of(gpu), memory);
 }
 
 #else
 
 Gpus usable_gpus() {
-    return {{}, 0, false, ErrorKind::unsupported, "this tangram was built without CUDA (-DTANGRAM_CUDA=ON)"};
+    return {{}, 0, false, ErrorKind::unsupported, "this tangram was built without CUDA (-DTANGRAM_CUDA=ON)",
+            {}};
+}
+
+double free_gpu_memory(int) {
+    const Gpus none = usable_gpus();
+    throw Error(ExitStatus::study, none.why, none.words);
 }
 
 std::unique_ptr<ProductBackEnd> products_on_gpu(int, double) {

@@ -20,7 +20,7 @@ struct FoundGpus {
     std::string problem;
 };
 
-/// Whether the kernels can run on all of them; in words why not. Local.
+/// Those that the kernels can run on; in words why not on another one. Local.
 Gpus judged(const FoundGpus& found);
 
 }  // namespace tangram::device

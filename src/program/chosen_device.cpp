@@ -10,7 +10,8 @@ namespace tangram {
 
 namespace {
 
-constexpr double used = 0.9;  // of a GPU's memory; the rest is the driver's
+constexpr double used = 0.9;        // of a GPU's memory; the rest is the driver's
+constexpr double used_free = 0.95;  // of what is free once CUDA has taken its own
 
 [[noreturn]] void refuse(const std::string& device, ErrorKind kind, const std::string& words) {
     throw Error(ExitStatus::study, kind, fmt::format("--device {}: {}", device, words));
@@ -42,6 +43,7 @@ std::optional<Gpus> gpus_of_all(const std::string& device, bool insists, const s
     const auto with = static_cast<int>(sum_over_ranks(comm, Index{gpus.count() > 0 ? 1 : 0}));
     if (with == 0 && insists) refuse(device, gpus.why, gpus.words + instead);
     if (with == 0 && gpus.seen) session.log.say("no GPU is used: " + gpus.words);
+    if (with > 0 && !gpus.words.empty()) session.log.say("a GPU is left out: " + gpus.words);
     if (with == 0) return std::nullopt;
     if (with < session.world.size())
         refuse(
@@ -65,14 +67,17 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
     if (!gpus) return {};
     const Communicator host = Communicator::of_host(comm);
     const auto [gpu, ranks] = share_of(host, *gpus);
-    const double allowed = memory.value_or(used * gpus->memory / ranks),
-                 over = max_over_ranks(comm, allowed * ranks - gpus->memory);
+    // Asked again when every rank has taken what CUDA itself needs.
+    collectively(comm, [&, gpu = gpu] { return source.free_memory(gpu); });
+    const double free = collectively(comm, [&, gpu = gpu] { return source.free_memory(gpu); }),
+                 allowed = memory.value_or(std::min(used * gpus->memory, used_free * free) / ranks),
+                 over = max_over_ranks(comm, allowed * ranks - free);
     if (over > 0)
-        refuse(
-            device, ErrorKind::contradiction,
-            fmt::format("--device-memory {} for each rank is {} more than a GPU has for those that share it; "
-                        "take less, or fewer ranks for each GPU",
-                        bytes_text(allowed), bytes_text(over)));
+        refuse(device, ErrorKind::contradiction,
+               fmt::format(
+                   "--device-memory {} for each rank is {} more than a GPU has free for those that share "
+                   "it; take less, or fewer ranks for each GPU, and see who else is there (nvidia-smi)",
+                   bytes_text(allowed), bytes_text(over)));
     ChosenDevice chosen = collectively(comm, [&, gpu = gpu] {
         ChosenDevice made{source.products(gpu, allowed), source.solver(gpu, allowed), nullptr};
         made.registered = std::make_unique<RegisteredWholeSolver>(*made.solver);

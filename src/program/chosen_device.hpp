@@ -14,6 +14,7 @@ struct GpuSource {
     std::function<Gpus()> usable = usable_gpus;
     std::function<std::unique_ptr<ProductBackEnd>(int gpu, double memory)> products = products_on_gpu;
     std::function<std::unique_ptr<WholeSolver>(int gpu, double memory)> solver = solver_on_gpu;
+    std::function<double(int gpu)> free_memory = free_gpu_memory;
 };
 
 /// A rank's GPU: products of tiles, and the solver that eigenpairs() knows while this lives. Both empty:
@@ -26,11 +27,11 @@ struct ChosenDevice {
 
 /// What --device asks for, which the first rank says: "cpu": none, this machine's cores; "cuda": a GPU,
 /// the ranks of a host take its GPUs in turn; "auto": GPUs where there are any. Collective.
-/// @param memory  --device-memory, bytes of its GPU that a rank may take; nothing: nine tenths, divided among
-///                the ranks that share one
+/// @param memory  --device-memory, bytes of its GPU that a rank may take; nothing: nine tenths of it, or what
+///                others leave, divided among the ranks that share one
 /// @throws Error(study) on every rank where "cuda" finds none, only some ranks see one, or `memory` goes
-///         without one or is more than a GPU has for the ranks that share it; Error(numerical) where a GPU
-///         fails
+///         without one or is more than a GPU has free for the ranks that share it; Error(numerical) where a
+///         GPU fails
 ChosenDevice chosen_device(const std::string& device, std::optional<double> memory, const Session& session,
                            const GpuSource& source = {});
 

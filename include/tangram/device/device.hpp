@@ -11,18 +11,23 @@ namespace tangram {
 
 /// The GPUs that this process may use.
 struct Gpus {
-    std::vector<std::string> ids;        ///< by number; the same to every process of the node
-    double memory = 0;                   ///< bytes, of the one that has least
+    std::vector<std::string> ids;        ///< of those that are usable; the same to every process of the node
+    double memory = 0;                   ///< bytes, of the usable one that has least
     bool seen = false;                   ///< there are some, usable or not
-    ErrorKind why = ErrorKind::missing;  ///< none is usable, and in words
+    ErrorKind why = ErrorKind::missing;  ///< one, or all, are not usable, and in words
     std::string words;
+    std::vector<int> numbers = {};  ///< CUDA's, of those that are usable
 
     int count() const { return static_cast<int>(ids.size()); }
 };
 
-/// NVIDIA GPUs of compute capability 8.0 or more, as CUDA_VISIBLE_DEVICES leaves them. None in a build
-/// without CUDA, without a driver, or where one of them is older. Local; never throws for what it finds.
+/// NVIDIA GPUs of compute capability 8.0 or more, as CUDA_VISIBLE_DEVICES leaves them; older ones are left
+/// out. None in a build without CUDA or without a driver. Local; never throws for what it finds.
 Gpus usable_gpus();
+
+/// Bytes of one of them, 0 .. count() - 1, that nobody has taken; this process has taken what CUDA itself
+/// needs of it. Local. @throws Error(numerical) naming the GPU and its node
+double free_gpu_memory(int gpu);
 
 /// Tile products on one of them, 0 .. count() - 1; before it is handed out its products are compared with the
 /// same kernel on the host, bit for bit. Several processes may share a GPU. Local.

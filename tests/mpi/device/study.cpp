@@ -29,7 +29,8 @@ GpuSource two_gpus(std::vector<double>& memory) {
                 memory = {static_cast<double>(gpu), bytes};
                 return device::host_executor(bytes);
             },
-            [](int, double) { return std::make_unique<testing::LapackAsDevice>(); }};
+            [](int, double) { return std::make_unique<testing::LapackAsDevice>(); },
+            [](int) { return 63e9; }};
 }
 
 /// A device that claims more memory than it takes, so that no plan refuses it.
@@ -115,7 +116,8 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
         ASSERT_ON_ALL_RANKS(chosen.products != nullptr);
         EXPECT_EQ(registered_whole_solver(), chosen.solver.get());
         EXPECT_EQ(memory[0], world_rank() % 2);
-        // Nine tenths, divided among the ranks that share it: the first GPU has one more where they are odd.
+        // Nine tenths, which others leave, divided among the ranks that share it: the first GPU has one more
+        // where they are odd.
         const int sharing = (world_size() + 1 - world_rank() % 2) / 2;
         EXPECT_DOUBLE_EQ(memory[1], 0.9 * 64e9 / sharing);
     }
@@ -126,13 +128,19 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
     EXPECT_EQ(memory, (std::vector<double>{0, 0.9 * 64e9}));
     chosen_device("cuda", 5e9, session_, two_gpus(memory));
     EXPECT_EQ(memory[1], 5e9);
-    const double most = 64e9 / ((world_size() + 1) / 2);  // for each of those that share the first GPU
+    const double most = 63e9 / ((world_size() + 1) / 2);  // for each of those that share the first GPU
     chosen_device("cuda", most, session_, two_gpus(memory));
     testing::expect_error_on_all_ranks(
         [&] { chosen_device("cuda", 1.01 * most, session_, two_gpus(memory)); }, ExitStatus::study,
         ErrorKind::contradiction, "--device-memory");
+    // Others have taken half of it.
+    GpuSource shared = two_gpus(memory);
+    shared.free_memory = [](int) { return 32e9; };
+    chosen_device("cuda", std::nullopt, session_, shared);
+    EXPECT_DOUBLE_EQ(memory[1], 0.95 * 32e9 / ((world_size() + 1 - world_rank() % 2) / 2));
     // A plan is the run's: of unequal GPUs the least, on every rank.
-    EXPECT_DOUBLE_EQ(*planned_device_memory("auto", std::nullopt, session_, two_gpus(memory)), 0.9 * most);
+    EXPECT_DOUBLE_EQ(*planned_device_memory("auto", std::nullopt, session_, two_gpus(memory)),
+                     0.9 * 64e9 / ((world_size() + 1) / 2));
     own.usable = [] {
         return Gpus{
             {std::to_string(world_rank())}, world_rank() == world_size() - 1 ? 32e9 : 64e9, true, {}, ""};

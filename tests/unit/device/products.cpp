@@ -408,7 +408,11 @@ TEST(Device, IsJudgedByWhatTheDriverSays) {
     EXPECT_EQ(none.why, ErrorKind::missing);
     EXPECT_NE(none.words.find("no CUDA driver"), std::string::npos) << none.words;
     for (const device::FoundGpu& bad : {old, narrow}) {
-        const Gpus judged = device::judged({{good, bad}, ""});
+        const Gpus others = device::judged({{bad, good, bad}, ""});
+        EXPECT_EQ(others.ids, std::vector<std::string>{good.id});
+        EXPECT_EQ(others.numbers, std::vector<int>{1});
+        EXPECT_EQ(others.memory, 140.0 * gigabyte);
+        const Gpus judged = device::judged({{bad}, ""});
         EXPECT_EQ(judged.count(), 0);
         EXPECT_TRUE(judged.seen);
         EXPECT_EQ(judged.why, ErrorKind::unsupported);
