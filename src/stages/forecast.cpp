@@ -301,8 +301,10 @@ void add_free_stages(const PlannedStudy& planned, Forecast& on) {
     on.assembly.passes = cost.groups;
     // As measured (24 blocks for 50 pairs of SST-2): a dozen until the first are found, three for each block
     // of pairs, their certificate among them.
-    const auto blocks = static_cast<double>(12 + 3 * ((count + block - 1) / block) +
-                                            (asked.density ? density_steps : 0)),
+    const Index of_pairs = 12 + 3 * ((count + block - 1) / block),
+                of_density = asked.density ? density_steps : 0;
+    const auto blocks = static_cast<double>(of_pairs + of_density),
+               multiplied_vectors = static_cast<double>(of_pairs * block + of_density * density_probes),
                repeated = cost.groups > 1 ? blocks : 0;
     const Calibration& speed = planned.calibration;
     const auto seconds = [&](double passes, double multiplied, double products) {
@@ -310,14 +312,14 @@ void add_free_stages(const PlannedStudy& planned, Forecast& on) {
                 products * speed.per_float64_flop) /
                on.ranks();
     };
-    const double vector_flops = cost.vector_flops * static_cast<double>(block) * blocks,
+    const double vector_flops = cost.vector_flops * multiplied_vectors,
                  multiplied = cost.multiply_out_flops * blocks, passes = cost.pass_flops * repeated;
     on.stages.push_back({"gram", held - vectors + cost.factor_bytes, planned.weights.shared,
                          cost.pass_flops + cost.multiply_out_flops, 0, 8 * n,
                          seconds(cost.pass_flops, cost.multiply_out_flops, 0)});
     on.stages.push_back(
         {"spectrum", held + cost.factor_bytes, planned.weights.shared, vector_flops + multiplied + passes,
-         on.ranks() > 1 ? 8 * blocks * static_cast<double>(block) * (n + cost.vector_flops / (4 * n)) : 0,
+         on.ranks() > 1 ? 8 * multiplied_vectors * (n + cost.vector_flops / (4 * n)) : 0,
          asked.vectors ? 8 * n * static_cast<double>(count) : 0, seconds(passes, multiplied, vector_flops)});
 }
 

@@ -12,14 +12,15 @@ struct SpectralDensity {
 };
 
 /// Products that spectral_density() takes of `probes` vectors each where not all eigenvalues are known.
-inline constexpr Index density_steps = 24, density_probes = 16;
+inline constexpr Index density_steps = 64, density_probes = 8;
 
 /// Stochastic Lanczos quadrature (Ubaru, Chen, Saad, SIAM J. Matrix Anal. Appl. 38 (2017) 1075) of what the
 /// known pairs leave: probes of random signs, orthogonal to the known vectors, `density_steps` steps each.
 /// Eigenvalues that are known are counted. low and high: mean over probes of the least and the greatest share
-/// that any spectrum with the same quadrature has (the inequalities of Chebyshev, Markov and Stieltjes;
-/// Golub, Meurant, Matrices, Moments and Quadrature, 2010), less and plus Student's 95 % half-width over the
-/// probes. Collective over G.comm. Memory per rank: 3 N x probes.
+/// that any spectrum with the same moments has (the inequalities of Chebyshev, Markov and Stieltjes at a node
+/// put there; Akhiezer, The Classical Moment Problem, 1965, 2.5; Golub, Meurant, Matrices, Moments and
+/// Quadrature, 2010), wider by the 95 % interval of a share that so many probes see; weight: of the middle
+/// between them. Collective over G.comm. Memory per rank: 3 N x probes.
 /// @param known  all eigenvalues, or the largest ones with their vectors
 /// @param floor  where the bins end, scale of G
 SpectralDensity spectral_density(const SymmetricOperator& G, const LeadingPairs& known, double floor,

@@ -174,34 +174,53 @@ TEST(LeadingPairs, HaveTheQualityThatIsComputedOfThem) {
     EXPECT_FALSE(eigenpairs(found, grid, 7, false).vectors);
 }
 
-/// The bins of values known in closed form lie within the intervals. These probes are always the same; of
-/// others' bins one in twenty may lie outside.
+/// Shares of values known in closed form, in the bins of a density.
+std::vector<double> shares(const Known& known, Index n, const SpectralDensity& density) {
+    const std::vector<double> w = descending_eigenvalues(known, n);
+    std::vector<double> found;
+    double above = INFINITY;
+    for (const double value : density.value) {
+        const double end = value == 0 ? -INFINITY : value / std::pow(10, 0.25);
+        const auto count = std::ranges::count_if(w, [&](double x) { return x >= end && x < above; });
+        found.push_back(static_cast<double>(count) / static_cast<double>(n));
+        above = end;
+    }
+    return found;
+}
+
+/// Bins whose share lies outside of their interval.
+Index outside(const SpectralDensity& density, const std::vector<double>& share) {
+    Index count = 0;
+    for (std::size_t j = 0; j < share.size(); ++j)
+        count += density.low[j] <= share[j] + 1e-12 && share[j] <= density.high[j] + 1e-12 ? 0 : 1;
+    return count;
+}
+
+/// These probes are always the same; of some ten bins that hold eigenvalues which are not known one may lie
+/// outside of its interval.
 void expect_density(const Known& known, Index n, Index k, double floor) {
+    SCOPED_TRACE(std::string(known.name) + ", " + std::to_string(k) + " known");
     const std::vector<double> w = descending_eigenvalues(known, n);
     const SymmetricOperator G = operator_of(known, n);
     const SpectralDensity density = spectral_density(G, leading_pairs(G, k), floor, 5);
-    double above = INFINITY, sum = 0;
-    Index outside = 0;
-    for (std::size_t j = 0; j < density.value.size(); ++j) {
-        const bool last = j + 1 == density.value.size();
-        const double end = last ? -INFINITY : density.value[j] / std::pow(10, 0.25);
-        const auto share =
-            static_cast<double>(std::ranges::count_if(w, [&](double x) { return x >= end && x < above; })) /
-            static_cast<double>(n);
-        outside += density.low[j] <= share + 1e-12 && share <= density.high[j] + 1e-12 ? 0 : 1;
+    const std::vector<double> share = shares(known, n, density);
+    EXPECT_LE(outside(density, share), k == n ? 0 : 1);
+    for (std::size_t j = 0; j < share.size(); ++j) {
         EXPECT_TRUE(density.low[j] <= density.weight[j] + 1e-12 &&
-                    density.weight[j] <= density.high[j] + 1e-12);
-        if (w[static_cast<std::size_t>(k - 1)] < end) {
+                    density.weight[j] <= density.high[j] + 1e-12)
+            << j;
+        if (density.value[j] > 0 &&
+            w[static_cast<std::size_t>(k - 1)] < density.value[j] / std::pow(10, 0.25)) {
             EXPECT_NEAR(density.high[j] - density.low[j], 0, 1e-12);
         }
-        // 16 probes of 200 entries: a share's standard error is at most (2 / (16 * 200))^(1/2) = 0.025; four.
-        EXPECT_TRUE(std::abs(density.weight[j] - share) <= (k == n ? 1e-12 : 0.1)) << known.name << " " << j;
-        sum += density.weight[j];
-        above = end;
+        // 8 probes of 200 entries: a share's standard error is at most (2 / (4 * 8 * 200))^(1/2) = 0.018;
+        // four.
+        EXPECT_TRUE(std::abs(density.weight[j] - share[j]) <= (k == n ? 1e-12 : 0.072)) << j;
+        // Seen: 0.18, of min, the largest one known; by the nodes of 24 steps 0.83.
+        EXPECT_TRUE(density.high[j] - density.low[j] <= 0.25) << j;
     }
     EXPECT_EQ(density.value.back(), 0);
-    EXPECT_NEAR(sum, 1, 1e-12);
-    EXPECT_EQ(outside, 0) << known.name << " " << k;
+    EXPECT_NEAR(std::accumulate(density.weight.begin(), density.weight.end(), 0.0), 1, 1e-12);
 }
 
 TEST(SpectralDensity, HoldsTheEigenvaluesOfClosedForms) {
@@ -215,6 +234,23 @@ TEST(SpectralDensity, HoldsTheEigenvaluesOfClosedForms) {
     const SpectralDensity zero = spectral_density(G, leading_pairs(G, 2), 0, 1);
     EXPECT_EQ(zero.weight, std::vector<double>{1});
     EXPECT_EQ(zero.low, std::vector<double>{1});
+}
+
+// One in twenty may miss; these seeds are always the same.
+TEST(SpectralDensity, IntervalsHoldInNineteenOfTwentyBins) {
+    const Known& min = known_matrix("min");
+    const Index n = 60;
+    const SymmetricOperator G = operator_of(min, n);
+    const LeadingPairs known = leading_pairs(G, 3);
+    Index bins = 0, missed = 0;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        const SpectralDensity density = spectral_density(G, known, 1e-2, seed);
+        const std::vector<double> share = shares(min, n, density);
+        missed += outside(density, share);
+        bins += std::ranges::count_if(share, [](double of) { return of > 0; });
+    }
+    EXPECT_GT(bins, 130);
+    EXPECT_LE(20 * missed, bins) << missed << " of " << bins;
 }
 
 }  // namespace
