@@ -45,7 +45,7 @@ def finetune(results):
             if kind == 'loss':
                 picture.legend(line)
         squared = results.text('/finetune', 'loss') == 'squared'
-        axes.set_ylabel('accuracy' if kind == 'accuracy' else 'loss\n(half the MSE)' if squared else 'loss')
+        axes.set_ylabel('accuracy' if kind == 'accuracy' else 'loss\n(half the MSE)' if squared else 'loss\n(cross-entropy, nats)')
     if not losses:
         picture.close()
         return None

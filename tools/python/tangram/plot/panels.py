@@ -975,7 +975,7 @@ RUNS = {
 
 
 TRAINED = {
-    'finetune_loss_stop': 'test loss at T\n(label units²)',
+    'finetune_loss_stop': 'test loss at T\n(as it is trained)',  # half the MSE, or cross-entropy: runs do not say
     'finetune_gap': 'gap at T, share of\nthe outputs’ change',
     'finetune_stopping_step': 'stopping step T\n(training steps)',
 }
