@@ -85,6 +85,8 @@ code, out, err = run('plan', f.at('study.toml'), '--device-memory', '1MiB', envi
 check('plan: a GPU that is too small is status 2', code == 2 and out.startswith('does not fit') and '--device-memory' in err, f'{code} {out} {err}')
 submit = subprocess.run([os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'tools', 'submit'), f.at('study.toml'), '--gpus', '2', '--device-memory', '1GiB', '--node-cores', '8', '--node-memory', '8GiB'], capture_output=True, text=True, env={**os.environ, **cache, 'TANGRAM': PROGRAM})
 check('submit: a GPU for every rank', submit.returncode == 0 and all(word in submit.stdout for word in ('--ntasks=2 ', '--cpus-per-task=4 ', '--gpus-per-task=1', '--device cuda --device-memory 1GiB')), f'{submit.returncode} {submit.stdout} {submit.stderr}')
+submit = subprocess.run([submit.args[0], f.at('study.toml'), '--node-cores', '8', '--node-memory', '8'], capture_output=True, text=True, env={**os.environ, 'TANGRAM': PROGRAM})
+check('submit: memory without its unit', submit.returncode != 0 and '--node-memory 8:' in submit.stderr, submit.stderr)
 
 # A head that is fitted needs the features of all examples on the first rank: a stage of the plan.
 fitted = ['--set', 'model.head=classifier', '--set', 'model.head_init=least-squares', '--set', 'kernel.parameters=["score.weight"]', '--set', 'output.path=fitted.h5']
