@@ -248,7 +248,7 @@ std::string log_json_of(int argc, char** argv) {
     return "";
 }
 
-/// What the command line says; what is wrong with it stands in --log-json, too. Local, the same on every rank.
+/// The command line; what is wrong with it stands in --log-json, too. Local, the same on every rank.
 Arguments arguments_of(int argc, char** argv, bool speaks) {
     try {
         Arguments arguments = parse_command_line(argc, argv);
