@@ -8,6 +8,7 @@
 
 #include "cuda_check.hpp"
 #include "cuda_multiply_out.hpp"
+#include "cuda_network.hpp"
 
 namespace tangram::device {
 
@@ -124,6 +125,8 @@ class CudaRuntime final : public Runtime {
     void multiply_out(const OuterWork<double>* blocks, Index count) override {
         check(begin_multiply_out(blocks, count, stream(Stream::copies)), name_, "multiplying out");
     }
+    void launch(const NetworkKernel<float>& kernel) override { begin(kernel); }
+    void launch(const NetworkKernel<double>& kernel) override { begin(kernel); }
 
   private:
     template <class Real>
@@ -137,6 +140,11 @@ class CudaRuntime final : public Runtime {
         run_tile_kernel<Real><<<static_cast<unsigned>(count), block_threads, sizeof(BlockMemory<Real>),
                                 stream(Stream::products)>>>(blocks);
         check(cudaGetLastError(), name_, "multiplying");
+    }
+    template <class Real>
+    void begin(const NetworkKernel<Real>& kernel) {
+        launch_on_gpu(kernel, stream(Stream::products));
+        check(cudaGetLastError(), name_, "forward and backward passes");
     }
     cudaStream_t stream(Stream of) const { return streams_[static_cast<std::size_t>(of)]; }
 

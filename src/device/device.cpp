@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 
 #include "cuda_runtime.hpp"
+#include "device_passes.hpp"
 #include "device_products.hpp"
 #include "host_executor.hpp"
 
@@ -82,9 +84,79 @@ bool has_the_bits_of_the_host(ProductBackEnd& back_end) {
            (tile.empty() || same(tile, trial_tile<Real>(*host)));
 }
 
+/// A network of some tokens with most of what passes are made of.
+Program trial_program() {
+    using enum ParameterKind;
+    constexpr Index hidden = 24, heads = 4, key_heads = 2, head_size = 6;
+    Program program;
+    program.vocabulary_size = 40;
+    program.maximum_length = 40;
+    const auto matrix = [&](const char* name, Index rows) {
+        return program.parameter(name, {rows, hidden}, attention);
+    };
+    const auto vector = [&](const char* name) { return program.parameter(name, {hidden}, norm); };
+    Value x = program.positions(program.embedding(matrix("tokens", 40)), matrix("positions", 40));
+    const Value in = program.layer_norm(x, vector("first.weight"), vector("first.bias"), 1e-5);
+    const RotaryAngles angles{{1.0, 0.3, 0.01}, 1.25};
+    const Value q = program.rotary(program.linear(in, matrix("q", hidden), vector("q.bias")), head_size,
+                                   angles),
+                k = program.rotary(program.linear(in, matrix("k", key_heads * head_size)), head_size, angles),
+                v = program.linear(in, matrix("v", key_heads * head_size));
+    x = program.add(x,
+                    program.attention({q, k, v, heads, key_heads, head_size, 0.4, Index{9}, {}, true, 2.0}));
+    const Value wide = program.rms_norm(x, vector("second.weight"), 1e-6, 1.0);
+    x = program.add(x, program.multiply(program.activate(wide, Activation::gelu), wide), 0.7);
+    x = program.add(program.at_reads(x), program.token_mean(x));
+    program.label_logits(x, matrix("head", 40), std::nullopt, 3.0);
+    return program;
+}
+
+/// Logits, and gradients of some values, of texts of 1 to 37 tokens.
+template <class Real>
+std::vector<Real> trial_passes(NetworkPasses<Real>& passes, const Program& program) {
+    TokenBlock block;
+    block.offsets.push_back(0);
+    for (std::int32_t length = 1; length < 40; length += 12) {
+        for (std::int32_t t = 0; t < length; ++t) block.token_ids.push_back((7 * t + length) % 40);
+        block.offsets.push_back(std::ssize(block.token_ids));
+        block.reads.push_back(block.offsets.back() - 1);
+    }
+    std::vector<ParameterId> all(program.parameters().size());
+    std::iota(all.begin(), all.end(), ParameterId{0});
+    passes.forward(block);
+    std::vector<Real> found(passes.logits().begin(), passes.logits().end());
+    passes.backward(found, all);
+    for (const Operation& operation : program.operations())
+        if (const auto out = output_of(operation)) {
+            const ValueShape& shape = program.shape(*out);
+            const Real* const rows = passes.gradient(*out);
+            found.insert(found.end(), rows, rows + block.rows(shape.rows) * shape.width);
+        }
+    return found;
+}
+
+template <class Real>
+bool has_the_bits_of_the_host(PassBackEnd& back_end) {
+    const Program program = trial_program();
+    const auto weights = std::make_shared<NetworkWeights<Real>>(program, InitialWeights{.deviation = 0.3},
+                                                                std::vector<std::int32_t>{3, 5});
+    const std::vector<Real> found = trial_passes(*back_end.passes(weights, 1), program),
+                            expected = trial_passes(*passes_on_processor<Real>(weights), program);
+    return found.size() == expected.size() &&
+           std::memcmp(found.data(), expected.data(), found.size() * sizeof(Real)) == 0;
+}
+
 }  // namespace
 
 namespace device {
+
+void require_bits_of_the_host(PassBackEnd& back_end) {
+    if (has_the_bits_of_the_host<float>(back_end) && has_the_bits_of_the_host<double>(back_end)) return;
+    throw Error(ExitStatus::numerical, ErrorKind::failed_check,
+                fmt::format("{}: its forward and backward passes differ in their bits from the host's; use "
+                            "--device cpu",
+                            back_end.name()));
+}
 
 void require_bits_of_the_host(ProductBackEnd& back_end) {
     if (has_the_bits_of_the_host<float>(back_end) && has_the_bits_of_the_host<double>(back_end)) return;
@@ -137,9 +209,15 @@ int number_of(int gpu) { return usable_gpus().numbers.at(static_cast<std::size_t
 double free_gpu_memory(int gpu) { return device::cuda_free_memory(number_of(gpu)); }
 
 std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory) {
-    auto products = device::device_products(device::cuda_runtime(number_of(gpu)), memory);
+    auto products = device::device_products(device::cuda_runtime(number_of(gpu)), (1 - pass_share) * memory);
     device::require_bits_of_the_host(*products);
     return products;
+}
+
+std::unique_ptr<PassBackEnd> passes_on_gpu(int gpu, double memory) {
+    auto passes = device::device_passes(device::cuda_runtime(number_of(gpu)), pass_share * memory);
+    device::require_bits_of_the_host(*passes);
+    return passes;
 }
 
 std::unique_ptr<WholeSolver> solver_on_gpu(int gpu, double memory) {
@@ -159,6 +237,11 @@ double free_gpu_memory(int) {
 }
 
 std::unique_ptr<ProductBackEnd> products_on_gpu(int, double) {
+    const Gpus none = usable_gpus();
+    throw Error(ExitStatus::study, none.why, none.words);
+}
+
+std::unique_ptr<PassBackEnd> passes_on_gpu(int, double) {
     const Gpus none = usable_gpus();
     throw Error(ExitStatus::study, none.why, none.words);
 }

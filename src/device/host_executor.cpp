@@ -96,6 +96,27 @@ class HostBlock {
     std::vector<ThreadChains<Real>> chains_ = std::vector<ThreadChains<Real>>(block_threads);
 };
 
+/// The same of a network's kernel.
+template <class Kernel>
+class HostThreads {
+  public:
+    typename Kernel::Memory& memory() { return *memory_; }
+    template <class Phase>
+    void phase(Phase run) {
+        forwards_ = !forwards_;
+        for (int i = 0; i < kernel_threads; ++i) {
+            const int thread = forwards_ ? i : kernel_threads - 1 - i;
+            run(thread, registers_[static_cast<std::size_t>(thread)]);
+        }
+    }
+
+  private:
+    std::unique_ptr<typename Kernel::Memory> memory_ = std::make_unique<typename Kernel::Memory>();
+    bool forwards_ = false;
+    std::vector<typename Kernel::Registers> registers_ =
+        std::vector<typename Kernel::Registers>(kernel_threads);
+};
+
 class HostRuntime final : public Runtime {
   public:
     explicit HostRuntime(double memory) : memory_(memory) {}
@@ -129,6 +150,8 @@ class HostRuntime final : public Runtime {
     void wait(Stream stream) override { run(of(stream), of(stream).asked.size()); }
     void multiply_out(const OuterWork<float>* blocks, Index count) override { form(blocks, count); }
     void multiply_out(const OuterWork<double>* blocks, Index count) override { form(blocks, count); }
+    void launch(const NetworkKernel<float>& kernel) override { begin(kernel); }
+    void launch(const NetworkKernel<double>& kernel) override { begin(kernel); }
 
   private:
     struct Part {
@@ -172,6 +195,18 @@ class HostRuntime final : public Runtime {
                 block.allow(blocks[b]);
                 TileKernel<Real, HostBlock<Real>>(block, blocks[b]).run();
             }
+        });
+    }
+
+    template <class Real>
+    void begin(const NetworkKernel<Real>& any) {
+        ask(Stream::products, [any] {
+            std::visit(
+                []<class Kernel>(const Kernel& kernel) {
+                    HostThreads<Kernel> block;
+                    for (Index b = 0; b < kernel.blocks(); ++b) kernel.run(block, b);
+                },
+                any);
         });
     }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "network_kernels.hpp"
 #include "tile_kernel.hpp"
 
 namespace tangram::device {
@@ -15,9 +16,9 @@ enum class Stream { copies, products };
 /// Of the device, or of the host where the device can copy from and to it meanwhile.
 enum class Memory { device, pinned };
 
-/// A device, as far as products of tiles need one: CUDA's runtime (cuda_runtime.cu), or the host in its place
-/// (host_executor.cpp). Everything throws Error(numerical) that names the device and its node where it fails:
-/// no_memory where memory is missing, else library. On one thread.
+/// A device, as far as products of tiles and passes need one: CUDA's runtime (cuda_runtime.cu), or the host
+/// in its place (host_executor.cpp). Everything throws Error(numerical) that names the device and its node
+/// where it fails: no_memory where memory is missing, else library. On one thread.
 class Runtime {
   public:
     virtual ~Runtime() = default;
@@ -38,6 +39,9 @@ class Runtime {
     /// they go first. @param blocks  in the device's memory
     virtual void multiply_out(const OuterWork<float>* blocks, Index count) = 0;
     virtual void multiply_out(const OuterWork<double>* blocks, Index count) = 0;
+    /// Begins a kernel of a network's passes, in Stream::products.
+    virtual void launch(const NetworkKernel<float>& kernel) = 0;
+    virtual void launch(const NetworkKernel<double>& kernel) = 0;
 };
 
 /// Memory of a runtime that grows, and is given back in the end.

@@ -48,6 +48,12 @@ class FailingRuntime final : public device::Runtime {
     void multiply_out(const device::OuterWork<double>* blocks, Index count) override {
         call(ErrorKind::library), host_->multiply_out(blocks, count);
     }
+    void launch(const device::NetworkKernel<float>& kernel) override {
+        call(ErrorKind::library), host_->launch(kernel);
+    }
+    void launch(const device::NetworkKernel<double>& kernel) override {
+        call(ErrorKind::library), host_->launch(kernel);
+    }
 
   private:
     void call(ErrorKind kind) {

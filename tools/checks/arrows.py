@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     'jacobian': ['files', 'text', 'model'],
     'gram': ['parallel', 'jacobian'],
     'spectrum': ['parallel'],
-    'device': ['gram', 'spectrum'],
+    'device': ['model', 'gram', 'spectrum'],
     'rates': [],
     'learning': ['parallel', 'spectrum', 'rates'],
     'training': ['parallel', 'text', 'model', 'jacobian'],

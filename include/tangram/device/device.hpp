@@ -5,6 +5,7 @@
 
 #include "tangram/error.hpp"
 #include "tangram/gram/product_back_end.hpp"
+#include "tangram/model/pass_back_end.hpp"
 #include "tangram/spectrum/whole_solver.hpp"
 
 namespace tangram {
@@ -35,6 +36,9 @@ double free_gpu_memory(int gpu);
 /// @throws Error(numerical) naming the GPU and its node: the device fails, has too little memory, or gives
 /// other bits
 std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory);
+/// Forward and backward passes on one of them, compared with the host's before they are handed out. Of the
+/// same memory they take pass_share, products the rest. @throws as products_on_gpu
+std::unique_ptr<PassBackEnd> passes_on_gpu(int gpu, double memory);
 /// cuSOLVER on one of them. @throws Error(numerical) naming it and its node
 std::unique_ptr<WholeSolver> solver_on_gpu(int gpu, double memory);
 
