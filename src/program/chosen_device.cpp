@@ -79,7 +79,8 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
                    "it; take less, or fewer ranks for each GPU, and see who else is there (nvidia-smi)",
                    bytes_text(allowed), bytes_text(over)));
     ChosenDevice chosen = collectively(comm, [&, gpu = gpu] {
-        ChosenDevice made{source.products(gpu, allowed), source.solver(gpu, allowed), nullptr};
+        ChosenDevice made{source.products(gpu, allowed), source.passes(gpu, allowed),
+                          source.solver(gpu, allowed), nullptr};
         made.registered = std::make_unique<RegisteredWholeSolver>(*made.solver);
         return made;
     });

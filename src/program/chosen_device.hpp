@@ -15,12 +15,14 @@ struct GpuSource {
     std::function<std::unique_ptr<ProductBackEnd>(int gpu, double memory)> products = products_on_gpu;
     std::function<std::unique_ptr<WholeSolver>(int gpu, double memory)> solver = solver_on_gpu;
     std::function<double(int gpu)> free_memory = free_gpu_memory;
+    std::function<std::unique_ptr<PassBackEnd>(int gpu, double memory)> passes = passes_on_gpu;
 };
 
-/// A rank's GPU: products of tiles, and the solver that eigenpairs() knows while this lives. Both empty:
-/// none.
+/// A rank's GPU: products of tiles, passes, and the solver that eigenpairs() knows while this lives. All
+/// empty: none.
 struct ChosenDevice {
     std::unique_ptr<ProductBackEnd> products;
+    std::unique_ptr<PassBackEnd> passes;
     std::unique_ptr<WholeSolver> solver;
     std::unique_ptr<RegisteredWholeSolver> registered;  // goes first
 };

@@ -86,7 +86,7 @@ int run_command(const Arguments& arguments, const Session& session) {
     const auto before = std::filesystem::last_write_time(read.output.path, code);
     const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
     StudyRun study(read, session);
-    study.gram(true, device.products.get());
+    study.gram(true, device.products.get(), device.passes.get());
     study.spectrum();
     study.rates();
     if (read.finetune.asked) study.finetune();
@@ -98,7 +98,7 @@ int gram_command(const Arguments& arguments, const Session& session) {
     const Study study = study_of(arguments, session);
     say_header(session, study.output.path);
     const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
-    StudyRun(study, session).gram(false, device.products.get());
+    StudyRun(study, session).gram(false, device.products.get(), device.passes.get());
     return 0;
 }
 

@@ -74,6 +74,14 @@ DataSet compared_examples(const PlannedStudy& planned) {
     return compared;
 }
 
+/// Of the passes on the rank that needs most of this machine's memory.
+double pass_bytes(const PlannedStudy& planned, const Forecast& on, double on_cpu) {
+    if (!on.device_passes) return on_cpu;
+    const StudyData& data = planned.job.data;
+    const Index all = data.train.passed().tokens + (data.test ? data.test->passed().tokens : 0);
+    return on.device_passes->copies * static_cast<double>(std::min(all, on.device_passes->tokens));
+}
+
 /// A rank's own: weights, buffers of passes, matrices, slices and factors of the assembly, and of the one of
 /// some rows that a sketched kernel is then compared with. The factors of all parameters together where they
 /// fit.
@@ -98,8 +106,10 @@ double gram_bytes(const PlannedStudy& planned, Forecast& result) {
     double held = 0, held_then = 0;
     const auto bytes = [&] {
         const auto cost = [&](const KernelProblem& of) {
-            return assembly_cost<Real>(program, job.data.label_ids, of, result.grid_rows,
-                                       result.grid_columns);
+            AssemblyCost counted =
+                assembly_cost<Real>(program, job.data.label_ids, of, result.grid_rows, result.grid_columns);
+            counted.pass_bytes = pass_bytes(planned, result, counted.pass_bytes);
+            return counted;
         };
         AssemblyCost& assembly = result.assembly;
         assembly = cost(problem);
@@ -126,6 +136,12 @@ double gram_bytes(const PlannedStudy& planned, Forecast& result) {
 template <class Real>
 StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
     const GramJob& job = planned.job;
+    if (planned.pass_memory) {
+        const Index longest = longest_sequence(job);
+        const PassNeeds needs = pass_needs<Real>(planned.model.program, longest, job.outputs.labels(),
+                                                 job.parameters, *planned.pass_memory);
+        if (needs.least(longest) <= *planned.pass_memory) result.device_passes = needs;
+    }
     const double bytes = gram_bytes<Real>(planned, result);
     const AssemblyCost& assembly = result.assembly;
     if (planned.device_memory) {
@@ -175,7 +191,7 @@ Solver planned_solver(const PlannedStudy& planned, const Forecast& on) {
     const Solver solver = by_name && planned.device_memory ? Solver::cusolver : solver_by_name(named);
     if (solver != Solver::automatic && solver != Solver::cusolver) return solver;
     if (planned.device_memory && (by_name || n > always_in_one_piece) &&
-        planned_whole_solver_bytes(n, vectors) <= *planned.device_memory)
+        planned_whole_solver_bytes(n, vectors) <= *planned.device_memory + planned.pass_memory.value_or(0))
         return Solver::cusolver;
     return solver_without_gpu(planned, on);
 }
@@ -479,6 +495,15 @@ void check_device_memory(const PlannedStudy& planned, const Forecast& on) {
                     "(--device-memory); use more ranks with a GPU each, or --device cpu",
                     on.ranks(), on.ranks() == 1 ? "" : "s", bytes_text(on.device_least),
                     bytes_text(*planned.device_memory)));
+}
+
+Index longest_sequence(const GramJob& job) {
+    Index longest = 1;
+    for (const DataSet* const data : {&job.data.train, job.data.test ? &*job.data.test : nullptr})
+        for (Index e = 0; data != nullptr && e < data->examples(); ++e)
+            for (Index s = 0; s < data->sequences(e); ++s)
+                longest = std::max(longest, data->passed(e, s).tokens);
+    return longest;
 }
 
 bool is_later(const StageForecast& stage) {

@@ -5,6 +5,7 @@
 
 #include "calibration.hpp"
 #include "tangram/gram/assembly_cost.hpp"
+#include "tangram/model/pass_back_end.hpp"
 #include "tangram/study/configuration.hpp"
 #include "tangram/study/job.hpp"
 #include "tangram/study/model_loading.hpp"
@@ -31,7 +32,9 @@ struct Forecast {
     AssemblyCost assembly;
     double factor_limit = 0;          ///< bytes that factors may take on a rank
     double trained_factor_limit = 0;  ///< the same of the kernel after training
-    Index training_steps = 0;         ///< that "finetune" is counted for
+    /// What passes take of each rank's device, where they run there; nothing: on the CPU.
+    std::optional<PassNeeds> device_passes = {};
+    Index training_steps = 0;  ///< that "finetune" is counted for
     std::vector<StageForecast> stages;
 
     int ranks() const { return grid_rows * grid_columns; }
@@ -58,6 +61,9 @@ std::string memory_text(const Forecast& on, const StageForecast& stage);
 /// @throws Error(study) where a rank's device is too small. Local
 void check_device_memory(const PlannedStudy& planned, const Forecast& on);
 
+/// Tokens of the longest sequence of all examples. Local.
+Index longest_sequence(const GramJob& job);
+
 /// Whether a stage follows the Gram matrix.
 bool is_later(const StageForecast& stage);
 
@@ -72,6 +78,8 @@ struct PlannedStudy {
     Calibration calibration = {};
     /// Bytes of its device that a rank may take, where tiles are multiplied on one.
     std::optional<double> device_memory = {};
+    /// The same of passes.
+    std::optional<double> pass_memory = {};
 
     /// Of a rank before the kernel's part: program, data and weights.
     double own_before() const { return job.idle_bytes + weights.own; }

@@ -38,6 +38,7 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
     PlannedStudy planned{
         model, job, study, limit, weight_bytes<Real>(model, study), ranks_of_host(session.world)};
     if (back_end != nullptr) planned.device_memory = -max_over_ranks(comm, -back_end->memory());
+    if (pass_back_end != nullptr) planned.pass_memory = -max_over_ranks(comm, -pass_back_end->memory());
     if (const double before = planned.before(planned.ranks_of_host); before > limit)
         throw Error(ExitStatus::study, ErrorKind::no_memory,
                     fmt::format("the network needs {} on every rank before the kernel's part, {} allowed "
@@ -58,6 +59,31 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
     check_device_memory(planned, on);
     require_space(comm, output, on.gram().written_bytes);
     return on;
+}
+
+bool StudyRun::State::device_failed() const {
+    return (back_end != nullptr && back_end->failed()) ||
+           (pass_back_end != nullptr && pass_back_end->failed());
+}
+
+template <class Real>
+Network<Real> StudyRun::State::with_device(Network<Real> network, const Forecast& planned) const {
+    if (pass_back_end == nullptr) return network;
+    if (!planned.device_passes) {
+        session.log.say(fmt::format(
+            "gram: forward and backward passes run on the CPU: their weights find no room in the {} of {} "
+            "that are theirs (a quarter of --device-memory)",
+            bytes_text(pass_back_end->memory()), pass_back_end->name()));
+        return network;
+    }
+    const Index tokens = planned.device_passes->tokens;
+    session.log.say(fmt::format("gram: forward and backward passes run on {}, {} tokens at once",
+                                pass_back_end->name(), tokens));
+    return collectively(comm, [&] {
+        return network.on([to = pass_back_end, tokens](std::shared_ptr<const NetworkWeights<Real>> weights) {
+            return to->passes(std::move(weights), tokens);
+        });
+    });
 }
 
 KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
@@ -128,8 +154,7 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     try {
         assembled = assemble<Real>(inputs, matrices, go_on, in_pass);
     } catch (const Error& e) {
-        if (back_end != nullptr && any_rank(comm, back_end->failed()))
-            keep_what_was_stored(e, matrices, checkpoint, units_written);
+        if (any_rank(comm, device_failed())) keep_what_was_stored(e, matrices, checkpoint, units_written);
         if (e.kind() != ErrorKind::stopped) throw;
         stopped = true;
         write_checkpoint();
@@ -240,7 +265,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
 
     const Forecast planned = forecast_that_fits<Real>(model, job);
     forecast_of_run = planned;
-    Network<Real> network = initial_network<Real>(model, study, job, comm);
+    Network<Real> network = with_device(initial_network<Real>(model, study, job, comm), planned);
 
     const auto start = Clock::now();
     say_plan(job, planned);
@@ -295,10 +320,11 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
                     bytes_text(static_cast<double>(std::ranges::max(own_peaks))), duration_text(writing)));
 }
 
-void StudyRun::gram(bool whole_run, ProductBackEnd* back_end) {
+void StudyRun::gram(bool whole_run, ProductBackEnd* back_end, PassBackEnd* pass_back_end) {
     State& s = *state_;
     s.whole_run = whole_run;
     s.back_end = back_end;
+    s.pass_back_end = pass_back_end;
     s.session.log.enter("gram");
     check_blas(s.session.log);  // what it costs is lost once the work is done
     std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");

@@ -26,6 +26,18 @@ std::string device_text(const Forecast& on, double memory) {
                                     : "does not fit");
 }
 
+/// Where passes run, and what they take there.
+std::string passes_text(const PlannedStudy& planned, const Forecast& on) {
+    const std::string allowed = bytes_text(*planned.pass_memory);
+    if (!on.device_passes)
+        return fmt::format(
+            "Passes: on the CPU, their weights find no room in the {} of the GPU that are theirs\n", allowed);
+    const PassNeeds& needs = *on.device_passes;
+    return fmt::format("Passes on the GPU of each rank: weights {}, blocks of {} tokens {}, of {} allowed\n",
+                       bytes_text(needs.weights), needs.tokens,
+                       bytes_text(needs.bytes(longest_sequence(planned.job)) - needs.weights), allowed);
+}
+
 std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
     const GramJob& job = planned.job;
     std::string text = fmt::format(
@@ -60,6 +72,7 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
         bytes_text(assembly.factor_bytes), assembly.passes, assembly.passes == 1 ? "" : "s", assembly.passes,
         assembly.passes == 1 ? "" : "es");
     if (planned.device_memory) text += device_text(on, *planned.device_memory);
+    if (planned.pass_memory) text += passes_text(planned, on);
     if (on.of("finetune") != nullptr && !planned.study.finetune.steps)
         text +=
             fmt::format("Fine-tuning is counted for {} steps: steps = \"auto\" is known once the rates are\n",
@@ -115,14 +128,17 @@ template <class Real>
 void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, const PlanRequest& asked) {
     const int ranks = asked.ranks.value_or(session.world.size());
     const double limit = session.memory_per_rank;
-    const PlannedStudy planned{model,
-                               job,
-                               study,
-                               limit,
-                               weight_bytes<Real>(model, study),
-                               ranks_of_host(session.world),
-                               calibrated<Real>(model.program, job, session),
-                               asked.device_memory};
+    PlannedStudy planned{model,
+                         job,
+                         study,
+                         limit,
+                         weight_bytes<Real>(model, study),
+                         ranks_of_host(session.world),
+                         calibrated<Real>(model.program, job, session)};
+    if (asked.device_memory) {
+        planned.device_memory = (1 - pass_share) * *asked.device_memory;
+        planned.pass_memory = pass_share * *asked.device_memory;
+    }
     const Forecast on = forecast<Real>(planned, ranks);
     std::string text =
         verdict_text(planned, on, fewest_ranks<Real>(planned, false)) + stages_text(planned, on);

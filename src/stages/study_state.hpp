@@ -50,6 +50,7 @@ struct StudyRun::State {
     std::string kernel_inputs;                // fingerprint, once known
     bool whole_run = false;                   // spectrum and rates follow
     ProductBackEnd* back_end = nullptr;       // of the Gram matrix
+    PassBackEnd* pass_back_end = nullptr;     // of its stage's passes
     std::optional<Forecast> forecast_of_run;  // where the gram stage ran here
     Index own_peak = 0;                       // bytes that this rank alone had in it, as last looked at
     Index peak_warned_of = 0;                 // bytes of the largest rank
@@ -90,6 +91,12 @@ struct StudyRun::State {
     void gram(const LoadedModel& model, const GramJob& job);
     /// Whether the output holds this kernel and all that is made from its matrix. Collective.
     bool has_kernel();
+    /// Whether this rank's device has failed. Local.
+    bool device_failed() const;
+    /// The network with its passes on the device, where they find room there; says where they run.
+    /// Collective.
+    template <class Real>
+    Network<Real> with_device(Network<Real> network, const Forecast& planned) const;
     void say_plan(const GramJob& job, const Forecast& planned) const;
     /// Adds up the matrices; writes a checkpoint from time to time, and where it is asked to stop.
     /// Collective. @throws Error(stopped) on every rank after a checkpoint; Error(input, changed) in place of

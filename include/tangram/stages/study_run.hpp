@@ -9,6 +9,7 @@
 
 namespace tangram {
 
+class PassBackEnd;
 class ProductBackEnd;
 
 /// What `tangram plan` is asked for.
@@ -32,8 +33,9 @@ class StudyRun {
     void plan(const PlanRequest& asked);
     /// Data -> Jacobian blocks -> /data, /kernel. @throws Error(stopped) after writing a checkpoint,
     /// Error(study) where this stage, or in a whole run one after it, does not fit into memory
-    /// @param back_end  multiplies tiles (KernelProblem::back_end)
-    void gram(bool whole_run, ProductBackEnd* back_end = nullptr);
+    /// @param back_end       multiplies tiles (KernelProblem::back_end)
+    /// @param pass_back_end  runs forward and backward passes, where they find room there
+    void gram(bool whole_run, ProductBackEnd* back_end = nullptr, PassBackEnd* pass_back_end = nullptr);
     /// /kernel/gram -> /spectrum, and of every further formula that has one
     void spectrum();
     /// The sum of some groups' Gram matrices, /kernel/groups/(name)/gram -> /spectrum/groups/(name+name).

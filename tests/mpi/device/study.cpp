@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "../src/device/device_passes.hpp"
 #include "../src/device/device_products.hpp"
 #include "../src/program/chosen_device.hpp"
 #include "mpi/spectrum/whole_solver.hpp"
@@ -30,7 +31,8 @@ GpuSource two_gpus(std::vector<double>& memory) {
                 return device::host_executor(bytes);
             },
             [](int, double) { return std::make_unique<testing::LapackAsDevice>(); },
-            [](int) { return 63e9; }};
+            [](int) { return 63e9; },
+            [](int, double bytes) { return device::device_passes(device::host_runtime(bytes), bytes); }};
 }
 
 /// A device that claims more memory than it takes, so that no plan refuses it.
@@ -229,6 +231,37 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
         }
         EXPECT_GT(without, 0) << prefix;
     }
+}
+
+// Passes in blocks of their own, beside products; the first rank's device fails in them.
+TEST_F(OnADevice, PassesLeaveTheKernelOfTheCpu) {
+    constexpr double memory = 0x1p30;
+    const auto run = [&](const std::string& output, ProductBackEnd* products, PassBackEnd* passes) {
+        Study small = study(output, 0);
+        small.data.samples = 20;
+        small.data.test_samples = 5;
+        StudyRun(small, session_).gram(false, products, passes);
+    };
+    run("truth.h5", nullptr, nullptr);
+    const std::vector<double> truth = kernel("truth.h5");
+    const auto products = device::host_executor(memory);
+    const auto passes = device::device_passes(device::host_runtime(memory), memory);
+    run("both.h5", products.get(), passes.get());
+    EXPECT_EQ(kernel("both.h5"), truth);
+    EXPECT_FALSE(passes->failed());
+    for (const Index good : {3, 150}) {
+        const auto failing = device::device_passes(
+            std::make_unique<testing::FailingRuntime>(world_rank() == 0 ? good : 1 << 30, memory), memory);
+        const testing::Thrown thrown = testing::thrown_by([&] { run("failed.h5", nullptr, failing.get()); });
+        EXPECT_EQ(thrown.status, ExitStatus::numerical) << thrown.text;
+        EXPECT_EQ(thrown.text.find("GPU 3 of node17"), 0u) << thrown.text;
+    }
+    run("failed.h5", nullptr, nullptr);
+    EXPECT_EQ(kernel("failed.h5"), truth);
+    // Too little for the weights: the CPU has them.
+    const auto little = device::device_passes(device::host_runtime(1), 1);
+    run("little.h5", nullptr, little.get());
+    EXPECT_EQ(kernel("little.h5"), truth);
 }
 
 }  // namespace

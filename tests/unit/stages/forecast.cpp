@@ -157,6 +157,33 @@ TEST(Forecast, OfASpectrumOnADeviceHoldsTheWholeMatrixOnTheHost) {
     EXPECT_EQ(bytes(1, 1.1 * planned_whole_solver_bytes(3000, true)), of_cpu) << "a close fit";
 }
 
+TEST(Forecast, OfPassesOnADeviceCountsWhatFactorsTakeOfABlock) {
+    const MadeUp study(64, 3, 300);
+    PlannedStudy planned = study.planned();
+    const Forecast on_cpu = forecast<float>(planned, 1);
+    EXPECT_FALSE(on_cpu.device_passes);
+    planned.pass_memory = 1e12;
+    const Forecast on = forecast<float>(planned, 1);
+    ASSERT_TRUE(on.device_passes);
+    const PassNeeds& needs = *on.device_passes;
+    double entries = 0;
+    for (const Parameter& parameter : study.model.program.parameters())
+        entries += static_cast<double>(parameter.size());
+    EXPECT_GE(needs.weights, 4 * entries);
+    EXPECT_LE(needs.weights,
+              4 * entries + 256 * static_cast<double>(study.model.program.parameters().size()));
+    const Index all = study.job.data.train.passed().tokens, longest = longest_sequence(study.job);
+    EXPECT_GE(needs.tokens, all);  // one block
+    EXPECT_EQ(on.gram().own_bytes - on_cpu.gram().own_bytes,
+              needs.copies * static_cast<double>(all) - on_cpu.assembly.pass_bytes);
+    planned.pass_memory = needs.least(longest);
+    const Forecast least = forecast<float>(planned, 1);
+    ASSERT_TRUE(least.device_passes);
+    EXPECT_LE(least.device_passes->bytes(longest), *planned.pass_memory);
+    planned.pass_memory = 0.99 * needs.least(longest);
+    EXPECT_FALSE(forecast<float>(planned, 1).device_passes);
+}
+
 TEST(Forecast, LittleMemoryIsKeptByMorePasses) {
     const MadeUp study(64, 3, 500);
     const Forecast whole = forecast<float>(study.planned(), 1);
