@@ -559,7 +559,6 @@ Plan planned(const DistributedMatrix& G, const Wanted& wanted, const MatrixName&
     if (result.solver == Solver::lapack) {
         check_lapack_size(n, wanted.vectors && !wanted.alone);
     } else {  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
-        result.reason += fmt::format("; block {} on a grid of {} x {}", plan.layout.block, rows, columns);
         check_scalapack_size(n, rows, columns,
                              result.solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace,
                              plan.layout.block);
@@ -577,7 +576,11 @@ void solve_distributed(DistributedMatrix G, const Wanted& wanted, const SolverLa
         own.emplace(comm, layout.grid_rows, G.grid().comm().size() / layout.grid_rows);
     const ProcessGrid& grid = own ? *own : G.grid();
     if (own || nb != G.block()) G = redistribute(G, grid, nb);
-    DistributedMatrix V = collectively(comm, [&] { return DistributedMatrix(grid, n, n, nb); });
+    DistributedMatrix V = collectively(comm, [&] {
+        result.reason +=
+            fmt::format("; block {} on a grid of {} x {}", G.block(), G.grid().rows(), G.grid().columns());
+        return DistributedMatrix(grid, n, n, nb);
+    });
     // What a solver leaves unset shows as NaN, here and in the values.
     std::fill(V.local().begin(), V.local().end(), std::numeric_limits<double>::quiet_NaN());
     if (result.solver == Solver::scalapack_dc)
