@@ -322,7 +322,8 @@ write(f.at('partial.h5'), tasks=False)
 with h5py.File(f.at('partial.h5'), 'r+') as h:
     largest = h['/spectrum/eigenvalues'][:12]
     del h['/spectrum/eigenvalues'], h['/rates/alignment']
-    h['/spectrum/eigenvalues'], h['/spectrum/eigenvectors'] = largest, np.zeros((12, 96))
+    h['/spectrum/eigenvalues'], h['/kernel/outputs_train'] = largest, np.zeros((96, 2))
+    h['/kernel'].attrs['output'] = 'margin'
     h['/spectrum/density/value'] = np.array([3000, 900, 300, 0.0])
     for name, values in (('weight', (0.02, 0, 0.08, 0.9)), ('low', (0.02, 0, 0.06, 0.88)), ('high', (0.02, 0, 0.1, 0.92))):
         h['/spectrum/density/' + name] = np.array(values)
@@ -331,6 +332,7 @@ check('partial: status 0 and silence', code == 0 and err == '', f'{code} {err}')
 look('partial', f.at('partial-plots'), [p for p in full if p not in ('alignment', 'task_cosines', 'task_arithmetic', 'neighbours')] + ['density'])
 drawn = {name: open(f.at(f'partial-plots/{name}.svg')).read() for name in ('spectrum', 'density')}
 check('partial: the noise floor is named and not drawn', 'below the picture' in drawn['spectrum'] and '{-6}' not in drawn['spectrum'], drawn['spectrum'][:200])
+check('partial: the kernel has as many rows as examples', 'n = 96' in drawn['spectrum'] and 'N =' not in drawn['spectrum'])
 check('partial: the share of what is smaller', 'smaller: 90 % [88, 92]' in drawn['density'])
 
 before = {x: open(f.at('full-plots/' + x), 'rb').read() for x in os.listdir(f.at('full-plots'))}

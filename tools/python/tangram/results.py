@@ -222,17 +222,19 @@ class Results:
         return self.rows()
 
     def rows(self):
-        """N, the rows of the kernel; 0 where the file does not say."""
-        for path, axis in (
-            ('/kernel/gram', 0),
-            ('/spectrum/eigenvectors', 1),
-            ('/kernel/cross', 1),
-            ('/spectrum/eigenvalues', 0),
-            ('/rates/alignment/residual', 0),
-        ):
+        """N, the rows of the kernel; 0 where the file does not say. Of the largest eigenvalues alone, without matrices,
+        N is told by the outputs."""
+        for path, axis in (('/kernel/gram', 0), ('/spectrum/eigenvectors', 1), ('/kernel/cross', 1)):
             shape = self.shape(path)
             if shape and len(shape) > axis:
                 return int(shape[axis])
+        outputs, output = self.shape('/kernel/outputs_train'), self.text('/kernel', 'output')
+        if outputs and len(outputs) == 2 and output and ',' not in output:
+            return int(outputs[0] * (outputs[1] if output == 'logits' else 1))
+        for path in ('/spectrum/eigenvalues', '/rates/alignment/residual'):
+            shape = self.shape(path)
+            if shape:
+                return int(shape[0])
         return 0
 
     def eigenvalues(self):
