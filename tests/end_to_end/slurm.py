@@ -64,7 +64,7 @@ def rank():
     number = submit('rank'); until(lambda: os.path.exists(f.at('rank.h5.checkpoint')), 90)
     victims = shell('pgrep', '-f', f'{PROGRAM} run .*output.path=rank.h5')[1].split(); victims = [v for v in victims if os.path.realpath(f'/proc/{v}/exe') == os.path.realpath(PROGRAM)]
     say(f'SIGKILL to rank process {victims[-1]} of {victims}'); died = time.monotonic(); os.kill(int(victims[-1]), signal.SIGKILL)
-    check('rank: the step ends in seconds', until(lambda: 'a rank died' in text('rank.log'), 30), text('rank.log')); say(f'ended after {time.monotonic() - died:.1f} s')
+    check('rank: the step ends by itself', until(lambda: 'a rank died' in text('rank.log'), 120), text('rank.log')); say(f'ended after {time.monotonic() - died:.1f} s')
     check('rank: ends', wait(number, ('COMPLETED', 'FAILED', 'TIMEOUT'), 240) == 'COMPLETED', text('rank.log')); same('rank')
     check('rank: went on', 'goes on from the checkpoint' in text('rank.log'), text('rank.log'))
 
