@@ -344,13 +344,30 @@ void norm_backward(const Real* x, const Real* w, const Real* dy, NormStatistics<
 /// y_i = f(x_i) and slope_i = f'(x_i).
 template <class Real>
 void activate(Activation function, Index n, const Real* x, Real* y, Real* slope) {
-    with_activation<Real>(function, [=](auto f) {
-        for (Index i = 0; i < n; ++i) {
-            const Activated<Real> at = f(x[i]);
-            y[i] = at.value;
-            slope[i] = at.slope;
-        }
-    });
+    const auto put_entry = [=](Index i, Activated<Real> at) __attribute__((always_inline)) {
+        y[i] = at.value;
+        slope[i] = at.slope;
+    };
+    switch (function) {  // outside of the loops, which vectorise
+        case Activation::silu:
+            for (Index i = 0; i < n; ++i) put_entry(i, silu(x[i]));
+            return;
+        case Activation::gelu:
+            for (Index i = 0; i < n; ++i) put_entry(i, gelu(x[i]));
+            return;
+        case Activation::quick_gelu:
+            for (Index i = 0; i < n; ++i) put_entry(i, quick_gelu(x[i]));
+            return;
+        case Activation::gelu_new:
+            for (Index i = 0; i < n; ++i) put_entry(i, gelu_new(x[i]));
+            return;
+        case Activation::relu:
+            for (Index i = 0; i < n; ++i) put_entry(i, relu(x[i]));
+            return;
+        case Activation::tanh:
+            for (Index i = 0; i < n; ++i) put_entry(i, hyperbolic_tangent(x[i]));
+            return;
+    }
 }
 
 /// One head of one example. Rows are strided: row r of q starts at q + r * query_stride, and so on.
