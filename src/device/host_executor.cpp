@@ -18,22 +18,33 @@ namespace tangram::device {
 
 namespace {
 
-/// A block of threads that run one after the other, of MultiplyOutKernel; what is copied must lie in memory
-/// that `is_there` knows.
-template <class Real>
-class HostOuterBlock {
+/// A block of threads that run one after the other, and what they share.
+template <class Memory, class Registers, int threads>
+class HostThreads {
   public:
-    explicit HostOuterBlock(std::function<bool(const void*, std::size_t)> is_there)
-        : is_there_(std::move(is_there)) {}
-    OuterMemory<Real>& memory() { return *memory_; }
+    Memory& memory() { return *memory_; }
+    /// Forwards and backwards in turn: a thread that needs what another does in the same phase is found out.
     template <class Phase>
     void phase(Phase run) {
         forwards_ = !forwards_;
-        for (int i = 0; i < block_threads; ++i) {
-            const int thread = forwards_ ? i : block_threads - 1 - i;
-            run(thread, chains_[static_cast<std::size_t>(thread)]);
+        for (int i = 0; i < threads; ++i) {
+            const int thread = forwards_ ? i : threads - 1 - i;
+            run(thread, registers_[static_cast<std::size_t>(thread)]);
         }
     }
+
+  private:
+    std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
+    bool forwards_ = false;
+    std::vector<Registers> registers_ = std::vector<Registers>(threads);
+};
+
+/// A block of MultiplyOutKernel; what is copied must lie in memory that `is_there` knows.
+template <class Real>
+class HostOuterBlock : public HostThreads<OuterMemory<Real>, OuterChains<Real>, block_threads> {
+  public:
+    explicit HostOuterBlock(std::function<bool(const void*, std::size_t)> is_there)
+        : is_there_(std::move(is_there)) {}
     template <int entries>
     void copy(Real* to, const Real* from, bool there) {
         constexpr std::size_t bytes = entries * sizeof(Real);
@@ -48,25 +59,12 @@ class HostOuterBlock {
 
   private:
     std::function<bool(const void*, std::size_t)> is_there_;
-    std::unique_ptr<OuterMemory<Real>> memory_ = std::make_unique<OuterMemory<Real>>();
-    bool forwards_ = false;
-    std::vector<OuterChains<Real>> chains_ = std::vector<OuterChains<Real>>(block_threads);
 };
 
-/// A block of threads that run one after the other.
+/// A block of TileKernel.
 template <class Real>
-class HostBlock {
+class HostBlock : public HostThreads<BlockMemory<Real>, ThreadChains<Real>, block_threads> {
   public:
-    BlockMemory<Real>& memory() { return *memory_; }
-    /// Forwards and backwards in turn: a thread that needs what another does in the same phase is found out.
-    template <class Phase>
-    void phase(Phase run) {
-        forwards_ = !forwards_;
-        for (int i = 0; i < block_threads; ++i) {
-            const int thread = forwards_ ? i : block_threads - 1 - i;
-            run(thread, chains_[static_cast<std::size_t>(thread)]);
-        }
-    }
     /// The tiles of a block's work: what lies beyond them it must not read.
     void allow(const BlockWork<Real>& work) {
         Index left = 0, right = 0;
@@ -90,31 +88,7 @@ class HostBlock {
     }
 
   private:
-    std::unique_ptr<BlockMemory<Real>> memory_ = std::make_unique<BlockMemory<Real>>();
-    bool forwards_ = false;
     std::array<std::span<const Real>, 2> allowed_;
-    std::vector<ThreadChains<Real>> chains_ = std::vector<ThreadChains<Real>>(block_threads);
-};
-
-/// The same of a network's kernel.
-template <class Kernel>
-class HostThreads {
-  public:
-    typename Kernel::Memory& memory() { return *memory_; }
-    template <class Phase>
-    void phase(Phase run) {
-        forwards_ = !forwards_;
-        for (int i = 0; i < kernel_threads; ++i) {
-            const int thread = forwards_ ? i : kernel_threads - 1 - i;
-            run(thread, registers_[static_cast<std::size_t>(thread)]);
-        }
-    }
-
-  private:
-    std::unique_ptr<typename Kernel::Memory> memory_ = std::make_unique<typename Kernel::Memory>();
-    bool forwards_ = false;
-    std::vector<typename Kernel::Registers> registers_ =
-        std::vector<typename Kernel::Registers>(kernel_threads);
 };
 
 class HostRuntime final : public Runtime {
@@ -203,7 +177,7 @@ class HostRuntime final : public Runtime {
         ask(Stream::products, [any] {
             std::visit(
                 []<class Kernel>(const Kernel& kernel) {
-                    HostThreads<Kernel> block;
+                    HostThreads<typename Kernel::Memory, typename Kernel::Registers, kernel_threads> block;
                     for (Index b = 0; b < kernel.blocks(); ++b) kernel.run(block, b);
                 },
                 any);

@@ -32,9 +32,8 @@ class PackedSlice {
     /// Makes room for the tiles of a slice and packs those that this rank owns. Their factors are held.
     /// Entries of the tile before are overwritten.
     /// @param sets      the data sets, the training set first
-    /// @param back_end  that the slice goes to; nullptr: none. What it forms stands here where other ranks,
-    /// or
-    ///                  squares of test rows, need it
+    /// @param back_end  that the slice goes to; nullptr: none. What it forms stands here where other
+    ///                  ranks, or squares of test rows, need it
     /// @throws as ProductBackEnd::begin_packing
     void pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank,
               ProductBackEnd* back_end = nullptr);
