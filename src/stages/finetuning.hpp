@@ -38,7 +38,6 @@ class Finetuning {
     const FinetunePath& path() const { return path_; }
     /// Of the weights, in the order of Setting's parameters.
     const std::vector<double>& change() const { return optimizer_.change(); }
-    double relative_change() const { return optimizer_.relative_change(); }
     /// a of the linearised model, whose weights change by -J^T a; nothing where there is none.
     std::optional<std::vector<double>> linear_coefficients() const {
         if (!linear_) return std::nullopt;

@@ -53,7 +53,6 @@ class Optimizer {
     void end_step() { ++done_; }
 
     Index steps_done() const { return done_; }
-    const std::vector<double>& initial() const { return initial_; }
     const std::vector<double>& change() const { return change_; }
     double weight(std::size_t i) const { return initial_[i] + change_[i]; }
     /// |change| / |w_0|, dimensionless; NaN where w_0 is zero.
