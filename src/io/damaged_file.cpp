@@ -41,6 +41,7 @@ void name_the_file(int signal) {
     std::array<void*, 64> frames{};
     const auto depth = static_cast<std::size_t>(backtrace(frames.data(), frames.size()));
     if (std::any_of(frames.begin(), frames.begin() + depth, in_hdf5)) {
+        if (end_status == 0) say("tangram: the HDF5 library broke off when all was written and said\n");
         if (end_status >= 0) _exit(end_status);
         if (noted_status != 0) {
             say("tangram: error: ");

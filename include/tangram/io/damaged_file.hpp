@@ -12,8 +12,9 @@ void name_damaged_files();
 /// Notes the file that libhdf5 works on from here on. Local.
 void note_hdf5_file(const Hdf5Place& place);
 
-/// From here on such a signal ends the process with this status and without a word: all is said and written,
-/// and what a failed close has left in libhdf5 breaks when MPI or the C library ends. Local.
+/// From here on such a signal ends the process with this status: all is said and written, and what a failed
+/// close has left in libhdf5 breaks when MPI or the C library ends. With status 0 it says so in one line, as
+/// mpirun then complains of a rank that left before MPI_Finalize. Local.
 void note_end(int status);
 
 }  // namespace tangram
