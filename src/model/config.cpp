@@ -28,7 +28,7 @@ struct Bound {
     Index most;
 };
 constexpr Index most_layers = 4096, most_heads = 4096, most_head_size = 4096, most_width = 1 << 20,
-                most_tokens = 1 << 28, most_of_others = 2147483647;
+                most_tokens = 1 << 28, most_labels = 1 << 16, most_of_others = 2147483647;
 constexpr std::array bounds{
     Bound{"num_hidden_layers", most_layers},
     Bound{"num_layers", most_layers},
@@ -51,6 +51,7 @@ constexpr std::array bounds{
     Bound{"r", most_width},
     Bound{"vocab_size", most_tokens},
     Bound{"type_vocab_size", most_tokens},
+    Bound{"num_labels", most_labels},
 };
 
 }  // namespace

@@ -40,6 +40,7 @@ TEST(TrainedLabels, OfAnotherTaskAreRefusedByKey) {
     refused({{"architectures", {"BertForTokenClassification"}}}, ErrorKind::unsupported, "architectures");
     refused({{"id2label", {{"0", "score"}}}}, ErrorKind::unsupported, "id2label");
     refused({{"id2label", nullptr}, {"num_labels", 1}}, ErrorKind::unsupported, "num_labels");
+    refused({{"id2label", nullptr}, {"num_labels", 2000000000}}, ErrorKind::out_of_range, "num_labels");
     refused({{"id2label", {{"1", "a"}, {"2", "b"}}}}, ErrorKind::malformed, "id2label");
     refused({{"id2label", {"a", "b"}}}, ErrorKind::malformed, "id2label");
 }
