@@ -46,6 +46,12 @@ try: tangram.plot.runs(axes, run); check('plot: what the file does not hold', Fa
 except ValueError as error: check('plot: what the file does not hold', 'out.h5' in str(error), error)
 for label in ('one', 'two'): tangram.plot.spectrum(axes, run, label=label, colour='C0')
 check('plot: files share axes', {t.get_text() for t in axes.get_legend().get_texts()} <= {'one', 'two'})
+figure, axes = plt.subplots()
+for label in ('one', 'two', 'three'): tangram.plot.learning_curve(axes, run, label=label, colour='C0', legend=False)
+figure.canvas.draw()
+bars = sorted(c.lines[2][0].get_transform().transform(c.lines[2][0].get_segments()[0])[0, 0] for c in axes.containers)
+check('plot: bars of files on the same axes stand beside each other', len(bars) == 3 and min(np.diff(bars)) > axes.containers[0].lines[1][0].get_markersize() * figure.dpi / 72, bars)
+check('plot: the axis has the sizes', sorted(axes.get_xticks()) == [40, 80, 160], axes.get_xticks())
 run.close()
 
 # What is refused comes as the program's message and status.

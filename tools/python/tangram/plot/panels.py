@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from ..results import mean_and_spread, readable, readable_interval, shortened
 from .drawing import (
@@ -504,14 +505,21 @@ def by_size(results, name, sizes):
     return results.array(f'/rates/learning_curve/{name}', 2, len(sizes))
 
 
+def with_bars(axes, sizes, mean, spread, style, shift):
+    """Means with bars of one spread, moved sideways by `shift` times 5 points, so that bars at the same sizes do not
+    cover each other."""
+    aside = ScaledTranslation(5 * shift / 72, 0, axes.figure.dpi_scale_trans)
+    style = {'linewidth': 1.5, 'markersize': 5.5} | style
+    axes.errorbar(sizes, mean, yerr=spread, capsize=2, elinewidth=1.1, transform=axes.transData + aside, **style)
+
+
 def over_sizes(axes, sizes, values, style, shift, label):
-    """Mean with a bar of one standard deviation over repeats, moved sideways a little so that bars do not cover
-    each other; returns the legend's handle and what was drawn, or None where nothing is finite."""
+    """Mean with a bar of one standard deviation over repeats; returns the legend's handle and what was drawn, or None
+    where nothing is finite."""
     mean, spread = mean_and_spread(values)
     if not np.isfinite(mean).any():
         return None, []
-    x = sizes * (sizes.max() / sizes.min()) ** (0.011 * shift)
-    axes.errorbar(x, mean, yerr=spread, capsize=2.5, linewidth=1.5, elinewidth=1.1, markersize=5.5, **style)
+    with_bars(axes, sizes, mean, spread, style, shift)
     low = np.where(mean - spread > 0, mean - spread, mean)
     return Line2D([], [], markersize=5.5, label=label, **style), [low, mean + spread]
 
@@ -533,12 +541,14 @@ def learning_curve(axes, results, colour=None, label=None):
     if sizes is None:
         return None
     order, handles, drawn = np.argsort(sizes), [], []
-    sizes = sizes[order]
+    sizes, others = sizes[order], len(axes.containers)
     for shift, (name, text, own, marker) in enumerate(OBSERVED if label is None else OBSERVED[:1], -1):
         values = by_size(results, f'mse_{name}', sizes)
         if values is not None:
             style = observed_style(colour or own, marker)
-            handle, limits = over_sizes(axes, sizes, values[order], style, shift if label is None else 0, label or text)
+            if label is not None:  # right and left of the files that are there, in turn
+                shift = (others + 1) // 2 * (1 if others % 2 else -1)
+            handle, limits = over_sizes(axes, sizes, values[order], style, shift, label or text)
             handles.append(handle)
             drawn += limits
     above = results.number('/rates/learning_curve', 'flagged_above')
@@ -563,7 +573,7 @@ def learning_curve(axes, results, colour=None, label=None):
         handles.append(Line2D([], [], label=f"faint: n' > {readable(above)}, unreliable", **faint))
     lines = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()] if label is not None else []
     every = [np.asarray(line.get_xdata(), float) for line in axes.get_lines()] if label is not None else [sizes]
-    size_axis(axes, np.unique(np.round(np.concatenate(every))))
+    size_axis(axes, np.unique(np.concatenate(every)))
     logarithmic(axes.yaxis, drawn + lines)
     axes.set_xlabel("sample size n' (examples)" + (f' of {named_n(results)}' if label is None else ''))
     axes.set_ylabel('test error (MSE, label units²)')
@@ -602,14 +612,14 @@ def excess_error(axes, results):
         if (mean > 0).sum() < 3:  # an error that goes below the limit shows no law above it
             continue
         style = observed_style(colour, marker) | {'linestyle': ''}
-        x = sizes * (sizes.max() / sizes.min()) ** (0.011 * shift)
-        axes.errorbar(x, mean, yerr=spread, capsize=2.5, elinewidth=1.1, markersize=5.5, **style)
+        with_bars(axes, sizes, mean, spread, style, shift)
         row = exponent_row(results, 'observed' if name == 'stop' else 'observed_best')
         if row is not None:
             law = through(sizes, mean, row['value'])
             axes.plot(sizes, law, color=colour, linewidth=1.3)
             text += f', fitted {power_law_text("n", round(row["value"], 2))}'
-        handles.append(Line2D([], [], markersize=5.5, label=text, **observed_style(colour, marker)))
+        shown = style if row is None else observed_style(colour, marker)
+        handles.append(Line2D([], [], markersize=5.5, label=text, **shown))
         drawn.append(np.where(mean - spread > 0, mean - spread, mean))
         drawn.append(mean + spread)
         for source, shade in (('eigenlearning', SKY), ('source_capacity', ORANGE)) if name == 'stop' else ():

@@ -312,7 +312,8 @@ def labels_of(files):
     not differ, the files' names."""
     studies = [results.study_keys() for results in files]
     keys = sorted({key for study in studies for key in study})
-    differing = [key for key in keys if len({repr(study.get(key)) for study in studies}) > 1]
+    # A key that a file does not have is newer than the program that wrote it.
+    differing = [key for key in keys if len({repr(study[key]) for study in studies if key in study}) > 1]
     differing = [key for key in differing if not key.startswith('output.')]
     names = [results.path.rsplit('/', 1)[-1].removesuffix('.h5') for results in files]
     if not differing or len(differing) > 3:  # other studies altogether
