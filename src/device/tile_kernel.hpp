@@ -54,9 +54,13 @@ struct ThreadChains {
     Index rows_before[2], row_of_panel[2];
 };
 
-/// The i-th of a thread's eight rows (or columns), which lie in two runs of four, so that the threads of a
-/// warp read neighbouring words.
-TANGRAM_KERNEL int row_of(int place, int i) { return i / 4 * (block_side / 2) + place * 4 + i % 4; }
+/// The i-th of a thread's eight rows (or columns), which lie in runs of 16 bytes, so that the threads of a
+/// warp read neighbouring runs and meet all banks.
+template <class Real>
+TANGRAM_KERNEL int row_of(int place, int i) {
+    constexpr int run = 16 / static_cast<int>(sizeof(Real));
+    return i / run * (block_side / thread_side * run) + place * run + i % run;
+}
 
 /// Chunk after chunk of the pieces: where a chunk stands.
 struct Chunk {
@@ -165,9 +169,9 @@ class TileKernel {
         for (int k = 0; k < static_cast<int>(depth); ++k) {
             Real x[thread_side], y[thread_side];
             TANGRAM_UNROLLED
-            for (int i = 0; i < thread_side; ++i) {  // four neighbours at a time, as compilers see
-                x[i] = chunk[0][k][row_of(row_place, i)];
-                y[i] = chunk[1][k][row_of(column_place, i)];
+            for (int i = 0; i < thread_side; ++i) {  // 16 bytes at a time, as compilers see
+                x[i] = chunk[0][k][row_of<Real>(row_place, i)];
+                y[i] = chunk[1][k][row_of<Real>(column_place, i)];
             }
             TANGRAM_UNROLLED
             for (int c = 0; c < thread_side; ++c) {
@@ -192,8 +196,8 @@ class TileKernel {
     TANGRAM_KERNEL void for_sums(int thread, Visit visit) {
         for (int c = 0; c < thread_side; ++c)
             for (int r = 0; r < thread_side; ++r) {
-                const Index row = work_.first_row + row_of(thread % 16, r),
-                            column = work_.first_column + row_of(thread / 16, c);
+                const Index row = work_.first_row + row_of<Real>(thread % 16, r),
+                            column = work_.first_column + row_of<Real>(thread / 16, c);
                 if (row < work_.rows && column < work_.columns)
                     visit(block_.memory().sums[c * thread_side + r][thread], row, column);
             }
