@@ -1,32 +1,15 @@
 #include "cuda_network.hpp"
 
-#include <type_traits>
+#include "cuda_block.hpp"
 
 namespace tangram::device {
 
 namespace {
 
-/// A block of threads of the GPU.
-template <class Kernel>
-class Threads {
-  public:
-    __device__ explicit Threads(typename Kernel::Memory& memory) : memory_(memory) {}
-    __device__ __forceinline__ typename Kernel::Memory& memory() { return memory_; }
-    template <class Phase>
-    __device__ __forceinline__ void phase(Phase run) {
-        run(static_cast<int>(threadIdx.x), registers_);
-        if constexpr (!std::is_same_v<typename Kernel::Memory, None>) __syncthreads();
-    }
-
-  private:
-    typename Kernel::Memory& memory_;
-    typename Kernel::Registers registers_;
-};
-
 template <class Kernel>
 __global__ void __launch_bounds__(kernel_threads) run_kernel(const __grid_constant__ Kernel kernel) {
     __shared__ typename Kernel::Memory memory;
-    Threads<Kernel> block(memory);
+    CudaBlock<typename Kernel::Memory, typename Kernel::Registers, false> block(memory);
     kernel.run(block, static_cast<Index>(blockIdx.x));
 }
 

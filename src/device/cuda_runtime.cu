@@ -1,14 +1,14 @@
 #include "cuda_runtime.hpp"
 
-#include <cuda_pipeline.h>
 #include <unistd.h>
 
 #include <array>
 #include <utility>
 
+#include "cuda_block.hpp"
 #include "cuda_check.hpp"
-#include "cuda_multiply_out.hpp"
 #include "cuda_network.hpp"
+#include "multiply_out_kernel.hpp"
 
 namespace tangram::device {
 
@@ -44,36 +44,6 @@ void check(cudaError_t status, const std::string& gpu, const char* what) {
 
 namespace {
 
-/// A block of threads of the GPU.
-template <class Real>
-class CudaBlock {
-  public:
-    __device__ explicit CudaBlock(BlockMemory<Real>& memory) : memory_(memory) {}
-    __device__ __forceinline__ BlockMemory<Real>& memory() { return memory_; }
-    template <class Phase>
-    __device__ __forceinline__ void phase(Phase run) {
-        run(static_cast<int>(threadIdx.x), chains_);
-        __pipeline_commit();
-        __pipeline_wait_prior(0);
-        __syncthreads();
-    }
-    __device__ __forceinline__ void copy(Real* to, const Real* from, bool there) {
-        __pipeline_memcpy_async(to, from, 16, there ? 0 : 16);
-    }
-
-  private:
-    BlockMemory<Real>& memory_;
-    ThreadChains<Real> chains_;
-};
-
-template <class Real>
-__global__ void __launch_bounds__(block_threads) run_tile_kernel(const BlockWork<Real>* blocks) {
-    extern __shared__ __align__(16) unsigned char memory[];
-    const BlockWork<Real> work = blocks[blockIdx.x];
-    CudaBlock<Real> block(*reinterpret_cast<BlockMemory<Real>*>(memory));
-    TileKernel<Real, CudaBlock<Real>>(block, work).run();
-}
-
 class CudaRuntime final : public Runtime {
   public:
     explicit CudaRuntime(int gpu) : name_(take_gpu(gpu)) {
@@ -85,9 +55,9 @@ class CudaRuntime final : public Runtime {
                                                of == Stream::copies ? first : last),
                   name_, "making a stream");
         check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), name_, "making an event");
-        allow_memory<float>();
-        allow_memory<double>();
-        check(allow_multiply_out(), name_, "asking for a block's memory");
+        for (const cudaError_t allowed : {allow_work<BlockWork<float>>(), allow_work<BlockWork<double>>(),
+                                          allow_work<OuterWork<float>>(), allow_work<OuterWork<double>>()})
+            check(allowed, name_, "asking for a block's memory");
     }
     CudaRuntime(const CudaRuntime&) = delete;
     CudaRuntime& operator=(const CudaRuntime&) = delete;
@@ -110,36 +80,33 @@ class CudaRuntime final : public Runtime {
         static_cast<void>(of == Memory::pinned ? cudaFreeHost(memory) : cudaFree(memory));
     }
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) override {
-        check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream(in)), name_, "copying");
+        if (bytes > 0)
+            check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream(in)), name_, "copying");
     }
-    void add_products(const BlockWork<float>* blocks, Index count) override { add(blocks, count); }
-    void add_products(const BlockWork<double>* blocks, Index count) override { add(blocks, count); }
+    void add_products(const BlockWork<float>* blocks, Index count) override {
+        begin(blocks, count, Stream::products, "multiplying");
+    }
+    void add_products(const BlockWork<double>* blocks, Index count) override {
+        begin(blocks, count, Stream::products, "multiplying");
+    }
     void let_follow(Stream later, Stream earlier) override {
         check(cudaEventRecord(event_, stream(earlier)), name_, "recording an event");
         check(cudaStreamWaitEvent(stream(later), event_, 0), name_, "waiting for an event");
     }
     void wait(Stream in) override { check(cudaStreamSynchronize(stream(in)), name_, "computing"); }
     void multiply_out(const OuterWork<float>* blocks, Index count) override {
-        check(begin_multiply_out(blocks, count, stream(Stream::copies)), name_, "multiplying out");
+        begin(blocks, count, Stream::copies, "multiplying out");
     }
     void multiply_out(const OuterWork<double>* blocks, Index count) override {
-        check(begin_multiply_out(blocks, count, stream(Stream::copies)), name_, "multiplying out");
+        begin(blocks, count, Stream::copies, "multiplying out");
     }
     void launch(const NetworkKernel<float>& kernel) override { begin(kernel); }
     void launch(const NetworkKernel<double>& kernel) override { begin(kernel); }
 
   private:
-    template <class Real>
-    void allow_memory() const {
-        check(cudaFuncSetAttribute(run_tile_kernel<Real>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(sizeof(BlockMemory<Real>))),
-              name_, "asking for a block's memory");
-    }
-    template <class Real>
-    void add(const BlockWork<Real>* blocks, Index count) {
-        run_tile_kernel<Real><<<static_cast<unsigned>(count), block_threads, sizeof(BlockMemory<Real>),
-                                stream(Stream::products)>>>(blocks);
-        check(cudaGetLastError(), name_, "multiplying");
+    template <class Work>
+    void begin(const Work* works, Index count, Stream in, const char* what) {
+        check(begin_work(works, count, stream(in)), name_, what);
     }
     template <class Real>
     void begin(const NetworkKernel<Real>& kernel) {

@@ -1,14 +1,21 @@
 #include "host_executor.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
+#include <new>
+#include <numeric>
+#include <span>
 #include <stdexcept>
+#include <type_traits>
 
 #include "device_products.hpp"
 #include "multiply_out_kernel.hpp"
@@ -18,37 +25,45 @@ namespace tangram::device {
 
 namespace {
 
-/// A block of threads that run one after the other, and what they share.
+/// A block of threads that run one after the other, and what they share. Each phase takes them in another
+/// order, and where a block begins nothing is set: a thread that needs what another does in the same phase,
+/// or what nobody has written, is found out.
 template <class Memory, class Registers, int threads>
 class HostThreads {
   public:
     Memory& memory() { return *memory_; }
-    /// Forwards and backwards in turn: a thread that needs what another does in the same phase is found out.
+    /// To memory and registers that other blocks have left anything in.
+    void begin() {
+        static_assert(std::is_trivially_copyable_v<Memory> && std::is_trivially_copyable_v<Registers>);
+        std::memset(static_cast<void*>(memory_.get()), 0xff, sizeof(Memory));  // NaN
+        std::memset(static_cast<void*>(registers_.data()), 0xff, sizeof(Registers) * registers_.size());
+    }
     template <class Phase>
     void phase(Phase run) {
-        forwards_ = !forwards_;
-        for (int i = 0; i < threads; ++i) {
-            const int thread = forwards_ ? i : threads - 1 - i;
-            run(thread, registers_[static_cast<std::size_t>(thread)]);
+        static_assert((threads & (threads - 1)) == 0, "an odd step meets all");
+        state_ = 1664525U * state_ + 1013904223U;
+        const std::uint32_t first = state_ >> 8, step = state_ >> 16 | 1U;
+        for (std::uint32_t i = 0; i < threads; ++i) {
+            const std::uint32_t thread = (first + i * step) % threads;
+            run(static_cast<int>(thread), registers_[thread]);
         }
     }
 
   private:
     std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
-    bool forwards_ = false;
+    std::uint32_t state_ = 1;
     std::vector<Registers> registers_ = std::vector<Registers>(threads);
 };
 
-/// A block of MultiplyOutKernel; what is copied must lie in memory that `is_there` knows.
-template <class Real>
-class HostOuterBlock : public HostThreads<OuterMemory<Real>, OuterChains<Real>, block_threads> {
+/// A block that also copies, between aligned addresses, what lies where it may read.
+template <class Work>
+class HostBlock : public HostThreads<typename Work::Memory, typename Work::Registers, block_threads> {
   public:
-    explicit HostOuterBlock(std::function<bool(const void*, std::size_t)> is_there)
-        : is_there_(std::move(is_there)) {}
-    template <int entries>
+    void let_read(std::function<bool(const void*, std::size_t)> may_read) { may_read_ = std::move(may_read); }
+    template <int entries, class Real>
     void copy(Real* to, const Real* from, bool there) {
         constexpr std::size_t bytes = entries * sizeof(Real);
-        if (there && !is_there_(from, bytes)) throw std::logic_error("the kernel reads beyond factors");
+        if (there && !may_read_(from, bytes)) throw std::logic_error("the kernel reads beyond what it has");
         if (reinterpret_cast<std::uintptr_t>(to) % bytes + reinterpret_cast<std::uintptr_t>(from) % bytes > 0)
             throw std::logic_error("the kernel copies between unaligned addresses");
         if (there)
@@ -58,37 +73,46 @@ class HostOuterBlock : public HostThreads<OuterMemory<Real>, OuterChains<Real>, 
     }
 
   private:
-    std::function<bool(const void*, std::size_t)> is_there_;
+    std::function<bool(const void*, std::size_t)> may_read_;
 };
 
-/// A block of TileKernel.
-template <class Real>
-class HostBlock : public HostThreads<BlockMemory<Real>, ThreadChains<Real>, block_threads> {
+/// visit(b) for b < count, in none of the orders that somebody could rely on: a GPU has none.
+template <class Visit>
+void for_blocks(Index count, Visit visit) {
+    if (count <= 0 || count > std::numeric_limits<std::int32_t>::max())
+        throw std::logic_error(fmt::format("a GPU has no grid of {} blocks", count));
+    Index step = count * 5 / 8 + 1;
+    while (std::gcd(step, count) != 1) ++step;
+    for (Index i = 0, b = count / 3; i < count; ++i, b = (b + step) % count) visit(b);
+}
+
+/// Memory of the device, full of NaN. Nobody may touch it but while the device works, nor ever what lies
+/// behind it, from the next 256 bytes on.
+class DevicePages {
   public:
-    /// The tiles of a block's work: what lies beyond them it must not read.
-    void allow(const BlockWork<Real>& work) {
-        Index left = 0, right = 0;
-        for (Index p = 0; p < work.piece_count; ++p) {
-            left = std::max(left, work.pieces[p].left + work.pieces[p].depth);
-            right = std::max(right, work.pieces[p].right + work.pieces[p].depth);
-        }
-        allowed_ = {std::span(work.left, static_cast<std::size_t>(left * work.left_padded)),
-                    std::span(work.right, static_cast<std::size_t>(right * work.right_padded))};
+    explicit DevicePages(std::size_t bytes)
+        : page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))),
+          pages_((bytes + page_ - 1) / page_ * page_) {
+        void* const first =
+            mmap(nullptr, pages_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (first == MAP_FAILED) throw std::bad_alloc();
+        first_ = static_cast<std::byte*>(first);
+        at_ = first_ + (pages_ - (bytes + 255) / 256 * 256);
+        std::memset(first_, 0xff, pages_);
+        static_cast<void>(mprotect(first_ + pages_, page_, PROT_NONE));
+        allow(false);
     }
-    void copy(Real* to, const Real* from, bool there) {
-        const auto holds = [&](std::span<const Real> tile) {
-            return from >= tile.data() && from + 16 / sizeof(Real) <= tile.data() + tile.size();
-        };
-        if (there && std::ranges::none_of(allowed_, holds))
-            throw std::logic_error("the kernel reads beyond a tile");
-        if (there)
-            std::memcpy(to, from, 16);
-        else
-            std::memset(to, 0, 16);
+    DevicePages(const DevicePages&) = delete;
+    DevicePages& operator=(const DevicePages&) = delete;
+    ~DevicePages() { static_cast<void>(munmap(first_, pages_ + page_)); }
+    std::byte* at() const { return at_; }
+    void allow(bool touch) const {
+        static_cast<void>(mprotect(first_, pages_, touch ? PROT_READ | PROT_WRITE : PROT_NONE));
     }
 
   private:
-    std::array<std::span<const Real>, 2> allowed_;
+    std::size_t page_, pages_;  ///< bytes of one, of all
+    std::byte *first_ = nullptr, *at_ = nullptr;
 };
 
 class HostRuntime final : public Runtime {
@@ -98,14 +122,20 @@ class HostRuntime final : public Runtime {
     std::byte* allocate(Memory of, std::size_t bytes) override {
         wait_for_all();
         double taken = of == Memory::device ? static_cast<double>(bytes) : 0;
-        for (const auto& [at, part] : allocated_) taken += part.of_device;
+        for (const auto& [at, part] : allocated_)
+            if (part.of_device) taken += static_cast<double>(part.size);
         if (taken > memory_)
             throw Error(ExitStatus::numerical, ErrorKind::no_memory,
                         fmt::format("{}: {} bytes of its memory, {} there", name(), taken, memory_));
-        Part part{std::make_unique_for_overwrite<std::byte[]>(bytes), bytes,
-                  of == Memory::device ? static_cast<double>(bytes) : 0};
-        std::memset(part.bytes.get(), 0xff, bytes);  // NaN
-        std::byte* const at = part.bytes.get();
+        Part part;
+        part.size = bytes;
+        if (of == Memory::device) {
+            part.of_device = std::make_unique<DevicePages>(bytes);
+        } else {
+            part.of_host = std::make_unique_for_overwrite<std::byte[]>(bytes);
+            std::memset(part.of_host.get(), 0xff, bytes);
+        }
+        std::byte* const at = part.of_device ? part.of_device->at() : part.of_host.get();
         allocated_.emplace(at, std::move(part));
         return at;
     }
@@ -114,24 +144,32 @@ class HostRuntime final : public Runtime {
         allocated_.erase(memory);
     }
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) override {
-        ask(in, [=] { std::memcpy(to, from, bytes); });
+        if (bytes > 0) ask(in, [=] { std::memcpy(to, from, bytes); });
     }
-    void add_products(const BlockWork<float>* blocks, Index count) override { add(blocks, count); }
-    void add_products(const BlockWork<double>* blocks, Index count) override { add(blocks, count); }
+    void add_products(const BlockWork<float>* blocks, Index count) override {
+        begin_work(Stream::products, blocks, count);
+    }
+    void add_products(const BlockWork<double>* blocks, Index count) override {
+        begin_work(Stream::products, blocks, count);
+    }
     void let_follow(Stream later, Stream earlier) override {
         ask(later, [this, earlier, all = of(earlier).asked.size()] { run(of(earlier), all); });
     }
     void wait(Stream stream) override { run(of(stream), of(stream).asked.size()); }
-    void multiply_out(const OuterWork<float>* blocks, Index count) override { form(blocks, count); }
-    void multiply_out(const OuterWork<double>* blocks, Index count) override { form(blocks, count); }
+    void multiply_out(const OuterWork<float>* blocks, Index count) override {
+        begin_work(Stream::copies, blocks, count);
+    }
+    void multiply_out(const OuterWork<double>* blocks, Index count) override {
+        begin_work(Stream::copies, blocks, count);
+    }
     void launch(const NetworkKernel<float>& kernel) override { begin(kernel); }
     void launch(const NetworkKernel<double>& kernel) override { begin(kernel); }
 
   private:
     struct Part {
-        std::unique_ptr<std::byte[]> bytes;
-        std::size_t size;
-        double of_device;  ///< bytes of the device's memory
+        std::unique_ptr<DevicePages> of_device;  ///< or
+        std::unique_ptr<std::byte[]> of_host;
+        std::size_t size = 0;
     };
     /// What a stream was asked for, and how much of it is done.
     struct Queue {
@@ -140,36 +178,72 @@ class HostRuntime final : public Runtime {
     };
     Queue& of(Stream stream) { return queues_[static_cast<std::size_t>(stream)]; }
     void ask(Stream in, std::function<void()> work) { of(in).asked.push_back(std::move(work)); }
-    static void run(Queue& queue, std::size_t until) {
+    void run(Queue& queue, std::size_t until) {
+        if (queue.done >= until) return;
+        const AtWork at_work(*this);
         while (queue.done < until) std::exchange(queue.asked[queue.done++], {})();
+    }
+    /// While there are such the device's memory may be touched.
+    class AtWork {
+      public:
+        explicit AtWork(HostRuntime& runtime) : runtime_(&runtime) {
+            if (runtime.at_work_++ == 0) runtime.allow(true);
+        }
+        AtWork(const AtWork&) = delete;
+        AtWork& operator=(const AtWork&) = delete;
+        ~AtWork() {
+            if (--runtime_->at_work_ == 0) runtime_->allow(false);
+        }
+
+      private:
+        HostRuntime* runtime_;
+    };
+    void allow(bool touch) const {
+        for (const auto& [at, part] : allocated_)
+            if (part.of_device) part.of_device->allow(touch);
     }
     void wait_for_all() {
         wait(Stream::copies);
         wait(Stream::products);
     }
-    template <class Real>
-    void form(const OuterWork<Real>* blocks, Index count) {
-        ask(Stream::copies, [=, this] {
-            HostOuterBlock<Real> block([this](const void* at, std::size_t bytes) {
-                const auto* const first = static_cast<const std::byte*>(at);
-                return std::ranges::any_of(allocated_, [&](const auto& part) {
-                    return first >= part.first && first + bytes <= part.first + part.second.size;
-                });
+    template <class Work>
+    void begin_work(Stream in, const Work* works, Index count) {
+        ask(in, [=, this] {
+            HostBlock<Work> block;
+            for_blocks(count, [&](Index b) {
+                block.begin();
+                block.let_read(readable(works[b]));
+                typename Work::template Kernel<HostBlock<Work>>(block, works[b]).run();
             });
-            for (Index b = 0; b < count; ++b)
-                MultiplyOutKernel<Real, HostOuterBlock<Real>>(block, blocks[b]).run();
         });
     }
-
+    /// The tiles of a block's work: what lies beyond them it must not read.
     template <class Real>
-    void add(const BlockWork<Real>* blocks, Index count) {
-        ask(Stream::products, [=] {
-            HostBlock<Real> block;
-            for (Index b = 0; b < count; ++b) {
-                block.allow(blocks[b]);
-                TileKernel<Real, HostBlock<Real>>(block, blocks[b]).run();
-            }
-        });
+    static auto readable(const BlockWork<Real>& work) {
+        Index left = 0, right = 0;
+        for (Index p = 0; p < work.piece_count; ++p) {
+            left = std::max(left, work.pieces[p].left + work.pieces[p].depth);
+            right = std::max(right, work.pieces[p].right + work.pieces[p].depth);
+        }
+        const std::array tiles{std::span(work.left, static_cast<std::size_t>(left * work.left_padded)),
+                               std::span(work.right, static_cast<std::size_t>(right * work.right_padded))};
+        return [tiles](const void* at, std::size_t bytes) {
+            const auto* const first = static_cast<const std::byte*>(at);
+            return std::ranges::any_of(tiles, [&](std::span<const Real> tile) {
+                const auto all = std::as_bytes(tile);
+                return first >= all.data() && first + bytes <= all.data() + all.size();
+            });
+        };
+    }
+    /// All that was allocated.
+    template <class Real>
+    auto readable(const OuterWork<Real>&) const {
+        return [this](const void* at, std::size_t bytes) {
+            const auto* const first = static_cast<const std::byte*>(at);
+            return std::ranges::any_of(allocated_, [&](const auto& part) {
+                return first >= part.first && first + bytes <= part.first + part.second.size;
+            });
+        };
     }
 
     template <class Real>
@@ -178,7 +252,10 @@ class HostRuntime final : public Runtime {
             std::visit(
                 []<class Kernel>(const Kernel& kernel) {
                     HostThreads<typename Kernel::Memory, typename Kernel::Registers, kernel_threads> block;
-                    for (Index b = 0; b < kernel.blocks(); ++b) kernel.run(block, b);
+                    for_blocks(kernel.blocks(), [&](Index b) {
+                        block.begin();
+                        kernel.run(block, b);
+                    });
                 },
                 any);
         });
@@ -187,6 +264,7 @@ class HostRuntime final : public Runtime {
     double memory_;
     std::map<std::byte*, Part> allocated_;
     std::array<Queue, 2> queues_;
+    int at_work_ = 0;
 };
 
 }  // namespace

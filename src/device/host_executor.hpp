@@ -7,8 +7,10 @@
 namespace tangram::device {
 
 /// This machine's cores and memory in place of a device: kernels block by block and, in each phase, thread by
-/// thread. What a stream is asked for is put off until somebody waits for it, so that what is read too early
-/// or overwritten too early is found out. Slow; for tests and for the check of a device before it is used.
+/// thread, in orders that nobody can rely on. What a stream is asked for is put off until somebody waits for
+/// it, so that what is read too early or overwritten too early is found out; nothing is set before it is
+/// written, and whoever touches the device's memory by another way than this one is ended by the system.
+/// Slow; for tests and for the check of a device before it is used.
 /// @param memory  bytes of the device that there are; what asks for more fails with no_memory
 std::unique_ptr<Runtime> host_runtime(double memory = 0x1p40);
 

@@ -16,9 +16,22 @@ struct RowOnDevice {
     Index tokens;
 };
 
+template <class Real>
+struct OuterMemory;
+template <class Real>
+struct OuterChains;
+template <class Real, class Block>
+class MultiplyOutKernel;
+
 /// What one block does: some rows of a tile, some rows (outputs) and columns (inputs) of their gradients.
 template <class Real>
 struct OuterWork {
+    using Memory = OuterMemory<Real>;
+    using Registers = OuterChains<Real>;
+    template <class Block>
+    using Kernel = MultiplyOutKernel<Real, Block>;
+    static constexpr int together = sizeof(Real) == 4 ? 2 : 1;
+
     const RowOnDevice<Real>* rows;  ///< from first_row on
     Index first_row, row_count;     ///< of the tile; those behind them, up to padded_rows, become zero
     Index padded_rows, panel_rows;
@@ -55,8 +68,7 @@ struct OuterChains {
     Real chain[outputs_at_once][outputs_at_once];  ///< [output][input]
 };
 
-/// One block's kernel. `Block` runs phases as TileKernel's; block.copy<entries>(to, from, whether or zeros)
-/// copies one entry or 16 bytes by the time a phase has ended.
+/// One block's kernel, of a `Block` as TileKernel's.
 template <class Real, class Block>
 class MultiplyOutKernel {
   public:

@@ -26,9 +26,10 @@ class Runtime {
     /// Waits for both streams, as does release().
     virtual std::byte* allocate(Memory of, std::size_t bytes) = 0;
     virtual void release(Memory of, std::byte* memory) noexcept = 0;
-    /// Begins a copy; what it reads and writes is left alone until wait().
+    /// Begins a copy; what it reads and writes is left alone until wait(). Of no bytes: does nothing.
     virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) = 0;
-    /// Begins the kernels of `count` blocks, in Stream::products. @param blocks  in the device's memory
+    /// Begins the kernels of `count` blocks, 1 .. 2^31 - 1, in Stream::products.
+    /// @param blocks  in the device's memory
     virtual void add_products(const BlockWork<float>* blocks, Index count) = 0;
     virtual void add_products(const BlockWork<double>* blocks, Index count) = 0;
     /// What `later` is asked for from now on begins when `earlier` has done all that it was asked for.

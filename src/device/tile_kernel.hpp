@@ -23,9 +23,22 @@ inline constexpr int block_threads = 256;  ///< 16 x 16, each with 8 x 8 sums
 inline constexpr int thread_side = 8;
 inline constexpr int thread_sums = thread_side * thread_side;
 
+template <class Real>
+struct BlockMemory;
+template <class Real>
+struct ThreadChains;
+template <class Real, class Block>
+class TileKernel;
+
 /// What one block does: some rows and columns of one product. Pointers are to the memory of what runs it.
 template <class Real>
 struct BlockWork {
+    using Memory = BlockMemory<Real>;
+    using Registers = ThreadChains<Real>;
+    template <class Block>
+    using Kernel = TileKernel<Real, Block>;
+    static constexpr int together = 1;  ///< blocks of a multiprocessor at once
+
     const Real *left, *right;  ///< packed tiles
     Index left_padded, right_padded, panel_rows;
     const ProductPiece* pieces;
@@ -68,7 +81,8 @@ struct Chunk {
 };
 
 /// One block's kernel. `Block` runs phases: block.phase(f) calls f(thread, chains) for every thread, and
-/// copies 16 bytes to shared memory by the time a phase has ended: block.copy(to, from, whether or zeros).
+/// copies one entry or 16 bytes to shared memory by the time a phase has ended: block.copy<entries>(to, from,
+/// whether or zeros).
 template <class Real, class Block>
 class TileKernel {
   public:
@@ -147,8 +161,9 @@ class TileKernel {
                                 at.first * work_.panel_rows + of_panel;
             for (int k = thread / copies; k < chunk_depth; k += block_threads / copies) {
                 const bool there = of_tile && k < depth;
-                block_.copy(block_.memory().chunks[which][side][k] + thread % copies * copied,
-                            tile + (there ? first + k * work_.panel_rows : 0), there);
+                block_.template copy<copied>(
+                    block_.memory().chunks[which][side][k] + thread % copies * copied,
+                    tile + (there ? first + k * work_.panel_rows : 0), there);
             }
         }
     }
