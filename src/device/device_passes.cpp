@@ -179,17 +179,12 @@ void products_of_keys(State<Real>& s, const Heads& of, const Real* keys, const R
     s.launch(TiledProducts<Real, KeyProducts<Real>>{
         {of, head_tiles(of, of.heads, of.most_keys, of.most_queries), keys, queries, out}});
 }
-template <class Real>
-void sum_over_keys(State<Real>& s, const Heads& of, Mode mode, const Real* coefficients, const Real* rows,
-                   Real* out) {
-    s.launch(TiledProducts<Real, SumsOverKeys<Real>>{
-        {of, head_tiles(of, of.heads, of.most_queries, of.size), mode, coefficients, rows, out}});
-}
-template <class Real>
-void sum_over_queries(State<Real>& s, const Heads& of, Mode mode, const Real* coefficients, const Real* rows,
-                      Real* out) {
-    s.launch(TiledProducts<Real, SumsOverQueries<Real>>{
-        {of, head_tiles(of, of.key_value_heads, of.most_keys, of.size), mode, coefficients, rows, out}});
+template <Over over, class Real>
+void head_sums(State<Real>& s, const Heads& of, Mode mode, const Real* coefficients, const Real* rows,
+               Real* out) {
+    const HeadTiles tiles = over == Over::keys ? head_tiles(of, of.heads, of.most_queries, of.size)
+                                               : head_tiles(of, of.key_value_heads, of.most_keys, of.size);
+    s.launch(TiledProducts<Real, HeadSums<Real, over>>{{of, tiles, mode, coefficients, rows, out}});
 }
 /// softmax(scale q k^T) of some heads, and of a cap its derivatives.
 template <class Real>
@@ -250,7 +245,8 @@ class Forward {
     void operator()(std::size_t, const operation::Attention& op) {
         s.for_heads(op, [&](const Heads& of, Real* weights, Real*, Real* cap_slopes) {
             attention_weights(s, op, of, weights, cap_slopes);
-            sum_over_keys<Real>(s, of, Mode::assign, weights, s.values.rows(op.value), s.values.rows(op.out));
+            head_sums<Over::keys, Real>(s, of, Mode::assign, weights, s.values.rows(op.value),
+                                        s.values.rows(op.out));
         });
     }
     void operator()(std::size_t o, const operation::Activate& op) {
@@ -385,14 +381,14 @@ class Backward {
                           *const k = s.values.rows(op.key), *const v = s.values.rows(op.value);
         s.for_heads(op, [&](const Heads& of, Real* weights, Real* slopes, Real* cap_slopes) {
             attention_weights(s, op, of, weights, cap_slopes);
-            if (dv.mode != Mode::skip) sum_over_queries<Real>(s, of, dv.mode, weights, dout, dv.rows);
+            if (dv.mode != Mode::skip) head_sums<Over::queries, Real>(s, of, dv.mode, weights, dout, dv.rows);
             if (dq.mode == Mode::skip && dk.mode == Mode::skip) return;
             products_of_keys<Real>(s, of, v, dout, slopes);
             s.for_entries(of.count * of.heads * of.most_queries,
                           ScoreGradients<Real>{of, static_cast<Real>(op.scale), weights,
                                                op.cap ? cap_slopes : nullptr, slopes});
-            if (dq.mode != Mode::skip) sum_over_keys<Real>(s, of, dq.mode, slopes, k, dq.rows);
-            if (dk.mode != Mode::skip) sum_over_queries<Real>(s, of, dk.mode, slopes, q, dk.rows);
+            if (dq.mode != Mode::skip) head_sums<Over::keys, Real>(s, of, dq.mode, slopes, k, dq.rows);
+            if (dk.mode != Mode::skip) head_sums<Over::queries, Real>(s, of, dk.mode, slopes, q, dk.rows);
         });
     }
     void operator()(std::size_t o, const operation::Activate& op) {

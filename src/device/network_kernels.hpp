@@ -23,6 +23,6 @@ using NetworkKernel = std::variant<
     ForEntries<ScoreGradients<Real>>, ForEntries<TokenSlopes<Real>>, ForEntries<TokenProbabilities<Real>>,
     Norms<Real>, NormGradients<Real>, LabelProducts<Real>, VocabularySums<Real>,
     TiledProducts<Real, WholeProduct<Real>>, TiledProducts<Real, KeyProducts<Real>>,
-    TiledProducts<Real, SumsOverKeys<Real>>, TiledProducts<Real, SumsOverQueries<Real>>>;
+    TiledProducts<Real, HeadSums<Real, Over::keys>>, TiledProducts<Real, HeadSums<Real, Over::queries>>>;
 
 }  // namespace tangram::device

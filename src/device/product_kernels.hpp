@@ -244,13 +244,16 @@ struct KeyProducts {
     }
 };
 
-/// Sums over keys of coefficients times rows of keys (or their like), by query and head.
-template <class Real>
-struct SumsOverKeys {
+enum class Over { keys, queries };
+
+/// Over keys: sums of coefficients times rows of keys (or their like), by query and head. Over queries: of
+/// coefficients times rows of queries (or their like), by key and its head, over all heads that share it.
+template <class Real, Over over>
+struct HeadSums {
     static constexpr int tile_rows = HeadTiles::side, tile_columns = HeadTiles::side;
     static constexpr bool ragged = true;
     Heads of;
-    HeadTiles tiles;
+    HeadTiles tiles;  ///< of heads; over queries of heads of keys
     Mode mode;
     const Real *coefficients, *rows;
     Real* out;
@@ -259,95 +262,57 @@ struct SumsOverKeys {
     TANGRAM_KERNEL ProductTile<Real> tile_of(Index b) const {
         const HeadTile at = tiles.tile_of(b);
         const AttentionExample& example = of.examples[at.example];
+        const Rows to = by_query ? queries_of(example) : keys_of(example),
+                   from = by_query ? keys_of(example) : queries_of(example);
         ProductTile<Real> tile{};
-        tile.nothing = at.first_row >= example.queries || at.first_column >= of.size;
+        tile.nothing = at.first_row >= to.count || at.first_column >= of.size;
         if (tile.nothing) return tile;
         tile.first_row = at.first_row;
         tile.first_column = at.first_column;
-        Real* const to = out + example.query_row * of.query_stride + at.head * of.size;
-        tile.of = {example.queries,
-                   of.size,
-                   coefficients + of.weights_of(example, at.head),
-                   1,
-                   example.queries,
-                   rows + example.key_row * of.key_stride + of.group_of(at.head) * of.size,
-                   of.key_stride,
-                   1,
-                   mode == Mode::add ? to : nullptr,
-                   of.query_stride,
-                   to,
-                   of.query_stride};
-        const SeenKeys seen = of.seen(example);
-        const Index last =
-            at.first_row + tile_rows < example.queries ? at.first_row + tile_rows : example.queries;
-        tile.depth = {keys_of(seen, at.first_row).begin, keys_of(seen, last - 1).end};
-        return tile;
-    }
-    TANGRAM_KERNEL Range depth_of(Index b, Index query) const {
-        const SeenKeys seen = of.seen(of.examples[tiles.tile_of(b).example]);
-        return query < seen.queries ? keys_of(seen, query) : Range{0, 0};
-    }
-
-  private:
-    /// The keys that take part in a query's sum: those that any of the queries beside it sees.
-    TANGRAM_KERNEL Range keys_of(const SeenKeys& seen, Index query) const {
-        const Index first = query - query % of.together, left = seen.queries - first;
-        return seen.keys_of(first, of.together < left ? of.together : left);
-    }
-};
-
-/// Sums over queries of coefficients times rows of queries (or their like), by key and its head, over all
-/// heads that share it.
-template <class Real>
-struct SumsOverQueries {
-    static constexpr int tile_rows = HeadTiles::side, tile_columns = HeadTiles::side;
-    static constexpr bool ragged = true;
-    Heads of;
-    HeadTiles tiles;  ///< of heads of keys
-    Mode mode;
-    const Real *coefficients, *rows;
-    Real* out;
-
-    Index blocks() const { return tiles.blocks(); }
-    TANGRAM_KERNEL ProductTile<Real> tile_of(Index b) const {
-        const HeadTile at = tiles.tile_of(b);
-        const AttentionExample& example = of.examples[at.example];
-        ProductTile<Real> tile{};
-        tile.nothing = at.first_row >= example.keys || at.first_column >= of.size;
-        if (tile.nothing) return tile;
-        tile.first_row = at.first_row;
-        tile.first_column = at.first_column;
-        const Index sharing = of.heads / of.key_value_heads, head = at.head * sharing;
-        Real* const to = out + example.key_row * of.key_stride + at.head * of.size;
-        tile.of = {example.keys,
+        const Index sharing = by_query ? 1 : of.heads / of.key_value_heads, head = at.head * sharing;
+        Real* const sums = out + to.first * to.stride + at.head * of.size;
+        tile.of = {to.count,
                    of.size,
                    coefficients + of.weights_of(example, head),
-                   example.queries,
+                   by_query ? 1 : example.queries,
+                   by_query ? example.queries : 1,
+                   rows + from.first * from.stride + (by_query ? of.group_of(head) : head) * of.size,
+                   from.stride,
                    1,
-                   rows + example.query_row * of.query_stride + head * of.size,
-                   of.query_stride,
-                   1,
-                   mode == Mode::add ? to : nullptr,
-                   of.key_stride,
-                   to,
-                   of.key_stride,
+                   mode == Mode::add ? sums : nullptr,
+                   to.stride,
+                   sums,
+                   to.stride,
                    sharing,
-                   example.keys * example.queries,
-                   of.size};
+                   by_query ? 0 : example.keys * example.queries,
+                   by_query ? 0 : of.size};
         const SeenKeys seen = of.seen(example);
-        const Index last = at.first_row + tile_rows < example.keys ? at.first_row + tile_rows : example.keys;
-        tile.depth = {queries_of(seen, at.first_row).begin, queries_of(seen, last - 1).end};
+        const Index last = at.first_row + tile_rows < to.count ? at.first_row + tile_rows : to.count;
+        tile.depth = {range_of(seen, at.first_row).begin, range_of(seen, last - 1).end};
         return tile;
     }
-    TANGRAM_KERNEL Range depth_of(Index b, Index key) const {
+    TANGRAM_KERNEL Range depth_of(Index b, Index row) const {
         const SeenKeys seen = of.seen(of.examples[tiles.tile_of(b).example]);
-        return key < seen.keys ? queries_of(seen, key) : Range{0, 0};
+        return row < (by_query ? seen.queries : seen.keys) ? range_of(seen, row) : Range{0, 0};
     }
 
   private:
-    TANGRAM_KERNEL Range queries_of(const SeenKeys& seen, Index key) const {
-        const Index first = key - key % of.together, left = seen.keys - first;
-        return seen.queries_of(first, of.together < left ? of.together : left);
+    static constexpr bool by_query = over == Over::keys;
+    /// An example's, in a matrix of all.
+    struct Rows {
+        Index first, stride, count;
+    };
+    TANGRAM_KERNEL Rows queries_of(const AttentionExample& example) const {
+        return {example.query_row, of.query_stride, example.queries};
+    }
+    TANGRAM_KERNEL Rows keys_of(const AttentionExample& example) const {
+        return {example.key_row, of.key_stride, example.keys};
+    }
+    /// What takes part in a row's sum: all that any of the rows beside it sees, or is seen by.
+    TANGRAM_KERNEL Range range_of(const SeenKeys& seen, Index row) const {
+        const Index first = row - row % of.together, left = (by_query ? seen.queries : seen.keys) - first,
+                    count = of.together < left ? of.together : left;
+        return by_query ? seen.keys_of(first, count) : seen.queries_of(first, count);
     }
 };
 
