@@ -1,7 +1,10 @@
 #include <cusolverDn.h>
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "cuda_check.hpp"
@@ -19,6 +22,43 @@ void check_solver(cusolverStatus_t status, const std::string& gpu, const char* w
                     "; use --device cpu or another spectrum.solver");
 }
 
+/// The functions of cuSOLVER that are called here. The library is looked for when the first problem comes, so
+/// that the program starts without it.
+struct Cusolver {
+    decltype(&cusolverDnCreate) create;
+    decltype(&cusolverDnDestroy) destroy;
+    decltype(&cusolverDnCreateParams) create_params;
+    decltype(&cusolverDnDestroyParams) destroy_params;
+    decltype(&cusolverDnXsyevd_bufferSize) buffer_size;
+    decltype(&cusolverDnXsyevd) solve;
+
+    /// @throws Error(numerical): the library is not where libraries are
+    explicit Cusolver(const std::string& gpu) {
+        const std::string name = "libcusolver.so." + std::to_string(CUSOLVER_VER_MAJOR);
+        void* library = dlopen(name.c_str(), RTLD_NOW);
+        if (library == nullptr) library = dlopen(("/usr/local/cuda/lib64/" + name).c_str(), RTLD_NOW);
+        if (library == nullptr) fail(gpu);
+        find(library, "cusolverDnCreate", create, gpu);
+        find(library, "cusolverDnDestroy", destroy, gpu);
+        find(library, "cusolverDnCreateParams", create_params, gpu);
+        find(library, "cusolverDnDestroyParams", destroy_params, gpu);
+        find(library, "cusolverDnXsyevd_bufferSize", buffer_size, gpu);
+        find(library, "cusolverDnXsyevd", solve, gpu);
+    }
+
+  private:
+    template <class Function>
+    static void find(void* library, const char* name, Function& function, const std::string& gpu) {
+        function = reinterpret_cast<Function>(dlsym(library, name));
+        if (function == nullptr) fail(gpu);
+    }
+    [[noreturn]] static void fail(const std::string& gpu) {
+        throw Error(ExitStatus::numerical, ErrorKind::missing,
+                    gpu + ": cuSOLVER: " + dlerror() +
+                        "; name its folder in LD_LIBRARY_PATH, or use another spectrum.solver");
+    }
+};
+
 /// Memory of the GPU, given back in the end.
 class GpuMemory {
   public:
@@ -34,15 +74,15 @@ class GpuMemory {
     void* data_ = nullptr;
 };
 
-/// cusolverDnXsyevd, divide and conquer with 64-bit sizes. cuSOLVER begins with the first problem.
+/// cusolverDnXsyevd, divide and conquer with 64-bit sizes.
 class CudaSolver final : public WholeSolver {
   public:
     CudaSolver(int gpu, double memory) : name_(take_gpu(gpu)), memory_(memory) {}
     CudaSolver(const CudaSolver&) = delete;
     CudaSolver& operator=(const CudaSolver&) = delete;
     ~CudaSolver() override {
-        if (parameters_ != nullptr) static_cast<void>(cusolverDnDestroyParams(parameters_));
-        if (handle_ != nullptr) static_cast<void>(cusolverDnDestroy(handle_));
+        if (parameters_ != nullptr) static_cast<void>(library_->destroy_params(parameters_));
+        if (handle_ != nullptr) static_cast<void>(library_->destroy(handle_));
     }
     std::string name() const override { return name_; }
     Room room(Index n, bool vectors) override {
@@ -60,10 +100,10 @@ class CudaSolver final : public WholeSolver {
         std::vector<std::byte> work_of_host(workspace.host);
         check(cudaMemcpy(matrix.data(), A.data(), A.size_bytes(), cudaMemcpyHostToDevice), name_,
               "sending the matrix");
-        check_solver(cusolverDnXsyevd(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n, CUDA_R_64F,
-                               matrix.data(), n, CUDA_R_64F, values.data(), CUDA_R_64F, work.data(),
-                               workspace.gpu, work_of_host.data(), workspace.host,
-                               static_cast<int*>(state.data())),
+        check_solver(library_->solve(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n, CUDA_R_64F,
+                              matrix.data(), n, CUDA_R_64F, values.data(), CUDA_R_64F, work.data(),
+                              workspace.gpu, work_of_host.data(), workspace.host,
+                              static_cast<int*>(state.data())),
               name_, "Xsyevd");
         int info = 0;
         check(cudaMemcpy(&info, state.data(), sizeof info, cudaMemcpyDeviceToHost), name_,
@@ -87,20 +127,22 @@ class CudaSolver final : public WholeSolver {
         return vectors ? CUSOLVER_EIG_MODE_VECTOR : CUSOLVER_EIG_MODE_NOVECTOR;
     }
     Workspace workspace_of(Index n, bool vectors) {
-        if (handle_ == nullptr) check_solver(cusolverDnCreate(&handle_), name_, "beginning");
-        if (parameters_ == nullptr) check_solver(cusolverDnCreateParams(&parameters_), name_, "beginning");
+        if (!library_) library_.emplace(name_);
+        if (handle_ == nullptr) check_solver(library_->create(&handle_), name_, "beginning");
+        if (parameters_ == nullptr) check_solver(library_->create_params(&parameters_), name_, "beginning");
         Workspace bytes;
         // Matrix and eigenvalues are not looked at; some versions refuse a null pointer.
         const GpuMemory unused(sizeof(double), name_);
-        check_solver(cusolverDnXsyevd_bufferSize(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n,
-                                          CUDA_R_64F, unused.data(), n, CUDA_R_64F, unused.data(), CUDA_R_64F,
-                                          &bytes.gpu, &bytes.host),
+        check_solver(library_->buffer_size(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n,
+                                           CUDA_R_64F, unused.data(), n, CUDA_R_64F, unused.data(),
+                                           CUDA_R_64F, &bytes.gpu, &bytes.host),
               name_, "asking for Xsyevd's workspace");
         return bytes;
     }
 
     std::string name_;
     double memory_;
+    std::optional<Cusolver> library_;
     cusolverDnHandle_t handle_ = nullptr;
     cusolverDnParams_t parameters_ = nullptr;
 };
