@@ -148,6 +148,15 @@ def load_weights(folder):
     return tensors
 
 
+def padded(examples):
+    """Tokens of some examples, and of each the place of the last one: on the device at once."""
+    tokens = np.zeros((len(examples), max(map(len, examples))), np.int64)
+    for row, example in enumerate(examples):
+        tokens[row, : len(example)] = example
+    read = np.array([[len(example) - 1] for example in examples])
+    return torch.from_numpy(tokens).to(DEVICE), torch.from_numpy(read).to(DEVICE)
+
+
 class Task:
     """The examples, sorted by length, and the gradient of the margin with respect to the selected tensors."""
 
@@ -176,11 +185,7 @@ class Task:
         """The rows of the examples, in chunks padded to their longest."""
         for first in range(0, len(examples), chunk):
             block = examples[first : first + chunk]
-            tokens = torch.zeros(len(block), max(map(len, block)), dtype=torch.long)
-            for row, example in enumerate(block):
-                tokens[row, : len(example)] = torch.from_numpy(example)
-            read = torch.tensor([[len(example) - 1] for example in block])
-            gradients, column = self.gradients(self.selected, tokens, read), 0
+            gradients, column = self.gradients(self.selected, *padded(block)), 0
             for name, tensor in self.selected.items():
                 end = column + tensor.numel()
                 jacobian[first : first + len(block), column:end] = gradients[name].flatten(1)
@@ -217,11 +222,7 @@ class Task:
         examples = self.examples[::-1][:count]
 
         def gradients_of(block):
-            tokens = torch.zeros(len(block), max(map(len, block)), dtype=torch.long)
-            for row, example in enumerate(block):
-                tokens[row, : len(example)] = torch.from_numpy(example)
-            read = torch.tensor([[len(example) - 1] for example in block])
-            return self.gradients(self.selected, tokens, read)
+            return self.gradients(self.selected, *padded(block))
 
         with torch.no_grad():
             gradients = gradients_of(examples[:chunk])  # everything is loaded and the memory is there
