@@ -192,7 +192,7 @@ RateExponent from_source(const RatesResult& r) {
 
 /// Why a stopping step shows no rate; empty where it does.
 std::string nothing_learnt(const RatesResult& r) {
-    if (!r.stop_known()) return no_stopping_step;
+    if (!r.stop_known()) return r.no_stop;
     if (!(r.noise > 0)) return "sigma = 0: the critical radius is zero, and the rule never stops";
     if (r.stop == 0) return "T = 0: at this noise nothing is learnt";
     return {};

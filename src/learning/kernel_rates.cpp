@@ -126,6 +126,7 @@ class RatesOfKernel {
     void check_input() {
         r_.rows = input_.rows;
         r_.sketch = input_.sketch;
+        r_.no_stop = input_.no_stop.value_or(r_.no_stop);
         const auto n = static_cast<double>(r_.rows);
         r_.noise_floor = input_.noise_floor / n;
         l_ = input_.eigenvalues;
@@ -232,8 +233,7 @@ class RatesOfKernel {
     }
 
     void find_stopping_step() {
-        r_.step_sizes =
-            options_.step_sizes.empty() ? std::vector<double>{1 / l_.front()} : options_.step_sizes;
+        r_.step_sizes = step_sizes(options_, l_.front());
         steps_.emplace(r_.step_sizes);
         if (steps_->first() * l_.front() > 2)
             throw Error(ExitStatus::study, ErrorKind::out_of_range,
@@ -477,6 +477,7 @@ class RatesOfKernel {
 
     void judge_bound() {
         BoundPremises premises{r_.critical, r_.noise, r_.radius, r_.stop};
+        premises.no_noise = input_.no_stop.value_or(premises.no_noise);
         premises.first_step = steps_->first() * l_.front();
         premises.search_ended = ridge_ && ridge_->limited && !both_given();
         premises.radius_assumed = !regression_ && !options_.radius;
@@ -510,6 +511,10 @@ class RatesOfKernel {
 };
 
 }  // namespace
+
+std::vector<double> step_sizes(const RatesOptions& options, double largest) {
+    return options.step_sizes.empty() ? std::vector<double>{1 / largest} : options.step_sizes;
+}
 
 void check_window(const std::optional<DecayWindow>& window, Index known) {
     if (!window) return;

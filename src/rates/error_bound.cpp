@@ -27,7 +27,7 @@ std::string failing_space(const BoundPremises& p) {
 
 /// Empty where the premises of [RWY, Theorem 1] are not known to fail.
 std::string failing_premise(const BoundPremises& p) {
-    if (std::isnan(p.noise)) return "sigma is not known";
+    if (std::isnan(p.noise)) return p.no_noise;
     if (!(p.noise > 0) || !std::isfinite(p.stop))
         return "the residual is interpolated (sigma = 0 or T infinite), and noise in it would be learnt";
     if (p.search_ended)

@@ -40,11 +40,11 @@ Interval agreed(double low, double high) {
     return {same ? high : unknown, low, high};
 }
 
-/// Why a rate that follows from T is not known though sigma is given.
-void say_what_is_missing(RatesResult& result, const std::string& why) {
-    for (RateExponent& row : result.exponents)
-        if (row.note == no_stopping_step) row.note = why;
-    if (std::isnan(result.bound.value)) result.bound.none = why;
+/// Why rates that follow from T are not known though sigma is given.
+std::string why_no_rate(const LargestEigenvalues& known, const Interval& stop) {
+    return fmt::format(
+        "it needs all eigenvalues, and {} of {} are known{}", known.l.size(), known.rows,
+        std::isnan(stop.value) ? fmt::format("; T is between {:.0f} and {:.0f}", stop.low, stop.high) : "");
 }
 
 }  // namespace
@@ -67,10 +67,17 @@ RatesResult rates_of_largest(const RatesInput& input, const LargestEigenvalues& 
     const bool given = options.noise && options.radius;
     listener.warn(what + "so there is no alignment, learning curve or functional" +
                   (given ? "" : ", and no stopping step without rates.noise and rates.radius"));
-    // Nothing of the stopping rule is right on some eigenvalues alone: it is left out here and bounded below.
+    // Nothing of the stopping rule is right on some eigenvalues alone: it is left out and bounded instead.
     RatesOptions without = options;
     without.noise.reset();
-    RatesResult result = compute_rates(input, without, listener);
+    RatesInput of_largest = input;
+    // compute_rates refuses a kernel that is zero.
+    if (given && *options.noise > 0 && known.l.front() > 0) {
+        bounds = stopping_bounds(known, *options.noise / *options.radius,
+                                 StepSizes(step_sizes(options, known.l.front())));
+        of_largest.no_stop = why_no_rate(known, bounds->stop);
+    }
+    RatesResult result = compute_rates(of_largest, without, listener);
     std::ranges::fill(result.path.rademacher, unknown);
     std::ranges::fill(result.path.variance, unknown);
     Functionals& f = result.functionals;
@@ -78,15 +85,9 @@ RatesResult rates_of_largest(const RatesInput& input, const LargestEigenvalues& 
     f.t.clear();
     f.effective_dimension.clear();
     f.information_gain.clear();
-    if (!given || !(*options.noise > 0)) return result;
+    if (!bounds) return result;
     const double radius = *options.radius;
     const StepSizes steps(result.step_sizes);
-    bounds = stopping_bounds(known, *options.noise / radius, steps);
-    say_what_is_missing(
-        result, fmt::format("it needs all eigenvalues, and {} of {} are known{}", known.l.size(), known.rows,
-                            std::isnan(bounds->stop.value) ? fmt::format("; T is between {:.0f} and {:.0f}",
-                                                                         bounds->stop.low, bounds->stop.high)
-                                                           : ""));
     if (std::isnan(bounds->stop.value)) {
         result.noise_source = fmt::format("{}; T is not known from {} of {} eigenvalues", *options.noise,
                                           known.l.size(), known.rows);

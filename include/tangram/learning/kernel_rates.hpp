@@ -25,6 +25,8 @@ struct RatesInput {
     bool mixed_precision = false;
     Index rows = 0;    ///< of the kernel; more than eigenvalues where only some are known
     Index sketch = 0;  ///< numbers of all sketched tensors of the kernel together; 0: exact
+    /// Why there is no stopping step, where it is not for want of sigma.
+    std::optional<std::string> no_stop;
     const DistributedMatrix* vectors = nullptr;  ///< N x N; with it `train` is set
     const DistributedMatrix* gram = nullptr;     ///< N x N
     /// Where the kernel was centred (centring.hpp): what it was before.
@@ -47,6 +49,10 @@ struct RatesOptions {
     std::uint64_t seed = 1;
     std::optional<DecayWindow> window = {};  ///< of the decay fit; none: chosen
 };
+
+/// alpha_t of gradient descent: those that the options list, or 1/l_1. Local.
+/// @param largest  l_1, scale of G/n
+std::vector<double> step_sizes(const RatesOptions& options, double largest);
 
 /// Local. `known`: eigenvalues that are or will be there.
 /// @throws Error(study, out_of_range) where the window reaches past them or holds fewer than smallest_window
@@ -101,16 +107,14 @@ struct TasksResult {
     std::vector<Judged> judged;
 };
 
-/// The note of rates that follow from a stopping step where there is none.
-inline constexpr const char* no_stopping_step =
-    "sigma is not known, for want of targets or of all eigenpairs";
-
 /// Everything under /rates, /neighbours and /tasks; equal on every rank. N rows, o outputs per row
 /// (docs/mathematics.md; errors are means over both).
 struct RatesResult {
     Index rows = 0, outputs = 1, examples = 0;
     double noise_floor = 0;  ///< scale of G/n
     Index sketch = 0;        ///< as RatesInput's
+    /// Why there is no stopping step, where there is none.
+    std::string no_stop = "sigma is not known, for want of targets or of all eigenpairs";
     /// Eigenvalues of G/n that T stands on: above 1/eta_T, and where sigma or R are estimated also above the
     /// GCV ridge, which they are estimated with.
     Index eigenvalues_at_stop = 0, eigenvalues_at_ridge = 0;

@@ -25,6 +25,7 @@ struct BoundPremises {
     /// R is estimated, only an interval from 1/2 on lets a bound pass.
     std::optional<Interval> source = {};
     std::string no_source = {};  ///< why it is not known
+    std::string no_noise = "sigma is not known";
     /// mean r^2; infinite where no labels are known.
     double residual_mean_square = std::numeric_limits<double>::infinity();
 };

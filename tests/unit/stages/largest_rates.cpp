@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -70,6 +71,46 @@ TEST(StoppingBounds, ByHand) {
     EXPECT_NEAR(std::pow(stopping_bounds(known, sigma_of(2 * x + 0.5), StepSizes({1})).critical.high, 2), x,
                 1e-12);
     EXPECT_TRUE(std::isnan(stopping_bounds(known, sigma_of(3 * x), StepSizes({1})).critical.value));
+}
+
+// What follows from T says why it is not there: for want of sigma, or of eigenvalues, with what T is between.
+TEST(RatesOfLargest, SayWhatIsMissing) {
+    const std::vector<double> l = power_law(400);
+    RatesInput input;
+    input.eigenvalues.assign(l.begin(), l.begin() + 30);
+    for (double& value : input.eigenvalues) value *= 400;
+    input.rows = 400;
+    const auto rates = [&](std::optional<double> noise, std::optional<StoppingBounds>& bounds) {
+        RatesOptions options;
+        options.noise = noise;
+        options.radius = 1;
+        return rates_of_largest(input, largest_of(l, 30), options, {}, bounds);
+    };
+    const auto note = [](const RatesResult& result, const std::string& source) {
+        return std::ranges::find(result.exponents, source, &RateExponent::source)->note;
+    };
+    std::optional<StoppingBounds> bounds;
+    const RatesResult without = rates({}, bounds);
+    EXPECT_FALSE(bounds);
+    EXPECT_NE(note(without, "critical_radius").find("sigma"), std::string::npos);
+    EXPECT_NE(without.bound.none.find("sigma"), std::string::npos);
+
+    const RatesResult given = rates(1e-3, bounds);
+    ASSERT_TRUE(bounds && std::isnan(bounds->stop.value));
+    const std::string between = std::to_string(std::llround(bounds->stop.low)) + " and " +
+                                std::to_string(std::llround(bounds->stop.high));
+    for (const std::string& text : {note(given, "critical_radius"), given.bound.none})
+        for (const std::string& words : {std::string("30 of 400"), between})
+            EXPECT_NE(text.find(words), std::string::npos) << text;
+    // Of others nothing is missing but eigenvectors.
+    EXPECT_EQ(note(given, "observed"), note(without, "observed"));
+    EXPECT_EQ(note(given, "decay"), note(without, "decay"));
+
+    const RatesResult known = rates(30, bounds);
+    ASSERT_TRUE(bounds);
+    EXPECT_EQ(known.stop, bounds->stop.value);
+    EXPECT_NE(note(known, "critical_radius").find("30 of 400"), std::string::npos);
+    EXPECT_EQ(note(known, "critical_radius").find("between"), std::string::npos);
 }
 
 }  // namespace
