@@ -216,6 +216,7 @@ void Log::progress(Index done, Work so_far) {
 }
 
 void Log::finish() {
+    const std::lock_guard lock(state_->mutex);
     state_->close_bar();
     state_->units = 0;
 }

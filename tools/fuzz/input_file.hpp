@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,14 @@ inline std::filesystem::path file(const std::string& name, std::string_view cont
     std::ofstream(path, std::ios::binary | std::ios::trunc)
         .write(content.data(), static_cast<std::streamsize>(content.size()));
     return path;
+}
+
+/// A file of tools/fuzz/seeds.
+inline std::string seed(const std::string& name) {
+    std::ifstream in(std::filesystem::path(TANGRAM_FUZZ_SEEDS) / name, std::ios::binary);
+    std::string content(std::istreambuf_iterator<char>(in), {});
+    if (content.empty()) std::abort();
+    return content;
 }
 
 /// What a reader may do with any bytes: take them, or throw an Error. Everything else is a finding.
