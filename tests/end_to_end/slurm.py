@@ -145,6 +145,9 @@ def scale():
     merge = int(re.search(r'merge (\d+)', out)[1])
     check('scale: merges', wait(merge, ('COMPLETED', 'FAILED', 'CANCELLED'), 300) == 'COMPLETED', text('scale/merge.log'))
     with h5py.File(f.at('scale/merged.h5')) as h: check('scale: six runs, exponents', len(h['runs']) == 6 and len(h['rates/exponents']) > 0); say(f'exponents: {[x[0].decode() for x in h["rates/exponents"][()]]}')
+    code, out, err = run('inspect', f.at('scale/merged.h5'), ranks=1); check('scale: is looked at', code == 0 and '6 of 128 to 512 examples' in out, f'{out} {err}'); print(out)
+    code, out, err = shell(sys.executable, os.path.join(ROOT, 'tools', 'plot'), f.at('scale/merged.h5'), timeout=300); pictures = glob.glob(f.at('scale/merged-plots/*.svg'))
+    check('scale: is drawn', code in (0, 2) and (code == 2 or os.path.exists(f.at('scale/merged-plots/report.html')) and len(pictures) > 0), f'{code} {out} {err}'); say(f'{len(pictures)} pictures')
 
 def proposed():
     """What submit proposes runs."""
@@ -158,7 +161,7 @@ wanted = sys.argv[5:] or ['signalled']
 if wanted == ['all']: wanted = list(PARTS)
 
 f.write('slurm.toml', f.study(data__samples='900', data__test='"test.tsv"', data__test_samples='40', kernel__parameters='"all"', kernel__precision='"double"', output__checkpoint_minutes='0.01', rates__sizes='[128]'))
-check('truth: status 0', run('run', f.at('slurm.toml'), '--set', 'output.path=truth.h5', ranks=2)[0] == 0)
+if set(wanted) - {'limit', 'element', 'scale', 'proposed'}: check('truth: status 0', run('run', f.at('slurm.toml'), '--set', 'output.path=truth.h5', ranks=2)[0] == 0)
 try:
     code, out, err = shell(local, 'start', timeout=120); check('two nodes', code == 0, err)
     for word in shlex.split(shell(local, 'env')[1]):  # export NAME=VALUE NAME=VALUE ...
