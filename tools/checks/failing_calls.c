@@ -1,5 +1,5 @@
 /* Preloaded (LD_PRELOAD), it fails the k-th call of one function of the C library on one rank:
- *   FAIL_CALL   pwrite write fsync fdatasync rename ftruncate fallocate open read pread mmap flock unlink
+ *   FAIL_CALL   pwrite write sendfile fsync fdatasync rename mkdir ftruncate fallocate open read pread mmap flock unlink
  *   FAIL_COUNT  k, from 1; calls behind it fail too with FAIL_ALWAYS=1
  *   FAIL_ERRNO  a number (28: ENOSPC, 5: EIO)
  *   FAIL_RANK   of OMPI_COMM_WORLD_RANK (0 without mpirun)
@@ -17,6 +17,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -76,6 +78,9 @@ REPLACE(int, "fallocate", fallocate, (int fd, int mode, off_t at, off_t size), (
 REPLACE(int, "fallocate", fallocate64, (int fd, int mode, off64_t at, off64_t size), (fd, mode, at, size), is_open_file_ours(fd))
 REPLACE(int, "flock", flock, (int fd, int what), (fd, what), is_open_file_ours(fd))
 REPLACE(int, "rename", rename, (const char* from, const char* to), (from, to), is_ours(from))
+REPLACE(int, "mkdir", mkdir, (const char* path, mode_t mode), (path, mode), is_ours(path))
+REPLACE(ssize_t, "sendfile", sendfile, (int to, int from, off_t* at, size_t size), (to, from, at, size), is_open_file_ours(to))
+REPLACE(int, "unlink", unlinkat, (int folder, const char* path, int flags), (folder, path, flags), is_ours(path) || is_open_file_ours(folder))
 REPLACE(int, "unlink", unlink, (const char* path), (path), is_ours(path))
 REPLACE(int, "unlink", remove, (const char* path), (path), is_ours(path))
 
