@@ -105,53 +105,77 @@ std::vector<double> solve(const std::string& solver, DistributedMatrix& G, bool 
 }
 
 #ifdef TANGRAM_HAS_SLEPC
+/// Of a call of PETSc or SLEPc, which say what is wrong on standard error, too.
+void check(PetscErrorCode code, const char* call) {
+    if (code == 0) return;
+    const char* text = nullptr;
+    PetscErrorMessage(code, &text, nullptr);
+    throw Error(ExitStatus::numerical, ErrorKind::library,
+                fmt::format("{}: {}", call, text != nullptr ? text : "an error of PETSc"));
+}
+
 /// y = G x of rows that are spread over the ranks.
-PetscErrorCode multiply(Mat A, Vec x, Vec y) {
+void multiply_rows(Mat A, Vec x, Vec y) {
     const SymmetricOperator* G = nullptr;
-    MatShellGetContext(A, &G);
+    check(MatShellGetContext(A, &G), "MatShellGetContext");
     const PetscInt* firsts = nullptr;
-    MatGetOwnershipRanges(A, &firsts);
+    check(MatGetOwnershipRanges(A, &firsts), "MatGetOwnershipRanges");
     int ranks = 1, rank = 0;
-    MPI_Comm_size(G->comm, &ranks);
-    MPI_Comm_rank(G->comm, &rank);
+    TANGRAM_MPI(MPI_Comm_size(G->comm, &ranks));
+    TANGRAM_MPI(MPI_Comm_rank(G->comm, &rank));
     std::vector<int> counts;
     for (int r = 0; r < ranks; ++r) counts.push_back(firsts[r + 1] - firsts[r]);
     std::vector<double> whole(static_cast<std::size_t>(G->rows));
     const PetscScalar* from = nullptr;
-    VecGetArrayRead(x, &from);
-    MPI_Allgatherv(from, counts[static_cast<std::size_t>(rank)], MPI_DOUBLE, whole.data(), counts.data(),
-                   firsts, MPI_DOUBLE, G->comm);
-    VecRestoreArrayRead(x, &from);
+    check(VecGetArrayRead(x, &from), "VecGetArrayRead");
+    TANGRAM_MPI(MPI_Allgatherv(from, counts[static_cast<std::size_t>(rank)], MPI_DOUBLE, whole.data(),
+                               counts.data(), firsts, MPI_DOUBLE, G->comm));
+    check(VecRestoreArrayRead(x, &from), "VecRestoreArrayRead");
     const std::vector<double> product = G->product(whole, 1);
     PetscScalar* to = nullptr;
-    VecGetArray(y, &to);
+    check(VecGetArray(y, &to), "VecGetArray");
     std::copy_n(product.begin() + firsts[rank], counts[static_cast<std::size_t>(rank)], to);
-    VecRestoreArray(y, &to);
+    check(VecRestoreArray(y, &to), "VecRestoreArray");
+}
+
+/// What SLEPc calls: no exception passes through its frames.
+PetscErrorCode multiply(Mat A, Vec x, Vec y) {
+    try {
+        multiply_rows(A, x, y);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "eigensolvers: error: %s\n", error.what());
+        return PETSC_ERR_LIB;
+    }
     return 0;
 }
 
 /// SLEPc's Krylov-Schur, its default for symmetric problems. Collective over G.comm.
 std::vector<double> slepc_values(SymmetricOperator& G, Index count, double tolerance) {
-    SlepcInitializeNoArguments();
+    check(SlepcInitializeNoArguments(), "SlepcInitializeNoArguments");
     const auto n = static_cast<PetscInt>(G.rows), k = static_cast<PetscInt>(count);
     Mat A = nullptr;
     EPS eps = nullptr;
-    MatCreateShell(G.comm, PETSC_DECIDE, PETSC_DECIDE, n, n, &G, &A);
-    MatShellSetOperation(A, MATOP_MULT, reinterpret_cast<void (*)()>(&multiply));
-    EPSCreate(G.comm, &eps);
-    EPSSetOperators(eps, A, nullptr);
-    EPSSetProblemType(eps, EPS_HEP);
-    EPSSetWhichEigenpairs(eps, EPS_LARGEST_REAL);
-    EPSSetDimensions(eps, k, PETSC_DEFAULT, PETSC_DEFAULT);
-    EPSSetTolerances(eps, tolerance, 10000);
-    EPSSolve(eps);
+    check(MatCreateShell(G.comm, PETSC_DECIDE, PETSC_DECIDE, n, n, &G, &A), "MatCreateShell");
+    check(MatShellSetOperation(A, MATOP_MULT, reinterpret_cast<void (*)()>(&multiply)),
+          "MatShellSetOperation");
+    check(EPSCreate(G.comm, &eps), "EPSCreate");
+    check(EPSSetOperators(eps, A, nullptr), "EPSSetOperators");
+    check(EPSSetProblemType(eps, EPS_HEP), "EPSSetProblemType");
+    check(EPSSetWhichEigenpairs(eps, EPS_LARGEST_REAL), "EPSSetWhichEigenpairs");
+    check(EPSSetDimensions(eps, k, PETSC_DEFAULT, PETSC_DEFAULT), "EPSSetDimensions");
+    check(EPSSetTolerances(eps, tolerance, 10000), "EPSSetTolerances");
+    check(EPSSolve(eps), "EPSSolve");
     PetscInt found = 0;
-    EPSGetConverged(eps, &found);
-    if (found < k) throw Error(ExitStatus::numerical, ErrorKind::not_converged, "slepc");
+    check(EPSGetConverged(eps, &found), "EPSGetConverged");
+    if (found < k)
+        throw Error(ExitStatus::numerical, ErrorKind::not_converged,
+                    fmt::format("slepc: {} of {} pairs converged", found, k));
     std::vector<double> w(static_cast<std::size_t>(k));
-    for (PetscInt j = 0; j < k; ++j) EPSGetEigenvalue(eps, j, &w[static_cast<std::size_t>(j)], nullptr);
-    EPSDestroy(&eps);
-    MatDestroy(&A);
+    for (PetscInt j = 0; j < k; ++j)
+        check(EPSGetEigenvalue(eps, j, &w[static_cast<std::size_t>(j)], nullptr), "EPSGetEigenvalue");
+    check(EPSDestroy(&eps), "EPSDestroy");
+    check(MatDestroy(&A), "MatDestroy");
+    check(SlepcFinalize(), "SlepcFinalize");
     return w;
 }
 #endif
@@ -171,7 +195,7 @@ Report largest(const std::string& solver, const SymmetricOperator& G, Index coun
                                   return G.product(X, vectors);
                               }};
     G.product(std::vector<double>(static_cast<std::size_t>(G.rows), 1.0), 1);  // factors are there
-    MPI_Barrier(G.comm);
+    TANGRAM_MPI(MPI_Barrier(G.comm));
     const double start = MPI_Wtime();
     if (solver == "lanczos")
         report.values = leading_pairs(counted, count).values;
@@ -237,7 +261,7 @@ Report measure(const std::vector<std::string>& arguments, const Communicator& wo
     // ELPA fails where a rank owns nothing.
     if (const Index most = matrix.rows() / std::max(grid.rows(), grid.columns()); most < usual_block)
         matrix = redistribute(matrix, grid, std::max<Index>(1, most));
-    MPI_Barrier(world.get());
+    TANGRAM_MPI(MPI_Barrier(world.get()));
     const double start = MPI_Wtime();
     Report report;
     report.values = solve(solver, matrix, what == "vectors");

@@ -278,17 +278,21 @@ def spectrum(setting, report):
 
 def leading(setting, report):
     """The largest eigenpairs by block Lanczos over the time of ARPACK and SLEPc for the same residuals: of a stored
-    Gram matrix, and of J (J^T x) without one."""
+    Gram matrix, and of J (J^T x) without one, whose products the libraries take one vector at a time."""
+    problems = []
     for n in setting.sizes(4096):
         run = setting.gram('stories260k', n, parameters='attention', save_gram=True)
         given = os.path.join(setting.folder, 'given.h5')
         os.replace(run.path, given)
+        problems.append((f'stored, n = {n}', f'{given}:/kernel/gram', ()))
+    for n in setting.sizes(1024, large=(4096,)):
         study, _ = setting.study('stories260k', n, parameters='attention')
-        free = ('spectrum.matrix=free', 'spectrum.count=1')
-        for _ in setting.each_repeat():
-            for k in (5,) if setting.quick else (20, 50):
-                for name, problem, settings in (('stored', f'{given}:/kernel/gram', ()), ('free', study, free)):
-                    compare_leading(setting, report, f'{name}, n = {n}, k = {k}: ', problem, k, settings)
+        free = (f'data.samples={n}', 'spectrum.matrix=free', 'spectrum.count=1')
+        problems.append((f'free, n = {n}', study, free))
+    for _ in setting.each_repeat():
+        for k in (5,) if setting.quick else (20, 50):
+            for name, problem, settings in problems:
+                compare_leading(setting, report, f'{name}, k = {k}: ', problem, k, settings)
 
 
 def compare_leading(setting, report, title, problem, k, settings):
