@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <numeric>
 
 #include "blacs.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/large_pages.hpp"
+#include "tangram/random.hpp"
 
 namespace tangram {
 
@@ -43,6 +47,26 @@ void for_blocks(const BlockCyclic& layout, int process, Visit visit) {
         visit(first, layout.to_global(first, process), std::min(layout.block, size - first));
 }
 
+/// Numbers of columns that travel in one message, 2 MiB, where one column is not longer.
+constexpr Index numbers_together = Index{1} << 18;
+
+/// visit(first local column, its global index, how many) for the columns of a process, neighbours together
+/// as far as they travel together; none where it has no rows.
+template <class Visit>
+void for_runs(const BlockCyclic& columns, int process, Index rows, Visit visit) {
+    if (rows == 0) return;
+    const Index most = std::max<Index>(1, numbers_together / rows);
+    for_blocks(columns, process, [&](Index local, Index global, Index count) {
+        for (Index j = 0; j < count; j += most) visit(local + j, global + j, std::min(most, count - j));
+    });
+}
+
+/// The longest message of a matrix.
+Index most_together(const DistributedMatrix& matrix) {
+    return std::min(matrix.rows() * matrix.columns(),
+                    std::max(matrix.row_layout().local_size(0), numbers_together));
+}
+
 }  // namespace
 
 DistributedMatrix::DistributedMatrix(const ProcessGrid& grid, Index rows, Index columns, Index block)
@@ -57,8 +81,12 @@ DistributedMatrix::DistributedMatrix(const ProcessGrid& grid, Index rows, Index 
 }
 
 DistributedMatrix DistributedMatrix::copy() const {
-    DistributedMatrix out(*grid_, rows(), columns(), block());
-    std::ranges::copy(local_, out.local_.begin());
+    DistributedMatrix out(*grid_, 0, 0, block());
+    out.row_layout_ = row_layout_;
+    out.column_layout_ = column_layout_;
+    out.local_rows_ = local_rows_;
+    out.local_columns_ = local_columns_;
+    out.local_ = copy_on_large_pages(local_);
     return out;
 }
 
@@ -112,79 +140,106 @@ bool is_finite(const DistributedMatrix& matrix) {
 
 DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& grid, Index rows,
                           Index columns, Index block, int root) {
-    const MPI_Comm comm = grid.comm().get();
-    std::vector<double> packed;  // on the root: rows of a column that go to one rank
-    DistributedMatrix out = collectively(comm, [&] {
-        DistributedMatrix made(grid, rows, columns, block);
-        if (grid.comm().rank() != root) return made;
-        if (std::ssize(whole) != rows * columns)
+    const std::vector<Index> all = collectively(grid.comm().get(), [&] {
+        if (grid.comm().rank() == root && std::ssize(whole) != rows * columns)
             throw Error(ExitStatus::study, ErrorKind::contradiction,
                         fmt::format("{} numbers are no matrix of {} x {}", whole.size(), rows, columns));
-        packed.resize(static_cast<std::size_t>(made.row_layout().local_size(0)));
+        std::vector<Index> indices(static_cast<std::size_t>(columns));
+        std::iota(indices.begin(), indices.end(), Index{0});
+        return indices;
+    });
+    return scatter(whole, grid, rows, all, block, root);
+}
+
+DistributedMatrix scatter(std::span<const double> whole, const ProcessGrid& grid, Index rows,
+                          std::span<const Index> columns, Index block, int root) {
+    const MPI_Comm comm = grid.comm().get();
+    const bool is_root = grid.comm().rank() == root;
+    std::vector<double> packed;  // on the root: what goes to one rank at once
+    DistributedMatrix out = collectively(comm, [&] {
+        DistributedMatrix made(grid, rows, std::ssize(columns), block);
+        if (!is_root) return made;
+        for (const Index j : columns)
+            if (j < 0 || (j + 1) * rows > std::ssize(whole))
+                throw Error(ExitStatus::study, ErrorKind::out_of_range,
+                            fmt::format("column {} is not in {} numbers of {} rows", j, whole.size(), rows));
+        packed.resize(static_cast<std::size_t>(most_together(made)));
         return made;
     });
-    if (grid.comm().rank() == root) {
+    const auto send = [&](int p, int q) {
+        const Index local = out.row_layout().local_size(p);
+        const bool own = grid.rank_of(p, q) == root;
+        for_runs(out.column_layout(), q, local, [&](Index first, Index global, Index count) {
+            double* const begin = own ? out.data() + first * out.lld() : packed.data();
+            for (Index j = 0; j < count; ++j)
+                for_blocks(out.row_layout(), p, [&](Index at, Index row, Index size) {
+                    const Index column = columns[static_cast<std::size_t>(global + j)];
+                    std::copy_n(whole.data() + row + column * rows, size, begin + at + j * local);
+                });
+            if (!own)
+                TANGRAM_MPI(MPI_Send(packed.data(), narrow(local * count, "entries"), MPI_DOUBLE,
+                                     grid.rank_of(p, q), 4, comm));
+        });
+    };
+    if (is_root) {
         for (int p = 0; p < grid.rows(); ++p)
-            for (int q = 0; q < grid.columns(); ++q) {
-                const Index local = out.row_layout().local_size(p);
-                for (Index j = 0; j < out.column_layout().local_size(q) && local > 0; ++j) {
-                    const double* const from = whole.data() + out.column_layout().to_global(j, q) * rows;
-                    for_blocks(out.row_layout(), p, [&](Index at, Index global, Index count) {
-                        std::copy_n(from + global, count, packed.data() + at);
-                    });
-                    if (grid.rank_of(p, q) == root)
-                        std::copy_n(packed.begin(), local, out.data() + j * out.lld());
-                    else
-                        TANGRAM_MPI(MPI_Send(packed.data(), narrow(local, "rows"), MPI_DOUBLE,
-                                             grid.rank_of(p, q), 4, comm));
-                }
-            }
-    } else if (out.local_rows() > 0) {
-        for (Index j = 0; j < out.local_columns(); ++j)
-            TANGRAM_MPI(MPI_Recv(out.data() + j * out.lld(), narrow(out.local_rows(), "rows"), MPI_DOUBLE,
-                                 root, 4, comm, MPI_STATUS_IGNORE));
+            for (int q = 0; q < grid.columns(); ++q) send(p, q);
+    } else {
+        for_runs(out.column_layout(), grid.column(), out.local_rows(), [&](Index first, Index, Index count) {
+            TANGRAM_MPI(MPI_Recv(out.data() + first * out.lld(), narrow(out.local_rows() * count, "entries"),
+                                 MPI_DOUBLE, root, 4, comm, MPI_STATUS_IGNORE));
+        });
     }
     return out;
 }
 
 std::vector<double> gather(const DistributedMatrix& matrix, int root) {
+    std::vector<double> all = collectively(matrix.grid().comm().get(), [&] {
+        return zeros_on_large_pages(matrix.grid().comm().rank() == root ? matrix.rows() * matrix.columns()
+                                                                        : 0);
+    });
+    gather(matrix, root, all);
+    return all;
+}
+
+void gather(const DistributedMatrix& matrix, int root, std::span<double> whole) {
     const ProcessGrid& grid = matrix.grid();
     const MPI_Comm comm = grid.comm().get();
     const bool is_root = grid.comm().rank() == root;
-    constexpr std::size_t on_their_way = 64;  // columns
-    std::vector<double> all, column;
+    constexpr std::size_t on_their_way = 16;
+    std::vector<double> arrived;  // on the root: rows of a run of columns that are not all
     std::vector<MPI_Request> requests;
     collectively(comm, [&] {
-        if (is_root) all = zeros_on_large_pages(matrix.rows() * matrix.columns());
-        if (is_root) column.resize(static_cast<std::size_t>(matrix.rows()));
+        if (is_root && grid.rows() > 1) arrived.resize(static_cast<std::size_t>(most_together(matrix)));
         requests.reserve(on_their_way);
     });
-    // Column by column: the owners send their rows of it, the root puts them in place.
-    for (Index j = 0; j < matrix.local_columns(); ++j)
-        if (!is_root && matrix.local_rows() > 0) {
-            TANGRAM_MPI(MPI_Isend(matrix.data() + j * matrix.lld(), narrow(matrix.local_rows(), "rows"),
-                                  MPI_DOUBLE, root, 0, comm, &post(requests)));
-            if (requests.size() == on_their_way) wait_all(requests);
-        }
-    if (is_root)
-        for (int p = 0; p < grid.rows(); ++p)
-            for (int q = 0; q < grid.columns(); ++q) {
-                const Index rows = matrix.row_layout().local_size(p);
-                for (Index j = 0; j < matrix.column_layout().local_size(q) && rows > 0; ++j) {
-                    const double* from = column.data();
-                    if (grid.rank_of(p, q) == root)
-                        from = matrix.data() + j * matrix.lld();
-                    else
-                        TANGRAM_MPI(MPI_Recv(column.data(), narrow(rows, "rows"), MPI_DOUBLE,
-                                             grid.rank_of(p, q), 0, comm, MPI_STATUS_IGNORE));
-                    double* const to = all.data() + matrix.column_layout().to_global(j, q) * matrix.rows();
-                    for_blocks(matrix.row_layout(), p, [&](Index at, Index global, Index count) {
-                        std::copy_n(from + at, count, to + global);
-                    });
-                }
-            }
+    const auto receive = [&](int p, int q) {
+        const Index rows = matrix.row_layout().local_size(p);
+        const bool own = grid.rank_of(p, q) == root, complete = rows == matrix.rows();
+        for_runs(matrix.column_layout(), q, rows, [&](Index first, Index global, Index count) {
+            double* const to = whole.data() + global * matrix.rows();
+            if (!own)
+                TANGRAM_MPI(MPI_Recv(complete ? to : arrived.data(), narrow(rows * count, "entries"),
+                                     MPI_DOUBLE, grid.rank_of(p, q), 0, comm, MPI_STATUS_IGNORE));
+            if (!own && complete) return;
+            const double* const from = own ? matrix.data() + first * matrix.lld() : arrived.data();
+            for (Index j = 0; j < count; ++j)
+                for_blocks(matrix.row_layout(), p, [&](Index at, Index row, Index size) {
+                    std::copy_n(from + at + j * rows, size, to + row + j * matrix.rows());
+                });
+        });
+    };
+    if (!is_root)
+        for_runs(matrix.column_layout(), grid.column(), matrix.local_rows(),
+                 [&](Index first, Index, Index count) {
+                     TANGRAM_MPI(MPI_Isend(matrix.data() + first * matrix.lld(),
+                                           narrow(matrix.local_rows() * count, "entries"), MPI_DOUBLE, root,
+                                           0, comm, &post(requests)));
+                     if (requests.size() == on_their_way) wait_all(requests);
+                 });
+    for (int p = 0; is_root && p < grid.rows(); ++p)
+        for (int q = 0; q < grid.columns(); ++q) receive(p, q);
     wait_all(requests);
-    return all;
 }
 
 namespace {
@@ -298,6 +353,76 @@ void mirror_blocks(DistributedMatrix& matrix,
                                 matrix.columns()));
     Mirror mirror(matrix, is_set);
     for (Index J = 0; J < matrix.row_layout().blocks(); ++J) mirror.copy(J);
+}
+
+namespace {
+
+/// What a triangle's entries are weighted with by their row and column: odd numbers.
+std::uint64_t weight(Index index, std::uint64_t key) {
+    return random::mixed(key ^ static_cast<std::uint64_t>(index)) | 1;
+}
+
+/// Whether all A_ij and A_ji have the same bits, from one pass over A: the sums over both triangles of the
+/// bits, mixed, times a random number of row and column are equal modulo 2^64, as they are by chance once in
+/// 2^60 matrices. Collective.
+bool mirrors_itself(const DistributedMatrix& A) {
+    constexpr std::uint64_t of_higher = 1ULL << 62, of_lower = 1ULL << 63;
+    const MPI_Comm comm = A.grid().comm().get();
+    const auto size = static_cast<std::size_t>(A.local_rows());
+    std::vector<std::uint64_t> higher, lower;
+    collectively(comm, [&] {
+        higher.reserve(size);
+        lower.reserve(size);
+    });
+    for (Index i = 0; i < A.local_rows(); ++i) {
+        higher.push_back(weight(A.global_row(i), of_higher));
+        lower.push_back(weight(A.global_row(i), of_lower));
+    }
+    const auto weighted = [](const double* entries, const std::uint64_t* weights, Index count) {
+        std::uint64_t sum = 0;
+        for (Index i = 0; i < count; ++i) {
+            const std::uint64_t bits = std::bit_cast<std::uint64_t>(entries[i]) * 0x9e3779b97f4a7c15ULL;
+            sum += (bits ^ (bits >> 32)) * weights[i];
+        }
+        return sum;
+    };
+    const auto rows_before = [&](Index row) {
+        return BlockCyclic{row, A.block(), A.grid().rows()}.local_size(A.grid().row());
+    };
+    std::uint64_t difference = 0;
+    for (Index j = 0; j < A.local_columns(); ++j) {
+        const Index column = A.global_column(j), above = rows_before(column), below = rows_before(column + 1);
+        const double* const entries = A.data() + j * A.lld();
+        difference += weighted(entries, lower.data(), above) * weight(column, of_higher);
+        difference -= weighted(entries + below, higher.data() + below, A.local_rows() - below) *
+                      weight(column, of_lower);
+    }
+    TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, &difference, 1, MPI_UINT64_T, MPI_SUM, comm));
+    return difference == 0;
+}
+
+}  // namespace
+
+Asymmetry asymmetry(const DistributedMatrix& matrix, double allowed) {
+    if (matrix.rows() != matrix.columns())
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
+                    fmt::format("a matrix of {} x {} is not symmetric", matrix.rows(), matrix.columns()));
+    constexpr Index none = std::numeric_limits<Index>::max();
+    if (mirrors_itself(matrix)) return {0, -1};
+    const MPI_Comm comm = matrix.grid().comm().get();
+    const DistributedMatrix mirrored = transpose(matrix);
+    double largest = 0;
+    Index first = none;
+    for (Index j = 0; j < matrix.local_columns(); ++j)
+        for (Index i = 0; i < matrix.local_rows(); ++i) {
+            const Index at = i + j * matrix.lld();
+            const double off = std::abs(matrix.data()[at] - mirrored.data()[at]);
+            largest = std::max(largest, off);
+            if (!(off <= allowed))
+                first = std::min(first, matrix.global_column(j) * matrix.rows() + matrix.global_row(i));
+        }
+    first = -max_over_ranks(comm, -first);
+    return {max_over_ranks(comm, largest), first == none ? -1 : first};
 }
 
 }  // namespace tangram

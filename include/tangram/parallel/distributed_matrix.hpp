@@ -76,8 +76,16 @@ DistributedMatrix scatter(const std::vector<double>& whole, const ProcessGrid& g
 /// submatrix().
 DistributedMatrix principal_submatrix(const DistributedMatrix& matrix, std::span<const Index> indices);
 
+/// The matrix whose column j is column columns[j] of a whole column-major one on `root`. Collective; columns
+/// equal on all ranks. @throws Error(study) on every rank where the whole one has no such column
+DistributedMatrix scatter(std::span<const double> whole, const ProcessGrid& grid, Index rows,
+                          std::span<const Index> columns, Index block, int root);
+
 /// The whole matrix, column-major, on `root` (empty elsewhere). Collective. For tests and small matrices.
 std::vector<double> gather(const DistributedMatrix& matrix, int root);
+
+/// The same into memory that is there. Collective. @param whole  rows x columns numbers on root, overwritten
+void gather(const DistributedMatrix& matrix, int root, std::span<double> whole);
 
 /// Transposes what stands below (or above) the diagonal into the entries that the mask says are unset:
 /// for blocks (I, J), I > J, with is_set(I, J) the block is copied, transposed, into (J, I); with !is_set(I,
@@ -87,5 +95,16 @@ std::vector<double> gather(const DistributedMatrix& matrix, int root);
 /// and column.
 void mirror_blocks(DistributedMatrix& matrix,
                    const std::function<bool(Index block_row, Index block_column)>& is_set);
+
+/// How far a square matrix is off symmetry.
+struct Asymmetry {
+    double largest;  ///< max |A_ij - A_ji|, scale of A
+    Index first;  ///< i + j N of the first entry in column order that is off by more than allowed; -1: none
+};
+
+/// Of finite entries, the same on every rank. Collective over the grid. @throws Error(study) on every rank
+/// if the matrix is not square. Memory: the transpose, of a matrix that is not symmetric to the last bit;
+/// what is, is found so in one pass.
+Asymmetry asymmetry(const DistributedMatrix& matrix, double allowed);
 
 }  // namespace tangram

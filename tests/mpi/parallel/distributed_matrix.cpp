@@ -195,6 +195,43 @@ TEST(Gather, ToEveryRootAndBack) {
     });
 }
 
+// 3000 rows: 87 columns go in one message of 2 MiB, three messages to a block of 256 columns; on several
+// process rows more of them.
+TEST(Gather, LongColumnsGoSeveralTogether) {
+    on_every_grid([](const ProcessGrid& grid) {
+        DistributedMatrix matrix(grid, 3000, 300, 256);
+        fill(matrix, entry);
+        const int root = world_size() - 1;
+        std::vector<double> whole(world_rank() == root ? 3000 * 300 : 0, std::nan(""));
+        gather(matrix, root, whole);
+        Index bad = 0;
+        for (std::size_t k = 0; k < whole.size(); ++k)
+            if (!(whole[k] == entry(static_cast<Index>(k) % 3000, static_cast<Index>(k) / 3000))) ++bad;
+        EXPECT_EQ(bad, 0);
+        EXPECT_EQ(wrong(scatter(whole, grid, 3000, 300, 256, root), entry), 0);
+    });
+}
+
+TEST(Gather, ScatterTakesColumnsInAnyOrder) {
+    const std::vector<Index> columns{4, 0, 3, 3, 1, 4, 2}, high{0, 5}, negative{-1};
+    on_every_grid([&](const ProcessGrid& grid) {
+        for (const Index block : {1, 2, 50}) {
+            DistributedMatrix matrix(grid, 11, 5, block);
+            fill(matrix, entry);
+            const int root = world_size() - 1;
+            const std::vector<double> whole = gather(matrix, root);
+            const auto chosen = [&](Index i, Index j) {
+                return entry(i, columns[static_cast<std::size_t>(j)]);
+            };
+            EXPECT_EQ(wrong(scatter(whole, grid, 11, columns, block, root), chosen), 0);
+            for (const auto* outside : {&high, &negative})
+                testing::expect_error_on_all_ranks([&] { scatter(whole, grid, 11, *outside, block, root); },
+                                                   ExitStatus::study, ErrorKind::out_of_range,
+                                                   "column " + std::to_string(outside->back()));
+        }
+    });
+}
+
 TEST(Gather, ScatterRefusesWhatIsNoMatrix) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const std::vector<double> seven(7);
@@ -263,6 +300,45 @@ TEST(Mirror, CopiesTheBitsOfWhatIsSet) {
     DistributedMatrix oblong(grid, 3, 4, 2);
     testing::expect_error_on_all_ranks([&] { mirror_blocks(oblong, masks[0]); }, ExitStatus::study,
                                        ErrorKind::contradiction, "3 x 4");
+}
+
+// min(i, j), and every entry in turn off by 1, which its mirror image is then as well.
+TEST(Asymmetry, IsTheLargestAndItsFirstEntryInColumnOrder) {
+    const auto set = [](DistributedMatrix& G, Index i, Index j, double change) {
+        if (G.row_layout().owner(i) == G.grid().row() && G.column_layout().owner(j) == G.grid().column())
+            G.data()[G.row_layout().to_local(i) + G.column_layout().to_local(j) * G.lld()] += change;
+    };
+    const auto symmetric = [](Index i, Index j) { return static_cast<double>(std::min(i, j)); };
+    on_every_grid([&](const ProcessGrid& grid) {
+        for (const Index n : {1, 2, 7, 24})
+            for (const Index block : blocks) {
+                SCOPED_TRACE(::testing::Message() << n << " in blocks of " << block);
+                DistributedMatrix matrix(grid, n, n, block);
+                fill(matrix, symmetric);
+                const Asymmetry none = asymmetry(matrix, 0);
+                EXPECT_EQ(none.largest, 0);
+                EXPECT_EQ(none.first, -1);
+                for (Index at = 0; at < n * n; at += 1 + at % 5) {
+                    const Index i = at % n, j = at / n, off_diagonal = i != j ? 1 : 0;
+                    set(matrix, i, j, -1);
+                    const Asymmetry found = asymmetry(matrix, 0.5);
+                    EXPECT_EQ(found.largest, static_cast<double>(off_diagonal));
+                    EXPECT_EQ(found.first, off_diagonal > 0 ? std::max(i, j) + std::min(i, j) * n : -1);
+                    EXPECT_EQ(asymmetry(matrix, 1).first, -1);
+                    set(matrix, i, j, 1);
+                }
+                if (n < 7) continue;
+                set(matrix, 1, 5, 2);  // the first beyond what is allowed is not the largest
+                set(matrix, 6, 2, 3);
+                set(matrix, 3, 0, 1);
+                const Asymmetry found = asymmetry(matrix, 1);
+                EXPECT_EQ(found.largest, 3);
+                EXPECT_EQ(found.first, 5 + 1 * n);
+            }
+    });
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    testing::expect_error_on_all_ranks([&] { asymmetry(DistributedMatrix(grid, 3, 4, 2), 0); },
+                                       ExitStatus::study, ErrorKind::contradiction, "3 x 4");
 }
 
 // Lesson 10: buffers of large transfers are given back.

@@ -41,6 +41,7 @@ TEST(OutOfMemory, Matrices) {
     expect_shared_failures([&] { redistribute(wide, row, 3); }, bytes);
     expect_shared_failures([&] { multiply(square, wide); }, bytes);
     expect_shared_failures([&] { transpose(wide); }, bytes);
+    expect_shared_failures([&] { collectively(MPI_COMM_WORLD, [&] { return wide.copy(); }); }, bytes);
     expect_shared_failures([&] { gather(wide, world_size() - 1); }, bytes);
     const std::vector<double> whole = gather(wide, 0);
     expect_shared_failures([&] { scatter(whole, grid, 11, 7, 2, 0); }, bytes);
@@ -51,6 +52,7 @@ TEST(OutOfMemory, MirroredBlocks) {
     DistributedMatrix square = counted(grid, 11, 11, 2);
     expect_shared_failures([&] { mirror_blocks(square, [](Index I, Index J) { return (I + J) % 2 == 0; }); },
                            bytes);
+    expect_shared_failures([&] { asymmetry(square, 1e300); }, bytes);
 }
 
 }  // namespace
