@@ -100,7 +100,7 @@ CentredKernel::CentredKernel(const RatesInput& input) {
     centring.centre(*gram_);
     if (cross_)
         centring.centre_cross(*cross_, *input.test, input.test_diagonal != nullptr ? &diagonal_ : nullptr);
-    pairs_.emplace(eigenpairs(collectively(comm, [&] { return gram_->copy(); }), Solver::automatic, true));
+    pairs_.emplace(eigenpairs(*gram_, Solver::automatic, true));
     collectively(comm, [&] {
         input_->eigenvalues = pairs_->values;
         input_->noise_floor = noise_floor_of_operator(pairs_->values, input.mixed_precision) *

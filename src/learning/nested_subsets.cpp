@@ -273,7 +273,8 @@ class SubsetsOfOneSize {
             if (own.held) centring.centre_cross(*own.held, own.held_targets, nullptr);
             if (own.cross) centring.centre_cross(*own.cross, *inputs_.test, nullptr);
         }
-        const Eigenpairs pairs = eigenpairs(std::move(*own.gram), Solver::automatic, true);
+        const Eigenpairs pairs = eigenpairs(*own.gram, Solver::automatic, true);
+        own.gram.reset();
         const double floor = noise_floor_of_operator(pairs.values, inputs_.mixed_precision);
         KernelRegression regression(pairs.values, *pairs.vectors, own.train,
                                     inputs_.center != Centring::none);

@@ -45,13 +45,28 @@ struct Magnitudes {
     double entry = 0, asymmetry = 0;
 };
 
+/// The largest magnitude; NaN where a number is not finite. Local.
+double largest_magnitude(std::span<const double> numbers) {
+    constexpr std::size_t lanes = 8;  // a maximum waits for the one before it
+    double largest[lanes] = {}, zero[lanes] = {};
+    const auto take = [&](double x, std::size_t lane) {
+        largest[lane] = std::max(largest[lane], std::abs(x));
+        zero[lane] += x - x;  // of what is finite
+    };
+    const std::size_t even = numbers.size() / lanes * lanes;
+    for (std::size_t i = 0; i < even; i += lanes)
+        for (std::size_t lane = 0; lane < lanes; ++lane) take(numbers[i + lane], lane);
+    for (std::size_t i = even; i < numbers.size(); ++i) take(numbers[i], 0);
+    double result = 0;
+    for (std::size_t lane = 0; lane < lanes; ++lane) result = std::max(result, largest[lane]);
+    return result + std::accumulate(std::begin(zero), std::end(zero), 0.0);
+}
+
 /// Non-finite and asymmetric entries, found before any solver sees them; the first in column order, on every
-/// rank. @param mirrored  receives G^T
-Magnitudes check_symmetric(const DistributedMatrix& G, const MatrixName& matrix, double tolerance,
-                           std::optional<DistributedMatrix>& mirrored) {
+/// rank.
+Magnitudes check_symmetric(const DistributedMatrix& G, const MatrixName& matrix, double tolerance) {
     const MPI_Comm comm = G.grid().comm().get();
     constexpr Index none = std::numeric_limits<Index>::max();
-    const auto first_over_ranks = [&](Index mine) { return -max_over_ranks(comm, -mine); };
     const auto name_entry = [&](ErrorKind kind, Index entry, const char* problem) {
         throw Error(matrix.status, kind,
                     fmt::format("{} is {} at row {}, column {} (counted from 0); eigenvalues "
@@ -60,29 +75,22 @@ Magnitudes check_symmetric(const DistributedMatrix& G, const MatrixName& matrix,
     };
     Index bad = none;
     Magnitudes largest;
-    for (Index j = 0; j < G.local_columns(); ++j)
-        for (Index i = 0; i < G.local_rows(); ++i) {
-            const double value = G.data()[i + j * G.lld()];
-            if (!std::isfinite(value))
-                bad = std::min(bad, G.global_column(j) * G.rows() + G.global_row(i));
-            else
-                largest.entry = std::max(largest.entry, std::abs(value));
-        }
-    bad = first_over_ranks(bad);
+    for (Index j = 0; j < G.local_columns() && bad == none; ++j) {
+        const auto column = G.local().subspan(static_cast<std::size_t>(j * G.local_rows()),
+                                              static_cast<std::size_t>(G.local_rows()));
+        const double most = largest_magnitude(column);
+        largest.entry = std::max(largest.entry, most);
+        if (std::isfinite(most)) continue;
+        const auto at = std::ranges::find_if(column, [](double value) { return !std::isfinite(value); });
+        bad = G.global_column(j) * G.rows() + G.global_row(at - column.begin());
+    }
+    bad = -max_over_ranks(comm, -bad);
     if (bad != none) name_entry(ErrorKind::non_finite, bad, "not finite");
     // Our own matrices are symmetric to the bit; others' may carry rounding of two different sums.
     largest.entry = max_over_ranks(comm, largest.entry);
-    mirrored.emplace(transpose(G));
-    for (Index j = 0; j < G.local_columns(); ++j)
-        for (Index i = 0; i < G.local_rows(); ++i) {
-            const double off = std::abs(G.data()[i + j * G.lld()] - mirrored->data()[i + j * G.lld()]);
-            largest.asymmetry = std::max(largest.asymmetry, off);
-            if (!(off <= tolerance * largest.entry))
-                bad = std::min(bad, G.global_column(j) * G.rows() + G.global_row(i));
-        }
-    bad = first_over_ranks(bad);
-    largest.asymmetry = max_over_ranks(comm, largest.asymmetry);
-    if (bad != none) name_entry(ErrorKind::contradiction, bad, "not symmetric");
+    const Asymmetry off = asymmetry(G, tolerance * largest.entry);
+    if (off.first >= 0) name_entry(ErrorKind::contradiction, off.first, "not symmetric");
+    largest.asymmetry = off.largest;
     return largest;
 }
 
@@ -99,10 +107,13 @@ void check_magnitude(double largest, Index n, const MatrixName& matrix) {
 
 /// Exponent e of the power of two that brings the largest magnitude to between 1/2 and 1 as 2^-e. ELPA
 /// 2022.11 has absolute thresholds: at magnitudes of 1e-12 its eigenvalues are off by 1e-7 of the largest
-/// [seen]. Exact, because only exponents change.
-int exponent_of(double largest) {
+/// [seen]. Exact, because only exponents change. LAPACK's steps are the same at any scale but for the
+/// farthest (dsterf scales from 1e-122 and 1e153 on): 0 where it needs none.
+int exponent_of(double largest, Solver solver) {
     int exponent = 0;
     std::frexp(largest, &exponent);
+    constexpr int at_any_scale = 300;
+    if (solver == Solver::lapack && std::abs(exponent) <= at_any_scale) return 0;
     return std::clamp(exponent, -1000, 1000);
 }
 
@@ -240,7 +251,7 @@ void solve_mrrr(DistributedMatrix& G, bool vectors, std::vector<double>& w, Dist
 }
 
 /// All eigenvalues of a whole matrix, and their vectors in its place. Local.
-void solve_whole(std::vector<double>& whole, int order, bool vectors, std::vector<double>& w) {
+void solve_whole(std::span<double> whole, int order, bool vectors, std::vector<double>& w) {
     const int ask = -1;
     const Index n = order;
     const char* const job = vectors ? "V" : "N";
@@ -249,27 +260,28 @@ void solve_whole(std::vector<double>& whole, int order, bool vectors, std::vecto
     dsyevd_(job, "L", &order, whole.data(), &order, w.data(), &query, &ask, &integer_query, &ask, &info);
     check_info(info, Solver::lapack);
     const Index bound = vectors ? 1 + 6 * n + 2 * n * n : 2 * n + 1;
-    std::vector<double> work = zeros_on_large_pages(std::max(static_cast<Index>(query), bound));
+    const Index numbers = std::max(static_cast<Index>(query), bound);
+    const std::unique_ptr<double[]> work = unset_on_large_pages(numbers);
     std::vector<int> iwork(static_cast<std::size_t>(std::max<Index>(integer_query, 3 + 5 * n)));
-    const int size = narrow(std::ssize(work), "dsyevd workspace");
+    const int size = narrow(numbers, "dsyevd workspace");
     const int integers = narrow(std::ssize(iwork), "dsyevd workspace");
-    dsyevd_(job, "L", &order, whole.data(), &order, w.data(), work.data(), &size, iwork.data(), &integers,
+    dsyevd_(job, "L", &order, whole.data(), &order, w.data(), work.get(), &size, iwork.data(), &integers,
             &info);
     check_info(info, Solver::lapack);
 }
 
 /// The largest `count` eigenvalues first in w, and their vectors in the first columns of the matrix. Local.
-void solve_largest(std::vector<double>& whole, int order, Index count, std::vector<double>& w) {
+void solve_largest(std::span<double> whole, int order, Index count, std::vector<double>& w) {
     const Index n = order;
     const int ask = -1, first = narrow(n - count + 1, "matrix size");
     const double unused = 0, exact = 0;
     int info = 0, integer_query = 0, found = 0;
     double query = 0;
-    std::vector<double> z = zeros_on_large_pages(n * count);
+    const std::unique_ptr<double[]> z = unset_on_large_pages(n * count);
     std::vector<int> support(static_cast<std::size_t>(2 * n));
     const auto solve = [&](double* work, const int* size, int* iwork, const int* integers) {
         dsyevr_("V", "I", "L", &order, whole.data(), &order, &unused, &unused, &first, &order, &exact, &found,
-                w.data(), z.data(), &order, support.data(), work, size, iwork, integers, &info);
+                w.data(), z.get(), &order, support.data(), work, size, iwork, integers, &info);
         check_info(info, Solver::lapack);
     };
     solve(&query, &ask, &integer_query, &ask);
@@ -281,7 +293,7 @@ void solve_largest(std::vector<double>& whole, int order, Index count, std::vect
     if (found != count)
         throw Error(ExitStatus::numerical, ErrorKind::not_converged,
                     fmt::format("lapack found {} of {} eigenvalues; use scalapack-dc", found, count));
-    std::copy(z.begin(), z.end(), whole.begin());
+    std::copy_n(z.get(), n * count, whole.begin());
 }
 
 /// Smaller matrices are solved in a tenth of a second by one thread of BLAS, and keep the bits that it gives
@@ -289,12 +301,19 @@ void solve_largest(std::vector<double>& whole, int order, Index count, std::vect
 constexpr Index threaded_from = 1000;
 
 /// On the first rank alone, with the whole matrix, by LAPACK or the registered solver; the others sleep.
-std::optional<DistributedMatrix> solve_in_one_piece(DistributedMatrix G, Solver solver, const Wanted& wanted,
-                                                    std::vector<double>& w) {
+/// @param wanted  of scale * G  @param columns  of the vectors, in the order in which they are returned
+std::optional<DistributedMatrix> solve_in_one_piece(const DistributedMatrix& G, double scale,
+                                                    const Wanted& wanted, std::span<const Index> columns,
+                                                    Solver solver, std::vector<double>& w) {
     const Index n = G.rows(), block = G.block();
     const ProcessGrid& grid = G.grid();
-    std::vector<double> whole = gather(G, 0);
-    { const DistributedMatrix released = std::move(G); }
+    const Index entries = grid.comm().rank() == 0 ? n * n : 0;
+    const std::unique_ptr<double[]> memory =
+        collectively(grid.comm().get(), [&] { return unset_on_large_pages(entries); });
+    const std::span<double> whole(memory.get(), static_cast<std::size_t>(entries));
+    gather(G, 0, whole);
+    if (scale != 1)
+        for (double& entry : whole) entry *= scale;
     const auto solve = [&] {
         if (solver == Solver::cusolver) return registered_whole_solver()->solve(whole, n, wanted.vectors, w);
         const int order = narrow(n, "matrix size");
@@ -305,7 +324,7 @@ std::optional<DistributedMatrix> solve_in_one_piece(DistributedMatrix G, Solver 
     };
     on_first_rank(grid.comm().get(), solver == Solver::lapack && n >= threaded_from, std::cref(solve));
     if (!wanted.vectors) return std::nullopt;
-    return scatter(whole, grid, n, n, block, 0);
+    return scatter(whole, grid, n, columns, block, 0);
 }
 
 /// An eigenvector is known up to its sign: the first component that has at least 0.6 of the largest magnitude
@@ -352,27 +371,16 @@ DistributedMatrix vectors_in_order(DistributedMatrix V, const std::vector<Index>
         std::iota(all.begin(), all.end(), Index{0});
         return all;
     });
-    DistributedMatrix out = submatrix(V, rows, columns, grid, block);
-    fix_signs(out);
-    return out;
+    return submatrix(V, rows, columns, grid, block);
 }
 
-/// From what solvers give, ascending eigenvalues with their vectors, to the largest ones, descending.
-/// Collective. @param grid, block  of G  @param turned  the smallest ones of -G were computed
-void take_largest(const ProcessGrid& grid, Index block, Eigenpairs& result, const Wanted& wanted,
-                  bool turned) {
-    const auto k = static_cast<std::size_t>(wanted.count), n = result.values.size();
-    std::vector<Index> columns;
-    std::vector<double> values;
-    collectively(grid.comm().get(), [&] {
-        for (std::size_t j = 0; j < k; ++j) {
-            const std::size_t from = turned ? j : (wanted.alone ? k : n) - 1 - j;
-            columns.push_back(static_cast<Index>(from));
-            values.push_back(turned ? -result.values[from] : result.values[from]);
-        }
-    });
-    result.values.swap(values);
-    if (result.vectors) result.vectors = vectors_in_order(std::move(*result.vectors), columns, grid, block);
+/// Places of the largest eigenvalues, descending, among what solvers give, ascending. Local.
+/// @param turned  the smallest ones of -G are computed
+std::vector<Index> largest_first(const Wanted& wanted, Index n, bool turned) {
+    std::vector<Index> places;
+    for (Index j = 0; j < wanted.count; ++j)
+        places.push_back(turned ? j : (wanted.alone ? wanted.count : n) - 1 - j);
+    return places;
 }
 
 }  // namespace
@@ -566,30 +574,32 @@ Plan planned(const DistributedMatrix& G, const Wanted& wanted, const MatrixName&
     return plan;
 }
 
-/// Ascending values and their vectors, by a solver that works on all ranks, in its own layout. Collective.
+/// Ascending values and their vectors of scale * G, by a solver that works on all ranks, in its own layout.
+/// Collective.
 /// @param own  receives the solver's grid where G's is another; the vectors refer to it
-void solve_distributed(DistributedMatrix G, const Wanted& wanted, const SolverLayout& layout,
-                       std::optional<ProcessGrid>& own, Eigenpairs& result) {
+void solve_distributed(const DistributedMatrix& G, double scale, const Wanted& wanted,
+                       const SolverLayout& layout, std::optional<ProcessGrid>& own, Eigenpairs& result) {
     const Index n = G.rows(), nb = layout.block;
     const MPI_Comm comm = G.grid().comm().get();
     if (layout.grid_rows != G.grid().rows())
         own.emplace(comm, layout.grid_rows, G.grid().comm().size() / layout.grid_rows);
     const ProcessGrid& grid = own ? *own : G.grid();
-    if (own || nb != G.block()) G = redistribute(G, grid, nb);
+    DistributedMatrix overwritten =
+        own || nb != G.block() ? redistribute(G, grid, nb) : collectively(comm, [&] { return G.copy(); });
+    for (double& entry : overwritten.local()) entry *= scale;
     DistributedMatrix V = collectively(comm, [&] {
-        result.reason +=
-            fmt::format("; block {} on a grid of {} x {}", G.block(), G.grid().rows(), G.grid().columns());
+        result.reason += fmt::format("; block {} on a grid of {} x {}", nb, grid.rows(), grid.columns());
         return DistributedMatrix(grid, n, n, nb);
     });
     // What a solver leaves unset shows as NaN, here and in the values.
     std::fill(V.local().begin(), V.local().end(), std::numeric_limits<double>::quiet_NaN());
     if (result.solver == Solver::scalapack_dc)
-        solve_dc(G, result.values, V);
+        solve_dc(overwritten, result.values, V);
     else if (result.solver == Solver::scalapack_mrrr)
-        solve_mrrr(G, wanted.vectors, result.values, V);
+        solve_mrrr(overwritten, wanted.vectors, result.values, V);
     else
-        solve_elpa(G, result.solver == Solver::elpa2, wanted.vectors, wanted.alone ? wanted.count : n,
-                   result.values, V);
+        solve_elpa(overwritten, result.solver == Solver::elpa2, wanted.vectors,
+                   wanted.alone ? wanted.count : n, result.values, V);
     if (wanted.vectors) result.vectors.emplace(std::move(V));
 }
 
@@ -597,18 +607,18 @@ void solve_distributed(DistributedMatrix G, const Wanted& wanted, const SolverLa
 
 double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& matrix) {
     check_square(G, matrix);
-    std::optional<DistributedMatrix> mirrored;
-    const Magnitudes largest = check_symmetric(G, matrix, tolerance, mirrored);
+    const Magnitudes largest = check_symmetric(G, matrix, tolerance);
     if (largest.asymmetry == 0) return 0;
+    const DistributedMatrix mirrored = transpose(G);
     for (Index j = 0; j < G.local_columns(); ++j)
         for (Index i = 0; i < G.local_rows(); ++i) {
             double& entry = G.data()[i + j * G.lld()];
-            entry = 0.5 * entry + 0.5 * mirrored->data()[i + j * G.lld()];
+            entry = 0.5 * entry + 0.5 * mirrored.data()[i + j * G.lld()];
         }
     return largest.asymmetry / largest.entry;
 }
 
-Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, const SolverLayout& layout,
+Eigenpairs eigenpairs(const DistributedMatrix& G, Solver solver, bool vectors, const SolverLayout& layout,
                       const MatrixName& matrix, Index count) {
     const ProcessGrid& grid = G.grid();
     const MPI_Comm comm = grid.comm().get();
@@ -621,32 +631,35 @@ Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, const So
     Plan plan = collectively(comm, [&] { return planned(G, wanted, matrix, device, cores); });
     Eigenpairs& result = plan.result;
     wanted.alone = wanted.alone && (result.solver == Solver::lapack || is_elpa(result.solver));
-    std::optional<DistributedMatrix> mirrored;
-    const double largest = check_symmetric(G, matrix, symmetry_tolerance, mirrored).entry;
-    mirrored.reset();
+    const double largest = check_symmetric(G, matrix, symmetry_tolerance).entry;
     check_magnitude(largest, n, matrix);
-    const int exponent = exponent_of(largest);
+    const int exponent = exponent_of(largest, result.solver);
     const bool checked = wanted.alone || (result.solver == Solver::elpa2 && vectors);
-    std::optional<DistributedMatrix> original;
-    collectively(comm, [&] {
-        if (checked) original.emplace(G.copy());
-    });
     // ELPA has the smallest eigenvalues alone.
     const bool turned = wanted.alone && is_elpa(result.solver);
     const double scale = std::ldexp(turned ? -1.0 : 1.0, -exponent);
-    for (double& entry : G.local()) entry *= scale;
-    const Invariants invariants = Invariants::of(G);
-    if (result.solver == Solver::lapack || result.solver == Solver::cusolver)
-        result.vectors = solve_in_one_piece(std::move(G), result.solver, wanted, result.values);
-    else
-        solve_distributed(std::move(G), wanted, plan.layout, own, result);
+    const Invariants invariants = Invariants::of(G, scale);
+    const std::vector<Index> places = collectively(comm, [&] { return largest_first(wanted, n, turned); });
+    if (result.solver == Solver::lapack || result.solver == Solver::cusolver) {
+        result.vectors = solve_in_one_piece(G, scale, wanted, places, result.solver, result.values);
+    } else {
+        solve_distributed(G, scale, wanted, plan.layout, own, result);
+        if (result.vectors)
+            result.vectors = vectors_in_order(std::move(*result.vectors), places, grid, block);
+    }
+    if (result.vectors) fix_signs(*result.vectors);
     // Only the first process's eigenvalues are sure to be right (docs/libraries.md, Small problems).
     broadcast(comm, result.values, 0);
     if (!wanted.alone) check_sums(result, invariants);
-    take_largest(grid, block, result, wanted, turned);
-    for (double& value : result.values) value = std::ldexp(value, exponent);
+    result.values = collectively(comm, [&] {
+        std::vector<double> descending;
+        for (const Index place : places)
+            descending.push_back(std::ldexp(result.values[static_cast<std::size_t>(place)], exponent) *
+                                 (turned ? -1 : 1));
+        return descending;
+    });
     check_finite(result);
-    if (checked) check_vectors(*original, result);
+    if (checked) check_vectors(G, result);
     return std::move(plan.result);
 }
 

@@ -11,8 +11,8 @@ struct Invariants {
     double magnitudes;  ///< sum |G_ii|, the scale of the trace's rounding
     double squares;     ///< ||G||_F^2
     double largest_diagonal;
-    /// Collective over G's grid, the same bits on every rank.
-    static Invariants of(const DistributedMatrix& G);
+    /// Of scale * G. Collective over G's grid, the same bits on every rank.
+    static Invariants of(const DistributedMatrix& G, double scale = 1);
     /// |sum w - trace G| / sum |G_ii|; absolute where that is zero.
     double trace_error(const std::vector<double>& w) const;
     /// |sum w^2 - ||G||_F^2| / ||G||_F^2; absolute where that is zero.

@@ -22,6 +22,20 @@ double relative(double difference, double scale) {
     return scale > 0 ? std::abs(difference) / scale : std::abs(difference);
 }
 
+/// Of scale times the numbers, in several sums, none of which waits for another.
+double sum_of_squares(const double* numbers, Index count, double scale) {
+    constexpr Index lanes = 8;
+    double sums[lanes] = {};
+    const Index even = count / lanes * lanes;
+    for (Index i = 0; i < even; i += lanes)
+        for (Index lane = 0; lane < lanes; ++lane) {
+            const double number = scale * numbers[i + lane];
+            sums[lane] += number * number;
+        }
+    for (Index i = even; i < count; ++i) sums[i - even] += scale * numbers[i] * (scale * numbers[i]);
+    return std::accumulate(std::begin(sums), std::end(sums), 0.0);
+}
+
 /// Columns per panel: whole turns round the grid, so that a panel begins on the first process column, and at
 /// least 256, where pdgemm is near its full speed.
 Index panel_width(const DistributedMatrix& V) {
@@ -120,20 +134,18 @@ double largest_overlap(const DistributedMatrix& V) {
     return max_over_ranks(V.grid().comm().get(), worst);
 }
 
-Invariants Invariants::of(const DistributedMatrix& G) {
+Invariants Invariants::of(const DistributedMatrix& G, double scale) {
     double sums[3] = {0, 0, 0}, largest = 0;
     for (Index j = 0; j < G.local_columns(); ++j) {
-        double column = 0;  // one sum of n^2 like terms would lose digits in proportion to n^2
-        for (Index i = 0; i < G.local_rows(); ++i) {
-            const double value = G.data()[i + j * G.lld()];
-            column += value * value;
-            if (G.global_row(i) == G.global_column(j)) {
-                sums[0] += value;
-                sums[1] += std::abs(value);
-                largest = worse(largest, std::abs(value));
-            }
-        }
-        sums[2] += column;
+        const double* const entries = G.data() + j * G.lld();
+        // One sum of n^2 like terms would lose digits in proportion to n^2.
+        sums[2] += sum_of_squares(entries, G.local_rows(), scale);
+        const Index diagonal = G.global_column(j);
+        if (diagonal >= G.rows() || G.row_layout().owner(diagonal) != G.grid().row()) continue;
+        const double value = scale * entries[G.row_layout().to_local(diagonal)];
+        sums[0] += value;
+        sums[1] += std::abs(value);
+        largest = worse(largest, std::abs(value));
     }
     sum_over_ranks(G.grid().comm().get(), sums);
     return {sums[0], sums[1], sums[2], max_over_ranks(G.grid().comm().get(), largest)};

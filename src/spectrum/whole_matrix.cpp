@@ -48,13 +48,18 @@ class BlasThreads {
     bool changed_ = false;
 };
 
-/// A barrier whose waiting ranks sleep. Collective.
+/// A barrier whose waiting ranks sleep, a hundredth of the time that they have waited and a millisecond at
+/// most. Collective.
 void wait_asleep(MPI_Comm comm) {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
     MPI_Request request = MPI_REQUEST_NULL;
     TANGRAM_MPI(MPI_Ibarrier(comm, &request));
     for (int done = 0; done == 0;) {
         TANGRAM_MPI(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
-        if (done == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        if (done == 0)
+            std::this_thread::sleep_for(
+                std::min<Clock::duration>(std::chrono::milliseconds(1), (Clock::now() - start) / 100));
     }
 }
 

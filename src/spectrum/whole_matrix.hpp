@@ -5,7 +5,7 @@
 
 namespace tangram {
 
-/// Runs `work` on the first rank while the others sleep (they look every millisecond whether it is done),
+/// Runs `work` on the first rank while the others sleep (they look every now and then whether it is done),
 /// with as many BLAS threads as the ranks of its host have together: that many ranks, times the OpenMP
 /// threads of each, on all of their cores. Only OpenBLAS lets its threads be set; fewer than it has already
 /// are never set. Collective over comm. @param threaded  false: BLAS's threads stay as they are

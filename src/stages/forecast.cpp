@@ -38,8 +38,7 @@ double local_elements(Index rows, Index columns, int grid_rows, int grid_columns
 struct SolverCost {
     double matrices, flops_per_cube;
 };
-/// @param share  of the vectors; LAPACK and ELPA compute up to half of them alone, and the check of these
-/// needs one matrix more
+/// @param share  of the vectors; LAPACK and ELPA compute up to half of them alone
 SolverCost solver_cost(Solver solver, bool vectors, double share) {
     const bool alone = vectors && share <= 0.5;
     const auto between = [&](double values, double all) {
@@ -47,12 +46,12 @@ SolverCost solver_cost(Solver solver, bool vectors, double share) {
     };
     switch (solver) {
         case Solver::lapack:
-            return {alone ? 3.0 + share + 1.0 : vectors ? 4.0 : 3.0, between(5.0, 9.0)};
+            return {alone ? 2.0 + share : vectors ? 4.0 : 2.0, between(5.0, 9.0)};
         case Solver::cusolver:  // its memory is counted by working_bytes()
             return {0.0, vectors ? 9.0 : 5.0};
         case Solver::elpa1:
         case Solver::elpa2:
-            return {alone ? 6.0 : vectors ? 5.0 : 4.0, between(8.0, 12.0)};
+            return {vectors ? 5.0 : 4.0, between(8.0, 12.0)};
         default:
             return {vectors ? 6.0 : 4.0, vectors ? 14.0 : 10.0};
     }
@@ -206,7 +205,7 @@ double solver_matrix_bytes(const PlannedStudy& planned, const Forecast& on, Solv
 
 /// Bytes of the largest rank while a solver works: its part `local` of the matrix that is kept, and what the
 /// solver has. LAPACK works on one rank, with the cores of its host, and its three matrices are whole; so is
-/// the one that goes to a GPU, beside which the kept one's copy stands, or later the vectors.
+/// the one that goes to a GPU, beside which the vectors stand later.
 /// @param share  of the vectors
 double working_bytes(const PlannedStudy& planned, const Forecast& on, Solver solver, double share,
                      double local) {

@@ -1,7 +1,5 @@
 #include "tangram/stages/spectrum_request.hpp"
 
-#include "tangram/parallel/collective_error.hpp"
-
 namespace tangram {
 
 Eigenpairs requested_eigenpairs(const DistributedMatrix& matrix, const MatrixName& name, const Study& study,
@@ -9,8 +7,7 @@ Eigenpairs requested_eigenpairs(const DistributedMatrix& matrix, const MatrixNam
     const Log::Waiting waiting(session.log, "spectrum");
     const LeaveOnStop leave = leave_on_stop(session, " during the spectrum; the same command begins it again",
                                             [&lock] { lock.remove_file(); });
-    DistributedMatrix consumed = collectively(matrix.grid().comm().get(), [&] { return matrix.copy(); });
-    return eigenpairs(std::move(consumed), solver_by_name(study.spectrum.solver), study.spectrum.vectors,
+    return eigenpairs(matrix, solver_by_name(study.spectrum.solver), study.spectrum.vectors,
                       {study.spectrum.block}, name, study.spectrum.count);
 }
 

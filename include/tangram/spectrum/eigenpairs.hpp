@@ -70,7 +70,7 @@ inline constexpr double symmetry_tolerance = 1e-12;
 double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& matrix);
 
 /// Eigenvalues and eigenvectors of a symmetric matrix, G = V diag(w) V^T. Collective over G's grid.
-/// @param G  N x N, block-cyclic with square blocks, both triangles set; consumed
+/// @param G  N x N, block-cyclic with square blocks, both triangles set
 /// @param layout  the solver's own, by solver_layout(); G's and V's stay what they are.
 ///         Problems too small for the grid (N < 2 max(rows, columns)) are solved by LAPACK, and `solver` and
 ///         `reason` say so. `cusolver`, named or by `automatic` from 1000 rows on, takes what finds room on
@@ -92,10 +92,10 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 ///         on some smooth kernels
 /// lapack works on the first rank; from 1000 rows on with the BLAS threads and cores of all ranks of its
 /// host; cusolver's matrix goes through the first rank's memory, too. Memory per rank, in local matrices, G
-/// included: scalapack-dc 5 (2 and a workspace of 3), scalapack-mrrr 4, elpa1 4, elpa2 5; lapack: four whole
+/// included: scalapack-dc 6 (3 and a workspace of 3), scalapack-mrrr 5, elpa1 5, elpa2 5; lapack: three whole
 /// matrices on the first rank with vectors, one without, one and N x k for k vectors alone; cusolver one
-/// whole matrix on the first rank. Vectors that are always checked take one more local matrix.
-Eigenpairs eigenpairs(DistributedMatrix G, Solver solver, bool vectors, const SolverLayout& layout = {},
+/// whole matrix on the first rank.
+Eigenpairs eigenpairs(const DistributedMatrix& G, Solver solver, bool vectors, const SolverLayout& layout = {},
                       const MatrixName& matrix = {}, Index count = 0);
 
 /// Doubles that pdsyevd takes on a p x q grid, at least: the bound of docs/libraries.md (Workspace), above

@@ -413,6 +413,25 @@ TEST(MakeSymmetric, TheMeanWithinTheToleranceAndARefusalBeyond) {
     }
 }
 
+// A prime n from which on LAPACK has the threads of all ranks, and the matrix travels in many messages.
+TEST(InOnePiece, WithTheThreadsOfAllRanks) {
+    const Index n = 1009;
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const DistributedMatrix G = matrix_of(known_matrix("min"), grid, n, 256);
+    const std::vector<double> expected = descending_eigenvalues(known_matrix("min"), n);
+    const double tolerance = (10 + 4 * static_cast<double>(n)) * epsilon;
+    for (const bool vectors : {true, false}) {
+        const Eigenpairs pairs = eigenpairs(G.copy(), Solver::lapack, vectors);
+        for (std::size_t k = 0; k < expected.size(); ++k)
+            EXPECT_TRUE(std::abs(pairs.values[k] - expected[k]) <= tolerance * expected[0]) << k;
+        const Quality found = quality(G, pairs, false);
+        EXPECT_TRUE(found.trace_error <= tolerance && found.frobenius_error <= tolerance);
+        if (vectors) {
+            EXPECT_TRUE(*found.residual_max <= tolerance && *found.orthogonality_max <= tolerance);
+        }
+    }
+}
+
 class BadInput : public EverySolver {};
 
 TEST_P(BadInput, TheFirstBadEntryIsNamedOnEveryRank) {

@@ -134,6 +134,17 @@ TEST(LeadingPairs, GoOnToTheSameBits) {
     }
 }
 
+// Two halves of the ranks have different operators at the same time.
+TEST(LeadingPairs, OnSubCommunicators) {
+    const int colour = testing::world_rank() % 2;
+    const Communicator half(MPI_COMM_WORLD, colour, testing::world_rank());
+    const Known& known = known_matrix(colour == 0 ? "min" : "banded");
+    const Index n = colour == 0 ? 47 : 61;
+    SymmetricOperator G = operator_of(known, n);
+    G.comm = half.get();
+    expect_pairs(known, n, 5, leading_pairs(G, 5, {4}));
+}
+
 TEST(LeadingPairs, RefuseMoreThanThereAre) {
     const Known& min = known_matrix("min");
     for (const Index count : {0, 6}) {
