@@ -92,12 +92,13 @@ RateExponent from_decay(const RatesResult& r) {
             // An interval that holds more than 1.05 does not say that the eigenvalues have no sum.
             const Interval& a = r.intervals.polynomial.exponent;
             const auto rate = [](double exponent) { return exponent / (exponent + 1); };
-            if (a.high < 1.05)
+            if (a.known() ? a.high < 1.05 : a.value <= 1)
                 return unknown_rate(
-                    source,
-                    fmt::format("the eigenvalues fall like rank^-{:.3f} [{:.3f}, {:.3f}]: no rate follows "
-                                "from a <= 1",
-                                a.value, a.low, a.high));
+                    source, fmt::format("the eigenvalues fall like rank^-{:.3f} {}: no rate follows from "
+                                        "a <= 1",
+                                        a.value, bounds_text(a, 3)));
+            if (!a.known())
+                return {source, {rate(a.value), a.low, a.high}, "bound a/(a+1) over the unit ball"};
             if (r.decay.exponential_fits_too())
                 return {
                     source,
@@ -160,7 +161,7 @@ void find_source(RatesResult& r, const std::vector<double>& l, const std::vector
 }
 
 std::string text_of(const Interval& value) {
-    return fmt::format("{:.2f} [{:.2f}, {:.2f}]", value.value, value.low, value.high);
+    return fmt::format("{:.2f} {}", value.value, bounds_text(value, 2));
 }
 
 RateExponent from_source(const RatesResult& r) {

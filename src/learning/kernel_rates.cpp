@@ -463,11 +463,9 @@ class RatesOfKernel {
         for (const SubsetResult& half : halves_)
             if (r_.decay.window.last <= std::ssize(half.l))
                 replicas.push_back(fit_decay(half.l, half.noise_floor, 0, r_.decay.window, trusted));
-        if (r_.decay.selected != DecayFamily::none && replicas.size() < 2)
-            listener_.warn(
-                "the interval of the decay exponent is too narrow: there are no halves of the sample to fit "
-                "again");
         r_.intervals = decay_intervals(l_, r_.noise_floor, r_.rows, r_.decay, replicas);
+        if (r_.decay.selected != DecayFamily::none && replicas.size() < 2)
+            listener_.warn("the interval of the decay is not known: " + r_.intervals.none);
         r_.functionals = functionals(r_, l_, regression_ ? &*regression_ : nullptr, *steps_);
         if (steps_->first() * l_.front() <= 1 + 1e-9) find_interval_of_stop();
         tabulate_exponents(r_, l_, squares(), halves_);

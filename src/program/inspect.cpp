@@ -7,6 +7,7 @@
 
 #include "commands.hpp"
 #include "tangram/io/hdf5_file.hpp"
+#include "tangram/rates/decay.hpp"
 
 namespace tangram {
 
@@ -83,9 +84,9 @@ std::string decay_text(const Hdf5File& h5) {
     const std::string family = h5.text_attribute("/rates/decay", "selected");
     const auto interval = [&](const std::string& of, const std::string& key) {
         const std::string group = "/rates/decay/" + of;
-        return fmt::format("{} {:.3f} [{:.3f}, {:.3f}]", key, h5.number_attribute(group, key),
-                           h5.number_attribute(group, key + "_low"),
-                           h5.number_attribute(group, key + "_high"));
+        const Interval found{h5.number_attribute(group, key), h5.number_attribute(group, key + "_low"),
+                             h5.number_attribute(group, key + "_high")};
+        return fmt::format("{} {:.3f} {}", key, found.value, bounds_text(found, 3));
     };
     const std::string what = family == "exponential"
                                  ? interval(family, "rate") + ", " + interval(family, "power")
@@ -165,8 +166,9 @@ std::string exponents_text(const Hdf5File& h5) {
     for (std::size_t r = 0; r < std::min(source.texts.size(), value.numbers.size()); ++r) {
         if (!std::isfinite(value.numbers[r])) continue;
         const std::string of_curve = r < curve.texts.size() ? ", " + curve.texts[r] : "";
-        text += fmt::format("exponent   {:.3f} [{:.3f}, {:.3f}]  {}{}\n", value.numbers[r], low.numbers[r],
-                            high.numbers[r], source.texts[r], of_curve);
+        text += fmt::format("exponent   {:.3f} {}  {}{}\n", value.numbers[r],
+                            bounds_text({value.numbers[r], low.numbers[r], high.numbers[r]}, 3),
+                            source.texts[r], of_curve);
     }
     return text;
 }

@@ -512,10 +512,9 @@ std::string merged_text(const std::vector<ScaleCurve>& curves,
         }
         text += finetuned_text(curves[c]) + "  exponents x of n^-x across the runs\n";
         for (const RateExponent& row : exponents[c])
-            text += row.known()
-                        ? fmt::format("    {:<20} {:.3f} [{:.3f}, {:.3f}]  {}\n", row.source,
-                                      row.exponent.value, row.exponent.low, row.exponent.high, row.note)
-                        : fmt::format("    {:<20} -  {}\n", row.source, row.note);
+            text += row.known() ? fmt::format("    {:<20} {:.3f} {}  {}\n", row.source, row.exponent.value,
+                                              bounds_text(row.exponent, 3), row.note)
+                                : fmt::format("    {:<20} -  {}\n", row.source, row.note);
     }
     text.pop_back();
     return text;

@@ -273,19 +273,22 @@ double charge(const Fitted& fitted, Index rank, double floor) {
     return excess * excess;
 }
 
-/// Half-width [(t se)^2 + (1.96 drift)^2]^(1/2) of value_of(fit), see polynomial_intervals.
+/// Half-width [(t se)^2 + (1.96 drift)^2]^(1/2) of value_of(fit), see polynomial_intervals; NaN with fewer
+/// than two replicas.
 template <class Law, class ValueOf>
 double half_width(const Law& fit, const Law& half, std::span<const Law> replicas, ValueOf value_of) {
-    double deviation = 0;
-    if (replicas.size() >= 2) {
-        const auto count = static_cast<double>(replicas.size());
-        double mean = 0, squares = 0;
-        for (const Law& replica : replicas) mean += value_of(replica) / count;
-        for (const Law& replica : replicas) squares += std::pow(value_of(replica) - mean, 2);
-        deviation = std::sqrt(squares / (count - 1));
-    }
-    const double spread = replicas.size() >= 2 ? student_quantile(std::ssize(replicas) - 1) * deviation : 0.0;
+    if (replicas.size() < 2) return std::numeric_limits<double>::quiet_NaN();
+    const auto count = static_cast<double>(replicas.size());
+    double mean = 0, squares = 0;
+    for (const Law& replica : replicas) mean += value_of(replica) / count;
+    for (const Law& replica : replicas) squares += std::pow(value_of(replica) - mean, 2);
+    const double spread = student_quantile(std::ssize(replicas) - 1) * std::sqrt(squares / (count - 1));
     return std::hypot(spread, 1.96 * (value_of(fit) - value_of(half)));
+}
+
+/// Of a value that lies at `least` or above.
+Interval from_least(double least, double value, double width) {
+    return {value, std::isnan(width) ? width : std::max(least, value - width), value + width};
 }
 
 /// What the laws leave of a window.
@@ -518,7 +521,9 @@ PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, Dec
     result.exponent = {fit.exponent, fit.exponent - a, fit.exponent + a};
     result.constant = {fit.constant, fit.constant * std::exp(-c), fit.constant * std::exp(c)};
     // 1 + 1/a falls with a; an interval of a that reaches zero leaves it open above.
-    const auto density = [](double exponent) { return exponent > 0 ? 1 + 1 / exponent : INFINITY; };
+    const auto density = [](double exponent) {
+        return std::isnan(exponent) || exponent > 0 ? 1 + 1 / exponent : INFINITY;
+    };
     result.density_exponent = {fit.density_exponent(), density(result.exponent.high),
                                density(result.exponent.low)};
     return result;
@@ -527,7 +532,7 @@ PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, Dec
 DecayIntervals decay_intervals(std::span<const double> l, double floor, Index n, const DecayFit& fit,
                                std::span<const DecayFit> replicas) {
     constexpr Interval unknown{0, 0, std::numeric_limits<double>::infinity()};
-    DecayIntervals result{unknown_polynomial, unknown, unknown, unknown, unknown};
+    DecayIntervals result{unknown_polynomial, unknown, unknown, unknown, unknown, {}};
     if (n <= 0) n = std::ssize(l);
     std::vector<PolynomialDecay> polynomials;
     std::vector<ExponentialDecay> exponentials;
@@ -554,7 +559,7 @@ DecayIntervals decay_intervals(std::span<const double> l, double floor, Index n,
         result.exponential_constant = {law.constant, law.constant * std::exp(-c), law.constant * std::exp(c)};
         if (law.rate > 0)
             result.exponential_rate = {law.rate, law.rate * std::exp(-b), law.rate * std::exp(b)};
-        result.exponential_power = {law.power, std::max(smallest_power, law.power - g), law.power + g};
+        result.exponential_power = from_least(smallest_power, law.power, g);
     }
     if (fit.finite_rank) {
         const FiniteRankDecay& found = *fit.finite_rank;
@@ -562,12 +567,18 @@ DecayIntervals decay_intervals(std::span<const double> l, double floor, Index n,
         FiniteRankDecay clear = found;
         while (clear.rank > 0 && !(l[static_cast<std::size_t>(clear.rank - 1)] > hundred_floors))
             --clear.rank;
-        const auto rank = static_cast<double>(found.rank);
         const double width = half_width(found, clear, std::span<const FiniteRankDecay>(ranks),
                                         [](const FiniteRankDecay& f) { return static_cast<double>(f.rank); });
-        result.rank = {rank, std::max(0.0, rank - width), rank + width};
+        result.rank = from_least(0, static_cast<double>(found.rank), width);
     }
+    if (!result.polynomial.exponent.known() || !result.exponential_rate.known() || !result.rank.known())
+        result.none = "fewer than two halves of the sample show how it spreads";
     return result;
+}
+
+std::string bounds_text(const Interval& interval, int digits) {
+    if (!interval.known()) return "(interval not known)";
+    return fmt::format("[{:.{}f}, {:.{}f}]", interval.low, digits, interval.high, digits);
 }
 
 std::optional<double> rate_exponent(double decay_exponent) {

@@ -96,8 +96,9 @@ Interval power_law(std::span<const double> sizes, std::span<const double> values
     for (const double slope : slopes) average += slope / static_cast<double>(repeats);
     for (const double slope : slopes) squared += std::pow(slope - average, 2);
     const double deviation = repeats > 1 ? std::sqrt(squared / static_cast<double>(repeats - 1)) : 0.0;
-    const double half = std::hypot(repeats > 1 ? student_quantile(repeats - 1) * deviation : 0.0,
-                                   student_quantile(std::ssize(sizes) - 2) * line.standard_error);
+    double half = std::hypot(repeats > 1 ? student_quantile(repeats - 1) * deviation : 0.0,
+                             student_quantile(std::ssize(sizes) - 2) * line.standard_error);
+    if (repeats == 1 && sizes.size() == 2) half = std::numeric_limits<double>::quiet_NaN();
     return {-line.slope, -line.slope - half, -line.slope + half};
 }
 

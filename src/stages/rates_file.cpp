@@ -24,6 +24,7 @@ void write_decay(Hdf5File& file, const RatesResult& r) {
     file.set_attribute(decay, "last", r.decay.window.last);
     file.set_attribute(decay, "window_source", std::string(r.window_given ? "given" : "chosen"));
     file.set_attribute(decay, "reason", r.decay.reason);
+    file.set_attribute(decay, "interval_reason", r.intervals.none);
     // An infinite criterion stands for a family that was not fitted.
     const double unfitted = std::numeric_limits<double>::infinity();
     write_interval("polynomial", "exponent", r.intervals.polynomial.exponent);

@@ -38,10 +38,10 @@ std::string selected_decay_text(const RatesResult& r) {
             break;
         case DecayFamily::polynomial:
             return fmt::format(
-                "decay      polynomial: eigenvalues of G/n fall like {}^-{:.3f} [{:.3f}, {:.3f}] over "
-                "ranks {} to {}{}{}\n",
-                base_of_power(r), exponent.value, exponent.low, exponent.high, window.first, window.last,
-                given, r.decay.power_law().corrected ? "" : "; the sample's bias cannot be divided out here");
+                "decay      polynomial: eigenvalues of G/n fall like {}^-{:.3f} {} over ranks {} to "
+                "{}{}{}\n",
+                base_of_power(r), exponent.value, bounds_text(exponent, 3), window.first, window.last, given,
+                r.decay.power_law().corrected ? "" : "; the sample's bias cannot be divided out here");
         case DecayFamily::exponential:
             return fmt::format(
                 "decay      exponential: eigenvalues of G/n fall like exp(-{:.3g} rank^{:.3g}) over ranks {} "
@@ -49,8 +49,7 @@ std::string selected_decay_text(const RatesResult& r) {
                 r.intervals.exponential_rate.value, r.intervals.exponential_power.value, window.first,
                 window.last, given);
         case DecayFamily::finite_rank:
-            return fmt::format("decay      finite rank {:.0f} [{:.0f}, {:.0f}]\n", rank.value, rank.low,
-                               rank.high);
+            return fmt::format("decay      finite rank {:.0f} {}\n", rank.value, bounds_text(rank, 0));
     }
     return "decay      none: " + r.decay.reason + given + "\n";
 }
@@ -66,17 +65,15 @@ std::string polynomial_beside_text(const RatesResult& r) {
     if (r.decay.selected == DecayFamily::polynomial || !r.decay.polynomial) return "";
     const Interval& a = r.intervals.polynomial.exponent;
     if (r.decay.selected == DecayFamily::none)
-        return fmt::format(
-            "           beside it: polynomial, {}^-{:.3f} [{:.3f}, {:.3f}], which does not fit\n",
-            base_of_power(r), a.value, a.low, a.high);
+        return fmt::format("           beside it: polynomial, {}^-{:.3f} {}, which does not fit\n",
+                           base_of_power(r), a.value, bounds_text(a, 3));
     const bool exponential = r.decay.selected == DecayFamily::exponential;
-    return fmt::format(
-        "           beside it: polynomial, {}^-{:.3f} [{:.3f}, {:.3f}], BIC {:.1f} against {:.1f}{}\n",
-        base_of_power(r), a.value, a.low, a.high, r.decay.power_law().criterion,
-        exponential ? r.decay.exponential->criterion : r.decay.finite_rank->criterion,
-        exponential && r.decay.exponential->power < 0.501
-            ? "; the power stands at its limit 1/2: the decay bends, and may be neither"
-            : "");
+    return fmt::format("           beside it: polynomial, {}^-{:.3f} {}, BIC {:.1f} against {:.1f}{}\n",
+                       base_of_power(r), a.value, bounds_text(a, 3), r.decay.power_law().criterion,
+                       exponential ? r.decay.exponential->criterion : r.decay.finite_rank->criterion,
+                       exponential && r.decay.exponential->power < 0.501
+                           ? "; the power stands at its limit 1/2: the decay bends, and may be neither"
+                           : "");
 }
 
 std::string residual_text(const RatesResult& r) {
@@ -315,8 +312,8 @@ std::string tasks_text(const TasksResult& tasks, double joint_stop) {
 std::string exponents_text(const std::vector<RateExponent>& exponents) {
     std::string text = "\nexponents x of n^-x\n";
     for (const RateExponent& row : exponents)
-        text += row.known() ? fmt::format("  {:<18} {:>7.3f} [{:.3f}, {:.3f}]  {}\n", row.source,
-                                          row.exponent.value, row.exponent.low, row.exponent.high, row.note)
+        text += row.known() ? fmt::format("  {:<18} {:>7.3f} {}  {}\n", row.source, row.exponent.value,
+                                          bounds_text(row.exponent, 3), row.note)
                             : fmt::format("  {:<18}       - {}\n", row.source, row.note);
     return text;
 }

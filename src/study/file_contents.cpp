@@ -147,7 +147,8 @@ const std::vector<FileContent>& file_contents() {
          {}},
         {"/rates/decay",
          "how the eigenvalues of G/n decay; attributes: selected, noise_floor (scale of G/n), first, last, "
-         "window_source (given: rates.window, or chosen), reason",
+         "window_source (given: rates.window, or chosen), reason (that no law is named), interval_reason (of "
+         "bounds _low and _high that are NaN)",
          "1",
          {}},
         {"/rates/decay/polynomial", "fit of constant * rank^-exponent", "1", {}},

@@ -223,6 +223,12 @@ check('matrix: status 0', code2 == 0, err2)
 if code == 0 and code2 == 0:
     with h5py.File(f.at('e.h5')) as e, h5py.File(f.at('m.h5')) as h:
         check('eigenvalues and matrix: the same T', e['/rates/stopping'].attrs['stopping_step'] == h['/rates/stopping'].attrs['stopping_step'] > 0)
+        # No halves of the sample are there to tell an interval by: it is no number, and not one of no width.
+        d = dict(e['/rates/decay'].attrs); law = e[f'/rates/decay/{d["selected"]}'].attrs; names = [k[:-4] for k in law if k.endswith('_low')]
+        check('eigenvalues: the interval of the decay is not known, and why', names and all(np.isfinite(law[k]) and np.isnan(law[k + '_low']) and np.isnan(law[k + '_high']) for k in names) and 'halves' in d['interval_reason'] and 'halves' in err and '(interval not known)' in out, (dict(law), d, err, out))
+        row = [q for q in e['/rates/exponents'][:] if q['source'] == b'decay'][0]
+        check('eigenvalues: nor that of its rate', np.isfinite(row['value']) and np.isnan(row['low']) and np.isnan(row['high']), row)
+        check('matrix: the interval is known', h['/rates/decay'].attrs['interval_reason'] == '' and h['/rates/decay/polynomial'].attrs['exponent_low'] < h['/rates/decay/polynomial'].attrs['exponent'])
         s = h['/rates/stopping']; K = np.minimum.outer(x, x) / 200; alpha = s.attrs['step_size']; y = h5py.File(f.at('kernel.h5'))['y'][:]; theta = np.zeros(200)
         for _ in range(int(s.attrs['stopping_step'])): theta += alpha / 200 * (y - 200 * K @ theta)
         yt = h5py.File(f.at('kernel.h5'))['yt'][:]; at = int(np.searchsorted(s['step'][:], s.attrs['stopping_step']))

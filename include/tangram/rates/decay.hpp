@@ -134,16 +134,20 @@ inline constexpr Index smallest_window_of_three = 12;
 DecayFit fit_decay(std::span<const double> l, double floor, Index n = 0,
                    std::optional<DecayWindow> window = {}, Index trusted = every_rank);
 
-/// A value with its 95 % interval.
+/// A value with its 95 % interval; bounds that are NaN where it is not known.
 struct Interval {
     double value, low, high;
+    bool known() const { return low == low && high == high; }
 };
+
+/// "[1.200, 1.512]", or "(interval not known)", with so many digits behind the point.
+std::string bounds_text(const Interval& interval, int digits);
 
 struct PolynomialIntervals {
     Interval exponent, constant, density_exponent;
 };
 
-/// What stands for a decay that was not fitted: every value is possible, and no number is NaN.
+/// What stands for a decay that was not fitted: every value is possible.
 inline constexpr PolynomialIntervals unknown_polynomial{
     {0, 0, std::numeric_limits<double>::infinity()},
     {0, 0, std::numeric_limits<double>::infinity()},
@@ -157,7 +161,7 @@ inline constexpr PolynomialIntervals unknown_polynomial{
 /// square of se is 0.92 to 1.01 (+- 0.04) of the spread over fresh samples, and the interval covers in 94 to
 /// 98 %. A plain fit's bias it does not hold. With an onset the first half keeps the window's onset. The
 /// constant's interval is made in the same way for its logarithm.
-/// @param replicas  fits of the sub-matrices; fewer than two leave the drift alone
+/// @param replicas  fits of the sub-matrices; fewer than two show no spread, and the bounds are NaN
 PolynomialIntervals polynomial_intervals(std::span<const double> l, Index n, DecayWindow window,
                                          const PolynomialDecay& fit,
                                          std::span<const PolynomialDecay> replicas);
@@ -167,6 +171,7 @@ struct DecayIntervals {
     PolynomialIntervals polynomial;
     Interval exponential_constant, exponential_rate, exponential_power;
     Interval rank;
+    std::string none;  ///< why bounds of a family that was fitted are not known; empty where all are
 };
 
 /// 95 % intervals, made as polynomial_intervals makes them: those of the exponential's constant and rate for

@@ -49,7 +49,8 @@ std::optional<Interval> with_spread(double value, std::span<const double> replic
 /// Slope of log value on log n with its 95 % interval, as the exponent x of n^-x. values: sizes x repeats,
 /// row-major. The value is the slope of the mean logarithm over repeats; half-width
 /// [(t sd)^2 + (t' se)^2]^(1/2), sd the standard deviation of the single repeats' slopes, se the standard
-/// error of the straight line through the means, which holds the curve's bend, t and t' Student's quantiles.
+/// error of the straight line through the means, which holds the curve's bend, t and t' Student's quantiles;
+/// bounds of NaN where one repeat of two sizes shows neither.
 /// @param sizes  at least two, rising; every value positive and finite
 Interval power_law(std::span<const double> sizes, std::span<const double> values, Index repeats);
 

@@ -238,11 +238,15 @@ TEST(Decay, IntervalJoinsSpreadAndDrift) {
     const PolynomialIntervals scaled = polynomial_intervals(l, n, window, fit, replicas);
     EXPECT_NEAR(std::log(scaled.constant.high), 4.303 * 0.3, 1e-6);
     EXPECT_NEAR(std::log(scaled.constant.low), -4.303 * 0.3, 1e-6);
-    // A bend between the halves widens it without any replica.
+    // A bend between the halves widens it where the replicas agree.
     for (std::size_t k = 25; k < 50; ++k) l[k] *= 0.8;
     const PolynomialDecay bent = fit_polynomial(l, n, window);
-    const PolynomialIntervals wide = polynomial_intervals(l, n, window, bent, {});
+    const PolynomialIntervals wide = polynomial_intervals(l, n, window, bent, std::vector(2, bent));
     EXPECT_GT(wide.exponent.high - bent.exponent, 0.1);
+    // One replica shows no spread.
+    const PolynomialIntervals none = polynomial_intervals(l, n, window, bent, std::vector(1, bent));
+    for (const Interval& i : {none.exponent, none.constant, none.density_exponent})
+        EXPECT_TRUE(std::isfinite(i.value) && std::isnan(i.low) && std::isnan(i.high) && !i.known());
 }
 
 }  // namespace

@@ -375,14 +375,22 @@ TEST(DecayFamilies, IntervalsOfTheExponentialAndTheRank) {
     const PolynomialIntervals p = polynomial_intervals(l, n, fit.window, fit.power_law(), polynomials);
     EXPECT_DOUBLE_EQ(i.polynomial.exponent.high, p.exponent.high);
     // Two of the ranks lie above a hundred floors no more: exp(-5.7) < 100 floors < exp(-5.4).
-    EXPECT_NEAR(decay_intervals(l, std::exp(-5.5) / 100, n, fit, {}).rank.high, 20 + 1.96 * 2, 1e-12);
+    EXPECT_NEAR(decay_intervals(l, std::exp(-5.5) / 100, n, fit, std::vector(2, fit)).rank.high,
+                20 + 1.96 * 2, 1e-12);
     // A replica without a family counts for the others alone; a power's interval ends at 1/2.
     for (DecayFit& replica : replicas) replica.finite_rank.reset();
     replicas[0].exponential->power = 0.5;
     const DecayIntervals fewer = decay_intervals(l, floor, n, fit, replicas);
-    EXPECT_DOUBLE_EQ(fewer.rank.low, 20);
-    EXPECT_DOUBLE_EQ(fewer.rank.high, 20);
+    EXPECT_TRUE(fewer.rank.value == 20 && std::isnan(fewer.rank.low) && std::isnan(fewer.rank.high));
     EXPECT_DOUBLE_EQ(fewer.exponential_power.low, 0.5);
+    EXPECT_TRUE(i.none.empty() && !fewer.none.empty());
+    const DecayIntervals none = decay_intervals(l, floor, n, fit, {});
+    for (const Interval& at : {none.exponential_constant, none.exponential_rate, none.exponential_power,
+                               none.rank, none.polynomial.exponent})
+        EXPECT_TRUE(std::isfinite(at.value) && std::isnan(at.low) && std::isnan(at.high));
+    EXPECT_FALSE(none.none.empty());
+    EXPECT_EQ(bounds_text(none.rank, 0), "(interval not known)");
+    EXPECT_EQ(bounds_text({1.356, 1.2, 1.51234}, 3), "[1.200, 1.512]");
 }
 
 }  // namespace

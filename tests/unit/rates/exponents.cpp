@@ -27,6 +27,9 @@ TEST(Exponents, OfAnExactPowerLaw) {
     // A bend shows in the straight line's own error.
     const Interval bent = power_law(sizes, std::vector<double>{1, 0.5, 0.4, 0.39}, 1);
     EXPECT_GT(bent.high - bent.low, 0.3);
+    // One repeat of two sizes shows neither spread nor bend.
+    const Interval bare = power_law(std::vector<double>{10, 20}, std::vector<double>{1, 0.5}, 1);
+    EXPECT_TRUE(std::abs(bare.value - 1) < 1e-12 && std::isnan(bare.low) && std::isnan(bare.high));
     testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {}, [&] {
         power_law(sizes, std::vector<double>{1, 0.5, 0, 0.1}, 1);
     });

@@ -297,7 +297,7 @@ def readable(value, digits=4, all_digits=False):
 
 def readable_interval(low, high, digits=3):
     if math.isnan(low) and math.isnan(high):
-        return '–'
+        return '(interval not known)'
     return f'[{readable(low, digits, True)}, {readable(high, digits, True)}]'
 
 
