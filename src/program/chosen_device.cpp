@@ -79,14 +79,14 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
                    "it; take less, or fewer ranks for each GPU, and see who else is there (nvidia-smi)",
                    bytes_text(allowed), bytes_text(over)));
     ChosenDevice chosen = collectively(comm, [&, gpu = gpu] {
-        ChosenDevice made{source.products(gpu, allowed), source.passes(gpu, allowed),
+        ChosenDevice made{"", source.products(gpu, allowed), source.passes(gpu, allowed),
                           source.solver(gpu, allowed), nullptr};
         made.registered = std::make_unique<RegisteredWholeSolver>(*made.solver);
         return made;
     });
-    session.log.say(fmt::format(
-        "tiles and eigenproblems go to {} (the first rank's{}), {} of its memory", chosen.products->name(),
-        ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed)));
+    chosen.words =
+        fmt::format("{} (the first rank's{}), {} of its memory", chosen.products->name(),
+                    ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed));
     return chosen;
 }
 

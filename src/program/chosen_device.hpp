@@ -21,13 +21,14 @@ struct GpuSource {
 /// A rank's GPU: products of tiles, passes, and the solver that eigenpairs() knows while this lives. All
 /// empty: none.
 struct ChosenDevice {
+    std::string words = "CPU";  ///< the first rank's, for the reader
     std::unique_ptr<ProductBackEnd> products;
     std::unique_ptr<PassBackEnd> passes;
     std::unique_ptr<WholeSolver> solver;
     std::unique_ptr<RegisteredWholeSolver> registered;  // goes first
 };
 
-/// What --device asks for, which the first rank says: "cpu": none, this machine's cores; "cuda": a GPU,
+/// What --device asks for: "cpu": none, this machine's cores; "cuda": a GPU,
 /// the ranks of a host take its GPUs in turn; "auto": GPUs where there are any. Collective.
 /// @param memory  --device-memory, bytes of its GPU that a rank may take; nothing: nine tenths of it, or what
 ///                others leave, divided among the ranks that share one

@@ -81,10 +81,10 @@ int run_command(const Arguments& arguments, const Session& session) {
         refuse(ErrorKind::contradiction,
                "`tangram run` ends with the rates, which need eigenvectors; set spectrum.vectors = true or "
                "run `tangram gram` and `tangram spectrum`");
-    say_header(session, read.output.path);
+    const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
+    say_header(session, device.words, read.output.path);
     std::error_code code;
     const auto before = std::filesystem::last_write_time(read.output.path, code);
-    const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
     StudyRun study(read, session);
     study.gram(true, device.products.get(), device.passes.get());
     study.spectrum();
@@ -96,8 +96,8 @@ int run_command(const Arguments& arguments, const Session& session) {
 
 int gram_command(const Arguments& arguments, const Session& session) {
     const Study study = study_of(arguments, session);
-    say_header(session, study.output.path);
     const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
+    say_header(session, device.words, study.output.path);
     StudyRun(study, session).gram(false, device.products.get(), device.passes.get());
     return 0;
 }
@@ -116,7 +116,7 @@ int spectrum_command(const Arguments& arguments, const Session& session) {
         if (arguments.output.empty() || !arguments.study.empty() || !arguments.groups.empty())
             refuse(ErrorKind::contradiction,
                    "spectrum --matrix needs --output OUT.h5, no study and no --groups");
-        say_header(session, arguments.output);
+        say_header(session, device.words, arguments.output);
         spectrum_of_matrix(matrix, arguments.output, study_of_settings(arguments, session), session);
         return 0;
     }
@@ -124,7 +124,7 @@ int spectrum_command(const Arguments& arguments, const Session& session) {
         refuse(ErrorKind::missing,
                "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
     const Study read = study_of(arguments, session);
-    say_header(session, read.output.path);
+    say_header(session, device.words, read.output.path);
     StudyRun study(read, session);
     if (arguments.groups.empty())
         study.spectrum();
@@ -140,7 +140,7 @@ int rates_command(const Arguments& arguments, const Session& session) {
         if (arguments.output.empty() || !arguments.study.empty())
             refuse(ErrorKind::contradiction,
                    "rates --matrix and rates --eigenvalues need --output OUT.h5 and no study");
-        say_header(session, arguments.output);
+        say_header(session, device.words, arguments.output);
         rates_of_kernel(kernel, arguments.output, study_of_settings(arguments, session), session);
         return 0;
     }
@@ -154,7 +154,7 @@ int rates_command(const Arguments& arguments, const Session& session) {
         refuse(ErrorKind::missing,
                "rates needs a study file, --matrix with --labels, or --eigenvalues with --samples");
     const Study study = study_of(arguments, session);
-    say_header(session, study.output.path);
+    say_header(session, device.words, study.output.path);
     StudyRun(study, session).rates();
     return 0;
 }
@@ -166,7 +166,9 @@ int words_command(const Arguments& arguments, const Session& session) {
 
 int finetune_command(const Arguments& arguments, const Session& session) {
     const ChosenDevice device = chosen_device(arguments.device, device_memory(arguments), session);
-    StudyRun(study_of(arguments, session), session).finetune();
+    const Study study = study_of(arguments, session);
+    say_header(session, device.words, study.output.path);
+    StudyRun(study, session).finetune();
     return 0;
 }
 

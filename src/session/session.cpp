@@ -76,14 +76,14 @@ std::string list_of(std::vector<std::string> names) {
 
 }  // namespace
 
-void say_header(const Session& session, const std::string& output) {
+void say_header(const Session& session, const std::string& device, const std::string& output) {
     const std::vector<std::string> hosts = gather_to_all(session.world.get(), host_name());
     const int ranks = session.world.size(), threads = omp_get_max_threads();
     const std::string kernels = blas_kernels();
     session.log.say(fmt::format(
-        "{} ({}), {}; {} rank{} of {} thread{} on {}{}; {} of memory per rank; output {}",
+        "{} ({}), {}; {} rank{} of {} thread{} on {}{}; device {}; {} of memory per rank; output {}",
         library_versions().front(), git_revision(), session.started, ranks, ranks == 1 ? "" : "s", threads,
-        threads == 1 ? "" : "s", list_of(hosts), kernels.empty() ? "" : ", OpenBLAS for " + kernels,
+        threads == 1 ? "" : "s", list_of(hosts), kernels.empty() ? "" : ", OpenBLAS for " + kernels, device,
         bytes_text(session.memory_per_rank), output));
 }
 

@@ -25,7 +25,8 @@ def completed(*words):
     """What bash offers for the last word."""
     script = f'. {f.at("completion")}; COMP_WORDS=(tangram "$@"); COMP_CWORD=$#; _tangram; printf "%s\\n" "${{COMPREPLY[@]}}"'
     return subprocess.run(['bash', '-c', script, 'bash', *words], capture_output=True, text=True).stdout.split()
-for words, offered in ((['me'], ['merge']), (['compare', '--rt'], ['--rtol']), (['run', '--lo'], ['--log-json']), (['help', 'mo'], ['models']), (['run', '--set', 'data.sam'], ['data.samples='])):
+for words, offered in ((['me'], ['merge']), (['compare', '--rt'], ['--rtol']), (['run', '--lo'], ['--log-json']), (['help', 'mo'], ['models']), (['run', '--set', 'data.sam'], ['data.samples=']), (['run', '--he'], ['--help']),
+    (['gram', '--device', ''], ['auto', 'cpu', 'cuda']), (['gram', '--device', '=', 'cu'], ['cuda']), (['run', '--set', 'kernel.output', '=', 'lo'], ['logits', 'loss']), (['run', '--set', 'output.save_gram', '='], ['true', 'false'])):
     check(f'completion of {words}', completed(*words) == offered, completed(*words))
 
 # Paths of the environment.
@@ -34,7 +35,7 @@ environment = {'MODELS': f.path, 'HOME': f.path, 'OUT': f.path}
 code, out, err = run('run', f.at('home.toml'), environment=environment)
 check('paths: ~, $NAME and ${NAME}', code == 0 and os.path.exists(f.at('home.h5')), f'{code} {err}')
 check('run: ends with the file and what comes next', f'tangram: wrote {f.at("home.h5")} (' in err.splitlines()[-1] and 'tangram inspect' in err.splitlines()[-1], err)
-check('run: says what runs, with a clock, first', re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d tangram: tangram \d+\.\d+\.\d+ \(.*1 rank of 1 thread on .*of memory per rank; output .*home.h5', err), err[:300])
+check('run: says what runs, with a clock, first', re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d tangram: tangram \d+\.\d+\.\d+ \(.*1 rank of 1 thread on .*; device (CPU|.* of its memory); .*of memory per rank; output .*home.h5', err), err[:300])
 code, out, err = run('run', f.at('home.toml'), environment={**environment, 'MODELS': ''})
 check('paths: a variable that is not set', code == 2 and 'model.path' in err and '$MODELS' in err, f'{code} {err}')
 

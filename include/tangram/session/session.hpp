@@ -35,9 +35,10 @@ std::vector<std::string> library_versions();
 /// The commit that this program was built from.
 std::string git_revision();
 
-/// Says what runs: version, commit, start, ranks, threads, hosts, BLAS kernels, memory, and where the result
-/// goes. Collective.
-void say_header(const Session& session, const std::string& output);
+/// Says what runs: version, commit, start, ranks, threads, hosts, BLAS kernels, device, memory, and where the
+/// result goes. Collective.
+/// @param device  what multiplies and solves, in words
+void say_header(const Session& session, const std::string& device, const std::string& output);
 
 /// Says once where the BLAS in use is slow for this processor. Local; rank 0 speaks.
 void check_blas(Log& log);
