@@ -119,7 +119,7 @@ Run read_run(const std::filesystem::path& file) {
     Run run;
     run.file = file.string();
     run.study = stored_study(h5, file);
-    run.keys = study_keys(run.study);
+    run.keys = complete_study_keys(run.study);
     run.model_sha256 = h5.text_attribute("/provenance", "model_sha256");
     run.samples = h5.length("/data/train/offsets", 1) - 1;
     run.rows = h5.length("/spectrum/eigenvalues", 1);

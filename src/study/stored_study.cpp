@@ -46,6 +46,19 @@ std::map<std::string, std::string> study_keys(const std::string& stored_toml) {
     return keys;
 }
 
+std::map<std::string, std::string> complete_study_keys(const std::string& stored_toml) {
+    std::map<std::string, std::string> keys = study_keys(stored_toml);
+    const auto has_section = [&](const std::string& section) {
+        const auto at = keys.lower_bound(section + ".");
+        return at != keys.end() && at->first.starts_with(section + ".");
+    };
+    Study defaults;
+    defaults.finetune.asked = has_section("finetune");
+    while (has_section(fmt::format("tasks[{}]", defaults.tasks.size()))) defaults.tasks.emplace_back();
+    keys.merge(study_keys(to_toml(defaults)));
+    return keys;
+}
+
 std::optional<std::string> kernel_difference(const Study& study, const std::string& stored_toml) {
     const toml::table then = parse_toml(stored_toml, place_of_study);
     Study now = study;
@@ -70,7 +83,7 @@ std::optional<std::string> kernel_difference(const Study& study, const std::stri
 }
 
 StudyDifferences study_differences(const std::string& first, const std::string& second) {
-    const auto a = study_keys(first), b = study_keys(second);
+    const auto a = complete_study_keys(first), b = complete_study_keys(second);
     const auto value = [](const auto& keys, const std::string& key) {
         const auto found = keys.find(key);
         return found == keys.end() ? "absent" : found->second;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a kernel can be: formulas and groups, the loss, heads, LoRA, drawn weights, a masked model; growing, comparing, merging.
 usage: kernels.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import json, os, shutil, struct, sys
+import json, os, re, shutil, struct, sys
 from support import DATA, Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
@@ -54,6 +54,14 @@ with h5py.File(f.at('merged.h5')) as h:
     check('merge: slope of the critical radius', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
     check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
 check('merge: one model is compared with none', 'models at' not in out)
+# A key that an earlier version did not know counts as its default.
+shutil.copy(f.at('m60-3.h5'), f.at('older.h5'))
+with h5py.File(f.at('older.h5'), 'a') as h:
+    at = h['/provenance'].attrs; newer = at['study']; older = re.sub(r'\n(window|density) = .*', '', newer); at['study'] = older
+code, out, err = run('merge', f.at('ages.h5'), f.at('older.h5'), f.at('m120-3.h5'), f.at('m240-3.h5'))
+with h5py.File(f.at('ages.h5')) as h: check('merge: a file without newer keys belongs to the same curve', code == 0 and len(older) < len(newer) and set(h['/runs']['curve']) == {b'all runs'}, (err, h['/runs']['curve']))
+code, out, err = run('compare', f.at('older.h5'), f.at('m60-3.h5'))
+check('compare: a file without newer keys is of the same study', code == 0, out)
 # A run that learns nothing has a critical radius, and no rate follows from it: the row says so, and names the run.
 shutil.copy(f.at('m60-3.h5'), f.at('idle.h5'))
 with h5py.File(f.at('idle.h5'), 'a') as h: h['/rates/stopping'].attrs['stopping_step'] = 0.0

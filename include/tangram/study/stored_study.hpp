@@ -17,6 +17,9 @@ std::string stored_study(const Hdf5File& file, const std::filesystem::path& name
 /// Every key of a study that an output file keeps, in full, with its value as TOML. Local.
 std::map<std::string, std::string> study_keys(const std::string& stored_toml);
 
+/// study_keys(), and with their defaults the keys that an earlier version's file does not have. Local.
+std::map<std::string, std::string> complete_study_keys(const std::string& stored_toml);
+
 /// The first key that decides the kernel in which the study differs from one that an output file keeps, with
 /// both values; nothing where they agree. Local.
 std::optional<std::string> kernel_difference(const Study& study, const std::string& stored_toml);

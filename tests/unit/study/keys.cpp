@@ -311,6 +311,20 @@ TEST(Keys, ThatDecideNothingDoNotCount) {
     EXPECT_TRUE(study_differences("[[tasks]]\npath = 1", "").results);
 }
 
+TEST(Keys, ThatAnEarlierVersionDidNotHaveAreTheirDefaults) {
+    const auto keys = complete_study_keys("[rates]\nrepeats = 7\n");
+    EXPECT_EQ(keys.at("rates.repeats"), "7");
+    EXPECT_EQ(keys.at("rates.window"), "[]");
+    EXPECT_FALSE(keys.contains("finetune.seed"));
+    EXPECT_EQ(complete_study_keys("[finetune]\nsteps = 7\n").at("finetune.seed"), "1");
+    const auto of_tasks = complete_study_keys("[[tasks]]\nname = 'a'\n[[tasks]]\nname = 'b'\n");
+    EXPECT_EQ(of_tasks.at("tasks[1].name"),
+              complete_study_keys("[[tasks]]\nname = 'b'\n").at("tasks[0].name"));
+    EXPECT_EQ(of_tasks.at("tasks[1].max_length"), "64");
+    EXPECT_FALSE(study_differences("[rates]\nrepeats = 7\n", "[rates]\nrepeats = 7\nwindow = []\n").results);
+    EXPECT_TRUE(study_differences("", "[rates]\nwindow = [2, 9]\n").results);
+}
+
 TEST(Keys, ThatDecideTheKernelAreThoseThatItsFileIsComparedBy) {
     for (const std::string& text : {one_data_set, two_tasks}) {
         const TemporaryFolder folder;
