@@ -73,6 +73,18 @@ for page in [os.path.join(root, 'README.md'), *sorted(glob.glob(os.path.join(roo
     check(f'pages: {os.path.basename(page)} names what there is', not found, found)
 check('pages: they tell what to type', typed > 40, typed)
 
+# Blocks of the pages as they stand, in a folder that has what a checkout has: the Python of less examples, what needs SLURM left out.
+for name in ('docs', 'jobs', 'tests', 'tools'): os.symlink(os.path.join(root, name), os.path.join(folder.name, name))
+def block(page, kind, word):
+    found = [b for k, b in re.findall(r'```(\w*)\n(.*?)```', open(os.path.join(root, page), encoding='utf-8').read(), re.S) if k == kind and word in b]
+    return re.sub(r'(?m)^sbatch .*\n', '', found[0]) if len(found) == 1 else ''
+python = ('env', 'PYTHONPATH=tools/python', f'TANGRAM={PROGRAM}', sys.executable, '-c')
+for page, kind, word, shell, said in (('docs/studies.md', '', 'tangram rates', ('bash', '-ec'), 'the error falls'), ('docs/python.md', 'python', 'tangram.run', python, ''), ('docs/output.md', 'python', 'h5py.File', python, ''),
+        ('docs/output.md', '', 'tools/plot', ('bash', '-ec'), 'report.html'), ('docs/clusters.md', '', '--node-cores 16', ('bash', '-ec'), 'sbatch --nodes=1'), ('docs/clusters.md', '', '--gpus 4', ('bash', '-ec'), '--gpus-per-task=1')):
+    text = block(page, kind, word).replace('data__samples=512', 'data__samples=40, data__test_samples=20')
+    code, out, err = start(*shell, text)
+    check(f'{page}: its block with {word}', (text and code == 0 and said in out) or 'lacks matplotlib' in err, f'{code} {text} {out[-300:]} {err[-500:]}')
+
 # The loop and the merge that the scale study's comment names.
 comment = [line[4:] for line in open(os.path.join(STUDIES, 'scale.toml')) if line.startswith('#   ')]
 script = ''.join(comment).replace('jobs/studies/', STUDIES + '/').replace('128 256 512', '24 32 40').replace('scale.toml', 'scale.toml ' + ' '.join(small + settings(data__test_samples=20)))
