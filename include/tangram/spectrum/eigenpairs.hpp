@@ -77,8 +77,7 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 ///         the first rank's device; what does not is solved as by `automatic` without one, and `reason` says
 ///         so.
 /// @param count  0: all; k: the k largest. The vectors of up to N/2 are computed alone by lapack (dsyevr) and
-/// by
-///         ELPA (the smallest of -G); their residual and orthogonality are always checked, and their sums
+///         by ELPA (the smallest of -G); their residual and orthogonality are always checked, and their sums
 ///         against the trace and norm of G. ScaLAPACK computes all: pdsyevd cannot else, and pdsyevr 2.2.1
 ///         gives wrong vectors and info = 0 (docs/libraries.md, Some eigenpairs)
 /// @return V's columns have their first component of at least 0.6 of the largest magnitude positive. The same
@@ -95,8 +94,8 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 /// included: scalapack-dc 6 (3 and a workspace of 3), scalapack-mrrr 5, elpa1 5, elpa2 5; lapack: three whole
 /// matrices on the first rank with vectors, one without, one and N x k for k vectors alone; cusolver one
 /// whole matrix on the first rank.
-Eigenpairs eigenpairs(const DistributedMatrix& G, Solver solver, bool vectors, const SolverLayout& layout = {},
-                      const MatrixName& matrix = {}, Index count = 0);
+Eigenpairs eigenpairs(const DistributedMatrix& G, Solver solver, bool vectors,
+                      const SolverLayout& layout = {}, const MatrixName& matrix = {}, Index count = 0);
 
 /// Doubles that pdsyevd takes on a p x q grid, at least: the bound of docs/libraries.md (Workspace), above
 /// its own query. 64-bit. Local.
