@@ -174,7 +174,8 @@ std::string config_of(const std::filesystem::path& file, const char* type, const
         }
     if (!labels.empty()) {
         if (reading == Reading::last_token && config.contains("architectures") &&
-            config["architectures"].is_array() && !config["architectures"].empty())
+            config["architectures"].is_array() && !config["architectures"].empty() &&
+            config["architectures"].front().is_string())
             config["architectures"] = {classifier_class(config["architectures"].front().get<std::string>())};
         config["problem_type"] = "single_label_classification";
         config["id2label"] = nlohmann::ordered_json::object();
