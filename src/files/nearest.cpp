@@ -29,8 +29,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
     // The distance takes the product of the lengths; names that somebody mistypes are short.
     constexpr std::size_t most = 64;
+    constexpr std::size_t of_beginning = 2;
     const auto distance = [&](std::string_view candidate) {
-        return edit_distance(word.substr(0, most), candidate.substr(0, most));
+        const std::string_view typed = word.substr(0, most);
+        return std::min(edit_distance(typed, candidate.substr(0, most)),
+                        of_beginning + edit_distance(typed, candidate.substr(0, typed.size())));
     };
     const auto closest =
         std::min_element(candidates.begin(), candidates.end(),

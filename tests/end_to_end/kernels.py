@@ -35,6 +35,13 @@ def compared(path, change, rtol):
 for path in ('spectrum/eigenvalues', 'kernel/gram', 'rates/stopping/train_mse'):
     check(f'compare: {path} within rtol, and beyond', [compared(path, lambda v, largest: v + 1e-10 * largest, rtol) for rtol in (0, 1e-12, 1e-9)] == [1, 1, 0], path)
     check(f'compare: {path}, NaN is within no rtol', compared(path, lambda v, largest: np.nan, 1) == 1, path)
+# Another BLAS: certificates, checksums and the choice of the solver differ as well.
+shutil.copy(f.at('out.h5'), f.at('changed.h5'))
+for error, statuses in ((1e-15, [1, 0]), (1e-3, [1, 1])):
+    with h5py.File(f.at('changed.h5'), 'a') as h:
+        h['spectrum/quality'].attrs['residual_max'] += error; h['spectrum/quality'].attrs['solver_reason'] = 'another'
+        h['spectrum/eigenvectors'].attrs.modify('checksum', 7)
+    check(f'compare: a residual that differs by {error}', [run('compare', f.at('out.h5'), f.at('changed.h5'), '--rtol', rtol)[0] for rtol in (0, 1e-12)] == statuses)
 for name, value in (('one.h5', 1.0), ('two.h5', 2.0)):
     shutil.copy(f.at('out.h5'), f.at(name))
     with h5py.File(f.at(name), 'a') as h: h['rates/stopping/train_mse'][:2] = np.inf, value

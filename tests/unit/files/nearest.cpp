@@ -14,6 +14,8 @@ TEST(Nearest, SmallestEditDistance) {
     EXPECT_EQ(nearest("label_word", keys), "label_words");
     EXPECT_EQ(nearest("labels", keys), "labels");
     EXPECT_EQ(nearest("tran", keys), "train");
+    const std::vector<std::string> options{"--help", "--memory-per-rank"};
+    EXPECT_EQ(nearest("--memroy", options), "--memory-per-rank");
 }
 
 TEST(Nearest, LongNamesAreNotQuadratic) {
