@@ -130,8 +130,10 @@ class Comparison {
                                       (rtol_ > 0 && name == checksum_name);
             const bool how = name == "solver" || name == "solver_reason";
             const std::string mine = value(a_, path, name), theirs = value(b_, path, name);
-            // Errors of a spectrum are shares, of 1.
-            if (!not_a_result && mine != theirs && !alike(mine, theirs, path.ends_with("/quality") ? 1 : 0))
+            // Errors of a spectrum are shares of it.
+            const bool share =
+                path.ends_with("/quality") && (name.ends_with("_max") || name.ends_with("_error"));
+            if (!not_a_result && mine != theirs && !alike(mine, theirs, share ? 1 : 0))
                 (how ? provenance : results)
                     .push_back(fmt::format("{}@{}: {} | {}", path, name, mine, theirs));
         }

@@ -42,6 +42,9 @@ for error, statuses in ((1e-15, [1, 0]), (1e-3, [1, 1])):
         h['spectrum/quality'].attrs['residual_max'] += error; h['spectrum/quality'].attrs['solver_reason'] = 'another'
         h['spectrum/eigenvectors'].attrs.modify('checksum', 7)
     check(f'compare: a residual that differs by {error}', [run('compare', f.at('out.h5'), f.at('changed.h5'), '--rtol', rtol)[0] for rtol in (0, 1e-12)] == statuses)
+shutil.copy(f.at('out.h5'), f.at('changed.h5'))
+with h5py.File(f.at('changed.h5'), 'a') as h: floor = h['spectrum/quality'].attrs['noise_floor']; h['spectrum/quality'].attrs['noise_floor'] = 1.01 * floor
+check('compare: a noise floor is of the scale of G', [run('compare', f.at('out.h5'), f.at('changed.h5'), '--rtol', rtol)[0] for rtol in (min(1e-3, 0.1 * floor), 0.1)] == [1, 0] and 0.01 * floor < 1e-3, floor)
 for name, value in (('one.h5', 1.0), ('two.h5', 2.0)):
     shutil.copy(f.at('out.h5'), f.at(name))
     with h5py.File(f.at(name), 'a') as h: h['rates/stopping/train_mse'][:2] = np.inf, value
