@@ -210,6 +210,10 @@ void gather(const DistributedMatrix& matrix, int root, std::span<double> whole) 
     std::vector<double> arrived;  // on the root: rows of a run of columns that are not all
     std::vector<MPI_Request> requests;
     collectively(comm, [&] {
+        if (is_root && std::ssize(whole) != matrix.rows() * matrix.columns())
+            throw Error(ExitStatus::study, ErrorKind::contradiction,
+                        fmt::format("a matrix of {} x {} does not go into {} numbers", matrix.rows(),
+                                    matrix.columns(), whole.size()));
         if (is_root && grid.rows() > 1) arrived.resize(static_cast<std::size_t>(most_together(matrix)));
         requests.reserve(on_their_way);
     });

@@ -84,7 +84,7 @@ DistributedMatrix scatter(std::span<const double> whole, const ProcessGrid& grid
 /// The whole matrix, column-major, on `root` (empty elsewhere). Collective. For tests and small matrices.
 std::vector<double> gather(const DistributedMatrix& matrix, int root);
 
-/// The same into memory that is there. Collective. @param whole  rows x columns numbers on root, overwritten
+/// The same into `whole`, rows x columns on root. Collective. @throws Error(study) on every rank if it is not
 void gather(const DistributedMatrix& matrix, int root, std::span<double> whole);
 
 /// Transposes what stands below (or above) the diagonal into the entries that the mask says are unset:

@@ -208,6 +208,9 @@ TEST(Gather, LongColumnsGoSeveralTogether) {
         for (std::size_t k = 0; k < whole.size(); ++k)
             if (!(whole[k] == entry(static_cast<Index>(k) % 3000, static_cast<Index>(k) / 3000))) ++bad;
         EXPECT_EQ(bad, 0);
+        testing::expect_error_on_all_ranks(
+            [&] { gather(matrix, root, std::span(whole).first(whole.size() / 2)); }, ExitStatus::study,
+            ErrorKind::contradiction, "3000 x 300");
         EXPECT_EQ(wrong(scatter(whole, grid, 3000, 300, 256, root), entry), 0);
     });
 }

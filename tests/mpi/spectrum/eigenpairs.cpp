@@ -413,7 +413,8 @@ TEST(MakeSymmetric, TheMeanWithinTheToleranceAndARefusalBeyond) {
     }
 }
 
-// A prime n from which on LAPACK has the threads of all ranks, and the matrix travels in many messages.
+// A prime n from which on LAPACK has the threads of all ranks, and the matrix travels in many messages. The
+// tolerance is a backward stable solver's, as in expect_known.
 TEST(InOnePiece, WithTheThreadsOfAllRanks) {
     const Index n = 1009;
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
