@@ -99,9 +99,9 @@ class MultiplyOutKernel {
 
   private:
     TANGRAM_KERNEL static void begin(Chains& chains) {
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int o = 0; o < outputs_at_once; ++o) {
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int i = 0; i < outputs_at_once; ++i) chains.chain[o][i] = Real(0);
         }
     }
@@ -143,15 +143,15 @@ class MultiplyOutKernel {
         const auto& chunk = block_.memory().chunks[which];
         for (int t = 0; t < Memory::tokens && has(row, first_token + t); ++t) {
             Real x[outputs_at_once], y[outputs_at_once];
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int i = 0; i < outputs_at_once; ++i) {
                 x[i] = chunk.inputs[row][t * inputs_at_once + run + i];
                 y[i] = chunk.deltas[row][t * outputs_at_once + i];
             }
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int o = 0; o < outputs_at_once; ++o)
                 if (o < work_.output_count) {
-                    TANGRAM_UNROLLED
+                    TANGRAM_KERNEL_UNROLLED
                     for (int i = 0; i < outputs_at_once; ++i)
                         chains.chain[o][i] = std::fma(y[o], x[i], chains.chain[o][i]);
                 }
@@ -164,9 +164,9 @@ class MultiplyOutKernel {
                     input = work_.first_input + thread / rows_at_once * outputs_at_once,
                     of_panel = row % work_.panel_rows, before = row - of_panel;
         if (row >= work_.padded_rows) return;
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int o = 0; o < outputs_at_once; ++o) {
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int i = 0; i < outputs_at_once; ++i) {
                 const Index k = (work_.first_output + o) * work_.input_width + input + i - work_.first;
                 if (o >= work_.output_count || input + i >= work_.input_width || k < 0 || k >= work_.depth)

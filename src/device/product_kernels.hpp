@@ -84,9 +84,9 @@ struct TiledProducts {
     }
     template <class Visit>
     TANGRAM_KERNEL static void for_entries(const Tile& tile, int thread, Visit visit) {
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int r = 0; r < own_rows; ++r) {
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int c = 0; c < own_columns; ++c) {
                 const Index row = tile.first_row + thread / 16 * own_rows + r,
                             column = tile.first_column + thread % 16 * own_columns + c;
@@ -95,9 +95,9 @@ struct TiledProducts {
         }
     }
     TANGRAM_KERNEL void begin(const Tile& tile, Index b, int thread, Registers& own) const {
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int r = 0; r < own_rows; ++r) {
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int c = 0; c < own_columns; ++c) own.chain[r][c] = Real(0);
             if constexpr (Source::ragged)
                 own.depth[r] = source.depth_of(b, tile.first_row + thread / 16 * own_rows + r);
@@ -114,13 +114,13 @@ struct TiledProducts {
         const Index k = first_k(tile, chunks, c), repeat = c / chunks;
         const ProductOperands<Real>& of = tile.of;
         const Real *const x = of.x + repeat * of.x_repeat, *const y = of.y + repeat * of.y_repeat;
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int i = 0; i < x_copies; ++i) {
             const Spot at = spot(thread + i * kernel_threads, rows, of.x_depth == 1);
             const bool there = tile.first_row + at.row < of.rows && k + at.k < tile.depth.end;
             own.x[i] = there ? x[(tile.first_row + at.row) * of.x_row + (k + at.k) * of.x_depth] : Real(0);
         }
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int i = 0; i < y_copies; ++i) {
             const Spot at = spot(thread + i * kernel_threads, columns, of.y_depth == 1);
             const bool there = tile.first_column + at.row < of.columns && k + at.k < tile.depth.end;
@@ -131,12 +131,12 @@ struct TiledProducts {
     /// Stores it where it is multiplied next.
     TANGRAM_KERNEL static void keep(const Tile& tile, Memory& memory, int which, int thread,
                                     const Registers& own) {
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int i = 0; i < x_copies; ++i) {
             const Spot at = spot(thread + i * kernel_threads, rows, tile.of.x_depth == 1);
             memory.x[which][at.k][at.row] = own.x[i];
         }
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int i = 0; i < y_copies; ++i) {
             const Spot at = spot(thread + i * kernel_threads, columns, tile.of.y_depth == 1);
             memory.y[which][at.k][at.row] = own.y[i];
@@ -149,15 +149,15 @@ struct TiledProducts {
         const int depth = left < chunk ? static_cast<int>(left) : chunk;
         for (int i = 0; i < depth; ++i) {
             Real x[own_rows], y[own_columns];
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int r = 0; r < own_rows; ++r) x[r] = memory.x[which][i][thread / 16 * own_rows + r];
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int c = 0; c < own_columns; ++c) y[c] = memory.y[which][i][thread % 16 * own_columns + c];
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int r = 0; r < own_rows; ++r) {
                 if constexpr (Source::ragged)
                     if (k + i < own.depth[r].begin || k + i >= own.depth[r].end) continue;
-                TANGRAM_UNROLLED
+                TANGRAM_KERNEL_UNROLLED
                 for (int c = 0; c < own_columns; ++c) own.chain[r][c] = std::fma(x[r], y[c], own.chain[r][c]);
             }
         }

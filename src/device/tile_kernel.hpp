@@ -12,10 +12,10 @@ namespace tangram::device {
 
 #if defined(__CUDACC__)
 #define TANGRAM_KERNEL __device__ __forceinline__
-#define TANGRAM_UNROLLED _Pragma("unroll")
+#define TANGRAM_KERNEL_UNROLLED _Pragma("unroll")
 #else
 #define TANGRAM_KERNEL inline
-#define TANGRAM_UNROLLED
+#define TANGRAM_KERNEL_UNROLLED
 #endif
 
 inline constexpr int block_side = 128;     ///< rows and columns of the sums that a block adds to
@@ -138,7 +138,7 @@ class TileKernel {
 
     /// The rows that a thread copies lie within one panel, as panels have a multiple of four rows.
     TANGRAM_KERNEL void find_rows(int thread, Chains& chains) const {
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int side = 0; side < 2; ++side) {
             const Index row = (side == 0 ? work_.first_row : work_.first_column) + thread % copies * copied;
             chains.row_of_panel[side] = row % work_.panel_rows;
@@ -151,7 +151,7 @@ class TileKernel {
         if (at.piece >= work_.piece_count) return;
         const ProductPiece& piece = work_.pieces[at.piece];
         const Index depth = depth_of(at);
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int side = 0; side < 2; ++side) {
             const Real* const tile = side == 0 ? work_.left : work_.right;
             const Index padded = side == 0 ? work_.left_padded : work_.right_padded,
@@ -169,9 +169,9 @@ class TileKernel {
     }
 
     TANGRAM_KERNEL static void begin_chains(Chains& chains) {
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int c = 0; c < thread_side; ++c) {
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int r = 0; r < thread_side; ++r) chains.chain[c][r] = Real(0);
         }
     }
@@ -183,14 +183,14 @@ class TileKernel {
         const auto& chunk = block_.memory().chunks[which];
         for (int k = 0; k < static_cast<int>(depth); ++k) {
             Real x[thread_side], y[thread_side];
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int i = 0; i < thread_side; ++i) {  // 16 bytes at a time, as compilers see
                 x[i] = chunk[0][k][row_of<Real>(row_place, i)];
                 y[i] = chunk[1][k][row_of<Real>(column_place, i)];
             }
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int c = 0; c < thread_side; ++c) {
-                TANGRAM_UNROLLED
+                TANGRAM_KERNEL_UNROLLED
                 for (int r = 0; r < thread_side; ++r)
                     chains.chain[c][r] = std::fma(y[c], x[r], chains.chain[c][r]);
             }
@@ -198,9 +198,9 @@ class TileKernel {
     }
 
     TANGRAM_KERNEL void add_chains(int thread, const Chains& chains) {
-        TANGRAM_UNROLLED
+        TANGRAM_KERNEL_UNROLLED
         for (int c = 0; c < thread_side; ++c) {
-            TANGRAM_UNROLLED
+            TANGRAM_KERNEL_UNROLLED
             for (int r = 0; r < thread_side; ++r)
                 block_.memory().sums[c * thread_side + r][thread] += static_cast<double>(chains.chain[c][r]);
         }
