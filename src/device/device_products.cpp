@@ -37,8 +37,19 @@ struct HeldSums {
     double* home;
     Index lld, rows, columns;
     std::byte* at;
-    std::size_t bytes() const { return sizeof(double) * static_cast<std::size_t>(rows * columns); }
+    std::size_t column_bytes() const { return sizeof(double) * static_cast<std::size_t>(rows); }
+    std::size_t bytes() const { return static_cast<std::size_t>(columns) * column_bytes(); }
 };
+
+/// visit(sums, c, where column c stands among those that are staged) on all threads.
+template <class Visit>
+void for_columns(const std::vector<std::pair<HeldSums, std::byte*>>& staged, Visit visit) {
+    parallel_for(std::ssize(staged), [&](Index i) {
+        const auto& [sums, at] = staged[static_cast<std::size_t>(i)];
+        for (Index c = 0; c < sums.columns; ++c)
+            visit(sums, c, at + static_cast<std::size_t>(c) * sums.column_bytes());
+    });
+}
 
 /// The memory that sums stand in, in parts that are given back together.
 class SumsMemory {
@@ -343,6 +354,15 @@ class DeviceProducts final : public ProductBackEnd {
     template <class Real>
     std::size_t hold(const SliceProducts<Real>& slice, std::size_t first) {
         std::size_t staged = 0, p = first, to_come = bytes_to_come(slice, first);
+        std::vector<std::pair<HeldSums, std::byte*>> on_their_way;
+        const auto leave = [&] {
+            for_columns(on_their_way, [](const HeldSums& sums, Index c, std::byte* from) {
+                std::memcpy(from, sums.home + c * sums.lld, sums.column_bytes());
+            });
+            for (const auto& [sums, from] : on_their_way)
+                runtime_->copy(sums.at, from, sums.bytes(), Stream::copies);
+            on_their_way.clear();
+        };
         if (to_come > room()) factors_.clear();
         for (; p < slice.products.size(); ++p) {
             const TileProduct& product = slice.products[p];
@@ -352,19 +372,17 @@ class DeviceProducts final : public ProductBackEnd {
             if (sums.at == nullptr && p > first) break;  // those that are here are multiplied first
             if (sums.at == nullptr) sums.at = instead_of_others(sums.bytes(), to_come);
             if (staged == 0 || staged + sums.bytes() > staged_.bytes()) {
+                leave();
                 runtime_->wait(Stream::copies);
                 staged_.reserve(std::max(sums.bytes(), std::min(staged_at_once, to_come)));
                 staged = 0;
             }
             to_come -= Places::rounded(sums.bytes());
-            std::byte* const from = staged_.data() + staged;
-            for (Index c = 0; c < sums.columns; ++c)
-                std::memcpy(from + sizeof(double) * static_cast<std::size_t>(c * sums.rows),
-                            sums.home + c * sums.lld, sizeof(double) * static_cast<std::size_t>(sums.rows));
-            runtime_->copy(sums.at, from, sums.bytes(), Stream::copies);
+            on_their_way.emplace_back(sums, staged_.data() + staged);
             staged += sums.bytes();
             held_.emplace(product.sums, sums);
         }
+        leave();
         return p;
     }
 
@@ -467,25 +485,21 @@ class DeviceProducts final : public ProductBackEnd {
     /// The sums that are held to where they belong. Nothing is under way.
     void store() {
         runtime_->wait(Stream::copies);
-        std::vector<std::pair<const HeldSums*, const std::byte*>> under_way;
+        std::vector<std::pair<HeldSums, std::byte*>> on_their_way;
         std::size_t staged = 0;
         const auto arrive = [&] {
             runtime_->wait(Stream::copies);
-            parallel_for(std::ssize(under_way), [&](Index i) {
-                const auto& [sums, from] = under_way[static_cast<std::size_t>(i)];
-                for (Index c = 0; c < sums->columns; ++c)
-                    std::memcpy(sums->home + c * sums->lld,
-                                from + sizeof(double) * static_cast<std::size_t>(c * sums->rows),
-                                sizeof(double) * static_cast<std::size_t>(sums->rows));
+            for_columns(on_their_way, [](const HeldSums& sums, Index c, const std::byte* from) {
+                std::memcpy(sums.home + c * sums.lld, from, sums.column_bytes());
             });
-            under_way.clear();
+            on_their_way.clear();
             staged = 0;
         };
         for (const auto& [home, sums] : held_) {
             if (staged + sums.bytes() > staged_.bytes()) arrive();
             std::byte* const to = staged_.data() + staged;
             runtime_->copy(to, sums.at, sums.bytes(), Stream::copies);
-            under_way.emplace_back(&sums, to);
+            on_their_way.emplace_back(sums, to);
             staged += sums.bytes();
         }
         arrive();

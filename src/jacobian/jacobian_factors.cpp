@@ -309,7 +309,10 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
     };
     std::vector<Copied> copied;
     const auto store = [&](const Stored& stored, const Real* values) {
-        copied.push_back({values, count_of(stored) * stored.width, place_of(stored)});
+        constexpr Index at_once = 1 << 18;
+        const Index all = count_of(stored) * stored.width;
+        for (Index i = 0; i < all; i += at_once)
+            copied.push_back({values + i, std::min(at_once, all - i), place_of(stored) + i});
     };
     const auto project = [&](ProjectedSide& side, Index to, const Real* values) {
         Stored& stored = side.rows[static_cast<std::size_t>(to)];
