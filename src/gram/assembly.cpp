@@ -116,15 +116,16 @@ class Assembly {
     /// Adds slice u, which has arrived, while the next one travels.
     void add(Index u) {
         const Stopwatch watch(result.product_seconds);
-        const Slice slice = slices_[u];
-        if (!products_.is_on_back_end(slice)) bring_home();
+        if (!is_on_back_end(u)) bring_home();
         collectively(comm_->get(), [&] {
+            const Slice slice = slices_[u];
             products_.add(slice, on_its_way(u).packed(), [&] { on_its_way(u + 1).advance(); });
             result.product_flops += products_.flops(slice);
         });
     }
 
-    bool is_on_back_end(Index u) const { return products_.is_on_back_end(slices_[u]); }
+    /// Local; called between collective calls, so it allocates nothing.
+    bool is_on_back_end(Index u) const { return products_.is_on_back_end(slices_.run_of(u).slice); }
 
     /// All sums are in the matrices.
     void bring_home() { store_sums(*matrices_, inputs_->back_end); }

@@ -104,9 +104,12 @@ Slices::Slices(const Program& program, const std::vector<ParameterId>& parameter
     }
 }
 
+const Slices::Run& Slices::run_of(Index u) const {
+    return *(std::ranges::upper_bound(runs_, u, {}, &Run::first) - 1);
+}
+
 Slice Slices::operator[](Index u) const {
-    const auto behind = std::ranges::upper_bound(runs_, u, {}, &Run::first);
-    const Run& run = *(behind - 1);
+    const Run& run = run_of(u);
     Slice slice = run.slice;
     const Index shift = (u - run.first) * slice.segments.front().depth();
     if (run.count > 1) {

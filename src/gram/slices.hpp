@@ -59,6 +59,8 @@ class Slices {
     const std::vector<Run>& runs() const { return runs_; }
     Index count() const { return runs_.empty() ? 0 : runs_.back().first + runs_.back().count; }
     Slice operator[](Index u) const;
+    /// The run that slice u stands in; allocates nothing.
+    const Run& run_of(Index u) const;
 
   private:
     std::vector<Run> runs_;

@@ -46,7 +46,7 @@ TEST_P(Memory, LackedByOneRankAtAnyAllocationEndsAllOfThemWithOneMessage) {
     const int threads_before = omp_get_max_threads();
     omp_set_num_threads(GetParam());
     Index failures = 0;
-    for (Index k = 1;; k += 1 + k / 8) {
+    for (Index k = 1;; k += 1 + k / 64) {
         const auto [thrown, failed] = assembled_without_allocation(k);
         const std::vector<std::string> texts = gather_to_all(MPI_COMM_WORLD, thrown.text);
         for (const std::string& text : texts) EXPECT_EQ(text, texts.front()) << "allocation " << k;
