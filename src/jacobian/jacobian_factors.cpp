@@ -309,7 +309,7 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
     };
     std::vector<Copied> copied;
     const auto store = [&](const Stored& stored, const Real* values) {
-        constexpr Index at_once = 1 << 18;
+        constexpr Index at_once = 1 << 18;  // parts enough for all threads, of some pages each
         const Index all = count_of(stored) * stored.width;
         for (Index i = 0; i < all; i += at_once)
             copied.push_back({values + i, std::min(at_once, all - i), place_of(stored) + i});
