@@ -32,6 +32,7 @@ std::string take_gpu(int gpu) {
 
 void check(cudaError_t status, const std::string& gpu, const char* what) {
     if (status == cudaSuccess) return;
+    static_cast<void>(cudaGetLastError());  // who does with less memory is not told of it again by a kernel
     const bool memory = status == cudaErrorMemoryAllocation, taken = status == cudaErrorDevicesUnavailable;
     throw Error(ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
                 gpu + ": " + what + " failed: " + cudaGetErrorString(status) +

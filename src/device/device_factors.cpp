@@ -17,11 +17,6 @@ Index stride_of(Index width) {
     return parts(width, aligned) * aligned;
 }
 
-template <class Real>
-std::size_t bytes_on_device(const FactorRows<Real>& rows) {
-    return sizeof(Real) * static_cast<std::size_t>(rows.rows * stride_of<Real>(rows.width));
-}
-
 /// Bytes of the lists of rows and of blocks, of these at most.
 struct ListBytes {
     std::size_t rows = 0, blocks = 0;
@@ -50,11 +45,16 @@ std::size_t DeviceFactors::bytes() const {
 }
 
 template <class Real>
+std::size_t DeviceFactors::bytes_of(Index rows, Index width) {
+    return sizeof(Real) * static_cast<std::size_t>(rows * stride_of<Real>(width));
+}
+
+template <class Real>
 std::size_t DeviceFactors::missing(const SliceToPack<Real>& slice) const {
     const ListBytes lists(slice);
     std::size_t sum = std::max(lists.rows + lists.blocks, lists_.bytes()) - lists_.bytes();
     for (const FactorRows<Real>& rows : slice.factors)
-        if (!held_.contains(rows.entries)) sum += bytes_on_device(rows);
+        if (!held_.contains(rows.entries)) sum += bytes_of<Real>(rows.rows, rows.width);
     return sum;
 }
 
@@ -66,8 +66,8 @@ void DeviceFactors::hold(const SliceToPack<Real>& slice, Buffer& staged) {
     staged_lists_.reserve(lists.rows + lists.blocks);
     for (const FactorRows<Real>& rows : slice.factors) {
         if (rows.rows == 0 || held_.contains(rows.entries)) continue;
-        Held held{Buffer(*runtime_, Memory::device), rows.width, stride_of<Real>(rows.width)};
-        copy(rows, held.buffer.reserve(bytes_on_device(rows)), staged);
+        Held held{Buffer(*runtime_, Memory::device), rows.width, stride_of<Real>(rows.width), nullptr};
+        copy(rows, held.buffer.reserve(bytes_of<Real>(rows.rows, rows.width)), staged);
         held_.emplace(rows.entries, std::move(held));
     }
 }
@@ -78,8 +78,8 @@ void DeviceFactors::copy(const FactorRows<Real>& rows, std::byte* to, Buffer& st
     const Index stride = stride_of<Real>(rows.width);
     const std::size_t row_bytes = sizeof(Real) * static_cast<std::size_t>(stride);
     runtime_->wait(Stream::copies);
-    staged.reserve(
-        std::max(row_bytes, std::min(static_cast<std::size_t>(staged_sum_bytes), bytes_on_device(rows))));
+    staged.reserve(std::max(row_bytes, std::min(static_cast<std::size_t>(staged_sum_bytes),
+                                                bytes_of<Real>(rows.rows, rows.width))));
     const Index at_once = static_cast<Index>(staged.bytes() / row_bytes);
     for (Index first = 0; first < rows.rows; first += at_once) {
         const Index count = std::min(at_once, rows.rows - first);
@@ -96,6 +96,43 @@ void DeviceFactors::copy(const FactorRows<Real>& rows, std::byte* to, Buffer& st
                        static_cast<std::size_t>(count) * row_bytes, Stream::copies);
     }
     runtime_->wait(Stream::copies);
+}
+
+template <class Real>
+RowsThere<Real> DeviceFactors::room_for(Real* home, Index rows, Index width) {
+    const Index stride = stride_of<Real>(width);
+    Held held{Buffer(*runtime_, Memory::device), width, stride, reinterpret_cast<std::byte*>(home),
+              sizeof(Real)};
+    auto* const first = reinterpret_cast<Real*>(held.buffer.reserve(bytes_of<Real>(rows, width)));
+    held_.emplace(home, std::move(held));
+    return {first, width, stride};
+}
+
+/// As many rows at a time as `staged` takes.
+void DeviceFactors::bring_home(const void* home, Buffer& staged) {
+    const auto found = held_.find(home);
+    if (found == held_.end() || found->second.to == nullptr) return;
+    Held& held = found->second;
+    const auto bytes = [&](Index entries) { return held.entry_bytes * static_cast<std::size_t>(entries); };
+    const std::size_t stride = bytes(held.stride), width = bytes(held.width);
+    const auto rows = static_cast<Index>(held.buffer.bytes() / stride);
+    runtime_->wait(Stream::copies);
+    staged.reserve(
+        std::max(stride, std::min(static_cast<std::size_t>(staged_sum_bytes), held.buffer.bytes())));
+    const auto at_once = static_cast<Index>(staged.bytes() / stride);
+    for (Index first = 0; first < rows; first += at_once) {
+        const Index count = std::min(at_once, rows - first);
+        runtime_->copy(staged.data(), held.buffer.data() + static_cast<std::size_t>(first) * stride,
+                       static_cast<std::size_t>(count) * stride, Stream::copies);
+        runtime_->wait(Stream::copies);
+        constexpr Index together = 256;
+        parallel_for(parts(count, together), [&](Index part) {
+            for (Index r = part * together; r < std::min(count, (part + 1) * together); ++r)
+                std::memcpy(held.to + static_cast<std::size_t>(first + r) * width,
+                            staged.data() + static_cast<std::size_t>(r) * stride, width);
+        });
+    }
+    held.to = nullptr;
 }
 
 template <class Real>
@@ -147,6 +184,10 @@ void DeviceFactors::multiply_out(const SliceToPack<Real>& slice, const std::vect
 
 template std::size_t DeviceFactors::missing(const SliceToPack<float>&) const;
 template std::size_t DeviceFactors::missing(const SliceToPack<double>&) const;
+template RowsThere<float> DeviceFactors::room_for(float*, Index, Index);
+template RowsThere<double> DeviceFactors::room_for(double*, Index, Index);
+template std::size_t DeviceFactors::bytes_of<float>(Index, Index);
+template std::size_t DeviceFactors::bytes_of<double>(Index, Index);
 template void DeviceFactors::hold(const SliceToPack<float>&, Buffer&);
 template void DeviceFactors::hold(const SliceToPack<double>&, Buffer&);
 template void DeviceFactors::multiply_out(const SliceToPack<float>&, const std::vector<float*>&);

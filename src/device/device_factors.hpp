@@ -3,11 +3,13 @@
 
 #include "multiply_out_kernel.hpp"
 #include "runtime.hpp"
+#include "tangram/model/factor_memory.hpp"
 
 namespace tangram::device {
 
-/// Factors on a device, where they stay until they are cleared, and what multiplies them out into packed
-/// tiles. Rows begin on 16 bytes there. All is done in Stream::copies; throws as the runtime.
+/// Factors on a device, where they stay until they make room or are forgotten, and what multiplies them out
+/// into packed tiles. Rows begin on 16 bytes there. Those that passes have left stand there alone until they
+/// come home. All is done in Stream::copies; throws as the runtime.
 class DeviceFactors {
   public:
     explicit DeviceFactors(Runtime& runtime)
@@ -25,8 +27,22 @@ class DeviceFactors {
     /// @param tiles  where the tiles stand in the device's memory
     template <class Real>
     void multiply_out(const SliceToPack<Real>& slice, const std::vector<Real*>& tiles);
+    /// Room for rows that passes will leave; nothing of them is at home.
+    template <class Real>
+    RowsThere<Real> room_for(Real* home, Index rows, Index width);
+    template <class Real>
+    static std::size_t bytes_of(Index rows, Index width);
+    /// Rows that are not home are then; what has another address or is home is left alone.
+    /// @param staged  as hold() has it
+    void bring_home(const void* home, Buffer& staged);
+    /// Gives everything back, behind bringing it home.
+    void make_way(Buffer& staged) {
+        for (const auto& [home, held] : held_) bring_home(home, staged);
+        forget();
+    }
+    void forget(const void* home) noexcept { held_.erase(home); }
     /// Gives everything back.
-    void clear() noexcept {
+    void forget() noexcept {
         held_.clear();
         lists_.release();
         staged_lists_.release();
@@ -36,7 +52,9 @@ class DeviceFactors {
     /// Rows of the host on the device.
     struct Held {
         Buffer buffer;
-        Index width, stride;  ///< of a row there and here
+        Index width, stride;  ///< of a row here and there
+        std::byte* to;        ///< their home while they are not there; nullptr: they are
+        std::size_t entry_bytes = 0;
     };
     template <class Real>
     void copy(const FactorRows<Real>& rows, std::byte* to, Buffer& staged);

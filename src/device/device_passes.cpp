@@ -527,8 +527,25 @@ class DevicePasses final : public NetworkPasses<Real> {
                                   sums_.bytes());
     }
     Index tokens_per_block() const override { return tokens_; }
+    std::string device() const override { return state_.runtime.name(); }
+    void leave_value(Value value, RowsThere<Real> to) override {
+        leave(value, state_.values.rows(value), to, nullptr);
+    }
+    void leave_gradient(Value value, RowsThere<Real> to) override {
+        leave(value, state_.gradients.rows(value), to, not_finite());
+    }
+    bool left_finite() override {
+        return guarded([&] { return state_.here(not_finite(), 1).front() == Real(0); });
+    }
 
   private:
+    Real* not_finite() const { return reinterpret_cast<Real*>(state_.gradients.further()); }
+    void leave(Value value, const Real* rows, RowsThere<Real> to, Real* flag) {
+        guarded([&] {
+            state_.for_entries(state_.rows(value) * to.stride,
+                               LeftRows<Real>{rows, to.width, to.stride, to.first, flag});
+        });
+    }
     template <class Work>
     auto guarded(Work work) const {
         try {
@@ -614,7 +631,8 @@ void DevicePasses<Real>::make_gradients(std::span<const ParameterId> wanted) {
     std::vector<Index> entries;
     for (std::size_t v = 0; v < s.needed.size(); ++v)
         entries.push_back(s.needed[v] ? s.entries(Value{v}) : 0);
-    s.gradients.make_room(entries);
+    s.gradients.make_room(entries, sizeof(Real));
+    s.for_entries(1, Zeros<Real>{not_finite()});
 }
 
 /// Whether the gradient behind the operation is needed; zero if no operation has written it.

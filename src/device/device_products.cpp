@@ -121,7 +121,7 @@ std::pair<std::vector<Bytes>, std::vector<Bytes>> formed_and_not(const SliceToPa
     return of;
 }
 
-class DeviceProducts final : public ProductBackEnd {
+class DeviceProducts final : public ProductBackEnd, private FactorMemory {
   public:
     DeviceProducts(std::unique_ptr<Runtime> runtime, double memory)
         : runtime_(std::move(runtime)), memory_(memory), factors_(*runtime_), held_memory_(*runtime_) {}
@@ -142,9 +142,13 @@ class DeviceProducts final : public ProductBackEnd {
     void end_packing() override {
         guarded([&] { take_home(); });
     }
+    FactorMemory* factor_memory(double beside) override {
+        beside_factors_ = beside;
+        return this;
+    }
     void forget_factors() noexcept override {
         packed_.reset();
-        factors_.clear();
+        factors_.forget();
     }
     void finish() override {
         guarded([&] { hand_over(); });
@@ -170,6 +174,31 @@ class DeviceProducts final : public ProductBackEnd {
     }
 
   private:
+    std::string device() const override { return runtime_->name(); }
+    RowsThere<float> room_for(float* home, Index rows, Index width) override {
+        return room_of_factors(home, rows, width);
+    }
+    RowsThere<double> room_for(double* home, Index rows, Index width) override {
+        return room_of_factors(home, rows, width);
+    }
+    void forget(const void* home) noexcept override { factors_.forget(home); }
+    void bring_home(const void* home) override {
+        guarded([&] { factors_.bring_home(home, staged_); });
+    }
+    template <class Real>
+    RowsThere<Real> room_of_factors(Real* home, Index rows, Index width) {
+        const std::size_t slices = 2 * std::max(slices_[0].bytes(), slices_[1].bytes()),
+                          factors = factors_.bytes() + DeviceFactors::bytes_of<Real>(rows, width);
+        const double beside = std::max(beside_factors_, static_cast<double>(slices));
+        // A share for lists of a slice's rows and blocks, which come to the factors.
+        if ((1 - back_end_overhead) * memory_ < beside + static_cast<double>(factors)) return {};
+        try {
+            return factors_.room_for(home, rows, width);
+        } catch (const Error& e) {
+            failed_ = e.kind() != ErrorKind::no_memory;
+            throw;
+        }
+    }
     void forget() noexcept {
         held_.clear();
         held_memory_.clear();
@@ -244,13 +273,13 @@ class DeviceProducts final : public ProductBackEnd {
         const auto fit = [&] {
             return static_cast<double>(factors_.missing(slice)) < free_beside(slice_bytes);
         };
-        if (!fit()) factors_.clear();
+        if (!fit()) factors_.make_way(staged_);
         if (!fit()) return false;
         try {
             factors_.hold(slice, staged_);
         } catch (const Error& e) {  // others have taken the memory meanwhile
             if (e.kind() != ErrorKind::no_memory) throw;
-            factors_.clear();
+            factors_.make_way(staged_);
             return false;
         }
         return true;
@@ -363,7 +392,7 @@ class DeviceProducts final : public ProductBackEnd {
                 runtime_->copy(sums.at, from, sums.bytes(), Stream::copies);
             on_their_way.clear();
         };
-        if (to_come > room()) factors_.clear();
+        if (to_come > room()) factors_.make_way(staged_);
         for (; p < slice.products.size(); ++p) {
             const TileProduct& product = slice.products[p];
             if (held_.contains(product.sums)) continue;
@@ -390,7 +419,7 @@ class DeviceProducts final : public ProductBackEnd {
     /// grows.
     void make_room_for(std::size_t slice_bytes) {
         if (slice_bytes <= slices_[turn_].bytes()) return;
-        if (free_beside(slice_bytes) < 0) factors_.clear();
+        if (free_beside(slice_bytes) < 0) factors_.make_way(staged_);
         if (free_beside(slice_bytes) < 0) send_home();
         if (free_beside(slice_bytes) <= 0) throw_too_little();
     }
@@ -518,7 +547,7 @@ class DeviceProducts final : public ProductBackEnd {
     };
 
     std::unique_ptr<Runtime> runtime_;
-    double memory_;
+    double memory_, beside_factors_ = 0;
     bool failed_ = false, torn_ = false;  // torn_: sums were stored in the middle of a slice or before one
     std::size_t turn_ = 0;
     std::array<Buffer, 2> slices_{Buffer(*runtime_, Memory::device), Buffer(*runtime_, Memory::device)};

@@ -71,6 +71,22 @@ struct ForEntries {
     }
 };
 
+/// Rows of `width` copied to rows of `stride`, zeros behind them; *not_finite (nullptr: nobody asks) is 1
+/// behind a number that is not finite.
+template <class Real>
+struct LeftRows {
+    const Real* from;
+    Index width, stride;
+    Real *to, *not_finite;
+
+    TANGRAM_KERNEL void operator()(Index i) const {
+        const auto [row, column] = place_of(i, stride);
+        const Real entry = column < width ? from[row * width + column] : Real(0);
+        to[i] = entry;
+        if (not_finite != nullptr && !(entry - entry == Real(0))) *not_finite = Real(1);
+    }
+};
+
 template <class Real>
 TANGRAM_KERNEL void write(Mode mode, Real& out, Real entry) {
     out = mode == Mode::add ? out + entry : entry;

@@ -13,6 +13,7 @@
 #include <map>
 #include <new>
 #include <numeric>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <type_traits>
@@ -86,8 +87,8 @@ void for_blocks(Index count, Visit visit) {
     for (Index i = 0, b = count / 3; i < count; ++i, b = (b + step) % count) visit(b);
 }
 
-/// Memory of the device, full of NaN. Nobody may touch it but while the device works, nor ever what lies
-/// behind it, from the next 256 bytes on.
+/// Memory of the device, full of NaN. Nobody may touch it but while the device works for one of those who use
+/// it, nor ever what lies behind it, from the next 256 bytes on.
 class DevicePages {
   public:
     explicit DevicePages(std::size_t bytes)
@@ -100,24 +101,53 @@ class DevicePages {
         at_ = first_ + (pages_ - (bytes + 255) / 256 * 256);
         std::memset(first_, 0xff, pages_);
         static_cast<void>(mprotect(first_ + pages_, page_, PROT_NONE));
-        allow(false);
+        all().insert(this);
+        allow(at_work > 0);
     }
     DevicePages(const DevicePages&) = delete;
     DevicePages& operator=(const DevicePages&) = delete;
-    ~DevicePages() { static_cast<void>(munmap(first_, pages_ + page_)); }
+    ~DevicePages() {
+        all().erase(this);
+        static_cast<void>(munmap(first_, pages_ + page_));
+    }
     std::byte* at() const { return at_; }
+
+    /// While there are such all of the device's memory may be touched.
+    class AtWork {
+      public:
+        AtWork() {
+            if (at_work++ == 0) allow_all(true);
+        }
+        AtWork(const AtWork&) = delete;
+        AtWork& operator=(const AtWork&) = delete;
+        ~AtWork() {
+            if (--at_work == 0) allow_all(false);
+        }
+    };
+
+  private:
+    static std::set<const DevicePages*>& all() {
+        static std::set<const DevicePages*> pages;
+        return pages;
+    }
+    static void allow_all(bool touch) {
+        for (const DevicePages* const pages : all()) pages->allow(touch);
+    }
     void allow(bool touch) const {
         static_cast<void>(mprotect(first_, pages_, touch ? PROT_READ | PROT_WRITE : PROT_NONE));
     }
 
-  private:
+    static inline int at_work = 0;
     std::size_t page_, pages_;  ///< bytes of one, of all
     std::byte *first_ = nullptr, *at_ = nullptr;
 };
 
 class HostRuntime final : public Runtime {
   public:
-    explicit HostRuntime(double memory) : memory_(memory) {}
+    explicit HostRuntime(double memory) : memory_(memory) { all().insert(this); }
+    HostRuntime(const HostRuntime&) = delete;
+    HostRuntime& operator=(const HostRuntime&) = delete;
+    ~HostRuntime() override { all().erase(this); }
     std::string name() const override { return "this machine's cores, as a device"; }
     std::byte* allocate(Memory of, std::size_t bytes) override {
         wait_for_all();
@@ -140,7 +170,7 @@ class HostRuntime final : public Runtime {
         return at;
     }
     void release(Memory, std::byte* memory) noexcept override {
-        wait_for_all();
+        for (HostRuntime* const runtime : all()) runtime->wait_for_all();
         allocated_.erase(memory);
     }
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) override {
@@ -166,6 +196,10 @@ class HostRuntime final : public Runtime {
     void launch(const NetworkKernel<double>& kernel) override { begin(kernel); }
 
   private:
+    static std::set<HostRuntime*>& all() {
+        static std::set<HostRuntime*> runtimes;
+        return runtimes;
+    }
     struct Part {
         std::unique_ptr<DevicePages> of_device;  ///< or
         std::unique_ptr<std::byte[]> of_host;
@@ -180,27 +214,8 @@ class HostRuntime final : public Runtime {
     void ask(Stream in, std::function<void()> work) { of(in).asked.push_back(std::move(work)); }
     void run(Queue& queue, std::size_t until) {
         if (queue.done >= until) return;
-        const AtWork at_work(*this);
+        const DevicePages::AtWork at_work;
         while (queue.done < until) std::exchange(queue.asked[queue.done++], {})();
-    }
-    /// While there are such the device's memory may be touched.
-    class AtWork {
-      public:
-        explicit AtWork(HostRuntime& runtime) : runtime_(&runtime) {
-            if (runtime.at_work_++ == 0) runtime.allow(true);
-        }
-        AtWork(const AtWork&) = delete;
-        AtWork& operator=(const AtWork&) = delete;
-        ~AtWork() {
-            if (--runtime_->at_work_ == 0) runtime_->allow(false);
-        }
-
-      private:
-        HostRuntime* runtime_;
-    };
-    void allow(bool touch) const {
-        for (const auto& [at, part] : allocated_)
-            if (part.of_device) part.of_device->allow(touch);
     }
     void wait_for_all() {
         wait(Stream::copies);
@@ -264,7 +279,6 @@ class HostRuntime final : public Runtime {
     double memory_;
     std::map<std::byte*, Part> allocated_;
     std::array<Queue, 2> queues_;
-    int at_work_ = 0;
 };
 
 }  // namespace

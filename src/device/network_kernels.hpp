@@ -21,7 +21,7 @@ using NetworkKernel = std::variant<
     ForEntries<ReadGradients<Real>>, ForEntries<TokenMeans<Real>>, ForEntries<MeanGradients<Real>>,
     ForEntries<LabelGradients<Real>>, ForEntries<VectorSums<Real>>, ForEntries<AttentionWeights<Real>>,
     ForEntries<ScoreGradients<Real>>, ForEntries<TokenSlopes<Real>>, ForEntries<TokenProbabilities<Real>>,
-    Norms<Real>, NormGradients<Real>, LabelProducts<Real>, VocabularySums<Real>,
+    ForEntries<LeftRows<Real>>, Norms<Real>, NormGradients<Real>, LabelProducts<Real>, VocabularySums<Real>,
     TiledProducts<Real, WholeProduct<Real>>, TiledProducts<Real, KeyProducts<Real>>,
     TiledProducts<Real, HeadSums<Real, Over::keys>>, TiledProducts<Real, HeadSums<Real, Over::queries>>>;
 

@@ -23,7 +23,7 @@ class Runtime {
   public:
     virtual ~Runtime() = default;
     virtual std::string name() const = 0;
-    /// Waits for both streams, as does release().
+    /// Waits for both streams. release() waits for all that the device was asked for, by other runtimes too.
     virtual std::byte* allocate(Memory of, std::size_t bytes) = 0;
     virtual void release(Memory of, std::byte* memory) noexcept = 0;
     /// Begins a copy; what it reads and writes is left alone until wait(). Of no bytes: does nothing.

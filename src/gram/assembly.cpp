@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "slice_on_its_way.hpp"
+#include "tangram/gram/assembly_cost.hpp"
 #include "tangram/gram/product_back_end.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tile_products.hpp"
@@ -52,6 +53,16 @@ class Assembly {
             throw Error(ExitStatus::output, ErrorKind::contradiction,
                         fmt::format("{} slices are said to be added, there are {}", matrices.units_done,
                                     slices_.count()));
+        if (inputs.back_end != nullptr)
+            beside_factors_ = assembly_cost<Real>(inputs.network.program(), inputs.network.label_ids(),
+                                                  inputs, matrices.grid().rows(), matrices.grid().columns())
+                                  .back_end_whole();
+    }
+
+    Assembly(const Assembly&) = delete;
+    Assembly& operator=(const Assembly&) = delete;
+    ~Assembly() {
+        if (inputs_->back_end != nullptr) inputs_->back_end->forget_factors();
     }
 
     Index slices() const { return slices_.count(); }
@@ -83,7 +94,7 @@ class Assembly {
             flops = pass_flops(inputs_->network.program(), inputs_->parameters, own, passes);
             Index before = 0;
             for (KernelRows<Real>& set : sets_) {
-                set.factors.load(parameters, inputs_->sketch(), [&](Index done, Index) {
+                set.factors.load(kept(parameters), [&](Index done, Index) {
                     const double part =
                         static_cast<double>(before + done) / static_cast<double>(own.examples);
                     if (*in_pass_)
@@ -153,6 +164,19 @@ class Assembly {
         return sets;
     }
 
+    /// Factors that passes may leave on the back end's device: of what is multiplied out there alone.
+    KeptParameters kept(const std::vector<ParameterId>& parameters) const {
+        if (inputs_->back_end == nullptr) return {parameters, inputs_->sketch()};
+        std::vector<ParameterId> staying;
+        for (std::size_t s = 0; s < inputs_->parameters.size(); ++s)
+            if (std::ranges::all_of(inputs_->formulas, [&](const KernelFormula& of) {
+                    return is_multiplied_out(of.choices[s].chosen);
+                }))
+                staying.push_back(inputs_->parameters[s]);
+        std::ranges::sort(staying);
+        return {parameters, inputs_->sketch(), inputs_->back_end->factor_memory(beside_factors_), staying};
+    }
+
     PassedRows own_rows() const {
         PassedRows rows;
         for (const KernelRows<Real>& set : sets_) rows += set.factors.passed();
@@ -183,6 +207,7 @@ class Assembly {
     Slices slices_;
     std::vector<KernelRows<Real>> sets_;  // training, test
     TileProducts<Real> products_;
+    double beside_factors_ = 0;  // bytes of a back end's memory that slices and sums take
     std::array<SliceOnItsWay<Real>, 2> on_their_way_;
 };
 

@@ -248,8 +248,9 @@ class JacobianOperator<Real>::Rows {
     }
     void load(std::size_t group) {
         held_.reset();
-        collectively(comm_,
-                     [&] { factors_.load(groups_[group].parameters, inputs_->sketch(), PassProgress()); });
+        collectively(comm_, [&] {
+            factors_.load({groups_[group].parameters, inputs_->sketch()}, PassProgress());
+        });
         held_ = group;
     }
     /// Entries of this rank's rows, or their signs. Local.

@@ -49,6 +49,9 @@ void PackedSlice<Real>::pack(const Slice& slice, std::span<const KernelRows<Real
         const SliceToPack<Real> wanted = to_pack(slice, sets, rank);
         formed = !wanted.segments.empty() && back_end->begin_packing(wanted);
     }
+    if (!formed)
+        for (const Segment& segment : slice.segments)
+            for (const KernelRows<Real>& set : sets) set.factors.factors().bring_home(segment.parameter);
     for (const Place& place : places_)
         if (owns(place)) pack_tile(slice, sets, place, !formed);
     if (formed) back_end->end_packing();

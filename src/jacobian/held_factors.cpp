@@ -12,10 +12,9 @@ HeldFactors<Real>::HeldFactors(Network<Real>& network, const DataSet& data, cons
 }
 
 template <class Real>
-void HeldFactors<Real>::load(const std::vector<ParameterId>& parameters, const Sketch& sketch,
-                             const PassProgress& progress) {
+void HeldFactors<Real>::load(KeptParameters kept, const PassProgress& progress) {
     factors_.reset();  // before the next ones are allocated
-    factors_.emplace(*network_, *data_, examples_, *outputs_, KeptParameters(parameters, sketch), progress);
+    factors_.emplace(*network_, *data_, examples_, *outputs_, std::move(kept), progress);
 }
 
 template <class Real>

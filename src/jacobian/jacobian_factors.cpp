@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <optional>
+#include <stdexcept>
 #include <type_traits>
 
 #include "tangram/arithmetic.hpp"
@@ -129,6 +130,7 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
       label_ids_(network.label_ids().begin(), network.label_ids().end()),
       examples_(std::move(examples)),
       selected_(std::move(kept.parameters)),
+      memory_(kept.memory),
       factors_(factors_of(network.program())),
       outputs_(std::move(outputs)),
       sketch_(std::move(kept.sketch)) {
@@ -145,6 +147,7 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
         log_partitions_.resize(static_cast<std::size_t>(read_offsets_.back()));
     }
     make_room();
+    if (memory_ != nullptr && memory_->device() == network.device()) make_room_there(kept.staying);
     logits_.resize(examples_.size() * static_cast<std::size_t>(outputs_.labels()));
     seeds_.resize(logits_.size() * static_cast<std::size_t>(backward_passes(data, outputs_)));
 
@@ -210,6 +213,45 @@ void JacobianFactors<Real>::make_room() {
             for (auto& of_pass : deltas_)
                 if (kept.delta && !projected_deltas_.contains(p))
                     make(of_pass[factor.delta.id], factor.delta);
+        }
+}
+
+/// Room on the network's device for the rows that nobody reads here: for all of them or for none, as what is
+/// sent there later would drive them out. Memory of this machine that nobody writes to is not taken.
+template <class Real>
+void JacobianFactors<Real>::make_room_there(const std::vector<ParameterId>& staying) {
+    std::vector<bool> input_here(inputs_.size(), false), delta_here(inputs_.size(), false);
+    for (const ParameterId p : selected_)
+        for (const Factor& factor : factors_[p]) {
+            const Kept kept = kept_of(factor.kind);
+            if (kept.input && kept.delta && std::ranges::binary_search(staying, p)) continue;
+            if (kept.input) input_here[factor.input.id] = true;
+            if (kept.delta) delta_here[factor.delta.id] = true;
+        }
+    std::vector<Stored*> to_leave;
+    for (std::size_t v = 0; v < inputs_.size(); ++v) {
+        if (!input_here[v]) to_leave.push_back(&inputs_[v]);
+        for (auto& of_pass : deltas_)
+            if (!delta_here[v]) to_leave.push_back(&of_pass[v]);
+    }
+    std::erase_if(to_leave, [](const Stored* stored) { return stored->entries == nullptr; });
+    if (examples_.empty() || to_leave.empty()) return;
+    leaves_rows_ = true;
+    try {
+        for (Stored* const stored : to_leave) {
+            const Index rows = (stored->rows == RowSet::tokens ? token_offsets_ : read_offsets_).back();
+            stored->there = memory_->room_for(stored->entries.get(), rows, stored->width);
+            leaves_rows_ = leaves_rows_ && stored->there.first != nullptr;
+            if (!leaves_rows_) break;
+        }
+    } catch (const Error& e) {
+        if (e.kind() != ErrorKind::no_memory) throw;
+        leaves_rows_ = false;
+    }
+    for (Stored* const stored : to_leave)
+        if (!leaves_rows_ && stored->there.first != nullptr) {
+            memory_->forget(stored->entries.get());
+            stored->there = {};
         }
 }
 
@@ -291,7 +333,7 @@ std::vector<Real> JacobianFactors<Real>::seeds_of(Index first, Index last, Index
 
 /// Rows of inputs and deltas, as they are or projected, of one pass's block.
 template <class Real>
-void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first, Index last, Index pass) {
+void JacobianFactors<Real>::keep_rows(Network<Real>& network, Index first, Index last, Index pass) {
     const auto first_row = [&](const Stored& stored, Index example) {
         return (stored.rows == RowSet::tokens ? token_offsets_
                                               : read_offsets_)[static_cast<std::size_t>(example)];
@@ -301,6 +343,11 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
     };
     const auto place_of = [&](const Stored& stored) {
         return stored.entries.get() + first_row(stored, first) * stored.width;
+    };
+    const auto place_there = [&](const Stored& stored) {
+        RowsThere<Real> to = stored.there;
+        to.first += first_row(stored, first) * to.stride;
+        return to;
     };
     struct Copied {
         const Real* from;
@@ -322,8 +369,14 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
     };
     auto& deltas = deltas_[static_cast<std::size_t>(pass)];
     for (std::size_t v = 0; v < inputs_.size(); ++v) {
-        if (pass == 0 && inputs_[v].entries != nullptr) store(inputs_[v], network.value(Value{v}));
-        if (deltas[v].entries != nullptr) store(deltas[v], network.gradient(Value{v}));
+        if (pass == 0 && inputs_[v].there.first != nullptr)
+            network.leave_value(Value{v}, place_there(inputs_[v]));
+        else if (pass == 0 && inputs_[v].entries != nullptr)
+            store(inputs_[v], network.value(Value{v}));
+        if (deltas[v].there.first != nullptr)
+            network.leave_gradient(Value{v}, place_there(deltas[v]));
+        else if (deltas[v].entries != nullptr)
+            store(deltas[v], network.gradient(Value{v}));
     }
     // Where one thread has all the passes, on all of them.
     parallel_for(std::ssize(copied), [&](Index i) {
@@ -337,7 +390,11 @@ void JacobianFactors<Real>::keep_rows(const Network<Real>& network, Index first,
 
 /// Vectors of one pass's block; all that was kept is checked.
 template <class Real>
-void JacobianFactors<Real>::keep_vectors(const Network<Real>& network, Index first, Index last, Index pass) {
+void JacobianFactors<Real>::keep_vectors(Network<Real>& network, Index first, Index last, Index pass) {
+    const bool left_are_finite = !leaves_rows_ || network.left_finite();
+    if (!left_are_finite)  // to find the first that is not
+        for (const Stored& stored : deltas_[static_cast<std::size_t>(pass)])
+            if (stored.there.first != nullptr) memory_->bring_home(stored.entries.get());
     for (const ParameterId p : selected_)
         for (const Factor& factor : factors_[p]) {
             const Kept kept = kept_of(factor.kind);
@@ -356,12 +413,15 @@ void JacobianFactors<Real>::keep_vectors(const Network<Real>& network, Index fir
                     check_finite({out, static_cast<std::size_t>(size)}, i, p);
                 }
             }
-            parallel_for(kept.delta ? last - first : 0, [&](Index i) {
-                const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
+            if (!kept.delta) continue;
+            const Stored& delta = delta_of(p, factor, static_cast<std::size_t>(pass));
+            if (delta.there.first != nullptr && left_are_finite) continue;
+            parallel_for(last - first, [&](Index i) {
                 const StoredRows rows = rows_of(delta, first + i);
                 check_finite({rows.first, static_cast<std::size_t>(rows.count * delta.width)}, first + i, p);
             });
         }
+    if (!left_are_finite) throw std::logic_error("what a device found to be not finite is finite here");
 }
 
 template <class Real>
@@ -496,6 +556,17 @@ std::optional<typename JacobianFactors<Real>::OuterFactors> JacobianFactors<Real
     for (std::size_t pass = 0; pass < deltas_.size(); ++pass)
         of.deltas.push_back(all(delta_of(parameter, factor, pass)));
     return of;
+}
+
+template <class Real>
+void JacobianFactors<Real>::bring_home(ParameterId parameter) const {
+    if (!leaves_rows_ || !outer_factors(parameter)) return;
+    const auto bring = [&](const Stored& stored) {
+        if (stored.there.first != nullptr) memory_->bring_home(stored.entries.get());
+    };
+    const Factor& factor = factors_[parameter].front();
+    bring(input_of(parameter));
+    for (std::size_t pass = 0; pass < deltas_.size(); ++pass) bring(delta_of(parameter, factor, pass));
 }
 
 template <class Real>

@@ -8,6 +8,8 @@
 
 namespace tangram {
 
+class FactorMemory;
+
 /// A run of parameters whose products are one chain of fused multiply-adds (arithmetic.hpp, 3.).
 struct ProductPiece {
     /// Parameters that stand before it in a packed tile on the left, and on the right: its entries begin at
@@ -47,7 +49,8 @@ struct SliceProducts {
     std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};
 };
 
-/// Rows of the host's memory, one behind the other: deltas of a pass, or inputs, of all examples held.
+/// Rows of the host's memory, one behind the other: deltas of a pass, or inputs, of all examples held. Where
+/// passes have left them in the back end's memory, nothing stands there: their address is a name.
 template <class Real>
 struct FactorRows {
     const Real* entries;
@@ -121,7 +124,10 @@ class ProductBackEnd {
     virtual bool begin_packing(const SliceToPack<double>&) { return false; }
     /// Until those outer segments that go home are there. @throws as add()
     virtual void end_packing() {}
-    /// What was at the addresses of factors will be others.
+    /// Where passes on the same device may leave factors, as far as slices and sums that take `beside` bytes
+    /// leave room in memory(); nullptr: nowhere. Factors that have to make room come home.
+    virtual FactorMemory* factor_memory([[maybe_unused]] double beside) { return nullptr; }
+    /// What was at the addresses of factors will be others. What is not home is lost.
     virtual void forget_factors() noexcept {}
     /// Until what add() began is done and its diagonals are handed over. @throws as add()
     virtual void finish() = 0;

@@ -21,7 +21,7 @@ class HeldFactors {
 
     /// Forward and backward passes over the examples; keeps the factors of these parameters and no others.
     /// @throws as JacobianFactors; then none are held
-    void load(const std::vector<ParameterId>& parameters, const Sketch& sketch, const PassProgress& progress);
+    void load(KeptParameters kept, const PassProgress& progress);
     /// After load().
     const JacobianFactors<Real>& factors() const { return *factors_; }
     /// The place of an example of the data among the examples held: how factors() counts them.

@@ -9,6 +9,7 @@
 #include "tangram/jacobian/output.hpp"
 #include "tangram/jacobian/sketch.hpp"
 #include "tangram/jacobian/token_blocks.hpp"
+#include "tangram/model/factor_memory.hpp"
 #include "tangram/model/network.hpp"
 #include "tangram/model/token_softmax.hpp"
 #include "tangram/text/data_set.hpp"
@@ -22,10 +23,18 @@ using PassProgress = std::function<void(Index done, Index examples)>;
 /// The parameters whose factors are kept; those that the sketch names are kept projected, in place of the
 /// whole ones.
 struct KeptParameters {
-    KeptParameters(std::vector<ParameterId> all = {}, Sketch projected = {})
-        : parameters(std::move(all)), sketch(std::move(projected)) {}
+    KeptParameters(std::vector<ParameterId> all = {}, Sketch projected = {},
+                   FactorMemory* of_device = nullptr, std::vector<ParameterId> may_stay = {})
+        : parameters(std::move(all)),
+          sketch(std::move(projected)),
+          memory(of_device),
+          staying(std::move(may_stay)) {}
     std::vector<ParameterId> parameters;
     Sketch sketch;
+    /// Where passes on the same device leave rows that the outer products of `staying` parameters alone take,
+    /// if it has room for all of them; nullptr: all come home.
+    FactorMemory* memory;
+    std::vector<ParameterId> staying;  ///< ascending
 };
 
 /// The factors of a list of examples: what one forward pass and `passes` backward passes per example leave,
@@ -34,6 +43,7 @@ struct KeptParameters {
 template <class Real>
 class JacobianFactors {
   public:
+    /// @param kept      its memory, if any, outlives the object or forgets the factors before
     /// @param progress  called on the first thread
     /// @throws Error(numerical) naming example and tensor where an activation or gradient is not finite
     /// Memory: per example and row set, (inputs + passes * deltas) of the selected layers, passes the most of
@@ -67,6 +77,9 @@ class JacobianFactors {
         Index delta_width, input_width;
     };
     std::optional<OuterFactors> outer_factors(ParameterId parameter) const;
+    /// Rows of this parameter's outer products may stand on a device alone, where their addresses are names:
+    /// behind it they are here. On one thread.
+    void bring_home(ParameterId parameter) const;
 
     /// What the delta of a vocabulary's table follows from, for one example of the list and one pass: added
     /// to `to`, a row for each token that is read.
@@ -86,6 +99,7 @@ class JacobianFactors {
         std::unique_ptr<Real[]> entries;  // nullptr: not kept
         RowSet rows = RowSet::tokens;
         Index width = 0;
+        RowsThere<Real> there = {};  ///< where they are left, in place of here
     };
     /// One side of a sketched tensor, where it is projected: rows of S^T x in place of x.
     struct ProjectedSide {
@@ -107,12 +121,13 @@ class JacobianFactors {
     void add_vocabulary_rows(ParameterId parameter, RowRange slice, Index example, Index pass,
                              Real* out) const;
     void make_room();
+    void make_room_there(const std::vector<ParameterId>& staying);
     void forget_projections();
     void take_outputs(const Network<Real>& network, Index first, Index last);
     std::vector<Real> seeds_of(Index first, Index last, Index pass);
     void pass_through(Network<Real>& network, Index first, Index last);
-    void keep_rows(const Network<Real>& network, Index first, Index last, Index pass);
-    void keep_vectors(const Network<Real>& network, Index first, Index last, Index pass);
+    void keep_rows(Network<Real>& network, Index first, Index last, Index pass);
+    void keep_vectors(Network<Real>& network, Index first, Index last, Index pass);
     void add_sketch(ParameterId parameter);
     Stored room_for(RowSet rows, Index width) const;
     void check_finite(std::span<const Real> entries, Index example, ParameterId parameter) const;
@@ -123,6 +138,8 @@ class JacobianFactors {
     std::vector<Index> examples_;
     std::vector<Index> token_offsets_, read_offsets_;  // examples + 1, in this list
     std::vector<ParameterId> selected_;
+    FactorMemory* memory_;
+    bool leaves_rows_ = false;                  // some stand in memory_ alone
     std::vector<std::vector<Factor>> factors_;  // by parameter
     KernelOutputs outputs_;
     Sketch sketch_;

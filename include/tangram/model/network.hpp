@@ -64,6 +64,10 @@ class Network {
     /// Bytes that the passes' buffers hold by now; the weights are none of them.
     Index pass_bytes() const { return passes_->bytes(); }
     Index tokens_per_block() const { return passes_->tokens_per_block(); }
+    std::string device() const { return passes_->device(); }
+    void leave_value(Value value, RowsThere<Real> to) { passes_->leave_value(value, to); }
+    void leave_gradient(Value value, RowsThere<Real> to) { passes_->leave_gradient(value, to); }
+    bool left_finite() { return passes_->left_finite(); }
     /// The weights of a parameter, of all twins, from here on in a copy that may be changed.
     std::span<Real> weights(ParameterId parameter) { return weights_->changeable(parameter); }
 

@@ -3,8 +3,10 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "tangram/model/factor_memory.hpp"
 #include "tangram/model/factors.hpp"
 #include "tangram/model/network_weights.hpp"
 
@@ -72,6 +74,15 @@ class NetworkPasses {
     /// Tokens that its blocks should have, with all examples through one thread's passes; 0: a few examples,
     /// and passes on every thread. No bit depends on it.
     virtual Index tokens_per_block() const { return 0; }
+
+    /// The device that values and gradients stand on; empty: this machine's memory.
+    virtual std::string device() const { return {}; }
+    /// Begins to copy a value's rows of the last block to rows on the same device, with zeros between them.
+    virtual void leave_value(Value, RowsThere<Real>) {}
+    /// The same of its gradient. @see left_finite
+    virtual void leave_gradient(Value, RowsThere<Real>) {}
+    /// Until rows are left; whether all gradients left since the last backward pass are finite.
+    virtual bool left_finite() { return true; }
 };
 
 /// Makes the passes of one more thread over the same weights.

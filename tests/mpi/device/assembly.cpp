@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "../src/device/device_passes.hpp"
 #include "../src/device/device_products.hpp"
 #include "mpi/gram/problem.hpp"
+#include "support/counted_memory.hpp"
 #include "support/failing_runtime.hpp"
 
 namespace tangram {
@@ -35,6 +37,11 @@ class Counted final : public ProductBackEnd {
         return count(executor_->begin_packing(slice));
     }
     void end_packing() override { executor_->end_packing(); }
+    FactorMemory* factor_memory(double beside) override {
+        FactorMemory* const memory = executor_->factor_memory(beside);
+        if (!factors) factors.emplace(*memory);
+        return &*factors;
+    }
     void forget_factors() noexcept override { executor_->forget_factors(); }
     double memory() const override { return executor_->memory(); }
     void finish() override { executor_->finish(); }
@@ -43,6 +50,7 @@ class Counted final : public ProductBackEnd {
     bool sums_are_torn() const override { return executor_->sums_are_torn(); }
     bool failed() const override { return executor_->failed(); }
     Index products = 0, stores = 0, formed = 0, not_formed = 0;
+    std::optional<CountedMemory> factors;
 
   private:
     bool count(bool taken) {
@@ -52,9 +60,10 @@ class Counted final : public ProductBackEnd {
     std::unique_ptr<ProductBackEnd> executor_;
 };
 
-/// What devices were asked for: slices that all of them formed and did not, stores of rank 0's sums.
+/// What devices were asked for: slices that all of them formed and did not, arrays of factors that passes
+/// left there, stores of rank 0's sums.
 struct Asked {
-    Index formed, not_formed, stores;
+    Index formed, not_formed, left, stores;
     double largest;  ///< bytes that one was asked for at once
 };
 template <class Real>
@@ -69,6 +78,7 @@ Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index st
     }
     Problem undisturbed = problem;
     undisturbed.left_in_pass = false;
+    undisturbed.pass_back_end = nullptr;
     const std::vector<Whole> expected = compute_all<Real>(undisturbed, grid, train, test);
     double largest = 0;
     Counted device(memory, &largest);
@@ -79,7 +89,8 @@ Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index st
     const Index products = sum_over_ranks(grid.comm().get(), device.products);
     EXPECT_GT(products, 0) << what;
     return {sum_over_ranks(grid.comm().get(), device.formed),
-            sum_over_ranks(grid.comm().get(), device.not_formed), device.stores,
+            sum_over_ranks(grid.comm().get(), device.not_formed),
+            sum_over_ranks(grid.comm().get(), device.factors ? device.factors->left : 0), device.stores,
             max_over_ranks(grid.comm().get(), largest)};
 }
 
@@ -99,6 +110,16 @@ TEST(AKernelOnADevice, HasTheBitsOfTheHost) {
     problem.parameters = {"attention"};
     problem.sketch = 20;
     expect_bits_of_the_host<float>(problem, "sketched");
+    // Passes there: both sides of these tensors are projected here; several formulas.
+    const auto passes = device::device_passes(std::make_unique<FailingRuntime>(Index{1} << 40), 0x1p40);
+    problem.pass_back_end = passes.get();
+    problem.examples = 40;
+    problem.test_examples = 10;
+    EXPECT_EQ(expect_bits_of_the_host<float>(problem, "sketched, with passes").left, 0);
+    problem.sketch = 0;
+    problem.contraction = Contraction::multiply_out;
+    problem.formulas = {Formula::sgd, Formula::asymmetric_signgd};
+    EXPECT_GT(expect_bits_of_the_host<double>(problem, "formulas, with passes").left, 0);
 }
 
 TEST(AKernelOnADevice, FormsGradientsThereWhereFactorsFindRoom) {
@@ -124,8 +145,20 @@ TEST(AKernelOnADevice, FormsGradientsThereWhereFactorsFindRoom) {
     };
     EXPECT_GT(with_room(1.2 * 8 * 32 * 32).not_formed, 0);
     EXPECT_GT(with_room(1.5 * sums + 6e5).formed, 0);
+    // The same of factors that passes leave there: they come home for the host, or for others' sums.
+    const auto passes = device::device_passes(std::make_unique<FailingRuntime>(Index{1} << 40), 0x1p40);
+    problem.pass_back_end = passes.get();
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "left there").left, 0);
+    EXPECT_EQ(with_room(1.5 * sums).left, 0);
+    EXPECT_GT(with_room(20 * sums + 4e6).left, 0);
     problem.factor_bytes = 1;
-    EXPECT_GT(expect_bits_of_the_host<double>(problem, "many groups").formed, 0);
+    const Asked groups = expect_bits_of_the_host<double>(problem, "many groups");
+    EXPECT_GT(groups.formed, 0);
+    EXPECT_GT(groups.left, 0);
+    problem.contraction.reset();
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "contracted by choice").left, 0);
+    problem.contraction = Contraction::multiply_out;
+    problem.pass_back_end = nullptr;
     problem.parameters = {"attention"};
     problem.output = KernelOutput::trace;
     EXPECT_GT(expect_bits_of_the_host<float>(problem, "labels").formed, 0);
@@ -133,7 +166,10 @@ TEST(AKernelOnADevice, FormsGradientsThereWhereFactorsFindRoom) {
     problem.vocabulary = 23;
     problem.answers = true;
     problem.output = KernelOutput::logits;
-    EXPECT_GT(expect_bits_of_the_host<float>(problem, "answers").formed, 0);
+    problem.pass_back_end = passes.get();
+    const Asked answers = expect_bits_of_the_host<float>(problem, "answers");
+    EXPECT_GT(answers.formed, 0);
+    EXPECT_GT(answers.left, 0);
 }
 
 TEST(AKernelOnADevice, StopsAndGoesOn) {
@@ -145,6 +181,9 @@ TEST(AKernelOnADevice, StopsAndGoesOn) {
     problem.factor_bytes = 1;  // passes for every slice
     problem.left_in_pass = true;
     expect_bits_of_the_host<float>(problem, "in a pass", 2);
+    const auto passes = device::device_passes(std::make_unique<FailingRuntime>(Index{1} << 40), 0x1p40);
+    problem.pass_back_end = passes.get();
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "in a pass of the device", 2).left, 0);
 }
 
 }  // namespace

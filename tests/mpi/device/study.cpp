@@ -30,8 +30,7 @@ GpuSource two_gpus(std::vector<double>& memory) {
                 memory = {static_cast<double>(gpu), bytes};
                 return device::host_executor(bytes);
             },
-            [](int, double) { return std::make_unique<testing::LapackAsDevice>(); },
-            [](int) { return 63e9; },
+            [](int, double) { return std::make_unique<testing::LapackAsDevice>(); }, [](int) { return 63e9; },
             [](int, double bytes) { return device::device_passes(device::host_runtime(bytes), bytes); }};
 }
 
@@ -50,6 +49,7 @@ class Boasting final : public ProductBackEnd {
     bool begin_packing(const SliceToPack<float>& slice) override { return device_->begin_packing(slice); }
     bool begin_packing(const SliceToPack<double>& slice) override { return device_->begin_packing(slice); }
     void end_packing() override { device_->end_packing(); }
+    FactorMemory* factor_memory(double beside) override { return device_->factor_memory(beside); }
     void forget_factors() noexcept override { device_->forget_factors(); }
     void finish() override { device_->finish(); }
     void store_sums() override { device_->store_sums(); }
@@ -253,6 +253,19 @@ TEST_F(OnADevice, PassesLeaveTheKernelOfTheCpu) {
         const auto failing = device::device_passes(
             std::make_unique<testing::FailingRuntime>(world_rank() == 0 ? good : 1 << 30, memory), memory);
         const testing::Thrown thrown = testing::thrown_by([&] { run("failed.h5", nullptr, failing.get()); });
+        EXPECT_EQ(thrown.status, ExitStatus::numerical) << thrown.text;
+        EXPECT_EQ(thrown.text.find("GPU 3 of node17"), 0u) << thrown.text;
+    }
+    // One of the two fails where factors stay on the device that both are on.
+    for (const auto& [good_passes, good_products] :
+         std::vector<std::pair<Index, Index>>{{150, 1 << 30}, {1 << 30, 20}, {1 << 30, 60}}) {
+        const auto on_gpu = [&](Index good) {
+            return std::make_unique<testing::FailingRuntime>(world_rank() == 0 ? good : 1 << 30, memory);
+        };
+        const auto some_products = device::device_products(on_gpu(good_products), memory);
+        const auto some_passes = device::device_passes(on_gpu(good_passes), memory);
+        const testing::Thrown thrown =
+            testing::thrown_by([&] { run("failed.h5", some_products.get(), some_passes.get()); });
         EXPECT_EQ(thrown.status, ExitStatus::numerical) << thrown.text;
         EXPECT_EQ(thrown.text.find("GPU 3 of node17"), 0u) << thrown.text;
     }

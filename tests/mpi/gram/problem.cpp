@@ -90,8 +90,13 @@ Program program_for(const Problem& problem, const std::filesystem::path& folder)
 template <class Real>
 Network<Real> network_for(const Problem& problem) {
     const auto folder = test_data() / "models" / problem.model;
-    return {program_for(problem, folder), Weights(folder, testing::Unrecorded()),
-            problem.answers ? std::vector<std::int32_t>() : problem.labels};
+    Network<Real> network(program_for(problem, folder), Weights(folder, testing::Unrecorded()),
+                          problem.answers ? std::vector<std::int32_t>() : problem.labels);
+    if (problem.pass_back_end == nullptr) return network;
+    return network.on([&](std::shared_ptr<const NetworkWeights<Real>> weights) {
+        constexpr Index tokens_at_once = 100;
+        return problem.pass_back_end->passes(std::move(weights), tokens_at_once);
+    });
 }
 
 }  // namespace

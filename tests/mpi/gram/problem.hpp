@@ -10,6 +10,7 @@
 #include "tangram/gram/assembly.hpp"
 #include "tangram/gram/jacobian_operator.hpp"
 #include "tangram/jacobian/selection.hpp"
+#include "tangram/model/pass_back_end.hpp"
 
 /// Kernels of small models of odd shapes on made-up texts, and what they are compared with.
 namespace tangram::testing {
@@ -48,6 +49,7 @@ struct Problem {
     bool answers = false;       ///< scores answers() in place of the labels' logits
     bool left_in_pass = false;  ///< the stop comes on one rank within the first pass behind it
     ProductBackEnd* back_end = nullptr;
+    PassBackEnd* pass_back_end = nullptr;  ///< nullptr: this machine's cores
 };
 
 KernelFormula formula_of(const Program& program, const std::vector<ParameterId>& parameters,

@@ -7,7 +7,9 @@
 #include <numeric>
 
 #include "../src/device/device_passes.hpp"
+#include "../src/device/device_products.hpp"
 #include "../src/device/host_executor.hpp"
+#include "support/counted_memory.hpp"
 #include "support/expect_error.hpp"
 #include "support/failing_runtime.hpp"
 #include "support/model_fixture.hpp"
@@ -31,6 +33,20 @@ std::vector<std::unique_ptr<PassBackEnd>> back_ends() {
     if (gpus.count() > 0) all.push_back(passes_on_gpu(0, gpus.memory / 2));
     std::cout << "passes on: " << all.back()->name() << (gpus.count() > 0 ? " too" : "; " + gpus.words)
               << "\n";
+    return all;
+}
+
+/// Passes and products on one device.
+struct OnOneDevice {
+    std::unique_ptr<PassBackEnd> passes;
+    std::unique_ptr<ProductBackEnd> products;
+};
+std::vector<OnOneDevice> devices() {
+    std::vector<OnOneDevice> all;
+    all.push_back({device::device_passes(device::host_runtime(), 0x1p40, few),
+                   device::device_products(device::host_runtime(), 0x1p40)});
+    if (const Gpus gpus = usable_gpus(); gpus.count() > 0)
+        all.push_back({passes_on_gpu(0, gpus.memory / 2), products_on_gpu(0, gpus.memory / 2)});
     return all;
 }
 
@@ -296,12 +312,15 @@ DataSet ragged_data(bool answers) {
 }
 
 /// Of all parameters, logits and every entry of every gradient.
-std::vector<float> gradients_of(Network<float>& network, const DataSet& data, KernelOutput output) {
+std::vector<float> gradients_of(Network<float>& network, const DataSet& data, KernelOutput output,
+                                FactorMemory* memory = nullptr) {
     std::vector<Index> examples(static_cast<std::size_t>(data.examples()));
     std::iota(examples.begin(), examples.end(), Index{0});
     const KernelOutputs outputs(output, 2);
     const auto& parameters = network.program().parameters();
-    const JacobianFactors<float> factors(network, data, examples, outputs, all_of(network.program()));
+    const JacobianFactors<float> factors(network, data, examples, outputs,
+                                         {all_of(network.program()), {}, memory, all_of(network.program())});
+    for (const ParameterId p : all_of(network.program())) factors.bring_home(p);
     std::vector<float> all(factors.logits().begin(), factors.logits().end());
     for (Index e = 0; e < data.examples(); ++e)
         for (Index pass = 0; pass < outputs.passes(); ++pass)
@@ -322,17 +341,72 @@ TEST(PassesOnADeviceOf, BlocksOfAnySizeLeaveTheFactorsOfTheHost) {
         const DataSet data = ragged_data(answers);
         Network<float> host(program, InitialWeights{.deviation = 0.3},
                             answers ? std::vector<std::int32_t>{} : std::vector<std::int32_t>{5, 9});
-        const auto back_end = device::device_passes(device::host_runtime(), 0x1p40, few);
-        for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits})
-            for (const Index tokens : {1, 20, 1000}) {
+        for (const OnOneDevice& device : devices())
+            for (const auto& [output, tokens] :
+                 std::vector<std::pair<KernelOutput, Index>>{{KernelOutput::margin, 1},
+                                                             {KernelOutput::margin, 20},
+                                                             {KernelOutput::logits, 1},
+                                                             {KernelOutput::logits, 20},
+                                                             {KernelOutput::logits, 1000}}) {
                 Network<float> network = host.on([&](std::shared_ptr<const NetworkWeights<float>> weights) {
-                    return back_end->passes(std::move(weights), tokens);
+                    return device.passes->passes(std::move(weights), tokens);
                 });
                 const std::vector<float> found = gradients_of(network, data, output),
                                          expected = gradients_of(host, data, output);
                 ASSERT_EQ(found.size(), expected.size());
                 EXPECT_EQ(different(found.data(), expected.data(), std::ssize(found)), 0) << tokens;
+                // The same where they are left there, or would be if all found room.
+                for (const auto& [rooms, taken] :
+                     std::vector<std::pair<Index, bool>>{{1000, false}, {3, false}, {3, true}}) {
+                    testing::CountedMemory memory(*device.products->factor_memory(0), rooms, taken);
+                    const std::vector<float> left = gradients_of(network, data, output, &memory);
+                    EXPECT_EQ(memory.left > 3, rooms > 3);
+                    EXPECT_EQ(memory.asked_for > 3, rooms > 3);
+                    ASSERT_EQ(left.size(), expected.size());
+                    EXPECT_EQ(different(left.data(), expected.data(), std::ssize(left)), 0) << tokens;
+                    device.products->forget_factors();
+                }
             }
+    }
+}
+
+TEST(PassesOnADeviceOf, GradientsLeftThereThatAreNotFiniteAreNamedAsOnTheHost) {
+    using enum ParameterKind;
+    Program program;
+    program.vocabulary_size = 19;
+    program.maximum_length = 20;
+    const Value x = program.embedding(program.parameter("table.weight", {19, 6}, embedding)),
+                y = program.linear(x, program.parameter("small.weight", {6, 6}, attention)),
+                z = program.linear(y, program.parameter("large.weight", {6, 6}, attention));
+    program.label_logits(program.at_reads(z), program.parameter("head.weight", {19, 6}, head), std::nullopt);
+    Network<float> host(program, InitialWeights{.deviation = 1.0}, {5, 9});
+    const auto multiply = [&](ParameterId p, float factor) {
+        for (float& weight : host.weights(p)) weight *= factor;
+    };
+    // The head's logits are near 10^25, the gradient behind the large weights is beyond float32.
+    multiply(1, 1e-20F), multiply(2, 1e20F), multiply(3, 1e25F);
+    const DataSet data = ragged_data(false);
+    const std::vector<Index> examples{0, 1, 2, 3, 4, 5, 6, 7};
+    const auto message = [&](Network<float>& of, FactorMemory* memory) -> std::string {
+        try {
+            const JacobianFactors<float> factors(of, data, examples, KernelOutputs(KernelOutput::margin, 2),
+                                                 {{1}, {}, memory, {1}});
+        } catch (const Error& e) {
+            return e.what();
+        }
+        return "";
+    };
+    const std::string expected = message(host, nullptr);
+    EXPECT_NE(expected.find("gradient of small.weight for example 0 "), std::string::npos) << expected;
+    for (const OnOneDevice& device : devices()) {
+        Network<float> network = host.on([&](std::shared_ptr<const NetworkWeights<float>> weights) {
+            return device.passes->passes(std::move(weights), 12);
+        });
+        testing::CountedMemory memory(*device.products->factor_memory(0));
+        EXPECT_EQ(message(network, &memory), expected);
+        EXPECT_EQ(memory.left, 2);
+        EXPECT_EQ(memory.asked_for, 1);
+        device.products->forget_factors();
     }
 }
 
