@@ -34,13 +34,14 @@ void check(cudaError_t status, const std::string& gpu, const char* what) {
     if (status == cudaSuccess) return;
     static_cast<void>(cudaGetLastError());  // who does with less memory is not told of it again by a kernel
     const bool memory = status == cudaErrorMemoryAllocation, taken = status == cudaErrorDevicesUnavailable;
-    throw Error(ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
-                gpu + ": " + what + " failed: " + cudaGetErrorString(status) +
-                    (memory ? "; others may use it: use more GPUs, fewer ranks on each, --device-memory or "
-                              "--device cpu"
-                     : taken ? "; it lets one process in at a time (compute mode), and one has it: use as many "
-                               "ranks as GPUs on a node, or --device cpu"
-                             : "; use another node, or --device cpu"));
+    throw Error(
+        ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
+        gpu + ": " + what + " failed: " + cudaGetErrorString(status) +
+            (memory  ? "; others may use it: use more GPUs, fewer ranks on each, --device-memory or "
+                       "--device cpu"
+             : taken ? "; it lets one process in at a time (compute mode), and one has it: use as many "
+                       "ranks as GPUs on a node, or --device cpu"
+                     : "; use another node, or --device cpu"));
 }
 
 namespace {
@@ -56,9 +57,13 @@ class CudaRuntime final : public Runtime {
                                                of == Stream::copies ? first : last),
                   name_, "making a stream");
         check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), name_, "making an event");
-        for (const cudaError_t allowed : {allow_work<BlockWork<float>>(), allow_work<BlockWork<double>>(),
-                                          allow_work<OuterWork<float>>(), allow_work<OuterWork<double>>()})
+        for (const cudaError_t allowed : {allow_memory<BlockWork<float>>(run_in_turn<BlockWork<float>>),
+                                          allow_memory<BlockWork<double>>(run_in_turn<BlockWork<double>>),
+                                          allow_memory<OuterWork<float>>(run_work<OuterWork<float>>),
+                                          allow_memory<OuterWork<double>>(run_work<OuterWork<double>>)})
             check(allowed, name_, "asking for a block's memory");
+        check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, gpu), name_,
+              "asking for its multiprocessors");
     }
     CudaRuntime(const CudaRuntime&) = delete;
     CudaRuntime& operator=(const CudaRuntime&) = delete;
@@ -84,11 +89,12 @@ class CudaRuntime final : public Runtime {
         if (bytes > 0)
             check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream(in)), name_, "copying");
     }
-    void add_products(const BlockWork<float>* blocks, Index count) override {
-        begin(blocks, count, Stream::products, "multiplying");
+    Index at_once() const override { return multiprocessors_; }
+    void add_products(const BlockWork<float>* works, Index count, int* begun) override {
+        check(begin_in_turn(works, count, begun, stream(Stream::products)), name_, "multiplying");
     }
-    void add_products(const BlockWork<double>* blocks, Index count) override {
-        begin(blocks, count, Stream::products, "multiplying");
+    void add_products(const BlockWork<double>* works, Index count, int* begun) override {
+        check(begin_in_turn(works, count, begun, stream(Stream::products)), name_, "multiplying");
     }
     void let_follow(Stream later, Stream earlier) override {
         check(cudaEventRecord(event_, stream(earlier)), name_, "recording an event");
@@ -117,6 +123,7 @@ class CudaRuntime final : public Runtime {
     cudaStream_t stream(Stream of) const { return streams_[static_cast<std::size_t>(of)]; }
 
     std::string name_;
+    int multiprocessors_ = 0;
     std::array<cudaStream_t, 2> streams_{};
     cudaEvent_t event_ = nullptr;
 };
@@ -134,8 +141,9 @@ FoundGpus cuda_gpus() {
         const cudaError_t asked = cudaGetDeviceProperties(&properties, gpu);
         if (asked != cudaSuccess) return {{}, name + ": " + cudaGetErrorString(asked)};
         const std::string id(properties.uuid.bytes, sizeof properties.uuid.bytes);
-        found.gpus.push_back({id, std::string(properties.name) + ", " + name, properties.major, properties.minor,
-                              properties.sharedMemPerBlockOptin, properties.totalGlobalMem});
+        found.gpus.push_back({id, std::string(properties.name) + ", " + name, properties.major,
+                              properties.minor, properties.sharedMemPerBlockOptin,
+                              properties.totalGlobalMem});
     }
     return found;
 }

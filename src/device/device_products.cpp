@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -472,33 +473,61 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
             return reinterpret_cast<const Real*>(from.at +
                                                  from.tiles.at(slice.tiles[tile].entries.data()).at);
         };
-        std::vector<BlockWork<Real>> blocks;
-        auto next = asked.begin();
-        for (std::size_t p = first; p < last; ++p) {
-            const TileProduct& product = slice.products[p];
-            BlockWork<Real> work = work_of(slice, product);
-            work.left = tile_at(product.left);
-            work.right = tile_at(product.right);
-            work.pieces = reinterpret_cast<const ProductPiece*>(from.lists + from.pieces[product.pieces]);
-            work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
-            if (product.diagonals) work.diagonals = reinterpret_cast<double*>(diagonals_at + next++->place);
-            append_blocks(work, product.lower_only, blocks);
-        }
-        launch(blocks, diagonals.bytes());
+        std::vector<BlockWork<Real>> works;
+        const auto append = [&](Index turn, Index turns) {
+            auto next = asked.begin();
+            for (std::size_t p = first; p < last; ++p) {
+                const TileProduct& product = slice.products[p];
+                const std::vector<ProductPiece>& pieces = slice.pieces[product.pieces];
+                const auto cut = [&](Index at) { return std::ssize(pieces) * at / turns; };
+                BlockWork<Real> work = work_of(slice, product);
+                work.left = tile_at(product.left);
+                work.right = tile_at(product.right);
+                work.pieces =
+                    reinterpret_cast<const ProductPiece*>(from.lists + from.pieces[product.pieces]) +
+                    cut(turn);
+                work.piece_count = cut(turn + 1) - cut(turn);
+                work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
+                if (product.diagonals)
+                    work.diagonals = reinterpret_cast<double*>(diagonals_at + next++->place) +
+                                     work.rows * std::count_if(pieces.begin(), pieces.begin() + cut(turn),
+                                                               std::mem_fn(&ProductPiece::ends_parameter));
+                work.turn = static_cast<int>(turn);
+                append_blocks(work, product.lower_only, works);
+            }
+        };
+        append(0, 1);
+        const Index blocks = std::ssize(works);
+        std::size_t longest = 0;
+        for (std::size_t p = first; p < last; ++p)
+            longest = std::max(longest, slice.pieces[slice.products[p].pieces].size());
+        const Index turns = turns_of(blocks, runtime_->at_once(), static_cast<Index>(longest));
+        if (turns > 1) works.clear();
+        for (Index turn = 0; turns > 1 && turn < turns; ++turn) append(turn, turns);
+        launch(works, turns > 1 ? blocks : 0, diagonals.bytes());
         asked_ = std::move(asked);
         put_diagonals_ = slice.put_diagonals;
     }
 
+    /// @param blocks  that take turns: work i is one of block i % blocks; 0: each has one
     template <class Real>
-    void launch(const std::vector<BlockWork<Real>>& blocks, std::size_t diagonal_bytes) {
-        const std::size_t bytes = blocks.size() * sizeof(BlockWork<Real>);
+    void launch(std::vector<BlockWork<Real>>& works, Index blocks, std::size_t diagonal_bytes) {
+        Places places;
+        const std::size_t works_at = places.next(works.size() * sizeof(BlockWork<Real>)),
+                          counts_at = places.next(static_cast<std::size_t>(1 + blocks) * sizeof(int));
         runtime_->wait(Stream::copies);
-        std::memcpy(staged_blocks_.reserve(bytes), blocks.data(), bytes);
+        std::byte* const staged = staged_blocks_.reserve(places.bytes());
         hand_over();  // nobody reads blocks_ any more, nor the slice before
-        std::byte* const at = blocks_.reserve(bytes);
-        runtime_->copy(at, staged_blocks_.data(), bytes, Stream::copies);
+        std::byte* const at = blocks_.reserve(places.bytes());
+        int* const counts = reinterpret_cast<int*>(at + counts_at);  // works begun; of each block those done
+        for (Index i = 0; blocks > 0 && i < std::ssize(works); ++i)
+            works[static_cast<std::size_t>(i)].done = counts + 1 + i % blocks;
+        std::memcpy(staged + works_at, works.data(), works.size() * sizeof(BlockWork<Real>));
+        std::memset(staged + counts_at, 0, places.bytes() - counts_at);
+        runtime_->copy(at, staged, places.bytes(), Stream::copies);
         runtime_->let_follow(Stream::products, Stream::copies);
-        runtime_->add_products(reinterpret_cast<const BlockWork<Real>*>(at), std::ssize(blocks));
+        runtime_->add_products(reinterpret_cast<const BlockWork<Real>*>(at + works_at), std::ssize(works),
+                               counts);
         if (diagonal_bytes > 0)
             runtime_->copy(staged_diagonals_.reserve(diagonal_bytes), diagonals_.data(), diagonal_bytes,
                            Stream::products);

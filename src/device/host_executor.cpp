@@ -176,11 +176,13 @@ class HostRuntime final : public Runtime {
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) override {
         if (bytes > 0) ask(in, [=] { std::memcpy(to, from, bytes); });
     }
-    void add_products(const BlockWork<float>* blocks, Index count) override {
-        begin_work(Stream::products, blocks, count);
+    /// Few, so that small products take turns.
+    Index at_once() const override { return 2; }
+    void add_products(const BlockWork<float>* works, Index count, int* begun) override {
+        begin_in_turn(works, count, begun);
     }
-    void add_products(const BlockWork<double>* blocks, Index count) override {
-        begin_work(Stream::products, blocks, count);
+    void add_products(const BlockWork<double>* works, Index count, int* begun) override {
+        begin_in_turn(works, count, begun);
     }
     void let_follow(Stream later, Stream earlier) override {
         ask(later, [this, earlier, all = of(earlier).asked.size()] { run(of(earlier), all); });
@@ -222,14 +224,39 @@ class HostRuntime final : public Runtime {
         wait(Stream::products);
     }
     template <class Work>
+    void run_work(HostBlock<Work>& block, const Work& work) const {
+        block.begin();
+        block.let_read(readable(work));
+        typename Work::template Kernel<HostBlock<Work>>(block, work).run();
+    }
+    template <class Work>
     void begin_work(Stream in, const Work* works, Index count) {
         ask(in, [=, this] {
             HostBlock<Work> block;
-            for_blocks(count, [&](Index b) {
-                block.begin();
-                block.let_read(readable(works[b]));
-                typename Work::template Kernel<HostBlock<Work>>(block, works[b]).run();
-            });
+            for_blocks(count, [&](Index b) { run_work(block, works[b]); });
+        });
+    }
+    /// In any order that turns leave; of each block a GPU begins them one after the other.
+    template <class Real>
+    void begin_in_turn(const BlockWork<Real>* works, Index count, int* begun) {
+        ask(Stream::products, [=, this] {
+            std::map<const int*, int> turns;
+            for (Index w = 0; w < count; ++w)
+                if (works[w].done == nullptr ? works[w].turn != 0 : turns[works[w].done]++ != works[w].turn)
+                    throw std::logic_error("a block waits for one that begins behind it");
+            if (*begun != 0) throw std::logic_error("no GPU begins with the first of these works");
+            HostBlock<BlockWork<Real>> block;
+            std::vector<bool> is_done(static_cast<std::size_t>(count), false);
+            while (*begun < count)
+                for_blocks(count, [&](Index w) {
+                    const BlockWork<Real>& work = works[w];
+                    if (is_done[static_cast<std::size_t>(w)]) return;
+                    if (work.done != nullptr && *work.done != work.turn) return;
+                    run_work(block, work);
+                    if (work.done != nullptr) ++*work.done;
+                    is_done[static_cast<std::size_t>(w)] = true;
+                    ++*begun;
+                });
         });
     }
     /// The tiles of a block's work: what lies beyond them it must not read.

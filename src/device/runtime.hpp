@@ -28,10 +28,14 @@ class Runtime {
     virtual void release(Memory of, std::byte* memory) noexcept = 0;
     /// Begins a copy; what it reads and writes is left alone until wait(). Of no bytes: does nothing.
     virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) = 0;
-    /// Begins the kernels of `count` blocks, 1 .. 2^31 - 1, in Stream::products.
-    /// @param blocks  in the device's memory
-    virtual void add_products(const BlockWork<float>* blocks, Index count) = 0;
-    virtual void add_products(const BlockWork<double>* blocks, Index count) = 0;
+    /// Blocks of add_products() that run at once.
+    virtual Index at_once() const = 0;
+    /// Begins the kernels of `count` works, 1 .. 2^31 - 1, in Stream::products: in order, so that those that
+    /// take turns wait for none behind them.
+    /// @param works  in the device's memory
+    /// @param begun  in the device's memory: 0
+    virtual void add_products(const BlockWork<float>* works, Index count, int* begun) = 0;
+    virtual void add_products(const BlockWork<double>* works, Index count, int* begun) = 0;
     /// What `later` is asked for from now on begins when `earlier` has done all that it was asked for.
     virtual void let_follow(Stream later, Stream earlier) = 0;
     /// Until a stream has done all that it was asked for.

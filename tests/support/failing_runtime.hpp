@@ -32,11 +32,12 @@ class FailingRuntime final : public device::Runtime {
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, device::Stream in) override {
         call(ErrorKind::library), host_->copy(to, from, bytes, in);
     }
-    void add_products(const device::BlockWork<float>* blocks, Index count) override {
-        call(ErrorKind::library), host_->add_products(blocks, count);
+    Index at_once() const override { return host_->at_once(); }
+    void add_products(const device::BlockWork<float>* works, Index count, int* begun) override {
+        call(ErrorKind::library), host_->add_products(works, count, begun);
     }
-    void add_products(const device::BlockWork<double>* blocks, Index count) override {
-        call(ErrorKind::library), host_->add_products(blocks, count);
+    void add_products(const device::BlockWork<double>* works, Index count, int* begun) override {
+        call(ErrorKind::library), host_->add_products(works, count, begun);
     }
     void let_follow(device::Stream later, device::Stream earlier) override {
         call(ErrorKind::library), host_->let_follow(later, earlier);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <stdexcept>
 #include <vector>
 
@@ -59,6 +61,31 @@ TEST(HostExecutor, HasNoGridWithoutBlocks) {
     const auto runtime = device::host_runtime();
     runtime->launch(device::NetworkKernel<float>(device::ForEntries<device::Zeros<float>>{0, {nullptr}}));
     EXPECT_THROW(runtime->wait(Stream::products), std::logic_error);
+}
+
+TEST(HostExecutor, HasNoBlockThatWaitsForOneBehindIt) {
+    const auto runtime = device::host_runtime();
+    device::Buffer there(*runtime, Memory::device);
+    device::BlockWork<float> works[2]{};
+    const std::size_t bytes = sizeof works + 2 * sizeof(int);
+    std::vector<std::byte> here(bytes);
+    std::byte* const at = there.reserve(bytes);
+    int* const counts = reinterpret_cast<int*>(at + sizeof works);
+    for (const bool in_order : {true, false}) {
+        for (const int w : {0, 1}) {
+            works[w].panel_rows = 8;
+            works[w].turn = in_order ? w : 1 - w;
+            works[w].done = counts + 1;
+        }
+        std::fill(here.begin(), here.end(), std::byte{0});
+        std::memcpy(here.data(), works, sizeof works);
+        runtime->copy(at, here.data(), bytes, Stream::products);
+        runtime->add_products(reinterpret_cast<const device::BlockWork<float>*>(at), 2, counts);
+        if (in_order)
+            EXPECT_NO_THROW(runtime->wait(Stream::products));
+        else
+            EXPECT_THROW(runtime->wait(Stream::products), std::logic_error);
+    }
 }
 
 TEST(HostExecutorDeathTest, EndsWhoeverTouchesTheDevicesMemory) {

@@ -128,6 +128,7 @@ TYPED_TEST(DeviceProducts, OfATileWithItselfKeepTheDiagonalBehindEveryTensor) {
     using Real = TypeParam;
     constexpr Index n = 200, panel = 24;
     // What stands where on the left may be elsewhere on the right, as the signs of an asymmetric kernel are.
+    // Three blocks: on the host two run at once, so each has its pieces in two turns.
     const std::vector<Index> depths{7, 9, 24, 256, 7, 9};
     const std::vector<std::vector<ProductPiece>> lists{
         {{0, 296, 7, true}, {16, 16, 24, false}, {40, 40, 256, true}, {303, 7, 9, false}}};
@@ -160,6 +161,62 @@ TYPED_TEST(DeviceProducts, OfATileWithItselfKeepTheDiagonalBehindEveryTensor) {
         }
         EXPECT_EQ(wrong, 0);
     }
+}
+
+// More blocks than any GPU runs at once, by less than twice as many: their pieces are added in turns. The
+// host takes them one by one; of it the test above asks for turns.
+TYPED_TEST(DeviceProducts, OfAFewBlocksMoreThanRunAtOnceAreTheSame) {
+    using Real = TypeParam;
+    constexpr Index n = 2200, panel = 24;
+    const std::vector<Index> depths(12, 2);
+    std::vector<std::vector<ProductPiece>> lists(1);
+    for (Index p = 0; p < std::ssize(depths); ++p) lists[0].push_back({2 * p, 2 * p, 2, p % 5 == 4});
+    Rows<Real> rows(n, depths, panel, 4);
+    std::vector<double> expected(n * n, 0.0), squares(2 * n);
+    const auto entry = [&](Index r, Index c) -> double& {
+        return expected[static_cast<std::size_t>(r + c * n)];
+    };
+    for (Index c = 0; c < n; ++c)
+        for (Index r = c; r < n; ++r)
+            entry(r, c) = this->expected(0.0, rows, rows, r, c, lists[0], lists[0].size());
+    for (Index r = 0; r < n; ++r)
+        for (const std::size_t e : {0u, 1u})
+            squares[e * n + static_cast<std::size_t>(r)] =
+                this->expected(entry(r, r), rows, rows, r, r, lists[0], 5 * (e + 1));
+    for (Index c = 0; c < n; ++c)
+        for (Index r = c; r < n; ++r)
+            entry(r, c) = this->expected(entry(r, c), rows, rows, r, c, lists[0], lists[0].size());
+    for (const auto& back_end : back_ends()) {
+        SCOPED_TRACE(back_end->name());
+        std::vector<double> sums(n * n, 0.0), diagonals(2 * n);
+        const std::vector<PackedRows<Real>> tiles{rows.tile()};
+        const std::vector<TileProduct> products{{0, 0, 0, sums.data(), n, true, true}};
+        const auto put = [&](std::size_t, const double* from) {
+            std::copy_n(from, diagonals.size(), diagonals.begin());
+        };
+        for (int slice = 0; slice < 2; ++slice)
+            back_end->add(SliceProducts<Real>{panel, lists, tiles, products, put}, [] {});
+        back_end->store_sums();
+        Index wrong = 0;
+        for (Index c = 0; c < n; ++c)
+            for (Index r = c; r < n; ++r)
+                wrong += !same(sums[static_cast<std::size_t>(r + c * n)], entry(r, c));
+        for (std::size_t i = 0; i < diagonals.size(); ++i) wrong += !same(diagonals[i], squares[i]);
+        EXPECT_EQ(wrong, 0);
+    }
+}
+
+TEST(DeviceTurns, FillMultiprocessorsThatHaveNoBlockLeft) {
+    struct Case {
+        Index blocks, at_once, pieces, turns;
+    };
+    // As many as run at once, or far more of them, are not cut; nor is a single piece.
+    for (const auto& [blocks, at_once, pieces, turns] :
+         {Case{1, 132, 64, 1}, {132, 132, 64, 1}, {136, 132, 1, 1}, {8256, 132, 16, 1}, {3, 2, 4, 2}})
+        EXPECT_EQ(device::turns_of(blocks, at_once, pieces), turns) << blocks << " " << at_once;
+    // Of 136 blocks and 132 multiprocessors, nearly all are busy.
+    const Index turns = device::turns_of(136, 132, 64);
+    EXPECT_LE(static_cast<double>((136 * turns + 131) / 132 * 132) / static_cast<double>(136 * turns), 1.1);
 }
 
 TYPED_TEST(DeviceProducts, NegativeZeroStays) {
