@@ -8,6 +8,7 @@
 #include "cuda_block.hpp"
 #include "cuda_check.hpp"
 #include "cuda_network.hpp"
+#include "factor_kernel.hpp"
 #include "multiply_out_kernel.hpp"
 
 namespace tangram::device {
@@ -95,6 +96,12 @@ class CudaRuntime final : public Runtime {
     }
     void add_products(const BlockWork<double>* works, Index count, int* begun) override {
         check(begin_in_turn(works, count, begun, stream(Stream::products)), name_, "multiplying");
+    }
+    void add_factors(const FactorWork<float>* works, Index count) override {
+        begin(works, count, Stream::products, "multiplying factors");
+    }
+    void add_factors(const FactorWork<double>* works, Index count) override {
+        begin(works, count, Stream::products, "multiplying factors");
     }
     void let_follow(Stream later, Stream earlier) override {
         check(cudaEventRecord(event_, stream(earlier)), name_, "recording an event");

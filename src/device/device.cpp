@@ -46,6 +46,28 @@ std::vector<double> trial_sums(ProductBackEnd& back_end) {
     return sums;
 }
 
+/// The sums that a back end gives for rows of one to three tokens in factors of odd widths, added twice.
+template <class Real>
+std::vector<double> trial_factors(ProductBackEnd& back_end) {
+    constexpr Index panel = 8, rows = 29, padded = 64, deltas = 19, inputs = 43;
+    std::vector<Index> tokens;
+    TokenChunk chunk{0, rows, 0};
+    for (Index r = 0; r < rows; ++r) {
+        tokens.push_back(1 + r % 3);
+        chunk.tokens += tokens.back();
+    }
+    std::vector<Real> entries(static_cast<std::size_t>(padded * (deltas + inputs)));
+    std::uint32_t state = 3;
+    fill_with_trial_numbers(entries, state);
+    std::vector<double> sums(rows * rows, 0.1);
+    const std::vector<PackedTokens<Real>> tiles{{entries, rows, tokens, {&chunk, 1}}};
+    const std::vector<TileProduct> products{{0, 0, 0, sums.data(), rows, false, false}};
+    for (int slice = 0; slice < 2; ++slice)
+        back_end.add(FactorProducts<Real>{panel, deltas, inputs, false, tiles, products}, [] {});
+    back_end.store_sums();
+    return sums;
+}
+
 /// The tile that a back end forms of gradients of odd shapes: of one row without tokens, and with signs
 /// behind.
 template <class Real>
@@ -81,6 +103,7 @@ bool has_the_bits_of_the_host(ProductBackEnd& back_end) {
     };
     const std::vector<Real> tile = trial_tile<Real>(back_end);
     return same(trial_sums<Real>(back_end), trial_sums<Real>(*host)) &&
+           same(trial_factors<Real>(back_end), trial_factors<Real>(*host)) &&
            (tile.empty() || same(tile, trial_tile<Real>(*host)));
 }
 

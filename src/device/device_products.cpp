@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "device_factors.hpp"
+#include "factor_kernel.hpp"
 #include "tangram/error.hpp"
 #include "tangram/parallel_for.hpp"
 
@@ -98,6 +99,15 @@ struct SliceOnDevice {
     std::map<const void*, TilePlace> tiles = {};  ///< by where they stand on the host
 };
 
+/// A tile in factors in the device's memory.
+template <class Real>
+struct TokensOnDevice {
+    const Real* entries;
+    const RowTokens* rows;
+    const ChunkOnDevice* chunks_there;
+    std::vector<ChunkOnDevice> chunks;  ///< the same on the host
+};
+
 /// What of a tile is formed on the device, and what is not, each as few runs.
 template <class Real>
 std::pair<std::vector<Bytes>, std::vector<Bytes>> formed_and_not(const SliceToPack<Real>& slice,
@@ -138,6 +148,12 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     void add(const SliceProducts<double>& slice, const std::function<void()>& between) override {
         guarded([&] { add_slice(slice, between); });
     }
+    void add(const FactorProducts<float>& slice, const std::function<void()>& between) override {
+        guarded([&] { add_factor_slice(slice, between); });
+    }
+    void add(const FactorProducts<double>& slice, const std::function<void()>& between) override {
+        guarded([&] { add_factor_slice(slice, between); });
+    }
     bool begin_packing(const SliceToPack<float>& slice) override { return begins(slice); }
     bool begin_packing(const SliceToPack<double>& slice) override { return begins(slice); }
     void end_packing() override {
@@ -175,6 +191,15 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     }
 
   private:
+    /// Diagonals that a product asked for, and where they stand in staged_diagonals_.
+    struct Asked {
+        std::size_t product, place;
+    };
+    struct AskedDiagonals {
+        std::vector<Asked> of;
+        std::size_t bytes = 0;
+    };
+
     std::string device() const override { return runtime_->name(); }
     RowsThere<float> room_for(float* home, Index rows, Index width) override {
         return room_of_factors(home, rows, width);
@@ -227,6 +252,19 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         for (std::size_t first = 0; first < slice.products.size();) {
             const std::size_t last = hold(slice, first);
             begin(slice, on_device, first, last);
+            first = last;
+            between();
+        }
+    }
+
+    template <class Real>
+    void add_factor_slice(const FactorProducts<Real>& slice, const std::function<void()>& between) {
+        if (slice.products.empty()) return hand_over();
+        const std::vector<TokensOnDevice<Real>> tiles = send(slice);
+        between();
+        for (std::size_t first = 0; first < slice.products.size();) {
+            const std::size_t last = hold(slice, first);
+            begin(slice, tiles, first, last);
             first = last;
             between();
         }
@@ -367,13 +405,82 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         }
     }
 
+    /// A slice in factors to the buffer that the last one is not in; its tiles in parts of what is on its way
+    /// at once.
     template <class Real>
-    static HeldSums sums_of(const SliceProducts<Real>& slice, const TileProduct& product) {
+    std::vector<TokensOnDevice<Real>> send(const FactorProducts<Real>& slice) {
+        Places entries, lists;
+        std::vector<std::size_t> entries_at, rows_at, chunks_at;
+        for (const PackedTokens<Real>& tile : slice.tiles) {
+            entries_at.push_back(entries.next(tile.entries.size_bytes()));
+            rows_at.push_back(lists.next(tile.row_tokens.size() * sizeof(RowTokens)));
+            chunks_at.push_back(lists.next(tile.chunks.size() * sizeof(ChunkOnDevice)));
+        }
+        packed_.reset();
+        std::byte* const to = next_buffer(entries.bytes());
+        runtime_->wait(Stream::copies);
+        std::byte* const lists_at = lists_[turn_].reserve(lists.bytes());
+        std::byte* const staged = staged_lists_.reserve(lists.bytes());
+        std::vector<TokensOnDevice<Real>> tiles;
+        for (std::size_t t = 0; t < slice.tiles.size(); ++t) {
+            const PackedTokens<Real>& tile = slice.tiles[t];
+            TokensOnDevice<Real> on_device{reinterpret_cast<const Real*>(to + entries_at[t]),
+                                           reinterpret_cast<const RowTokens*>(lists_at + rows_at[t]),
+                                           reinterpret_cast<const ChunkOnDevice*>(lists_at + chunks_at[t]),
+                                           chunks_of(tile, slice.panel_rows)};
+            const std::vector<RowTokens> rows = rows_of(tile);
+            std::ranges::copy(std::as_bytes(std::span(rows)), staged + rows_at[t]);
+            std::ranges::copy(std::as_bytes(std::span(on_device.chunks)), staged + chunks_at[t]);
+            send_entries(std::as_bytes(tile.entries), to + entries_at[t]);
+            tiles.push_back(std::move(on_device));
+        }
+        runtime_->copy(lists_at, staged, lists.bytes(), Stream::copies);
+        return tiles;
+    }
+    template <class Real>
+    static std::vector<RowTokens> rows_of(const PackedTokens<Real>& tile) {
+        std::vector<RowTokens> rows;
+        for (const TokenChunk& chunk : tile.chunks)
+            for (Index first = 0, row = chunk.first_row; row < chunk.last_row; ++row) {
+                rows.push_back({first, tile.row_tokens[static_cast<std::size_t>(row)]});
+                first += rows.back().count;
+            }
+        return rows;
+    }
+    template <class Real>
+    static std::vector<ChunkOnDevice> chunks_of(const PackedTokens<Real>& tile, Index panel_rows) {
+        std::vector<ChunkOnDevice> chunks;
+        Index before = 0;
+        for (const TokenChunk& chunk : tile.chunks) {
+            const Index padded = (chunk.tokens + panel_rows - 1) / panel_rows * panel_rows;
+            chunks.push_back({chunk.first_row, chunk.last_row, before, padded});
+            before += padded;
+        }
+        return chunks;
+    }
+    void send_entries(std::span<const std::byte> from, std::byte* to) {
+        while (!from.empty()) {
+            const auto part = from.first(std::min(from.size(), staged_at_once));
+            runtime_->wait(Stream::copies);
+            std::byte* const staged = staged_.reserve(part.size());
+            constexpr std::size_t together = std::size_t{1} << 18;
+            parallel_for(static_cast<Index>((part.size() + together - 1) / together), [&](Index i) {
+                const std::size_t first = static_cast<std::size_t>(i) * together;
+                std::memcpy(staged + first, part.data() + first, std::min(together, part.size() - first));
+            });
+            runtime_->copy(to, staged, part.size(), Stream::copies);
+            from = from.subspan(part.size());
+            to += part.size();
+        }
+    }
+
+    template <class Slice>
+    static HeldSums sums_of(const Slice& slice, const TileProduct& product) {
         return {product.sums, product.lld, slice.tiles[product.left].rows, slice.tiles[product.right].rows,
                 nullptr};
     }
-    template <class Real>
-    std::size_t bytes_to_come(const SliceProducts<Real>& slice, std::size_t first) const {
+    template <class Slice>
+    std::size_t bytes_to_come(const Slice& slice, std::size_t first) const {
         std::size_t sum = 0;
         for (const TileProduct& product : slice.products.subspan(first))
             if (!held_.contains(product.sums)) sum += Places::rounded(sums_of(slice, product).bytes());
@@ -381,8 +488,8 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     }
 
     /// Loads the sums of products from `first` on, as many as find room. @return the first that did not
-    template <class Real>
-    std::size_t hold(const SliceProducts<Real>& slice, std::size_t first) {
+    template <class Slice>
+    std::size_t hold(const Slice& slice, std::size_t first) {
         std::size_t staged = 0, p = first, to_come = bytes_to_come(slice, first);
         std::vector<std::pair<HeldSums, std::byte*>> on_their_way;
         const auto leave = [&] {
@@ -460,22 +567,16 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     template <class Real>
     void begin(const SliceProducts<Real>& slice, const SliceOnDevice& from, std::size_t first,
                std::size_t last) {
-        Places diagonals;
-        std::vector<Asked> asked;
-        for (std::size_t p = first; p < last; ++p)
-            if (const TileProduct& product = slice.products[p]; product.diagonals)
-                asked.push_back(
-                    {p, diagonals.next(sizeof(double) * from.ends[product.pieces] *
-                                       static_cast<std::size_t>(slice.tiles[product.left].rows))});
-        if (diagonals.bytes() > diagonals_.bytes()) hand_over();
-        std::byte* const diagonals_at = diagonals_.reserve(diagonals.bytes());
+        const AskedDiagonals asked = ask(slice, first, last, [&](const TileProduct& product) {
+            return from.ends[product.pieces] * static_cast<std::size_t>(slice.tiles[product.left].rows);
+        });
         const auto tile_at = [&](std::size_t tile) {
             return reinterpret_cast<const Real*>(from.at +
                                                  from.tiles.at(slice.tiles[tile].entries.data()).at);
         };
         std::vector<BlockWork<Real>> works;
         const auto append = [&](Index turn, Index turns) {
-            auto next = asked.begin();
+            auto next = asked.of.begin();
             for (std::size_t p = first; p < last; ++p) {
                 const TileProduct& product = slice.products[p];
                 const std::vector<ProductPiece>& pieces = slice.pieces[product.pieces];
@@ -489,7 +590,7 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
                 work.piece_count = cut(turn + 1) - cut(turn);
                 work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
                 if (product.diagonals)
-                    work.diagonals = reinterpret_cast<double*>(diagonals_at + next++->place) +
+                    work.diagonals = reinterpret_cast<double*>(diagonals_.data() + next++->place) +
                                      work.rows * std::count_if(pieces.begin(), pieces.begin() + cut(turn),
                                                                std::mem_fn(&ProductPiece::ends_parameter));
                 work.turn = static_cast<int>(turn);
@@ -504,33 +605,102 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         const Index turns = turns_of(blocks, runtime_->at_once(), static_cast<Index>(longest));
         if (turns > 1) works.clear();
         for (Index turn = 0; turns > 1 && turn < turns; ++turn) append(turn, turns);
-        launch(works, turns > 1 ? blocks : 0, diagonals.bytes());
-        asked_ = std::move(asked);
-        put_diagonals_ = slice.put_diagonals;
+        launch(works, turns > 1 ? blocks : 0);
+        await(asked, slice.put_diagonals);
+    }
+
+    template <class Real>
+    void begin(const FactorProducts<Real>& slice, const std::vector<TokensOnDevice<Real>>& tiles,
+               std::size_t first, std::size_t last) {
+        const AskedDiagonals asked = ask(slice, first, last, [&](const TileProduct& product) {
+            return static_cast<std::size_t>(slice.tiles[product.left].rows);
+        });
+        std::vector<FactorWork<Real>> works;
+        auto next = asked.of.begin();
+        for (std::size_t p = first; p < last; ++p) {
+            const TileProduct& product = slice.products[p];
+            const TokensOnDevice<Real>&left = tiles[product.left], &right = tiles[product.right];
+            FactorWork<Real> work{};
+            work.left = left.entries;
+            work.right = right.entries;
+            work.left_entries = std::ssize(slice.tiles[product.left].entries);
+            work.right_entries = std::ssize(slice.tiles[product.right].entries);
+            work.panel_rows = slice.panel_rows;
+            work.delta_width = slice.delta_width;
+            work.input_width = slice.input_width;
+            work.left_rows = left.rows;
+            work.right_rows = right.rows;
+            work.right_chunks = right.chunks_there;
+            work.right_count = std::ssize(right.chunks);
+            work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
+            work.lld = slice.tiles[product.left].rows;
+            work.lower_only = product.lower_only;
+            if (product.diagonals)
+                work.diagonal = reinterpret_cast<double*>(diagonals_.data() + next++->place);
+            for (const ChunkOnDevice& chunk : left.chunks) {
+                work.chunk = chunk;
+                works.push_back(work);
+            }
+        }
+        const std::size_t bytes = works.size() * sizeof(FactorWork<Real>);
+        std::byte* const at = make_room_for_works(bytes);
+        std::memcpy(staged_blocks_.data(), works.data(), bytes);
+        send_works(bytes);
+        runtime_->add_factors(reinterpret_cast<const FactorWork<Real>*>(at), std::ssize(works));
+        await(asked, slice.put_diagonals);
     }
 
     /// @param blocks  that take turns: work i is one of block i % blocks; 0: each has one
     template <class Real>
-    void launch(std::vector<BlockWork<Real>>& works, Index blocks, std::size_t diagonal_bytes) {
+    void launch(std::vector<BlockWork<Real>>& works, Index blocks) {
         Places places;
         const std::size_t works_at = places.next(works.size() * sizeof(BlockWork<Real>)),
                           counts_at = places.next(static_cast<std::size_t>(1 + blocks) * sizeof(int));
-        runtime_->wait(Stream::copies);
-        std::byte* const staged = staged_blocks_.reserve(places.bytes());
-        hand_over();  // nobody reads blocks_ any more, nor the slice before
-        std::byte* const at = blocks_.reserve(places.bytes());
+        std::byte* const at = make_room_for_works(places.bytes());
         int* const counts = reinterpret_cast<int*>(at + counts_at);  // works begun; of each block those done
         for (Index i = 0; blocks > 0 && i < std::ssize(works); ++i)
             works[static_cast<std::size_t>(i)].done = counts + 1 + i % blocks;
-        std::memcpy(staged + works_at, works.data(), works.size() * sizeof(BlockWork<Real>));
-        std::memset(staged + counts_at, 0, places.bytes() - counts_at);
-        runtime_->copy(at, staged, places.bytes(), Stream::copies);
-        runtime_->let_follow(Stream::products, Stream::copies);
+        std::memcpy(staged_blocks_.data() + works_at, works.data(), works.size() * sizeof(BlockWork<Real>));
+        std::memset(staged_blocks_.data() + counts_at, 0, places.bytes() - counts_at);
+        send_works(places.bytes());
         runtime_->add_products(reinterpret_cast<const BlockWork<Real>*>(at + works_at), std::ssize(works),
                                counts);
-        if (diagonal_bytes > 0)
-            runtime_->copy(staged_diagonals_.reserve(diagonal_bytes), diagonals_.data(), diagonal_bytes,
+    }
+
+    /// In blocks_, and in staged_blocks_: what was begun is done, nobody reads them any more, nor the slice
+    /// before.
+    std::byte* make_room_for_works(std::size_t bytes) {
+        runtime_->wait(Stream::copies);
+        staged_blocks_.reserve(bytes);
+        hand_over();
+        return blocks_.reserve(bytes);
+    }
+    void send_works(std::size_t bytes) {
+        runtime_->copy(blocks_.data(), staged_blocks_.data(), bytes, Stream::copies);
+        runtime_->let_follow(Stream::products, Stream::copies);
+    }
+
+    /// Room in diagonals_ for what products ask for, so many numbers each.
+    template <class Slice, class NumbersOf>
+    AskedDiagonals ask(const Slice& slice, std::size_t first, std::size_t last, NumbersOf numbers_of) {
+        AskedDiagonals asked;
+        Places places;
+        for (std::size_t p = first; p < last; ++p)
+            if (const TileProduct& product = slice.products[p]; product.diagonals)
+                asked.of.push_back({p, places.next(sizeof(double) * numbers_of(product))});
+        asked.bytes = places.bytes();
+        if (asked.bytes > diagonals_.bytes()) hand_over();
+        diagonals_.reserve(asked.bytes);
+        return asked;
+    }
+    /// hand_over() gives them.
+    void await(const AskedDiagonals& asked,
+               const std::function<void(std::size_t, const double*)>& put_diagonals) {
+        if (asked.bytes > 0)
+            runtime_->copy(staged_diagonals_.reserve(asked.bytes), diagonals_.data(), asked.bytes,
                            Stream::products);
+        asked_ = asked.of;
+        put_diagonals_ = put_diagonals;
     }
 
     /// Waits for what was begun, and hands over its diagonals.
@@ -569,10 +739,6 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     struct GoingHome {
         std::byte* home;
         std::size_t at, bytes;
-    };
-    /// Diagonals that a product asked for, and where they stand in staged_diagonals_.
-    struct Asked {
-        std::size_t product, place;
     };
 
     std::unique_ptr<Runtime> runtime_;

@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include "device_products.hpp"
+#include "factor_kernel.hpp"
 #include "multiply_out_kernel.hpp"
 #include "tangram/error.hpp"
 
@@ -184,6 +185,12 @@ class HostRuntime final : public Runtime {
     void add_products(const BlockWork<double>* works, Index count, int* begun) override {
         begin_in_turn(works, count, begun);
     }
+    void add_factors(const FactorWork<float>* works, Index count) override {
+        begin_work(Stream::products, works, count);
+    }
+    void add_factors(const FactorWork<double>* works, Index count) override {
+        begin_work(Stream::products, works, count);
+    }
     void let_follow(Stream later, Stream earlier) override {
         ask(later, [this, earlier, all = of(earlier).asked.size()] { run(of(earlier), all); });
     }
@@ -267,8 +274,16 @@ class HostRuntime final : public Runtime {
             left = std::max(left, work.pieces[p].left + work.pieces[p].depth);
             right = std::max(right, work.pieces[p].right + work.pieces[p].depth);
         }
-        const std::array tiles{std::span(work.left, static_cast<std::size_t>(left * work.left_padded)),
-                               std::span(work.right, static_cast<std::size_t>(right * work.right_padded))};
+        return within(work.left, left * work.left_padded, work.right, right * work.right_padded);
+    }
+    template <class Real>
+    static auto readable(const FactorWork<Real>& work) {
+        return within(work.left, work.left_entries, work.right, work.right_entries);
+    }
+    template <class Real>
+    static auto within(const Real* left, Index left_entries, const Real* right, Index right_entries) {
+        const std::array tiles{std::span(left, static_cast<std::size_t>(left_entries)),
+                               std::span(right, static_cast<std::size_t>(right_entries))};
         return [tiles](const void* at, std::size_t bytes) {
             const auto* const first = static_cast<const std::byte*>(at);
             return std::ranges::any_of(tiles, [&](std::span<const Real> tile) {

@@ -10,6 +10,8 @@ namespace tangram::device {
 
 template <class Real>
 struct OuterWork;
+template <class Real>
+struct FactorWork;
 
 /// What is done in a stream is done in order, and beside the other stream.
 enum class Stream { copies, products };
@@ -36,6 +38,10 @@ class Runtime {
     /// @param begun  in the device's memory: 0
     virtual void add_products(const BlockWork<float>* works, Index count, int* begun) = 0;
     virtual void add_products(const BlockWork<double>* works, Index count, int* begun) = 0;
+    /// Begins the kernels of factor_kernel.hpp, one for each work, in Stream::products.
+    /// @param works  in the device's memory
+    virtual void add_factors(const FactorWork<float>* works, Index count) = 0;
+    virtual void add_factors(const FactorWork<double>* works, Index count) = 0;
     /// What `later` is asked for from now on begins when `earlier` has done all that it was asked for.
     virtual void let_follow(Stream later, Stream earlier) = 0;
     /// Until a stream has done all that it was asked for.

@@ -81,6 +81,66 @@ TANGRAM_KERNEL int row_of(int place, int i) {
     return i / run * (block_side / thread_side * run) + place * run + i % run;
 }
 
+/// What kernels of products share: copies of a chunk of both sides, and the chains that it adds to.
+template <class Real, class Block>
+struct ProductChains {
+    static constexpr int chunk_depth = BlockMemory<Real>::chunk_depth,
+                         copied = 16 / static_cast<int>(sizeof(Real)),  ///< entries of a copy
+        copies = block_side / copied;                                   ///< of a parameter and a side
+    static_assert(block_threads % copies == 0, "a thread copies the same rows of every parameter");
+
+    /// The rows of a side that a thread copies, from first_row on: they lie within one panel, as panels have
+    /// a multiple of four rows.
+    TANGRAM_KERNEL static void find_rows(int thread, int side, Index first_row, Index panel_rows,
+                                         ThreadChains<Real>& chains) {
+        const Index row = first_row + thread % copies * copied;
+        chains.row_of_panel[side] = row % panel_rows;
+        chains.rows_before[side] = row - chains.row_of_panel[side];
+    }
+
+    /// Begins the copies of a thread's share of one side of a chunk, zeros behind its depth.
+    /// @param from   the thread's entries of the chunk's first parameter; of the next one panel_rows on
+    /// @param there  whether it has any
+    TANGRAM_KERNEL static void copy_rows(Block& block, int thread, int which, int side, const Real* from,
+                                         bool there, Index depth, Index panel_rows) {
+        for (int k = thread / copies; k < chunk_depth; k += block_threads / copies) {
+            const bool has = there && k < depth;
+            block.template copy<copied>(block.memory().chunks[which][side][k] + thread % copies * copied,
+                                        from + (has ? k * panel_rows : 0), has);
+        }
+    }
+
+    TANGRAM_KERNEL static void begin(ThreadChains<Real>& chains) {
+        TANGRAM_KERNEL_UNROLLED
+        for (int c = 0; c < thread_side; ++c) {
+            TANGRAM_KERNEL_UNROLLED
+            for (int r = 0; r < thread_side; ++r) chains.chain[c][r] = Real(0);
+        }
+    }
+
+    /// The chains grow by a chunk's parameters, ascending; not by those that a last chunk lacks: a product of
+    /// zeros would turn -0 into +0.
+    TANGRAM_KERNEL static void multiply(Block& block, int thread, Index depth, int which,
+                                        ThreadChains<Real>& chains) {
+        const int row_place = thread % 16, column_place = thread / 16;
+        const auto& chunk = block.memory().chunks[which];
+        for (int k = 0; k < static_cast<int>(depth); ++k) {
+            Real x[thread_side], y[thread_side];
+            TANGRAM_KERNEL_UNROLLED
+            for (int i = 0; i < thread_side; ++i) {  // 16 bytes at a time, as compilers see
+                x[i] = chunk[0][k][row_of<Real>(row_place, i)];
+                y[i] = chunk[1][k][row_of<Real>(column_place, i)];
+            }
+            TANGRAM_KERNEL_UNROLLED
+            for (int c = 0; c < thread_side; ++c) {
+                TANGRAM_KERNEL_UNROLLED
+                for (int r = 0; r < thread_side; ++r)
+                    chains.chain[c][r] = std::fma(y[c], x[r], chains.chain[c][r]);
+            }
+        }
+    }
+};
+
 /// Chunk after chunk of the pieces: where a chunk stands.
 struct Chunk {
     Index piece = 0, first = 0;  ///< the first of its parameters within the piece
@@ -113,8 +173,8 @@ class TileKernel {
             block_.phase([&](int thread, Chains& chains) {
                 fetch(thread, next, 1 - now, chains);
                 // A chain begins at +0 with every piece, and its end is added in float64: in that order.
-                if (begins) begin_chains(chains);
-                multiply(thread, depth_of(at), now, chains);
+                if (begins) Shared::begin(chains);
+                Shared::multiply(block_, thread, depth_of(at), now, chains);
                 if (ends) add_chains(thread, chains);
                 if (ends && piece.ends_parameter) put_diagonal(thread, ended);
             });
@@ -126,7 +186,8 @@ class TileKernel {
     }
 
   private:
-    static constexpr int chunk_depth = Memory::chunk_depth;
+    using Shared = ProductChains<Real, Block>;
+    static constexpr int chunk_depth = Shared::chunk_depth;
 
     TANGRAM_KERNEL Index depth_of(Chunk at) const {
         const Index left = work_.pieces[at.piece].depth - at.first;
@@ -138,18 +199,9 @@ class TileKernel {
         return {at.piece + 1, 0};
     }
 
-    static constexpr int copied = 16 / static_cast<int>(sizeof(Real)),  ///< entries of a copy
-        copies = block_side / copied;                                   ///< of a parameter and a side
-    static_assert(block_threads % copies == 0, "a thread copies the same rows of every parameter");
-
-    /// The rows that a thread copies lie within one panel, as panels have a multiple of four rows.
     TANGRAM_KERNEL void find_rows(int thread, Chains& chains) const {
-        TANGRAM_KERNEL_UNROLLED
-        for (int side = 0; side < 2; ++side) {
-            const Index row = (side == 0 ? work_.first_row : work_.first_column) + thread % copies * copied;
-            chains.row_of_panel[side] = row % work_.panel_rows;
-            chains.rows_before[side] = row - chains.row_of_panel[side];
-        }
+        Shared::find_rows(thread, 0, work_.first_row, work_.panel_rows, chains);
+        Shared::find_rows(thread, 1, work_.first_column, work_.panel_rows, chains);
     }
 
     /// Begins the copies of a thread's share of a chunk.
@@ -162,44 +214,11 @@ class TileKernel {
             const Real* const tile = side == 0 ? work_.left : work_.right;
             const Index padded = side == 0 ? work_.left_padded : work_.right_padded,
                         before = chains.rows_before[side], of_panel = chains.row_of_panel[side];
-            const bool of_tile = before + of_panel < padded;
+            const bool there = before + of_panel < padded;
             const Index first = (side == 0 ? piece.left : piece.right) * padded + before * piece.depth +
                                 at.first * work_.panel_rows + of_panel;
-            for (int k = thread / copies; k < chunk_depth; k += block_threads / copies) {
-                const bool there = of_tile && k < depth;
-                block_.template copy<copied>(
-                    block_.memory().chunks[which][side][k] + thread % copies * copied,
-                    tile + (there ? first + k * work_.panel_rows : 0), there);
-            }
-        }
-    }
-
-    TANGRAM_KERNEL static void begin_chains(Chains& chains) {
-        TANGRAM_KERNEL_UNROLLED
-        for (int c = 0; c < thread_side; ++c) {
-            TANGRAM_KERNEL_UNROLLED
-            for (int r = 0; r < thread_side; ++r) chains.chain[c][r] = Real(0);
-        }
-    }
-
-    /// The chains grow by a chunk's parameters, ascending; not by those that a last chunk lacks: a product of
-    /// zeros would turn -0 into +0.
-    TANGRAM_KERNEL void multiply(int thread, Index depth, int which, Chains& chains) {
-        const int row_place = thread % 16, column_place = thread / 16;
-        const auto& chunk = block_.memory().chunks[which];
-        for (int k = 0; k < static_cast<int>(depth); ++k) {
-            Real x[thread_side], y[thread_side];
-            TANGRAM_KERNEL_UNROLLED
-            for (int i = 0; i < thread_side; ++i) {  // 16 bytes at a time, as compilers see
-                x[i] = chunk[0][k][row_of<Real>(row_place, i)];
-                y[i] = chunk[1][k][row_of<Real>(column_place, i)];
-            }
-            TANGRAM_KERNEL_UNROLLED
-            for (int c = 0; c < thread_side; ++c) {
-                TANGRAM_KERNEL_UNROLLED
-                for (int r = 0; r < thread_side; ++r)
-                    chains.chain[c][r] = std::fma(y[c], x[r], chains.chain[c][r]);
-            }
+            Shared::copy_rows(block_, thread, which, side, tile + (there ? first : 0), there, depth,
+                              work_.panel_rows);
         }
     }
 

@@ -37,8 +37,9 @@ template <class Real>
 class Assembly {
   public:
     /// Collective in that it is made within collectively().
+    /// @param back_end_memory  of the back end that has least, over the ranks
     Assembly(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
-             const std::function<void(const AssemblyProgress&)>& in_pass)
+             const std::function<void(const AssemblyProgress&)>& in_pass, double back_end_memory)
         : inputs_(&inputs),
           matrices_(&matrices),
           in_pass_(&in_pass),
@@ -53,10 +54,12 @@ class Assembly {
             throw Error(ExitStatus::output, ErrorKind::contradiction,
                         fmt::format("{} slices are said to be added, there are {}", matrices.units_done,
                                     slices_.count()));
-        if (inputs.back_end != nullptr)
-            beside_factors_ = assembly_cost<Real>(inputs.network.program(), inputs.network.label_ids(),
-                                                  inputs, matrices.grid().rows(), matrices.grid().columns())
-                                  .back_end_whole();
+        if (inputs.back_end == nullptr) return;
+        const AssemblyCost cost =
+            assembly_cost<Real>(inputs.network.program(), inputs.network.label_ids(), inputs,
+                                matrices.grid().rows(), matrices.grid().columns());
+        beside_factors_ = cost.back_end_whole(back_end_memory);
+        products_.let_back_end_take_factors(cost.back_end_takes_factors(back_end_memory));
     }
 
     Assembly(const Assembly&) = delete;
@@ -114,8 +117,10 @@ class Assembly {
     void send(Index u) {
         const Stopwatch watch(result.packing_seconds);
         SliceOnItsWay<Real>& slice = on_its_way(u);
-        collectively(comm_->get(),
-                     [&] { slice.pack(slices_[u], sets_, is_on_back_end(u) ? inputs_->back_end : nullptr); });
+        collectively(comm_->get(), [&] {
+            const Slice next = slices_[u];
+            slice.pack(next, sets_, is_multiplied_out(next.contraction) ? inputs_->back_end : nullptr);
+        });
         result.bytes_received += slice.post(sets_);
     }
 
@@ -301,7 +306,10 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
                         const std::function<bool(const AssemblyProgress&)>& go_on,
                         const std::function<void(const AssemblyProgress&)>& in_pass) {
     std::optional<Assembly<Real>> made;
-    collectively(matrices.grid().comm().get(), [&] { made.emplace(inputs, matrices, in_pass); });
+    const MPI_Comm comm = matrices.grid().comm().get();
+    const double back_end_memory =
+        inputs.back_end == nullptr ? 0 : -max_over_ranks(comm, -inputs.back_end->memory());
+    collectively(comm, [&] { made.emplace(inputs, matrices, in_pass, back_end_memory); });
     Assembly<Real>& assembly = *made;
     assembly.keep_own_sums();
     const std::vector<SliceGroup> groups = assembly.groups();

@@ -56,12 +56,15 @@ std::vector<Alike> slices_packed_alike(const Slices& slices) {
 }
 
 /// Per tile of one data set the entries of a packed slice.
-std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice) {
+/// @param longest_chunk  becomes the tokens of the longest chunk, if it was less
+std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice, Index& longest_chunk) {
     const ContractionKind& kind = contraction_kind(slice.contraction);
     std::vector<double> entries;
-    for (Index t = 0; t < tiles.tiles(); ++t)
-        entries.push_back(
-            static_cast<double>(kind.entries(slice, kind.form(tiles, t, slice.segments.front().parameter))));
+    for (Index t = 0; t < tiles.tiles(); ++t) {
+        const TileForm form = kind.form(tiles, t, slice.segments.front().parameter);
+        entries.push_back(static_cast<double>(kind.entries(slice, form)));
+        for (const TokenChunk& chunk : form.chunks) longest_chunk = std::max(longest_chunk, chunk.tokens);
+    }
     return entries;
 }
 
@@ -69,11 +72,12 @@ std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice) 
 void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
     const auto ranks = static_cast<std::size_t>(plan.ranks());
     std::vector<double> largest(ranks, 0.0), received(ranks, 0.0);
-    double multiplied_out = 0;
+    double multiplied_out = 0, in_factors = 0;
+    Index longest_chunk = 0;
     for (const Alike& way : slices_packed_alike(plan.slices)) {
         std::vector<double> kept(ranks, 0.0);
         for (const RowTiles& tiles : plan.sets) {
-            const std::vector<double> entries = entries_of_tiles(tiles, *way.deepest);
+            const std::vector<double> entries = entries_of_tiles(tiles, *way.deepest, longest_chunk);
             for (Index t = 0; t < tiles.tiles(); ++t) {
                 const double whole =
                     entries[static_cast<std::size_t>(t)] * way.whole_depth / way.deepest_depth;
@@ -88,9 +92,12 @@ void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
         for (std::size_t rank = 0; rank < ranks; ++rank) largest[rank] = std::max(largest[rank], kept[rank]);
         if (is_multiplied_out(way.deepest->contraction))
             multiplied_out = std::max(multiplied_out, std::ranges::max(kept));
+        if (way.deepest->contraction == Contraction::factors)
+            in_factors = std::max(in_factors, std::ranges::max(kept));
     }
     const auto bytes = static_cast<double>(entry_bytes);
     cost.back_end_slice_bytes = bytes * multiplied_out;
+    cost.back_end_factor_bytes = longest_chunk <= chunk_tokens ? bytes * in_factors : 0;
     cost.slice_bytes = (plan.slices.count() > 1 ? 2.0 : 1.0) * bytes * std::ranges::max(largest);
     cost.received_bytes = bytes * std::ranges::max(received);
 }
@@ -215,20 +222,36 @@ void count_factors(const Plan& plan, const Program& program, Index entry_bytes, 
 
 }  // namespace
 
-double AssemblyCost::back_end_least() const {
-    if (back_end_slice_bytes == 0) return 0;
-    constexpr double tile = 8.0 * tile_rows * tile_rows;
-    return (2 * back_end_slice_bytes + tile) / (1 - back_end_overhead);
+namespace {
+
+/// Bytes of memory of which two slices and some sums leave what lists take.
+double two_slices_and(double slice_bytes, double sum_bytes) {
+    return slice_bytes == 0 ? 0 : (2 * slice_bytes + sum_bytes) / (1 - back_end_overhead);
+}
+constexpr double tile_sum_bytes = 8.0 * tile_rows * tile_rows;
+
+}  // namespace
+
+double AssemblyCost::back_end_least() const { return two_slices_and(back_end_slice_bytes, tile_sum_bytes); }
+
+bool AssemblyCost::back_end_takes_factors(double memory) const {
+    return back_end_factor_bytes > 0 &&
+           two_slices_and(std::max(back_end_slice_bytes, back_end_factor_bytes), tile_sum_bytes) <= memory;
 }
 
-double AssemblyCost::back_end_whole() const {
-    if (back_end_slice_bytes == 0) return 0;
-    return (2 * back_end_slice_bytes + back_end_sum_bytes) / (1 - back_end_overhead);
+double AssemblyCost::back_end_slice(double memory) const {
+    return back_end_takes_factors(memory) ? std::max(back_end_slice_bytes, back_end_factor_bytes)
+                                          : back_end_slice_bytes;
+}
+
+double AssemblyCost::back_end_whole(double memory) const {
+    return two_slices_and(back_end_slice(memory), back_end_sum_bytes);
 }
 
 double AssemblyCost::staged_bytes() const {
-    if (back_end_slice_bytes == 0) return 0;
-    return back_end_slice_bytes + std::min(staged_sum_bytes, std::max(back_end_sum_bytes, factor_bytes));
+    if (back_end_slice_bytes + back_end_factor_bytes == 0) return 0;
+    return back_end_slice_bytes +
+           std::min(staged_sum_bytes, std::max({back_end_sum_bytes, factor_bytes, back_end_factor_bytes}));
 }
 
 template <class Real>

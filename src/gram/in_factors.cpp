@@ -118,13 +118,13 @@ class InFactors final : public TileContraction<Real> {
         return choice.in_factors * static_cast<double>(share) / static_cast<double>(length);
     }
     TileForm form(const RowTiles& rows, Index tile, ParameterId parameter) const override {
-        constexpr Index tokens_at_once = 128;  // two blocks of products of 128 x 128 stay in the cache
         TileForm form;
         form.rows = rows.rows(tile);
         for (Index r = 0; r < form.rows; ++r) {
             const Index tokens = rows.token_rows(parameter, rows.first_row(tile) + r);
             form.row_tokens.push_back(tokens);
-            if (form.chunks.empty() || form.chunks.back().tokens + tokens > tokens_at_once)
+            // Two blocks of products of 128 x 128 stay in the cache.
+            if (form.chunks.empty() || form.chunks.back().tokens + tokens > chunk_tokens)
                 form.chunks.push_back({r, r, 0});
             form.chunks.back().last_row = r + 1;
             form.chunks.back().tokens += tokens;

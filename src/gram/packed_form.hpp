@@ -1,15 +1,9 @@
 #pragma once
 #include <vector>
 
-#include "tangram/index.hpp"
+#include "tangram/gram/product_back_end.hpp"
 
 namespace tangram {
-
-/// Consecutive rows of a tile whose tokens are packed together in panels (factors).
-struct TokenChunk {
-    Index first_row, last_row;  ///< in the tile
-    Index tokens;               ///< of all its rows
-};
 
 /// The rows of a tile whose gradients reach one row of a table (matching rows).
 struct MatchingRows {

@@ -49,28 +49,54 @@ class CachedTile {
     std::vector<double> entries_;
 };
 
-/// The packed tiles that a back end needs, each once.
+/// Products that a back end is asked for: their packed tiles, each once, and where their sums stand.
 template <class Real>
-class TilesInUse {
+class AskedProducts {
   public:
-    TilesInUse(const Slice& slice, const PackedSlice<Real>& packed) : slice_(&slice), packed_(&packed) {}
-    std::size_t place_of(std::size_t set, Index tile) {
-        const auto [known, is_new] = places_.try_emplace({set, tile}, tiles_.size());
-        if (is_new) {
-            const PackedTile<Real> of = packed_->tile(set, tile);
-            const Index count = tile_contraction<Real>(slice_->contraction).entries(*slice_, *of.form);
-            tiles_.push_back(
-                {{of.entries, static_cast<std::size_t>(count)}, of.form->rows, padded_rows(of.form->rows)});
+    AskedProducts(const Slice& slice, const PackedSlice<Real>& packed) : slice_(&slice), packed_(&packed) {}
+    /// Left tiles I of a set times right tiles J of the training set.
+    template <class Places>
+    void add(DistributedMatrix& matrix, std::size_t pieces, const Places& places, std::size_t left_set,
+             bool diagonals) {
+        for (const auto& [I, J] : places) {
+            const bool diagonal = left_set == 0 && I == J;
+            products_.push_back({place_of(left_set, I), place_of(0, J), pieces, corner_of(matrix, I, J),
+                                 matrix.lld(), diagonal && slice_->copies() == 1, diagonal && diagonals});
+            row_tiles_.push_back(I);
         }
-        return known->second;
     }
-    const std::vector<PackedRows<Real>>& tiles() const { return tiles_; }
+    const std::vector<TileProduct>& products() const { return products_; }
+    const std::vector<Index>& row_tiles() const { return row_tiles_; }  ///< of each product
+    std::vector<PackedRows<Real>> rows() const {
+        std::vector<PackedRows<Real>> tiles;
+        for (const PackedTile<Real>& of : tiles_)
+            tiles.push_back({entries(of), of.form->rows, padded_rows(of.form->rows)});
+        return tiles;
+    }
+    std::vector<PackedTokens<Real>> tokens() const {
+        std::vector<PackedTokens<Real>> tiles;
+        for (const PackedTile<Real>& of : tiles_)
+            tiles.push_back({entries(of), of.form->rows, of.form->row_tokens, of.form->chunks});
+        return tiles;
+    }
 
   private:
+    std::size_t place_of(std::size_t set, Index tile) {
+        const auto [known, is_new] = places_.try_emplace({set, tile}, tiles_.size());
+        if (is_new) tiles_.push_back(packed_->tile(set, tile));
+        return known->second;
+    }
+    std::span<const Real> entries(PackedTile<Real> of) const {
+        const Index count = tile_contraction<Real>(slice_->contraction).entries(*slice_, *of.form);
+        return {of.entries, static_cast<std::size_t>(count)};
+    }
+
     const Slice* slice_;
     const PackedSlice<Real>* packed_;
     std::map<std::pair<std::size_t, Index>, std::size_t> places_;
-    std::vector<PackedRows<Real>> tiles_;
+    std::vector<PackedTile<Real>> tiles_;
+    std::vector<TileProduct> products_;
+    std::vector<Index> row_tiles_;
 };
 
 /// The pieces of those segments of a slice that `counts` says yes to, in order. Of an asymmetric kernel the
@@ -140,14 +166,19 @@ double TileProducts<Real>::flops(const Slice& slice) const {
 
 template <class Real>
 bool TileProducts<Real>::is_on_back_end(const Slice& slice) const {
-    return problem_->back_end != nullptr && is_multiplied_out(slice.contraction);
+    return problem_->back_end != nullptr &&
+           (is_multiplied_out(slice.contraction) ||
+            (back_end_takes_factors_ && slice.contraction == Contraction::factors));
 }
 
 template <class Real>
 void TileProducts<Real>::add(const Slice& slice, const PackedSlice<Real>& packed,
                              const std::function<void()>& between) {
     if (is_on_back_end(slice)) {
-        add_on_back_end(slice, packed, between);
+        if (is_multiplied_out(slice.contraction))
+            add_on_back_end(slice, packed, between);
+        else
+            add_factors_on_back_end(slice, packed, between);
     } else {
         add_tiles(slice, packed, 0, is_symmetric(slice) ? half_ : all_, between);
         if (sets_.size() > 1) add_tiles(slice, packed, 1, cross_, between);
@@ -187,45 +218,38 @@ std::vector<std::vector<typename TileProducts<Real>::Share>> TileProducts<Real>:
     return parts;
 }
 
+template <class Real>
+void TileProducts<Real>::keep_what_is_stored() {
+    if (matrices_->stored) return;
+    KernelMatrices::Stored stored{matrices_->units_done, {}};
+    for (const FormulaMatrices& formula : matrices_->formulas)
+        stored.test_diagonals.push_back(formula.test_diagonal);
+    matrices_->stored.emplace(std::move(stored));
+}
+
 /// The matrix of each group, whose sums are other ones, takes its segments once more.
 template <class Real>
 void TileProducts<Real>::add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
                                          const std::function<void()>& between) {
     FormulaMatrices& of = matrices_->formulas[slice.place];
-    if (!matrices_->stored) {
-        KernelMatrices::Stored stored{matrices_->units_done, {}};
-        for (const FormulaMatrices& formula : matrices_->formulas)
-            stored.test_diagonals.push_back(formula.test_diagonal);
-        matrices_->stored.emplace(std::move(stored));
-    }
-    TilesInUse<Real> in_use(slice, packed);
-    std::vector<TileProduct> products;
-    std::vector<Index> tiles;  // the row tile of each product
-    const auto add_to = [&](DistributedMatrix& matrix, std::size_t pieces, const Tiles& places,
-                            std::size_t left_set, bool diagonals) {
-        for (const auto& [I, J] : places.places) {
-            const bool diagonal = left_set == 0 && I == J;
-            products.push_back({in_use.place_of(left_set, I), in_use.place_of(0, J), pieces,
-                                corner_of(matrix, I, J), matrix.lld(), diagonal && slice.copies() == 1,
-                                diagonal && diagonals});
-            tiles.push_back(I);
-        }
-    };
+    keep_what_is_stored();
+    AskedProducts<Real> asked(slice, packed);
     std::vector<std::vector<ProductPiece>> pieces{pieces_of(slice, [](const Segment&) { return true; })};
     const Tiles& own = is_symmetric(slice) ? half_ : all_;
     const bool ends = std::ranges::any_of(slice.segments, &Segment::ends_parameter);
-    add_to(of.gram, 0, own, 0, ends);
-    if (sets_.size() > 1) add_to(*of.cross, 0, cross_, 1, false);
+    asked.add(of.gram, 0, own.places, 0, ends);
+    if (sets_.size() > 1) asked.add(*of.cross, 0, cross_.places, 1, false);
     std::set<std::size_t> groups;
     for (const Segment& segment : slice.segments)
         if (!of.groups.empty()) groups.insert(problem_->group_of[segment.selected]);
     for (const std::size_t group : groups) {
         pieces.push_back(pieces_of(
             slice, [&](const Segment& of_slice) { return problem_->group_of[of_slice.selected] == group; }));
-        add_to(of.groups[group], pieces.size() - 1, own, 0, false);
+        asked.add(of.groups[group], pieces.size() - 1, own.places, 0, false);
     }
     // They come behind this call: by then the slice is another one.
-    const auto put_traces = [this, slice, tiles](std::size_t product, const double* diagonal) {
+    const auto put_traces = [this, slice, tiles = asked.row_tiles()](std::size_t product,
+                                                                     const double* diagonal) {
         const Index tile = tiles[product];
         for (const Segment& segment : slice.segments) {
             if (!segment.ends_parameter) continue;
@@ -234,7 +258,29 @@ void TileProducts<Real>::add_on_back_end(const Slice& slice, const PackedSlice<R
         }
     };
     problem_->back_end->add(
-        SliceProducts<Real>{products::panel_rows, pieces, in_use.tiles(), products, put_traces}, between);
+        SliceProducts<Real>{products::panel_rows, pieces, asked.rows(), asked.products(), put_traces},
+        between);
+}
+
+template <class Real>
+void TileProducts<Real>::add_factors_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
+                                                 const std::function<void()>& between) {
+    FormulaMatrices& of = matrices_->formulas[slice.place];
+    keep_what_is_stored();
+    const Segment& segment = slice.segments.front();  // the only one
+    AskedProducts<Real> asked(slice, packed);
+    asked.add(of.gram, 0, half_.places, 0, segment.ends_parameter);
+    if (sets_.size() > 1) asked.add(*of.cross, 0, cross_.places, 1, false);
+    if (!of.groups.empty())
+        asked.add(of.groups[problem_->group_of[segment.selected]], 0, half_.places, 0, false);
+    const auto put_traces = [this, slice, selected = segment.selected, tiles = asked.row_tiles()](
+                                std::size_t product, const double* diagonal) {
+        set_trace(slice, selected, tiles[product], diagonal, 1);
+    };
+    problem_->back_end->add(
+        FactorProducts<Real>{products::panel_rows, segment.delta_width, segment.input_width,
+                             segment.ends_parameter, asked.tokens(), asked.products(), put_traces},
+        between);
 }
 
 /// All shares at once, while the tile is in the cache; where groups are kept apart, the same for the matrix

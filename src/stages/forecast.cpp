@@ -145,7 +145,7 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
     const AssemblyCost& assembly = result.assembly;
     if (planned.device_memory) {
         result.device_least = assembly.back_end_least();
-        result.device_whole = assembly.back_end_whole();
+        result.device_whole = assembly.back_end_whole(*planned.device_memory);
     }
     const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
                  p = result.ranks();

@@ -39,6 +39,12 @@ class FailingRuntime final : public device::Runtime {
     void add_products(const device::BlockWork<double>* works, Index count, int* begun) override {
         call(ErrorKind::library), host_->add_products(works, count, begun);
     }
+    void add_factors(const device::FactorWork<float>* works, Index count) override {
+        call(ErrorKind::library), host_->add_factors(works, count);
+    }
+    void add_factors(const device::FactorWork<double>* works, Index count) override {
+        call(ErrorKind::library), host_->add_factors(works, count);
+    }
     void let_follow(device::Stream later, device::Stream earlier) override {
         call(ErrorKind::library), host_->let_follow(later, earlier);
     }

@@ -20,12 +20,18 @@ struct AssemblyCost {
     double packed_entries = 0;    ///< entries that all ranks pack
     double product_flops = 0;     ///< contractions as ContractionChoice counts them, all ranks
     double imbalance = 1;         ///< product work of the busiest rank over the mean
-    /// Of a back end (product_back_end.hpp): a multiplied-out slice, 0: there is none; sums that it adds to
-    double back_end_slice_bytes = 0, back_end_sum_bytes = 0;
+    /// Of a back end (product_back_end.hpp): a multiplied-out slice, one in factors, 0: there is none that it
+    /// takes; sums that it adds to
+    double back_end_slice_bytes = 0, back_end_factor_bytes = 0, back_end_sum_bytes = 0;
 
-    /// Bytes of its memory that a back end needs: two slices and a tile at least, or all sums too.
+    /// Bytes of its memory that a back end needs: two multiplied-out slices and a tile at least.
     double back_end_least() const;
-    double back_end_whole() const;
+    /// Whether slices in factors find room in so many bytes of its memory; else the host adds them.
+    bool back_end_takes_factors(double memory) const;
+    /// Bytes of the largest slice that a back end with so many bytes of memory takes; of its memory those of
+    /// two of them and of all sums.
+    double back_end_slice(double memory) const;
+    double back_end_whole(double memory) const;
     /// Of the host's memory, for what is on its way to a back end and from it.
     double staged_bytes() const;
 };

@@ -49,6 +49,37 @@ struct SliceProducts {
     std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};
 };
 
+/// Consecutive rows of a tile whose tokens are packed together in panels: their deltas and inputs.
+struct TokenChunk {
+    Index first_row, last_row;  ///< in the tile
+    Index tokens;               ///< of all its rows
+};
+/// Tokens of a chunk at most, where no row alone has more; a back end takes no longer ones.
+inline constexpr Index chunk_tokens = 128;
+
+/// A tile of rows whose gradients stand as their factors: [chunk][panel of tokens][entries of delta, then of
+/// input][panel_rows], padded with zeros.
+template <class Real>
+struct PackedTokens {
+    std::span<const Real> entries;
+    Index rows;
+    std::span<const Index> row_tokens;   ///< of each row, at least 1
+    std::span<const TokenChunk> chunks;  ///< of at most chunk_tokens
+};
+
+/// What is added of one matrix in factors, to the sums of every product: half the sum over tokens t of the
+/// left row, then t' of the right one, of the product of delta_t . delta_t' and input_t . input_t', each a
+/// chain, and half the same over t', then t (arithmetic.hpp, 3.).
+template <class Real>
+struct FactorProducts {
+    Index panel_rows;
+    Index delta_width, input_width;
+    bool ends_parameter;  ///< diagonals are asked for: one number of each row
+    std::span<const PackedTokens<Real>> tiles;
+    std::span<const TileProduct> products;  ///< they have no pieces
+    std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};  ///< as above
+};
+
 /// Rows of the host's memory, one behind the other: deltas of a pass, or inputs, of all examples held. Where
 /// passes have left them in the back end's memory, nothing stands there: their address is a name.
 template <class Real>
@@ -115,6 +146,9 @@ class ProductBackEnd {
     /// @throws Error(numerical) where the device fails; what it held is then lost
     virtual void add(const SliceProducts<float>& slice, const std::function<void()>& between) = 0;
     virtual void add(const SliceProducts<double>& slice, const std::function<void()>& between) = 0;
+    /// The same of what stands in factors.
+    virtual void add(const FactorProducts<float>& slice, const std::function<void()>& between) = 0;
+    virtual void add(const FactorProducts<double>& slice, const std::function<void()>& between) = 0;
     /// Begins to form the outer segments of a slice in its own memory: each entry one chain of fused
     /// multiply-adds over the tokens, from +0 on, as the host's. The slice is the next one that is added; of
     /// its tiles that are packed here add() then reads from the host's memory what is no outer segment.

@@ -30,6 +30,14 @@ class Counted final : public ProductBackEnd {
         products += std::ssize(slice.products);
         executor_->add(slice, between);
     }
+    void add(const FactorProducts<float>& slice, const std::function<void()>& between) override {
+        ++factor_slices;
+        executor_->add(slice, between);
+    }
+    void add(const FactorProducts<double>& slice, const std::function<void()>& between) override {
+        ++factor_slices;
+        executor_->add(slice, between);
+    }
     bool begin_packing(const SliceToPack<float>& slice) override {
         return count(executor_->begin_packing(slice));
     }
@@ -49,7 +57,7 @@ class Counted final : public ProductBackEnd {
     void drop_sums() noexcept override { executor_->drop_sums(); }
     bool sums_are_torn() const override { return executor_->sums_are_torn(); }
     bool failed() const override { return executor_->failed(); }
-    Index products = 0, stores = 0, formed = 0, not_formed = 0;
+    Index products = 0, factor_slices = 0, stores = 0, formed = 0, not_formed = 0;
     std::optional<CountedMemory> factors;
 
   private:
@@ -61,9 +69,9 @@ class Counted final : public ProductBackEnd {
 };
 
 /// What devices were asked for: slices that all of them formed and did not, arrays of factors that passes
-/// left there, stores of rank 0's sums.
+/// left there, stores of rank 0's sums, slices in factors.
 struct Asked {
-    Index formed, not_formed, left, stores;
+    Index formed, not_formed, left, stores, in_factors;
     double largest;  ///< bytes that one was asked for at once
 };
 template <class Real>
@@ -87,10 +95,12 @@ Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index st
         compute_all<Real>(problem, grid, train, test, stop_after, stop_after < 0 ? nullptr : &grid);
     for (std::size_t f = 0; f < found.size(); ++f) expect_same_bits(found[f], expected[f], what);
     const Index products = sum_over_ranks(grid.comm().get(), device.products);
-    EXPECT_GT(products, 0) << what;
+    EXPECT_GT(products + device.factor_slices, 0) << what;
     return {sum_over_ranks(grid.comm().get(), device.formed),
             sum_over_ranks(grid.comm().get(), device.not_formed),
-            sum_over_ranks(grid.comm().get(), device.factors ? device.factors->left : 0), device.stores,
+            sum_over_ranks(grid.comm().get(), device.factors ? device.factors->left : 0),
+            device.stores,
+            sum_over_ranks(grid.comm().get(), device.factor_slices),
             max_over_ranks(grid.comm().get(), largest)};
 }
 
@@ -170,6 +180,33 @@ TEST(AKernelOnADevice, FormsGradientsThereWhereFactorsFindRoom) {
     const Asked answers = expect_bits_of_the_host<float>(problem, "answers");
     EXPECT_GT(answers.formed, 0);
     EXPECT_GT(answers.left, 0);
+}
+
+TEST(AKernelOnADevice, MultipliesFactorsThere) {
+    Problem problem{.parameters = {"attention", "mlp"},
+                    .examples = 80,
+                    .test_examples = 20,
+                    .contraction = Contraction::factors,
+                    .groups = "kind"};
+    const Asked asked = expect_bits_of_the_host<float>(problem, "float32, groups");
+    EXPECT_GT(asked.in_factors, 0);
+    EXPECT_EQ(asked.stores, 1) << "sums stay from slice to slice";
+    EXPECT_GT(expect_bits_of_the_host<double>(problem, "float64").in_factors, 0);
+    problem.groups = {};
+    // The host adds them where two slices find no room.
+    EXPECT_EQ(expect_bits_of_the_host<float>(problem, "little memory", -1, asked.largest).in_factors, 0);
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "behind a slice", 3).in_factors, 0);
+    problem.output = KernelOutput::trace;
+    problem.parameters = {"attention"};
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "labels").in_factors, 0);
+    // Several tokens that are read of each text; the vocabulary in blocks.
+    problem = {.model = "llama-tied",
+               .examples = 40,
+               .test_examples = 10,
+               .contraction = Contraction::factors,
+               .vocabulary = 23,
+               .answers = true};
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "answers").in_factors, 0);
 }
 
 TEST(AKernelOnADevice, StopsAndGoesOn) {

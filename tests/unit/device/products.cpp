@@ -395,10 +395,128 @@ TEST(Device, ThatFailsAnywhereIsNamedAndLeavesSumsAloneOrSaysSo) {
     EXPECT_GT(of_little, torn_of_little);
 }
 
-/// Off by the last bit of one sum, or of one entry that it forms.
+/// Rows of some tokens each, whose deltas and inputs are packed chunk by chunk, and not.
+template <class Real>
+struct TokenRows {
+    static constexpr Index deltas = 37, inputs = 300, width = deltas + inputs;
+    std::vector<Index> tokens;
+    std::vector<TokenChunk> chunks;
+    std::vector<Rows<Real>> plain;  ///< of every row
+    std::vector<Real> packed;
+
+    TokenRows(const std::vector<Index>& counts, Index panel, std::uint32_t seed) : tokens(counts) {
+        for (Index r = 0; r < std::ssize(counts); ++r) {
+            const Index count = counts[static_cast<std::size_t>(r)];
+            if (chunks.empty() || chunks.back().tokens + count > chunk_tokens) chunks.push_back({r, r, 0});
+            chunks.back().last_row = r + 1;
+            chunks.back().tokens += count;
+            plain.emplace_back(count, std::vector<Index>{width}, 8, seed + static_cast<std::uint32_t>(r));
+        }
+        for (const TokenChunk& chunk : chunks) {
+            const std::size_t before = packed.size();
+            packed.resize(before +
+                          static_cast<std::size_t>((chunk.tokens + panel - 1) / panel * panel * width));
+            Index token = 0;
+            for (Index r = chunk.first_row; r < chunk.last_row; ++r)
+                for (Index t = 0; t < tokens[static_cast<std::size_t>(r)]; ++t, ++token)
+                    for (Index k = 0; k < width; ++k)
+                        packed[before + static_cast<std::size_t>((token / panel * width + k) * panel +
+                                                                 token % panel)] = at(r, t, k);
+        }
+    }
+    Real at(Index row, Index token, Index k) { return plain[static_cast<std::size_t>(row)].at(token, k); }
+    PackedTokens<Real> tile() const { return {packed, std::ssize(tokens), tokens, chunks}; }
+    Index count(Index row) const { return tokens[static_cast<std::size_t>(row)]; }
+
+    /// The share of two rows, as arithmetic.hpp has it.
+    static double pair(TokenRows& left, Index r, TokenRows& right, Index c) {
+        const auto product = [&](Index s, Index t) {
+            double factors[2];
+            for (const Index of : {0, 1}) {
+                Real chain = 0;
+                for (Index k = of * deltas; k < (of == 0 ? deltas : width); ++k)
+                    chain = std::fma(left.at(r, s, k), right.at(c, t, k), chain);
+                factors[of] = static_cast<double>(chain);
+            }
+            return factors[0] * factors[1];
+        };
+        double by_left = 0, by_right = 0;
+        for (Index s = 0; s < left.count(r); ++s) {
+            double sum = product(s, 0);
+            for (Index t = 1; t < right.count(c); ++t) sum += product(s, t);
+            by_left = s == 0 ? sum : by_left + sum;
+        }
+        for (Index t = 0; t < right.count(c); ++t) {
+            double sum = product(0, t);
+            for (Index s = 1; s < left.count(r); ++s) sum += product(s, t);
+            by_right = t == 0 ? sum : by_right + sum;
+        }
+        return 0.5 * (by_left + by_right);
+    }
+};
+
+TYPED_TEST(DeviceProducts, OfFactorsAreSumsOverTokensInEveryBit) {
+    using Real = TypeParam;
+    std::vector<Index> ragged, single(140, 1);
+    for (Index r = 0; r < 17; ++r) ragged.push_back(1 + r * 7 % 13);
+    ragged.push_back(chunk_tokens);
+    ragged.push_back(127);
+    ragged.push_back(2);
+    for (const Index panel : {24, 32}) {
+        TokenRows<Real> left(ragged, panel, 1), right(single, panel, 2);
+        // The last one has no room for the sums of both products beside two slices.
+        auto devices = back_ends();
+        const double bytes = sizeof(Real) * static_cast<double>(left.packed.size() + right.packed.size());
+        devices.push_back(
+            device::host_executor((2 * (bytes + 512) + 8 * 20 * 140) / (1 - back_end_overhead)));
+        for (const auto& back_end : devices) {
+            SCOPED_TRACE(::testing::Message() << back_end->name() << ", panels of " << panel);
+            const auto n = std::ssize(ragged), m = std::ssize(single), lld = n + 3;
+            std::vector<double> sums(static_cast<std::size_t>(lld * m), TestFixture::poison),
+                square(static_cast<std::size_t>(n * n), -0.0), diagonal(static_cast<std::size_t>(n));
+            for (Index c = 0; c < m; ++c)
+                for (Index r = 0; r < n; ++r) sums[static_cast<std::size_t>(r + c * lld)] = 0.1;
+            const std::vector<PackedTokens<Real>> tiles{left.tile(), right.tile()};
+            const std::vector<TileProduct> products{{0, 1, 0, sums.data(), lld, false, false},
+                                                    {0, 0, 0, square.data(), n, true, true}};
+            const auto put = [&](std::size_t product, const double* from) {
+                EXPECT_EQ(product, 1u);
+                std::copy_n(from, n, diagonal.begin());
+            };
+            using Tokens = TokenRows<Real>;
+            const FactorProducts<Real> slice{panel, Tokens::deltas, Tokens::inputs, true, tiles, products,
+                                             put};
+            for (int again = 0; again < 2; ++again) back_end->add(slice, [] {});
+            EXPECT_EQ(back_end->sums_are_torn(), &back_end == &devices.back());
+            back_end->store_sums();
+            Index wrong = 0;
+            for (Index c = 0; c < m; ++c)
+                for (Index r = 0; r < lld; ++r) {
+                    const double found = sums[static_cast<std::size_t>(r + c * lld)];
+                    if (r >= n) {
+                        wrong += !same(found, TestFixture::poison);
+                        continue;
+                    }
+                    const double share = Tokens::pair(left, r, right, c);
+                    wrong += !same(found, 0.1 + share + share);
+                }
+            for (Index c = 0; c < n; ++c)
+                for (Index r = c; r < n; ++r) {
+                    const double share = Tokens::pair(left, r, left, c);
+                    const double sum = -0.0 + share + share;
+                    wrong += !same(square[static_cast<std::size_t>(r + c * n)], sum);
+                    if (r == c) wrong += !same(diagonal[static_cast<std::size_t>(r)], sum);
+                }
+            EXPECT_EQ(wrong, 0);
+        }
+    }
+}
+
+/// Off by the last bit of one sum of products, of products of factors, or of one entry that it forms.
 class WrongBackEnd final : public ProductBackEnd {
   public:
-    explicit WrongBackEnd(bool forms_wrongly) : forms_wrongly_(forms_wrongly) {}
+    enum class Off { products, factors, formed };
+    explicit WrongBackEnd(Off off) : off_(off) {}
     std::string name() const override { return "a wrong one"; }
     double memory() const override { return right_->memory(); }
     void add(const SliceProducts<float>& slice, const std::function<void()>& between) override {
@@ -406,7 +524,14 @@ class WrongBackEnd final : public ProductBackEnd {
     }
     void add(const SliceProducts<double>& slice, const std::function<void()>& between) override {
         right_->add(slice, between);
-        sum_ = &slice.products[0].sums[18];
+        if (off_ == Off::products) sum_ = &slice.products[0].sums[18];
+    }
+    void add(const FactorProducts<float>& slice, const std::function<void()>& between) override {
+        right_->add(slice, between);
+    }
+    void add(const FactorProducts<double>& slice, const std::function<void()>& between) override {
+        right_->add(slice, between);
+        if (off_ == Off::factors) sum_ = &slice.products[0].sums[18];
     }
     bool begin_packing(const SliceToPack<float>& slice) override { return right_->begin_packing(slice); }
     bool begin_packing(const SliceToPack<double>& slice) override {
@@ -415,13 +540,14 @@ class WrongBackEnd final : public ProductBackEnd {
     }
     void end_packing() override {
         right_->end_packing();
-        if (!formed_.empty() && forms_wrongly_) formed_[77] = std::nextafter(formed_[77], 1e9);
+        if (!formed_.empty() && off_ == Off::formed) formed_[77] = std::nextafter(formed_[77], 1e9);
     }
     void forget_factors() noexcept override { right_->forget_factors(); }
     void finish() override { right_->finish(); }
     void store_sums() override {
         right_->store_sums();
-        if (sum_ != nullptr && !forms_wrongly_) *sum_ = std::nextafter(*sum_, 1e9);
+        if (sum_ != nullptr) *sum_ = std::nextafter(*sum_, 1e9);
+        sum_ = nullptr;
     }
     void drop_sums() noexcept override { right_->drop_sums(); }
     bool sums_are_torn() const override { return right_->sums_are_torn(); }
@@ -429,14 +555,15 @@ class WrongBackEnd final : public ProductBackEnd {
 
   private:
     std::unique_ptr<ProductBackEnd> right_ = device::host_executor();
-    bool forms_wrongly_;
+    Off off_;
     double* sum_ = nullptr;
     std::span<double> formed_;
 };
 
 TEST(Device, WithOtherBitsIsRefused) {
-    for (const bool forms_wrongly : {false, true}) {
-        WrongBackEnd wrong(forms_wrongly);
+    using Off = WrongBackEnd::Off;
+    for (const Off off : {Off::products, Off::factors, Off::formed}) {
+        WrongBackEnd wrong(off);
         testing::expect_error(ExitStatus::numerical, ErrorKind::failed_check, {"a wrong one"},
                               [&] { device::require_bits_of_the_host(wrong); });
     }
