@@ -12,6 +12,7 @@
 #include "blacs.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/large_pages.hpp"
+#include "tangram/parallel_for.hpp"
 #include "tangram/random.hpp"
 
 namespace tangram {
@@ -268,24 +269,30 @@ class Mirror {
     /// Copies, transposed, what stands below the diagonal of block column J, or what mirrors it. Collective.
     void copy(Index J) {
         double *sent = outgoing_.data(), *arrived = incoming_.data();
+        own_.clear();
         for_each_block(J, [&](const MirroredBlock& block) {
             const int count = narrow(block.size(), "block");
-            if (block.from == me_) {
-                pack(block, sent);
-                if (block.to != me_)
-                    TANGRAM_MPI(MPI_Isend(sent, count, MPI_DOUBLE, block.to, 2, comm(), &post(requests_)));
+            if (block.from == me_ && block.to == me_) {
+                own_.push_back(block);
+            } else if (block.from == me_) {
+                transpose(block, sent, block.columns);
+                TANGRAM_MPI(MPI_Isend(sent, count, MPI_DOUBLE, block.to, 2, comm(), &post(requests_)));
                 sent += block.size();
             } else if (block.to == me_) {
                 TANGRAM_MPI(MPI_Irecv(arrived, count, MPI_DOUBLE, block.from, 2, comm(), &post(requests_)));
                 arrived += block.size();
             }
         });
+        parallel_for(std::ssize(own_), [&](Index i) {
+            const MirroredBlock& block = own_[static_cast<std::size_t>(i)];
+            transpose(block, corner(block.column, block.row), matrix_.lld());
+        });
         wait_all(requests_);
-        const double *own = outgoing_.data(), *others = incoming_.data();
+        const double* packed = incoming_.data();
         for_each_block(J, [&](const MirroredBlock& block) {
-            const double*& packed = block.from == me_ ? own : others;
-            if (block.to == me_) unpack(block, packed);
-            packed += block.from == me_ || block.to == me_ ? block.size() : 0;
+            if (block.to != me_ || block.from == me_) return;
+            unpack(block, packed);
+            packed += block.size();
         });
     }
 
@@ -311,7 +318,7 @@ class Mirror {
         for (Index J = 0; J < matrix_.row_layout().blocks(); ++J) {
             Index sent = 0, received = 0, messages = 0;
             for_each_block(J, [&](const MirroredBlock& block) {
-                if (block.from == me_) sent += block.size();
+                if (block.from == me_ && block.to != me_) sent += block.size();
                 if (block.from != me_ && block.to == me_) received += block.size();
                 if ((block.from == me_) != (block.to == me_)) ++messages;
             });
@@ -322,17 +329,21 @@ class Mirror {
         outgoing_.resize(static_cast<std::size_t>(most_sent));
         incoming_.resize(static_cast<std::size_t>(most_received));
         requests_.reserve(static_cast<std::size_t>(most_messages));
+        own_.reserve(static_cast<std::size_t>(matrix_.row_layout().blocks()));
     }
     double* corner(Index I, Index J) const {
         return matrix_.data() + matrix_.row_layout().to_local(I * matrix_.block()) +
                matrix_.column_layout().to_local(J * matrix_.block()) * matrix_.lld();
     }
-    /// Transposed: the receiver's column-major block is columns x rows.
-    void pack(const MirroredBlock& block, double* packed) const {
+    /// To a column-major block of columns x rows, whose columns lie lld apart; both in runs of a cache line.
+    void transpose(const MirroredBlock& block, double* to, Index lld) const {
+        constexpr Index run = 8;
         const double* const entries = corner(block.row, block.column);
-        for (Index c = 0; c < block.columns; ++c)
-            for (Index r = 0; r < block.rows; ++r)
-                packed[c + r * block.columns] = entries[r + c * matrix_.lld()];
+        for (Index first_column = 0; first_column < block.columns; first_column += run)
+            for (Index first_row = 0; first_row < block.rows; first_row += run)
+                for (Index r = first_row; r < std::min(block.rows, first_row + run); ++r)
+                    for (Index c = first_column; c < std::min(block.columns, first_column + run); ++c)
+                        to[c + r * lld] = entries[r + c * matrix_.lld()];
     }
     void unpack(const MirroredBlock& block, const double* packed) const {
         double* const entries = corner(block.column, block.row);
@@ -344,6 +355,7 @@ class Mirror {
     const std::function<bool(Index, Index)>& is_set_;
     int me_;
     std::vector<double> outgoing_, incoming_;
+    std::vector<MirroredBlock> own_;  // from and to this rank
     std::vector<MPI_Request> requests_;
 };
 
