@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(block_threads, Work::together) run_in_turn(con
         Count(*work.done).store(work.turn + 1, cuda::std::memory_order_release);
 }
 
-/// Lets the blocks of a kernel have their memory; before the first one.
+/// Lets the blocks of a kernel have their memory: more than 48 KiB only those that ask.
 template <class Work, class... Arguments>
 cudaError_t allow_memory(void (*kernel)(Arguments...)) {
     return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -86,6 +86,8 @@ cudaError_t allow_memory(void (*kernel)(Arguments...)) {
 /// @param works  in the GPU's memory
 template <class Work>
 cudaError_t begin_work(const Work* works, Index count, cudaStream_t stream) {
+    const cudaError_t allowed = allow_memory<Work>(run_work<Work>);
+    if (allowed != cudaSuccess) return allowed;
     run_work<Work>
         <<<static_cast<unsigned>(count), block_threads, sizeof(typename Work::Memory), stream>>>(works);
     return cudaGetLastError();
@@ -94,6 +96,8 @@ cudaError_t begin_work(const Work* works, Index count, cudaStream_t stream) {
 /// @param works, begun  in the GPU's memory
 template <class Work>
 cudaError_t begin_in_turn(const Work* works, Index count, int* begun, cudaStream_t stream) {
+    const cudaError_t allowed = allow_memory<Work>(run_in_turn<Work>);
+    if (allowed != cudaSuccess) return allowed;
     run_in_turn<Work><<<static_cast<unsigned>(count), block_threads, sizeof(typename Work::Memory), stream>>>(
         works, begun);
     return cudaGetLastError();

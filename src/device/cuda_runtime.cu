@@ -9,6 +9,7 @@
 #include "cuda_check.hpp"
 #include "cuda_network.hpp"
 #include "factor_kernel.hpp"
+#include "match_kernel.hpp"
 #include "multiply_out_kernel.hpp"
 
 namespace tangram::device {
@@ -58,11 +59,6 @@ class CudaRuntime final : public Runtime {
                                                of == Stream::copies ? first : last),
                   name_, "making a stream");
         check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), name_, "making an event");
-        for (const cudaError_t allowed : {allow_memory<BlockWork<float>>(run_in_turn<BlockWork<float>>),
-                                          allow_memory<BlockWork<double>>(run_in_turn<BlockWork<double>>),
-                                          allow_memory<OuterWork<float>>(run_work<OuterWork<float>>),
-                                          allow_memory<OuterWork<double>>(run_work<OuterWork<double>>)})
-            check(allowed, name_, "asking for a block's memory");
         check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, gpu), name_,
               "asking for its multiprocessors");
     }
@@ -102,6 +98,12 @@ class CudaRuntime final : public Runtime {
     }
     void add_factors(const FactorWork<double>* works, Index count) override {
         begin(works, count, Stream::products, "multiplying factors");
+    }
+    void add_matches(const MatchWork<float>* works, Index count) override {
+        begin(works, count, Stream::products, "multiplying matching rows");
+    }
+    void add_matches(const MatchWork<double>* works, Index count) override {
+        begin(works, count, Stream::products, "multiplying matching rows");
     }
     void let_follow(Stream later, Stream earlier) override {
         check(cudaEventRecord(event_, stream(earlier)), name_, "recording an event");

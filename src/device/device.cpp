@@ -68,6 +68,28 @@ std::vector<double> trial_factors(ProductBackEnd& back_end) {
     return sums;
 }
 
+/// The sums that a back end gives for rows that reach some of three ids, added twice.
+template <class Real>
+std::vector<double> trial_matches(ProductBackEnd& back_end) {
+    constexpr Index rows = 29, columns = 41, octets = 4 + 2 + 1;
+    std::vector<MatchingRows> matches{{3, 0, rows, 0}, {7, rows, 11, 4}, {8, rows + 11, 5, 6}};
+    std::vector<Index> matching_rows(rows + 11 + 5);
+    for (Index i = 0; i < std::ssize(matching_rows); ++i)
+        matching_rows[static_cast<std::size_t>(i)] = i < rows        ? i
+                                                     : i < rows + 11 ? 2 * (i - rows)
+                                                                     : i - rows - 11;
+    std::vector<Real> entries(static_cast<std::size_t>(8 * octets * columns));
+    std::uint32_t state = 4;
+    fill_with_trial_numbers(entries, state);
+    std::vector<double> sums(rows * rows, 0.1);
+    const std::vector<PackedMatches<Real>> tiles{{entries, rows, matches, matching_rows}};
+    const std::vector<TileProduct> products{{0, 0, 0, sums.data(), rows, false, false}};
+    for (int slice = 0; slice < 2; ++slice)
+        back_end.add(MatchProducts<Real>{1, columns, false, tiles, products}, [] {});
+    back_end.store_sums();
+    return sums;
+}
+
 /// The tile that a back end forms of gradients of odd shapes: of one row without tokens, and with signs
 /// behind.
 template <class Real>
@@ -104,6 +126,7 @@ bool has_the_bits_of_the_host(ProductBackEnd& back_end) {
     const std::vector<Real> tile = trial_tile<Real>(back_end);
     return same(trial_sums<Real>(back_end), trial_sums<Real>(*host)) &&
            same(trial_factors<Real>(back_end), trial_factors<Real>(*host)) &&
+           same(trial_matches<Real>(back_end), trial_matches<Real>(*host)) &&
            (tile.empty() || same(tile, trial_tile<Real>(*host)));
 }
 

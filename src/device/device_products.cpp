@@ -8,11 +8,13 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 
 #include "device_factors.hpp"
 #include "factor_kernel.hpp"
+#include "match_kernel.hpp"
 #include "tangram/error.hpp"
 #include "tangram/parallel_for.hpp"
 
@@ -95,6 +97,7 @@ struct TilePlace {
 /// A slice in the device's memory.
 struct SliceOnDevice {
     std::byte *lists = nullptr, *at = nullptr;
+    std::size_t bytes = 0;                        ///< from `at` on
     std::vector<std::size_t> pieces, ends;        ///< where lists begin; ends of parameters
     std::map<const void*, TilePlace> tiles = {};  ///< by where they stand on the host
 };
@@ -149,10 +152,16 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         guarded([&] { add_slice(slice, between); });
     }
     void add(const FactorProducts<float>& slice, const std::function<void()>& between) override {
-        guarded([&] { add_factor_slice(slice, between); });
+        guarded([&] { add_packed(slice, between); });
     }
     void add(const FactorProducts<double>& slice, const std::function<void()>& between) override {
-        guarded([&] { add_factor_slice(slice, between); });
+        guarded([&] { add_packed(slice, between); });
+    }
+    void add(const MatchProducts<float>& slice, const std::function<void()>& between) override {
+        guarded([&] { add_packed(slice, between); });
+    }
+    void add(const MatchProducts<double>& slice, const std::function<void()>& between) override {
+        guarded([&] { add_packed(slice, between); });
     }
     bool begin_packing(const SliceToPack<float>& slice) override { return begins(slice); }
     bool begin_packing(const SliceToPack<double>& slice) override { return begins(slice); }
@@ -257,10 +266,11 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         }
     }
 
-    template <class Real>
-    void add_factor_slice(const FactorProducts<Real>& slice, const std::function<void()>& between) {
+    /// In factors, or of matching rows: the host has packed it.
+    template <class Slice>
+    void add_packed(const Slice& slice, const std::function<void()>& between) {
         if (slice.products.empty()) return hand_over();
-        const std::vector<TokensOnDevice<Real>> tiles = send(slice);
+        const auto tiles = send(slice, between);
         between();
         for (std::size_t first = 0; first < slice.products.size();) {
             const std::size_t last = hold(slice, first);
@@ -289,6 +299,7 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         packed_.reset();
         if (!hold_factors(slice, places.bytes())) return false;
         to.at = next_buffer(places.bytes());
+        to.bytes = places.bytes();
         std::vector<Real*> tiles;
         for (const TileToPack<Real>& tile : slice.tiles)
             tiles.push_back(reinterpret_cast<Real*>(to.at + to.tiles.at(tile.entries.data()).at));
@@ -356,6 +367,7 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
             to.tiles[tile.entries.data()] = {places.next(tile.entries.size_bytes()),
                                              {{0, tile.entries.size_bytes()}}};
         to.at = next_buffer(places.bytes());
+        to.bytes = places.bytes();
         return to;
     }
 
@@ -384,7 +396,7 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     template <class Real>
     void send_tiles(const SliceProducts<Real>& slice, const SliceOnDevice& to) {
         std::vector<Bytes> runs;
-        std::byte* const staged = staged_slice_.reserve(slices_[turn_].bytes());
+        std::byte* const staged = staged_slice_.reserve(to.bytes);
         parallel_for(std::ssize(slice.tiles), [&](Index t) {
             const std::span<const Real> entries = slice.tiles[static_cast<std::size_t>(t)].entries;
             const TilePlace& tile = to.tiles.at(entries.data());
@@ -405,37 +417,78 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         }
     }
 
-    /// A slice in factors to the buffer that the last one is not in; its tiles in parts of what is on its way
-    /// at once.
     template <class Real>
-    std::vector<TokensOnDevice<Real>> send(const FactorProducts<Real>& slice) {
-        Places entries, lists;
-        std::vector<std::size_t> entries_at, rows_at, chunks_at;
-        for (const PackedTokens<Real>& tile : slice.tiles) {
-            entries_at.push_back(entries.next(tile.entries.size_bytes()));
-            rows_at.push_back(lists.next(tile.row_tokens.size() * sizeof(RowTokens)));
-            chunks_at.push_back(lists.next(tile.chunks.size() * sizeof(ChunkOnDevice)));
-        }
-        packed_.reset();
-        std::byte* const to = next_buffer(entries.bytes());
-        runtime_->wait(Stream::copies);
-        std::byte* const lists_at = lists_[turn_].reserve(lists.bytes());
-        std::byte* const staged = staged_lists_.reserve(lists.bytes());
+    std::vector<TokensOnDevice<Real>> send(const FactorProducts<Real>& slice,
+                                           const std::function<void()>& between) {
+        Lists lists;
         std::vector<TokensOnDevice<Real>> tiles;
-        for (std::size_t t = 0; t < slice.tiles.size(); ++t) {
-            const PackedTokens<Real>& tile = slice.tiles[t];
-            TokensOnDevice<Real> on_device{reinterpret_cast<const Real*>(to + entries_at[t]),
-                                           reinterpret_cast<const RowTokens*>(lists_at + rows_at[t]),
-                                           reinterpret_cast<const ChunkOnDevice*>(lists_at + chunks_at[t]),
-                                           chunks_of(tile, slice.panel_rows)};
-            const std::vector<RowTokens> rows = rows_of(tile);
-            std::ranges::copy(std::as_bytes(std::span(rows)), staged + rows_at[t]);
-            std::ranges::copy(std::as_bytes(std::span(on_device.chunks)), staged + chunks_at[t]);
-            send_entries(std::as_bytes(tile.entries), to + entries_at[t]);
-            tiles.push_back(std::move(on_device));
+        for (const PackedTokens<Real>& tile : slice.tiles) {
+            const std::vector<ChunkOnDevice> chunks = chunks_of(tile, slice.panel_rows);
+            lists.add(rows_of(tile));
+            lists.add(chunks);
+            tiles.push_back({nullptr, nullptr, nullptr, chunks});
         }
-        runtime_->copy(lists_at, staged, lists.bytes(), Stream::copies);
+        const std::vector<const Real*> entries = send_entries_of<Real>(slice.tiles, between);
+        const std::byte* const at = send_lists(lists);
+        for (std::size_t t = 0; t < tiles.size(); ++t) {
+            tiles[t].entries = entries[t];
+            tiles[t].rows = reinterpret_cast<const RowTokens*>(at + lists.at[2 * t]);
+            tiles[t].chunks_there = reinterpret_cast<const ChunkOnDevice*>(at + lists.at[2 * t + 1]);
+        }
         return tiles;
+    }
+    template <class Real>
+    std::vector<MatchesOnDevice<Real>> send(const MatchProducts<Real>& slice,
+                                            const std::function<void()>& between) {
+        Lists lists;
+        for (const PackedMatches<Real>& tile : slice.tiles) {
+            lists.add(tile.matches);
+            lists.add(tile.matching_rows);
+        }
+        const std::vector<const Real*> entries = send_entries_of<Real>(slice.tiles, between);
+        const std::byte* const at = send_lists(lists);
+        std::vector<MatchesOnDevice<Real>> tiles;
+        for (std::size_t t = 0; t < slice.tiles.size(); ++t)
+            tiles.push_back({entries[t], reinterpret_cast<const MatchingRows*>(at + lists.at[2 * t]),
+                             std::ssize(slice.tiles[t].matches),
+                             reinterpret_cast<const Index*>(at + lists.at[2 * t + 1])});
+        return tiles;
+    }
+
+    /// Lists of a slice, and where each begins.
+    struct Lists {
+        std::vector<std::byte> bytes;
+        std::vector<std::size_t> at;
+        template <class List>
+        void add(const List& list) {
+            const auto of = std::as_bytes(std::span(list));
+            at.push_back(Places::rounded(bytes.size()));
+            bytes.resize(at.back() + of.size());
+            std::ranges::copy(of, bytes.begin() + static_cast<std::ptrdiff_t>(at.back()));
+        }
+    };
+    const std::byte* send_lists(const Lists& lists) {
+        runtime_->wait(Stream::copies);
+        std::byte* const to = lists_[turn_].reserve(lists.bytes.size());
+        std::ranges::copy(lists.bytes, staged_lists_.reserve(lists.bytes.size()));
+        runtime_->copy(to, staged_lists_.data(), lists.bytes.size(), Stream::copies);
+        return to;
+    }
+    /// Packed tiles to the buffer that the last slice is not in, in parts of what is on its way at once.
+    template <class Real, class Tile>
+    std::vector<const Real*> send_entries_of(std::span<const Tile> tiles,
+                                             const std::function<void()>& between) {
+        Places places;
+        std::vector<std::size_t> at;
+        for (const Tile& tile : tiles) at.push_back(places.next(tile.entries.size_bytes()));
+        packed_.reset();
+        std::byte* const to = next_buffer(places.bytes());
+        std::vector<const Real*> entries;
+        for (std::size_t t = 0; t < tiles.size(); ++t) {
+            send_entries(std::as_bytes(tiles[t].entries), to + at[t], between);
+            entries.push_back(reinterpret_cast<const Real*>(to + at[t]));
+        }
+        return entries;
     }
     template <class Real>
     static std::vector<RowTokens> rows_of(const PackedTokens<Real>& tile) {
@@ -452,14 +505,16 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         std::vector<ChunkOnDevice> chunks;
         Index before = 0;
         for (const TokenChunk& chunk : tile.chunks) {
+            if (chunk.tokens > chunk_tokens) throw std::logic_error("a chunk has more tokens than a block");
             const Index padded = (chunk.tokens + panel_rows - 1) / panel_rows * panel_rows;
             chunks.push_back({chunk.first_row, chunk.last_row, before, padded});
             before += padded;
         }
         return chunks;
     }
-    void send_entries(std::span<const std::byte> from, std::byte* to) {
+    void send_entries(std::span<const std::byte> from, std::byte* to, const std::function<void()>& between) {
         while (!from.empty()) {
+            between();
             const auto part = from.first(std::min(from.size(), staged_at_once));
             runtime_->wait(Stream::copies);
             std::byte* const staged = staged_.reserve(part.size());
@@ -637,17 +692,53 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
             work.lower_only = product.lower_only;
             if (product.diagonals)
                 work.diagonal = reinterpret_cast<double*>(diagonals_.data() + next++->place);
-            for (const ChunkOnDevice& chunk : left.chunks) {
-                work.chunk = chunk;
+            // Enough works to fill multiprocessors, few beside the sums.
+            constexpr Index most_works = 16;
+            const Index chunks = std::ssize(left.chunks), cuts = std::min(chunks, most_works);
+            for (Index cut = 0; cut < cuts; ++cut) {
+                work.left_chunks = left.chunks_there + chunks * cut / cuts;
+                work.left_count = chunks * (cut + 1) / cuts - chunks * cut / cuts;
                 works.push_back(work);
             }
         }
-        const std::size_t bytes = works.size() * sizeof(FactorWork<Real>);
-        std::byte* const at = make_room_for_works(bytes);
+        runtime_->add_factors(send_works(works), std::ssize(works));
+        await(asked, slice.put_diagonals);
+    }
+
+    template <class Real>
+    void begin(const MatchProducts<Real>& slice, const std::vector<MatchesOnDevice<Real>>& tiles,
+               std::size_t first, std::size_t last) {
+        const AskedDiagonals asked = ask(slice, first, last, [&](const TileProduct& product) {
+            return static_cast<std::size_t>(slice.tiles[product.left].rows);
+        });
+        std::vector<MatchWork<Real>> works;
+        auto next = asked.of.begin();
+        for (std::size_t p = first; p < last; ++p) {
+            const TileProduct& product = slice.products[p];
+            MatchWork<Real> work{};
+            work.left = tiles[product.left];
+            work.right = tiles[product.right];
+            work.right.entries +=
+                std::ssize(slice.tiles[product.right].entries) / slice.copies * (slice.copies - 1);
+            work.columns = slice.columns;
+            work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
+            work.lld = slice.tiles[product.left].rows;
+            if (product.diagonals)
+                work.diagonal = reinterpret_cast<double*>(diagonals_.data() + next++->place);
+            works.push_back(work);
+        }
+        runtime_->add_matches(send_works(works), std::ssize(works));
+        await(asked, slice.put_diagonals);
+    }
+
+    /// Works to where kernels find them.
+    template <class Work>
+    const Work* send_works(const std::vector<Work>& works) {
+        const std::size_t bytes = works.size() * sizeof(Work);
+        const std::byte* const at = make_room_for_works(bytes);
         std::memcpy(staged_blocks_.data(), works.data(), bytes);
         send_works(bytes);
-        runtime_->add_factors(reinterpret_cast<const FactorWork<Real>*>(at), std::ssize(works));
-        await(asked, slice.put_diagonals);
+        return reinterpret_cast<const Work*>(at);
     }
 
     /// @param blocks  that take turns: work i is one of block i % blocks; 0: each has one

@@ -22,7 +22,7 @@ struct FactorBlockMemory;
 template <class Real, class Block>
 class FactorKernel;
 
-/// What one block does: the rows of one chunk of the left tile with all of the right one.
+/// What one block does: the rows of some chunks of the left tile with all of the right one.
 template <class Real>
 struct FactorWork {
     using Memory = FactorBlockMemory<Real>;
@@ -35,9 +35,8 @@ struct FactorWork {
     Index left_entries, right_entries;
     Index panel_rows, delta_width, input_width;
     const RowTokens *left_rows, *right_rows;  ///< of the tiles
-    ChunkOnDevice chunk;
-    const ChunkOnDevice* right_chunks;
-    Index right_count;
+    const ChunkOnDevice *left_chunks, *right_chunks;
+    Index left_count, right_count;
     double* sums;  ///< of the whole product
     Index lld;
     bool lower_only;
@@ -63,13 +62,14 @@ class FactorKernel {
     TANGRAM_KERNEL FactorKernel(Block& block, const FactorWork<Real>& work) : block_(block), work_(work) {}
 
     TANGRAM_KERNEL void run() {
-        for (Index j = 0; j < work_.right_count; ++j) {
-            const ChunkOnDevice right = work_.right_chunks[j];
-            if (work_.lower_only && work_.chunk.last_row <= right.first_row) continue;
-            multiply(right, Factors::deltas);
-            multiply(right, Factors::inputs);
-            block_.phase([&](int thread, Chains&) { add_pairs(thread, right); });
-        }
+        for (Index i = 0; i < work_.left_count; ++i)
+            for (Index j = 0; j < work_.right_count; ++j) {
+                const ChunkOnDevice left = work_.left_chunks[i], right = work_.right_chunks[j];
+                if (work_.lower_only && left.last_row <= right.first_row) continue;
+                multiply(left, right, Factors::deltas);
+                multiply(left, right, Factors::inputs);
+                block_.phase([&](int thread, Chains&) { add_pairs(thread, left, right); });
+            }
     }
 
   private:
@@ -79,19 +79,19 @@ class FactorKernel {
     TANGRAM_KERNEL Index stride() const { return work_.delta_width + work_.input_width; }
 
     /// The scalar products of deltas, or what they are times those of inputs: one chain each, of all entries.
-    TANGRAM_KERNEL void multiply(const ChunkOnDevice& right, Factors of) {
+    TANGRAM_KERNEL void multiply(const ChunkOnDevice& left, const ChunkOnDevice& right, Factors of) {
         const Index begin = of == Factors::deltas ? 0 : work_.delta_width,
                     end = of == Factors::deltas ? work_.delta_width : stride();
         int now = 0;
         block_.phase([&](int thread, Chains& chains) {
-            Shared::find_rows(thread, 0, work_.chunk.before, work_.panel_rows, chains);
+            Shared::find_rows(thread, 0, left.before, work_.panel_rows, chains);
             Shared::find_rows(thread, 1, right.before, work_.panel_rows, chains);
             Shared::begin(chains);
-            fetch(thread, right, begin, end, 0, chains);
+            fetch(thread, left, right, begin, end, 0, chains);
         });
         for (Index k = begin; k < end; k += Shared::chunk_depth) {
             block_.phase([&](int thread, Chains& chains) {
-                fetch(thread, right, k + Shared::chunk_depth, end, 1 - now, chains);
+                fetch(thread, left, right, k + Shared::chunk_depth, end, 1 - now, chains);
                 Shared::multiply(block_, thread, depth_of(k, end), now, chains);
                 if (k + Shared::chunk_depth >= end) keep(thread, of, chains);
             });
@@ -104,13 +104,13 @@ class FactorKernel {
     }
 
     /// Begins the copies of a thread's share of entries from k on.
-    TANGRAM_KERNEL void fetch(int thread, const ChunkOnDevice& right, Index k, Index end, int which,
-                              const Chains& chains) {
+    TANGRAM_KERNEL void fetch(int thread, const ChunkOnDevice& left, const ChunkOnDevice& right, Index k,
+                              Index end, int which, const Chains& chains) {
         if (k >= end) return;
         TANGRAM_KERNEL_UNROLLED
         for (int side = 0; side < 2; ++side) {
             const Real* const tile = side == 0 ? work_.left : work_.right;
-            const Index padded = side == 0 ? work_.chunk.padded : right.padded;
+            const Index padded = side == 0 ? left.padded : right.padded;
             const bool there = thread % Shared::copies * Shared::copied < padded;
             const Index first =
                 chains.rows_before[side] * stride() + k * work_.panel_rows + chains.row_of_panel[side];
@@ -129,11 +129,11 @@ class FactorKernel {
             }
     }
 
-    TANGRAM_KERNEL void add_pairs(int thread, const ChunkOnDevice& right) {
-        const int rows = static_cast<int>(work_.chunk.last_row - work_.chunk.first_row),
+    TANGRAM_KERNEL void add_pairs(int thread, const ChunkOnDevice& left, const ChunkOnDevice& right) {
+        const int rows = static_cast<int>(left.last_row - left.first_row),
                   pairs = rows * static_cast<int>(right.last_row - right.first_row);
         for (int pair = thread; pair < pairs; pair += block_threads) {
-            const Index row = work_.chunk.first_row + pair % rows, column = right.first_row + pair / rows;
+            const Index row = left.first_row + pair % rows, column = right.first_row + pair / rows;
             double& sum = work_.sums[row + column * work_.lld];
             sum += pair_sum(work_.left_rows[row], work_.right_rows[column]);
             if (work_.diagonal != nullptr && row == column) work_.diagonal[row] = sum;

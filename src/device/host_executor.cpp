@@ -20,6 +20,7 @@
 
 #include "device_products.hpp"
 #include "factor_kernel.hpp"
+#include "match_kernel.hpp"
 #include "multiply_out_kernel.hpp"
 #include "tangram/error.hpp"
 
@@ -191,6 +192,12 @@ class HostRuntime final : public Runtime {
     void add_factors(const FactorWork<double>* works, Index count) override {
         begin_work(Stream::products, works, count);
     }
+    void add_matches(const MatchWork<float>* works, Index count) override {
+        begin_work(Stream::products, works, count);
+    }
+    void add_matches(const MatchWork<double>* works, Index count) override {
+        begin_work(Stream::products, works, count);
+    }
     void let_follow(Stream later, Stream earlier) override {
         ask(later, [this, earlier, all = of(earlier).asked.size()] { run(of(earlier), all); });
     }
@@ -293,8 +300,8 @@ class HostRuntime final : public Runtime {
         };
     }
     /// All that was allocated.
-    template <class Real>
-    auto readable(const OuterWork<Real>&) const {
+    template <class Work>
+    auto readable(const Work&) const {
         return [this](const void* at, std::size_t bytes) {
             const auto* const first = static_cast<const std::byte*>(at);
             return std::ranges::any_of(allocated_, [&](const auto& part) {

@@ -12,6 +12,8 @@ template <class Real>
 struct OuterWork;
 template <class Real>
 struct FactorWork;
+template <class Real>
+struct MatchWork;
 
 /// What is done in a stream is done in order, and beside the other stream.
 enum class Stream { copies, products };
@@ -42,6 +44,9 @@ class Runtime {
     /// @param works  in the device's memory
     virtual void add_factors(const FactorWork<float>* works, Index count) = 0;
     virtual void add_factors(const FactorWork<double>* works, Index count) = 0;
+    /// The same of match_kernel.hpp.
+    virtual void add_matches(const MatchWork<float>* works, Index count) = 0;
+    virtual void add_matches(const MatchWork<double>* works, Index count) = 0;
     /// What `later` is asked for from now on begins when `earlier` has done all that it was asked for.
     virtual void let_follow(Stream later, Stream earlier) = 0;
     /// Until a stream has done all that it was asked for.

@@ -59,7 +59,7 @@ class Assembly {
             assembly_cost<Real>(inputs.network.program(), inputs.network.label_ids(), inputs,
                                 matrices.grid().rows(), matrices.grid().columns());
         beside_factors_ = cost.back_end_whole(back_end_memory);
-        products_.let_back_end_take_factors(cost.back_end_takes_factors(back_end_memory));
+        products_.let_back_end_take([&](Contraction of) { return cost.back_end_takes(of, back_end_memory); });
     }
 
     Assembly(const Assembly&) = delete;

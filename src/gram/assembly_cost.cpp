@@ -72,7 +72,7 @@ std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice, 
 void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
     const auto ranks = static_cast<std::size_t>(plan.ranks());
     std::vector<double> largest(ranks, 0.0), received(ranks, 0.0);
-    double multiplied_out = 0, in_factors = 0;
+    double multiplied_out = 0, in_factors = 0, matched = 0;
     Index longest_chunk = 0;
     for (const Alike& way : slices_packed_alike(plan.slices)) {
         std::vector<double> kept(ranks, 0.0);
@@ -94,10 +94,13 @@ void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
             multiplied_out = std::max(multiplied_out, std::ranges::max(kept));
         if (way.deepest->contraction == Contraction::factors)
             in_factors = std::max(in_factors, std::ranges::max(kept));
+        if (way.deepest->contraction == Contraction::matching_rows)
+            matched = std::max(matched, std::ranges::max(kept));
     }
     const auto bytes = static_cast<double>(entry_bytes);
     cost.back_end_slice_bytes = bytes * multiplied_out;
     cost.back_end_factor_bytes = longest_chunk <= chunk_tokens ? bytes * in_factors : 0;
+    cost.back_end_match_bytes = bytes * matched;
     cost.slice_bytes = (plan.slices.count() > 1 ? 2.0 : 1.0) * bytes * std::ranges::max(largest);
     cost.received_bytes = bytes * std::ranges::max(received);
 }
@@ -234,14 +237,23 @@ constexpr double tile_sum_bytes = 8.0 * tile_rows * tile_rows;
 
 double AssemblyCost::back_end_least() const { return two_slices_and(back_end_slice_bytes, tile_sum_bytes); }
 
-bool AssemblyCost::back_end_takes_factors(double memory) const {
-    return back_end_factor_bytes > 0 &&
-           two_slices_and(std::max(back_end_slice_bytes, back_end_factor_bytes), tile_sum_bytes) <= memory;
+bool AssemblyCost::back_end_takes(Contraction contraction, double memory) const {
+    if (is_multiplied_out(contraction)) return true;
+    const double bytes = contraction == Contraction::factors ? back_end_factor_bytes : back_end_match_bytes;
+    if (bytes == 0) return false;
+    const double largest = std::max(back_end_slice_bytes, bytes);
+    if (two_slices_and(largest, back_end_sum_bytes) <= memory) return true;
+    // Not at the price of sums that stay there with multiplied-out slices alone.
+    const bool sums_stay =
+        back_end_slice_bytes > 0 && two_slices_and(back_end_slice_bytes, back_end_sum_bytes) <= memory;
+    return !sums_stay && two_slices_and(largest, tile_sum_bytes) <= memory;
 }
 
 double AssemblyCost::back_end_slice(double memory) const {
-    return back_end_takes_factors(memory) ? std::max(back_end_slice_bytes, back_end_factor_bytes)
-                                          : back_end_slice_bytes;
+    double largest = back_end_slice_bytes;
+    if (back_end_takes(Contraction::factors, memory)) largest = std::max(largest, back_end_factor_bytes);
+    if (back_end_takes(Contraction::matching_rows, memory)) largest = std::max(largest, back_end_match_bytes);
+    return largest;
 }
 
 double AssemblyCost::back_end_whole(double memory) const {
@@ -249,9 +261,10 @@ double AssemblyCost::back_end_whole(double memory) const {
 }
 
 double AssemblyCost::staged_bytes() const {
-    if (back_end_slice_bytes + back_end_factor_bytes == 0) return 0;
+    const double others = std::max(back_end_factor_bytes, back_end_match_bytes);
+    if (back_end_slice_bytes + others == 0) return 0;
     return back_end_slice_bytes +
-           std::min(staged_sum_bytes, std::max({back_end_sum_bytes, factor_bytes, back_end_factor_bytes}));
+           std::min(staged_sum_bytes, std::max({back_end_sum_bytes, factor_bytes, others}));
 }
 
 template <class Real>

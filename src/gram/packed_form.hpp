@@ -5,13 +5,6 @@
 
 namespace tangram {
 
-/// The rows of a tile whose gradients reach one row of a table (matching rows).
-struct MatchingRows {
-    Index id;            ///< row of the table
-    Index first, count;  ///< places in TileForm::matching_rows
-    Index first_octet;   ///< they are packed in groups of eight, the last one padded
-};
-
 /// What stands where in a packed tile. P = products::panel_rows entries of a panel lie side by side:
 /// multiplied out:  [segment][piece of product_depth][panel of rows][parameter][P]
 /// factors:         [chunk][panel of tokens][entries of delta, then of the input][P]

@@ -80,6 +80,13 @@ class AskedProducts {
         return tiles;
     }
 
+    std::vector<PackedMatches<Real>> matches() const {
+        std::vector<PackedMatches<Real>> tiles;
+        for (const PackedTile<Real>& of : tiles_)
+            tiles.push_back({entries(of), of.form->rows, of.form->matches, of.form->matching_rows});
+        return tiles;
+    }
+
   private:
     std::size_t place_of(std::size_t set, Index tile) {
         const auto [known, is_new] = places_.try_emplace({set, tile}, tiles_.size());
@@ -165,10 +172,22 @@ double TileProducts<Real>::flops(const Slice& slice) const {
 }
 
 template <class Real>
+void TileProducts<Real>::let_back_end_take(const std::function<bool(Contraction)>& takes) {
+    back_end_takes_factors_ = takes(Contraction::factors);
+    back_end_takes_matches_ = takes(Contraction::matching_rows);
+}
+
+template <class Real>
 bool TileProducts<Real>::is_on_back_end(const Slice& slice) const {
-    return problem_->back_end != nullptr &&
-           (is_multiplied_out(slice.contraction) ||
-            (back_end_takes_factors_ && slice.contraction == Contraction::factors));
+    if (problem_->back_end == nullptr) return false;
+    switch (slice.contraction) {
+        case Contraction::factors:
+            return back_end_takes_factors_;
+        case Contraction::matching_rows:
+            return back_end_takes_matches_;
+        default:
+            return true;
+    }
 }
 
 template <class Real>
@@ -178,7 +197,7 @@ void TileProducts<Real>::add(const Slice& slice, const PackedSlice<Real>& packed
         if (is_multiplied_out(slice.contraction))
             add_on_back_end(slice, packed, between);
         else
-            add_factors_on_back_end(slice, packed, between);
+            add_segment_on_back_end(slice, packed, between);
     } else {
         add_tiles(slice, packed, 0, is_symmetric(slice) ? half_ : all_, between);
         if (sets_.size() > 1) add_tiles(slice, packed, 1, cross_, between);
@@ -262,25 +281,32 @@ void TileProducts<Real>::add_on_back_end(const Slice& slice, const PackedSlice<R
         between);
 }
 
+/// In factors, or of matching rows: a slice has one segment.
 template <class Real>
-void TileProducts<Real>::add_factors_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
+void TileProducts<Real>::add_segment_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
                                                  const std::function<void()>& between) {
     FormulaMatrices& of = matrices_->formulas[slice.place];
     keep_what_is_stored();
-    const Segment& segment = slice.segments.front();  // the only one
+    const Segment& segment = slice.segments.front();
+    const Tiles& own = is_symmetric(slice) ? half_ : all_;
     AskedProducts<Real> asked(slice, packed);
-    asked.add(of.gram, 0, half_.places, 0, segment.ends_parameter);
+    asked.add(of.gram, 0, own.places, 0, segment.ends_parameter);
     if (sets_.size() > 1) asked.add(*of.cross, 0, cross_.places, 1, false);
     if (!of.groups.empty())
-        asked.add(of.groups[problem_->group_of[segment.selected]], 0, half_.places, 0, false);
+        asked.add(of.groups[problem_->group_of[segment.selected]], 0, own.places, 0, false);
     const auto put_traces = [this, slice, selected = segment.selected, tiles = asked.row_tiles()](
                                 std::size_t product, const double* diagonal) {
         set_trace(slice, selected, tiles[product], diagonal, 1);
     };
-    problem_->back_end->add(
-        FactorProducts<Real>{products::panel_rows, segment.delta_width, segment.input_width,
-                             segment.ends_parameter, asked.tokens(), asked.products(), put_traces},
-        between);
+    if (slice.contraction == Contraction::factors)
+        problem_->back_end->add(
+            FactorProducts<Real>{products::panel_rows, segment.delta_width, segment.input_width,
+                                 segment.ends_parameter, asked.tokens(), asked.products(), put_traces},
+            between);
+    else
+        problem_->back_end->add(MatchProducts<Real>{slice.copies(), segment.depth(), segment.ends_parameter,
+                                                    asked.matches(), asked.products(), put_traces},
+                                between);
 }
 
 /// All shares at once, while the tile is in the cache; where groups are kept apart, the same for the matrix

@@ -8,8 +8,8 @@ namespace tangram {
 
 /// The tiles of the kernel's matrices that this rank computes: their sums are loaded, a slice is added,
 /// traces and squares are taken, and they are stored. On this machine's cores, where how packed tiles are
-/// laid out, read and multiplied is behind tile_contraction(), or, multiplied out or in factors, on the
-/// problem's back end.
+/// laid out, read and multiplied is behind tile_contraction(), or on the problem's back end, as far
+/// as that takes them.
 /// No rank hears of another here.
 template <class Real>
 class TileProducts {
@@ -22,8 +22,8 @@ class TileProducts {
     /// Traces and squares that others compute become zero: a stored sum is whole on every rank, from here on
     /// it grows where it is computed.
     void keep_own_sums();
-    /// From here on slices in factors are added there; the same on every rank.
-    void let_back_end_take_factors(bool takes) { back_end_takes_factors_ = takes; }
+    /// From here on slices that are contracted like that are added there; the same on every rank.
+    void let_back_end_take(const std::function<bool(Contraction)>& takes);
     /// Flops that add() takes, as ContractionChoice counts them.
     double flops(const Slice& slice) const;
     /// Whether a slice is added by the problem's back end, which may keep the sums until store_sums().
@@ -53,7 +53,7 @@ class TileProducts {
                    const Tiles& tiles, const std::function<void()>& between);
     void add_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
                          const std::function<void()>& between);
-    void add_factors_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
+    void add_segment_on_back_end(const Slice& slice, const PackedSlice<Real>& packed,
                                  const std::function<void()>& between);
     void keep_what_is_stored();
     void add_tile(const Slice& slice, const std::vector<Share>& shares, const PackedSlice<Real>& packed,
@@ -65,7 +65,7 @@ class TileProducts {
     KernelMatrices* matrices_;
     std::span<const KernelRows<Real>> sets_;
     int rank_;
-    bool back_end_takes_factors_ = false;
+    bool back_end_takes_factors_ = false, back_end_takes_matches_ = false;
     Tiles all_, half_, cross_;
 };
 

@@ -45,6 +45,12 @@ class FailingRuntime final : public device::Runtime {
     void add_factors(const device::FactorWork<double>* works, Index count) override {
         call(ErrorKind::library), host_->add_factors(works, count);
     }
+    void add_matches(const device::MatchWork<float>* works, Index count) override {
+        call(ErrorKind::library), host_->add_matches(works, count);
+    }
+    void add_matches(const device::MatchWork<double>* works, Index count) override {
+        call(ErrorKind::library), host_->add_matches(works, count);
+    }
     void let_follow(device::Stream later, device::Stream earlier) override {
         call(ErrorKind::library), host_->let_follow(later, earlier);
     }

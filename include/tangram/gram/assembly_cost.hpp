@@ -20,14 +20,16 @@ struct AssemblyCost {
     double packed_entries = 0;    ///< entries that all ranks pack
     double product_flops = 0;     ///< contractions as ContractionChoice counts them, all ranks
     double imbalance = 1;         ///< product work of the busiest rank over the mean
-    /// Of a back end (product_back_end.hpp): a multiplied-out slice, one in factors, 0: there is none that it
-    /// takes; sums that it adds to
-    double back_end_slice_bytes = 0, back_end_factor_bytes = 0, back_end_sum_bytes = 0;
+    /// Of a back end (product_back_end.hpp): a multiplied-out slice, one in factors, one of matching rows, 0:
+    /// there is none that it takes; sums that it adds to
+    double back_end_slice_bytes = 0, back_end_factor_bytes = 0, back_end_match_bytes = 0,
+           back_end_sum_bytes = 0;
 
     /// Bytes of its memory that a back end needs: two multiplied-out slices and a tile at least.
     double back_end_least() const;
-    /// Whether slices in factors find room in so many bytes of its memory; else the host adds them.
-    bool back_end_takes_factors(double memory) const;
+    /// Whether a back end with so many bytes of memory takes slices that are contracted in this way: always
+    /// multiplied-out ones; others where there are some and two of them find room. Else the host adds them.
+    bool back_end_takes(Contraction contraction, double memory) const;
     /// Bytes of the largest slice that a back end with so many bytes of memory takes; of its memory those of
     /// two of them and of all sums.
     double back_end_slice(double memory) const;

@@ -80,6 +80,33 @@ struct FactorProducts {
     std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};  ///< as above
 };
 
+/// The rows of a tile whose gradients reach one row of a table (matching rows).
+struct MatchingRows {
+    Index id;            ///< row of the table
+    Index first, count;  ///< places in the tile's list of rows
+    Index first_octet;   ///< they are packed in groups of eight, the last one padded
+};
+
+/// A tile of rows that are matched: [copy][octet][column][8], padded with zeros.
+template <class Real>
+struct PackedMatches {
+    std::span<const Real> entries;
+    Index rows;
+    std::span<const MatchingRows> matches;  ///< ascending ids
+    std::span<const Index> matching_rows;
+};
+
+/// What is added of some columns of a table, to the sums of every product: for each id that both rows have,
+/// ascending, the chain over the columns (arithmetic.hpp, 3.); of the right tile its last copy.
+template <class Real>
+struct MatchProducts {
+    Index copies, columns;
+    bool ends_parameter;  ///< diagonals are asked for: one number of each row
+    std::span<const PackedMatches<Real>> tiles;
+    std::span<const TileProduct> products;  ///< they have no pieces
+    std::function<void(std::size_t product, const double* diagonals)> put_diagonals = {};  ///< as above
+};
+
 /// Rows of the host's memory, one behind the other: deltas of a pass, or inputs, of all examples held. Where
 /// passes have left them in the back end's memory, nothing stands there: their address is a name.
 template <class Real>
@@ -146,9 +173,11 @@ class ProductBackEnd {
     /// @throws Error(numerical) where the device fails; what it held is then lost
     virtual void add(const SliceProducts<float>& slice, const std::function<void()>& between) = 0;
     virtual void add(const SliceProducts<double>& slice, const std::function<void()>& between) = 0;
-    /// The same of what stands in factors.
+    /// The same of what stands in factors, and of rows that are matched.
     virtual void add(const FactorProducts<float>& slice, const std::function<void()>& between) = 0;
     virtual void add(const FactorProducts<double>& slice, const std::function<void()>& between) = 0;
+    virtual void add(const MatchProducts<float>& slice, const std::function<void()>& between) = 0;
+    virtual void add(const MatchProducts<double>& slice, const std::function<void()>& between) = 0;
     /// Begins to form the outer segments of a slice in its own memory: each entry one chain of fused
     /// multiply-adds over the tokens, from +0 on, as the host's. The slice is the next one that is added; of
     /// its tiles that are packed here add() then reads from the host's memory what is no outer segment.

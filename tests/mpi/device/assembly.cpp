@@ -38,6 +38,14 @@ class Counted final : public ProductBackEnd {
         ++factor_slices;
         executor_->add(slice, between);
     }
+    void add(const MatchProducts<float>& slice, const std::function<void()>& between) override {
+        ++match_slices;
+        executor_->add(slice, between);
+    }
+    void add(const MatchProducts<double>& slice, const std::function<void()>& between) override {
+        ++match_slices;
+        executor_->add(slice, between);
+    }
     bool begin_packing(const SliceToPack<float>& slice) override {
         return count(executor_->begin_packing(slice));
     }
@@ -57,7 +65,7 @@ class Counted final : public ProductBackEnd {
     void drop_sums() noexcept override { executor_->drop_sums(); }
     bool sums_are_torn() const override { return executor_->sums_are_torn(); }
     bool failed() const override { return executor_->failed(); }
-    Index products = 0, factor_slices = 0, stores = 0, formed = 0, not_formed = 0;
+    Index products = 0, factor_slices = 0, match_slices = 0, stores = 0, formed = 0, not_formed = 0;
     std::optional<CountedMemory> factors;
 
   private:
@@ -69,9 +77,9 @@ class Counted final : public ProductBackEnd {
 };
 
 /// What devices were asked for: slices that all of them formed and did not, arrays of factors that passes
-/// left there, stores of rank 0's sums, slices in factors.
+/// left there, stores of rank 0's sums, slices in factors and of matching rows.
 struct Asked {
-    Index formed, not_formed, left, stores, in_factors;
+    Index formed, not_formed, left, stores, in_factors, matched;
     double largest;  ///< bytes that one was asked for at once
 };
 template <class Real>
@@ -95,12 +103,13 @@ Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index st
         compute_all<Real>(problem, grid, train, test, stop_after, stop_after < 0 ? nullptr : &grid);
     for (std::size_t f = 0; f < found.size(); ++f) expect_same_bits(found[f], expected[f], what);
     const Index products = sum_over_ranks(grid.comm().get(), device.products);
-    EXPECT_GT(products + device.factor_slices, 0) << what;
+    EXPECT_GT(products + device.factor_slices + device.match_slices, 0) << what;
     return {sum_over_ranks(grid.comm().get(), device.formed),
             sum_over_ranks(grid.comm().get(), device.not_formed),
             sum_over_ranks(grid.comm().get(), device.factors ? device.factors->left : 0),
             device.stores,
             sum_over_ranks(grid.comm().get(), device.factor_slices),
+            sum_over_ranks(grid.comm().get(), device.match_slices),
             max_over_ranks(grid.comm().get(), largest)};
 }
 
@@ -196,10 +205,17 @@ TEST(AKernelOnADevice, MultipliesFactorsThere) {
     // The host adds them where two slices find no room.
     EXPECT_EQ(expect_bits_of_the_host<float>(problem, "little memory", -1, asked.largest).in_factors, 0);
     EXPECT_GT(expect_bits_of_the_host<float>(problem, "behind a slice", 3).in_factors, 0);
+    problem.contraction.reset();
+    problem.parameters = {"all"};
+    const Asked chosen = expect_bits_of_the_host<float>(problem, "contracted by choice");
+    EXPECT_GT(chosen.formed, 0);
+    EXPECT_GT(chosen.in_factors, 0);
+    EXPECT_GT(chosen.matched, 0);
+    problem.contraction = Contraction::factors;
     problem.output = KernelOutput::trace;
     problem.parameters = {"attention"};
     EXPECT_GT(expect_bits_of_the_host<float>(problem, "labels").in_factors, 0);
-    // Several tokens that are read of each text; the vocabulary in blocks.
+    // Several tokens that are read of each text; a matrix over the vocabulary.
     problem = {.model = "llama-tied",
                .examples = 40,
                .test_examples = 10,
@@ -207,6 +223,22 @@ TEST(AKernelOnADevice, MultipliesFactorsThere) {
                .vocabulary = 23,
                .answers = true};
     EXPECT_GT(expect_bits_of_the_host<float>(problem, "answers").in_factors, 0);
+}
+
+TEST(AKernelOnADevice, MatchesRowsThere) {
+    Problem problem{.examples = 80, .test_examples = 20, .contraction = Contraction::matching_rows};
+    problem.formulas = {Formula::sgd, Formula::signgd, Formula::asymmetric_signgd};
+    problem.groups = "kind";
+    const Asked asked = expect_bits_of_the_host<float>(problem, "formulas, groups");
+    EXPECT_GT(asked.matched, 0);
+    EXPECT_EQ(asked.stores, 1) << "sums stay from slice to slice";
+    problem.formulas = {Formula::sgd};
+    problem.groups = "none";
+    EXPECT_GT(expect_bits_of_the_host<double>(problem, "float64", 3).matched, 0);
+    problem.output = KernelOutput::trace;
+    problem.model = "llama-tied";
+    problem.vocabulary = 23;
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "labels").matched, 0);
 }
 
 TEST(AKernelOnADevice, StopsAndGoesOn) {

@@ -512,10 +512,114 @@ TYPED_TEST(DeviceProducts, OfFactorsAreSumsOverTokensInEveryBit) {
     }
 }
 
-/// Off by the last bit of one sum of products, of products of factors, or of one entry that it forms.
+/// Rows that reach some ids each, whose columns are packed in octets by id, and not; as many copies.
+template <class Real>
+struct TableRows {
+    static constexpr Index columns = 37;
+    std::vector<MatchingRows> matches;
+    std::vector<Index> rows;
+    std::vector<std::vector<Real>> plain;  ///< columns of the entries of `rows`, copy after copy
+    std::vector<Real> packed;
+    Index count, copies;
+
+    /// Row r reaches id i where r + 1 or so divides it.
+    TableRows(Index count_, Index ids, Index step, Index copies_, std::uint32_t seed)
+        : count(count_), copies(copies_) {
+        Index octets = 0;
+        for (Index id = 0; id < ids; ++id) {
+            MatchingRows match{id, std::ssize(rows), 0, octets};
+            for (Index r = 0; r < count; ++r)
+                if ((id * step) % (r % 17 + 1) == 0) {
+                    rows.push_back(r);
+                    ++match.count;
+                }
+            if (match.count == 0) continue;
+            octets += (match.count + 7) / 8;
+            matches.push_back(match);
+        }
+        packed.assign(static_cast<std::size_t>(copies * octets * 8 * columns), Real(0));
+        for (Index copy = 0; copy < copies; ++copy)
+            for (const MatchingRows& match : matches)
+                for (Index i = 0; i < match.count; ++i) {
+                    plain.emplace_back();
+                    for (Index k = 0; k < columns; ++k) {
+                        seed = 1664525U * seed + 1013904223U;
+                        plain.back().push_back(static_cast<Real>(static_cast<std::int32_t>(seed)) /
+                                               static_cast<Real>(1U << (seed >> 27)));
+                        packed[static_cast<std::size_t>(
+                            ((copy * octets + match.first_octet + i / 8) * columns + k) * 8 + i % 8)] =
+                            plain.back().back();
+                    }
+                }
+    }
+    PackedMatches<Real> tile() const { return {packed, count, matches, rows}; }
+
+    /// sum + the chains of the ids that both rows reach, ascending.
+    static double expected(double sum, const TableRows& left, Index r, const TableRows& right, Index c) {
+        for (const MatchingRows& a : left.matches)
+            for (const MatchingRows& b : right.matches)
+                for (Index i = 0; a.id == b.id && i < a.count; ++i)
+                    for (Index j = 0; j < b.count; ++j) {
+                        if (left.rows[static_cast<std::size_t>(a.first + i)] != r ||
+                            right.rows[static_cast<std::size_t>(b.first + j)] != c)
+                            continue;
+                        const auto& x = left.plain[static_cast<std::size_t>(a.first + i)];
+                        const auto& y = right.plain[static_cast<std::size_t>(
+                            (right.copies - 1) * std::ssize(right.rows) + b.first + j)];
+                        Real chain = 0;
+                        for (std::size_t k = 0; k < columns; ++k) chain = std::fma(x[k], y[k], chain);
+                        sum += static_cast<double>(chain);
+                    }
+        return sum;
+    }
+};
+
+TYPED_TEST(DeviceProducts, OfMatchingRowsAreTheChainsOfTheHostInEveryBit) {
+    using Real = TypeParam;
+    using Table = TableRows<Real>;
+    for (const auto& back_end : back_ends())
+        for (const Index copies : {1, 2}) {
+            SCOPED_TRACE(::testing::Message() << back_end->name() << ", " << copies << " copies");
+            // Ids that one side alone reaches, before, between and behind those of both.
+            const Table left(19, 40, 3, copies, 1), right(70, 31, 2, copies, 2);
+            const Index n = left.count, m = right.count, lld = n + 3;
+            std::vector<double> sums(static_cast<std::size_t>(lld * m), TestFixture::poison),
+                square(static_cast<std::size_t>(n * n), -0.0), diagonal(static_cast<std::size_t>(n));
+            for (Index c = 0; c < m; ++c)
+                for (Index r = 0; r < n; ++r) sums[static_cast<std::size_t>(r + c * lld)] = 0.1;
+            const std::vector<PackedMatches<Real>> tiles{left.tile(), right.tile()};
+            const std::vector<TileProduct> products{{0, 1, 0, sums.data(), lld, false, false},
+                                                    {0, 0, 0, square.data(), n, copies == 1, true}};
+            const auto put = [&](std::size_t product, const double* from) {
+                EXPECT_EQ(product, 1u);
+                std::copy_n(from, n, diagonal.begin());
+            };
+            const MatchProducts<Real> slice{copies, Table::columns, true, tiles, products, put};
+            for (int again = 0; again < 2; ++again) back_end->add(slice, [] {});
+            back_end->store_sums();
+            Index wrong = 0;
+            for (Index c = 0; c < m; ++c)
+                for (Index r = 0; r < n; ++r) {
+                    const double once = Table::expected(0.1, left, r, right, c);
+                    wrong += !same(sums[static_cast<std::size_t>(r + c * lld)],
+                                   Table::expected(once, left, r, right, c));
+                }
+            for (Index c = 0; c < n; ++c)
+                for (Index r = c; r < n; ++r) {
+                    const double sum =
+                        Table::expected(Table::expected(-0.0, left, r, left, c), left, r, left, c);
+                    wrong += !same(square[static_cast<std::size_t>(r + c * n)], sum);
+                    if (r == c) wrong += !same(diagonal[static_cast<std::size_t>(r)], sum);
+                }
+            EXPECT_EQ(wrong, 0);
+            EXPECT_EQ(sums[static_cast<std::size_t>(n)], TestFixture::poison);
+        }
+}
+
+/// Off by the last bit of one sum, of three kinds, or of one entry that it forms.
 class WrongBackEnd final : public ProductBackEnd {
   public:
-    enum class Off { products, factors, formed };
+    enum class Off { products, factors, matches, formed };
     explicit WrongBackEnd(Off off) : off_(off) {}
     std::string name() const override { return "a wrong one"; }
     double memory() const override { return right_->memory(); }
@@ -532,6 +636,13 @@ class WrongBackEnd final : public ProductBackEnd {
     void add(const FactorProducts<double>& slice, const std::function<void()>& between) override {
         right_->add(slice, between);
         if (off_ == Off::factors) sum_ = &slice.products[0].sums[18];
+    }
+    void add(const MatchProducts<float>& slice, const std::function<void()>& between) override {
+        right_->add(slice, between);
+    }
+    void add(const MatchProducts<double>& slice, const std::function<void()>& between) override {
+        right_->add(slice, between);
+        if (off_ == Off::matches) sum_ = &slice.products[0].sums[18];
     }
     bool begin_packing(const SliceToPack<float>& slice) override { return right_->begin_packing(slice); }
     bool begin_packing(const SliceToPack<double>& slice) override {
@@ -562,7 +673,7 @@ class WrongBackEnd final : public ProductBackEnd {
 
 TEST(Device, WithOtherBitsIsRefused) {
     using Off = WrongBackEnd::Off;
-    for (const Off off : {Off::products, Off::factors, Off::formed}) {
+    for (const Off off : {Off::products, Off::factors, Off::matches, Off::formed}) {
         WrongBackEnd wrong(off);
         testing::expect_error(ExitStatus::numerical, ErrorKind::failed_check, {"a wrong one"},
                               [&] { device::require_bits_of_the_host(wrong); });
