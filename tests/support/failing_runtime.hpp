@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "../src/device/host_executor.hpp"
@@ -13,9 +14,10 @@ class FailingRuntime final : public device::Runtime {
     /// @param memory   bytes of it
     /// @param largest  set to the bytes of the largest part of its memory that was asked for
     /// @param held     counts the parts that are not given back, of its memory and of the host's
+    /// @param pinned   set to the most bytes of the host's memory that it had at once
     explicit FailingRuntime(Index good, double memory = 0x1p40, double* largest = nullptr,
-                            Index* held = nullptr)
-        : good_(good), largest_(largest), held_(held), host_(device::host_runtime(memory)) {}
+                            Index* held = nullptr, double* pinned = nullptr)
+        : good_(good), largest_(largest), held_(held), pinned_(pinned), host_(device::host_runtime(memory)) {}
     std::string name() const override { return "GPU 3 of node17"; }
     std::byte* allocate(device::Memory of, std::size_t bytes) override {
         call(ErrorKind::no_memory);
@@ -23,9 +25,16 @@ class FailingRuntime final : public device::Runtime {
             *largest_ = std::max(*largest_, static_cast<double>(bytes));
         std::byte* const memory = host_->allocate(of, bytes);
         if (held_ != nullptr) ++*held_;
+        if (pinned_ != nullptr && of == device::Memory::pinned) {
+            pinned_parts_[memory] = static_cast<double>(bytes);
+            double all = 0;
+            for (const auto& [at, part] : pinned_parts_) all += part;
+            *pinned_ = std::max(*pinned_, all);
+        }
         return memory;
     }
     void release(device::Memory of, std::byte* memory) noexcept override {
+        pinned_parts_.erase(memory);
         if (held_ != nullptr) --*held_;
         host_->release(of, memory);
     }
@@ -75,6 +84,8 @@ class FailingRuntime final : public device::Runtime {
     Index good_;
     double* largest_;
     Index* held_;
+    double* pinned_;
+    std::map<std::byte*, double> pinned_parts_;
     std::unique_ptr<device::Runtime> host_;
 };
 

@@ -616,6 +616,58 @@ TYPED_TEST(DeviceProducts, OfMatchingRowsAreTheChainsOfTheHostInEveryBit) {
         }
 }
 
+TEST(Device, ThatFailsInSlicesOfOtherKindsLeavesSumsAloneOrSaysSo) {
+    const TokenRows<float> tokens({3, 1, 2, 5}, 24, 1);
+    const TableRows<float> table(4, 20, 3, 1, 2);
+    const std::vector<PackedTokens<float>> token_tiles{tokens.tile()};
+    const std::vector<PackedMatches<float>> table_tiles{table.tile()};
+    Index failures = 0;
+    for (Index good = 0;; ++good) {
+        const auto products =
+            device::device_products(std::make_unique<testing::FailingRuntime>(good), 0x1p30);
+        std::vector<double> sums(16, 0.5);
+        const std::vector<TileProduct> asked{{0, 0, 0, sums.data(), 4, true, true}};
+        const auto put = [](std::size_t, const double*) {};
+        bool stored = false;
+        try {
+            products->add(FactorProducts<float>{24, 37, 300, true, token_tiles, asked, put}, [] {});
+            products->add(MatchProducts<float>{1, 37, true, table_tiles, asked, put}, [] {});
+            products->finish();
+            stored = true;
+            products->store_sums();
+        } catch (const Error& e) {
+            ++failures;
+            EXPECT_EQ(std::string(e.what()).find("GPU 3 of node17"), 0u) << e.what();
+            EXPECT_TRUE(products->failed());
+            EXPECT_TRUE(stored || sums == std::vector<double>(16, 0.5)) << good;
+            continue;
+        }
+        EXPECT_NE(sums[0], 0.5);
+        break;
+    }
+    EXPECT_GT(failures, 20);
+}
+
+// The host's memory for what is on its way is that of a slice that it packs, or of parts: not that of the
+// largest slice of another kind.
+TEST(Device, KeepsNoMoreOfTheHostsMemoryThanSlicesNeed) {
+    double pinned = 0;
+    const auto products = device::device_products(
+        std::make_unique<testing::FailingRuntime>(Index{1} << 40, 0x1p40, nullptr, nullptr, &pinned), 0x1p40);
+    const TokenRows<float> tokens(std::vector<Index>(8, 100), 24, 1);
+    const std::vector<PackedTokens<float>> token_tiles{tokens.tile()};
+    std::vector<double> sums(64, 0.0);
+    const std::vector<TileProduct> asked{{0, 0, 0, sums.data(), 8, true, false}};
+    Rows<float> rows(8, {16}, 24, 3);
+    const std::vector<PackedRows<float>> tiles{rows.tile()};
+    const std::vector<std::vector<ProductPiece>> pieces{{{0, 0, 16, false}}};
+    products->add(FactorProducts<float>{24, 37, 300, false, token_tiles, asked}, [] {});
+    for (int slice = 0; slice < 2; ++slice)  // one in each buffer
+        products->add(SliceProducts<float>{24, pieces, tiles, asked}, [] {});
+    products->store_sums();
+    EXPECT_LT(pinned, 1.1 * static_cast<double>(token_tiles[0].entries.size_bytes()));
+}
+
 /// Off by the last bit of one sum, of three kinds, or of one entry that it forms.
 class WrongBackEnd final : public ProductBackEnd {
   public:
