@@ -96,7 +96,8 @@ struct TilePlace {
 
 /// A slice in the device's memory.
 struct SliceOnDevice {
-    std::byte *lists = nullptr, *at = nullptr;
+    const std::byte* lists = nullptr;
+    std::byte* at = nullptr;
     std::size_t bytes = 0;                        ///< from `at` on
     std::vector<std::size_t> pieces, ends;        ///< where lists begin; ends of parameters
     std::map<const void*, TilePlace> tiles = {};  ///< by where they stand on the host
@@ -109,6 +110,19 @@ struct TokensOnDevice {
     const RowTokens* rows;
     const ChunkOnDevice* chunks_there;
     std::vector<ChunkOnDevice> chunks;  ///< the same on the host
+};
+
+/// Lists of a slice, and where each begins.
+struct Lists {
+    std::vector<std::byte> bytes;
+    std::vector<std::size_t> at;
+    template <class List>
+    void add(const List& list) {
+        const auto of = std::as_bytes(std::span(list));
+        at.push_back(Places::rounded(bytes.size()));
+        bytes.resize(at.back() + of.size());
+        std::ranges::copy(of, bytes.begin() + static_cast<std::ptrdiff_t>(at.back()));
+    }
 };
 
 /// What of a tile is formed on the device, and what is not, each as few runs.
@@ -152,16 +166,16 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         guarded([&] { add_slice(slice, between); });
     }
     void add(const FactorProducts<float>& slice, const std::function<void()>& between) override {
-        guarded([&] { add_packed(slice, between); });
+        guarded([&] { add_slice(slice, between); });
     }
     void add(const FactorProducts<double>& slice, const std::function<void()>& between) override {
-        guarded([&] { add_packed(slice, between); });
+        guarded([&] { add_slice(slice, between); });
     }
     void add(const MatchProducts<float>& slice, const std::function<void()>& between) override {
-        guarded([&] { add_packed(slice, between); });
+        guarded([&] { add_slice(slice, between); });
     }
     void add(const MatchProducts<double>& slice, const std::function<void()>& between) override {
-        guarded([&] { add_packed(slice, between); });
+        guarded([&] { add_slice(slice, between); });
     }
     bool begin_packing(const SliceToPack<float>& slice) override { return begins(slice); }
     bool begin_packing(const SliceToPack<double>& slice) override { return begins(slice); }
@@ -253,28 +267,14 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         }
     }
 
-    template <class Real>
-    void add_slice(const SliceProducts<Real>& slice, const std::function<void()>& between) {
+    template <class Slice>
+    void add_slice(const Slice& slice, const std::function<void()>& between) {
         if (slice.products.empty()) return hand_over();
-        const SliceOnDevice on_device = send(slice);
+        const auto on_device = send(slice, between);
         between();
         for (std::size_t first = 0; first < slice.products.size();) {
             const std::size_t last = hold(slice, first);
             begin(slice, on_device, first, last);
-            first = last;
-            between();
-        }
-    }
-
-    /// In factors, or of matching rows: the host has packed it.
-    template <class Slice>
-    void add_packed(const Slice& slice, const std::function<void()>& between) {
-        if (slice.products.empty()) return hand_over();
-        const auto tiles = send(slice, between);
-        between();
-        for (std::size_t first = 0; first < slice.products.size();) {
-            const std::size_t last = hold(slice, first);
-            begin(slice, tiles, first, last);
             first = last;
             between();
         }
@@ -373,21 +373,16 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
 
     /// Begins the copy of pieces, and of what of the tiles stands on the host.
     template <class Real>
-    SliceOnDevice send(const SliceProducts<Real>& slice) {
+    SliceOnDevice send(const SliceProducts<Real>& slice, const std::function<void()>&) {
         SliceOnDevice to = place(slice);
-        Places lists;
+        Lists lists;
         for (const std::vector<ProductPiece>& list : slice.pieces) {
-            to.pieces.push_back(lists.next(list.size() * sizeof(ProductPiece)));
+            lists.add(list);
             to.ends.push_back(
                 static_cast<std::size_t>(std::ranges::count_if(list, &ProductPiece::ends_parameter)));
         }
-        runtime_->wait(Stream::copies);
-        to.lists = lists_[turn_].reserve(lists.bytes());
-        std::byte* const staged_lists = staged_lists_.reserve(lists.bytes());
-        for (std::size_t l = 0; l < slice.pieces.size(); ++l)
-            std::memcpy(staged_lists + to.pieces[l], slice.pieces[l].data(),
-                        slice.pieces[l].size() * sizeof(ProductPiece));
-        runtime_->copy(to.lists, staged_lists, lists.bytes(), Stream::copies);
+        to.pieces = lists.at;
+        to.lists = send_lists(lists);
         send_tiles(slice, to);
         return to;
     }
@@ -455,18 +450,6 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         return tiles;
     }
 
-    /// Lists of a slice, and where each begins.
-    struct Lists {
-        std::vector<std::byte> bytes;
-        std::vector<std::size_t> at;
-        template <class List>
-        void add(const List& list) {
-            const auto of = std::as_bytes(std::span(list));
-            at.push_back(Places::rounded(bytes.size()));
-            bytes.resize(at.back() + of.size());
-            std::ranges::copy(of, bytes.begin() + static_cast<std::ptrdiff_t>(at.back()));
-        }
-    };
     const std::byte* send_lists(const Lists& lists) {
         runtime_->wait(Stream::copies);
         std::byte* const to = lists_[turn_].reserve(lists.bytes.size());
@@ -667,15 +650,9 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     template <class Real>
     void begin(const FactorProducts<Real>& slice, const std::vector<TokensOnDevice<Real>>& tiles,
                std::size_t first, std::size_t last) {
-        const AskedDiagonals asked = ask(slice, first, last, [&](const TileProduct& product) {
-            return static_cast<std::size_t>(slice.tiles[product.left].rows);
-        });
         std::vector<FactorWork<Real>> works;
-        auto next = asked.of.begin();
-        for (std::size_t p = first; p < last; ++p) {
-            const TileProduct& product = slice.products[p];
+        const auto append = [&](const TileProduct& product, FactorWork<Real> work) {
             const TokensOnDevice<Real>&left = tiles[product.left], &right = tiles[product.right];
-            FactorWork<Real> work{};
             work.left = left.entries;
             work.right = right.entries;
             work.left_entries = std::ssize(slice.tiles[product.left].entries);
@@ -687,11 +664,7 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
             work.right_rows = right.rows;
             work.right_chunks = right.chunks_there;
             work.right_count = std::ssize(right.chunks);
-            work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
-            work.lld = slice.tiles[product.left].rows;
             work.lower_only = product.lower_only;
-            if (product.diagonals)
-                work.diagonal = reinterpret_cast<double*>(diagonals_.data() + next++->place);
             // Enough works to fill multiprocessors, few beside the sums.
             constexpr Index most_works = 16;
             const Index chunks = std::ssize(left.chunks), cuts = std::min(chunks, most_works);
@@ -700,7 +673,8 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
                 work.left_count = chunks * (cut + 1) / cuts - chunks * cut / cuts;
                 works.push_back(work);
             }
-        }
+        };
+        const AskedDiagonals asked = for_products<FactorWork<Real>>(slice, first, last, append);
         runtime_->add_factors(send_works(works), std::ssize(works));
         await(asked, slice.put_diagonals);
     }
@@ -708,27 +682,39 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     template <class Real>
     void begin(const MatchProducts<Real>& slice, const std::vector<MatchesOnDevice<Real>>& tiles,
                std::size_t first, std::size_t last) {
-        const AskedDiagonals asked = ask(slice, first, last, [&](const TileProduct& product) {
-            return static_cast<std::size_t>(slice.tiles[product.left].rows);
-        });
         std::vector<MatchWork<Real>> works;
-        auto next = asked.of.begin();
-        for (std::size_t p = first; p < last; ++p) {
-            const TileProduct& product = slice.products[p];
-            MatchWork<Real> work{};
+        const auto append = [&](const TileProduct& product, MatchWork<Real> work) {
             work.left = tiles[product.left];
             work.right = tiles[product.right];
             work.right.entries +=
                 std::ssize(slice.tiles[product.right].entries) / slice.copies * (slice.copies - 1);
             work.columns = slice.columns;
-            work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
-            work.lld = slice.tiles[product.left].rows;
-            if (product.diagonals)
-                work.diagonal = reinterpret_cast<double*>(diagonals_.data() + next++->place);
             works.push_back(work);
-        }
+        };
+        const AskedDiagonals asked = for_products<MatchWork<Real>>(slice, first, last, append);
         runtime_->add_matches(send_works(works), std::ssize(works));
         await(asked, slice.put_diagonals);
+    }
+
+    /// append(product, work) for products whose diagonals, if any, are one number of each row; the work has
+    /// where they and the sums stand.
+    template <class Work, class Slice, class Append>
+    AskedDiagonals for_products(const Slice& slice, std::size_t first, std::size_t last, Append append) {
+        const auto rows = [&](const TileProduct& product) { return slice.tiles[product.left].rows; };
+        AskedDiagonals asked = ask(slice, first, last, [&](const TileProduct& product) {
+            return static_cast<std::size_t>(rows(product));
+        });
+        auto next = asked.of.begin();
+        for (std::size_t p = first; p < last; ++p) {
+            const TileProduct& product = slice.products[p];
+            Work work{};
+            work.sums = reinterpret_cast<double*>(held_.at(product.sums).at);
+            work.lld = rows(product);
+            if (product.diagonals)
+                work.diagonal = reinterpret_cast<double*>(diagonals_.data() + next++->place);
+            append(product, work);
+        }
+        return asked;
     }
 
     /// Works to where kernels find them.
