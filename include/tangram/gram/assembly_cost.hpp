@@ -28,7 +28,8 @@ struct AssemblyCost {
     /// Bytes of its memory that a back end needs: two multiplied-out slices and a tile at least.
     double back_end_least() const;
     /// Whether a back end with so many bytes of memory takes slices that are contracted in this way: always
-    /// multiplied-out ones; others where there are some and two of them find room. Else the host adds them.
+    /// multiplied-out ones; others where there are some and two of them find room, but not in place of sums
+    /// that stay there beside multiplied-out slices. Else the host adds them.
     bool back_end_takes(Contraction contraction, double memory) const;
     /// Bytes of the largest slice that a back end with so many bytes of memory takes; of its memory those of
     /// two of them and of all sums.

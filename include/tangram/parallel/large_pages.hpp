@@ -21,8 +21,9 @@ inline void ask_for_large_pages(double* numbers, std::size_t count) {
     if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 }
 
-/// Has all threads touch numbers that nobody has touched, where the system knows how (Linux 5.14,
-/// MADV_POPULATE_WRITE): it clears the pages of a large matrix as slowly as one thread can otherwise. Local.
+/// Has all threads touch numbers that nobody has touched, so that the system clears their pages on all of
+/// them; where it does not know how (MADV_POPULATE_WRITE, Linux 5.14) whoever touches them first waits for
+/// that. Local.
 inline void touch_on_all_threads(double* numbers, std::size_t count) {
 #ifdef MADV_POPULATE_WRITE
     constexpr std::uintptr_t together = std::uintptr_t{1} << 26;

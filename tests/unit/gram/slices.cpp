@@ -8,6 +8,7 @@
 
 #include "tangram/arithmetic.hpp"
 #include "tangram/gram/assembly_cost.hpp"
+#include "tangram/gram/product_back_end.hpp"
 
 namespace tangram {
 namespace {
@@ -199,6 +200,30 @@ TEST(SliceGroups, OfThousandsOfTensors) {
         }
         EXPECT_EQ(groups.back().last, slices.count());
     }
+}
+
+// Slices of 10, 30 and 5 MB beside sums of 100: two of a kind and a tile at least, less the share of lists.
+TEST(ABackEnd, TakesOtherSlicesWhereTheyPushNoSumsOut) {
+    AssemblyCost cost;
+    cost.back_end_slice_bytes = 10e6;
+    cost.back_end_factor_bytes = 30e6;
+    cost.back_end_match_bytes = 5e6;
+    cost.back_end_sum_bytes = 100e6;
+    const auto memory = [](double bytes) { return bytes / (1 - back_end_overhead); };
+    const auto takes_factors = [&](double bytes) {
+        return cost.back_end_takes(Contraction::factors, memory(bytes));
+    };
+    EXPECT_TRUE(takes_factors(161e6));
+    EXPECT_EQ(cost.back_end_slice(memory(161e6)), 30e6);
+    EXPECT_FALSE(takes_factors(159e6)) << "all sums stay beside multiplied-out slices alone";
+    EXPECT_EQ(cost.back_end_slice(memory(159e6)), 10e6);
+    EXPECT_NEAR(cost.back_end_whole(memory(159e6)), memory(120e6), 1);  // of 1e8 bytes
+    EXPECT_TRUE(takes_factors(119e6)) << "sums take turns in any case";
+    EXPECT_FALSE(takes_factors(60e6)) << "no room for a tile";
+    EXPECT_TRUE(cost.back_end_takes(Contraction::matching_rows, memory(21e6)));
+    EXPECT_TRUE(cost.back_end_takes(Contraction::multiply_out, 0));
+    cost.back_end_factor_bytes = 0;
+    EXPECT_FALSE(takes_factors(1e12)) << "there are none";
 }
 
 }  // namespace
