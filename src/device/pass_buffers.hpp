@@ -12,20 +12,6 @@
 /// What a network's passes hold on a device.
 namespace tangram::device {
 
-/// Where parts of a buffer begin, each on 256 bytes.
-class Layout {
-  public:
-    template <class Entry>
-    std::size_t add(Index count) {
-        const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(Entry);
-        return std::exchange(bytes_, bytes_ + (bytes + 255) / 256 * 256);
-    }
-    std::size_t bytes() const { return bytes_; }
-
-  private:
-    std::size_t bytes_ = 0;
-};
-
 /// A network's weights in the passes' precision, every parameter as it is stored.
 template <class Real>
 class WeightsOnDevice {

@@ -94,4 +94,19 @@ class Buffer {
     std::size_t bytes_ = 0;
 };
 
+/// Where parts of a buffer begin, each on 256 bytes.
+class Layout {
+  public:
+    std::size_t add(std::size_t bytes) { return std::exchange(bytes_, bytes_ + rounded(bytes)); }
+    template <class Entry>
+    std::size_t add(Index count) {
+        return add(static_cast<std::size_t>(count) * sizeof(Entry));
+    }
+    std::size_t bytes() const { return bytes_; }
+    static std::size_t rounded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+  private:
+    std::size_t bytes_ = 0;
+};
+
 }  // namespace tangram::device

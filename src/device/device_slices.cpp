@@ -1,0 +1,279 @@
+#include "device_slices.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "tangram/parallel_for.hpp"
+
+namespace tangram::device {
+
+namespace {
+
+/// What of a tile is formed on the device, and what is not, each as few runs.
+template <class Real>
+std::pair<std::vector<Bytes>, std::vector<Bytes>> formed_and_not(const SliceToPack<Real>& slice,
+                                                                 const TileToPack<Real>& tile) {
+    std::pair<std::vector<Bytes>, std::vector<Bytes>> of;
+    auto& [formed, not_formed] = of;
+    if (tile.factors.empty()) return {{}, {{0, tile.entries.size_bytes()}}};
+    std::size_t end = 0;
+    const auto bytes = [&](Index parameters) {
+        return sizeof(Real) * static_cast<std::size_t>(parameters * tile.padded_rows);
+    };
+    for (const OuterSegment& segment : slice.segments) {
+        const std::size_t first = bytes(segment.before), last = first + bytes(slice.copies * segment.depth);
+        if (first > end) not_formed.push_back({end, first});
+        if (!formed.empty() && formed.back().last == first)
+            formed.back().last = last;
+        else
+            formed.push_back({first, last});
+        end = last;
+    }
+    if (end < tile.entries.size_bytes()) not_formed.push_back({end, tile.entries.size_bytes()});
+    return of;
+}
+
+template <class Real>
+std::vector<RowTokens> rows_of(const PackedTokens<Real>& tile) {
+    std::vector<RowTokens> rows;
+    for (const TokenChunk& chunk : tile.chunks)
+        for (Index first = 0, row = chunk.first_row; row < chunk.last_row; ++row) {
+            rows.push_back({first, tile.row_tokens[static_cast<std::size_t>(row)]});
+            first += rows.back().count;
+        }
+    return rows;
+}
+
+template <class Real>
+std::vector<ChunkOnDevice> chunks_of(const PackedTokens<Real>& tile, Index panel_rows) {
+    std::vector<ChunkOnDevice> chunks;
+    Index before = 0;
+    for (const TokenChunk& chunk : tile.chunks) {
+        if (chunk.tokens > chunk_tokens) throw std::logic_error("a chunk has more tokens than a block");
+        const Index padded = (chunk.tokens + panel_rows - 1) / panel_rows * panel_rows;
+        chunks.push_back({chunk.first_row, chunk.last_row, before, padded});
+        before += padded;
+    }
+    return chunks;
+}
+
+}  // namespace
+
+/// The buffer that the last slice is not in: what was multiplied from it has ended, as the last one began
+/// behind it.
+std::byte* DeviceSlices::next_buffer(std::size_t bytes) {
+    turn_ = 1 - turn_;
+    runtime_->wait(Stream::copies);
+    if (bytes > slices_[turn_].bytes()) make_room_(bytes);
+    return slices_[turn_].reserve(bytes);
+}
+
+template <class Real>
+std::size_t DeviceSlices::bytes_of(const SliceToPack<Real>& slice) {
+    Layout places;
+    for (const TileToPack<Real>& tile : slice.tiles) places.add(tile.entries.size_bytes());
+    return places.bytes();
+}
+
+/// Places for all tiles in the buffer that the last slice is not in (what was multiplied from it has ended),
+/// and the kernels; those tiles that go home behind them.
+template <class Real>
+void DeviceSlices::form(const SliceToPack<Real>& slice, DeviceFactors& factors) {
+    Layout places;
+    SliceOnDevice to;
+    for (const TileToPack<Real>& tile : slice.tiles)
+        to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()),
+                                         formed_and_not(slice, tile).second};
+    to.at = next_buffer(places.bytes());
+    to.bytes = places.bytes();
+    std::vector<Real*> tiles;
+    for (const TileToPack<Real>& tile : slice.tiles)
+        tiles.push_back(reinterpret_cast<Real*>(to.at + to.tiles.at(tile.entries.data()).at));
+    factors.multiply_out(slice, tiles);
+    staged_slice_.reserve(places.bytes());
+    for (const TileToPack<Real>& tile : slice.tiles)
+        for (const auto& [first, last] : formed_and_not(slice, tile).first) {
+            if (!tile.goes_home) continue;
+            const std::size_t at = to.tiles.at(tile.entries.data()).at + first;
+            runtime_->copy(staged_slice_.data() + at, to.at + at, last - first, Stream::copies);
+            going_home_.push_back(
+                {reinterpret_cast<std::byte*>(tile.entries.data()) + first, at, last - first});
+        }
+    packed_ = std::move(to);
+}
+
+void DeviceSlices::take_home() {
+    runtime_->wait(Stream::copies);
+    parallel_for(std::ssize(going_home_), [&](Index i) {
+        const auto& [home, at, bytes] = going_home_[static_cast<std::size_t>(i)];
+        std::memcpy(home, staged_slice_.data() + at, bytes);
+    });
+    going_home_.clear();
+}
+
+/// A slice that begin_packing() has formed, or places for one that is packed on the host.
+template <class Real>
+SliceOnDevice DeviceSlices::place(const SliceProducts<Real>& slice) {
+    SliceOnDevice to = std::exchange(packed_, std::nullopt).value_or(SliceOnDevice{});
+    const auto is_formed = [&](const PackedRows<Real>& tile) {
+        return to.tiles.contains(tile.entries.data());
+    };
+    if (std::ranges::all_of(slice.tiles, is_formed)) return to;
+    to = {};
+    Layout places;
+    for (const PackedRows<Real>& tile : slice.tiles)
+        to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()),
+                                         {{0, tile.entries.size_bytes()}}};
+    to.at = next_buffer(places.bytes());
+    to.bytes = places.bytes();
+    return to;
+}
+
+/// Begins the copy of pieces, and of what of the tiles stands on the host.
+template <class Real>
+SliceOnDevice DeviceSlices::send(const SliceProducts<Real>& slice, const std::function<void()>&) {
+    SliceOnDevice to = place(slice);
+    SliceLists lists;
+    for (const std::vector<ProductPiece>& list : slice.pieces) {
+        lists.add(list);
+        to.ends.push_back(
+            static_cast<std::size_t>(std::ranges::count_if(list, &ProductPiece::ends_parameter)));
+    }
+    to.pieces = lists.at;
+    to.lists = send_lists(lists);
+    send_tiles(slice, to);
+    return to;
+}
+
+/// Neighbours together: what lies between tiles is nobody's.
+template <class Real>
+void DeviceSlices::send_tiles(const SliceProducts<Real>& slice, const SliceOnDevice& to) {
+    std::vector<Bytes> runs;
+    std::byte* const staged = staged_slice_.reserve(to.bytes);
+    parallel_for(std::ssize(slice.tiles), [&](Index t) {
+        const std::span<const Real> entries = slice.tiles[static_cast<std::size_t>(t)].entries;
+        const TilePlace& tile = to.tiles.at(entries.data());
+        for (const auto& [first, last] : tile.of_host)
+            std::memcpy(staged + tile.at + first, reinterpret_cast<const std::byte*>(entries.data()) + first,
+                        last - first);
+    });
+    for (const PackedRows<Real>& tile : slice.tiles) {
+        const TilePlace& place = to.tiles.at(tile.entries.data());
+        for (const auto& [first, last] : place.of_host) runs.push_back({place.at + first, place.at + last});
+    }
+    std::ranges::sort(runs, {}, &Bytes::first);
+    for (std::size_t r = 0; r < runs.size();) {
+        Bytes run = runs[r++];
+        while (r < runs.size() && runs[r].first <= Layout::rounded(run.last)) run.last = runs[r++].last;
+        runtime_->copy(to.at + run.first, staged + run.first, run.last - run.first, Stream::copies);
+    }
+}
+
+template <class Real>
+std::vector<TokensOnDevice<Real>> DeviceSlices::send(const FactorProducts<Real>& slice,
+                                                     const std::function<void()>& between) {
+    SliceLists lists;
+    std::vector<TokensOnDevice<Real>> tiles;
+    for (const PackedTokens<Real>& tile : slice.tiles) {
+        const std::vector<ChunkOnDevice> chunks = chunks_of(tile, slice.panel_rows);
+        lists.add(rows_of(tile));
+        lists.add(chunks);
+        tiles.push_back({nullptr, nullptr, nullptr, chunks});
+    }
+    const std::vector<const Real*> entries = send_entries_of<Real>(slice.tiles, between);
+    const std::byte* const at = send_lists(lists);
+    for (std::size_t t = 0; t < tiles.size(); ++t) {
+        tiles[t].entries = entries[t];
+        tiles[t].rows = reinterpret_cast<const RowTokens*>(at + lists.at[2 * t]);
+        tiles[t].chunks_there = reinterpret_cast<const ChunkOnDevice*>(at + lists.at[2 * t + 1]);
+    }
+    return tiles;
+}
+
+template <class Real>
+std::vector<MatchesOnDevice<Real>> DeviceSlices::send(const MatchProducts<Real>& slice,
+                                                      const std::function<void()>& between) {
+    SliceLists lists;
+    for (const PackedMatches<Real>& tile : slice.tiles) {
+        lists.add(tile.matches);
+        lists.add(tile.matching_rows);
+    }
+    const std::vector<const Real*> entries = send_entries_of<Real>(slice.tiles, between);
+    const std::byte* const at = send_lists(lists);
+    std::vector<MatchesOnDevice<Real>> tiles;
+    for (std::size_t t = 0; t < slice.tiles.size(); ++t)
+        tiles.push_back({entries[t], reinterpret_cast<const MatchingRows*>(at + lists.at[2 * t]),
+                         std::ssize(slice.tiles[t].matches),
+                         reinterpret_cast<const Index*>(at + lists.at[2 * t + 1])});
+    return tiles;
+}
+
+const std::byte* DeviceSlices::send_lists(const SliceLists& lists) {
+    runtime_->wait(Stream::copies);
+    std::byte* const to = lists_[turn_].reserve(lists.bytes.size());
+    std::ranges::copy(lists.bytes, staged_lists_.reserve(lists.bytes.size()));
+    runtime_->copy(to, staged_lists_.data(), lists.bytes.size(), Stream::copies);
+    return to;
+}
+
+/// Packed tiles to the buffer that the last slice is not in, in parts of what is on its way at once.
+template <class Real, class Tile>
+std::vector<const Real*> DeviceSlices::send_entries_of(std::span<const Tile> tiles,
+                                                       const std::function<void()>& between) {
+    Layout places;
+    std::vector<std::size_t> at;
+    for (const Tile& tile : tiles) at.push_back(places.add(tile.entries.size_bytes()));
+    packed_.reset();
+    std::byte* const to = next_buffer(places.bytes());
+    std::vector<const Real*> entries;
+    for (std::size_t t = 0; t < tiles.size(); ++t) {
+        send_entries(std::as_bytes(tiles[t].entries), to + at[t], between);
+        entries.push_back(reinterpret_cast<const Real*>(to + at[t]));
+    }
+    return entries;
+}
+
+void DeviceSlices::send_entries(std::span<const std::byte> from, std::byte* to,
+                                const std::function<void()>& between) {
+    constexpr auto at_once = static_cast<std::size_t>(staged_sum_bytes);
+    while (!from.empty()) {
+        between();
+        const auto part = from.first(std::min(from.size(), at_once));
+        runtime_->wait(Stream::copies);
+        std::byte* const staged = staged_->reserve(part.size());
+        constexpr std::size_t together = std::size_t{1} << 18;
+        parallel_for(static_cast<Index>((part.size() + together - 1) / together), [&](Index i) {
+            const std::size_t first = static_cast<std::size_t>(i) * together;
+            std::memcpy(staged + first, part.data() + first, std::min(together, part.size() - first));
+        });
+        runtime_->copy(to, staged, part.size(), Stream::copies);
+        from = from.subspan(part.size());
+        to += part.size();
+    }
+}
+
+void DeviceSlices::release() noexcept {
+    forget();
+    for (Buffer* const buffer :
+         {&slices_[0], &slices_[1], &lists_[0], &lists_[1], &staged_lists_, &staged_slice_})
+        buffer->release();
+}
+
+template std::size_t DeviceSlices::bytes_of(const SliceToPack<float>&);
+template void DeviceSlices::form(const SliceToPack<float>&, DeviceFactors&);
+template SliceOnDevice DeviceSlices::send(const SliceProducts<float>&, const std::function<void()>&);
+template std::vector<TokensOnDevice<float>> DeviceSlices::send(const FactorProducts<float>&,
+                                                               const std::function<void()>&);
+template std::vector<MatchesOnDevice<float>> DeviceSlices::send(const MatchProducts<float>&,
+                                                                const std::function<void()>&);
+template std::size_t DeviceSlices::bytes_of(const SliceToPack<double>&);
+template void DeviceSlices::form(const SliceToPack<double>&, DeviceFactors&);
+template SliceOnDevice DeviceSlices::send(const SliceProducts<double>&, const std::function<void()>&);
+template std::vector<TokensOnDevice<double>> DeviceSlices::send(const FactorProducts<double>&,
+                                                                const std::function<void()>&);
+template std::vector<MatchesOnDevice<double>> DeviceSlices::send(const MatchProducts<double>&,
+                                                                 const std::function<void()>&);
+
+}  // namespace tangram::device
