@@ -172,6 +172,7 @@ class TileKernel {
             const bool begins = at.first == 0, ends = next.piece != at.piece;
             block_.phase([&](int thread, Chains& chains) {
                 fetch(thread, next, 1 - now, chains);
+                if (!has_sums(thread)) return;
                 // A chain begins at +0 with every piece, and its end is added in float64: in that order.
                 if (begins) Shared::begin(chains);
                 Shared::multiply(block_, thread, depth_of(at), now, chains);
@@ -197,6 +198,12 @@ class TileKernel {
         at.first += chunk_depth;
         if (at.first < work_.pieces[at.piece].depth) return at;
         return {at.piece + 1, 0};
+    }
+
+    /// Whether any of its sums is an entry of the product.
+    TANGRAM_KERNEL bool has_sums(int thread) const {
+        return work_.first_row + row_of<Real>(thread % 16, 0) < work_.rows &&
+               work_.first_column + row_of<Real>(thread / 16, 0) < work_.columns;
     }
 
     TANGRAM_KERNEL void find_rows(int thread, Chains& chains) const {
