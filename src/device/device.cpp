@@ -1,6 +1,6 @@
 #include "tangram/device/device.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdint>

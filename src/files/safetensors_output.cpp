@@ -1,7 +1,7 @@
 #include "tangram/files/safetensors_output.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>

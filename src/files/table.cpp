@@ -1,6 +1,6 @@
 #include "tangram/files/table.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <optional>

@@ -1,6 +1,6 @@
 #include "tangram/gram/assembly.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 #include "tangram/gram/jacobian_operator.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <omp.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "hdf5_chunks.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <zlib.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "tangram/io/hdf5_handle.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,6 +1,6 @@
 #include "tangram/io/input_file.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace tangram {
 

@@ -1,6 +1,6 @@
 #include "tangram/jacobian/formula.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "tangram/error.hpp"
 

@@ -1,6 +1,6 @@
 #include "tangram/jacobian/output.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "tangram/jacobian/selection.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <fnmatch.h>
 
 #include <algorithm>

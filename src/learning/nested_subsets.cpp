@@ -1,6 +1,6 @@
 #include "tangram/learning/nested_subsets.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

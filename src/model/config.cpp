@@ -1,6 +1,6 @@
 #include "tangram/model/config.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

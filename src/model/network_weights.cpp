@@ -1,6 +1,6 @@
 #include "tangram/model/network_weights.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 #include "parts.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <optional>
 

@@ -1,6 +1,6 @@
 #include "rotary_settings.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

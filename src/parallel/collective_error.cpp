@@ -1,6 +1,6 @@
 #include "tangram/parallel/collective_error.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <limits>

@@ -1,6 +1,6 @@
 #include "tangram/parallel/communicator.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>

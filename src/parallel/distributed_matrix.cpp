@@ -1,6 +1,6 @@
 #include "tangram/parallel/distributed_matrix.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>

@@ -1,6 +1,6 @@
 #include "tangram/parallel/process_grid.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <utility>
 

@@ -1,6 +1,6 @@
 #include "tangram/parallel/rank_groups.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace tangram {
 

@@ -1,6 +1,6 @@
 #include "chosen_device.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

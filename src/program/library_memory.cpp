@@ -1,6 +1,6 @@
 #include "library_memory.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <omp.h>
 #include <sys/mman.h>
 

@@ -1,6 +1,6 @@
 #include "symmetric_input.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "tangram/arithmetic.hpp"
 #include "tangram/io/input_file.hpp"

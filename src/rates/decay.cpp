@@ -1,6 +1,6 @@
 #include "tangram/rates/decay.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "tangram/rates/error_bound.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

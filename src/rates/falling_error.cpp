@@ -1,6 +1,6 @@
 #include "tangram/rates/falling_error.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <Eigen/Cholesky>
 #include <Eigen/Core>

@@ -1,6 +1,6 @@
 #include "tangram/rates/target_power.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "tangram/session/resources.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cctype>

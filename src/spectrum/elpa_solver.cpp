@@ -4,7 +4,7 @@
 // ELPA 2022 declares this one without saying that it is C.
 extern "C" const char* elpa_strerr(int elpa_error);
 #include <elpa/elpa.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 #include <memory>

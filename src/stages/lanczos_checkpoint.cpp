@@ -1,6 +1,6 @@
 #include "lanczos_checkpoint.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "tangram/stages/spectrum_file.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <limits>
 

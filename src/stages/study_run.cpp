@@ -1,6 +1,6 @@
 #include "tangram/stages/study_run.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "tangram/study/configuration.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 #include "tangram/study/data_loading.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <numeric>

@@ -1,6 +1,6 @@
 #include "tangram/study/inputs.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <sstream>
 

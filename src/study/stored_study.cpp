@@ -1,6 +1,6 @@
 #include "tangram/study/stored_study.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "study_toml.hpp"
 #include "tangram/error.hpp"

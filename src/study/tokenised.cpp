@@ -1,6 +1,6 @@
 #include "tokenised.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>

@@ -1,6 +1,6 @@
 #include "tangram/text/labelled_text.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>

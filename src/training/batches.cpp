@@ -1,6 +1,6 @@
 #include "tangram/training/batches.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <numeric>
 

@@ -1,6 +1,6 @@
 #include "tangram/training/loss.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

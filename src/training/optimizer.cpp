@@ -1,6 +1,6 @@
 #include "tangram/training/optimizer.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "tangram/study/files_of_ranks.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -1,6 +1,6 @@
 #include "tangram/study/fingerprints.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "support/expect_error.hpp"
 #include "support/temporary_folder.hpp"

@@ -1,6 +1,6 @@
 #include "tangram/study/help.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "tangram/model/architectures.hpp"
