@@ -82,12 +82,14 @@ struct State {
         launch(ForEntries<Entry>{count, entry});
     }
     /// y_t = start_t + W x_t: rows x d_in to rows x d_out.
-    void linear(const Real* x, Index row_count, MatrixOnDevice<Real> W, Index d_out, Index d_in,
-                const Real* start, Index start_row, Real* y) {
-        using Product = WholeProduct<Real>;
-        const ProductOperands<Real> of{row_count,  d_out,      x,     d_in,      1, W.first,
-                                       W.k_stride, W.o_stride, start, start_row, y, d_out};
-        launch(TiledProducts<Real, Product>{Product{of, d_in, tiles_of(d_out, Product::tile_columns)}});
+    void linear(const Real* x, Index row_count, StoredMatrix W, Index d_out, Index d_in, const Real* start,
+                Index start_row, Real* y) {
+        with_entries_at<Real>(W, [&]<class Entry>(const Entry* first) {
+            using Product = WholeProduct<Real, Entry>;
+            const ProductOperands<Real, Entry> of{row_count,  d_out,      x,     d_in,      1, first,
+                                                  W.k_stride, W.o_stride, start, start_row, y, d_out};
+            launch(TiledProducts<Real, Product>{Product{of, d_in, tiles_of(d_out, Product::tile_columns)}});
+        });
     }
     /// Copies `count` entries to this machine behind all that was asked for, and waits.
     template <class Entry>
@@ -115,7 +117,7 @@ struct State {
     /// Calls visit(first row, rows, vocabulary, z, table) for some rows at a time and, of each, parts of the
     /// vocabulary in order; z is room for rows x vocabulary, the table that of the part.
     void for_vocabulary(const operation::AnswerLikelihood& op,
-                        const std::function<void(RowRange, RowRange, Real*, MatrixOnDevice<Real>)>& visit);
+                        const std::function<void(RowRange, RowRange, Real*, StoredMatrix)>& visit);
 };
 
 template <class Real>
@@ -154,19 +156,24 @@ void State<Real>::for_heads(const operation::Attention& op,
 }
 
 template <class Real>
-void State<Real>::for_vocabulary(
-    const operation::AnswerLikelihood& op,
-    const std::function<void(RowRange, RowRange, Real*, MatrixOnDevice<Real>)>& visit) {
+void State<Real>::for_vocabulary(const operation::AnswerLikelihood& op,
+                                 const std::function<void(RowRange, RowRange, Real*, StoredMatrix)>& visit) {
     const Index vocabulary = program.parameters()[op.table].shape[0], count = rows(op.in),
                 most = std::min(vocabulary, arithmetic::vocabulary_block);
-    const MatrixOnDevice<Real> table = weights->matrix(op.table);
+    const StoredMatrix table = weights->matrix(op.table);
     auto* const z = reinterpret_cast<Real*>(scratch.reserve(
         static_cast<std::size_t>(std::min(count, sizes.vocabulary_rows) * most) * sizeof(Real)));
     for (Index first = 0; first < count; first += sizes.vocabulary_rows)
         for (Index v = 0; v < vocabulary; v += arithmetic::vocabulary_block)
             visit({first, std::min(count, first + sizes.vocabulary_rows)},
                   {v, std::min(vocabulary, v + arithmetic::vocabulary_block)}, z,
-                  {table.first + v * table.o_stride, table.o_stride, table.k_stride});
+                  {table.at(v, 0), table.type, table.o_stride, table.k_stride});
+}
+
+/// Rows of a value as a table of them.
+template <class Real>
+StoredMatrix stored_rows(const Real* rows, Index width) {
+    return {reinterpret_cast<const std::byte*>(rows), dtype_of<Real>, width, 1};
 }
 
 /// Tiles of the products of each head.
@@ -269,13 +276,9 @@ class Forward {
     }
     void operator()(std::size_t, const operation::AtReads& op) {
         const Index width = s.width(op.in);
-        s.for_entries(s.entries(op.out), TableRows<Real>{width,
-                                                         nullptr,
-                                                         {s.values.rows(op.in), width, 1},
-                                                         &places(op.out)->row,
-                                                         place_step,
-                                                         0,
-                                                         s.values.rows(op.out)});
+        s.for_entries(s.entries(op.out),
+                      TableRows<Real>{width, nullptr, stored_rows(s.values.rows(op.in), width),
+                                      &places(op.out)->row, place_step, 0, s.values.rows(op.out)});
     }
     void operator()(std::size_t, const operation::TokenMean& op) {
         s.for_entries(s.entries(op.out), TokenMeans<Real>{s.width(op.in), s.on_device.examples(),
@@ -293,7 +296,7 @@ class Forward {
     void operator()(std::size_t, const operation::AnswerLikelihood& op) {
         const Index width = s.width(op.in), count = s.rows(op.in);
         auto* const sums = s.template beside_values<TokenSums<Real>>(s.sums_at);
-        s.for_vocabulary(op, [&](RowRange rows, RowRange vocabulary, Real* z, MatrixOnDevice<Real> table) {
+        s.for_vocabulary(op, [&](RowRange rows, RowRange vocabulary, Real* z, StoredMatrix table) {
             s.linear(s.values.rows(op.in) + rows.first * width, rows.size(), table, vocabulary.size(), width,
                      nullptr, 0, z);
             s.launch(VocabularySums<Real>{rows.size(), vocabulary.size(), vocabulary.first,
@@ -435,7 +438,7 @@ class Backward {
         s.there(answer_scales<Real>(op, s.block, s.seeds), scales);
         const auto* const partitions = s.template beside_values<double>(s.partitions_at);
         const Index width = s.width(op.in);
-        s.for_vocabulary(op, [&](RowRange rows, RowRange vocabulary, Real* z, MatrixOnDevice<Real> table) {
+        s.for_vocabulary(op, [&](RowRange rows, RowRange vocabulary, Real* z, StoredMatrix table) {
             s.linear(s.values.rows(op.in) + rows.first * width, rows.size(), table, vocabulary.size(), width,
                      nullptr, 0, z);
             s.for_entries(

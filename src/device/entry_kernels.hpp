@@ -1,6 +1,8 @@
 #pragma once
+#include <cstdint>
 #include <limits>
 
+#include "tangram/files/stored_entries.hpp"
 #include "tangram/model/entry_arithmetic.hpp"
 #include "tile_kernel.hpp"
 
@@ -43,15 +45,48 @@ struct ExampleRows {
     Range tokens, reads;
 };
 
-/// A matrix of the weights: entry (o, k) is the one at o o_stride + k k_stride.
-template <class Real>
-struct MatrixOnDevice {
-    const Real* first;
-    Index o_stride, k_stride;
-
-    MatrixOnDevice transposed() const { return {first, k_stride, o_stride}; }
-    TANGRAM_KERNEL Real at(Index o, Index k) const { return first[o * o_stride + k * k_stride]; }
+/// Entries of 16 bits, as checkpoints store them.
+struct Half {
+    std::uint16_t bits;
 };
+struct BrainFloat {
+    std::uint16_t bits;
+};
+
+/// An entry in the passes' precision, exact.
+template <class Real>
+TANGRAM_KERNEL Real number(Real entry) {
+    return entry;
+}
+template <class Real>
+TANGRAM_KERNEL Real number(Half entry) {
+    return static_cast<Real>(from_half(entry.bits));
+}
+template <class Real>
+TANGRAM_KERNEL Real number(BrainFloat entry) {
+    return static_cast<Real>(from_brain_float(entry.bits));
+}
+
+/// work(the first entry of the i-th on): entries of 16 bits, or the passes'.
+template <class Real, class Work>
+TANGRAM_KERNEL auto with_entries_at(const StoredMatrix& matrix, Work work) {
+    switch (matrix.type) {
+        case DType::F16:
+            return work(reinterpret_cast<const Half*>(matrix.first));
+        case DType::BF16:
+            return work(reinterpret_cast<const BrainFloat*>(matrix.first));
+        default:
+            return work(reinterpret_cast<const Real*>(matrix.first));
+    }
+}
+
+/// Entry (o, k) of a matrix that stands there.
+template <class Real>
+TANGRAM_KERNEL Real entry_of(const StoredMatrix& matrix, Index o, Index k) {
+    return with_entries_at<Real>(matrix, [&](const auto* first) {
+        return number<Real>(first[o * matrix.o_stride + k * matrix.k_stride]);
+    });
+}
 
 /// A kernel of one thread for each of `count` entries: entry(i). It has blocks(), and run() for one of them.
 template <class Entry>
@@ -146,13 +181,14 @@ template <class Real>
 struct TableRows {
     Index width;
     const Real* in;
-    MatrixOnDevice<Real> table;
+    StoredMatrix table;  ///< in the memory of what runs the kernel
     const Index* ids;
     Index id_step, offset;
     Real* out;
     TANGRAM_KERNEL void operator()(Index i) const {
         const Place at = place_of(i, width);
-        const Real entry = table.at((ids == nullptr ? 0 : ids[at.row * id_step]) + offset, at.column);
+        const Real entry =
+            entry_of<Real>(table, (ids == nullptr ? 0 : ids[at.row * id_step]) + offset, at.column);
         out[i] = in == nullptr ? entry : in[i] + entry;
     }
 };
@@ -272,14 +308,14 @@ struct LabelGradients {
     Mode mode;
     Index width, labels;
     const Index* label_ids;
-    MatrixOnDevice<Real> table;
+    StoredMatrix table;  ///< in the memory of what runs the kernel
     const Real* seeds;
     Real* dx;
     TANGRAM_KERNEL void operator()(Index i) const {
         const Place at = place_of(i, width);
         Real sum = mode == Mode::add ? dx[i] : Real(0);
         for (Index c = 0; c < labels; ++c)
-            sum += seeds[at.row * labels + c] * table.at(label_ids[c], at.column);
+            sum += seeds[at.row * labels + c] * entry_of<Real>(table, label_ids[c], at.column);
         dx[i] = sum;
     }
 };

@@ -22,7 +22,8 @@ using NetworkKernel = std::variant<
     ForEntries<LabelGradients<Real>>, ForEntries<VectorSums<Real>>, ForEntries<AttentionWeights<Real>>,
     ForEntries<ScoreGradients<Real>>, ForEntries<TokenSlopes<Real>>, ForEntries<TokenProbabilities<Real>>,
     ForEntries<LeftRows<Real>>, Norms<Real>, NormGradients<Real>, LabelProducts<Real>, VocabularySums<Real>,
-    TiledProducts<Real, WholeProduct<Real>>, TiledProducts<Real, KeyProducts<Real>>,
+    TiledProducts<Real, WholeProduct<Real, Real>>, TiledProducts<Real, WholeProduct<Real, Half>>,
+    TiledProducts<Real, WholeProduct<Real, BrainFloat>>, TiledProducts<Real, KeyProducts<Real>>,
     TiledProducts<Real, HeadSums<Real, Over::keys>>, TiledProducts<Real, HeadSums<Real, Over::queries>>>;
 
 }  // namespace tangram::device

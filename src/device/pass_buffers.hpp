@@ -7,12 +7,14 @@
 
 #include "runtime.hpp"
 #include "tangram/model/network_passes.hpp"
+#include "tangram/model/pass_back_end.hpp"
 #include "tangram/parallel_for.hpp"
 
 /// What a network's passes hold on a device.
 namespace tangram::device {
 
-/// A network's weights in the passes' precision, every parameter as it is stored.
+/// A network's weights, every parameter as it is stored: matrices of 16 bits as they are, all else in the
+/// passes' precision.
 template <class Real>
 class WeightsOnDevice {
   public:
@@ -20,26 +22,35 @@ class WeightsOnDevice {
         : weights_(&weights), memory_(runtime, Memory::device) {
         const auto& parameters = weights.program().parameters();
         Layout layout;
-        for (const Parameter& parameter : parameters) at_.push_back(layout.add<Real>(parameter.size()));
+        for (ParameterId p = 0; p < parameters.size(); ++p) {
+            const DType stored = weights.matrix(p).type;
+            types_.push_back(stays_stored(stored) ? stored : dtype_of<Real>);
+            at_.push_back(layout.add(static_cast<std::size_t>(parameters[p].size() * bytes_of(types_[p]))));
+        }
         label_ids_at_ = layout.add<Index>(std::ssize(weights.label_ids()));
         memory_.reserve(layout.bytes());
         Buffer staged(runtime, Memory::pinned);
         for (ParameterId p = 0; p < parameters.size(); ++p)
             for (Index first = 0; first < parameters[p].size(); first += entries_at_once) {
                 const Index count = std::min(entries_at_once, parameters[p].size() - first);
-                const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(Real);
-                convert(weights.matrix(p), first, count, reinterpret_cast<Real*>(staged.reserve(bytes)));
-                send(runtime, at_[p] + static_cast<std::size_t>(first) * sizeof(Real), staged, bytes);
+                const auto bytes_before = static_cast<std::size_t>(first * bytes_of(types_[p])),
+                           bytes = static_cast<std::size_t>(count * bytes_of(types_[p]));
+                if (std::byte* const to = staged.reserve(bytes); stays_stored(types_[p]))
+                    std::memcpy(to, weights.matrix(p).first + bytes_before, bytes);
+                else
+                    convert(weights.matrix(p), first, count, reinterpret_cast<Real*>(to));
+                send(runtime, at_[p] + bytes_before, staged, bytes);
             }
         const std::vector<Index> ids(weights.label_ids().begin(), weights.label_ids().end());
         if (ids.empty()) return;
         std::memcpy(staged.reserve(ids.size() * sizeof(Index)), ids.data(), ids.size() * sizeof(Index));
         send(runtime, label_ids_at_, staged, ids.size() * sizeof(Index));
     }
-    MatrixOnDevice<Real> matrix(ParameterId p) const {
+    StoredMatrix matrix(ParameterId p) const {
         const StoredMatrix& stored = weights_->matrix(p);
-        return {values(p), stored.o_stride, stored.k_stride};
+        return {memory_.data() + at_[p], types_[p], stored.o_stride, stored.k_stride};
     }
+    /// Of a vector.
     const Real* values(ParameterId p) const { return reinterpret_cast<const Real*>(memory_.data() + at_[p]); }
     const Index* label_ids() const { return reinterpret_cast<const Index*>(memory_.data() + label_ids_at_); }
 
@@ -63,6 +74,7 @@ class WeightsOnDevice {
     const NetworkWeights<Real>* weights_;
     Buffer memory_;
     std::vector<std::size_t> at_;
+    std::vector<DType> types_;
     std::size_t label_ids_at_ = 0;
 };
 

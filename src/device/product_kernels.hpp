@@ -1,4 +1,6 @@
 #pragma once
+#include <utility>
+
 #include "entry_kernels.hpp"
 
 /// The matrix products of a network's passes (network_kernels.hpp).
@@ -7,12 +9,12 @@ namespace tangram::device {
 /// out(a, b) = start(a, b) + sum over k of x(a, k) y(k, b), each one chain; x(a, k) is the entry of x at a
 /// x_row + k x_depth, and so on. Chains go on with `repeats` such sums, of operands x_repeat and y_repeat
 /// further on.
-template <class Real>
+template <class Real, class Entry = Real>
 struct ProductOperands {
     Index rows, columns;
     const Real* x;
     Index x_row, x_depth;
-    const Real* y;
+    const Entry* y;
     Index y_depth, y_column;
     const Real* start;  ///< nullptr: +0
     Index start_row;    ///< 0: the same row for all
@@ -22,9 +24,9 @@ struct ProductOperands {
 };
 
 /// A tile of a product: which of its entries, and between which k some of them have summands.
-template <class Real>
+template <class Real, class Entry = Real>
 struct ProductTile {
-    ProductOperands<Real> of;
+    ProductOperands<Real, Entry> of;
     Index first_row, first_column;
     Range depth;
     bool nothing = false;  ///< to do
@@ -49,7 +51,7 @@ struct TiledProducts {
         Real chain[own_rows][own_columns], x[x_copies], y[y_copies];
         Range depth[own_rows];
     };
-    using Tile = ProductTile<Real>;
+    using Tile = decltype(std::declval<Source>().tile_of(0));
     Source source;
 
     Index blocks() const { return source.blocks(); }
@@ -112,8 +114,9 @@ struct TiledProducts {
                                      Registers& own) {
         if (c >= all) return;
         const Index k = first_k(tile, chunks, c), repeat = c / chunks;
-        const ProductOperands<Real>& of = tile.of;
-        const Real *const x = of.x + repeat * of.x_repeat, *const y = of.y + repeat * of.y_repeat;
+        const auto& of = tile.of;
+        const Real* const x = of.x + repeat * of.x_repeat;
+        const auto* const y = of.y + repeat * of.y_repeat;
         TANGRAM_KERNEL_UNROLLED
         for (int i = 0; i < x_copies; ++i) {
             const Spot at = spot(thread + i * kernel_threads, rows, of.x_depth == 1);
@@ -125,7 +128,8 @@ struct TiledProducts {
             const Spot at = spot(thread + i * kernel_threads, columns, of.y_depth == 1);
             const bool there = tile.first_column + at.row < of.columns && k + at.k < tile.depth.end;
             own.y[i] =
-                there ? y[(tile.first_column + at.row) * of.y_column + (k + at.k) * of.y_depth] : Real(0);
+                there ? number<Real>(y[(tile.first_column + at.row) * of.y_column + (k + at.k) * of.y_depth])
+                      : Real(0);
         }
     }
     /// Stores it where it is multiplied next.
@@ -174,16 +178,16 @@ struct TiledProducts {
 
 constexpr Index tiles_of(Index entries, int side) { return (entries + side - 1) / side; }
 
-/// One product, of a linear layer or a part of the vocabulary.
-template <class Real>
+/// One product, of a linear layer or a part of the vocabulary, whose weights are stored as such entries.
+template <class Real, class Entry>
 struct WholeProduct {
     static constexpr int tile_rows = 128, tile_columns = 64;
     static constexpr bool ragged = false;
-    ProductOperands<Real> of;
+    ProductOperands<Real, Entry> of;
     Index depth, column_tiles;
 
     Index blocks() const { return tiles_of(of.rows, tile_rows) * column_tiles; }
-    TANGRAM_KERNEL ProductTile<Real> tile_of(Index b) const {
+    TANGRAM_KERNEL ProductTile<Real, Entry> tile_of(Index b) const {
         const Place at = place_of(b, column_tiles);
         return {of, at.row * tile_rows, at.column * tile_columns, {0, depth}};
     }

@@ -143,8 +143,8 @@ struct LabelProducts {
     using Registers = None;
     Index examples, labels, width;
     const Real* x;
-    MatrixOnDevice<Real> table;
-    const Real* bias;  ///< nullptr: none
+    StoredMatrix table;  ///< in the memory of what runs the kernel
+    const Real* bias;    ///< nullptr: none
     const Index* label_ids;
     Real cap;  ///< 0: none
     Real* logits;
@@ -160,9 +160,11 @@ struct LabelProducts {
             const Place at = place(thread);
             memory.sums[thread] =
                 at.row < examples
-                    ? running_sum<Real>(
-                          thread % running_sums, width,
-                          [&](Index i) { return x[at.row * width + i] * table.at(label_ids[at.column], i); })
+                    ? running_sum<Real>(thread % running_sums, width,
+                                        [&](Index i) {
+                                            return x[at.row * width + i] *
+                                                   entry_of<Real>(table, label_ids[at.column], i);
+                                        })
                     : Real(0);
         });
         add_pairwise(block, memory.sums);

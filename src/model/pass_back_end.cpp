@@ -80,14 +80,25 @@ double PassNeeds::least(Index longest) const {
 }
 
 template <class Real>
+double weights_in_passes(const Program& program, const InitialWeights& source) {
+    double bytes = 0;
+    for (const Parameter& parameter : program.parameters()) {
+        const TensorView* const stored = parameter.shape.size() > 1 ? source.in_place(parameter) : nullptr;
+        const Index entry =
+            stored != nullptr && stays_stored(stored->dtype) ? bytes_of(stored->dtype) : Index{sizeof(Real)};
+        bytes += static_cast<double>(entry * parameter.size()) + padding;
+    }
+    return bytes;
+}
+
+template <class Real>
 PassNeeds pass_needs(const Program& program, Index longest, Index labels, std::span<const ParameterId> wanted,
-                     double memory) {
+                     double memory, double weights) {
     constexpr double entry = sizeof(Real);
     constexpr Index most_tokens = Index{1} << 16;  // blocks of a small model that keep a GPU busy
     PassNeeds needs;
     double widest = 0, scratch = 0, rotary = 0, wide = 0;
-    for (const Parameter& parameter : program.parameters())
-        needs.weights += entry * static_cast<double>(parameter.size()) + padding;
+    needs.weights = weights;
     for (const std::vector<Factor>& factors : factors_of(program))
         for (const Factor& factor : factors)
             if (factor.kind == Factor::Kind::sum || factor.kind == Factor::Kind::normalised)
@@ -108,7 +119,11 @@ PassNeeds pass_needs(const Program& program, Index longest, Index labels, std::s
     return needs;
 }
 
-template PassNeeds pass_needs<float>(const Program&, Index, Index, std::span<const ParameterId>, double);
-template PassNeeds pass_needs<double>(const Program&, Index, Index, std::span<const ParameterId>, double);
+template double weights_in_passes<float>(const Program&, const InitialWeights&);
+template double weights_in_passes<double>(const Program&, const InitialWeights&);
+template PassNeeds pass_needs<float>(const Program&, Index, Index, std::span<const ParameterId>, double,
+                                     double);
+template PassNeeds pass_needs<double>(const Program&, Index, Index, std::span<const ParameterId>, double,
+                                      double);
 
 }  // namespace tangram

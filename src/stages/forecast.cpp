@@ -1,6 +1,6 @@
 #include "forecast.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -137,8 +137,9 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
     const GramJob& job = planned.job;
     if (planned.pass_memory) {
         const Index longest = longest_sequence(job);
-        const PassNeeds needs = pass_needs<Real>(planned.model.program, longest, job.outputs.labels(),
-                                                 job.parameters, *planned.pass_memory);
+        const PassNeeds needs = pass_needs<Real>(
+            planned.model.program, longest, job.outputs.labels(), job.parameters, *planned.pass_memory,
+            weights_in_passes<Real>(planned.model.program, planned.model.initial(planned.study)));
         if (needs.least(longest) <= *planned.pass_memory) result.device_passes = needs;
     }
     const double bytes = gram_bytes<Real>(planned, result);

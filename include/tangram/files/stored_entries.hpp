@@ -17,7 +17,7 @@ static_assert(std::endian::native == std::endian::little,
 
 /// IEEE binary16 to binary32, exact: sign, exponent and fraction in binary32's places, the exponent counted
 /// from 127 in place of 15. A subnormal number is a fraction of 2^-14, by way of the normal ones beside it.
-inline float from_half(std::uint16_t half) {
+constexpr float from_half(std::uint16_t half) {
     const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
     const std::uint32_t magnitude = static_cast<std::uint32_t>(half & 0x7FFFU) << 13;
     const float subnormal = std::bit_cast<float>(magnitude + (113U << 23)) - 0x1p-14F;
@@ -28,7 +28,7 @@ inline float from_half(std::uint16_t half) {
     return std::bit_cast<float>(sign | value);
 }
 
-inline float from_brain_float(std::uint16_t stored) {
+constexpr float from_brain_float(std::uint16_t stored) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
 }
 

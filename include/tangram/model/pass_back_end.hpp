@@ -8,7 +8,7 @@ namespace tangram {
 
 /// What forward and backward passes take of a back end's memory. Bytes are upper bounds.
 struct PassNeeds {
-    double weights = 0;  ///< in the passes' precision
+    double weights = 0;  ///< weights_in_passes()
     double fixed = 0;    ///< whatever goes through at once: scratch, rotary tables
     double token = 0;    ///< of each token that goes through at once, with its gradients
     double copies = 0;   ///< of this machine's memory, of each such token: what factors take
@@ -34,12 +34,21 @@ inline constexpr double pass_block_bytes = 4.0 * 1024 * 1024 * 1024;
 /// Of a device's memory, where passes run beside products.
 inline constexpr double pass_share = 0.25;
 
+/// Whether a matrix of that type stays as it is stored where passes run on a back end; others are converted
+/// to the passes' precision. No bit depends on it.
+inline constexpr bool stays_stored(DType type) { return bytes_of(type) == 2; }
+
+/// Bytes that a network's weights take there. Local; nothing is read. @throws Error(input) as InitialWeights
+template <class Real>
+double weights_in_passes(const Program& program, const InitialWeights& source);
+
 /// From the program alone, for examples of at most `longest` tokens. Local.
-/// @param wanted  parameters whose factors are taken
-/// @param memory  bytes of the back end that passes may take; `tokens` follows from it
+/// @param wanted   parameters whose factors are taken
+/// @param memory   bytes of the back end that passes may take; `tokens` follows from it
+/// @param weights  weights_in_passes()
 template <class Real>
 PassNeeds pass_needs(const Program& program, Index longest, Index labels, std::span<const ParameterId> wanted,
-                     double memory);
+                     double memory, double weights);
 
 /// What runs forward and backward passes in place of this machine's cores; a device implements it. Local, on
 /// one thread.

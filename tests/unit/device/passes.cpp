@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "../src/device/device_passes.hpp"
@@ -268,34 +271,116 @@ TEST(PassesOnADeviceOf, AdaptersAndWeightsOfAnyTypeHaveTheBitsOfTheHost) {
     }
 }
 
+/// A file of one tensor of all 65 536 numbers of 16 bits, zeros in place of those that are not finite.
+void write_all_numbers(const std::filesystem::path& file, DType type) {
+    std::string data;
+    for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+        const std::uint32_t exponents = type == DType::F16 ? 0x7C00 : 0x7F80;
+        const auto stored = static_cast<std::uint16_t>((bits & exponents) == exponents ? 0 : bits);
+        data.append(reinterpret_cast<const char*>(&stored), sizeof stored);
+    }
+    std::string header = nlohmann::json{{"table.weight",
+                                         {{"dtype", type == DType::F16 ? "F16" : "BF16"},
+                                          {"shape", {4096, 16}},
+                                          {"data_offsets", {0, data.size()}}}}}
+                             .dump();
+    header += std::string((8 - header.size() % 8) % 8, ' ');
+    const std::uint64_t length = header.size();
+    std::ofstream(file, std::ios::binary).write(reinterpret_cast<const char*>(&length), sizeof length)
+        << header << data;
+}
+
+/// By the formats' definition: IEEE 754 binary16, and binary32 without its last 16 bits.
+double number_of(std::uint32_t bits, int fraction_bits, int bias) {
+    const std::uint32_t fraction = bits & ((1U << fraction_bits) - 1),
+                        exponent = (bits & 0x7FFFU) >> fraction_bits;
+    const double one = std::ldexp(1.0, fraction_bits), size = exponent == 0 ? fraction : one + fraction;
+    return (bits & 0x8000U ? -1.0 : 1.0) *
+           std::ldexp(size, std::max(1, static_cast<int>(exponent)) - bias - fraction_bits);
+}
+
+template <class Real>
+void expect_all_numbers(PassBackEnd& back_end, const Weights& weights, int fraction_bits, int bias) {
+    Program program;
+    program.vocabulary_size = program.maximum_length = 4096;
+    const ParameterId table = program.parameter("table.weight", {4096, 16}, ParameterKind::embedding);
+    const Value rows = program.embedding(table);
+    program.label_logits(program.at_reads(rows), table);
+    const auto network = std::make_shared<NetworkWeights<Real>>(program, InitialWeights{.file = &weights},
+                                                                std::vector<std::int32_t>{0, 1});
+    TokenBlock block{.token_ids = std::vector<std::int32_t>(4096), .offsets = {0, 4096}, .reads = {0}};
+    std::iota(block.token_ids.begin(), block.token_ids.end(), 0);
+    const auto passes = back_end.passes(network, 4096);
+    passes->forward(block);
+    const Real* const found = passes->value(rows);
+    const std::uint32_t infinity = 0x7FFFU >> fraction_bits;
+    for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+        const bool finite = (bits & 0x7FFFU) >> fraction_bits != infinity;
+        const Real expected = finite ? static_cast<Real>(number_of(bits, fraction_bits, bias)) : Real(0);
+        ASSERT_EQ(different(found + bits, &expected, 1), 0)
+            << bits << ": " << found[bits] << ", " << expected;
+    }
+}
+
+TEST(PassesOnADeviceOf, NumbersOf16BitsAreWhatTheirFormatsSay) {
+    const testing::TemporaryFolder temporary;
+    for (const DType type : {DType::F16, DType::BF16}) {
+        const std::filesystem::path file = temporary.path() / "model.safetensors";
+        write_all_numbers(file, type);
+        const Weights weights(file, testing::Unrecorded());
+        const int fraction_bits = type == DType::F16 ? 10 : 7, bias = type == DType::F16 ? 15 : 127;
+        for (const auto& back_end : back_ends()) {
+            expect_all_numbers<float>(*back_end, weights, fraction_bits, bias);
+            expect_all_numbers<double>(*back_end, weights, fraction_bits, bias);
+        }
+    }
+}
+
+/// Bytes that were planned for the weights.
+double expect_no_more_memory_than_planned(const Program& program, const InitialWeights& source) {
+    const auto weights =
+        std::make_shared<NetworkWeights<float>>(program, source, std::vector<std::int32_t>{1, 3});
+    const TokenBlock block = ragged_block(program, false, 1);
+    const PassNeeds needs = pass_needs<float>(program, block.longest(), 2, all_of(program), 0x1p40,
+                                              weights_in_passes<float>(program, source));
+    const double planned =
+        needs.weights + needs.fixed + needs.token * static_cast<double>(block.offsets.back());
+    const auto back_end = device::device_passes(device::host_runtime(planned), planned);
+    const auto passes = back_end->passes(weights, 100);
+    EXPECT_EQ(passes->tokens_per_block(), 100);
+    for (int times = 0; times < 2; ++times) {
+        passes->forward(block);
+        passes->backward(std::vector<float>(passes->logits().size(), 1.0F), all_of(program));
+        for (const auto& factors : factors_of(program))
+            for (const Factor& factor : factors) {
+                std::vector<float> sums(10000, 0.0F);
+                if (factor.kind == Factor::Kind::sum || factor.kind == Factor::Kind::normalised)
+                    passes->add_vector(factor, 0, sums.data());
+            }
+    }
+    const auto too_small = device::device_passes(device::host_runtime(needs.weights / 2), planned);
+    testing::expect_error(ExitStatus::numerical, ErrorKind::no_memory, {too_small->name()},
+                          [&] { too_small->passes(weights, 100); });
+    EXPECT_TRUE(too_small->failed());
+    return needs.weights;
+}
+
 // The device has no byte more than was planned.
 TEST(PassesOnADeviceOf, AnyBlockTakeNoMoreMemoryThanWasPlanned) {
+    const testing::TemporaryFolder temporary;
+    const std::filesystem::path file = temporary.path() / "model.safetensors";
     for (const char* const folder : {"gpt2-odd", "llama-odd", "modernbert-mean-trained"}) {
+        SCOPED_TRACE(folder);
         const std::filesystem::path at = testing::test_data() / "models" / folder;
         const Program program = testing::ModelFixture{at, {}}.program();
-        const auto weights = std::make_shared<NetworkWeights<float>>(
-            program, InitialWeights{.deviation = 0.3}, std::vector<std::int32_t>{1, 3});
-        const TokenBlock block = ragged_block(program, false, 1);
-        const PassNeeds needs = pass_needs<float>(program, block.longest(), 2, all_of(program), 0x1p40);
-        const double planned =
-            needs.weights + needs.fixed + needs.token * static_cast<double>(block.offsets.back());
-        const auto back_end = device::device_passes(device::host_runtime(planned), planned);
-        const auto passes = back_end->passes(weights, 100);
-        EXPECT_EQ(passes->tokens_per_block(), 100);
-        for (int times = 0; times < 2; ++times) {
-            passes->forward(block);
-            passes->backward(std::vector<float>(passes->logits().size(), 1.0F), all_of(program));
-            for (const auto& factors : factors_of(program))
-                for (const Factor& factor : factors) {
-                    std::vector<float> sums(10000, 0.0F);
-                    if (factor.kind == Factor::Kind::sum || factor.kind == Factor::Kind::normalised)
-                        passes->add_vector(factor, 0, sums.data());
-                }
-        }
-        const auto too_small = device::device_passes(device::host_runtime(needs.weights / 2), planned);
-        testing::expect_error(ExitStatus::numerical, ErrorKind::no_memory, {too_small->name()},
-                              [&] { too_small->passes(weights, 100); });
-        EXPECT_TRUE(too_small->failed());
+        const double wide = expect_no_more_memory_than_planned(program, InitialWeights{.deviation = 0.3});
+        testing::write_safetensors(file, testing::stored_tensors(at), DType::BF16);
+        const Weights stored(file, testing::Unrecorded());
+        const double narrow = expect_no_more_memory_than_planned(program, {.file = &stored});
+        double entries = 0;
+        for (const Parameter& parameter : program.parameters())
+            if (parameter.shape.size() > 1) entries += static_cast<double>(parameter.size());
+        EXPECT_EQ(wide - narrow, 2 * entries);
     }
 }
 
