@@ -9,7 +9,7 @@ except ImportError:
 
 f = Folder()
 n = 160
-f.write('study.toml', f.study(data__samples=str(n), kernel__parameters='["transformer.h.3.*", "transformer.ln_f.*"]', kernel__precision='"double"'))
+f.write('study.toml', f.study(data__samples=str(n), kernel__parameters='["transformer.h.3.attn.*", "transformer.ln_f.*"]', kernel__precision='"double"'))
 def with_settings(command, name, *settings, **keywords):
     return run(command, f.at('study.toml'), *[x for s in (*settings, f'output.path={name}.h5') for x in ('--set', s)], **keywords)
 def read(name, path):
