@@ -84,7 +84,7 @@ void DeviceSlices::form(const SliceToPack<Real>& slice, DeviceFactors& factors) 
     Layout places;
     SliceOnDevice to;
     for (const TileToPack<Real>& tile : slice.tiles)
-        to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()),
+        to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()), tile.entries.size_bytes(),
                                          formed_and_not(slice, tile).second};
     to.at = next_buffer(places.bytes());
     to.bytes = places.bytes();
@@ -125,6 +125,7 @@ SliceOnDevice DeviceSlices::place(const SliceProducts<Real>& slice) {
     Layout places;
     for (const PackedRows<Real>& tile : slice.tiles)
         to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()),
+                                         tile.entries.size_bytes(),
                                          {{0, tile.entries.size_bytes()}}};
     to.at = next_buffer(places.bytes());
     to.bytes = places.bytes();
@@ -143,30 +144,29 @@ SliceOnDevice DeviceSlices::send(const SliceProducts<Real>& slice, const std::fu
     }
     to.pieces = lists.at;
     to.lists = send_lists(lists);
-    send_tiles(slice, to);
+    std::vector<const void*> homes;
+    for (const PackedRows<Real>& tile : slice.tiles) homes.push_back(tile.entries.data());
+    send_tiles(homes, to);
     return to;
 }
 
-/// Neighbours together: what lies between tiles is nobody's.
-template <class Real>
-void DeviceSlices::send_tiles(const SliceProducts<Real>& slice, const SliceOnDevice& to) {
+/// What of some tiles stands on the host. Neighbours go together: what lies between tiles is nobody's.
+void DeviceSlices::send_tiles(const std::vector<const void*>& homes, SliceOnDevice& to) {
     std::vector<Bytes> runs;
     std::byte* const staged = staged_slice_.reserve(to.bytes);
-    parallel_for(std::ssize(slice.tiles), [&](Index t) {
-        const std::span<const Real> entries = slice.tiles[static_cast<std::size_t>(t)].entries;
-        const TilePlace& tile = to.tiles.at(entries.data());
-        for (const auto& [first, last] : tile.of_host)
-            std::memcpy(staged + tile.at + first, reinterpret_cast<const std::byte*>(entries.data()) + first,
-                        last - first);
+    for (const void* const home : homes)
+        for (const TilePlace& tile = to.tiles.at(home); const auto& [first, last] : tile.of_host)
+            runs.push_back({tile.at + first, tile.at + (last == tile.bytes ? Layout::rounded(last) : last)});
+    parallel_for(std::ssize(homes), [&](Index i) {
+        const void* const home = homes[static_cast<std::size_t>(i)];
+        TilePlace& tile = to.tiles.at(home);
+        for (const auto& [first, last] : std::exchange(tile.of_host, {}))
+            std::memcpy(staged + tile.at + first, static_cast<const std::byte*>(home) + first, last - first);
     });
-    for (const PackedRows<Real>& tile : slice.tiles) {
-        const TilePlace& place = to.tiles.at(tile.entries.data());
-        for (const auto& [first, last] : place.of_host) runs.push_back({place.at + first, place.at + last});
-    }
     std::ranges::sort(runs, {}, &Bytes::first);
     for (std::size_t r = 0; r < runs.size();) {
         Bytes run = runs[r++];
-        while (r < runs.size() && runs[r].first <= Layout::rounded(run.last)) run.last = runs[r++].last;
+        while (r < runs.size() && runs[r].first == run.last) run.last = runs[r++].last;
         runtime_->copy(to.at + run.first, staged + run.first, run.last - run.first, Stream::copies);
     }
 }

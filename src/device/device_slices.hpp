@@ -22,7 +22,7 @@ struct Bytes {
 
 /// A tile in a slice's buffer, and those of its bytes that come from the host.
 struct TilePlace {
-    std::size_t at;
+    std::size_t at, bytes;
     std::vector<Bytes> of_host;
 };
 
@@ -103,8 +103,7 @@ class DeviceSlices {
     std::byte* next_buffer(std::size_t bytes);
     template <class Real>
     SliceOnDevice place(const SliceProducts<Real>& slice);
-    template <class Real>
-    void send_tiles(const SliceProducts<Real>& slice, const SliceOnDevice& to);
+    void send_tiles(const std::vector<const void*>& homes, SliceOnDevice& to);
     const std::byte* send_lists(const SliceLists& lists);
     template <class Real, class Tile>
     std::vector<const Real*> send_entries_of(std::span<const Tile> tiles,

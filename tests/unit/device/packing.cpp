@@ -115,10 +115,15 @@ class FormedTiles {
     static Index tokens(Index row) { return row * 7 % 6; }
     static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
     std::vector<Part> parts_of(Index first) const {
-        return {{0, first, deep, 0}, {copies_ * deep, 0, 6, -1}, {copies_ * (deep + 6), 2, 13, 1}};
+        // Of the first matrix's depth, then between two parts of the host's less than 256 bytes.
+        return {{0, first, deep, 0},
+                {copies_ * deep, 0, 5, -1},
+                {copies_ * (deep + 5), 9, 1, 1},
+                {copies_ * (deep + 6), 0, 4, -1},
+                {copies_ * (deep + 10), 2, 13, 1}};
     }
     static Index depth(const std::vector<Part>& parts) {
-        return parts.back().before + parts.back().before / (deep + 6) * parts.back().depth;
+        return parts.back().before + parts.back().before / (deep + 10) * parts.back().depth;
     }
     Real number() {
         seed_ = 1664525U * seed_ + 1013904223U;
