@@ -254,8 +254,9 @@ int number_of(int gpu) { return usable_gpus().numbers.at(static_cast<std::size_t
 
 double free_gpu_memory(int gpu) { return device::cuda_free_memory(number_of(gpu)); }
 
-std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory) {
-    auto products = device::device_products(device::cuda_runtime(number_of(gpu)), (1 - pass_share) * memory);
+std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory, bool messages_reach_it) {
+    auto products = device::device_products(device::cuda_runtime(number_of(gpu)), (1 - pass_share) * memory,
+                                            messages_reach_it);
     device::require_bits_of_the_host(*products);
     return products;
 }
@@ -282,7 +283,7 @@ double free_gpu_memory(int) {
     throw Error(ExitStatus::study, none.why, none.words);
 }
 
-std::unique_ptr<ProductBackEnd> products_on_gpu(int, double) {
+std::unique_ptr<ProductBackEnd> products_on_gpu(int, double, bool) {
     const Gpus none = usable_gpus();
     throw Error(ExitStatus::study, none.why, none.words);
 }

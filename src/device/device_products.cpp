@@ -23,8 +23,8 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
 class DeviceProducts final : public ProductBackEnd, private FactorMemory {
   public:
-    DeviceProducts(std::unique_ptr<Runtime> runtime, double memory)
-        : runtime_(std::move(runtime)), memory_(memory) {}
+    DeviceProducts(std::unique_ptr<Runtime> runtime, double memory, bool messages_reach_it)
+        : runtime_(std::move(runtime)), memory_(memory), messages_reach_it_(messages_reach_it) {}
     ~DeviceProducts() override = default;
 
     std::string name() const override { return runtime_->name(); }
@@ -53,6 +53,12 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     bool begin_packing(const SliceToPack<double>& slice) override { return begins(slice); }
     void end_packing() override {
         guarded([&] { slices_.take_home(); });
+    }
+    bool messages_reach_it() const override { return messages_reach_it_; }
+    std::vector<std::byte*> places_for_messages(std::span<const void* const> homes) override {
+        std::vector<std::byte*> places;
+        guarded([&] { places = slices_.places_for_messages(homes); });
+        return places;
     }
     FactorMemory* factor_memory(double beside) override {
         beside_factors_ = beside;
@@ -419,7 +425,8 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
 
     std::unique_ptr<Runtime> runtime_;
     double memory_, beside_factors_ = 0;
-    bool failed_ = false, torn_ = false;  // torn_: sums were stored in the middle of a slice or before one
+    bool messages_reach_it_, failed_ = false,
+                             torn_ = false;  // torn_: sums were stored in the middle of a slice or before one
     Buffer blocks_{*runtime_, Memory::device}, diagonals_{*runtime_, Memory::device};
     Buffer staged_{*runtime_, Memory::pinned}, staged_blocks_{*runtime_, Memory::pinned},
         staged_diagonals_{*runtime_, Memory::pinned};
@@ -432,8 +439,9 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
 
 }  // namespace
 
-std::unique_ptr<ProductBackEnd> device_products(std::unique_ptr<Runtime> runtime, double memory) {
-    return std::make_unique<DeviceProducts>(std::move(runtime), memory);
+std::unique_ptr<ProductBackEnd> device_products(std::unique_ptr<Runtime> runtime, double memory,
+                                                bool messages_reach_it) {
+    return std::make_unique<DeviceProducts>(std::move(runtime), memory, messages_reach_it);
 }
 
 }  // namespace tangram::device

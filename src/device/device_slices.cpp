@@ -85,7 +85,7 @@ void DeviceSlices::form(const SliceToPack<Real>& slice, DeviceFactors& factors) 
     SliceOnDevice to;
     for (const TileToPack<Real>& tile : slice.tiles)
         to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()), tile.entries.size_bytes(),
-                                         formed_and_not(slice, tile).second};
+                                         !tile.factors.empty(), formed_and_not(slice, tile).second};
     to.at = next_buffer(places.bytes());
     to.bytes = places.bytes();
     std::vector<Real*> tiles;
@@ -113,6 +113,20 @@ void DeviceSlices::take_home() {
     going_home_.clear();
 }
 
+std::vector<std::byte*> DeviceSlices::places_for_messages(std::span<const void* const> homes) {
+    std::vector<const void*> packed_here;
+    for (auto& [home, tile] : packed_->tiles)
+        if (tile.packed_here)
+            packed_here.push_back(home);
+        else
+            tile.of_host.clear();
+    send_tiles(packed_here, *packed_);
+    runtime_->wait(Stream::copies);
+    std::vector<std::byte*> places;
+    for (const void* const home : homes) places.push_back(packed_->at + packed_->tiles.at(home).at);
+    return places;
+}
+
 /// A slice that begin_packing() has formed, or places for one that is packed on the host.
 template <class Real>
 SliceOnDevice DeviceSlices::place(const SliceProducts<Real>& slice) {
@@ -126,6 +140,7 @@ SliceOnDevice DeviceSlices::place(const SliceProducts<Real>& slice) {
     for (const PackedRows<Real>& tile : slice.tiles)
         to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()),
                                          tile.entries.size_bytes(),
+                                         true,
                                          {{0, tile.entries.size_bytes()}}};
     to.at = next_buffer(places.bytes());
     to.bytes = places.bytes();

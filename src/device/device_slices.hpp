@@ -23,6 +23,7 @@ struct Bytes {
 /// A tile in a slice's buffer, and those of its bytes that come from the host.
 struct TilePlace {
     std::size_t at, bytes;
+    bool packed_here;  ///< or by another rank
     std::vector<Bytes> of_host;
 };
 
@@ -76,6 +77,9 @@ class DeviceSlices {
     void form(const SliceToPack<Real>& slice, DeviceFactors& factors);
     /// Until they are home.
     void take_home();
+    /// Until all of what is packed here is there, too: messages carry the slice's tiles from there to there.
+    /// @param homes  of some tiles @return where they stand
+    std::vector<std::byte*> places_for_messages(std::span<const void* const> homes);
     /// Begins the copy of what of a slice stands on the host.
     /// @param between  called now and then
     template <class Real>

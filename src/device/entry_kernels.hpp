@@ -1,18 +1,21 @@
 #pragma once
-#include <cstdint>
 #include <limits>
 
-#include "tangram/files/stored_entries.hpp"
 #include "tangram/model/entry_arithmetic.hpp"
 #include "tile_kernel.hpp"
 
 /// Kernels of a network's passes (network_kernels.hpp) of one thread for each entry, query or row.
 namespace tangram::device {
 
+using operations::BrainFloat;
+using operations::entry_of;
+using operations::Half;
 using operations::Mode;
 using operations::NormStatistics;
+using operations::number;
 using operations::Range;
 using operations::SeenKeys;
+using operations::with_entries_at;
 
 inline constexpr int kernel_threads = 256;  ///< of every block
 
@@ -44,49 +47,6 @@ struct RowPlace {
 struct ExampleRows {
     Range tokens, reads;
 };
-
-/// Entries of 16 bits, as checkpoints store them.
-struct Half {
-    std::uint16_t bits;
-};
-struct BrainFloat {
-    std::uint16_t bits;
-};
-
-/// An entry in the passes' precision, exact.
-template <class Real>
-TANGRAM_KERNEL Real number(Real entry) {
-    return entry;
-}
-template <class Real>
-TANGRAM_KERNEL Real number(Half entry) {
-    return static_cast<Real>(from_half(entry.bits));
-}
-template <class Real>
-TANGRAM_KERNEL Real number(BrainFloat entry) {
-    return static_cast<Real>(from_brain_float(entry.bits));
-}
-
-/// work(the first entry of the i-th on): entries of 16 bits, or the passes'.
-template <class Real, class Work>
-TANGRAM_KERNEL auto with_entries_at(const StoredMatrix& matrix, Work work) {
-    switch (matrix.type) {
-        case DType::F16:
-            return work(reinterpret_cast<const Half*>(matrix.first));
-        case DType::BF16:
-            return work(reinterpret_cast<const BrainFloat*>(matrix.first));
-        default:
-            return work(reinterpret_cast<const Real*>(matrix.first));
-    }
-}
-
-/// Entry (o, k) of a matrix that stands there.
-template <class Real>
-TANGRAM_KERNEL Real entry_of(const StoredMatrix& matrix, Index o, Index k) {
-    return with_entries_at<Real>(matrix, [&](const auto* first) {
-        return number<Real>(first[o * matrix.o_stride + k * matrix.k_stride]);
-    });
-}
 
 /// A kernel of one thread for each of `count` entries: entry(i). It has blocks(), and run() for one of them.
 template <class Entry>

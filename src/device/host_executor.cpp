@@ -93,8 +93,10 @@ void for_blocks(Index count, Visit visit) {
 /// it, nor ever what lies behind it, from the next 256 bytes on.
 class DevicePages {
   public:
-    explicit DevicePages(std::size_t bytes)
-        : page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))),
+    /// @param open  anybody may touch it
+    explicit DevicePages(std::size_t bytes, bool open)
+        : open_(open),
+          page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))),
           pages_((bytes + page_ - 1) / page_ * page_) {
         void* const first =
             mmap(nullptr, pages_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -136,17 +138,20 @@ class DevicePages {
         for (const DevicePages* const pages : all()) pages->allow(touch);
     }
     void allow(bool touch) const {
-        static_cast<void>(mprotect(first_, pages_, touch ? PROT_READ | PROT_WRITE : PROT_NONE));
+        static_cast<void>(mprotect(first_, pages_, touch || open_ ? PROT_READ | PROT_WRITE : PROT_NONE));
     }
 
     static inline int at_work = 0;
+    bool open_;
     std::size_t page_, pages_;  ///< bytes of one, of all
     std::byte *first_ = nullptr, *at_ = nullptr;
 };
 
 class HostRuntime final : public Runtime {
   public:
-    explicit HostRuntime(double memory) : memory_(memory) { all().insert(this); }
+    HostRuntime(double memory, bool messages_reach_it) : memory_(memory), open_(messages_reach_it) {
+        all().insert(this);
+    }
     HostRuntime(const HostRuntime&) = delete;
     HostRuntime& operator=(const HostRuntime&) = delete;
     ~HostRuntime() override { all().erase(this); }
@@ -162,7 +167,7 @@ class HostRuntime final : public Runtime {
         Part part;
         part.size = bytes;
         if (of == Memory::device) {
-            part.of_device = std::make_unique<DevicePages>(bytes);
+            part.of_device = std::make_unique<DevicePages>(bytes, open_);
         } else {
             part.of_host = std::make_unique_for_overwrite<std::byte[]>(bytes);
             std::memset(part.of_host.get(), 0xff, bytes);
@@ -326,13 +331,16 @@ class HostRuntime final : public Runtime {
     }
 
     double memory_;
+    bool open_;
     std::map<std::byte*, Part> allocated_;
     std::array<Queue, 2> queues_;
 };
 
 }  // namespace
 
-std::unique_ptr<Runtime> host_runtime(double memory) { return std::make_unique<HostRuntime>(memory); }
+std::unique_ptr<Runtime> host_runtime(double memory, bool messages_reach_it) {
+    return std::make_unique<HostRuntime>(memory, messages_reach_it);
+}
 
 std::unique_ptr<ProductBackEnd> host_executor(double memory) {
     return device_products(host_runtime(memory), memory);

@@ -11,8 +11,9 @@ namespace tangram::device {
 /// it, so that what is read too early or overwritten too early is found out; nothing is set before it is
 /// written, and whoever touches the device's memory by another way than this one is ended by the system.
 /// Slow; for tests and for the check of a device before it is used.
-/// @param memory  bytes of the device that there are; what asks for more fails with no_memory
-std::unique_ptr<Runtime> host_runtime(double memory = 0x1p40);
+/// @param memory             bytes of the device that there are; what asks for more fails with no_memory
+/// @param messages_reach_it  its memory may be touched by others than the device, at any time
+std::unique_ptr<Runtime> host_runtime(double memory = 0x1p40, bool messages_reach_it = false);
 
 /// Tile products on it: what a device must give in every bit.
 /// @param memory  bytes that it has and may take

@@ -46,7 +46,7 @@ void PackedSlice<Real>::pack(const Slice& slice, std::span<const KernelRows<Real
     const auto owns = [&](const Place& place) { return sets[place.set].tiles.owner(place.tile) == rank; };
     bool formed = false;
     if (back_end != nullptr && std::ranges::any_of(places_, owns)) {
-        const SliceToPack<Real> wanted = to_pack(slice, sets, rank);
+        const SliceToPack<Real> wanted = to_pack(slice, sets, rank, back_end->messages_reach_it());
         formed = !wanted.segments.empty() && back_end->begin_packing(wanted);
     }
     if (!formed)
@@ -54,7 +54,13 @@ void PackedSlice<Real>::pack(const Slice& slice, std::span<const KernelRows<Real
             for (const KernelRows<Real>& set : sets) set.factors.factors().bring_home(segment.parameter);
     for (const Place& place : places_)
         if (owns(place)) pack_tile(slice, sets, place, !formed);
-    if (formed) back_end->end_packing();
+    if (!formed) return;
+    back_end->end_packing();
+    if (sets.front().tiles.ranks() == 1 || !back_end->messages_reach_it()) return;
+    std::vector<const void*> homes;
+    for (const Place& place : places_) homes.push_back(entries(place).data());
+    const std::vector<std::byte*> there = back_end->places_for_messages(homes);
+    for (std::size_t p = 0; p < places_.size(); ++p) places_[p].there = there[p];
 }
 
 /// Where the tiles stand that a rank keeps.
@@ -84,13 +90,13 @@ void PackedSlice<Real>::make_places(const Slice& slice, std::span<const KernelRo
 /// The slice as a back end may pack it.
 template <class Real>
 SliceToPack<Real> PackedSlice<Real>::to_pack(const Slice& slice, std::span<const KernelRows<Real>> sets,
-                                             int rank) {
+                                             int rank, bool messages_from_there) {
     const Real sign = slice.formula == Formula::sgd ? Real(0) : one_sign<Real>(sets.front().tiles);
     SliceToPack<Real> wanted{products::panel_rows, slice.copies(), sign, {}, {}, {}};
     for (const Place& place : places_) {
         const RowTiles& tiles = sets[place.set].tiles;
         bool goes_home = place.set > 0;  // where squares are taken of test rows
-        for (int other = 0; other < tiles.ranks(); ++other)
+        for (int other = 0; !messages_from_there && other < tiles.ranks(); ++other)
             goes_home = goes_home || (other != rank && tiles.needs(other, place.tile));
         wanted.tiles.push_back(
             {entries(place), place.form.rows, padded_rows(place.form.rows), {}, goes_home});

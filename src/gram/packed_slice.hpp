@@ -27,13 +27,14 @@ class PackedSlice {
         std::size_t set;  ///< place of its data set
         Index tile, first, count;
         TileForm form;
+        std::byte* there = nullptr;  ///< where messages find it in a back end's memory; nullptr: here
     };
 
     /// Makes room for the tiles of a slice and packs those that this rank owns. Their factors are held.
     /// Entries of the tile before are overwritten.
     /// @param sets      the data sets, the training set first
-    /// @param back_end  that the slice goes to; nullptr: none. What it forms stands here where other
-    ///                  ranks, or squares of test rows, need it
+    /// @param back_end  that the slice goes to; nullptr: none. What it forms stands here where messages to
+    ///                  other ranks, or squares of test rows, need it
     /// @throws as ProductBackEnd::begin_packing
     void pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank,
               ProductBackEnd* back_end = nullptr);
@@ -43,6 +44,11 @@ class PackedSlice {
     std::span<Real> entries(const Place& place) {
         return {entries_.data() + place.first, static_cast<std::size_t>(place.count)};
     }
+    /// A tile's bytes for messages.
+    std::span<std::byte> message(const Place& place) {
+        const std::span<std::byte> bytes = std::as_writable_bytes(entries(place));
+        return place.there == nullptr ? bytes : std::span(place.there, bytes.size());
+    }
     PackedTile<Real> tile(std::size_t set, Index tile) const {
         const Place& place =
             places_[static_cast<std::size_t>(place_of_[set][static_cast<std::size_t>(tile)])];
@@ -51,7 +57,8 @@ class PackedSlice {
 
   private:
     void make_places(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank);
-    SliceToPack<Real> to_pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank);
+    SliceToPack<Real> to_pack(const Slice& slice, std::span<const KernelRows<Real>> sets, int rank,
+                              bool messages_from_there);
     void pack_tile(const Slice& slice, std::span<const KernelRows<Real>> sets, const Place& place,
                    bool outer_too);
 

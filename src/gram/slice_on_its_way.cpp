@@ -8,7 +8,7 @@ void SliceOnItsWay<Real>::for_messages(std::span<const KernelRows<Real>> sets, V
     const int me = comm_->rank();
     for (const auto& place : packed_.places()) {
         const RowTiles& tiles = sets[place.set].tiles;
-        const std::span<std::byte> bytes = std::as_writable_bytes(packed_.entries(place));
+        const std::span<std::byte> bytes = packed_.message(place);
         const int owner = tiles.owner(place.tile);
         if (owner != me) visit(bytes, owner, static_cast<int>(place.set), false);
         for (int rank = 0; owner == me && rank < comm_->size(); ++rank)

@@ -8,6 +8,10 @@
 #include <limits>
 #include <utility>
 
+#if __has_include(<mpi-ext.h>)
+#include <mpi-ext.h>
+#endif
+
 namespace tangram {
 
 void check_mpi(int code, const char* call) {
@@ -101,6 +105,18 @@ Communicator& Communicator::operator=(Communicator&& other) noexcept {
 
 Communicator::~Communicator() {
     if (comm_ != MPI_COMM_NULL && !finalized()) MPI_Comm_free(&comm_);
+}
+
+bool messages_reach_gpus() {
+#if defined(MPIX_CUDA_AWARE_SUPPORT) && OMPI_MAJOR_VERSION >= 5  // OpenMPI; 4 says what it was built with
+    return MPIX_Query_cuda_support() == 1;
+#elif defined(MPIX_GPU_SUPPORT_CUDA)  // MPICH
+    int supported = 0;
+    TANGRAM_MPI(MPIX_GPU_query_support(MPIX_GPU_SUPPORT_CUDA, &supported));
+    return supported == 1;
+#else
+    return false;
+#endif
 }
 
 std::string host_name() {

@@ -85,8 +85,9 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
         return made;
     });
     chosen.words =
-        fmt::format("{} (the first rank's{}), {} of its memory", chosen.products->name(),
-                    ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed));
+        fmt::format("{} (the first rank's{}), {} of its memory{}", chosen.products->name(),
+                    ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed),
+                    chosen.products->messages_reach_it() ? ", which messages reach" : "");
     return chosen;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tangram/device/device.hpp"
+#include "tangram/parallel/communicator.hpp"
 #include "tangram/session/session.hpp"
 
 namespace tangram {
@@ -12,7 +13,8 @@ namespace tangram {
 /// What GPUs are asked for: tests have others.
 struct GpuSource {
     std::function<Gpus()> usable = usable_gpus;
-    std::function<std::unique_ptr<ProductBackEnd>(int gpu, double memory)> products = products_on_gpu;
+    std::function<std::unique_ptr<ProductBackEnd>(int gpu, double memory)> products =
+        [](int gpu, double memory) { return products_on_gpu(gpu, memory, messages_reach_gpus()); };
     std::function<std::unique_ptr<WholeSolver>(int gpu, double memory)> solver = solver_on_gpu;
     std::function<double(int gpu)> free_memory = free_gpu_memory;
     std::function<std::unique_ptr<PassBackEnd>(int gpu, double memory)> passes = passes_on_gpu;

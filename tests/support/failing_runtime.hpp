@@ -15,9 +15,14 @@ class FailingRuntime final : public device::Runtime {
     /// @param largest  set to the bytes of the largest part of its memory that was asked for
     /// @param held     counts the parts that are not given back, of its memory and of the host's
     /// @param pinned   set to the most bytes of the host's memory that it had at once
+    /// @param open     as host_runtime() has messages_reach_it
     explicit FailingRuntime(Index good, double memory = 0x1p40, double* largest = nullptr,
-                            Index* held = nullptr, double* pinned = nullptr)
-        : good_(good), largest_(largest), held_(held), pinned_(pinned), host_(device::host_runtime(memory)) {}
+                            Index* held = nullptr, double* pinned = nullptr, bool open = false)
+        : good_(good),
+          largest_(largest),
+          held_(held),
+          pinned_(pinned),
+          host_(device::host_runtime(memory, open)) {}
     std::string name() const override { return "GPU 3 of node17"; }
     std::byte* allocate(device::Memory of, std::size_t bytes) override {
         call(ErrorKind::no_memory);

@@ -32,10 +32,11 @@ double free_gpu_memory(int gpu);
 
 /// Tile products on one of them, 0 .. count() - 1; before it is handed out its products are compared with the
 /// same kernel on the host, bit for bit. Several processes may share a GPU. Local.
-/// @param memory  bytes of the GPU's memory that this process may take
+/// @param memory             bytes of the GPU's memory that this process may take
+/// @param messages_reach_it  MPI reads and writes its memory (messages_reach_gpus)
 /// @throws Error(numerical) naming the GPU and its node: the device fails, has too little memory, or gives
 /// other bits
-std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory);
+std::unique_ptr<ProductBackEnd> products_on_gpu(int gpu, double memory, bool messages_reach_it = false);
 /// Forward and backward passes on one of them, compared with the host's before they are handed out. Of the
 /// same memory they take pass_share, products the rest. @throws as products_on_gpu
 std::unique_ptr<PassBackEnd> passes_on_gpu(int gpu, double memory);

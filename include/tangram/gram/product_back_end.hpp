@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <functional>
 #include <span>
 #include <string>
@@ -137,7 +138,7 @@ struct TileToPack {
     Index rows, padded_rows;
     /// Of every outer segment, of every row; empty: another rank packs the tile.
     std::vector<RowFactors<Real>> factors;
-    bool goes_home;  ///< its entries are wanted here, too
+    bool goes_home;  ///< its entries are wanted here, too; not for messages that reach the back end
 };
 
 /// A slice whose outer segments a back end may form in its own memory; all others are packed here.
@@ -187,6 +188,14 @@ class ProductBackEnd {
     virtual bool begin_packing(const SliceToPack<double>&) { return false; }
     /// Until those outer segments that go home are there. @throws as add()
     virtual void end_packing() {}
+    /// Whether MPI reads and writes its memory, so that messages may carry the tiles of a slice that
+    /// begin_packing() has taken from there to there.
+    virtual bool messages_reach_it() const { return false; }
+    /// Behind end_packing(), where they do: what was packed here goes there, and the others' tiles arrive
+    /// there before add(). @param homes  of tiles of the slice @return where they stand. @throws as add()
+    virtual std::vector<std::byte*> places_for_messages([[maybe_unused]] std::span<const void* const> homes) {
+        return {};
+    }
     /// Where passes on the same device may leave factors, as far as slices and sums that take `beside` bytes
     /// leave room in memory(); nullptr: nowhere. Factors that have to make room come home.
     virtual FactorMemory* factor_memory([[maybe_unused]] double beside) { return nullptr; }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tangram/elementary.hpp"
+#include "tangram/files/stored_entries.hpp"
 #include "tangram/host_device.hpp"
 #include "tangram/model/program.hpp"
 
@@ -15,6 +16,50 @@ namespace tangram::operations {
 
 /// What becomes of the entries that an operation writes.
 enum class Mode { skip, assign, add };
+
+/// Entries of 16 bits, as checkpoints store them.
+struct Half {
+    std::uint16_t bits;
+};
+struct BrainFloat {
+    std::uint16_t bits;
+};
+
+/// An entry in the passes' precision, exact.
+template <class Real>
+TANGRAM_HOST_DEVICE inline Real number(Real entry) {
+    return entry;
+}
+template <class Real>
+TANGRAM_HOST_DEVICE inline Real number(Half entry) {
+    return static_cast<Real>(from_half(entry.bits));
+}
+template <class Real>
+TANGRAM_HOST_DEVICE inline Real number(BrainFloat entry) {
+    return static_cast<Real>(from_brain_float(entry.bits));
+}
+
+/// work(the first entry) of a matrix that stands where the caller reads it, aligned: entries of 16 bits, all
+/// others in the passes' precision.
+template <class Real, class Work>
+TANGRAM_HOST_DEVICE inline auto with_entries_at(const StoredMatrix& matrix, Work work) {
+    switch (matrix.type) {
+        case DType::F16:
+            return work(reinterpret_cast<const Half*>(matrix.first));
+        case DType::BF16:
+            return work(reinterpret_cast<const BrainFloat*>(matrix.first));
+        default:
+            return work(reinterpret_cast<const Real*>(matrix.first));
+    }
+}
+
+/// Entry (o, k) of such a matrix.
+template <class Real>
+TANGRAM_HOST_DEVICE inline Real entry_of(const StoredMatrix& matrix, Index o, Index k) {
+    return with_entries_at<Real>(matrix, [&](const auto* first) {
+        return number<Real>(first[o * matrix.o_stride + k * matrix.k_stride]);
+    });
+}
 
 /// f(x) and f'(x). The functions below are inlined whatever a compiler thinks of their size, so that loops
 /// over them vectorise.

@@ -39,6 +39,10 @@ class Communicator {
     int size_ = 0;
 };
 
+/// Whether MPI says that it reads and writes the memory of CUDA devices, as far as what it says counts at run
+/// time: OpenMPI from 5 on (its issue 7963), MPICH from 4 on. Local.
+bool messages_reach_gpus();
+
 /// The name of this machine. Local.
 std::string host_name();
 

@@ -18,9 +18,11 @@ class Counted final : public ProductBackEnd {
   public:
     /// @param memory   bytes of the device
     /// @param largest  as FailingRuntime's
-    explicit Counted(double memory, double* largest = nullptr)
-        : executor_(device::device_products(std::make_unique<FailingRuntime>(Index{1} << 40, memory, largest),
-                                            memory)) {}
+    /// @param reached  whether messages reach it
+    Counted(double memory, double* largest, bool reached)
+        : executor_(device::device_products(
+              std::make_unique<FailingRuntime>(Index{1} << 40, memory, largest, nullptr, nullptr, reached),
+              memory, reached)) {}
     std::string name() const override { return executor_->name(); }
     void add(const SliceProducts<float>& slice, const std::function<void()>& between) override {
         products += std::ssize(slice.products);
@@ -53,6 +55,11 @@ class Counted final : public ProductBackEnd {
         return count(executor_->begin_packing(slice));
     }
     void end_packing() override { executor_->end_packing(); }
+    bool messages_reach_it() const override { return executor_->messages_reach_it(); }
+    std::vector<std::byte*> places_for_messages(std::span<const void* const> homes) override {
+        direct += std::ssize(homes);
+        return executor_->places_for_messages(homes);
+    }
     FactorMemory* factor_memory(double beside) override {
         FactorMemory* const memory = executor_->factor_memory(beside);
         if (!factors) factors.emplace(*memory);
@@ -65,7 +72,8 @@ class Counted final : public ProductBackEnd {
     void drop_sums() noexcept override { executor_->drop_sums(); }
     bool sums_are_torn() const override { return executor_->sums_are_torn(); }
     bool failed() const override { return executor_->failed(); }
-    Index products = 0, factor_slices = 0, match_slices = 0, stores = 0, formed = 0, not_formed = 0;
+    Index products = 0, factor_slices = 0, match_slices = 0, stores = 0, formed = 0, not_formed = 0,
+          direct = 0;
     std::optional<CountedMemory> factors;
 
   private:
@@ -77,14 +85,15 @@ class Counted final : public ProductBackEnd {
 };
 
 /// What devices were asked for: slices that all of them formed and did not, arrays of factors that passes
-/// left there, stores of rank 0's sums, slices in factors and of matching rows.
+/// left there, stores of rank 0's sums, slices in factors and of matching rows, tiles that messages find
+/// there.
 struct Asked {
-    Index formed, not_formed, left, stores, in_factors, matched;
+    Index formed, not_formed, left, stores, in_factors, matched, direct;
     double largest;  ///< bytes that one was asked for at once
 };
 template <class Real>
 Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index stop_after = -1,
-                              double memory = 0x1p40) {
+                              double memory = 0x1p40, bool reached = false) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     DataSet train = made_up_data(problem.examples, 1, problem.vocabulary),
             test = made_up_data(problem.test_examples, 2, problem.vocabulary);
@@ -97,7 +106,7 @@ Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index st
     undisturbed.pass_back_end = nullptr;
     const std::vector<Whole> expected = compute_all<Real>(undisturbed, grid, train, test);
     double largest = 0;
-    Counted device(memory, &largest);
+    Counted device(memory, &largest, reached);
     problem.back_end = &device;
     const std::vector<Whole> found =
         compute_all<Real>(problem, grid, train, test, stop_after, stop_after < 0 ? nullptr : &grid);
@@ -110,6 +119,7 @@ Asked expect_bits_of_the_host(Problem problem, const std::string& what, Index st
             device.stores,
             sum_over_ranks(grid.comm().get(), device.factor_slices),
             sum_over_ranks(grid.comm().get(), device.match_slices),
+            sum_over_ranks(grid.comm().get(), device.direct),
             max_over_ranks(grid.comm().get(), largest)};
 }
 
@@ -239,6 +249,35 @@ TEST(AKernelOnADevice, MatchesRowsThere) {
     problem.model = "llama-tied";
     problem.vocabulary = 23;
     EXPECT_GT(expect_bits_of_the_host<float>(problem, "labels").matched, 0);
+}
+
+TEST(AKernelOnADevice, ExchangesTilesWithItsMemory) {
+    // Vectors are packed on the host; test rows have squares that are summed there.
+    Problem problem{.parameters = {"attention", "norm"},
+                    .examples = 80,
+                    .test_examples = 20,
+                    .contraction = Contraction::multiply_out};
+    problem.formulas = {Formula::sgd, Formula::asymmetric_signgd};
+    const bool alone = world_size() == 1;
+    const auto expect_direct = [&](const Asked& asked) {
+        EXPECT_GT(asked.formed, 0);
+        EXPECT_EQ(asked.direct > 0, !alone);
+        EXPECT_EQ(asked.stores, 1) << "sums stay from slice to slice";
+    };
+    expect_direct(expect_bits_of_the_host<float>(problem, "float32, formulas", -1, 0x1p40, true));
+    problem.formulas = {Formula::sgd};
+    expect_direct(expect_bits_of_the_host<double>(problem, "float64", -1, 0x1p40, true));
+    problem.contraction.reset();
+    problem.parameters = {"all"};
+    expect_direct(expect_bits_of_the_host<float>(problem, "contracted by choice", -1, 0x1p40, true));
+    // Messages of the others start and end on the host.
+    expect_bits_of_the_host<float>(problem, "of every second rank", -1, 0x1p40, world_rank() % 2 == 0);
+    const auto passes = device::device_passes(std::make_unique<FailingRuntime>(Index{1} << 40), 0x1p40);
+    problem.pass_back_end = passes.get();
+    problem.contraction = Contraction::multiply_out;
+    problem.parameters = {"attention", "norm"};
+    problem.factor_bytes = 1;
+    EXPECT_EQ(expect_bits_of_the_host<float>(problem, "many groups", 1, 0x1p40, true).direct > 0, !alone);
 }
 
 TEST(AKernelOnADevice, StopsAndGoesOn) {

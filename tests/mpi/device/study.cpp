@@ -62,6 +62,10 @@ class Boasting final : public ProductBackEnd {
     bool begin_packing(const SliceToPack<float>& slice) override { return device_->begin_packing(slice); }
     bool begin_packing(const SliceToPack<double>& slice) override { return device_->begin_packing(slice); }
     void end_packing() override { device_->end_packing(); }
+    bool messages_reach_it() const override { return device_->messages_reach_it(); }
+    std::vector<std::byte*> places_for_messages(std::span<const void* const> homes) override {
+        return device_->places_for_messages(homes);
+    }
     FactorMemory* factor_memory(double beside) override { return device_->factor_memory(beside); }
     void forget_factors() noexcept override { device_->forget_factors(); }
     void finish() override { device_->finish(); }
@@ -213,12 +217,13 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
         double minutes, memory;
         bool behind_others;           ///< the host adds slices before the device does: those are stored
         bool some_keep, some_do_not;  ///< failures that leave a checkpoint
+        bool reached;                 ///< by messages
     };
-    for (const auto& [prefix, minutes, memory, behind_others, some_keep, some_do_not] :
-         std::vector<Case>{{"p", 1e-9, 0x1p30, false, true, true},
-                           {"w", 0, 0x1p30, false, false, true},
-                           {"o", 0, 0x1p30, true, true, false},
-                           {"t", 0, little, false, false, true}}) {
+    for (const auto& [prefix, minutes, memory, behind_others, some_keep, some_do_not, reached] :
+         std::vector<Case>{{"p", 1e-9, 0x1p30, false, true, true, false},
+                           {"w", 0, 0x1p30, false, false, true, true},
+                           {"o", 0, 0x1p30, true, true, false, false},
+                           {"t", 0, little, false, false, true, false}}) {
         const auto study_of = [&](const std::string& output, double of_minutes) {
             Study of = study(output, of_minutes);
             if (behind_others) of.kernel.parameters = {"transformer.wpe.weight", "transformer.h.3.ln_1.bias"};
@@ -236,8 +241,9 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
             const std::filesystem::path checkpoint = folder_of_all_ / (name + ".checkpoint");
             // Of little that is claimed, slices of a vector find room, those of the positions do not.
             Boasting device(device::device_products(std::make_unique<testing::FailingRuntime>(
-                                                        world_rank() == 0 ? good : 1 << 30, memory),
-                                                    memory),
+                                                        world_rank() == 0 ? good : 1 << 30, memory, nullptr,
+                                                        nullptr, nullptr, reached),
+                                                    memory, reached),
                             behind_others ? 7e5 : 1e12);
             const testing::Thrown thrown =
                 testing::thrown_by([&] { StudyRun(study_of(name, minutes), session_).gram(false, &device); });
