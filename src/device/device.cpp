@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "cuda_runtime.hpp"
@@ -157,6 +158,18 @@ Program trial_program() {
     return program;
 }
 
+/// Numbers of 16 bits and both signs, of sizes 2^-3 to 1.
+std::vector<std::uint16_t> trial_entries(Index count, DType type, std::uint32_t state) {
+    const std::uint32_t one = type == DType::F16 ? 0x3C00U : 0x3F80U,
+                        range = 3U << (type == DType::F16 ? 10 : 7);
+    std::vector<std::uint16_t> entries;
+    for (Index i = 0; i < count; ++i) {
+        state = 1664525U * state + 1013904223U;
+        entries.push_back(static_cast<std::uint16_t>((one - (state >> 12) % range) | (state >> 31 << 15)));
+    }
+    return entries;
+}
+
 /// Logits, and gradients of some values, of texts of 1 to 37 tokens.
 template <class Real>
 std::vector<Real> trial_passes(NetworkPasses<Real>& passes, const Program& program) {
@@ -184,8 +197,16 @@ std::vector<Real> trial_passes(NetworkPasses<Real>& passes, const Program& progr
 template <class Real>
 bool has_the_bits_of_the_host(PassBackEnd& back_end) {
     const Program program = trial_program();
-    const auto weights = std::make_shared<NetworkWeights<Real>>(program, InitialWeights{.deviation = 0.3},
-                                                                std::vector<std::int32_t>{3, 5});
+    InitialWeights source{.deviation = 0.3};
+    std::map<std::string, std::vector<std::uint16_t>> narrow;
+    for (const auto& [name, type] : {std::pair{"tokens", DType::F16}, std::pair{"q", DType::BF16},
+                                     std::pair{"k", DType::F16}, std::pair{"head", DType::BF16}}) {
+        const auto of = std::ranges::find(program.parameters(), name, &Parameter::name);
+        narrow[name] = trial_entries(of->size(), type, 7);
+        source.shared[name] = {narrow[name].data(), type};
+    }
+    const auto weights =
+        std::make_shared<NetworkWeights<Real>>(program, source, std::vector<std::int32_t>{3, 5});
     const std::vector<Real> found = trial_passes(*back_end.passes(weights, 1), program),
                             expected = trial_passes(*passes_on_processor<Real>(weights), program);
     return found.size() == expected.size() &&

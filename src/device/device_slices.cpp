@@ -114,6 +114,8 @@ void DeviceSlices::take_home() {
 }
 
 std::vector<std::byte*> DeviceSlices::places_for_messages(std::span<const void* const> homes) {
+    if (!packed_) throw std::logic_error("messages find no slice that was formed");
+    packed_->messages_arrive = true;
     std::vector<const void*> packed_here;
     for (auto& [home, tile] : packed_->tiles)
         if (tile.packed_here)
@@ -135,6 +137,7 @@ SliceOnDevice DeviceSlices::place(const SliceProducts<Real>& slice) {
         return to.tiles.contains(tile.entries.data());
     };
     if (std::ranges::all_of(slice.tiles, is_formed)) return to;
+    if (to.messages_arrive) throw std::logic_error("a slice lacks tiles that messages have left here");
     to = {};
     Layout places;
     for (const PackedRows<Real>& tile : slice.tiles)

@@ -23,7 +23,7 @@ struct Bytes {
 /// A tile in a slice's buffer, and those of its bytes that come from the host.
 struct TilePlace {
     std::size_t at, bytes;
-    bool packed_here;  ///< or by another rank
+    bool packed_here;  ///< else another rank packs it
     std::vector<Bytes> of_host;
 };
 
@@ -34,6 +34,7 @@ struct SliceOnDevice {
     std::size_t bytes = 0;                        ///< from `at` on
     std::vector<std::size_t> pieces, ends;        ///< where lists begin; ends of parameters
     std::map<const void*, TilePlace> tiles = {};  ///< by where they stand on the host
+    bool messages_arrive = false;                 ///< others' tiles never stand on the host
 };
 
 /// A tile in factors in the device's memory.

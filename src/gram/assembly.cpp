@@ -38,8 +38,10 @@ class Assembly {
   public:
     /// Collective in that it is made within collectively().
     /// @param back_end_memory  of the back end that has least, over the ranks
+    /// @param messages         that slices travel in
     Assembly(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
-             const std::function<void(const AssemblyProgress&)>& in_pass, double back_end_memory)
+             const std::function<void(const AssemblyProgress&)>& in_pass, double back_end_memory,
+             const Communicator& messages)
         : inputs_(&inputs),
           matrices_(&matrices),
           in_pass_(&in_pass),
@@ -49,7 +51,7 @@ class Assembly {
               {matrices.formulas.front().gram.rows(), inputs.outputs.components(), inputs.sketch_dimension}),
           sets_(sets_of(inputs, matrices.grid(), matrices.formulas.front().gram.block())),
           products_(inputs, matrices, sets_, comm_->rank()),
-          on_their_way_{SliceOnItsWay<Real>(*comm_), SliceOnItsWay<Real>(*comm_)} {
+          on_their_way_{SliceOnItsWay<Real>(messages), SliceOnItsWay<Real>(messages)} {
         if (matrices.units_done > slices_.count())
             throw Error(ExitStatus::output, ErrorKind::contradiction,
                         fmt::format("{} slices are said to be added, there are {}", matrices.units_done,
@@ -305,11 +307,15 @@ template <class Real>
 AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
                         const std::function<bool(const AssemblyProgress&)>& go_on,
                         const std::function<void(const AssemblyProgress&)>& in_pass) {
-    std::optional<Assembly<Real>> made;
     const MPI_Comm comm = matrices.grid().comm().get();
     const double back_end_memory =
         inputs.back_end == nullptr ? 0 : -max_over_ranks(comm, -inputs.back_end->memory());
-    collectively(comm, [&] { made.emplace(inputs, matrices, in_pass, back_end_memory); });
+    // A device that fails while MPI reads its memory would leave the others waiting: MPI ends them all.
+    const Communicator messages(comm);
+    if (inputs.back_end != nullptr && inputs.back_end->messages_reach_it())
+        TANGRAM_MPI(MPI_Comm_set_errhandler(messages.get(), MPI_ERRORS_ARE_FATAL));
+    std::optional<Assembly<Real>> made;
+    collectively(comm, [&] { made.emplace(inputs, matrices, in_pass, back_end_memory, messages); });
     Assembly<Real>& assembly = *made;
     assembly.keep_own_sums();
     const std::vector<SliceGroup> groups = assembly.groups();

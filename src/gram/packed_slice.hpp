@@ -18,7 +18,8 @@ struct KernelRows {
     HeldFactors<Real> factors;
 };
 
-/// The packed tiles of one slice that a rank packs itself or needs from others. Local.
+/// The packed tiles of one slice that a rank packs itself or needs from others. What a back end has formed,
+/// and what messages leave there, stands there alone but for rows whose squares are summed here. Local.
 template <class Real>
 class PackedSlice {
   public:

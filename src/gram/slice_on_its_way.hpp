@@ -19,7 +19,7 @@ class SliceOnItsWay {
     void wait() { transfers_.wait(); }
     /// Gives MPI the time to move it on; on MPI's own thread.
     void advance() { transfers_.advance(); }
-    /// The tiles; others' after wait().
+    /// The tiles; others' after wait(). Those that messages find on a back end stand there, not here.
     const PackedSlice<Real>& packed() const { return packed_; }
 
   private:

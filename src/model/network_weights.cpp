@@ -47,7 +47,7 @@ NetworkWeights<Real>::NetworkWeights(Program program, const InitialWeights& sour
     for (const Parameter& parameter : program_.parameters()) {
         Tensor& tensor = tensors_.emplace_back();
         if (const auto found = source.shared.find(parameter.name); found != source.shared.end()) {
-            tensor.matrix = matrix_at(found->second, dtype_of<Real>, parameter.shape);
+            tensor.matrix = matrix_at(found->second.first, found->second.type, parameter.shape);
             continue;
         }
         const TensorView* const stored =

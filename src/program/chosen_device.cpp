@@ -10,6 +10,7 @@ namespace tangram {
 
 namespace {
 
+constexpr const char* direct_device = "cuda-direct";
 constexpr double used = 0.9;        // of a GPU's memory; the rest is the driver's
 constexpr double used_free = 0.95;  // of what is free once CUDA has taken its own
 
@@ -63,8 +64,14 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
     if (device == "cpu") return {};
     const MPI_Comm comm = session.world.get();
     const std::optional<Gpus> gpus =
-        gpus_of_all(device, device == "cuda" || memory.has_value(), "", session, source);
+        gpus_of_all(device, device != "auto" || memory.has_value(), "", session, source);
     if (!gpus) return {};
+    const bool direct = device == direct_device;
+    if (any_rank(comm, direct && !source.messages_reach_them()))
+        refuse(device, ErrorKind::unsupported,
+               "this MPI does not say that it reads the memory of GPUs, as OpenMPI from 5 on and MPICH from "
+               "4 on "
+               "do where they were built with CUDA; use --device cuda");
     const Communicator host = Communicator::of_host(comm);
     const auto [gpu, ranks] = share_of(host, *gpus);
     // Asked again when every rank has taken what CUDA itself needs.
@@ -79,15 +86,14 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
                    "it; take less, or fewer ranks for each GPU, and see who else is there (nvidia-smi)",
                    bytes_text(allowed), bytes_text(over)));
     ChosenDevice chosen = collectively(comm, [&, gpu = gpu] {
-        ChosenDevice made{"", source.products(gpu, allowed), source.passes(gpu, allowed),
+        ChosenDevice made{"", source.products(gpu, allowed, direct), source.passes(gpu, allowed),
                           source.solver(gpu, allowed), nullptr};
         made.registered = std::make_unique<RegisteredWholeSolver>(*made.solver);
         return made;
     });
-    chosen.words =
-        fmt::format("{} (the first rank's{}), {} of its memory{}", chosen.products->name(),
-                    ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "", bytes_text(allowed),
-                    chosen.products->messages_reach_it() ? ", which messages reach" : "");
+    chosen.words = fmt::format("{} (the first rank's{}), {} of its memory{}", chosen.products->name(),
+                               ranks > 1 ? fmt::format(", which {} ranks share", ranks) : "",
+                               bytes_text(allowed), direct ? ", messages from there" : "");
     return chosen;
 }
 
@@ -96,7 +102,7 @@ std::optional<double> planned_device_memory(const std::string& device, std::opti
     check_memory(device, memory);
     if (device == "cpu" || memory) return memory;
     const std::optional<Gpus> gpus =
-        gpus_of_all(device, device == "cuda", "; --device-memory plans for other machines", session, source);
+        gpus_of_all(device, device != "auto", "; --device-memory plans for other machines", session, source);
     if (!gpus) return std::nullopt;
     const MPI_Comm comm = session.world.get();
     const int ranks = share_of(Communicator::of_host(comm), *gpus).ranks;

@@ -136,7 +136,7 @@ void share_matrices(const Program& program, InitialWeights& source, MPI_Comm com
         for (std::size_t k = 0; k < computed.size(); ++k) {
             if (static_cast<int>(k) % memory.ranks() == memory.rank())
                 std::ranges::copy(source.values<Real>(*computed[k]), to);
-            source.shared[computed[k]->name] = to;
+            source.shared[computed[k]->name] = {to, dtype_of<Real>};
             to += computed[k]->size();
         }
         source.memory = owner;

@@ -11,6 +11,12 @@
 
 namespace tangram {
 
+/// Where entries stand that were computed, and as what.
+struct SharedEntries {
+    const void* first;
+    DType type;
+};
+
 /// Where a network's weights come from. Local, equal on every rank.
 struct InitialWeights {
     const Weights* file = nullptr;     ///< the checkpoint; nullptr: none
@@ -23,9 +29,9 @@ struct InitialWeights {
     double deviation = 0.02;      ///< of drawn weights: config.json's initializer_range
     std::uint64_t lora_seed = 1;  ///< of LoRA's A where there is no adapter
     std::map<std::string, std::vector<double>> given = {};  ///< by name: values that were computed
-    /// By name: matrices that were computed in memory that others share, in the network's precision and the
-    /// order of their shape, and what keeps them there.
-    std::map<std::string, const void*> shared = {};
+    /// By name: matrices that were computed in memory that others share, in the order of their shape, and
+    /// what keeps them there.
+    std::map<std::string, SharedEntries> shared = {};
     std::shared_ptr<const void> memory = nullptr;
     /// For what only the time and the memory of passes count: no matrix is read or drawn, all of them begin
     /// at the same memory, which holds numbers of this deviation; biases and norms as drawn ones.

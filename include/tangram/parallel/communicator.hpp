@@ -39,8 +39,8 @@ class Communicator {
     int size_ = 0;
 };
 
-/// Whether MPI says that it reads and writes the memory of CUDA devices, as far as what it says counts at run
-/// time: OpenMPI from 5 on (its issue 7963), MPICH from 4 on. Local.
+/// Whether MPI says that it reads and writes the memory of CUDA devices: OpenMPI from 5 on (4 only says what
+/// it was built with, its issue 7963), MPICH from 4 on. What carries its messages may still not. Local.
 bool messages_reach_gpus();
 
 /// The name of this machine. Local.

@@ -26,9 +26,10 @@ GpuSource two_gpus(std::vector<double>& memory) {
     return {[] {
                 return Gpus{{"a", "b"}, 64e9, true, {}, ""};
             },
-            [&memory](int gpu, double bytes) {
+            [&memory](int gpu, double bytes, bool messages_reach_it) {
                 memory = {static_cast<double>(gpu), bytes};
-                return device::host_executor(bytes);
+                return device::device_products(device::host_runtime(bytes, messages_reach_it), bytes,
+                                               messages_reach_it);
             },
             [](int, double) { return std::make_unique<testing::LapackAsDevice>(); }, [](int) { return 63e9; },
             [](int, double bytes) { return device::device_passes(device::host_runtime(bytes), bytes); }};
@@ -141,6 +142,18 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
         const int sharing = (world_size() + 1 - world_rank() % 2) / 2;
         EXPECT_DOUBLE_EQ(memory[1], 0.9 * 64e9 / sharing);
     }
+    GpuSource reached = two_gpus(memory);
+    for (const bool all : {true, false}) {
+        reached.messages_reach_them = [=] { return all || world_rank() > 0; };
+        if (all)
+            EXPECT_TRUE(
+                chosen_device("cuda-direct", std::nullopt, session_, reached).products->messages_reach_it());
+        else
+            testing::expect_error_on_all_ranks(
+                [&] { chosen_device("cuda-direct", std::nullopt, session_, reached); }, ExitStatus::study,
+                ErrorKind::unsupported, "use --device cuda");
+        EXPECT_FALSE(chosen_device("cuda", std::nullopt, session_, reached).products->messages_reach_it());
+    }
     // Where every rank sees one alone, as SLURM shows it, nobody shares.
     GpuSource own = two_gpus(memory);
     own.usable = [] { return Gpus{{std::to_string(world_rank())}, 64e9, true, {}, ""}; };
@@ -194,7 +207,7 @@ TEST_F(OnADevice, EveryRankHasAGpuOrItIsSaidHowToLaunch) {
                 ExitStatus::study, ErrorKind::contradiction, "--gpus-per-task");
     GpuSource broken = two_gpus(memory);
     if (world_rank() == world_size() - 1)
-        broken.products = [](int, double) -> std::unique_ptr<ProductBackEnd> {
+        broken.products = [](int, double, bool) -> std::unique_ptr<ProductBackEnd> {
             throw Error(ExitStatus::numerical, ErrorKind::library, "GPU 1 of node9");
         };
     testing::expect_error_on_all_ranks([&] { chosen_device("auto", std::nullopt, session_, broken); },
