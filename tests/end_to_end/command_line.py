@@ -26,7 +26,7 @@ def completed(*words):
     script = f'. {f.at("completion")}; COMP_WORDS=(tangram "$@"); COMP_CWORD=$#; _tangram; printf "%s\\n" "${{COMPREPLY[@]}}"'
     return subprocess.run(['bash', '-c', script, 'bash', *words], capture_output=True, text=True).stdout.split()
 for words, offered in ((['me'], ['merge']), (['compare', '--rt'], ['--rtol']), (['run', '--lo'], ['--log-json']), (['help', 'mo'], ['models']), (['run', '--set', 'data.sam'], ['data.samples=']), (['run', '--he'], ['--help']),
-    (['gram', '--device', ''], ['auto', 'cpu', 'cuda']), (['gram', '--device', '=', 'cu'], ['cuda']), (['run', '--set', 'kernel.output', '=', 'lo'], ['logits', 'loss']), (['run', '--set', 'output.save_gram', '='], ['true', 'false'])):
+    (['gram', '--device', ''], ['auto', 'cpu', 'cuda', 'cuda-direct']), (['gram', '--device', '=', 'cu'], ['cuda', 'cuda-direct']), (['run', '--set', 'kernel.output', '=', 'lo'], ['logits', 'loss']), (['run', '--set', 'output.save_gram', '='], ['true', 'false'])):
     check(f'completion of {words}', completed(*words) == offered, completed(*words))
 
 # Paths of the environment.
@@ -56,8 +56,9 @@ for launcher in ([], [MPIEXEC, '-n', '2']):
 # Devices: the CPU always; CUDA, or one sentence that says why not.
 code, out, err = run('gram', f.at('study.toml'), '--device', 'cpu', '--set', 'output.path=device.h5')
 check('--device cpu', code == 0, f'{code} {err}')
-code, out, err = run('gram', f.at('study.toml'), '--device', 'cuda', '--set', 'output.path=device.h5')
-check('--device cuda', code == 0 or (code == 2 and '--device cuda' in err), f'{code} {err}')
+for device in ('cuda', 'cuda-direct'):
+    code, out, err = run('gram', f.at('study.toml'), '--device', device, '--set', 'output.path=device.h5')
+    check(f'--device {device}', code == 0 or (code == 2 and f'--device {device}:' in err), f'{code} {err}')
 for arguments in (['gram', f.at('study.toml'), '--device', 'gpu'], ['inspect', f.at('device.h5'), '--device', 'cpu']):
     code, out, err = run(*arguments)
     check(f'{arguments[0]} {arguments[2:]}: refused', code == 2 and '--device' in err, f'{code} {err}')
