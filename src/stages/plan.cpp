@@ -15,8 +15,7 @@ namespace {
 
 /// What stands on the GPU of a rank.
 std::string device_text(const Forecast& on, double memory) {
-    if (on.device_whole == 0)
-        return "The GPUs have no products to do: no slice finds room there\n";
+    if (on.device_whole == 0) return "The GPUs have no products to do: no slice finds room there\n";
     const double slices = 2 * on.assembly.back_end_slice(memory), sums = on.assembly.back_end_sum_bytes;
     return fmt::format(
         "GPU of each rank: two slices {}, sums {}, of {} allowed: {}; times are this machine's without a "
