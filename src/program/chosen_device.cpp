@@ -10,7 +10,6 @@ namespace tangram {
 
 namespace {
 
-constexpr const char* direct_device = "cuda-direct";
 constexpr double used = 0.9;        // of a GPU's memory; the rest is the driver's
 constexpr double used_free = 0.95;  // of what is free once CUDA has taken its own
 
@@ -66,12 +65,12 @@ ChosenDevice chosen_device(const std::string& device, std::optional<double> memo
     const std::optional<Gpus> gpus =
         gpus_of_all(device, device != "auto" || memory.has_value(), "", session, source);
     if (!gpus) return {};
-    const bool direct = device == direct_device;
-    if (any_rank(comm, direct && !source.messages_reach_them()))
+    const bool direct = device == "cuda-direct",
+               reached = collectively(comm, [&] { return !direct || source.messages_reach_them(); });
+    if (any_rank(comm, !reached))
         refuse(device, ErrorKind::unsupported,
                "this MPI does not say that it reads the memory of GPUs, as OpenMPI from 5 on and MPICH from "
-               "4 on "
-               "do where they were built with CUDA; use --device cuda");
+               "4 on do where they were built with CUDA; use --device cuda");
     const Communicator host = Communicator::of_host(comm);
     const auto [gpu, ranks] = share_of(host, *gpus);
     // Asked again when every rank has taken what CUDA itself needs.

@@ -38,8 +38,7 @@ void add_common_options(CLI::App& app, Arguments& arguments) {
         "memory that a rank may take, for example 4GiB (default: what SLURM or the cgroup allows)");
     app.add_option("--device", arguments.device,
                    "auto, cpu, cuda or cuda-direct: what multiplies the kernel's tiles and solves "
-                   "eigenproblems (auto: "
-                   "GPUs where every rank has one; cuda-direct: MPI reads their memory)")
+                   "eigenproblems (auto: GPUs where every rank has one; cuda-direct: MPI reads their memory)")
         ->check(CLI::IsMember({"auto", "cpu", "cuda", "cuda-direct"}));
     app.add_option("--device-memory", arguments.device_memory,
                    "memory of its GPU that a rank may take, for example 70GiB (default: nine tenths, divided "
