@@ -87,7 +87,7 @@ DistributedMatrix DistributedMatrix::copy() const {
     out.column_layout_ = column_layout_;
     out.local_rows_ = local_rows_;
     out.local_columns_ = local_columns_;
-    out.local_ = copy_on_large_pages(local_);
+    out.local_ = copy_on_large_pages(local());
     return out;
 }
 
@@ -196,8 +196,8 @@ DistributedMatrix scatter(std::span<const double> whole, const ProcessGrid& grid
 
 std::vector<double> gather(const DistributedMatrix& matrix, int root) {
     std::vector<double> all = collectively(matrix.grid().comm().get(), [&] {
-        return zeros_on_large_pages(matrix.grid().comm().rank() == root ? matrix.rows() * matrix.columns()
-                                                                        : 0);
+        return std::vector<double>(static_cast<std::size_t>(
+            matrix.grid().comm().rank() == root ? matrix.rows() * matrix.columns() : 0));
     });
     gather(matrix, root, all);
     return all;

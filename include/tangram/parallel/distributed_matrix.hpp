@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -31,20 +32,22 @@ class DistributedMatrix {
     /// Leading dimension of the local part, at least 1.
     Index lld() const noexcept { return local_rows_ > 0 ? local_rows_ : 1; }
     /// Local entry (i, j) is data()[i + j * lld()].
-    double* data() noexcept { return local_.data(); }
-    const double* data() const noexcept { return local_.data(); }
-    std::span<double> local() noexcept { return local_; }
-    std::span<const double> local() const noexcept { return local_; }
+    double* data() noexcept { return local_.get(); }
+    const double* data() const noexcept { return local_.get(); }
+    std::span<double> local() noexcept { return {local_.get(), local_size()}; }
+    std::span<const double> local() const noexcept { return {local_.get(), local_size()}; }
     Index global_row(Index local) const { return row_layout_.to_global(local, grid_->row()); }
     Index global_column(Index local) const { return column_layout_.to_global(local, grid_->column()); }
     /// ScaLAPACK's nine-integer descriptor.
     std::array<int, 9> descriptor() const;
 
   private:
+    std::size_t local_size() const noexcept { return static_cast<std::size_t>(local_rows_ * local_columns_); }
+
     const ProcessGrid* grid_;
     BlockCyclic row_layout_, column_layout_;
     Index local_rows_ = 0, local_columns_ = 0;
-    std::vector<double> local_;
+    std::unique_ptr<double[]> local_;
 };
 
 /// The matrix of the given rows and columns, in any order and as often as named: entry (i, j) is
