@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <chrono>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include "descriptor.hpp"
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel_for.hpp"
 #include "tangram/random.hpp"
 
 namespace tangram {
@@ -138,19 +140,24 @@ class SharedBytes {
 void write_rows(const SharedBytes& file, const Panels& panels, const DistributedMatrix& panel, Index first) {
     const BlockCyclic& rows = panels.rows(panel);
     const Index local = rows.local_size(panels.process()), inner = panels.inner;
-    std::vector<double> turned(
-        static_cast<std::size_t>(panels.as_is() ? std::min(local, rows.block) * inner : 0));
-    for (Index from = 0; from < local; from += rows.block) {
-        const Index count = std::min(rows.block, local - from);
-        const double* entries = panel.data() + from * inner;
-        if (panels.as_is()) {
-            in_squares(count, inner, [&](Index i, Index j) {
-                turned[static_cast<std::size_t>(i * inner + j)] = panel.data()[from + i + j * panel.lld()];
-            });
-            entries = turned.data();
-        }
-        file.write(entries, count * inner, (first + rows.to_global(from, panels.process())) * inner);
-    }
+    parallel_for((local + rows.block - 1) / rows.block,
+                 [&] {
+                     return std::vector<double>(
+                         static_cast<std::size_t>(panels.as_is() ? std::min(local, rows.block) * inner : 0));
+                 },
+                 [&](std::vector<double>& turned, Index piece) {
+                     const Index from = piece * rows.block, count = std::min(rows.block, local - from);
+                     const double* entries = panel.data() + from * inner;
+                     if (panels.as_is()) {
+                         in_squares(count, inner, [&](Index i, Index j) {
+                             turned[static_cast<std::size_t>(i * inner + j)] =
+                                 panel.data()[from + i + j * panel.lld()];
+                         });
+                         entries = turned.data();
+                     }
+                     file.write(entries, count * inner,
+                                (first + rows.to_global(from, panels.process())) * inner);
+                 });
 }
 
 /// The same the other way round. Local.
@@ -168,15 +175,20 @@ void read_rows(const Hdf5File& file, const std::string& path, const Panels& pane
 }  // namespace
 
 Index checksum(const DistributedMatrix& matrix, Index rows, Index columns) {
-    std::uint64_t sum = 0;
-    for (Index j = 0; j < matrix.local_columns() && matrix.global_column(j) < columns; ++j) {
+    std::atomic<std::uint64_t> sum = 0;
+    parallel_for(matrix.local_columns(), [&](Index j) {
+        if (matrix.global_column(j) >= columns) return;
         const Index column = matrix.global_column(j) * rows;
+        std::uint64_t of_column = 0;
         for (Index i = 0; i < matrix.local_rows() && matrix.global_row(i) < rows; ++i)
-            sum += random::mixed(std::bit_cast<std::uint64_t>(matrix.data()[i + j * matrix.lld()]) ^
-                                 random::mixed(static_cast<std::uint64_t>(column + matrix.global_row(i))));
-    }
+            of_column +=
+                random::mixed(std::bit_cast<std::uint64_t>(matrix.data()[i + j * matrix.lld()]) ^
+                              random::mixed(static_cast<std::uint64_t>(column + matrix.global_row(i))));
+        sum += of_column;
+    });
+    const std::uint64_t own = sum;
     std::uint64_t all = 0;
-    TANGRAM_MPI(MPI_Allreduce(&sum, &all, 1, MPI_UINT64_T, MPI_SUM, matrix.grid().comm().get()));
+    TANGRAM_MPI(MPI_Allreduce(&own, &all, 1, MPI_UINT64_T, MPI_SUM, matrix.grid().comm().get()));
     return static_cast<Index>(all);
 }
 

@@ -6,6 +6,7 @@
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/distributed_matrix.hpp"
 #include "tangram/parallel/rank_groups.hpp"
+#include "tangram/parallel_for.hpp"
 
 namespace tangram {
 
@@ -95,8 +96,8 @@ class Transfer {
         requests_.reserve(2 * outgoing_.size());
     }
 
-    /// Packs what goes out of columns `first` to `last` of the result, and makes room for what comes in.
-    /// Local.
+    /// Packs what goes out of columns `first` to `last` of the result, and makes room for what comes in; what
+    /// stays on this rank is put in place. Local.
     void prepare(Index first, Index last) {
         column_.emplace(Sides{matrix_.column_layout(), source_.column(), target_.column_layout,
                               out_ != nullptr ? out_->grid().column() : -1},
@@ -107,12 +108,13 @@ class Transfer {
             });
         for_each_receiver(
             [&](int to, const std::vector<Index>& local_rows, const std::vector<Index>& local_columns) {
+                if (to == rank()) return put_own(local_rows, local_columns);
                 outgoing_[at(to)].resize(counted(local_rows, local_columns));
-                double* packed = outgoing_[at(to)].data();
-                for (const Index j : local_columns) {
-                    const double* const entries = matrix_.data() + j * matrix_.lld();
+                parallel_for(std::ssize(local_columns), [&](Index c) {
+                    const double* const entries = matrix_.data() + local_columns[at(c)] * matrix_.lld();
+                    double* packed = outgoing_[at(to)].data() + c * std::ssize(local_rows);
                     for (const Index i : local_rows) *packed++ = entries[i];
-                }
+                });
             });
     }
 
@@ -138,11 +140,12 @@ class Transfer {
         requests_.clear();
         for_each_sender(
             [&](int from, const std::vector<Index>& local_rows, const std::vector<Index>& local_columns) {
-                const double* packed = (from == rank() ? outgoing_ : incoming_)[at(from)].data();
-                for (const Index j : local_columns) {
-                    double* const entries = out_->data() + j * out_->lld();
+                if (from == rank()) return;
+                parallel_for(std::ssize(local_columns), [&](Index c) {
+                    double* const entries = out_->data() + local_columns[at(c)] * out_->lld();
+                    const double* packed = incoming_[at(from)].data() + c * std::ssize(local_rows);
                     for (const Index i : local_rows) entries[i] = *packed++;
-                }
+                });
             });
     }
 
@@ -150,6 +153,16 @@ class Transfer {
     int rank() const { return source_.comm().rank(); }
     static std::size_t counted(const std::vector<Index>& rows, const std::vector<Index>& columns) {
         return at(narrow(std::ssize(rows) * std::ssize(columns), "entries"));
+    }
+    /// Copies local rows and columns of the source that the result has on this rank, too.
+    void put_own(const std::vector<Index>& rows, const std::vector<Index>& columns) {
+        const std::vector<Index>& to_rows = row_.incoming[at(source_.row())];
+        const std::vector<Index>& to_columns = column_->incoming[at(source_.column())];
+        parallel_for(std::ssize(columns), [&](Index c) {
+            const double* const from = matrix_.data() + columns[at(c)] * matrix_.lld();
+            double* const to = out_->data() + to_columns[at(c)] * out_->lld();
+            for (std::size_t i = 0; i < rows.size(); ++i) to[to_rows[i]] = from[rows[i]];
+        });
     }
     /// visit(rank, local rows of the result, its local columns) for every rank that something comes from.
     template <class Visit>
