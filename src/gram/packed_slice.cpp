@@ -81,9 +81,11 @@ void PackedSlice<Real>::make_places(const Slice& slice, std::span<const KernelRo
             entries += place.count;
         }
     }
-    if (std::ssize(entries_) < entries) {
-        entries_ = {};  // before the larger one is allocated
-        entries_.resize(static_cast<std::size_t>(entries));
+    if (room_ < entries) {
+        entries_.reset();  // before the larger one is allocated
+        room_ = 0;
+        entries_ = std::make_unique_for_overwrite<Real[]>(static_cast<std::size_t>(entries));
+        room_ = entries;
     }
 }
 
@@ -132,7 +134,7 @@ void PackedSlice<Real>::pack_tile(const Slice& slice, std::span<const KernelRows
                                   const Place& place, bool outer_too) {
     const TileContraction<Real>& contraction = tile_contraction<Real>(slice.contraction);
     const KernelRows<Real>& rows = sets[place.set];
-    Real* out = entries_.data() + place.first;
+    Real* out = entries_.get() + place.first;
     for (const Segment& segment : slice.segments) {
         const Index entries = contraction.entries(segment, place.form);
         if (!outer_too && is_outer(segment, sets)) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -43,7 +44,7 @@ class PackedSlice {
     /// The tiles, those of one data set ascending.
     const std::vector<Place>& places() const { return places_; }
     std::span<Real> entries(const Place& place) {
-        return {entries_.data() + place.first, static_cast<std::size_t>(place.count)};
+        return {entries_.get() + place.first, static_cast<std::size_t>(place.count)};
     }
     /// A tile's bytes for messages.
     std::span<std::byte> message(const Place& place) {
@@ -53,7 +54,7 @@ class PackedSlice {
     PackedTile<Real> tile(std::size_t set, Index tile) const {
         const Place& place =
             places_[static_cast<std::size_t>(place_of_[set][static_cast<std::size_t>(tile)])];
-        return {entries_.data() + place.first, &place.form};
+        return {entries_.get() + place.first, &place.form};
     }
 
   private:
@@ -63,7 +64,8 @@ class PackedSlice {
     void pack_tile(const Slice& slice, std::span<const KernelRows<Real>> sets, const Place& place,
                    bool outer_too);
 
-    std::vector<Real> entries_;
+    std::unique_ptr<Real[]> entries_;  // not set: what nobody packs here takes no memory
+    Index room_ = 0;                   // entries
     std::vector<Place> places_;
     std::array<std::vector<Index>, 2> place_of_;  // by set and tile; -1: not here
 };
