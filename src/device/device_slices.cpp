@@ -83,32 +83,35 @@ template <class Real>
 void DeviceSlices::form(const SliceToPack<Real>& slice, DeviceFactors& factors) {
     Layout places;
     SliceOnDevice to;
-    for (const TileToPack<Real>& tile : slice.tiles)
-        to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()), tile.entries.size_bytes(),
-                                         !tile.factors.empty(), formed_and_not(slice, tile).second};
+    std::size_t home_bytes = 0;
+    for (const TileToPack<Real>& tile : slice.tiles) {
+        auto [formed, not_formed] = formed_and_not(slice, tile);
+        const std::size_t at = places.add(tile.entries.size_bytes());
+        to.tiles[tile.entries.data()] = {at, tile.entries.size_bytes(), !tile.factors.empty(),
+                                         std::move(not_formed)};
+        for (const auto& [first, last] : formed) {
+            if (!tile.goes_home) continue;
+            going_home_.push_back({reinterpret_cast<std::byte*>(tile.entries.data()) + first, at + first,
+                                   home_bytes, last - first});
+            home_bytes += last - first;
+        }
+    }
     to.at = next_buffer(places.bytes());
-    to.bytes = places.bytes();
+    std::byte* const staged = staged_slice_.reserve(home_bytes);
     std::vector<Real*> tiles;
     for (const TileToPack<Real>& tile : slice.tiles)
         tiles.push_back(reinterpret_cast<Real*>(to.at + to.tiles.at(tile.entries.data()).at));
     factors.multiply_out(slice, tiles);
-    staged_slice_.reserve(places.bytes());
-    for (const TileToPack<Real>& tile : slice.tiles)
-        for (const auto& [first, last] : formed_and_not(slice, tile).first) {
-            if (!tile.goes_home) continue;
-            const std::size_t at = to.tiles.at(tile.entries.data()).at + first;
-            runtime_->copy(staged_slice_.data() + at, to.at + at, last - first, Stream::copies);
-            going_home_.push_back(
-                {reinterpret_cast<std::byte*>(tile.entries.data()) + first, at, last - first});
-        }
+    for (const GoingHome& part : going_home_)
+        runtime_->copy(staged + part.staged, to.at + part.at, part.bytes, Stream::copies);
     packed_ = std::move(to);
 }
 
 void DeviceSlices::take_home() {
     runtime_->wait(Stream::copies);
     parallel_for(std::ssize(going_home_), [&](Index i) {
-        const auto& [home, at, bytes] = going_home_[static_cast<std::size_t>(i)];
-        std::memcpy(home, staged_slice_.data() + at, bytes);
+        const GoingHome& part = going_home_[static_cast<std::size_t>(i)];
+        std::memcpy(part.home, staged_slice_.data() + part.staged, part.bytes);
     });
     going_home_.clear();
 }
@@ -146,7 +149,6 @@ SliceOnDevice DeviceSlices::place(const SliceProducts<Real>& slice) {
                                          true,
                                          {{0, tile.entries.size_bytes()}}};
     to.at = next_buffer(places.bytes());
-    to.bytes = places.bytes();
     return to;
 }
 
@@ -170,22 +172,35 @@ SliceOnDevice DeviceSlices::send(const SliceProducts<Real>& slice, const std::fu
 
 /// What of some tiles stands on the host. Neighbours go together: what lies between tiles is nobody's.
 void DeviceSlices::send_tiles(const std::vector<const void*>& homes, SliceOnDevice& to) {
-    std::vector<Bytes> runs;
-    std::byte* const staged = staged_slice_.reserve(to.bytes);
-    for (const void* const home : homes)
-        for (const TilePlace& tile = to.tiles.at(home); const auto& [first, last] : tile.of_host)
-            runs.push_back({tile.at + first, tile.at + (last == tile.bytes ? Layout::rounded(last) : last)});
-    parallel_for(std::ssize(homes), [&](Index i) {
-        const void* const home = homes[static_cast<std::size_t>(i)];
+    struct Part {
+        const std::byte* from;
+        std::size_t bytes;
+        Bytes to;
+        std::size_t staged;
+    };
+    std::vector<Part> parts;
+    for (const void* const home : homes) {
         TilePlace& tile = to.tiles.at(home);
         for (const auto& [first, last] : std::exchange(tile.of_host, {}))
-            std::memcpy(staged + tile.at + first, static_cast<const std::byte*>(home) + first, last - first);
+            parts.push_back({static_cast<const std::byte*>(home) + first,
+                             last - first,
+                             {tile.at + first, tile.at + (last == tile.bytes ? Layout::rounded(last) : last)},
+                             0});
+    }
+    std::ranges::sort(parts, {}, [](const Part& part) { return part.to.first; });
+    std::size_t staged_bytes = 0;
+    for (Part& part : parts)
+        part.staged = std::exchange(staged_bytes, staged_bytes + part.to.last - part.to.first);
+    std::byte* const staged = staged_slice_.reserve(staged_bytes);
+    parallel_for(std::ssize(parts), [&](Index i) {
+        const Part& part = parts[static_cast<std::size_t>(i)];
+        std::memcpy(staged + part.staged, part.from, part.bytes);
     });
-    std::ranges::sort(runs, {}, &Bytes::first);
-    for (std::size_t r = 0; r < runs.size();) {
-        Bytes run = runs[r++];
-        while (r < runs.size() && runs[r].first == run.last) run.last = runs[r++].last;
-        runtime_->copy(to.at + run.first, staged + run.first, run.last - run.first, Stream::copies);
+    for (std::size_t p = 0; p < parts.size();) {
+        const std::size_t from = parts[p].staged;
+        Bytes run = parts[p++].to;
+        while (p < parts.size() && parts[p].to.first == run.last) run.last = parts[p++].to.last;
+        runtime_->copy(to.at + run.first, staged + from, run.last - run.first, Stream::copies);
     }
 }
 

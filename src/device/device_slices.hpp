@@ -31,7 +31,6 @@ struct TilePlace {
 struct SliceOnDevice {
     const std::byte* lists = nullptr;
     std::byte* at = nullptr;
-    std::size_t bytes = 0;                        ///< from `at` on
     std::vector<std::size_t> pieces, ends;        ///< where lists begin; ends of parameters
     std::map<const void*, TilePlace> tiles = {};  ///< by where they stand on the host
     bool messages_arrive = false;                 ///< others' tiles never stand on the host
@@ -100,10 +99,10 @@ class DeviceSlices {
     void release() noexcept;
 
   private:
-    /// What take_home() copies from staged_slice_.
+    /// Part of a slice at `at`, which take_home() copies from staged_slice_.
     struct GoingHome {
         std::byte* home;
-        std::size_t at, bytes;
+        std::size_t at, staged, bytes;
     };
     std::byte* next_buffer(std::size_t bytes);
     template <class Real>
