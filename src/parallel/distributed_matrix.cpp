@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -135,7 +136,12 @@ DistributedMatrix transpose(const DistributedMatrix& matrix) {
 }
 
 bool is_finite(const DistributedMatrix& matrix) {
-    const bool here = std::ranges::all_of(matrix.local(), [](double entry) { return std::isfinite(entry); });
+    std::atomic<bool> here = true;
+    parallel_for(matrix.local_columns(), [&](Index j) {
+        const std::span<const double> column(matrix.data() + j * matrix.lld(),
+                                             static_cast<std::size_t>(matrix.local_rows()));
+        if (!std::ranges::all_of(column, [](double entry) { return std::isfinite(entry); })) here = false;
+    });
     return !any_rank(matrix.grid().comm().get(), !here);
 }
 
@@ -169,17 +175,18 @@ DistributedMatrix scatter(std::span<const double> whole, const ProcessGrid& grid
     });
     const auto send = [&](int p, int q) {
         const Index local = out.row_layout().local_size(p);
-        const bool own = grid.rank_of(p, q) == root;
-        for_runs(out.column_layout(), q, local, [&](Index first, Index global, Index count) {
-            double* const begin = own ? out.data() + first * out.lld() : packed.data();
-            for (Index j = 0; j < count; ++j)
-                for_blocks(out.row_layout(), p, [&](Index at, Index row, Index size) {
-                    const Index column = columns[static_cast<std::size_t>(global + j)];
-                    std::copy_n(whole.data() + row + column * rows, size, begin + at + j * local);
-                });
-            if (!own)
-                TANGRAM_MPI(MPI_Send(packed.data(), narrow(local * count, "entries"), MPI_DOUBLE,
-                                     grid.rank_of(p, q), 4, comm));
+        const auto copy = [&](Index of_result, double* to) {
+            const double* const column = whole.data() + columns[static_cast<std::size_t>(of_result)] * rows;
+            for_blocks(out.row_layout(), p,
+                       [&](Index at, Index row, Index size) { std::copy_n(column + row, size, to + at); });
+        };
+        if (grid.rank_of(p, q) == root)
+            return parallel_for(out.local_columns(),
+                                [&](Index j) { copy(out.global_column(j), out.data() + j * out.lld()); });
+        for_runs(out.column_layout(), q, local, [&](Index, Index global, Index count) {
+            for (Index j = 0; j < count; ++j) copy(global + j, packed.data() + j * local);
+            TANGRAM_MPI(MPI_Send(packed.data(), narrow(local * count, "entries"), MPI_DOUBLE,
+                                 grid.rank_of(p, q), 4, comm));
         });
     };
     if (is_root) {
@@ -220,18 +227,21 @@ void gather(const DistributedMatrix& matrix, int root, std::span<double> whole) 
     });
     const auto receive = [&](int p, int q) {
         const Index rows = matrix.row_layout().local_size(p);
-        const bool own = grid.rank_of(p, q) == root, complete = rows == matrix.rows();
-        for_runs(matrix.column_layout(), q, rows, [&](Index first, Index global, Index count) {
-            double* const to = whole.data() + global * matrix.rows();
-            if (!own)
-                TANGRAM_MPI(MPI_Recv(complete ? to : arrived.data(), narrow(rows * count, "entries"),
-                                     MPI_DOUBLE, grid.rank_of(p, q), 0, comm, MPI_STATUS_IGNORE));
-            if (!own && complete) return;
-            const double* const from = own ? matrix.data() + first * matrix.lld() : arrived.data();
-            for (Index j = 0; j < count; ++j)
-                for_blocks(matrix.row_layout(), p, [&](Index at, Index row, Index size) {
-                    std::copy_n(from + at + j * rows, size, to + row + j * matrix.rows());
-                });
+        const bool complete = rows == matrix.rows();
+        const auto copy = [&](const double* from, Index column) {
+            for_blocks(matrix.row_layout(), p, [&](Index at, Index row, Index size) {
+                std::copy_n(from + at, size, whole.data() + row + column * matrix.rows());
+            });
+        };
+        if (grid.rank_of(p, q) == root)
+            return parallel_for(matrix.local_columns(), [&](Index j) {
+                copy(matrix.data() + j * matrix.lld(), matrix.global_column(j));
+            });
+        for_runs(matrix.column_layout(), q, rows, [&](Index, Index global, Index count) {
+            double* const to = complete ? whole.data() + global * matrix.rows() : arrived.data();
+            TANGRAM_MPI(MPI_Recv(to, narrow(rows * count, "entries"), MPI_DOUBLE, grid.rank_of(p, q), 0, comm,
+                                 MPI_STATUS_IGNORE));
+            for (Index j = 0; !complete && j < count; ++j) copy(arrived.data() + j * rows, global + j);
         });
     };
     if (!is_root)
@@ -405,14 +415,15 @@ bool mirrors_itself(const DistributedMatrix& A) {
     const auto rows_before = [&](Index row) {
         return BlockCyclic{row, A.block(), A.grid().rows()}.local_size(A.grid().row());
     };
-    std::uint64_t difference = 0;
-    for (Index j = 0; j < A.local_columns(); ++j) {
+    std::atomic<std::uint64_t> own = 0;
+    parallel_for(A.local_columns(), [&](Index j) {
         const Index column = A.global_column(j), above = rows_before(column), below = rows_before(column + 1);
         const double* const entries = A.data() + j * A.lld();
-        difference += weighted(entries, lower.data(), above) * weight(column, of_higher);
-        difference -= weighted(entries + below, higher.data() + below, A.local_rows() - below) *
-                      weight(column, of_lower);
-    }
+        own += weighted(entries, lower.data(), above) * weight(column, of_higher) -
+               weighted(entries + below, higher.data() + below, A.local_rows() - below) *
+                   weight(column, of_lower);
+    });
+    std::uint64_t difference = own;
     TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, &difference, 1, MPI_UINT64_T, MPI_SUM, comm));
     return difference == 0;
 }

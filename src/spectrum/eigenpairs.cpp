@@ -14,6 +14,7 @@
 #include "lapack.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/large_pages.hpp"
+#include "tangram/parallel_for.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/spectrum/whole_solver.hpp"
 #include "whole_matrix.hpp"
@@ -75,14 +76,21 @@ Magnitudes check_symmetric(const DistributedMatrix& G, const MatrixName& matrix,
     };
     Index bad = none;
     Magnitudes largest;
+    const auto column = [&](Index j) {
+        return G.local().subspan(static_cast<std::size_t>(j * G.local_rows()),
+                                 static_cast<std::size_t>(G.local_rows()));
+    };
+    std::vector<double> most =
+        collectively(comm, [&] { return std::vector<double>(static_cast<std::size_t>(G.local_columns())); });
+    parallel_for(G.local_columns(),
+                 [&](Index j) { most[static_cast<std::size_t>(j)] = largest_magnitude(column(j)); });
     for (Index j = 0; j < G.local_columns() && bad == none; ++j) {
-        const auto column = G.local().subspan(static_cast<std::size_t>(j * G.local_rows()),
-                                              static_cast<std::size_t>(G.local_rows()));
-        const double most = largest_magnitude(column);
-        largest.entry = std::max(largest.entry, most);
-        if (std::isfinite(most)) continue;
-        const auto at = std::ranges::find_if(column, [](double value) { return !std::isfinite(value); });
-        bad = G.global_column(j) * G.rows() + G.global_row(at - column.begin());
+        const double of_column = most[static_cast<std::size_t>(j)];
+        largest.entry = std::max(largest.entry, of_column);
+        if (std::isfinite(of_column)) continue;
+        const auto entries = column(j);
+        const auto at = std::ranges::find_if(entries, [](double value) { return !std::isfinite(value); });
+        bad = G.global_column(j) * G.rows() + G.global_row(at - entries.begin());
     }
     bad = -max_over_ranks(comm, -bad);
     if (bad != none) name_entry(ErrorKind::non_finite, bad, "not finite");
@@ -131,14 +139,12 @@ void refuse(ErrorKind kind, const Eigenpairs& result, const std::string& what) {
 
 /// Finite and descending: what info = 0 does not promise.
 void check_finite(const Eigenpairs& result) {
-    const auto is_finite = [](double value) { return std::isfinite(value); };
-    if (!std::all_of(result.values.begin(), result.values.end(), is_finite))
+    if (!std::ranges::all_of(result.values, [](double value) { return std::isfinite(value); }))
         refuse(ErrorKind::non_finite, result, "eigenvalues that are not finite");
     if (!std::is_sorted(result.values.rbegin(), result.values.rend()))
         refuse(ErrorKind::failed_check, result, "eigenvalues out of order");
     if (!result.vectors) return;
-    const auto local = result.vectors->local();
-    if (any_rank(result.vectors->grid().comm().get(), !std::all_of(local.begin(), local.end(), is_finite)))
+    if (!is_finite(*result.vectors))
         refuse(ErrorKind::non_finite, result, "eigenvectors that are not finite");
 }
 
@@ -312,8 +318,11 @@ std::optional<DistributedMatrix> solve_in_one_piece(const DistributedMatrix& G, 
         collectively(grid.comm().get(), [&] { return unset_on_large_pages(entries); });
     const std::span<double> whole(memory.get(), static_cast<std::size_t>(entries));
     gather(G, 0, whole);
-    if (scale != 1)
-        for (double& entry : whole) entry *= scale;
+    if (scale != 1 && entries > 0)
+        parallel_for(n, [&](Index j) {
+            for (double& entry : whole.subspan(static_cast<std::size_t>(j * n), static_cast<std::size_t>(n)))
+                entry *= scale;
+        });
     const auto solve = [&] {
         if (solver == Solver::cusolver) return registered_whole_solver()->solve(whole, n, wanted.vectors, w);
         const int order = narrow(n, "matrix size");
@@ -342,11 +351,11 @@ void fix_signs(DistributedMatrix& V) {
         first.assign(n, std::numeric_limits<Index>::max());
     });
     const auto global = [&](Index j) { return static_cast<std::size_t>(V.global_column(j)); };
-    for (Index j = 0; j < V.local_columns(); ++j) {
+    parallel_for(V.local_columns(), [&](Index j) {
         const double* const column = V.data() + j * V.lld();
         double& most = largest[global(j)];
         for (Index i = 0; i < V.local_rows(); ++i) most = std::max(most, std::abs(column[i]));
-    }
+    });
     TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, largest.data(), count, MPI_DOUBLE, MPI_MAX, comm));
     for (Index j = 0; j < V.local_columns(); ++j) {
         const double* const column = V.data() + j * V.lld();
@@ -358,9 +367,10 @@ void fix_signs(DistributedMatrix& V) {
             }
     }
     TANGRAM_MPI(MPI_Allreduce(MPI_IN_PLACE, first.data(), count, MPI_INT64_T, MPI_MIN, comm));
-    for (Index j = 0; j < V.local_columns(); ++j)
+    parallel_for(V.local_columns(), [&](Index j) {
         if (first[global(j)] % 2 == 1)
             for (Index i = 0; i < V.local_rows(); ++i) V.data()[i + j * V.lld()] *= -1;
+    });
 }
 
 /// Those of the given columns of V, in their order, laid out as G was; V may be on another grid.
