@@ -1,3 +1,4 @@
+#include <cublas_v2.h>
 #include <cusolverDn.h>
 #include <dlfcn.h>
 
@@ -22,8 +23,33 @@ void check_solver(cusolverStatus_t status, const std::string& gpu, const char* w
                     "; use --device cpu or another spectrum.solver");
 }
 
-/// The functions of cuSOLVER that are called here. The library is looked for when the first problem comes, so
-/// that the program starts without it.
+/// A library of CUDA's, looked for when the first problem comes, so that the program starts without it.
+class Library {
+  public:
+    /// @throws Error(numerical): it is not where libraries are
+    Library(const char* name, const std::string& file, const std::string& gpu) : name_(name), gpu_(gpu) {
+        handle_ = dlopen(file.c_str(), RTLD_NOW);
+        if (handle_ == nullptr) handle_ = dlopen(("/usr/local/cuda/lib64/" + file).c_str(), RTLD_NOW);
+        if (handle_ == nullptr) fail();
+    }
+    template <class Function>
+    void find(const char* name, Function& function) const {
+        function = reinterpret_cast<Function>(dlsym(handle_, name));
+        if (function == nullptr) fail();
+    }
+
+  private:
+    [[noreturn]] void fail() const {
+        throw Error(ExitStatus::numerical, ErrorKind::missing,
+                    gpu_ + ": " + name_ + ": " + dlerror() +
+                        "; name its folder in LD_LIBRARY_PATH, or use another spectrum.solver");
+    }
+    const char* name_;
+    const std::string& gpu_;
+    void* handle_;
+};
+
+/// The functions of cuSOLVER that are called here.
 struct Cusolver {
     decltype(&cusolverDnCreate) create;
     decltype(&cusolverDnDestroy) destroy;
@@ -32,32 +58,38 @@ struct Cusolver {
     decltype(&cusolverDnXsyevd_bufferSize) buffer_size;
     decltype(&cusolverDnXsyevd) solve;
 
-    /// @throws Error(numerical): the library is not where libraries are
     explicit Cusolver(const std::string& gpu) {
-        const std::string name = "libcusolver.so." + std::to_string(CUSOLVER_VER_MAJOR);
-        void* library = dlopen(name.c_str(), RTLD_NOW);
-        if (library == nullptr) library = dlopen(("/usr/local/cuda/lib64/" + name).c_str(), RTLD_NOW);
-        if (library == nullptr) fail(gpu);
-        find(library, "cusolverDnCreate", create, gpu);
-        find(library, "cusolverDnDestroy", destroy, gpu);
-        find(library, "cusolverDnCreateParams", create_params, gpu);
-        find(library, "cusolverDnDestroyParams", destroy_params, gpu);
-        find(library, "cusolverDnXsyevd_bufferSize", buffer_size, gpu);
-        find(library, "cusolverDnXsyevd", solve, gpu);
-    }
-
-  private:
-    template <class Function>
-    static void find(void* library, const char* name, Function& function, const std::string& gpu) {
-        function = reinterpret_cast<Function>(dlsym(library, name));
-        if (function == nullptr) fail(gpu);
-    }
-    [[noreturn]] static void fail(const std::string& gpu) {
-        throw Error(ExitStatus::numerical, ErrorKind::missing,
-                    gpu + ": cuSOLVER: " + dlerror() +
-                        "; name its folder in LD_LIBRARY_PATH, or use another spectrum.solver");
+        const Library library("cuSOLVER", "libcusolver.so." + std::to_string(CUSOLVER_VER_MAJOR), gpu);
+        library.find("cusolverDnCreate", create);
+        library.find("cusolverDnDestroy", destroy);
+        library.find("cusolverDnCreateParams", create_params);
+        library.find("cusolverDnDestroyParams", destroy_params);
+        library.find("cusolverDnXsyevd_bufferSize", buffer_size);
+        library.find("cusolverDnXsyevd", solve);
     }
 };
+
+/// The same of cuBLAS.
+struct Cublas {
+    decltype(&cublasCreate_v2) create;
+    decltype(&cublasDestroy_v2) destroy;
+    decltype(&cublasDgemm_v2) dgemm;
+
+    explicit Cublas(const std::string& gpu) {
+        const Library library("cuBLAS", "libcublas.so." + std::to_string(CUBLAS_VER_MAJOR), gpu);
+        library.find("cublasCreate_v2", create);
+        library.find("cublasDestroy_v2", destroy);
+        library.find("cublasDgemm_v2", dgemm);
+    }
+};
+
+void check_blas(cublasStatus_t status, const std::string& gpu, const char* what) {
+    if (status == CUBLAS_STATUS_SUCCESS) return;
+    const bool memory = status == CUBLAS_STATUS_ALLOC_FAILED;
+    throw Error(ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
+                gpu + ": cuBLAS: " + what + " failed with status " + std::to_string(status) +
+                    "; use --device cpu or another spectrum.solver");
+}
 
 /// Memory of the GPU, given back in the end.
 class GpuMemory {
@@ -74,6 +106,53 @@ class GpuMemory {
     void* data_ = nullptr;
 };
 
+/// Products by cublasDgemm.
+class MatrixOnGpu final : public HeldMatrix {
+  public:
+    MatrixOnGpu(const Cublas& library, cublasHandle_t handle, const std::string& gpu,
+                std::span<const double> A, Index rows, Index columns)
+        : library_(library),
+          handle_(handle),
+          gpu_(gpu),
+          rows_(rows),
+          columns_(columns),
+          A_(A.size_bytes(), gpu) {
+        check(cudaMemcpy(A_.data(), A.data(), A.size_bytes(), cudaMemcpyHostToDevice), gpu_,
+              "sending a matrix");
+    }
+    void multiply(std::span<const double> B, Index count, std::span<double> C) override {
+        product(CUBLAS_OP_N, 0, rows_, columns_, B, count, C);
+    }
+    void multiply_transposed(Index first, std::span<const double> B, Index count,
+                             std::span<double> C) override {
+        product(CUBLAS_OP_T, first, columns_ - first, rows_, B, count, C);
+    }
+
+  private:
+    /// C = op(A_f) B, m x count, of the columns of A from `first` on; sums of `depth` terms.
+    void product(cublasOperation_t op, Index first, Index m, Index depth, std::span<const double> B,
+                 Index count, std::span<double> C) {
+        const std::size_t bytes = sizeof(double) * static_cast<std::size_t>(m * count);
+        const GpuMemory right(B.size_bytes(), gpu_), result(bytes, gpu_);
+        check(cudaMemcpy(right.data(), B.data(), B.size_bytes(), cudaMemcpyHostToDevice), gpu_,
+              "sending columns");
+        const double one = 1, zero = 0;
+        const auto number = [](Index i) { return static_cast<int>(i); };
+        check_blas(library_.dgemm(handle_, op, CUBLAS_OP_N, number(m), number(count), number(depth), &one,
+                                  static_cast<const double*>(A_.data()) + first * rows_, number(rows_),
+                                  static_cast<const double*>(right.data()), number(depth), &zero,
+                                  static_cast<double*>(result.data()), number(m)),
+                   gpu_, "Dgemm");
+        check(cudaMemcpy(C.data(), result.data(), bytes, cudaMemcpyDeviceToHost), gpu_, "bringing a product");
+    }
+
+    const Cublas& library_;
+    cublasHandle_t handle_;
+    const std::string& gpu_;
+    Index rows_, columns_;
+    GpuMemory A_;
+};
+
 /// cusolverDnXsyevd, divide and conquer with 64-bit sizes.
 class CudaSolver final : public WholeSolver {
   public:
@@ -83,6 +162,7 @@ class CudaSolver final : public WholeSolver {
     ~CudaSolver() override {
         if (parameters_ != nullptr) static_cast<void>(library_->destroy_params(parameters_));
         if (handle_ != nullptr) static_cast<void>(library_->destroy(handle_));
+        if (blas_handle_ != nullptr) static_cast<void>(blas_->destroy(blas_handle_));
     }
     std::string name() const override { return name_; }
     Room room(Index n, bool vectors) override {
@@ -100,11 +180,11 @@ class CudaSolver final : public WholeSolver {
         std::vector<std::byte> work_of_host(workspace.host);
         check(cudaMemcpy(matrix.data(), A.data(), A.size_bytes(), cudaMemcpyHostToDevice), name_,
               "sending the matrix");
-        check_solver(library_->solve(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n, CUDA_R_64F,
-                              matrix.data(), n, CUDA_R_64F, values.data(), CUDA_R_64F, work.data(),
-                              workspace.gpu, work_of_host.data(), workspace.host,
-                              static_cast<int*>(state.data())),
-              name_, "Xsyevd");
+        check_solver(library_->solve(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n,
+                                     CUDA_R_64F, matrix.data(), n, CUDA_R_64F, values.data(), CUDA_R_64F,
+                                     work.data(), workspace.gpu, work_of_host.data(), workspace.host,
+                                     static_cast<int*>(state.data())),
+                     name_, "Xsyevd");
         int info = 0;
         check(cudaMemcpy(&info, state.data(), sizeof info, cudaMemcpyDeviceToHost), name_,
               "the eigenproblem");
@@ -117,6 +197,12 @@ class CudaSolver final : public WholeSolver {
         if (vectors)
             check(cudaMemcpy(A.data(), matrix.data(), A.size_bytes(), cudaMemcpyDeviceToHost), name_,
                   "bringing eigenvectors");
+    }
+
+    std::unique_ptr<HeldMatrix> hold(std::span<const double> A, Index rows, Index columns) override {
+        if (!blas_) blas_.emplace(name_);
+        if (blas_handle_ == nullptr) check_blas(blas_->create(&blas_handle_), name_, "beginning");
+        return std::make_unique<MatrixOnGpu>(*blas_, blas_handle_, name_, A, rows, columns);
     }
 
   private:
@@ -136,7 +222,7 @@ class CudaSolver final : public WholeSolver {
         check_solver(library_->buffer_size(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n,
                                            CUDA_R_64F, unused.data(), n, CUDA_R_64F, unused.data(),
                                            CUDA_R_64F, &bytes.gpu, &bytes.host),
-              name_, "asking for Xsyevd's workspace");
+                     name_, "asking for Xsyevd's workspace");
         return bytes;
     }
 
@@ -145,6 +231,8 @@ class CudaSolver final : public WholeSolver {
     std::optional<Cusolver> library_;
     cusolverDnHandle_t handle_ = nullptr;
     cusolverDnParams_t parameters_ = nullptr;
+    std::optional<Cublas> blas_;
+    cublasHandle_t blas_handle_ = nullptr;
 };
 
 }  // namespace

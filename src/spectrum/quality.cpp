@@ -10,6 +10,10 @@
 #include "invariants.hpp"
 #include "lapack.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel/large_pages.hpp"
+#include "tangram/parallel_for.hpp"
+#include "tangram/spectrum/whole_solver.hpp"
+#include "whole_matrix.hpp"
 
 namespace tangram {
 
@@ -67,6 +71,20 @@ struct Residuals {
         for (const double square : squares) worst = worse(worst, std::sqrt(square));
         return worst;
     }
+    /// Of `rows` of column j, from those of G v_j.
+    void add(Index j, const double* v, const double* Gv, Index rows, double value) {
+        double square = 0, projection = 0, length = 0;
+        for (Index i = 0; i < rows; ++i) {
+            const double r = Gv[i] - value * v[i];
+            square += r * r;
+            projection += v[i] * r;
+            length += v[i] * v[i];
+        }
+        const auto column = static_cast<std::size_t>(j);
+        squares[column] += square;
+        along[column] += projection;
+        lengths[column] += length;
+    }
 };
 
 /// Collective.
@@ -80,16 +98,11 @@ Residuals residuals(const DistributedMatrix& G, const DistributedMatrix& V, cons
         });
         multiply_panel("N", G, 0, V, first, GV);
         const Index first_local = V.column_layout().to_local(first);
-        for (Index j = 0; j < GV.local_columns(); ++j) {
-            const auto column = static_cast<std::size_t>(first + GV.global_column(j));
-            const double* const v = V.data() + (first_local + j) * V.lld();
-            for (Index i = 0; i < GV.local_rows(); ++i) {
-                const double r = GV.data()[i + j * GV.lld()] - w[column] * v[i];
-                found.squares[column] += r * r;
-                found.along[column] += v[i] * r;
-                found.lengths[column] += v[i] * v[i];
-            }
-        }
+        parallel_for(GV.local_columns(), [&](Index j) {
+            const Index column = first + GV.global_column(j);
+            found.add(column, V.data() + (first_local + j) * V.lld(), GV.data() + j * GV.lld(),
+                      GV.local_rows(), w[static_cast<std::size_t>(column)]);
+        });
     }
     for (std::vector<double>* const sums : {&found.squares, &found.along, &found.lengths})
         sum_over_ranks(comm, *sums);
@@ -134,12 +147,100 @@ double largest_overlap(const DistributedMatrix& V) {
     return max_over_ranks(V.grid().comm().get(), worst);
 }
 
+namespace {
+
+/// What vectors are checked by.
+struct Checks {
+    Residuals residuals;
+    double overlap;
+};
+
+/// The same of n x k vectors by the device that has found them: on the first rank with the whole matrices,
+/// one after the other. Collective. Memory of the first rank of several: a whole matrix.
+Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, const std::vector<double>& w,
+                        WholeSolver& device) {
+    const MPI_Comm comm = G.grid().comm().get();
+    const bool is_first = G.grid().comm().rank() == 0, gathered = G.grid().comm().size() > 1;
+    const Index n = G.rows(), k = V.columns();
+    constexpr Index width = 512;
+    const std::unique_ptr<double[]> memory =
+        collectively(comm, [&] { return unset_on_large_pages(is_first && gathered ? n * n : 0); });
+    const auto whole = [&](const DistributedMatrix& A) -> std::span<const double> {
+        if (!gathered) return A.local();
+        const std::span<double> all(memory.get(), static_cast<std::size_t>(is_first ? n * A.columns() : 0));
+        gather(A, 0, all);
+        return all;
+    };
+    Checks found = collectively(comm, [&] { return Checks{Residuals(w.size()), 0}; });
+    std::vector<double> overlap;  // of each column with itself and those behind it
+    std::unique_ptr<HeldMatrix> held;
+    const std::span<const double> of_G = whole(G);
+    on_first_rank(comm, false, [&] { held = device.hold(of_G, n, n); });
+    const std::span<const double> of_V = whole(V);
+    on_first_rank(comm, false, [&] {
+        overlap.assign(w.size(), 0.0);
+        std::vector<double> product(static_cast<std::size_t>(n * std::min(width, k)));
+        const auto for_panels = [&](const auto& visit) {
+            for (Index first = 0; first < k; first += width) {
+                const Index count = std::min(width, k - first);
+                visit(first, count,
+                      of_V.subspan(static_cast<std::size_t>(first * n), static_cast<std::size_t>(count * n)));
+            }
+        };
+        for_panels([&](Index first, Index count, std::span<const double> columns) {
+            held->multiply(columns, count, product);
+            parallel_for(count, [&](Index j) {
+                found.residuals.add(first + j, columns.data() + j * n, product.data() + j * n, n,
+                                    w[static_cast<std::size_t>(first + j)]);
+            });
+        });
+        held.reset();  // before the next one is there
+        held = device.hold(of_V, n, k);
+        for_panels([&](Index first, Index count, std::span<const double> columns) {
+            held->multiply_transposed(first, columns, count, product);
+            parallel_for(count, [&](Index j) {
+                double& worst = overlap[static_cast<std::size_t>(first + j)];
+                for (Index i = j; i < k - first; ++i)
+                    worst = worse(worst, std::abs(product[static_cast<std::size_t>(i + j * (k - first))] -
+                                                  (i == j ? 1.0 : 0.0)));
+            });
+        });
+    });
+    for (std::vector<double>* const of :
+         {&found.residuals.squares, &found.residuals.along, &found.residuals.lengths, &overlap})
+        broadcast(comm, *of, 0);
+    for (const double of_column : overlap) found.overlap = worse(found.overlap, of_column);
+    return found;
+}
+
+/// By the device that has found them, where it still has the room.
+Checks checks_of(const DistributedMatrix& G, const Eigenpairs& pairs) {
+    const DistributedMatrix& V = *pairs.vectors;
+    WholeSolver* const device = registered_whole_solver();
+    if (pairs.solver == Solver::cusolver && device != nullptr) {
+        try {
+            return checks_on_device(G, V, pairs.values, *device);
+        } catch (const Error& e) {
+            if (e.kind() != ErrorKind::no_memory) throw;
+        }
+    }
+    return {residuals(G, V, pairs.values), largest_overlap(V)};
+}
+
+}  // namespace
+
 Invariants Invariants::of(const DistributedMatrix& G, double scale) {
     double sums[3] = {0, 0, 0}, largest = 0;
+    // One sum of n^2 like terms would lose digits in proportion to n^2.
+    std::vector<double> squares = collectively(G.grid().comm().get(), [&] {
+        return std::vector<double>(static_cast<std::size_t>(G.local_columns()));
+    });
+    parallel_for(G.local_columns(), [&](Index j) {
+        squares[static_cast<std::size_t>(j)] = sum_of_squares(G.data() + j * G.lld(), G.local_rows(), scale);
+    });
     for (Index j = 0; j < G.local_columns(); ++j) {
         const double* const entries = G.data() + j * G.lld();
-        // One sum of n^2 like terms would lose digits in proportion to n^2.
-        sums[2] += sum_of_squares(entries, G.local_rows(), scale);
+        sums[2] += squares[static_cast<std::size_t>(j)];
         const Index diagonal = G.global_column(j);
         if (diagonal >= G.rows() || G.row_layout().owner(diagonal) != G.grid().row()) continue;
         const double value = scale * entries[G.row_layout().to_local(diagonal)];
@@ -220,7 +321,8 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
                    std::nullopt};
     if (!pairs.vectors) return result;
     const double scale = w.empty() ? 0.0 : std::max(std::abs(w.front()), std::abs(w.back()));
-    const Residuals of_pairs = residuals(G, *pairs.vectors, w);
+    const Checks checks = checks_of(G, pairs);
+    const Residuals& of_pairs = checks.residuals;
     result.residual_max = relative(of_pairs.largest(), scale);
     result.resolved = 0;
     double largest_bound = 0;
@@ -231,7 +333,7 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
         if (bounds[j] < std::abs(w[j])) ++*result.resolved;
     }
     result.error_bound_max = relative(largest_bound, scale);
-    result.orthogonality_max = largest_overlap(*pairs.vectors);
+    result.orthogonality_max = checks.overlap;
     return result;
 }
 

@@ -1,10 +1,23 @@
 #pragma once
+#include <memory>
 #include <span>
 #include <string>
 
 #include "tangram/index.hpp"
 
 namespace tangram {
+
+/// A whole matrix A, rows x columns, in a device's memory. Local; throws as WholeSolver::solve().
+class HeldMatrix {
+  public:
+    virtual ~HeldMatrix() = default;
+    /// C = A B. @param B  columns x count, column-major  @param C  rows x count; overwritten
+    virtual void multiply(std::span<const double> B, Index count, std::span<double> C) = 0;
+    /// C = A_f^T B of the columns of A from `first` on.
+    /// @param B  rows x count, column-major  @param C  (columns - first) x count; overwritten
+    virtual void multiply_transposed(Index first, std::span<const double> B, Index count,
+                                     std::span<double> C) = 0;
+};
 
 /// Eigenpairs of a whole symmetric matrix elsewhere than on this machine's cores; a device implements it.
 /// Local.
@@ -24,6 +37,9 @@ class WholeSolver {
     /// @param w  n eigenvalues, ascending; overwritten
     /// @throws Error(numerical) naming the device: it fails, has too little memory, or does not converge
     virtual void solve(std::span<double> A, Index n, bool vectors, std::span<double> w) = 0;
+    /// Takes a copy of A, rows x columns, column-major, until the result is destroyed, before this solver.
+    /// @throws Error(numerical) naming the device, of kind no_memory where it finds no room
+    virtual std::unique_ptr<HeldMatrix> hold(std::span<const double> A, Index rows, Index columns) = 0;
 };
 
 /// While it lives, eigenpairs() has Solver::cusolver: this solver, of a matrix's first rank. One in a process

@@ -4,12 +4,14 @@
 #include <limits>
 #include <numeric>
 
+#include "mpi/spectrum/whole_solver.hpp"
 #include "support/mpi_test.hpp"
 
 namespace tangram {
 namespace {
 
 using testing::grid_shapes;
+using testing::world_rank;
 using testing::world_size;
 
 constexpr double epsilon = std::numeric_limits<double>::epsilon();
@@ -49,8 +51,31 @@ void set(DistributedMatrix& matrix, Index i, Index j, double change) {
             change;
 }
 
-// 600 and 300 take several panels of 256 columns; 5 and 9 leave ranks without anything.
-TEST(Quality, ExactPairsAreGoodAndDamageIsMeasured) {
+/// By all ranks, or by the device that is said to have found the pairs.
+class CheckedBy : public ::testing::TestWithParam<Solver> {
+  protected:
+    CheckedBy() {
+        if (GetParam() == Solver::cusolver) registered_.emplace(device_);
+    }
+    ~CheckedBy() override {
+        EXPECT_EQ(device_.held > 0, GetParam() == Solver::cusolver && world_rank() == 0);
+    }
+    Eigenpairs pairs(const Reflected& known, const ProcessGrid& grid, Index block) const {
+        Eigenpairs found = known.pairs(grid, block);
+        found.solver = GetParam();
+        return found;
+    }
+    testing::LapackAsDevice device_;
+
+  private:
+    std::optional<RegisteredWholeSolver> registered_;
+};
+INSTANTIATE_TEST_SUITE_P(Quality, CheckedBy, ::testing::Values(Solver::lapack, Solver::cusolver),
+                         [](const auto& by) { return std::string(name(by.param)); });
+
+// 600 and 300 take several panels of 256 columns, 600 of a device's 512; 5 and 9 leave ranks without
+// anything.
+TEST_P(CheckedBy, ExactPairsAreGoodAndDamageIsMeasured) {
     for (const auto& [rows, columns] : grid_shapes(world_size()))
         for (const auto& [n, block] :
              std::vector<std::pair<Index, Index>>{{1, 1}, {5, 4}, {9, 16}, {70, 8}, {300, 7}, {600, 64}}) {
@@ -60,7 +85,7 @@ TEST(Quality, ExactPairsAreGoodAndDamageIsMeasured) {
             const Reflected known{n};
             const DistributedMatrix G =
                 matrix_of(grid, n, block, [&](Index i, Index j) { return known.g(i, j); });
-            Eigenpairs pairs = known.pairs(grid, block);
+            Eigenpairs pairs = this->pairs(known, grid, block);
             // Products of n terms of size up to w_1 |h|; the entries of G and H themselves are rounded.
             const double rounding = 10 * static_cast<double>(n) * epsilon;
             const Quality good = quality(G, pairs, false);
@@ -86,7 +111,7 @@ TEST(Quality, ExactPairsAreGoodAndDamageIsMeasured) {
             EXPECT_NEAR(*damaged.orthogonality_max, overlap, rounding);
 
             // Wrong eigenvalues: the sums notice, the residual of their vector is the error.
-            pairs = known.pairs(grid, block);
+            pairs = this->pairs(known, grid, block);
             pairs.values.back() = -0.5;
             const Quality wrong = quality(G, pairs, false);
             const double size = static_cast<double>(n);
@@ -123,12 +148,12 @@ TEST(Quality, TheBoundOnAnEigenvalueIsOfSecondOrder) {
     EXPECT_EQ(wrong.resolved, 39);
 }
 
-TEST(Quality, NanIsNeverSmall) {
+TEST_P(CheckedBy, NanIsNeverSmall) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const Reflected known{300};
     const DistributedMatrix G = matrix_of(grid, 300, 16, [&](Index i, Index j) { return known.g(i, j); });
     for (const Index column : {0, 150, 299}) {
-        Eigenpairs pairs = known.pairs(grid, 16);
+        Eigenpairs pairs = this->pairs(known, grid, 16);
         set(*pairs.vectors, 17, column, std::nan(""));
         const Quality result = quality(G, pairs, false);
         EXPECT_TRUE(std::isnan(*result.residual_max)) << *result.residual_max;
@@ -136,6 +161,27 @@ TEST(Quality, NanIsNeverSmall) {
         EXPECT_TRUE(std::isnan(*result.error_bound_max)) << *result.error_bound_max;
         EXPECT_LT(*result.resolved, 300);
     }
+}
+
+// What finds no room on the device is checked by the ranks; a device that fails is an error on all of them.
+TEST(Quality, OfADeviceThatFails) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Reflected known{70};
+    const DistributedMatrix G = matrix_of(grid, 70, 8, [&](Index i, Index j) { return known.g(i, j); });
+    Eigenpairs pairs = known.pairs(grid, 8);
+    const Quality by_ranks = quality(G, pairs, false);
+    pairs.solver = Solver::cusolver;
+    EXPECT_EQ(quality(G, pairs, false).residual_max, by_ranks.residual_max);  // none is there
+    testing::LapackAsDevice device;
+    const RegisteredWholeSolver registered(device);
+    device.fails_to_hold = ErrorKind::no_memory;
+    const Quality without = quality(G, pairs, false);
+    EXPECT_EQ(without.residual_max, by_ranks.residual_max);
+    EXPECT_EQ(without.orthogonality_max, by_ranks.orthogonality_max);
+    EXPECT_EQ(device.held, world_rank() == 0 ? 1 : 0);
+    device.fails_to_hold = ErrorKind::library;
+    testing::expect_error_on_all_ranks([&] { quality(G, pairs, false); }, ExitStatus::numerical,
+                                       ErrorKind::library, "GPU 3 of node17");
 }
 
 TEST(Quality, WithoutVectorsAndOfTheZeroMatrix) {

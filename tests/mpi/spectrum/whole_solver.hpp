@@ -1,5 +1,8 @@
 #pragma once
 #include <algorithm>
+#include <memory>
+#include <numeric>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,6 +20,8 @@ class LapackAsDevice final : public WholeSolver {
     double free_bytes = 1e12;
     Index solved = 0;
     bool fails = false, knows_its_room = true;
+    std::optional<ErrorKind> fails_to_hold;
+    Index held = 0;
 
     std::string name() const override { return "GPU 3 of node17"; }
     Room room(Index n, bool vectors) override {
@@ -35,6 +40,43 @@ class LapackAsDevice final : public WholeSolver {
         dsyev_(vectors ? "V" : "N", "L", &order, A.data(), &order, w.data(), work.data(), &size, &info);
         EXPECT_EQ(info, 0);
     }
+    std::unique_ptr<HeldMatrix> hold(std::span<const double> A, Index rows, Index columns) override {
+        EXPECT_EQ(world_rank(), 0);
+        EXPECT_EQ(std::ssize(A), rows * columns);
+        ++held;
+        if (fails_to_hold) throw Error(ExitStatus::numerical, *fails_to_hold, name() + " holds no matrix");
+        return std::make_unique<Copy>(A, rows, columns);
+    }
+
+  private:
+    struct Copy final : HeldMatrix {
+        std::vector<double> A;
+        Index rows, columns;
+        Copy(std::span<const double> of, Index of_rows, Index of_columns)
+            : A(of.begin(), of.end()), rows(of_rows), columns(of_columns) {}
+        void multiply(std::span<const double> B, Index count, std::span<double> C) override {
+            EXPECT_EQ(std::ssize(B), columns * count);
+            ASSERT_GE(std::ssize(C), rows * count);
+            std::ranges::fill(C, 1e300);
+            for (Index j = 0; j < count; ++j) {
+                double* const sums = C.data() + j * rows;
+                std::fill_n(sums, rows, 0.0);
+                for (Index p = columns; p-- > 0;)
+                    for (Index i = 0; i < rows; ++i)
+                        sums[i] += A.data()[i + p * rows] * B.data()[p + j * columns];
+            }
+        }
+        void multiply_transposed(Index first, std::span<const double> B, Index count,
+                                 std::span<double> C) override {
+            EXPECT_EQ(std::ssize(B), rows * count);
+            ASSERT_GE(std::ssize(C), (columns - first) * count);
+            std::ranges::fill(C, 1e300);
+            for (Index j = 0; j < count; ++j)
+                for (Index i = first; i < columns; ++i)
+                    C.data()[i - first + j * (columns - first)] = std::inner_product(
+                        A.data() + i * rows, A.data() + (i + 1) * rows, B.data() + j * rows, 0.0);
+        }
+    };
 };
 
 }  // namespace tangram::testing
