@@ -92,7 +92,7 @@ for name, keys in ways.items():
     check(f'{name}: read back: the same outputs', difference <= (1e-4 if name == 'lora' else 0), difference)
 
 # Joined, the slopes of the network's and of the linearised model's loss are numpy's over the runs' own paths.
-sizes, at_T, at_best = (8, 16, 32), {}, {}
+sizes, at_T, at_best = (6, 11, 20), {}, {}
 for n in sizes:
     code, _, err = run('run', study(f'm{n}', data__samples=str(n), rates__noise='0.3', rates__radius='1', rates__sizes=f'[{n}]', finetune__steps='"auto"'))
     check(f'n = {n}: status 0', code == 0, err)

@@ -195,7 +195,7 @@ code, out, err = run('spectrum', '--matrix', f.at('out.h5') + ':/kernel/gram', '
 check('time limit in the solver: status 75, one message, nothing left', code == 75 and err.count('stopped on request') == 1 and not [n for n in os.listdir(f.path) if n.startswith('never')], f'{code} {err}')
 
 # Stopping and going on: by a time limit that has passed, then by SIGUSR1 to mpirun.
-stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='500', output__path='"stopped.h5"', kernel__parameters='"all"', kernel__precision='"double"')
+stop = f.study(data__test='"test.tsv"', data__test_samples='40', data__samples='320', output__path='"stopped.h5"', kernel__parameters='"all"', kernel__precision='"double"')
 f.write('stop.toml', stop)
 code, out, err = run('gram', f.at('stop.toml'), '--time-limit', '0s')
 check('time limit: status 75', code == 75, f'{code} {err}')
@@ -220,13 +220,13 @@ else: print('skipped: SIGUSR1 (the run ended first)')
 other = 1 if RANKS > 1 else 2
 # A checkpoint of another study is refused with what is different, and stays; a torn one gives way to the one before.
 before = open(f.at('stopped.h5.checkpoint'), 'rb').read()
-for setting, words in (('kernel.output=logits', 'kernel.output is margin there and logits here'), ('data.samples=400', 'examples of data.train is 500 there and 400 here'),
+for setting, words in (('kernel.output=logits', 'kernel.output is margin there and logits here'), ('data.samples=300', 'examples of data.train is 320 there and 300 here'),
         ('model.seed=4', 'model.seed is 1 there and 4 here'), ('data.test_samples=39', 'examples of data.test is 40 there and 39 here')):
     code, out, err = run('gram', f.at('stop.toml'), '--set', setting)
     check(f'checkpoint of another study, {setting}: status 5, named', code == 5 and words in err and err.count('error:') == 1, f'{code} {err}')
 check('checkpoint of another study: stays', open(f.at('stopped.h5.checkpoint'), 'rb').read() == before)
 # Numbers that do not fit this study, although their checksum does.
-for key, value in (('units_done', 10**6), ('units_done', -1), ('known_rows', [501.0]), ('known_rows', [0.5]), ('traces0', [])):
+for key, value in (('units_done', 10**6), ('units_done', -1), ('known_rows', [321.0]), ('known_rows', [0.5]), ('traces0', [])):
     with h5py.File(f.at('stopped.h5.checkpoint'), 'r+') as h:
         if key in h.attrs: h.attrs[key] = value
         else: del h['vectors/' + key]; h['vectors/' + key] = np.array(value, dtype=float)

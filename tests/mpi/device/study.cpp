@@ -248,7 +248,7 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
             EXPECT_EQ(kernel("whole.h5"), truth);
         }
         Index with_checkpoint = 0, without = 0, last = 0;
-        for (Index good = 1; last == 0; good *= 3) {
+        for (Index good = 1; last == 0; good *= 5) {
             SCOPED_TRACE(::testing::Message() << prefix << ": " << good << " calls");
             const std::string name = prefix + std::to_string(good) + ".h5";
             const std::filesystem::path checkpoint = folder_of_all_ / (name + ".checkpoint");
