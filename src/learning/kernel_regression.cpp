@@ -7,6 +7,7 @@
 
 #include "tangram/blas.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel_for.hpp"
 #include "tangram/rates/tasks.hpp"
 #include "tangram/spectrum/quality.hpp"
 
@@ -38,14 +39,14 @@ std::vector<double> coefficients(const DistributedMatrix& V, const std::vector<d
     const MPI_Comm comm = V.grid().comm().get();
     std::vector<double> z = collectively(
         comm, [&] { return std::vector<double>(static_cast<std::size_t>(V.columns() * outputs), 0.0); });
-    for (Index j = 0; j < V.local_columns(); ++j) {
+    parallel_for(V.local_columns(), [&](Index j) {
         double* const to = z.data() + V.global_column(j) * outputs;
         for (Index i = 0; i < V.local_rows(); ++i) {
             const double v = V.data()[i + j * V.lld()];
             const double* const b = B.data() + V.global_row(i) * outputs;
             for (Index o = 0; o < outputs; ++o) to[o] += v * b[o];
         }
-    }
+    });
     sum_over_ranks(comm, z);
     return z;
 }
