@@ -8,6 +8,7 @@
 #include "support/model_fixture.hpp"
 #include "support/unrecorded.hpp"
 #include "tangram/arithmetic.hpp"
+#include "tangram/parallel/collective_error.hpp"
 
 namespace tangram::testing {
 
@@ -266,7 +267,9 @@ std::string text(const ProcessGrid& grid) {
     return std::to_string(grid.rows()) + " x " + std::to_string(grid.columns());
 }
 
-Whole naive(const Problem& problem, Formula formula) {
+namespace {
+
+Whole naive_here(const Problem& problem, Formula formula) {
     Network<double> network = network_for<double>(problem);
     const Index labels = std::ssize(problem.labels);
     const Program program = network.program();
@@ -323,6 +326,16 @@ Whole naive(const Problem& problem, Formula formula) {
     whole.cross = product(left(test), right(train));
     const auto squares = product(left(test), right(test));
     for (std::size_t i = 0; i < test.size(); ++i) whole.test_diagonal.push_back(squares[i + i * test.size()]);
+    return whole;
+}
+
+}  // namespace
+
+Whole naive(const Problem& problem, Formula formula) {
+    Whole whole = collectively(
+        MPI_COMM_WORLD, [&] { return testing::world_rank() == 0 ? naive_here(problem, formula) : Whole{}; });
+    for (std::vector<double>* const of : {&whole.gram, &whole.cross, &whole.test_diagonal})
+        broadcast(MPI_COMM_WORLD, *of, 0);
     return whole;
 }
 

@@ -108,7 +108,7 @@ void expect_same_bits(const Whole& found, const Whole& expected, const std::stri
 std::string text(const ProcessGrid& grid);
 
 /// G and the cross Gram from gradients multiplied out whole and products in long double: no tiles, no slices,
-/// no BLAS. Signs are taken of the whole gradients, as the formula has it.
+/// no BLAS. Signs are taken of the whole gradients, as the formula has it. Collective; the first rank computes.
 Whole naive(const Problem& problem, Formula formula = Formula::sgd);
 
 /// Entries to `tolerance` of their rows' norms, the trace to as much of itself.
