@@ -200,8 +200,6 @@ class CudaSolver final : public WholeSolver {
     }
 
     std::unique_ptr<HeldMatrix> hold(std::span<const double> A, Index rows, Index columns) override {
-        if (!blas_) blas_.emplace(name_);
-        if (blas_handle_ == nullptr) check_blas(blas_->create(&blas_handle_), name_, "beginning");
         return std::make_unique<MatrixOnGpu>(*blas_, blas_handle_, name_, A, rows, columns);
     }
 
@@ -216,6 +214,8 @@ class CudaSolver final : public WholeSolver {
         if (!library_) library_.emplace(name_);
         if (handle_ == nullptr) check_solver(library_->create(&handle_), name_, "beginning");
         if (parameters_ == nullptr) check_solver(library_->create_params(&parameters_), name_, "beginning");
+        if (!blas_) blas_.emplace(name_);  // hold() comes when all is solved
+        if (blas_handle_ == nullptr) check_blas(blas_->create(&blas_handle_), name_, "beginning");
         Workspace bytes;
         // Matrix and eigenvalues are not looked at; some versions refuse a null pointer.
         const GpuMemory unused(sizeof(double), name_);

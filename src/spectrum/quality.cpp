@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -156,13 +157,13 @@ struct Checks {
 };
 
 /// The same of n x k vectors by the device that has found them: on the first rank with the whole matrices,
-/// one after the other. Collective. Memory of the first rank of several: a whole matrix.
+/// one after the other. Collective. Memory of the first rank: a panel, and of several ranks a whole matrix.
 Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, const std::vector<double>& w,
                         WholeSolver& device) {
     const MPI_Comm comm = G.grid().comm().get();
     const bool is_first = G.grid().comm().rank() == 0, gathered = G.grid().comm().size() > 1;
     const Index n = G.rows(), k = V.columns();
-    constexpr Index width = 512;
+    constexpr Index width = columns_checked_together;
     const std::unique_ptr<double[]> memory =
         collectively(comm, [&] { return unset_on_large_pages(is_first && gathered ? n * n : 0); });
     const auto whole = [&](const DistributedMatrix& A) -> std::span<const double> {
@@ -175,9 +176,10 @@ Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, 
     std::vector<double> overlap;  // of each column with itself and those behind it
     std::unique_ptr<HeldMatrix> held;
     const std::span<const double> of_G = whole(G);
-    on_first_rank(comm, false, [&] { held = device.hold(of_G, n, n); });
+    const auto hold = [&] { held = device.hold(of_G, n, n); };
+    on_first_rank(comm, false, std::cref(hold));
     const std::span<const double> of_V = whole(V);
-    on_first_rank(comm, false, [&] {
+    const auto compare = [&] {
         overlap.assign(w.size(), 0.0);
         std::vector<double> product(static_cast<std::size_t>(n * std::min(width, k)));
         const auto for_panels = [&](const auto& visit) {
@@ -205,7 +207,8 @@ Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, 
                                                   (i == j ? 1.0 : 0.0)));
             });
         });
-    });
+    };
+    on_first_rank(comm, false, std::cref(compare));
     for (std::vector<double>* const of :
          {&found.residuals.squares, &found.residuals.along, &found.residuals.lengths, &overlap})
         broadcast(comm, *of, 0);

@@ -211,7 +211,8 @@ double solver_matrix_bytes(const PlannedStudy& planned, const Forecast& on, Solv
 double working_bytes(const PlannedStudy& planned, const Forecast& on, Solver solver, double share,
                      double local) {
     const auto n = static_cast<double>(planned.job.train_rows);
-    if (solver == Solver::cusolver) return 2 * local + 8 * n * n;
+    if (solver == Solver::cusolver)
+        return 2 * local + 8 * n * (n + static_cast<double>(columns_checked_together));
     const double matrices = solver_cost(solver, planned.study.spectrum.vectors, share).matrices,
                  theirs = solver == Solver::lapack
                               ? 8 * n * n

@@ -42,7 +42,9 @@ class DistributedMatrix {
     std::array<int, 9> descriptor() const;
 
   private:
-    std::size_t local_size() const noexcept { return static_cast<std::size_t>(local_rows_ * local_columns_); }
+    std::size_t local_size() const noexcept {
+        return local_ == nullptr ? 0 : static_cast<std::size_t>(local_rows_ * local_columns_);
+    }
 
     const ProcessGrid* grid_;
     BlockCyclic row_layout_, column_layout_;

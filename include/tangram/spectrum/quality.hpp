@@ -49,8 +49,10 @@ double noise_floor(const std::vector<double>& descending, double trace, bool mix
 
 /// Of all eigenvalues of G or its largest, and of the vectors where `pairs` has them. Collective over G's
 /// grid. Whatever is not a number comes out as NaN, never as small. @throws Error(input) on every rank if the
-/// sizes or blocks of G and the eigenpairs differ. Memory: beside G and V one panel of N x 256 (or one turn
-/// of blocks round the grid, if wider).
+/// sizes or blocks of G and the eigenpairs differ, Error(numerical) where the device that has found the pairs
+/// fails; where it lacks memory the ranks check. Memory: beside G and V one panel of N x 256 (or one turn of
+/// blocks round the grid, if wider); of such a device's pairs, on the first rank, one of N x 512 and, of
+/// several ranks, a whole matrix.
 Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_precision);
 
 }  // namespace tangram

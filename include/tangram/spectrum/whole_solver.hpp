@@ -56,6 +56,9 @@ class RegisteredWholeSolver {
 /// nullptr: there is none.
 WholeSolver* registered_whole_solver();
 
+/// Columns of eigenvectors of a device that quality() has it multiply together.
+inline constexpr Index columns_checked_together = 512;
+
 /// Bytes of a device that an n x n problem takes, as far as a plan knows without one: LAPACK's, whose divide
 /// and conquer it is (matrix and 2 n^2 of workspace with vectors; without, a few panels).
 double planned_whole_solver_bytes(Index n, bool vectors);

@@ -123,6 +123,33 @@ TEST_P(CheckedBy, ExactPairsAreGoodAndDamageIsMeasured) {
         }
 }
 
+// The largest alone: residuals and overlaps are those of the whole's first columns.
+TEST_P(CheckedBy, SomePairs) {
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    const Reflected known{70};
+    const DistributedMatrix G = matrix_of(grid, 70, 8, [&](Index i, Index j) { return known.g(i, j); });
+    for (const Index count : {1, 9, 69}) {
+        DistributedMatrix V(grid, 70, count, 8);
+        for (Index j = 0; j < V.local_columns(); ++j)
+            for (Index i = 0; i < V.local_rows(); ++i)
+                V.data()[i + j * V.lld()] = known.h(V.global_row(i), V.global_column(j));
+        Eigenpairs some{{}, std::move(V), GetParam(), "by hand"};
+        for (Index k = 0; k < count; ++k) some.values.push_back(known.w(k));
+        const double rounding = 10 * 70 * epsilon;  // as above
+        EXPECT_TRUE(*quality(G, some, false).residual_max <= rounding) << count;
+        EXPECT_TRUE(*quality(G, some, false).orthogonality_max <= rounding) << count;
+        constexpr double d = 1e-3;  // the last vector, v += d e_35: as above
+        set(*some.vectors, 35, count - 1, d);
+        double overlap = std::abs(2 * d * known.h(35, count - 1) + d * d), residual = 0;
+        for (Index k = 0; k + 1 < count; ++k) overlap = std::max(overlap, std::abs(d * known.h(35, k)));
+        for (Index i = 0; i < 70; ++i)
+            residual += std::pow(d * (known.g(i, 35) - (i == 35 ? known.w(count - 1) : 0.0)), 2);
+        EXPECT_NEAR(*quality(G, some, false).orthogonality_max, overlap, rounding) << count;
+        EXPECT_NEAR(*quality(G, some, false).residual_max, std::sqrt(residual) / known.w(0), rounding)
+            << count;
+    }
+}
+
 // v_3 turned by a small angle s towards v_4 has the Rayleigh quotient w_3 - s^2 (w_3 - w_4) and a residual of
 // s cos (w_3 - w_4); eigenvalues are integers, so gap = 1 - s at least. The bound is of second order where
 // the residual is of first, and it holds for an eigenvalue that is off by it.
@@ -179,6 +206,9 @@ TEST(Quality, OfADeviceThatFails) {
     EXPECT_EQ(without.residual_max, by_ranks.residual_max);
     EXPECT_EQ(without.orthogonality_max, by_ranks.orthogonality_max);
     EXPECT_EQ(device.held, world_rank() == 0 ? 1 : 0);
+    device.held_before = 2;  // the vectors find none
+    EXPECT_EQ(quality(G, pairs, false).residual_max, by_ranks.residual_max);
+    EXPECT_EQ(device.held, world_rank() == 0 ? 3 : 0);
     device.fails_to_hold = ErrorKind::library;
     testing::expect_error_on_all_ranks([&] { quality(G, pairs, false); }, ExitStatus::numerical,
                                        ErrorKind::library, "GPU 3 of node17");
