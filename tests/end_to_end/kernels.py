@@ -198,7 +198,7 @@ with both('masked', *bert) as h:
 code, out, err = run('gram', f.at('study.toml'), *[x for setting in (*bert, 'data.template={text} It was', 'output.path=none.h5') for x in ('--set', setting)])
 check('masked: a template without its mask', code == 2 and '[MASK]' in err, err)
 # Growing: a larger sample takes over what the file of a smaller one holds, in tiles of 128 rows: into the last one and beyond; the same bits as from nothing.
-grow = [x for setting in ('kernel.formula=["sgd", "asymmetric-signgd"]', 'kernel.groups=kind', 'kernel.parameters=["transformer.h.3.ln_*", "transformer.h.3.attn.attention.k_proj.weight", "transformer.h.3.mlp.*.bias"]') for x in ('--set', setting)]
+grow = [x for setting in ('kernel.formula=["sgd", "asymmetric-signgd"]', 'kernel.groups=kind', 'kernel.parameters=["transformer.h.3.ln_*", "transformer.h.3.attn.attention.*_proj.weight", "transformer.h.3.mlp.*.bias"]') for x in ('--set', setting)]
 run('gram', f.at('study.toml'), *grow, '--set', 'output.path=whole.h5', '--set', 'data.samples=400')
 run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5')
 code, out, err = run('gram', f.at('study.toml'), *grow, '--set', 'output.path=grown.h5', '--set', 'data.samples=350', ranks=2)

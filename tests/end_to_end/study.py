@@ -205,7 +205,9 @@ with open(f.at('stopped.h5.lock'), 'w') as lock:
     code, out, err = run('gram', f.at('stop.toml'))
     check('lock: a second run is refused with the owner', code == 5 and 'host elsewhere, process 12345' in err and err.count('error:') == 1, f'{code} {err}')
 p = subprocess.Popen([MPIEXEC, '-n', str(RANKS), PROGRAM, 'gram', f.at('stop.toml')], stderr=subprocess.PIPE, text=True)
-time.sleep(1.0)
+said = ''
+while 'gram: 320 examples' not in said and (line := p.stderr.readline()): said += line  # from then on signals are heard
+time.sleep(0.3)
 running = p.poll() is None
 if running: p.send_signal(signal.SIGUSR1)
 # To the ranks again and again, as an impatient job does: no signal kills a process that is already leaving.
@@ -214,7 +216,7 @@ while p.poll() is None:
         try: os.kill(int(rank), signal.SIGUSR1)
         except ProcessLookupError: pass
     time.sleep(0.03)
-_, err = p.communicate(timeout=120)
+err = said + p.communicate(timeout=120)[1]
 if running: check('SIGUSR1: status 75', p.returncode == 75, f'{p.returncode} {err}')
 else: print('skipped: SIGUSR1 (the run ended first)')
 other = 1 if RANKS > 1 else 2

@@ -187,9 +187,9 @@ class EdgeCase : public ::testing::TestWithParam<std::tuple<Solver, Known>> {
   protected:
     Solver solver() const { return std::get<0>(GetParam()); }
     const Known& known() const { return std::get<1>(GetParam()); }
-    /// Another one of another matrix.
+    /// Another one of another matrix or solver.
     std::size_t a_grid(const std::vector<ProcessGrid>& grids) const {
-        return std::string_view(known().name).size() % grids.size();
+        return (std::string_view(known().name).size() + static_cast<std::size_t>(solver())) % grids.size();
     }
 };
 
