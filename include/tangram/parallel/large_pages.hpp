@@ -25,8 +25,8 @@ inline std::unique_ptr<double[]> unset_on_large_pages(Index count) {
     return numbers;
 }
 
-/// Numbers on large pages that all threads touch first, as the system clears a page on the thread that does:
-/// set(first, last) sets those from `first` to `last`. Local. @throws std::bad_alloc
+/// Numbers on large pages that all threads touch first, as the system clears a page on the thread that does.
+/// Local. @param set  set(to, first, last) sets numbers `first` to `last`, at `to`  @throws std::bad_alloc
 template <class Set>
 std::unique_ptr<double[]> set_on_large_pages(Index count, Set set) {
     std::unique_ptr<double[]> numbers = unset_on_large_pages(count);
