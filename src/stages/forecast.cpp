@@ -211,8 +211,12 @@ double solver_matrix_bytes(const PlannedStudy& planned, const Forecast& on, Solv
 double working_bytes(const PlannedStudy& planned, const Forecast& on, Solver solver, double share,
                      double local) {
     const auto n = static_cast<double>(planned.job.train_rows);
-    if (solver == Solver::cusolver)
-        return 2 * local + 8 * n * (n + static_cast<double>(columns_checked_together));
+    if (solver == Solver::cusolver) {
+        // Of several ranks, so it does while the vectors are checked, beside a panel of products.
+        const bool gathered = on.ranks() > 1 && planned.study.spectrum.vectors;
+        const double panel = std::min(n, static_cast<double>(columns_checked_together));
+        return 2 * local + 8 * n * (n + (gathered ? panel : 0));
+    }
     const double matrices = solver_cost(solver, planned.study.spectrum.vectors, share).matrices,
                  theirs = solver == Solver::lapack
                               ? 8 * n * n
