@@ -15,12 +15,20 @@ namespace tangram::device {
 
 namespace {
 
-void check_solver(cusolverStatus_t status, const std::string& gpu, const char* what) {
-    if (status == CUSOLVER_STATUS_SUCCESS) return;
-    const bool memory = status == CUSOLVER_STATUS_ALLOC_FAILED;
-    throw Error(ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
-                gpu + ": cuSOLVER: " + what + " failed with status " + std::to_string(status) +
+/// @param status  0: success, in either library  @param no_memory  the status that says so
+void check_library(const char* library, int status, int no_memory, const std::string& gpu, const char* what) {
+    if (status == 0) return;
+    throw Error(ExitStatus::numerical, status == no_memory ? ErrorKind::no_memory : ErrorKind::library,
+                gpu + ": " + library + ": " + what + " failed with status " + std::to_string(status) +
                     "; use --device cpu or another spectrum.solver");
+}
+void check_solver(cusolverStatus_t status, const std::string& gpu, const char* what) {
+    static_assert(CUSOLVER_STATUS_SUCCESS == 0);
+    check_library("cuSOLVER", status, CUSOLVER_STATUS_ALLOC_FAILED, gpu, what);
+}
+void check_blas(cublasStatus_t status, const std::string& gpu, const char* what) {
+    static_assert(CUBLAS_STATUS_SUCCESS == 0);
+    check_library("cuBLAS", status, CUBLAS_STATUS_ALLOC_FAILED, gpu, what);
 }
 
 /// A library of CUDA's, looked for when the first problem comes, so that the program starts without it.
@@ -82,14 +90,6 @@ struct Cublas {
         library.find("cublasDgemm_v2", dgemm);
     }
 };
-
-void check_blas(cublasStatus_t status, const std::string& gpu, const char* what) {
-    if (status == CUBLAS_STATUS_SUCCESS) return;
-    const bool memory = status == CUBLAS_STATUS_ALLOC_FAILED;
-    throw Error(ExitStatus::numerical, memory ? ErrorKind::no_memory : ErrorKind::library,
-                gpu + ": cuBLAS: " + what + " failed with status " + std::to_string(status) +
-                    "; use --device cpu or another spectrum.solver");
-}
 
 /// Memory of the GPU, given back in the end.
 class GpuMemory {
@@ -200,6 +200,7 @@ class CudaSolver final : public WholeSolver {
     }
 
     std::unique_ptr<HeldMatrix> hold(std::span<const double> A, Index rows, Index columns) override {
+        open_blas();
         return std::make_unique<MatrixOnGpu>(*blas_, blas_handle_, name_, A, rows, columns);
     }
 
@@ -214,8 +215,7 @@ class CudaSolver final : public WholeSolver {
         if (!library_) library_.emplace(name_);
         if (handle_ == nullptr) check_solver(library_->create(&handle_), name_, "beginning");
         if (parameters_ == nullptr) check_solver(library_->create_params(&parameters_), name_, "beginning");
-        if (!blas_) blas_.emplace(name_);  // hold() comes when all is solved
-        if (blas_handle_ == nullptr) check_blas(blas_->create(&blas_handle_), name_, "beginning");
+        open_blas();  // what hold() lacks is found before a problem is solved
         Workspace bytes;
         // Matrix and eigenvalues are not looked at; some versions refuse a null pointer.
         const GpuMemory unused(sizeof(double), name_);
@@ -224,6 +224,11 @@ class CudaSolver final : public WholeSolver {
                                            CUDA_R_64F, &bytes.gpu, &bytes.host),
                      name_, "asking for Xsyevd's workspace");
         return bytes;
+    }
+
+    void open_blas() {
+        if (!blas_) blas_.emplace(name_);
+        if (blas_handle_ == nullptr) check_blas(blas_->create(&blas_handle_), name_, "beginning");
     }
 
     std::string name_;
