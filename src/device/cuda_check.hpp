@@ -7,9 +7,6 @@
 
 namespace tangram::device {
 
-/// "NVIDIA H200, GPU 3 of node17"; takes the GPU for this thread. @throws Error(numerical)
-std::string take_gpu(int gpu);
-
 /// @throws Error(numerical) naming the GPU and the node, where a call of CUDA failed
 void check(cudaError_t status, const std::string& gpu, const char* what);
 

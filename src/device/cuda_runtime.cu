@@ -21,8 +21,7 @@ std::string node() {
     return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "this node";
 }
 
-}  // namespace
-
+/// "NVIDIA H200, GPU 3 of node17"; takes the GPU for this thread. @throws Error(numerical)
 std::string take_gpu(int gpu) {
     const std::string place = "GPU " + std::to_string(gpu) + " of " + node();
     cudaDeviceProp properties{};
@@ -31,6 +30,8 @@ std::string take_gpu(int gpu) {
     check(cudaSetDevice(gpu), name, "taking it");
     return name;
 }
+
+}  // namespace
 
 void check(cudaError_t status, const std::string& gpu, const char* what) {
     if (status == cudaSuccess) return;

@@ -10,6 +10,7 @@
 
 #include "cuda_check.hpp"
 #include "cuda_runtime.hpp"
+#include "staged_copies.hpp"
 
 namespace tangram::device {
 
@@ -91,34 +92,23 @@ struct Cublas {
     }
 };
 
-/// Memory of the GPU, given back in the end.
-class GpuMemory {
-  public:
-    GpuMemory(std::size_t bytes, const std::string& gpu) {
-        check(cudaMalloc(&data_, std::max<std::size_t>(bytes, 1)), gpu, "allocating its memory");
-    }
-    GpuMemory(const GpuMemory&) = delete;
-    GpuMemory& operator=(const GpuMemory&) = delete;
-    ~GpuMemory() { static_cast<void>(cudaFree(data_)); }
-    void* data() const { return data_; }
-
-  private:
-    void* data_ = nullptr;
-};
+const std::byte* bytes_of(std::span<const double> numbers) { return std::as_bytes(numbers).data(); }
 
 /// Products by cublasDgemm.
 class MatrixOnGpu final : public HeldMatrix {
   public:
-    MatrixOnGpu(const Cublas& library, cublasHandle_t handle, const std::string& gpu,
+    MatrixOnGpu(const Cublas& library, cublasHandle_t handle, Runtime& runtime, StagedCopies& copies,
                 std::span<const double> A, Index rows, Index columns)
         : library_(library),
           handle_(handle),
-          gpu_(gpu),
+          gpu_(runtime.name()),
+          copies_(copies),
           rows_(rows),
           columns_(columns),
-          A_(A.size_bytes(), gpu) {
-        check(cudaMemcpy(A_.data(), A.data(), A.size_bytes(), cudaMemcpyHostToDevice), gpu_,
-              "sending a matrix");
+          A_(runtime, Memory::device),
+          B_(runtime, Memory::device),
+          C_(runtime, Memory::device) {
+        copies_.to_device(A_.reserve(A.size_bytes()), bytes_of(A), A.size_bytes());
     }
     void multiply(std::span<const double> B, Index count, std::span<double> C) override {
         product(CUBLAS_OP_N, 0, rows_, columns_, B, count, C);
@@ -133,30 +123,32 @@ class MatrixOnGpu final : public HeldMatrix {
     void product(cublasOperation_t op, Index first, Index m, Index depth, std::span<const double> B,
                  Index count, std::span<double> C) {
         const std::size_t bytes = sizeof(double) * static_cast<std::size_t>(m * count);
-        const GpuMemory right(B.size_bytes(), gpu_), result(bytes, gpu_);
-        check(cudaMemcpy(right.data(), B.data(), B.size_bytes(), cudaMemcpyHostToDevice), gpu_,
-              "sending columns");
+        copies_.to_device(B_.reserve(B.size_bytes()), bytes_of(B), B.size_bytes());
+        auto* const result = reinterpret_cast<double*>(C_.reserve(bytes));
         const double one = 1, zero = 0;
         const auto number = [](Index i) { return static_cast<int>(i); };
         check_blas(library_.dgemm(handle_, op, CUBLAS_OP_N, number(m), number(count), number(depth), &one,
-                                  static_cast<const double*>(A_.data()) + first * rows_, number(rows_),
-                                  static_cast<const double*>(right.data()), number(depth), &zero,
-                                  static_cast<double*>(result.data()), number(m)),
+                                  reinterpret_cast<const double*>(A_.data()) + first * rows_, number(rows_),
+                                  reinterpret_cast<const double*>(B_.data()), number(depth), &zero, result,
+                                  number(m)),
                    gpu_, "Dgemm");
-        check(cudaMemcpy(C.data(), result.data(), bytes, cudaMemcpyDeviceToHost), gpu_, "bringing a product");
+        check(cudaDeviceSynchronize(), gpu_, "multiplying matrices");
+        copies_.to_host(reinterpret_cast<std::byte*>(C.data()), C_.data(), bytes);
     }
 
     const Cublas& library_;
     cublasHandle_t handle_;
-    const std::string& gpu_;
+    std::string gpu_;
+    StagedCopies& copies_;
     Index rows_, columns_;
-    GpuMemory A_;
+    Buffer A_, B_, C_;
 };
 
 /// cusolverDnXsyevd, divide and conquer with 64-bit sizes.
 class CudaSolver final : public WholeSolver {
   public:
-    CudaSolver(int gpu, double memory) : name_(take_gpu(gpu)), memory_(memory) {}
+    CudaSolver(int gpu, double memory)
+        : runtime_(cuda_runtime(gpu)), name_(runtime_->name()), memory_(memory), copies_(*runtime_) {}
     CudaSolver(const CudaSolver&) = delete;
     CudaSolver& operator=(const CudaSolver&) = delete;
     ~CudaSolver() override {
@@ -175,15 +167,16 @@ class CudaSolver final : public WholeSolver {
     }
     void solve(std::span<double> A, Index n, bool vectors, std::span<double> w) override {
         const Workspace workspace = workspace_of(n, vectors);
-        const GpuMemory matrix(A.size_bytes(), name_), values(w.size_bytes(), name_),
-            work(workspace.gpu, name_), state(sizeof(int), name_);
+        Buffer matrix(*runtime_, Memory::device), values(*runtime_, Memory::device),
+            work(*runtime_, Memory::device), state(*runtime_, Memory::device);
+        matrix.reserve(A.size_bytes()), values.reserve(w.size_bytes());
+        work.reserve(workspace.gpu), state.reserve(sizeof(int));
         std::vector<std::byte> work_of_host(workspace.host);
-        check(cudaMemcpy(matrix.data(), A.data(), A.size_bytes(), cudaMemcpyHostToDevice), name_,
-              "sending the matrix");
+        copies_.to_device(matrix.data(), bytes_of(A), A.size_bytes());
         check_solver(library_->solve(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n,
                                      CUDA_R_64F, matrix.data(), n, CUDA_R_64F, values.data(), CUDA_R_64F,
                                      work.data(), workspace.gpu, work_of_host.data(), workspace.host,
-                                     static_cast<int*>(state.data())),
+                                     reinterpret_cast<int*>(state.data())),
                      name_, "Xsyevd");
         int info = 0;
         check(cudaMemcpy(&info, state.data(), sizeof info, cudaMemcpyDeviceToHost), name_,
@@ -194,14 +187,12 @@ class CudaSolver final : public WholeSolver {
                             "); try another spectrum.solver");
         check(cudaMemcpy(w.data(), values.data(), w.size_bytes(), cudaMemcpyDeviceToHost), name_,
               "bringing eigenvalues");
-        if (vectors)
-            check(cudaMemcpy(A.data(), matrix.data(), A.size_bytes(), cudaMemcpyDeviceToHost), name_,
-                  "bringing eigenvectors");
+        if (vectors) copies_.to_host(reinterpret_cast<std::byte*>(A.data()), matrix.data(), A.size_bytes());
     }
 
     std::unique_ptr<HeldMatrix> hold(std::span<const double> A, Index rows, Index columns) override {
         open_blas();
-        return std::make_unique<MatrixOnGpu>(*blas_, blas_handle_, name_, A, rows, columns);
+        return std::make_unique<MatrixOnGpu>(*blas_, blas_handle_, *runtime_, copies_, A, rows, columns);
     }
 
   private:
@@ -218,7 +209,8 @@ class CudaSolver final : public WholeSolver {
         open_blas();  // what hold() lacks is found before a problem is solved
         Workspace bytes;
         // Matrix and eigenvalues are not looked at; some versions refuse a null pointer.
-        const GpuMemory unused(sizeof(double), name_);
+        Buffer unused(*runtime_, Memory::device);
+        unused.reserve(sizeof(double));
         check_solver(library_->buffer_size(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n,
                                            CUDA_R_64F, unused.data(), n, CUDA_R_64F, unused.data(),
                                            CUDA_R_64F, &bytes.gpu, &bytes.host),
@@ -231,8 +223,10 @@ class CudaSolver final : public WholeSolver {
         if (blas_handle_ == nullptr) check_blas(blas_->create(&blas_handle_), name_, "beginning");
     }
 
+    std::unique_ptr<Runtime> runtime_;
     std::string name_;
     double memory_;
+    StagedCopies copies_;
     std::optional<Cusolver> library_;
     cusolverDnHandle_t handle_ = nullptr;
     cusolverDnParams_t parameters_ = nullptr;
