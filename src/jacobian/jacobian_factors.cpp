@@ -174,10 +174,11 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
             const Index first = starts[static_cast<std::size_t>(block)],
                         last = starts[static_cast<std::size_t>(block) + 1];
             pass_through(twin ? *twin : network, first, last);
-            done += last - first;
-            if (progress && omp_get_thread_num() == 0) progress(done, count);
+            const Index passed = done += last - first;
+            if (progress && omp_get_thread_num() == 0 && passed < count) progress(passed, count);
         });
     forget_projections();
+    if (progress && count > 0) progress(count, count);  // the first thread may have had no block
 }
 
 /// The random matrices are made again for other examples.

@@ -16,8 +16,8 @@
 
 namespace tangram {
 
-/// Told, between blocks of examples, how many have gone through the network, of how many. What it throws ends
-/// the pass.
+/// Told, between blocks of examples and behind the last one, how many have gone through the network, of how
+/// many. What it throws ends the pass.
 using PassProgress = std::function<void(Index done, Index examples)>;
 
 /// The parameters whose factors are kept; those that the sketch names are kept projected, in place of the
