@@ -154,6 +154,7 @@ namespace {
 struct Checks {
     Residuals residuals;
     double overlap;
+    std::string left_to_ranks = {};  ///< as Quality's
 };
 
 /// The same of n x k vectors by the device that has found them: on the first rank with the whole matrices,
@@ -220,14 +221,16 @@ Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, 
 Checks checks_of(const DistributedMatrix& G, const Eigenpairs& pairs) {
     const DistributedMatrix& V = *pairs.vectors;
     WholeSolver* const device = registered_whole_solver();
+    std::string no_room;
     if (pairs.solver == Solver::cusolver && device != nullptr) {
         try {
             return checks_on_device(G, V, pairs.values, *device);
         } catch (const Error& e) {
             if (e.kind() != ErrorKind::no_memory) throw;
+            no_room = e.what();
         }
     }
-    return {residuals(G, V, pairs.values), largest_overlap(V)};
+    return {residuals(G, V, pairs.values), largest_overlap(V), no_room};
 }
 
 }  // namespace
@@ -337,6 +340,7 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
     }
     result.error_bound_max = relative(largest_bound, scale);
     result.orthogonality_max = checks.overlap;
+    result.left_to_ranks = checks.left_to_ranks;
     return result;
 }
 

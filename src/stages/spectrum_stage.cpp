@@ -31,6 +31,8 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
         const Log::Waiting waiting(session.log, at.substr(1) + ": checking every pair against the matrix");
         return quality(gram, pairs, attribute("/kernel", "precision", "gram") == "mixed");
     }();
+    if (!checks.left_to_ranks.empty())
+        session.log.say(fmt::format("{}: checked by the ranks: {}", at.substr(1), checks.left_to_ranks));
     SpectrumResult result{std::move(pairs), checks, std::nullopt};
     if (study.spectrum.density && at == "/spectrum")
         result.density = density_of(gram, result.pairs, checks.noise_floor);

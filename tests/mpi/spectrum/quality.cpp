@@ -198,13 +198,16 @@ TEST(Quality, OfADeviceThatFails) {
     Eigenpairs pairs = known.pairs(grid, 8);
     const Quality by_ranks = quality(G, pairs, false);
     pairs.solver = Solver::cusolver;
-    EXPECT_EQ(quality(G, pairs, false).residual_max, by_ranks.residual_max);  // none is there
+    const Quality without_any = quality(G, pairs, false);
+    EXPECT_EQ(without_any.residual_max, by_ranks.residual_max);
+    EXPECT_EQ(without_any.left_to_ranks, "");
     testing::LapackAsDevice device;
     const RegisteredWholeSolver registered(device);
     device.fails_to_hold = ErrorKind::no_memory;
     const Quality without = quality(G, pairs, false);
     EXPECT_EQ(without.residual_max, by_ranks.residual_max);
     EXPECT_EQ(without.orthogonality_max, by_ranks.orthogonality_max);
+    EXPECT_NE(without.left_to_ranks.find("GPU 3 of node17"), std::string::npos) << without.left_to_ranks;
     EXPECT_EQ(device.held, world_rank() == 0 ? 1 : 0);
     device.held_before = 2;  // the vectors find none
     EXPECT_EQ(quality(G, pairs, false).residual_max, by_ranks.residual_max);
