@@ -702,7 +702,7 @@ void DevicePasses<Real>::add_vector(const Factor& factor, Index example, Real* o
 class DevicePassBackEnd final : public PassBackEnd {
   public:
     DevicePassBackEnd(std::unique_ptr<Runtime> runtime, double memory, PassSizes sizes)
-        : device_(std::make_shared<Device>(std::move(runtime), sizes)), memory_(memory) {}
+        : device_(std::make_shared<Device>(Device{std::move(runtime), sizes})), memory_(memory) {}
 
     std::string name() const override { return device_->runtime->name(); }
     double memory() const override { return memory_; }

@@ -141,8 +141,8 @@ std::vector<SliceGroup> groups_of(const Slices& slices, const FactorBytes& bytes
     }
     for (SliceGroup& group : groups) {
         std::ranges::sort(group.parameters);
-        const auto repeated = std::ranges::unique(group.parameters);
-        group.parameters.erase(repeated.begin(), repeated.end());
+        const auto repeated = std::unique(group.parameters.begin(), group.parameters.end());
+        group.parameters.erase(repeated, group.parameters.end());
     }
     return groups;
 }

@@ -1,6 +1,6 @@
 #include "tangram/parallel/collective_error.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>  // of format_to_n, clang and a library built by GCC have names of their own
 
 #include <algorithm>
 #include <limits>

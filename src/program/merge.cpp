@@ -225,9 +225,9 @@ std::string short_name_of_curve(const Run& run, const std::set<std::string>& var
 ScaleCurve curve_of(const std::string& name, const RunsBySize& sizes) {
     ScaleCurve curve{name.empty() ? "all runs" : name, {}, {}};
     std::set<std::string> everywhere;  // draws that every size has
-    for (const auto& [seed, run] : sizes.begin()->second)
-        if (std::ranges::all_of(sizes, [&](const auto& size) { return size.second.contains(seed); }))
-            everywhere.insert(seed);
+    for (const auto& run : sizes.begin()->second)
+        if (std::ranges::all_of(sizes, [&](const auto& size) { return size.second.contains(run.first); }))
+            everywhere.insert(run.first);
     for (const auto& [size, draws] : sizes) {
         curve.sizes.push_back(size);
         std::vector<Run>& repeats = curve.repeats.emplace_back();

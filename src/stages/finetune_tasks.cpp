@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <tuple>
 
 #include "finetuning.hpp"
 #include "kernel_change.hpp"
@@ -190,15 +191,15 @@ TrainedTask StudyRun::State::train_task(const OpenedStudy& with, const StoredKer
     const GramJob job = job_of_task(with.job, t);
     Network<Real> network = initial_network<Real>(with.model, study, job, comm);
     const ParameterVector parameters(network.program(), job.parameters);
-    const auto [part, means] = training_part(study, job.data.train, job.output_names.front(),
-                                             logits_of(network, job.data.train, comm));
+    TrainedTask task;
+    FinetunePart part;
+    std::tie(part, task.means) = training_part(study, job.data.train, job.output_names.front(),
+                                               logits_of(network, job.data.train, comm));
     const std::vector<Index> rows = rows_of_task(with.job.data.train, with.job.outputs, t);
     const DistributedMatrix gram = principal_submatrix(kernels.gram(), rows);
-    TrainedTask task;
     task.plan = finetune_plan(study, part.wanted, facts_of_task(kernels, gram, t, study, part.wanted, grid),
                               kernels.has_linear());
     task.plan.recorded = {0, task.plan.settings.steps};
-    task.means = means;
     for (const std::string& note : task.plan.notes)
         session.log.warn(fmt::format("finetune {}: {}", name, note));
     std::optional<LinearisedProblem> linear;

@@ -232,34 +232,34 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
         bool some_keep, some_do_not;  ///< failures that leave a checkpoint
         bool reached;                 ///< by messages
     };
-    for (const auto& [prefix, minutes, memory, behind_others, some_keep, some_do_not, reached] :
-         std::vector<Case>{{"p", 1e-9, 0x1p30, false, true, true, false},
-                           {"w", 0, 0x1p30, false, false, true, true},
-                           {"o", 0, 0x1p30, true, true, false, false},
-                           {"t", 0, little, false, false, true, false}}) {
+    for (const Case& at : std::vector<Case>{{"p", 1e-9, 0x1p30, false, true, true, false},
+                                            {"w", 0, 0x1p30, false, false, true, true},
+                                            {"o", 0, 0x1p30, true, true, false, false},
+                                            {"t", 0, little, false, false, true, false}}) {
         const auto study_of = [&](const std::string& output, double of_minutes) {
             Study of = study(output, of_minutes);
-            if (behind_others) of.kernel.parameters = {"transformer.wpe.weight", "transformer.h.3.ln_1.bias"};
+            if (at.behind_others)
+                of.kernel.parameters = {"transformer.wpe.weight", "transformer.h.3.ln_1.bias"};
             return of;
         };
-        StudyRun(study_of(prefix + std::string("truth.h5"), 0), session_).gram(false);
-        const std::vector<double> truth = kernel(prefix + std::string("truth.h5"));
-        if (!behind_others) {
+        StudyRun(study_of(at.name + std::string("truth.h5"), 0), session_).gram(false);
+        const std::vector<double> truth = kernel(at.name + std::string("truth.h5"));
+        if (!at.behind_others) {
             EXPECT_EQ(kernel("whole.h5"), truth);
         }
         Index with_checkpoint = 0, without = 0, last = 0;
         for (Index good = 1; last == 0; good *= 5) {
-            SCOPED_TRACE(::testing::Message() << prefix << ": " << good << " calls");
-            const std::string name = prefix + std::to_string(good) + ".h5";
+            SCOPED_TRACE(::testing::Message() << at.name << ": " << good << " calls");
+            const std::string name = at.name + std::to_string(good) + ".h5";
             const std::filesystem::path checkpoint = folder_of_all_ / (name + ".checkpoint");
             // Of little that is claimed, slices of a vector find room, those of the positions do not.
             Boasting device(device::device_products(std::make_unique<testing::FailingRuntime>(
-                                                        world_rank() == 0 ? good : 1 << 30, memory, nullptr,
-                                                        nullptr, nullptr, reached),
-                                                    memory, reached),
-                            behind_others ? 7e5 : 1e12);
-            const testing::Thrown thrown =
-                testing::thrown_by([&] { StudyRun(study_of(name, minutes), session_).gram(false, &device); });
+                                                        world_rank() == 0 ? good : 1 << 30, at.memory,
+                                                        nullptr, nullptr, nullptr, at.reached),
+                                                    at.memory, at.reached),
+                            at.behind_others ? 7e5 : 1e12);
+            const testing::Thrown thrown = testing::thrown_by(
+                [&] { StudyRun(study_of(name, at.minutes), session_).gram(false, &device); });
             const bool kept = any_rank(MPI_COMM_WORLD, std::filesystem::exists(checkpoint));
             if (!thrown.status) {
                 last = good;
@@ -272,8 +272,8 @@ TEST_F(OnADevice, WhatAFailureLeavesGoesOnOnTheCpu) {
             }
             EXPECT_EQ(kernel(name), truth);
         }
-        EXPECT_TRUE(!some_keep || with_checkpoint > 0) << prefix;
-        EXPECT_TRUE(!some_do_not || without > 0) << prefix;
+        EXPECT_TRUE(!at.some_keep || with_checkpoint > 0) << at.name;
+        EXPECT_TRUE(!at.some_do_not || without > 0) << at.name;
     }
 }
 

@@ -31,9 +31,9 @@ TEST(ProcessGrid, MostSquare) {
 }
 
 TEST(ProcessGrid, WrongShapesAreRefused) {
-    for (const auto& [rows, columns] :
+    for (const auto& shape :
          std::vector<std::pair<int, int>>{{world_size(), 2}, {0, world_size()}, {-1, -world_size()}})
-        testing::expect_error_on_all_ranks([&] { ProcessGrid(MPI_COMM_WORLD, rows, columns); },
+        testing::expect_error_on_all_ranks([&] { ProcessGrid(MPI_COMM_WORLD, shape.first, shape.second); },
                                            ExitStatus::study, ErrorKind::contradiction,
                                            std::to_string(world_size()) + " ranks");
 }

@@ -103,8 +103,9 @@ TEST(LeadingPairs, RestartWhereTheBasisIsFull) {
 // K x I of a block of 4 brings random vectors, min of a basis of 18 restarts.
 TEST(LeadingPairs, GoOnToTheSameBits) {
     const std::pair<const char*, LanczosSettings> cases[] = {{"min", {4, 18}}, {"K x I", {4}}, {"zero", {4}}};
-    for (const auto& [matrix, settings] : cases) {
+    for (const auto& [matrix, settings_of_it] : cases) {
         SCOPED_TRACE(matrix);
+        const LanczosSettings& settings = settings_of_it;
         const SymmetricOperator G = operator_of(known_matrix(matrix), 100);
         const LeadingPairs whole = leading_pairs(G, 6, settings);
         for (Index last = 1;; ++last) {

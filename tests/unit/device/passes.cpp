@@ -433,9 +433,10 @@ TEST(PassesOnADeviceOf, BlocksOfAnySizeLeaveTheFactorsOfTheHost) {
                                                              {KernelOutput::logits, 1},
                                                              {KernelOutput::logits, 20},
                                                              {KernelOutput::logits, 1000}}) {
-                Network<float> network = host.on([&](std::shared_ptr<const NetworkWeights<float>> weights) {
-                    return device.passes->passes(std::move(weights), tokens);
-                });
+                Network<float> network =
+                    host.on([&, together = tokens](std::shared_ptr<const NetworkWeights<float>> weights) {
+                        return device.passes->passes(std::move(weights), together);
+                    });
                 const std::vector<float> found = gradients_of(network, data, output),
                                          expected = gradients_of(host, data, output);
                 ASSERT_EQ(found.size(), expected.size());

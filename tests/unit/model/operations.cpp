@@ -78,13 +78,13 @@ TYPED_TEST(Operations, AHeadHasTheSameBitsAmongAnyNeighbours) {
     using Real = TypeParam;
     operations::HeadScratch<Real> scratch;
     struct Kind {
+        Index window;
         bool causal;
         Real cap;
     };
     for (const Index size : {1, 7, 8, 33})
         for (const Index keys : {1, 7, 33, 50})
-            for (const auto& [window, kind] :
-                 {std::pair{keys, Kind{true, 0}}, {Index{3}, {true, 0}}, {Index{3}, {false, Real(0.2)}}})
+            for (const Kind& kind : {Kind{keys, true, 0}, {3, true, 0}, {3, false, Real(0.2)}})
                 for (const bool read_only : {false, true}) {
                     const Index queries = read_only ? 1 : keys;
                     const auto q = this->numbers(queries * size, 1), k = this->numbers(keys * size, 2),
@@ -102,7 +102,7 @@ TYPED_TEST(Operations, AHeadHasTheSameBitsAmongAnyNeighbours) {
                         };
                         const operations::Head<Real> head{
                             queries,     keys,    size,   read_only ? keys - 1 : 0,
-                            window,      stride,  stride, Real(0.37),
+                            kind.window, stride,  stride, Real(0.37),
                             kind.causal, kind.cap};
                         const auto wide_q = spread(q, 1), wide_k = spread(k, 1), wide_v = spread(v, 1),
                                    wide_dy = spread(dy, 1);

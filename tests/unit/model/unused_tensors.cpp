@@ -126,10 +126,10 @@ TEST(UnusedTensors, BesideATrainedHeadAreALanguageModelsAndNoneOfTheHeadsOwn) {
     llama.tensors.push_back({"v_head.summary.bias", {1}, {1}});
     ASSERT_EQ(said(llama).size(), 1U);
     EXPECT_NE(said(llama)[0].find("v_head.summary.bias"), std::string::npos);
-    for (const auto& [folder, name] : {std::pair{&llama, "score.bias"}, {&bert, "classifier.dense.weight"}}) {
-        folder->tensors.push_back({name, {1}, {1}});
-        testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"model.safetensors", name},
-                              [&] { said(*folder); });
+    for (const auto& with : {std::pair{&llama, "score.bias"}, {&bert, "classifier.dense.weight"}}) {
+        with.first->tensors.push_back({with.second, {1}, {1}});
+        testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"model.safetensors", with.second},
+                              [&] { said(*with.first); });
     }
 }
 
