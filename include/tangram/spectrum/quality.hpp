@@ -22,9 +22,9 @@ struct Quality {
     /// eigenvalues less their own
     /// ||r|| (Parlett, The Symmetric Eigenvalue Problem, 11.7). Needs vectors.
     std::optional<double> error_bound_max;
-    Index rows;                     ///< N
-    double trace;                   ///< of G
-    std::optional<Index> resolved;  ///< number of eigenvalues with b_j < |w_j|; needs vectors
+    Index rows;                      ///< N
+    double trace;                    ///< of G
+    std::optional<Index> resolved;   ///< number of eigenvalues with b_j < |w_j|; needs vectors
     std::string left_to_ranks = {};  ///< why the ranks checked what a device has found; empty: they did not
 };
 
