@@ -413,9 +413,8 @@ class RatesOfKernel {
             const auto predicted = [&](double on_K) {
                 if (std::isinf(on_K))
                     return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
-                const auto prediction =
-                    on_K >= 0 ? predict_ridge(modes, power, rows, rows * on_K) : std::nullopt;
-                return prediction ? out_of_sample_mse(*prediction, rows, r_.rows) : unknown;
+                return on_K >= 0 ? predict_unseen(modes, power, rows, rows * on_K).value_or(unknown)
+                                 : unknown;
             };
             curve.predicted_ridge.emplace_back();
             curve.predicted_descent.emplace_back();

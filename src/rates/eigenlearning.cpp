@@ -70,24 +70,37 @@ std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::
     if (largest == 0 && ridge == 0) return std::nullopt;
     LearningPrediction result{};
     result.kappa = solve_kappa(l, samples, ridge, sum);
-    double squares = 0, missed = 0;
+    double partly = ridge / result.kappa, missed = 0;  // samples - sum L_i^2, whose digits do not cancel
     for (std::size_t i = 0; i < l.size(); ++i) {
         const double value = std::max(l[i], 0.0), share = value / (value + result.kappa);
         const double rest = result.kappa / (value + result.kappa);
         result.learned += share;
-        squares += share * share;
+        partly += share * rest;
         missed += rest * rest * power[i];
     }
-    result.overfitting = samples / (samples - squares);
+    result.overfitting = samples / partly;
     result.test_mse = result.overfitting * (missed + noise * noise);
     const double kept = ridge / (samples * result.kappa);
     result.train_mse = kept * kept * result.test_mse;
     return result;
 }
 
-double out_of_sample_mse(const LearningPrediction& prediction, double samples, Index rows) {
-    const double unseen = std::exp(samples * std::log1p(-1 / static_cast<double>(rows)));
-    return (prediction.test_mse - (1 - unseen) * prediction.train_mse) / unseen;
+std::optional<double> predict_unseen(std::span<const double> l, std::span<const double> power, double samples,
+                                     double ridge) {
+    const auto rows = static_cast<double>(l.size());
+    std::vector<double> raised(l.begin(), l.end());
+    for (double& value : raised) value = std::max(value, 0.0) + ridge / rows;
+    if (samples < rows) {
+        const auto prediction = predict_ridge(raised, power, samples, 0);
+        return prediction ? std::optional(prediction->test_mse / (1 - samples / rows)) : std::nullopt;
+    }
+    if (!(ridge > 0)) return std::nullopt;
+    double missed = 0, rest = 0;
+    for (std::size_t i = 0; i < raised.size(); ++i) {
+        missed += power[i] / (raised[i] * raised[i]);
+        rest += 1 / raised[i];
+    }
+    return rows * rows * missed / (rest * rest);
 }
 
 std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
@@ -96,30 +109,24 @@ std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
     const auto rows = static_cast<double>(squares.size());
     std::vector<double> modes(l.begin(), l.end()), power(squares.begin(), squares.end());
     for (double& value : modes) value = value > floor ? value : 0.0;
-    for (double& value : power) value = (value - noise * noise) / rows;
+    for (double& value : power) value /= rows;
+    const double largest = *std::ranges::max_element(modes);
+    if (!(largest > 0))
+        throw Error(ExitStatus::numerical, ErrorKind::degenerate,
+                    "the kernel is zero: no ridge can be chosen");
+    const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(100 * largest);
     std::vector<double> sizes, excess, whole;
     for (const double share : {32.0, 16.0, 8.0, 4.0}) {
-        sizes.push_back(rows / share);
-        whole.push_back(best_predicted_ridge(modes, power, sizes.back(), floor, noise).prediction.test_mse);
+        const double samples = rows / share;
+        const auto error = [&](double log_ridge) {
+            return *predict_unseen(modes, power, samples, samples * std::exp(log_ridge));
+        };
+        sizes.push_back(samples);
+        whole.push_back(error(argument_of_least(low, high, 80, 40, error)));
         excess.push_back(whole.back() - noise * noise);
         if (!(excess.back() > 0)) return std::nullopt;
     }
     return PredictedExponents{power_law(sizes, excess, 1).value, power_law(sizes, whole, 1).value};
-}
-
-PredictedRidge best_predicted_ridge(std::span<const double> l, std::span<const double> power, double samples,
-                                    double floor, double noise) {
-    double largest = 0;
-    for (const double value : l) largest = std::max(largest, value);
-    if (!(largest > 0))
-        throw Error(ExitStatus::numerical, ErrorKind::degenerate,
-                    "the kernel is zero: no ridge can be chosen");
-    const auto error = [&](double log_ridge) {
-        return predict_ridge(l, power, samples, samples * std::exp(log_ridge), noise)->test_mse;
-    };
-    const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(100 * largest);
-    const double ridge = samples * std::exp(argument_of_least(low, high, 80, 40, error));
-    return {ridge, *predict_ridge(l, power, samples, ridge, noise)};
 }
 
 }  // namespace tangram

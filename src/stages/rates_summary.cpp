@@ -230,26 +230,24 @@ std::string predicted_text(const std::vector<double>& values) {
     return std::isfinite(sum) ? fmt::format("{:.4g}", sum) : std::string("-");
 }
 
-std::string curve_text(const LearningCurve& curve, const RatesResult& r) {
+std::string curve_text(const LearningCurve& curve) {
     std::string text = fmt::format(
         "\nlearning curve: mean squared error on {} ({} examples), mean +- standard deviation over "
         "repeats (the whole sample is one); best step and best ridge are the best on these examples; "
-        "predictions "
-        "are of unseen examples, * beyond N/3, where few are left\n"
+        "predictions are of unseen examples\n"
         "  {:>7}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}\n",
         curve.observed_on, curve.test_examples, "n", "at T", "at best step", "pred. GD", "best ridge",
         "GCV ridge", "pred. GCV", "GCV's estimate", "accuracy at T");
     for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
         const auto& results = curve.results[s];
-        const std::string flag = 3 * curve.sizes[s] > r.examples ? "*" : " ";
-        text += fmt::format("  {:>7}  {:>17}  {:>17}  {:>8}{}  {:>17}  {:>17}  {:>8}{}  {:>17}  {:>17}\n",
+        text += fmt::format("  {:>7}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}  {:>9}  {:>17}  {:>17}\n",
                             curve.sizes[s],
                             mean_text(results, [](const SubsetResult& x) { return x.at_stop.mse; }),
                             mean_text(results, [](const SubsetResult& x) { return x.at_best.mse; }),
-                            predicted_text(curve.predicted_descent[s]), flag,
+                            predicted_text(curve.predicted_descent[s]),
                             mean_text(results, [](const SubsetResult& x) { return x.at_ridge.mse; }),
                             mean_text(results, [](const SubsetResult& x) { return x.at_gcv_ridge.mse; }),
-                            predicted_text(curve.predicted_ridge[s]), flag,
+                            predicted_text(curve.predicted_ridge[s]),
                             mean_text(results, [](const SubsetResult& x) { return x.cross_validation; }),
                             mean_text(results, [](const SubsetResult& x) { return x.at_stop.accuracy; }));
     }
@@ -325,7 +323,7 @@ std::string rates_summary(const RatesResult& r) {
     for (const auto paragraph : {sketch_text, selected_decay_text, polynomial_beside_text, residual_text,
                                  stopping_text, other_rules_text, bound_text, test_text, functionals_text})
         text += paragraph(r);
-    if (!r.curve.sizes.empty()) text += curve_text(r.curve, r) + own_curve_text(r.curve, r);
+    if (!r.curve.sizes.empty()) text += curve_text(r.curve) + own_curve_text(r.curve, r);
     if (r.neighbours) text += neighbours_text(*r.neighbours);
     if (r.tasks) text += tasks_text(*r.tasks, r.stop);
     return text + exponents_text(r.exponents) + r.sentence;

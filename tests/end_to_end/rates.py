@@ -19,9 +19,10 @@ def kappa(l, n, ridge):
     return np.exp(low)
 
 def predicted(l, power, n, ridge):
-    """On rows that were not fitted, of the len(l) that stand for all."""
-    k = kappa(l, n, ridge); L = l / (l + k); test = n / (n - (L ** 2).sum()) * ((1 - L) ** 2 * power).sum(); seen = 1 - (1 - 1 / len(l)) ** n
-    return (test - seen * (ridge / n / k) ** 2 * test) / (1 - seen)
+    """On rows that were not drawn, of the len(l) that stand for all; of all of them generalised cross-validation."""
+    N = len(l); m = l + ridge / N
+    if n == N: return N ** 2 * (power / m ** 2).sum() / (1 / m).sum() ** 2
+    L = m / (m + kappa(m, n, 0)); return n / (n - (L ** 2).sum()) * ((1 - L) ** 2 * power).sum() / (1 - n / N)
 
 f = Folder()
 n, m = 240, 60
@@ -251,21 +252,21 @@ for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 
         with h5py.File(f.at('n.h5')) as h: e = {row['source'].decode(): row for row in h['/rates/exponents'][:]}
         check(f'no rate in the table: {name}', all(np.isnan(e[q]['value']) for q in ('critical_radius', 'observed', 'observed_mse')), e)
     check(f'no bound, and why: {name}', all('bound      none: ' + a['error_bound_reason'] in text for text in (out, seen)), out + seen)
-# Eigenlearning's rows: the best ridge's error at n/32 to n/4, the noise taken out of the coefficients and predicted apart. The least
-# over a grid of ridges 2 % apart is off by 2e-5 of it, a slope over three doublings by less.
+# Eigenlearning's rows: the best ridge's error on unseen rows at n/32 to n/4, less sigma^2. The least over a
+# grid of ridges 2 % apart is off by 2e-5 of it, a slope over three doublings by less.
 drawn = np.random.default_rng(1); p = drawn.uniform(size=256)
 with h5py.File(f.at('learn.h5'), 'w') as h: h['G'] = np.minimum.outer(p, p); h['y'] = target(p) + 0.1 * drawn.normal(size=256)
 code, out, err = run('rates', '--matrix', f.at('learn.h5') + ':/G', '--labels', f.at('learn.h5') + ':/y', '--set', 'rates.center=false', '--output', f.at('l.h5'))
 check('eigenlearning: status 0', code == 0, err)
 with h5py.File(f.at('learn.h5')) as a, h5py.File(f.at('l.h5')) as h:
     w, U = np.linalg.eigh(a['G'][:] / 256); e = {row['source'].decode(): row for row in h['/rates/exponents'][:]}; sigma = h['/rates/source_capacity'].attrs['noise']
-    w = np.where(w > h['/rates/decay'].attrs['noise_floor'], w, 0); power = ((U.T @ a['y'][:]) ** 2 - sigma ** 2) / 256; ridges = np.geomspace(1e-8, 10, 1000)[:, None] * w[-1]
+    w = np.where(w > h['/rates/decay'].attrs['noise_floor'], w, 0); power = (U.T @ a['y'][:]) ** 2 / 256; ridges = np.geomspace(1e-8, 10, 1000)[:, None] * w[-1]
     def least(n):
-        low, high = np.full_like(ridges, np.log(1e-16)), np.full_like(ridges, np.log(1e4))
+        m = w + n * ridges / 256; low, high = np.full_like(ridges, np.log(1e-16)), np.full_like(ridges, np.log(1e4))
         for _ in range(60):
-            k = np.exp(0.5 * (low + high)); more = (w / (w + k)).sum(1, keepdims=True) + n * ridges / k > n
+            k = np.exp(0.5 * (low + high)); more = (m / (m + k)).sum(1, keepdims=True) > n
             low, high = np.where(more, np.log(k), low), np.where(more, high, np.log(k))
-        L = w / (w + k); return (n / (n - (L ** 2).sum(1)) * (((1 - L) ** 2 * power).sum(1) + sigma ** 2)).min()
+        L = m / (m + k); return (n / (n - (L ** 2).sum(1)) * ((1 - L) ** 2 * power).sum(1) / (1 - n / 256)).min()
     sizes = np.array([8, 16, 32, 64]); whole = np.array([least(n) for n in sizes]); slope = lambda errors: -np.polyfit(np.log(sizes), np.log(errors), 1)[0]
     check('eigenlearning: above sigma^2', abs(e['eigenlearning']['value'] - slope(whole - sigma ** 2)) < 1e-4, (e['eigenlearning'], slope(whole - sigma ** 2)))
     check('eigenlearning: the whole error', abs(e['eigenlearning_mse']['value'] - slope(whole)) < 1e-4 and e['eigenlearning_mse']['low'] < e['eigenlearning_mse']['value'] < e['eigenlearning_mse']['high'], (e['eigenlearning_mse'], slope(whole)))

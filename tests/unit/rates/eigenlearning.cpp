@@ -3,12 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <Eigen/Cholesky>
+#include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <numeric>
 #include <vector>
 
 #include "support/expect_error.hpp"
+#include "unit/rates/best_ridge.hpp"
 #include "unit/rates/normal.hpp"
 #include "unit/rates/symmetric_eigenpairs.hpp"
 
@@ -162,69 +165,96 @@ TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
     }
 }
 
-TEST(Eigenlearning, PredictsRowsThatWereNotFitted) {
-    // From N = 600 rows to regression on n' of them, judged by the population. A mean over 4 samples of 4
-    // subsets varies by 3 % (numpy, 800 rows: 2 to 4 %) on top of the conversion's own 3 to 6 %; the error
-    // over all rows, fitted ones included, is 12 to 25 % low, which is seen.
-    const Index N = 600;
-    for (const double a : {1.2, 2.0}) {
-        const Population p(1500, a, 0.7 * a + 1, 0.3);
-        Normal normal(static_cast<std::uint64_t>(10 * a));
-        const std::vector<Index> sizes{N / 16, N / 8, N / 4, N / 2};
-        std::vector<double> observed(sizes.size()), over_all(sizes.size()), unseen(sizes.size());
-        for (int draw = 0; draw < 4; ++draw) {
-            const Sample sample(p, N, normal);
-            const Eigen::MatrixXd G = sample.kernel();
-            const double rows = static_cast<double>(N), ridge_on_K = 1e-3 * G.trace() / rows;
-            const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(G / rows);
-            const Eigen::VectorXd squares =
-                (eigen.vectors.transpose() * sample.labels / std::sqrt(rows)).cwiseAbs2();
-            const std::vector<double> l(eigen.values.data(), eigen.values.data() + N),
-                power(squares.data(), squares.data() + N);
-            for (std::size_t s = 0; s < sizes.size(); ++s) {
-                const auto n = static_cast<double>(sizes[s]);
-                const auto predicted = predict_ridge(l, power, n, n * ridge_on_K);
-                over_all[s] += predicted->test_mse / 4;
-                unseen[s] += out_of_sample_mse(*predicted, n, N) / 4;
-                for (int subset = 0; subset < 4; ++subset) {
-                    // Rows are exchangeable: any block is a random subset.
-                    const Index first = std::min(N - sizes[s], subset * sizes[s]);
-                    Eigen::MatrixXd part = G.block(first, first, sizes[s], sizes[s]);
-                    part.diagonal().array() += n * ridge_on_K;
-                    Eigen::VectorXd c = Eigen::VectorXd::Zero(N);
-                    c.segment(first, sizes[s]) = part.ldlt().solve(sample.labels.segment(first, sizes[s]));
-                    observed[s] += sample.test_mse(c) / 16;
+/// Of a sample's G/N: eigenvalues and (u_i^T y)^2 / N.
+struct Spectrum {
+    std::vector<double> l, power;
+    Spectrum(const Eigen::MatrixXd& G, const Eigen::VectorXd& labels) {
+        const auto rows = static_cast<double>(G.rows());
+        const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(G / rows);
+        const Eigen::VectorXd squares = (eigen.vectors.transpose() * labels / std::sqrt(rows)).cwiseAbs2();
+        l.assign(eigen.values.data(), eigen.values.data() + G.rows());
+        power.assign(squares.data(), squares.data() + G.rows());
+    }
+};
+
+TEST(Eigenlearning, PredictsRowsThatWereNotDrawn) {
+    // The same labels, noise and all, of the N - n rows that were not drawn, over 40 draws of each of 4
+    // samples. At N/8 a mean of so many is known to 2 % (their spread is printed), the formula errs by 1 %
+    // (numpy, 400 rows). [EL] over all rows with the fitted ones taken out is 18 % low at N/2 and small
+    // ridges.
+    const Index N = 240;
+    for (const double sigma : {0.01, 0.3})
+        for (const double shrunk : {1.0, 0.05}) {
+            const Population p(800, 1.5, 2.2, sigma);
+            Normal normal(static_cast<std::uint64_t>(100 * sigma + 10 * shrunk));
+            const std::vector<Index> sizes{N / 8, N / 4, N / 2, 3 * N / 4};
+            std::vector<double> ratio(sizes.size());
+            for (int sample_of = 0; sample_of < 4; ++sample_of) {
+                const Sample sample(p, N, normal);
+                const Eigen::MatrixXd G = sample.kernel();
+                const Spectrum whole(G, sample.labels);
+                for (std::size_t s = 0; s < sizes.size(); ++s) {
+                    const Index n = sizes[s];
+                    const double ridge = shrunk * 0.02 * static_cast<double>(n);
+                    double observed = 0;
+                    constexpr int draws = 40;
+                    std::vector<Index> rows(N);
+                    std::iota(rows.begin(), rows.end(), Index{0});
+                    for (int draw = 0; draw < draws; ++draw) {
+                        for (Index i = N - 1; i > 0; --i)
+                            std::swap(rows[static_cast<std::size_t>(i)],
+                                      rows[static_cast<std::size_t>(
+                                          normal.below(static_cast<std::uint64_t>(i + 1)))]);
+                        const std::vector<Index> drawn(rows.begin(), rows.begin() + n),
+                            others(rows.begin() + n, rows.end());
+                        Eigen::MatrixXd part = G(drawn, drawn);
+                        part.diagonal().array() += ridge;
+                        const Eigen::VectorXd c = part.ldlt().solve(sample.labels(drawn));
+                        observed += (sample.labels(others) - G(others, drawn) * c).squaredNorm() /
+                                    static_cast<double>(N - n) / draws;
+                    }
+                    ratio[s] +=
+                        *predict_unseen(whole.l, whole.power, static_cast<double>(n), ridge) / observed / 4;
                 }
             }
+            for (std::size_t s = 0; s < sizes.size(); ++s) {
+                std::cout << "sigma = " << sigma << ", ridge " << 0.02 * shrunk << " n, n = " << sizes[s]
+                          << ": predicted / observed " << ratio[s] << "\n";
+                EXPECT_NEAR(ratio[s], 1, 0.05) << sigma << " " << shrunk << " " << sizes[s];
+            }
         }
-        for (std::size_t s = 0; s < sizes.size(); ++s) {
-            std::cout << "a = " << a << ", n' = " << sizes[s] << ": predicted / observed "
-                      << unseen[s] / observed[s] << ", over all rows " << over_all[s] / observed[s] << "\n";
-            EXPECT_NEAR(unseen[s] / observed[s], 1, 0.08) << a << " " << sizes[s];
-        }
-        if (a < 1.5) {
-            EXPECT_LE(over_all[2] / observed[2], 0.87);
-        }
-        const auto exponent = [&](const std::vector<double>& mse) {
-            return std::log(mse[0] / mse[3]) / std::log(8);
-        };
-        EXPECT_NEAR(exponent(unseen), exponent(observed), 0.05) << a;
-        if (a < 1.5) {
-            EXPECT_GT(exponent(over_all), exponent(observed) + 0.07);
-        }
-    }
-    // Nothing fitted, nothing to take out.
-    EXPECT_DOUBLE_EQ(out_of_sample_mse({1, 1, 0, 0.7, 0.7}, 300, 600), 0.7);
 }
 
-TEST(Eigenlearning, BestRidgeIsTheBest) {
-    const Population p(500, 1.5, 2.0, 0.3);
-    for (const double n : {30.0, 200.0}) {
-        const PredictedRidge best = best_predicted_ridge(p.l, p.power, n, 0.0, p.noise);
-        for (double ridge = 1e-6; ridge < 1e3; ridge *= 1.3)
-            EXPECT_LE(best.prediction.test_mse,
-                      predict_ridge(p.l, p.power, n, ridge, p.noise)->test_mse * (1 + 1e-9));
-    }
+TEST(Eigenlearning, WhatIsPredictedOfUnseenRowsIsExactWhereThatIsKnown) {
+    // Rows that say nothing of each other: the error is that of predicting zero, whatever is drawn.
+    const std::vector<double> same(40, 0.5);
+    std::vector<double> power;
+    for (int i = 0; i < 40; ++i) power.push_back(0.01 * i);
+    for (const double n : {1.0, 10.0, 39.0, 40.0})
+        for (const double ridge : {0.0, 3.0}) {
+            const auto predicted = predict_unseen(same, power, n, ridge);
+            ASSERT_EQ(predicted.has_value(), n < 40 || ridge > 0);
+            if (predicted) {
+                EXPECT_NEAR(*predicted, std::accumulate(power.begin(), power.end(), 0.0), 1e-12);
+            }
+        }
+    // All rows but one: left one out, in the mean over it; of all rows its limit, generalised
+    // cross-validation.
+    const Population p(300, 1.5, 2.2, 0.3);
+    Normal normal(3);
+    const Index N = 60;
+    const Sample sample(p, N, normal);
+    const Eigen::MatrixXd G = sample.kernel();
+    const Spectrum whole(G, sample.labels);
+    const double ridge = 2;
+    const Eigen::MatrixXd inverse = (G + ridge * Eigen::MatrixXd::Identity(N, N)).inverse();
+    const Eigen::VectorXd rest = inverse * sample.labels;
+    const double gcv = rest.squaredNorm() / N / std::pow(inverse.trace() / N, 2);
+    EXPECT_NEAR(*predict_unseen(whole.l, whole.power, N, ridge), gcv, 1e-10 * gcv);
+    EXPECT_NEAR(*predict_unseen(whole.l, whole.power, N - 1e-6, ridge), gcv, 1e-6 * gcv);
+    const double left_out = rest.cwiseQuotient(inverse.diagonal()).squaredNorm() / N;
+    EXPECT_NEAR(*predict_unseen(whole.l, whole.power, N - 1, ridge), left_out, 0.1 * left_out);
+    EXPECT_FALSE(predict_unseen(whole.l, whole.power, N, 0).has_value());
 }
 
 TEST(Eigenlearning, FallsAsSourceAndCapacitySay) {
@@ -237,8 +267,7 @@ TEST(Eigenlearning, FallsAsSourceAndCapacitySay) {
         std::vector<double> x, y;
         for (const double n : {100.0, 200.0, 400.0, 800.0}) {
             x.push_back(std::log(n));
-            y.push_back(std::log(best_predicted_ridge(p.l, p.power, n, 1e-13, sigma).prediction.test_mse -
-                                 sigma * sigma));
+            y.push_back(std::log(testing::error_of_best_ridge(p.l, p.power, n, sigma) - sigma * sigma));
         }
         const double slope = -(y.back() - y.front()) / (x.back() - x.front());
         EXPECT_NEAR(slope, sigma > 0 ? tail / (1 + tail) : tail, 0.08) << sigma;
@@ -256,7 +285,7 @@ TEST(Eigenlearning, RefusesWhatCannotBe) {
     testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [&] { predict_ridge(std::vector<double>{NAN}, one, 1, 1); });
     testing::expect_error(ExitStatus::numerical, ErrorKind::degenerate, {},
-                          [&] { best_predicted_ridge(nothing, one, 1, 0); });
+                          [&] { predicted_exponents(nothing, one, 1e-12, 0); });
     EXPECT_NEAR(predict_ridge(nothing, one, 4, 1)->test_mse, 1.0, 1e-15);
 }
 
