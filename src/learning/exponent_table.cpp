@@ -348,7 +348,7 @@ void add_error_rows(RatesResult& r, const RateExponent& predicted) {
 std::string rates_sentence(const RatesResult& r) {
     if (const std::string why = nothing_learnt(r); r.stop_known() && !why.empty()) return "no rate: " + why;
     // Where no ball is known to hold the target the bounds over it say nothing; and eps_n is of sigma and R.
-    const bool no_ball = r.source && !r.source->inside() && r.radius_source != "given",
+    const bool no_ball = !(r.source && r.source->inside()) && r.radius_source != "given",
                no_radius = no_ball || !r.bound.none.empty();
     std::string words;
     RateExponent seen = unknown_rate("observed", "");
