@@ -45,6 +45,11 @@ void check_folder(const std::filesystem::path& file, double bytes) {
                fmt::format("folder {} does not exist; create it or change output.path", folder.string()));
     if (std::filesystem::is_directory(file, code))
         refuse(ErrorKind::malformed, file, "is a folder; change output.path");
+    // A rename would replace the link, and leave what it points to as it was.
+    if (std::filesystem::is_symlink(file, code))
+        refuse(ErrorKind::unsupported, file,
+               "is a symbolic link, which is not followed; change output.path to what it points to, or "
+               "remove it");
     if (access(folder.c_str(), W_OK) != 0)
         refuse(ErrorKind::no_access, file,
                fmt::format("folder {} cannot be written ({}); change output.path", folder.string(),

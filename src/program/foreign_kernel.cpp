@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "commands.hpp"
+#include "replaced_output.hpp"
 #include "symmetric_input.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/io/input_file.hpp"
@@ -239,6 +240,7 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
     check_arguments(kernel, study);
     const OutputLock lock(comm, output);
     check_output(kernel, output, comm);
+    check_replaced(output, made_by::rates, session);
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const auto start = Clock::now();
     const auto seconds = [&] { return max_over_ranks(comm, seconds_since(start)); };
@@ -264,8 +266,8 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
                            Eigenpairs{pairs->values, std::nullopt, pairs->solver, pairs->reason},
                            *spectrum.checks, made_of, spectrum_seconds);
         write_rates(h5, result);
-        provenance.write(h5, "# rates of " + made_of + "\n" + to_toml(study), "", arithmetic::tile_rows,
-                         session);
+        provenance.write(h5, fmt::format("{}{}\n{}", made_by::rates, made_of, to_toml(study)), "",
+                         arithmetic::tile_rows, session);
         h5.set_attribute("/provenance", "seconds_rates", rates_seconds);
         complete_file(h5, session.log, "rates");
     });

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include "commands.hpp"
+#include "replaced_output.hpp"
 #include "symmetric_input.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
@@ -25,6 +26,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
         throw Error(
             ExitStatus::study, ErrorKind::contradiction,
             fmt::format("--output {} is the file that --matrix reads; name another", output.string()));
+    check_replaced(output, made_by::spectrum, session);
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const SymmetricInput input = read_symmetric(matrix, grid, session);
     const DistributedMatrix& G = input.matrix;
@@ -37,7 +39,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));
     file.write_small([&](Hdf5File& h5) {
         write_spectrum(h5, "/spectrum", pairs, checks, Inputs().add("matrix", matrix).hash(), seconds);
-        provenance.write(h5, "# spectrum of " + matrix + "\n", "", G.block(), session);
+        provenance.write(h5, fmt::format("{}{}\n", made_by::spectrum, matrix), "", G.block(), session);
         h5.set_attribute("/provenance", "seconds_spectrum", seconds);
         complete_file(h5, session.log, "spectrum");
     });

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "model_table.hpp"
+#include "replaced_output.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/output.hpp"
 #include "tangram/rates/exponents.hpp"
@@ -384,8 +385,10 @@ std::vector<RateExponent> exponents_of(const ScaleCurve& curve) {
     std::vector<RateExponent> rows{
         at_stop("critical_radius",
                 [&] {
-                    return slope(curve, "critical_radius", "slope of eps_n^2, bound over the unit ball",
-                                 [](const Run& run) { return run.critical_radius * run.critical_radius; });
+                    // eps_n is of sigma/R, and bounds the error in units of R^2: runs have their own.
+                    return slope(
+                        curve, "critical_radius", "slope of R^2 eps_n^2, a bound over a ball of R",
+                        [](const Run& run) { return std::pow(run.radius * run.critical_radius, 2); });
                 }),
         at_stop("observed",
                 [&] { return falling_across(curve, "observed", "test error at T", &Run::mse_stop); }),
@@ -538,6 +541,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
         }
         return read;
     });
+    check_replaced(output, made_by::merge, session);
     const std::vector<ScaleCurve> curves = collectively(comm, [&] { return curves_of(runs); });
     std::vector<std::vector<RateExponent>> exponents;
     std::vector<ModelRow> models;
@@ -558,7 +562,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
         write_merged(h5, runs, curves, exponents);
         h5.write("/rates/summary", lines_of(summary));
         if (!models.empty()) write_models(h5, models);
-        provenance.write(h5, fmt::format("# merged of {}\n", fmt::join(files, ", ")), "", 0, session);
+        provenance.write(h5, fmt::format("{}{}\n", made_by::merge, fmt::join(files, ", ")), "", 0, session);
         complete_file(h5, session.log, "merge");
     });
     file.commit();

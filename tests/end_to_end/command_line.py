@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What a person types and reads: misspelt words, help, manual page, completion, paths with ~ and $NAME, label words, inspect.
 usage: command_line.py PROGRAM MPIEXEC RANKS TEST_DATA"""
-import json, os, pty, re, subprocess, sys
+import json, os, pty, re, shutil, subprocess, sys
 from support import MPIEXEC, PROGRAM, Folder, check, finish, run
 try:
-    import h5py
+    import h5py, numpy as np
 except ImportError:
     print('skipped: python3-h5py is missing'); sys.exit(77)
 
@@ -92,4 +92,21 @@ code, printed, err = run('merge', f.at('merged.h5'), f.at('m60.h5'), f.at('m100.
 for how, words in (((), ('2 of 60 to 100 examples', '1 curve')), (('--full',), (printed.strip(),)), (('--json',), ('"runs"',))):
     code, out, err = run('inspect', f.at('merged.h5'), *how)
     check(f'inspect {how}: of a merged file', code == 0 and all(w in out for w in words), f'{code} {out} {err}')
+# What another command wrote, or nobody knows who, is not replaced; an earlier file of the same command is.
+def kept(name, words, *command):
+    before = open(f.at(name), 'rb').read(); code, out, err = run(*command)
+    check(f'{command[0]}: {name} is not replaced', code == 5 and words in err and open(f.at(name), 'rb').read() == before, f'{code} {err}')
+with h5py.File(f.at('theirs.h5'), 'w') as h: h['G'] = np.eye(12); h['w'] = np.arange(12.0); h['y'] = np.arange(12) % 2
+f.write('notes.txt', 'mine')
+place = f.at('theirs.h5') + ':/'
+commands = {'merge': lambda to: ['merge', to, f.at('m100.h5')], 'spectrum': lambda to: ['spectrum', '--matrix', place + 'G', '--output', to], 'rates': lambda to: ['rates', '--matrix', place + 'G', '--labels', place + 'y', '--set', 'rates.noise=0.5', '--output', to]}
+shutil.copy(f.at('theirs.h5'), f.at('copy.h5'))
+for name, command in commands.items():
+    kept('m60.h5', 'another command wrote it', *command(f.at('m60.h5'))); kept('copy.h5', 'tangram did not write it', *command(f.at('copy.h5'))); kept('notes.txt', 'not an HDF5 file', *command(f.at('notes.txt')))
+    for again in (0, 1):
+        code, out, err = run(*command(f.at(name + '-own.h5')))
+        check(f'{name}: its own file, {again}', code == 0, err)
+for name, command in commands.items(): kept('spectrum-own.h5' if name != 'spectrum' else 'rates-own.h5', 'another command wrote it', *command(f.at('spectrum-own.h5' if name != 'spectrum' else 'rates-own.h5')))
+os.symlink('m60.h5', f.at('link.h5'))
+kept('m60.h5', 'link.h5: is a symbolic link', 'gram', f.at('study.toml'), '--set', 'data.samples=50', '--set', 'output.path=link.h5')
 f.remove(); finish()
