@@ -111,6 +111,24 @@ void share(MPI_Comm comm, DataSet& data) {
     broadcast(comm, data.first_answers, 0);
 }
 
+/// Of a file of tokens: the keys that say how texts are turned into such, as far as they are set.
+std::vector<std::string> unread_of_tokens(const Study& study) {
+    const Study::Data& data = study.data;
+    const Study::Data untouched;
+    std::string keys;
+    const auto add = [&](const char* key, bool is_set) {
+        if (is_set) keys += fmt::format("{}data.{}", keys.empty() ? "" : ", ", key);
+    };
+    add("template", data.tmpl != untouched.tmpl);
+    add("text", data.text != untouched.text);
+    add("label", data.label != untouched.label);
+    add("labels", study.model.head == "lm" && data.labels != untouched.labels);
+    add("label_words", study.model.head == "lm" && data.label_words != untouched.label_words);
+    if (keys.empty()) return {};
+    return {fmt::format("{} is not read: {} holds tokens, labels and the label words' tokens already", keys,
+                        data.train)};
+}
+
 /// Says once what a person should hear of.
 class Warnings {
   public:
@@ -160,6 +178,7 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
                        fmt::format("label word id {} is not in the model's vocabulary of {}", id,
                                    rules.vocabulary));
         const bool classifier = study.model.head != "lm";
+        if (study.data.train.ends_with(".h5")) warnings.say(unread_of_tokens(study));
         if (classifier && !study.data.label_words.empty())
             warnings.say(
                 {fmt::format("data.label_words is not read: with model.head = \"{}\" labels have no words",
@@ -168,6 +187,11 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
             if (train.label_count < 2)
                 refuse(ErrorKind::too_few, study.data.train,
                        "a classifier needs two labels at least; name them in data.labels");
+            if (train.absent_label < train.label_count)
+                refuse(ErrorKind::contradiction, study.data.train,
+                       fmt::format("holds labels up to {}, and no row with {}; number them 0, 1, ... without "
+                                   "gaps, or name those that there are in data.labels",
+                                   train.label_count - 1, train.absent_label));
             train.label_ids.resize(static_cast<std::size_t>(train.label_count));
             std::iota(train.label_ids.begin(), train.label_ids.end(), 0);
         }

@@ -106,8 +106,10 @@ void find_labels(const Hdf5File& h5, const std::string& at, const DataSet& all, 
                    fmt::format("{}labels holds {}; number the labels 0, 1, ...", at, label));
         result.label_count = std::max(result.label_count, label + 1);
     }
-    if (!study.data.labels.empty()) result.label_count = std::ssize(study.data.labels);
-    if (study.model.head == "checkpoint") result.label_count = std::ssize(rules.label_names);
+    while (std::ranges::find(all.labels, result.absent_label) != all.labels.end()) ++result.absent_label;
+    const Index named =
+        study.model.head == "checkpoint" ? std::ssize(rules.label_names) : std::ssize(study.data.labels);
+    if (named > 0) result.label_count = result.absent_label = named;
 }
 
 /// Offsets that grow from 0 to the number of tokens, and a label below label_count for each example.

@@ -10,6 +10,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -274,10 +275,15 @@ class Labels {
             ExitStatus::input, any_integer ? ErrorKind::malformed : ErrorKind::unknown_name,
             fmt::format("{}: line {}: label \"{}\" {}", table_.file, table_.lines[row], text, advice(text)));
     }
-    /// @param examples  whose largest label counts where neither names nor words do
-    Index count(const DataSet& examples) const {
-        if (count_ > 0 || examples.labels.empty()) return count_;
-        return Index{1} + *std::max_element(examples.labels.begin(), examples.labels.end());
+    /// How many there are, where neither names nor words say: as many as the rows of the table have, drawn
+    /// or not. Into label_count and absent_label.
+    void count(LabelledExamples& result) const {
+        result.label_count = result.absent_label = count_;
+        if (count_ > 0) return;
+        std::set<Index> seen;
+        for (std::size_t row = 0; row < table_.rows.size(); ++row) seen.insert(of(row));
+        result.label_count = seen.empty() ? 0 : *seen.rbegin() + 1;
+        while (seen.contains(result.absent_label)) ++result.absent_label;
     }
 
   private:
@@ -563,7 +569,10 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
         if (options.reading == Reading::first_token) result.data.reads.push_back(0);
     }
     blank.warn(result.warnings);
-    result.label_count = labels ? labels->count(result.data) : 1;
+    if (labels)
+        labels->count(result);
+    else
+        result.label_count = result.absent_label = 1;
     check_words_differ(options, result);
     if (!options.scores_answers || !labels) result.label_offsets.clear();
     return result;

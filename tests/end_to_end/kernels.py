@@ -52,7 +52,9 @@ check('compare: an infinite entry is no scale', run('compare', f.at('one.h5'), f
 check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'))[0] == 5)
 # Merging: the slopes are those of numpy over the runs' own numbers.
 points = [(n, seed) for n in (60, 120, 240) for seed in (3, 4)]
-for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5')
+for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+for n, seed in points:
+    with h5py.File(f.at(f'm{n}-{seed}.h5'), 'a') as h: h['/rates/stopping'].attrs['radius'] = 1 + n / 100  # each in a ball of its own
 code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}-{seed}.h5') for n, seed in points))
 check('merge: status 0', code == 0 and 'critical_radius' in out, err)
 with h5py.File(f.at('merged.h5')) as h:
@@ -116,6 +118,16 @@ with both('classifier', 'model.head=classifier', 'model.head_init=least-squares'
 code, out, err = run('gram', f.at('study.toml'), *[x for setting in ('model.head=classifier', 'data.train=out.h5', 'data.test=', 'data.samples=0', 'output.path=tokens.h5') for x in ('--set', setting)])
 with h5py.File(f.at('tokens.h5')) as h, h5py.File(f.at('out.h5')) as plain:
     check('classifier: tokens of another file', code == 0 and h['/kernel/outputs_train'].shape == (300, 2) and sorted(h['/data/train/labels'][:]) == sorted(plain['/data/train/labels'][:]), err)
+    check('tokens: the keys of texts are said to be unread', 'data.template is not read: ' in err and 'holds tokens' in err, err)
+code, out, err = run('gram', f.at('study.toml'), *[x for setting in ('data.train=out.h5', 'data.test=', 'data.samples=20', 'data.label_words=[" good"," great"]', 'output.path=tokens.h5') for x in ('--set', setting)])
+check('tokens: so are label words', code == 0 and 'data.template, data.label_words is not read: ' in err, err)
+# Labels that are numbers: as many as the file has, drawn or not, without gaps.
+texts = ['a film that works', 'a dull film', 'a bad one', 'a film for all', 'as good as the first', 'not good at all']
+for labels, statuses in (('000112', 0), ('111222', 3), ('000223', 3)):
+    f.write('numbered.tsv', 'text\tlabel\n' + ''.join(f'{t}\t{l}\n' for t, l in zip(texts, labels)))
+    code, out, err = run('gram', f.at('study.toml'), *[x for setting in ('model.head=classifier', 'data.train=numbered.tsv', 'data.test=', 'data.samples=2', 'output.path=numbered.h5') for x in ('--set', setting)])
+    check(f'classifier: labels {labels}', code == statuses and (code == 0 or 'numbered.tsv: holds labels up to' in err and f'no row with {"0" if labels[0] == "1" else "1"};' in err), f'{code} {err}')
+with h5py.File(f.at('numbered.h5')) as h: check('classifier: a label that is not drawn counts', h['/kernel/outputs_train'].shape == (2, 3))
 with both('lora', 'kernel.lora_rank=3', 'kernel.lora_alpha=6') as h:
     A = h['/kernel/lora/transformer.h.3.mlp.c_fc.lora_A.weight'][:]
     check('lora: A is stored, its B counts', A.shape == (3, 128) and 0.4 < A.std() < 0.8 and b'transformer.h.3.mlp.c_fc.lora_B.weight' in h['/kernel/tensors']['name'])

@@ -39,8 +39,10 @@ inline constexpr Index most_labels = 65536;
 struct LabelledExamples {
     DataSet data;
     std::vector<std::int32_t> label_ids;  ///< C vocabulary ids of the label words; empty without words
-    std::vector<Index> label_offsets;   ///< C + 1, where label_ids holds words of several tokens; else empty
-    Index label_count = 0;              ///< C
+    std::vector<Index> label_offsets;  ///< C + 1, where label_ids holds words of several tokens; else empty
+    Index label_count = 0;             ///< C
+    /// Of labels that only their numbers name: the first below C that no row of the file has, or C.
+    Index absent_label = 0;
     Index cut = 0;                      ///< examples that were truncated to max_length
     std::vector<std::string> warnings;  ///< what a person should hear of the table
 };
