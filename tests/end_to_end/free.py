@@ -65,6 +65,8 @@ check('killed: nothing is left', not [x for x in os.listdir(f.path) if x.startsw
 code, out, err = with_settings('run', 'undisturbed', *many, 'output.checkpoint_minutes=0'); check('undisturbed: status 0', code == 0, err)
 check('killed: the same bits', all(np.array_equal(read('killed', '/spectrum/' + x), read('undisturbed', '/spectrum/' + x)) for x in ('eigenvalues', 'eigenvectors')))
 # Other commands.
+for how in (('kernel.precision=mixed',), ('kernel.precision=mixed', *free)): code, out, err = with_settings('run', 'both', *how); check('both: status 0', code == 0, err)
+code, out, err = run('verify', f.at('both.h5')); check('verify: pairs without a matrix beside the matrix as it was rounded', code == 0 and '/kernel/gram' in h5py.File(f.at('both.h5')), f'{code} {out} {err}')
 code, out, err = run('verify', f.at('free.h5')); check('verify: serves it', code == 0 and 'no Gram matrix' in out, f'{code} {out} {err}')
 code, out, err = run('inspect', f.at('free.h5')); check('inspect: serves it', code == 0 and str(n) in out, f'{code} {out} {err}')
 code, out, err = with_settings('plan', 'none', *free); check('plan: says that nothing is formed', code == 0 and 'No matrix is formed' in out and 'spectrum' in out, f'{code} {out} {err}')
