@@ -83,8 +83,10 @@ class Comparison {
         names.insert(names_b.begin(), names_b.end());
         for (const std::string& name : names) {
             const std::string child = path == "/" ? path + name : path + "/" + name;
-            // The summary says in words what stands beside it.
-            if (child == "/provenance" || child == "/warnings" || child == "/rates/summary") continue;
+            // A summary says in words what stands beside it, folders of weights are named as the output is.
+            if (child == "/provenance" || child == "/warnings" || child.ends_with("/summary") ||
+                child == "/tasks/finetune/weights")
+                continue;
             if (!a_.exists(child) || !b_.exists(child))
                 results.push_back(
                     fmt::format("{}: only in the {} file", child, a_.exists(child) ? "first" : "second"));
@@ -127,6 +129,7 @@ class Comparison {
         for (const std::string& name : names) {
             // Of numbers within rtol the checksums differ.
             const bool not_a_result = name == "inputs" || name == "basis" || name == "seconds" ||
+                                      (path == "/finetune" && name == "weights") ||
                                       (rtol_ > 0 && name == checksum_name);
             const bool how = name == "solver" || name == "solver_reason";
             const std::string mine = value(a_, path, name), theirs = value(b_, path, name);

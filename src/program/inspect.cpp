@@ -122,7 +122,10 @@ std::string warnings_text(const Hdf5File& h5) {
     const std::vector<TableColumn> warnings = h5.read_table("/warnings");
     if (warnings.size() != 2 || warnings[0].texts.size() != warnings[1].texts.size()) return text;
     for (std::size_t w = 0; w < warnings[0].texts.size(); ++w)
-        text += fmt::format("warning    {}: {}\n", warnings[0].texts[w], warnings[1].texts[w]);
+        if (const std::string& said = warnings[1].texts[w]; said.starts_with(warnings[0].texts[w]))
+            text += fmt::format("warning    {}\n", said);
+        else
+            text += fmt::format("warning    {}: {}\n", warnings[0].texts[w], said);
     return text;
 }
 
@@ -188,12 +191,18 @@ std::string rates_text(const Hdf5File& h5) {
     return h5.exists("/runs") ? text + exponents_text(h5) : text;
 }
 
-/// What the last stage printed, in place of its lines of the summary.
-std::string printed_text(const Hdf5File& h5) {
-    if (!h5.exists("/rates/summary")) return rates_text(h5);
+/// What a stage printed, line by line; empty where the file does not have it.
+std::string printed_text(const Hdf5File& h5, const std::string& at) {
     std::string text;
-    for (const std::string& line : h5.read_texts("/rates/summary")) text += line + "\n";
+    if (!h5.exists(at + "/summary")) return text;
+    for (const std::string& line : h5.read_texts(at + "/summary")) text += line + "\n";
     return text;
+}
+
+/// What the rates stage, or a merge, printed, in place of its lines of the summary.
+std::string printed_rates(const Hdf5File& h5) {
+    const std::string text = printed_text(h5, "/rates");
+    return text.empty() ? rates_text(h5) : text;
 }
 
 /// A number as JSON, which has neither infinity nor NaN.
@@ -265,6 +274,12 @@ std::string finetune_text(const Hdf5File& h5) {
         seconds_text(h5, "seconds_finetune"), h5.text_attribute(at, "sentence"));
 }
 
+/// The same of fine-tuning.
+std::string printed_finetune(const Hdf5File& h5) {
+    const std::string text = printed_text(h5, "/finetune") + printed_text(h5, "/tasks/finetune");
+    return text.empty() ? finetune_text(h5) : text;
+}
+
 }  // namespace
 
 void inspect(const std::filesystem::path& file, Inspection how, Log& log) {
@@ -277,9 +292,10 @@ void inspect(const std::filesystem::path& file, Inspection how, Log& log) {
         return;
     }
     std::string text = provenance_text(h5, file);
-    const auto last = how == Inspection::full ? printed_text : rates_text;
+    const bool full = how == Inspection::full;
     for (const auto group_text :
-         {data_text, kernel_text, sketch_text, spectrum_text, runs_text, last, finetune_text, warnings_text})
+         {data_text, kernel_text, sketch_text, spectrum_text, runs_text, full ? printed_rates : rates_text,
+          full ? printed_finetune : finetune_text, warnings_text})
         text += group_text(h5);
     text.pop_back();
     log.result(text);

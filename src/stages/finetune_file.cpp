@@ -1,5 +1,7 @@
 #include "finetune_file.hpp"
 
+#include "tangram/stages/rates_file.hpp"
+
 namespace tangram {
 
 void write_finetune(Hdf5File& file, const FinetuneResult& result, const std::string& inputs) {
@@ -28,6 +30,7 @@ void write_finetune(Hdf5File& file, const FinetuneResult& result, const std::str
             {std::ssize(result.path), of_test ? result.test_examples : result.examples, result.labels});
     }
     if (!result.eigenvalues_after.empty()) file.write(at + "/eigenvalues", result.eigenvalues_after);
+    file.write(at + "/summary", lines_of(finetune_summary(result)));
     file.set_attribute(at, "optimizer", result.optimizer);
     file.set_attribute(at, "loss", result.loss);
     file.set_attribute(at, "learning_rate", result.plan.settings.learning_rate);

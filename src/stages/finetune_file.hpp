@@ -15,6 +15,7 @@ struct FinetuneResult {
     Index examples = 0, test_examples = 0, labels = 0;
     bool margin = false;                  ///< the kernel's output; else all logits
     bool lora_b_alone = false;            ///< what trains begins at 0
+    Index sketch = 0;                     ///< dimension to which the linearised model's kernel is sketched
     double kernel_alignment = not_known;  ///< centred, of the kernel after training with the one before
     std::vector<double> eigenvalues_before, eigenvalues_after;  ///< of G, descending; empty: no spectrum
     std::string weights;  ///< the folder that was written, as seen from the output file

@@ -267,6 +267,7 @@ void StudyRun::State::finish_finetune(FinetuneSetup<Real>& setup, const Finetuni
     FinetuneResult result = outcome(setup, training);
     result.optimizer = study.finetune.optimizer;
     result.loss = study.finetune.loss;
+    result.sketch = study.kernel.sketch;
     const DistributedMatrix trained = trained_gram(setup, with.job, study, session, grid);
     result.kernel_alignment = centred_alignment(
         setup.kernels.gram(), redistribute(trained, setup.kernels.rows(), setup.kernels.gram().block()));
@@ -307,7 +308,7 @@ void StudyRun::State::write_finetune_stage(const std::function<void(Hdf5File&)>&
         h5.set_attribute("/provenance", "seconds_training", work.seconds);
         h5.set_attribute("/provenance", "training_tokens", work.tokens);
         h5.set_attribute("/provenance", "planned_bytes_of_finetune", planned.of("finetune")->resident());
-        h5.set_attribute("/provenance", "study", to_toml(study));
+        keep_study(h5, "finetune");
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
         complete_file(h5, session.log, "finetune");

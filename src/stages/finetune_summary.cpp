@@ -106,10 +106,14 @@ std::string finetune_sentence(const FinetuneResult& r) {
     const double gap = r.gap(judged);
     if (std::isnan(gap))
         return fmt::format("nothing moved: the outputs at step {} are those of the beginning", judged.step);
+    // A sketched kernel's own error is in the gap: it says nothing of the network.
+    const std::string regime =
+        r.sketch > 0    ? fmt::format("no verdict, as the kernel is sketched (kernel.sketch = {})", r.sketch)
+        : gap <= parted ? "kernel regime"
+                        : "not the kernel regime";
     std::string text =
-        fmt::format("{}: at step {} the linearised model is off by {:.0f} % of the {}outputs' change",
-                    gap <= parted ? "kernel regime" : "not the kernel regime", judged.step, 100 * gap,
-                    r.tested() ? "test " : "");
+        fmt::format("{}: at step {} the linearised model is off by {:.0f} % of the {}outputs' change", regime,
+                    judged.step, 100 * gap, r.tested() ? "test " : "");
     if (!std::isnan(cost))
         text += fmt::format(
             "; stopping at T = {} gives up {:.0f} % of what the best step {} takes off the {} loss", T,

@@ -49,6 +49,7 @@ void write_trained_tasks(Hdf5File& file, const TrainedTasks& tasks, const std::s
         file.write_table(at + "/arithmetic",
                          {sum, task, accuracy, linear_accuracy, mse, linear_mse, examples});
     }
+    file.write(at + "/summary", lines_of(trained_tasks_summary(tasks)));
     file.set_attribute(at, "optimizer", tasks.optimizer);
     file.set_attribute(at, "loss", tasks.loss);
     file.set_attribute(at, "sentence", trained_tasks_sentence(tasks));

@@ -56,7 +56,7 @@ void StudyRun::rates() {
         }
         h5.set_attribute("/rates", "inputs", inputs);
         h5.set_attribute("/provenance", "seconds_rates", seconds);
-        h5.set_attribute("/provenance", "study", to_toml(s.study));
+        s.keep_study(h5, "rates");
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
         complete_file(h5, s.session.log, "rates");

@@ -65,7 +65,7 @@ void StudyRun::State::write_spectrum_stage(const SpectrumResult& result, const s
         write_spectrum(h5, at, pairs, checks, inputs, seconds);
         if (result.density) write_density(h5, *result.density);
         if (at == "/spectrum") h5.set_attribute("/provenance", "seconds_spectrum", seconds);
-        h5.set_attribute("/provenance", "study", to_toml(study));
+        keep_study(h5, "spectrum");
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
         complete_file(h5, session.log, at.substr(1),

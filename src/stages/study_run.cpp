@@ -63,6 +63,11 @@ void StudyRun::State::check_unchanged(const Hdf5File& file, const std::string& g
                             output.string(), group));
 }
 
+void StudyRun::State::keep_study(Hdf5File& file, const std::string& stage) const {
+    file.set_attribute("/provenance", "study",
+                       with_sections(stored_study(file, output), study, {stage, "output"}));
+}
+
 void StudyRun::State::check_output() {
     const bool ours = !exists() || InputFile(comm, output, ExitStatus::output).read([](const Hdf5File& file) {
         return file.has_attribute("/", "schema_version");

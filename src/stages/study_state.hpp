@@ -74,6 +74,9 @@ struct StudyRun::State {
     /// Refuses a file whose group was not made from these inputs: another has taken its place since the stage
     /// began. Local. @throws Error(output)
     void check_unchanged(const Hdf5File& file, const std::string& group, const std::string& inputs) const;
+    /// Into a file whose results of one stage are made anew: the study that they are made with, beside what
+    /// others were. Local.
+    void keep_study(Hdf5File& file, const std::string& stage) const;
     /// What stands at the output's name is replaced only if it is tangram's. @throws Error(output)
     void check_output();
     /// Where the gram stage has not run in this process: refuses a file whose kernel another study made, and

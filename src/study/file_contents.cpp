@@ -262,6 +262,7 @@ const std::vector<FileContent>& file_contents() {
          "training gained, parting_step from which on the gap is above 0.2",
          "1",
          {}},
+        {"/finetune/summary", "what was printed, line by line", "1", {"line"}},
         {"/finetune/path",
          "loss and accuracy of the network and of the linearised model (linear_) at the recorded steps, and "
          "how "
@@ -310,6 +311,7 @@ const std::vector<FileContent>& file_contents() {
          "is the change of its weights; attributes: optimizer, loss, sentence",
          "1",
          {}},
+        {"/tasks/finetune/summary", "what was printed, line by line", "1", {"line"}},
         {"/tasks/finetune/*norms",
          "norm of each task's vector; linear_: of the linearised model's",
          "1",

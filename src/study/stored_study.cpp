@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <sstream>
+
 #include "study_toml.hpp"
 #include "tangram/error.hpp"
 
@@ -21,6 +23,17 @@ std::string stored_study(const Hdf5File& file, const std::filesystem::path& name
         throw Error(ExitStatus::output, e.kind(), fmt::format("{}: {}", name.string(), e.what()));
     }
     return text;
+}
+
+std::string with_sections(const std::string& stored_toml, const Study& study,
+                          const std::vector<std::string>& sections) {
+    toml::table kept = parse_toml(stored_toml, place_of_study);
+    const toml::table own = parse_toml(to_toml(study), place_of_study);
+    for (const std::string& section : sections)
+        if (const toml::node* const node = own.get(section)) kept.insert_or_assign(section, *node);
+    std::ostringstream text;
+    text << kept << "\n";
+    return text.str();
 }
 
 std::map<std::string, std::string> study_keys(const std::string& stored_toml) {

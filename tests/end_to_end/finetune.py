@@ -50,6 +50,15 @@ check('gd: best steps', attributes['best_step'] == path['step'][path['test_loss'
 check('gd: the kernel after training is near the one before, and another', 0.5 < attributes['kernel_alignment'] < 1, attributes['kernel_alignment'])
 check('gd: the sentence is printed', attributes['sentence'] in out, out)
 check('gd: and by inspect', attributes['sentence'] in run('inspect', f.at('gd.h5'), ranks=1)[1])
+printed = out[out.index('finetune   '):].strip()
+check('gd: with the whole table by inspect --full', printed.count('\n') > 12 and printed in run('inspect', f.at('gd.h5'), '--full', ranks=1)[1], printed)
+# A sketched kernel's error is no news of the network. The name of the output, and of its weights, is no result.
+for name in ('sketched', 'again'): code, out, err = run('run', study(name, kernel__sketch='16', finetune__steps='2')); check(f'{name}: status 0', code == 0, err)
+check('sketched: no verdict', 'verdict    no verdict, as the kernel is sketched (kernel.sketch = 16): at step ' in out, out)
+codes = [run('rates', f.at('again.toml'), '--set', 'rates.noise=0.75')[0], run('finetune', f.at('again.toml'), '--set', 'finetune.steps=3')[0]]
+with h5py.File(f.at('again.h5')) as h: kept = h['provenance'].attrs['study']; check('the study says what each stage was made with', codes == [0, 0] and 'noise = 0.75' in kept and 'steps = 3' in kept and h['rates/stopping'].attrs['noise'] == 0.75, kept)
+codes = [run(stage, f.at('again.toml'))[0] for stage in ('rates', 'finetune')]
+code, out, err = run('compare', f.at('sketched.h5'), f.at('again.h5')); check('compare: another name of weights', code == 0, f'{code} {out}')
 plot = subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), '..', '..', 'tools', 'plot'), f.at('gd.h5')], capture_output=True, text=True)
 if plot.returncode != 2:  # no matplotlib
     check('gd: drawn', plot.returncode == 0 and os.path.exists(f.at('gd-plots/finetune.svg')), plot.stderr)

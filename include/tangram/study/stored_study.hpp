@@ -14,6 +14,11 @@ namespace tangram {
 /// @throws Error(output) naming the file where it is missing or no TOML
 std::string stored_study(const Hdf5File& file, const std::filesystem::path& name);
 
+/// The study that an output file keeps, with the sections of one stage, which makes its results anew, as
+/// `study` has them: results of other stages were made with what stands there. TOML text. Local.
+std::string with_sections(const std::string& stored_toml, const Study& study,
+                          const std::vector<std::string>& sections);
+
 /// Every key of a study that an output file keeps, in full, with its value as TOML. Local.
 std::map<std::string, std::string> study_keys(const std::string& stored_toml);
 
