@@ -53,11 +53,8 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
     f.participation_ratio = participation_ratio(l);
     f.alignment_labels = f.alignment_residual = f.alignment_slope = unknown;
     if (regression != nullptr) {
-        const auto outputs = static_cast<std::size_t>(r.outputs);
-        std::vector<double> labels(l.size(), 0.0);
-        for (std::size_t i = 0; i < r.labels.size(); ++i) labels[i / outputs] += r.labels[i] * r.labels[i];
-        f.alignment_labels = kernel_target_alignment(l, labels);
-        f.alignment_residual = kernel_target_alignment(l, regression->squares());
+        f.alignment_labels = kernel_target_alignment(l, r.labels, r.outputs);
+        f.alignment_residual = kernel_target_alignment(l, regression->coefficients(), r.outputs);
         Index last = std::ssize(l);
         while (last > 0 && !(l[static_cast<std::size_t>(last - 1)] > r.noise_floor)) --last;
         last = std::min(last, r.trusted_ranks());

@@ -1,5 +1,6 @@
 #include "tangram/rates/functionals.hpp"
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -75,17 +76,22 @@ double participation_ratio(std::span<const double> l) {
     return sum * sum / sum_of(l, [&](double value) { return value / top * (value / top); });
 }
 
-double kernel_target_alignment(std::span<const double> l, std::span<const double> squares) {
-    if (squares.size() != l.size())
+double kernel_target_alignment(std::span<const double> l, std::span<const double> coefficients,
+                               Index outputs) {
+    if (std::ssize(coefficients) != std::ssize(l) * outputs)
         throw Error(ExitStatus::numerical, ErrorKind::contradiction,
-                    "one squared coefficient belongs to each eigenvalue");
-    const double top = largest(l), norm = std::accumulate(squares.begin(), squares.end(), 0.0);
+                    "a coefficient per output belongs to each eigenvalue");
+    using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const Eigen::Map<const Rows> Z(coefficients.data(), std::ssize(l), outputs);
+    // ||Y Y^T||_F is that of the small Y^T Y.
+    const double norm = (Z.transpose() * Z).norm(), top = largest(l);
     if (!std::isfinite(norm))
         throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                     "a coefficient of the labels is not finite");
     if (!(top > 0) || !(norm > 0)) return 0;
     double form = 0;
-    for (std::size_t i = 0; i < l.size(); ++i) form += std::max(l[i], 0.0) / top * squares[i];
+    for (Index i = 0; i < std::ssize(l); ++i)
+        form += std::max(l[static_cast<std::size_t>(i)], 0.0) / top * Z.row(i).squaredNorm();
     const double frobenius = std::sqrt(sum_of(l, [&](double value) { return value / top * (value / top); }));
     return form / (frobenius * norm);
 }

@@ -24,10 +24,11 @@ double stable_rank(std::span<const double> l);
 /// (sum l_i)^2 / sum l_i^2.
 double participation_ratio(std::span<const double> l);
 
-/// Kernel-target alignment y^T G y / (||G||_F ||y||^2) (Cristianini et al. 2001), in [0, 1]; 0 where y or the
-/// kernel is zero.
-/// @param squares  one per l: (u_i^T y)^2, mean over outputs
-double kernel_target_alignment(std::span<const double> l, std::span<const double> squares);
+/// Kernel-target alignment <G, Y Y^T> / (||G||_F ||Y Y^T||_F) (Cristianini et al. 2001), of one output
+/// y^T G y / (||G||_F ||y||^2), in [0, 1]; 0 where Y or the kernel is zero.
+/// @param coefficients  U^T Y, one row of `outputs` per l
+double kernel_target_alignment(std::span<const double> l, std::span<const double> coefficients,
+                               Index outputs);
 
 /// Share of y in the leading k eigenvectors, k = 1 .. n: sum_{i<=k} squares_i / sum squares; all 1 where the
 /// sum is zero.

@@ -25,12 +25,26 @@ TEST(Functionals, AreThoseOfTheMatrix) {
     const Eigen::MatrixXd G = J * J.transpose(), K = G / static_cast<double>(n),
                           I = Eigen::MatrixXd::Identity(n, n);
     const testing::SymmetricEigenpairs eigen = testing::symmetric_eigenpairs(K);
-    const Eigen::VectorXd squares_of = (eigen.vectors.transpose() * y).cwiseAbs2();
-    const std::vector<double> l(eigen.values.data(), eigen.values.data() + n),
-        squares(squares_of.data(), squares_of.data() + n);
+    const std::vector<double> l(eigen.values.data(), eigen.values.data() + n);
     EXPECT_NEAR(effective_dimension(l, 0.3), (K * (K + 0.3 * I).inverse()).trace(), 1e-10);
     EXPECT_NEAR(information_gain(l, 0.7, n), 0.5 * std::log((I + G / 0.49).determinant()), 1e-9);
-    EXPECT_NEAR(kernel_target_alignment(l, squares), y.dot(G * y) / G.norm() / y.squaredNorm(), 1e-12);
+    const Eigen::VectorXd z = eigen.vectors.transpose() * y;
+    EXPECT_NEAR(kernel_target_alignment(l, std::vector<double>(z.data(), z.data() + n), 1),
+                y.dot(G * y) / G.norm() / y.squaredNorm(), 1e-12);
+    // Of several outputs; a kernel that is made of them is aligned with them.
+    for (const bool own : {false, true}) {
+        Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> Y(n, 3);
+        for (Index i = 0; i < n; ++i)
+            for (Index o = 0; o < 3; ++o) Y(i, o) = normal();
+        const Eigen::MatrixXd target = Y * Y.transpose(), kernel = own ? target : G;
+        const testing::SymmetricEigenpairs pairs = testing::symmetric_eigenpairs(kernel);
+        Y = (pairs.vectors.transpose() * Y).eval();
+        const double found =
+            kernel_target_alignment(std::vector<double>(pairs.values.data(), pairs.values.data() + n),
+                                    std::vector<double>(Y.data(), Y.data() + Y.size()), 3);
+        EXPECT_NEAR(found, kernel.cwiseProduct(target).sum() / kernel.norm() / target.norm(), 1e-12);
+        EXPECT_EQ(std::abs(found - 1) < 1e-12, own);
+    }
     EXPECT_NEAR(stable_rank(l), G.trace() / eigen.values.maxCoeff() / static_cast<double>(n), 1e-10);
     EXPECT_NEAR(participation_ratio(l), G.trace() * G.trace() / G.squaredNorm(), 1e-10);
 }
@@ -44,15 +58,15 @@ TEST(Functionals, ClosedForms) {
         EXPECT_NEAR(stable_rank(l), 4, 1e-12);
         EXPECT_NEAR(participation_ratio(l), 4, 1e-12);
         EXPECT_NEAR(effective_dimension(l, scale), 2, 1e-12);
-        std::vector<double> squares(10, 0.0);
-        squares[2] = 7;
-        EXPECT_NEAR(kernel_target_alignment(l, squares), 0.5, 1e-12);
+        std::vector<double> labels(10, 0.0);
+        labels[2] = 7;
+        EXPECT_NEAR(kernel_target_alignment(l, labels, 1), 0.5, 1e-12);
     }
     const std::vector<double> nothing(3, 0.0);
     EXPECT_EQ(effective_rank(nothing), 0);
     EXPECT_EQ(stable_rank(nothing), 0);
     EXPECT_EQ(participation_ratio(nothing), 0);
-    EXPECT_EQ(kernel_target_alignment(nothing, nothing), 0);
+    EXPECT_EQ(kernel_target_alignment(nothing, nothing, 1), 0);
     EXPECT_EQ(cumulative_power(std::vector<double>{1, 3, 0, 4}), (std::vector<double>{0.125, 0.5, 0.5, 1.0}));
     EXPECT_EQ(cumulative_power(nothing), std::vector<double>(3, 1.0));
     // The entropy of halving shares 1/2, 1/4, ... is 2 log 2.
