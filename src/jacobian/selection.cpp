@@ -23,10 +23,11 @@ std::vector<ParameterId> select_parameters(const Program& program, const std::ve
         if (!any) {
             std::vector<std::string> names{"all", "attention", "mlp", "norm", "embedding", "head"};
             for (const Parameter& parameter : parameters) names.push_back(parameter.name);
-            throw Error(
-                ExitStatus::study, ErrorKind::unknown_name,
-                fmt::format("kernel.parameters: \"{}\" selects no tensor of this model; nearest is \"{}\"",
-                            pattern, nearest(pattern, names)));
+            const std::string close = nearest(pattern, names);
+            throw Error(ExitStatus::study, ErrorKind::unknown_name,
+                        fmt::format("kernel.parameters: \"{}\" selects no tensor of this model; {}", pattern,
+                                    close == pattern ? std::string("it has none of this kind")
+                                                     : fmt::format("nearest is \"{}\"", close)));
         }
     }
     std::vector<ParameterId> ids;

@@ -293,13 +293,14 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
     const auto value = predicted_exponents(l, squares, r.noise_floor, r.power->noise.value);
     if (!value) return PredictedRates::unknown("the predicted error is not above the noise at every size");
     std::vector<double> excess, whole;
+    std::string why;  // of the last half that shows nothing
     for (const SubsetResult& half : halves) {
         if (half.l.empty() || !(half.l.front() > half.noise_floor)) continue;
-        std::string why;
         const DecayWindow ranks{r.decay.window.first, std::min(r.trusted_ranks(), std::ssize(half.l))};
         const auto power = fit_target_power(half.squares, {onset_of(r), least_noise(r), ranks}, why);
         if (!power) continue;
         const auto found = predicted_exponents(half.l, half.squares, half.noise_floor, power->noise.value);
+        if (!found) why = "its predicted error is not above the noise at every size";
         if (!found) continue;
         excess.push_back(found->excess);
         whole.push_back(found->whole);
@@ -307,7 +308,8 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
     const auto of_excess = with_spread(value->excess, excess), of_whole = with_spread(value->whole, whole);
     if (!of_excess || !of_whole)
         return PredictedRates::unknown(
-            "no two halves of the sample show its spread; take more rates.repeats");
+            why.empty() ? std::string("no two halves of the sample show its spread; take more rates.repeats")
+                        : fmt::format("no two halves of the sample show its spread, of one: {}", why));
     const Interval& noise = r.power->noise;
     // No noise is found as a rounding error of the residual.
     const auto square = [&](double sigma) {

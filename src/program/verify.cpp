@@ -274,7 +274,8 @@ void verify(const std::filesystem::path& name, const Session& session) {
         for (const std::string& problem : findings.problems) all.problems.push_back(label + problem);
     }
     if (all.checks.empty() && all.problems.empty())
-        all.problems.emplace_back("neither a Gram matrix nor a spectrum to verify");
+        throw Error(ExitStatus::output, ErrorKind::missing,
+                    fmt::format("{}: neither a Gram matrix nor a spectrum to verify", name.string()));
     matrices.check_others(all);
     collectively(comm, [&] {
         if (session.world.rank() == 0 && !all.problems.empty())

@@ -99,6 +99,11 @@ FinetunePlan finetune_plan(const Study& study, const TrainingTargets& targets, c
     plan.settings.learning_rate =
         asked.learning_rate ? *asked.learning_rate : automatic_rate(study, curved, plan.batch, facts);
     if (by_rate) plan.largest_rate = 2 * (1 + asked.momentum) / (curved * facts.largest);
+    if (plan.settings.learning_rate > plan.largest_rate)
+        plan.notes.push_back(fmt::format(
+            "finetune.learning_rate = {:.4g} is above {:.4g}, the largest at which the linearised model is "
+            "stable: it diverges, and the network follows or leaves the kernel regime",
+            plan.settings.learning_rate, plan.largest_rate));
     plan.settings.steps =
         asked.steps ? *asked.steps : automatic_steps(plan, facts.stopping_eta, facts.beyond);
     if (!asked.steps && plan.settings.steps == static_cast<Index>(most_steps))

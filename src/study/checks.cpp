@@ -108,9 +108,9 @@ void check_data(const std::string& prefix, const Study::Data& data, bool classif
             prefix + "template is missing; it is needed where head = \"lm\", for example \"{text} It was\"");
     if (words == LabelWords::not_yet) return;
     if (!classifier && data.label_words.size() < 2 && data.completion.empty() && !data.train.ends_with(".h5"))
-        refuse(
-            ErrorKind::missing,
-            prefix + "label_words is missing; give one word per label, for example [\" bad\", \" great\"]");
+        refuse(ErrorKind::missing,
+               fmt::format("{}label_words {}; give one word per label, for example [\" bad\", \" great\"]",
+                           prefix, data.label_words.empty() ? "is missing" : "has one word alone"));
     if (!data.labels.empty() && !data.label_words.empty() && data.labels.size() != data.label_words.size())
         refuse(
             ErrorKind::contradiction,

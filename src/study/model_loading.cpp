@@ -178,7 +178,9 @@ void open_adapter(OpenedModel& opened, const std::filesystem::path& folder) {
                           "safetensors.torch as s; s.save_file(torch.load('{}', weights_only=True), "
                           "'{}')\"",
                           pickled.string(), file.string())
-                    : "no such file, and the folder is one of an adapter; fetch it again"));
+                : std::filesystem::is_directory(folder, code)
+                    ? "no such file, and the folder is one of an adapter; fetch it again"
+                    : "there is no such folder; give an adapter's as model.adapter"));
     }
     opened.adapter_settings = read_adapter_settings(folder / "adapter_config.json", opened.files);
     opened.adapter.emplace(file, opened.files);
