@@ -12,12 +12,14 @@ namespace {
 
 void write_decay(Hdf5File& file, const RatesResult& r) {
     const std::string decay = "/rates/decay";
-    const auto write_interval = [&](const std::string& family, const std::string& key,
+    const auto write_interval = [&](const std::string& family, const std::string& key, bool fitted,
                                     const Interval& interval) {
-        file.set_attribute(decay + "/" + family, key, interval.value);
-        file.set_attribute(decay + "/" + family, key + "_low", interval.low);
-        file.set_attribute(decay + "/" + family, key + "_high", interval.high);
+        const double none = std::numeric_limits<double>::quiet_NaN();
+        file.set_attribute(decay + "/" + family, key, fitted ? interval.value : none);
+        file.set_attribute(decay + "/" + family, key + "_low", fitted ? interval.low : none);
+        file.set_attribute(decay + "/" + family, key + "_high", fitted ? interval.high : none);
     };
+    const bool polynomial = r.decay.polynomial.has_value(), exponential = r.decay.exponential.has_value();
     file.set_attribute(decay, "selected", std::string(name(r.decay.selected)));
     file.set_attribute(decay, "noise_floor", r.noise_floor);
     file.set_attribute(decay, "first", r.decay.window.first);
@@ -27,20 +29,20 @@ void write_decay(Hdf5File& file, const RatesResult& r) {
     file.set_attribute(decay, "interval_reason", r.intervals.none);
     // An infinite criterion stands for a family that was not fitted.
     const double unfitted = std::numeric_limits<double>::infinity();
-    write_interval("polynomial", "exponent", r.intervals.polynomial.exponent);
-    write_interval("polynomial", "constant", r.intervals.polynomial.constant);
-    write_interval("polynomial", "density_exponent", r.intervals.polynomial.density_exponent);
+    write_interval("polynomial", "exponent", polynomial, r.intervals.polynomial.exponent);
+    write_interval("polynomial", "constant", polynomial, r.intervals.polynomial.constant);
+    write_interval("polynomial", "density_exponent", polynomial, r.intervals.polynomial.density_exponent);
     file.set_attribute(decay + "/polynomial", "criterion",
                        r.decay.polynomial ? r.decay.power_law().criterion : unfitted);
     file.set_attribute(decay + "/polynomial", "corrected",
                        Index{r.decay.polynomial && r.decay.power_law().corrected ? 1 : 0});
     file.set_attribute(decay + "/polynomial", "onset", r.decay.polynomial ? r.decay.power_law().onset : 0.0);
-    write_interval("exponential", "constant", r.intervals.exponential_constant);
-    write_interval("exponential", "rate", r.intervals.exponential_rate);
-    write_interval("exponential", "power", r.intervals.exponential_power);
+    write_interval("exponential", "constant", exponential, r.intervals.exponential_constant);
+    write_interval("exponential", "rate", exponential, r.intervals.exponential_rate);
+    write_interval("exponential", "power", exponential, r.intervals.exponential_power);
     file.set_attribute(decay + "/exponential", "criterion",
                        r.decay.exponential ? r.decay.exponential->criterion : unfitted);
-    write_interval("finite_rank", "rank", r.intervals.rank);
+    write_interval("finite_rank", "rank", r.decay.finite_rank.has_value(), r.intervals.rank);
     file.set_attribute(decay + "/finite_rank", "criterion",
                        r.decay.finite_rank ? r.decay.finite_rank->criterion : unfitted);
 }
@@ -143,7 +145,7 @@ void write_source(Hdf5File& file, const RatesResult& r) {
     file.set_attribute(at, "crossover", r.source->crossover);
 }
 
-void write_curve(Hdf5File& file, const LearningCurve& curve, const RatesResult& r) {
+void write_curve(Hdf5File& file, const LearningCurve& curve) {
     const std::string at = "/rates/learning_curve/";
     const std::vector<Index> shape{std::ssize(curve.sizes), std::ssize(curve.results.front())};
     const auto write = [&](const std::string& name, auto value) {
@@ -179,7 +181,6 @@ void write_curve(Hdf5File& file, const LearningCurve& curve, const RatesResult& 
     file.set_attribute(group, "base_rate", curve.base_rate);
     file.set_attribute(group, "test_examples", curve.test_examples);
     file.set_attribute(group, "observed_on", curve.observed_on);
-    file.set_attribute(group, "flagged_above", r.examples / 3);
     file.write("/rates/decay/sizes", curve.sizes);
     write("/rates/decay/exponent_by_size", of([](const SubsetResult& s) { return s.exponent; }));
 }
@@ -288,7 +289,7 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
         file.write("/rates/alignment/residual", r.residual, {r.rows, r.outputs});
         file.write("/rates/alignment/cumulative", r.cumulative, {r.rows, r.outputs});
     }
-    if (!r.curve.sizes.empty()) write_curve(file, r.curve, r);
+    if (!r.curve.sizes.empty()) write_curve(file, r.curve);
     if (r.neighbours) write_neighbours(file, *r.neighbours);
     if (r.tasks) write_tasks(file, *r.tasks, r.stop);
     file.write("/rates/summary", lines_of(rates_summary(r)));

@@ -130,7 +130,7 @@ def write(path, n=96, decay='polynomial', stop=40.0, test=True, tasks=True, titl
         f['/rates/alignment/residual'] = rng.normal(size=(n, 1))
         f['/rates/alignment/labels'] = rng.normal(size=(n, 1))
         f['/rates/learning_curve/sizes'] = sizes
-        attributes(f, '/rates/learning_curve', flagged_above=n / 4, base_rate=0.55)
+        attributes(f, '/rates/learning_curve', base_rate=0.55)
         names = ['predicted_ridge', 'predicted_gradient_descent', 'gcv']
         if test:
             f['/data/test/offsets'] = np.arange(33)

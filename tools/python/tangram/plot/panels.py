@@ -524,17 +524,6 @@ def over_sizes(axes, sizes, values, style, shift, label):
     return Line2D([], [], markersize=5.5, label=label, **style), [low, mean + spread]
 
 
-def predicted_over_sizes(axes, sizes, mean, bad, colour, marker):
-    """A prediction: hollow, dashed; dotted and faint where it is flagged."""
-    style = predicted_style(colour, marker)
-    split = int(np.argmax(bad)) if bad.any() else len(sizes)
-    axes.plot(sizes[:split], mean[:split], markersize=5.5, **style)
-    if split < len(sizes):
-        start = max(split - 1, 0)
-        axes.plot(sizes[start:], mean[start:], color=colour, linestyle=':', linewidth=1.2)
-        axes.plot(sizes[split:], mean[split:], **{**style, 'linestyle': ''}, markersize=6, alpha=0.45)
-
-
 def learning_curve(axes, results, colour=None, label=None):
     """Test error against sample size, observed and predicted; of several files the error at T alone."""
     sizes = sizes_of(results)
@@ -551,9 +540,6 @@ def learning_curve(axes, results, colour=None, label=None):
             handle, limits = over_sizes(axes, sizes, values[order], style, shift, label or text)
             handles.append(handle)
             drawn += limits
-    above = results.number('/rates/learning_curve', 'flagged_above')
-    flagged = sizes > above if math.isfinite(above) else np.zeros(len(sizes), bool)
-    any_flagged = False
     for name, text, own, marker in PREDICTED if label is None else ():
         values = by_size(results, name, sizes)
         mean = mean_and_spread(values[order])[0] if values is not None else np.array([np.nan])
@@ -561,16 +547,11 @@ def learning_curve(axes, results, colour=None, label=None):
             continue
         positive = np.where(np.isfinite(mean) & (mean > 0), mean, np.nan)
         drawn.append(positive)
-        # GCV is an estimate from the subset itself, not a prediction from the spectrum: it is never flagged.
-        bad = flagged if name != 'gcv' else np.zeros(len(sizes), bool)
-        any_flagged |= bool((bad & np.isfinite(positive)).any())
-        predicted_over_sizes(axes, sizes, positive, bad, own, marker)
-        handles.append(Line2D([], [], markersize=5.5, label=text, **predicted_style(own, marker)))
+        style = predicted_style(own, marker)
+        axes.plot(sizes, positive, markersize=5.5, **style)
+        handles.append(Line2D([], [], markersize=5.5, label=text, **style))
     if not drawn:
         return None
-    if any_flagged:
-        faint = dict(color=GREY, marker='D', linestyle=':', markerfacecolor=PAPER, alpha=0.6, markersize=6)
-        handles.append(Line2D([], [], label=f"faint: n' > {readable(above)}, unreliable", **faint))
     lines = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()] if label is not None else []
     every = [np.asarray(line.get_xdata(), float) for line in axes.get_lines()] if label is not None else [sizes]
     size_axis(axes, np.unique(np.concatenate(every)))

@@ -1,6 +1,6 @@
 """The pictures that tools/plot keeps: each function makes a Picture of what panels.py draws, or None where the
 file does not hold it."""
-from ..results import readable, shortened
+from ..results import shortened
 from . import panels
 from .drawing import Picture, literal, plt
 from .finetune import finetune
@@ -125,20 +125,10 @@ def stopping(results):
 
 
 def learning_curve(results):
-    caption = (
-        'Means over nested random subsets; bars are one standard deviation. Filled: observed; hollow: predicted.'
-    )
-    above = results.number('/rates/learning_curve', 'flagged_above')
-    sizes = panels.sizes_of(results)
-    if sizes is not None and (sizes > above).any():
-        caption += (
-            f" Predictions with n' above {readable(above)} are drawn faint: few examples are left that were not"
-            ' fitted.'
-        )
     return on_panels(
         'learning_curve',
         f'Test error over sample size ({named_n(results)})',
-        caption,
+        'Means over nested random subsets; bars are one standard deviation. Filled: observed; hollow: predicted.',
         (3.4,),
         lambda a: panels.learning_curve(a, results),
     )

@@ -461,16 +461,13 @@ def learning_curves(results, page):
     for name, title in CURVES:
         values = by_size(results, name, sizes)
         if values is not None and not np.isnan(values).all():
-            columns.append((name, title, *mean_and_spread(values)))
-    limit = results.number('/rates/learning_curve', 'flagged_above')
+            columns.append((title, *mean_and_spread(values)))
     order = np.argsort(sizes)
     rows = []
-    for name, title, mean, spread in columns:
+    for title, mean, spread in columns:
         row = [title]
         for k in order:
             text = readable(float(mean[k]), 3, True)
-            if name.startswith('predicted') and sizes[k] > limit and text != '–':
-                text += ' *'
             row.append((text, f'± {readable(float(spread[k]), 2, True)}') if spread[k] > 0 else text)
         rows.append(row)
     base = results.number('/rates/learning_curve', 'base_rate')
@@ -480,11 +477,6 @@ def learning_curves(results, page):
         + (f', on {readable(tests)} test examples' if tests else '')
         + '.'
         + (f' The most frequent label alone has accuracy {readable(base, 3)}.' if math.isfinite(base) else '')
-        + (
-            f' * n′ above {readable(limit)}: the prediction is unreliable.'
-            if any(c[0].startswith('predicted') for c in columns) and (sizes > limit).any()
-            else ''
-        )
     )
     page.table(['n′ =', *(readable(float(sizes[k])) for k in order)], rows)
 
