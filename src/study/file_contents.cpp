@@ -154,7 +154,7 @@ const std::vector<FileContent>& file_contents() {
         {"/rates/decay/polynomial", "fit of constant * rank^-exponent", "1", {}},
         {"/rates/decay/exponential", "fit of constant * exp(-rate * rank^power)", "1", {}},
         {"/rates/decay/finite_rank", "fit of a spectrum that ends", "1", {}},
-        {"/rates/decay/sizes", "numbers of training rows of the subsets", "rows", {"sizes"}},
+        {"/rates/decay/sizes", "numbers of training examples of the subsets", "examples", {"sizes"}},
         {"/rates/decay/exponent_by_size",
          "polynomial exponent of each subset's own spectrum, in rates.window where it is given",
          "1",
@@ -216,14 +216,17 @@ const std::vector<FileContent>& file_contents() {
          "1",
          {"mode", "output"}},
         {"/rates/functionals", "functionals of the spectrum", "1", {}},
-        {"/rates/functionals/t", "ridge, and noise variance of the information gain", "1", {"t"}},
+        {"/rates/functionals/t", "ridge on G/n; of the information gain rho^2 / n", "1", {"t"}},
         {"/rates/functionals/effective_dimension",
          "sum of l / (l + t) over the eigenvalues l of G/n",
          "1",
          {"t"}},
-        {"/rates/functionals/information_gain", "information gain of a Gaussian process", "nats", {"t"}},
-        {"/rates/learning_curve", "errors by the number of training rows", "1", {}},
-        {"/rates/learning_curve/sizes", "numbers of training rows of the subsets", "rows", {"sizes"}},
+        {"/rates/functionals/information_gain",
+         "(1/2) sum of log(1 + n l / rho^2), rho^2 = n t",
+         "nats",
+         {"t"}},
+        {"/rates/learning_curve", "errors by the number of training examples", "1", {}},
+        {"/rates/learning_curve/sizes", "numbers of training examples of the subsets", "examples", {"sizes"}},
         {"/rates/learning_curve/mse_*",
          "mean squared error at the stopping step (own: by the subset's sigma and R), the best step, of "
          "ridge at "
@@ -382,7 +385,7 @@ void complete_file(Hdf5File& file, const Log& log, const std::string& stage,
         if (warning.stage == stage) add(stage, warning.text);
     file.remove("/warnings");
     file.write_table("/warnings", {stages, texts});
-    file.set_attribute("/", "scale", "/spectrum is of the Gram matrix G, /rates of G/n");
+    file.set_attribute("/", "scale", "/spectrum is of the Gram matrix G, /rates of G/n, n its rows");
     describe_all(file, "/");
 }
 
