@@ -111,9 +111,12 @@ void share(MPI_Comm comm, DataSet& data) {
     broadcast(comm, data.first_answers, 0);
 }
 
-/// Of a file of tokens: the keys that say how texts are turned into such, as far as they are set.
+/// Where all examples come from files of tokens: the keys that say how texts are turned into such, as far as
+/// they are set.
 std::vector<std::string> unread_of_tokens(const Study& study) {
     const Study::Data& data = study.data;
+    for (const std::string* const file : {&data.train, &data.test})
+        if (!file->empty() && !file->ends_with(".h5")) return {};
     const Study::Data untouched;
     std::string keys;
     const auto add = [&](const char* key, bool is_set) {
@@ -122,11 +125,25 @@ std::vector<std::string> unread_of_tokens(const Study& study) {
     add("template", data.tmpl != untouched.tmpl);
     add("text", data.text != untouched.text);
     add("label", data.label != untouched.label);
-    add("labels", study.model.head == "lm" && data.labels != untouched.labels);
+    add("labels", study.model.head != "classifier" && data.labels != untouched.labels);
     add("label_words", study.model.head == "lm" && data.label_words != untouched.label_words);
     if (keys.empty()) return {};
     return {fmt::format("{} is not read: {} holds tokens, labels and the label words' tokens already", keys,
                         data.train)};
+}
+
+/// How many test examples are rows that are trained on, where both are drawn from one file.
+std::vector<std::string> trained_on(const Study::Data& data, const DataSet& train, const DataSet& test) {
+    std::error_code code;
+    // A file of tokens may have a part for each.
+    if (data.test.ends_with(".h5") || !std::filesystem::equivalent(data.train, data.test, code)) return {};
+    const std::set<Index> rows(train.rows.begin(), train.rows.end());
+    const auto both = std::ranges::count_if(test.rows, [&](Index row) { return rows.contains(row); });
+    if (both == 0) return {};
+    return {
+        fmt::format("{} of {} test examples are trained on: data.test is the file of data.train, {}; "
+                    "their errors say nothing of unseen examples",
+                    both, test.examples(), data.train)};
 }
 
 /// Says once what a person should hear of.
@@ -178,7 +195,7 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
                        fmt::format("label word id {} is not in the model's vocabulary of {}", id,
                                    rules.vocabulary));
         const bool classifier = study.model.head != "lm";
-        if (study.data.train.ends_with(".h5")) warnings.say(unread_of_tokens(study));
+        warnings.say(unread_of_tokens(study));
         if (classifier && !study.data.label_words.empty())
             warnings.say(
                 {fmt::format("data.label_words is not read: with model.head = \"{}\" labels have no words",
@@ -202,16 +219,19 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
         if (has_test) {
             LabelledExamples test =
                 checked(reader, study.data.test, "test", study.data.test_samples, warnings);
-            if (classifier && test.label_count > std::ssize(data.label_ids))
+            const std::int32_t most =
+                test.data.labels.empty() ? 0 : *std::ranges::max_element(test.data.labels);
+            if (classifier && most >= std::ssize(data.label_ids))
                 refuse(ErrorKind::out_of_range, study.data.test,
                        fmt::format("holds label {}, the training examples have 0 to {}; name all of "
                                    "them in data.labels",
-                                   test.label_count - 1, data.label_ids.size() - 1));
+                                   most, data.label_ids.size() - 1));
             if (!classifier && (test.label_ids != data.label_ids || test.label_offsets != data.label_offsets))
                 refuse(ErrorKind::contradiction, study.data.test,
                        "its label words are not those of the training examples");
             cut += test.cut;
             data.test = std::move(test.data);
+            warnings.say(trained_on(study.data, data.train, *data.test));
         }
         if (cut > 0)
             session.log.say(fmt::format("{} of {} examples were cut to {} tokens", cut,

@@ -255,7 +255,8 @@ class Labels {
                                     options.labels.size(), count_));
     }
 
-    std::int32_t of(std::size_t row) const {
+    /// Of a row; nothing where its text is none.
+    std::optional<std::int32_t> find(std::size_t row) const {
         const std::string& text = table_.rows[row][column_];
         Index label = place(options_.labels.empty() ? options_.label_names : options_.labels, text);
         if (label >= 0 || !options_.labels.empty()) {
@@ -268,8 +269,12 @@ class Labels {
                 error != std::errc() || stop != end)
                 label = -1;
         }
-        if (label >= 0 && label < (count_ > 0 ? count_ : most_labels))
-            return static_cast<std::int32_t>(label);
+        if (label < 0 || label >= (count_ > 0 ? count_ : most_labels)) return std::nullopt;
+        return static_cast<std::int32_t>(label);
+    }
+    std::int32_t of(std::size_t row) const {
+        if (const auto label = find(row)) return *label;
+        const std::string& text = table_.rows[row][column_];
         const bool any_integer = options_.labels.empty() && count_ == 0;
         throw Error(
             ExitStatus::input, any_integer ? ErrorKind::malformed : ErrorKind::unknown_name,
@@ -281,7 +286,8 @@ class Labels {
         result.label_count = result.absent_label = count_;
         if (count_ > 0) return;
         std::set<Index> seen;
-        for (std::size_t row = 0; row < table_.rows.size(); ++row) seen.insert(of(row));
+        for (std::size_t row = 0; row < table_.rows.size(); ++row)
+            if (const auto label = find(row)) seen.insert(*label);
         result.label_count = seen.empty() ? 0 : *seen.rbegin() + 1;
         while (seen.contains(result.absent_label)) ++result.absent_label;
     }

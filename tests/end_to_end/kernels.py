@@ -121,6 +121,8 @@ with h5py.File(f.at('tokens.h5')) as h, h5py.File(f.at('out.h5')) as plain:
     check('tokens: the keys of texts are said to be unread', 'data.template is not read: ' in err and 'holds tokens' in err, err)
 code, out, err = run('gram', f.at('study.toml'), *[x for setting in ('data.train=out.h5', 'data.test=', 'data.samples=20', 'data.label_words=[" good"," great"]', 'output.path=tokens.h5') for x in ('--set', setting)])
 check('tokens: so are label words', code == 0 and 'data.template, data.label_words is not read: ' in err, err)
+code, out, err = run('gram', f.at('study.toml'), *[x for setting in ('data.test=train.tsv', 'data.samples=60', 'data.test_samples=20', 'output.path=tokens.h5') for x in ('--set', setting)])
+check('test examples that are trained on are counted', code == 0 and '20 of 20 test examples are trained on' in err, err)
 # Labels that are numbers: as many as the file has, drawn or not, without gaps.
 texts = ['a film that works', 'a dull film', 'a bad one', 'a film for all', 'as good as the first', 'not good at all']
 for labels, statuses in (('000112', 0), ('111222', 3), ('000223', 3)):
