@@ -28,8 +28,12 @@ Curve curve_of(const LearningCurve& curve, Value&& value, Use&& use) {
     return result;
 }
 
+const std::string needs_matrix =
+    "takes subsets, and the Gram matrix that they are of: set output.save_gram = true";
+
 /// Why a curve of errors has no slope; proposes sizes where there are examples enough.
 std::string too_few_sizes(const RatesResult& r, const Curve& curve) {
+    if (!r.has_matrix) return needs_matrix;
     const bool by_half = r.curve.observed_on == on_other_half;
     const Index largest = by_half ? r.examples / 2 : r.examples;
     return fmt::format(
@@ -286,6 +290,7 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
                                   const std::vector<SubsetResult>& halves) {
     if (const std::string why = nothing_learnt(r); !why.empty()) return PredictedRates::unknown(why);
     if (!r.power) return PredictedRates::unknown(r.source_reason);
+    if (!r.unpredictable.empty()) return PredictedRates::unknown(r.unpredictable);
     constexpr Index fewest_rows = 256;  // n/32 is 8 then
     if (r.rows < fewest_rows)
         return PredictedRates::unknown(fmt::format(
@@ -308,8 +313,10 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
     const auto of_excess = with_spread(value->excess, excess), of_whole = with_spread(value->whole, whole);
     if (!of_excess || !of_whole)
         return PredictedRates::unknown(
-            why.empty() ? std::string("no two halves of the sample show its spread; take more rates.repeats")
-                        : fmt::format("no two halves of the sample show its spread, of one: {}", why));
+            !r.has_matrix ? needs_matrix
+            : why.empty()
+                ? std::string("no two halves of the sample show its spread; take more rates.repeats")
+                : fmt::format("no two halves of the sample show its spread, of one: {}", why));
     const Interval& noise = r.power->noise;
     // No noise is found as a rounding error of the residual.
     const auto square = [&](double sigma) {

@@ -122,6 +122,7 @@ class RatesOfKernel {
 
     void check_input() {
         r_.rows = input_.rows;
+        r_.has_matrix = input_.gram != nullptr;
         r_.sketch = input_.sketch;
         r_.no_stop = input_.no_stop.value_or(r_.no_stop);
         const auto n = static_cast<double>(r_.rows);
@@ -224,6 +225,12 @@ class RatesOfKernel {
         r_.noise_source = options_.noise ? "given" : regression_ ? noise_from_ridge : no_targets;
         r_.radius_source = options_.radius ? "given" : regression_ ? radius_from_ridge : no_targets;
         r_.noise = options_.noise ? *options_.noise : regression_ ? ridge_->noise : unknown;
+        if (const double most = regression_ ? std::sqrt(regression_->residual_mean_square()) : r_.noise;
+            options_.noise && r_.noise > most)
+            listener_.warn(
+                fmt::format("rates.noise = {:.4g} is above {:.4g}, the root mean square of the "
+                            "residual: at it there is nothing but noise",
+                            r_.noise, most));
         r_.radius = options_.radius ? *options_.radius
                     : regression_   ? target_radius(l_, squares(), ridge_->ridge, r_.noise_floor)
                                     : 1.0;
@@ -404,10 +411,17 @@ class RatesOfKernel {
         // What stands at the noise floor is rounding, and no mode that an example could determine.
         std::vector<double> modes(l_);
         for (double& value : modes) value = value > r_.noise_floor ? value : 0.0;
+        const Index empty = empty_directions(l_, power, r_.noise_floor);
+        if (empty > std::max<Index>(std::ssize(r_.residual_mean), r_.rows / 100))
+            r_.unpredictable = fmt::format(
+                "{} of the {} directions are empty, as repeated examples leave them: what one row "
+                "says of its twin no spectrum tells",
+                empty, r_.rows);
         for (std::size_t s = 0; s < curve.sizes.size(); ++s) {
             const double rows = static_cast<double>(r_.rows) * static_cast<double>(curve.sizes[s]) /
                                 static_cast<double>(r_.examples);
             const auto predicted = [&](double on_K) {
+                if (!r_.unpredictable.empty()) return unknown;
                 if (std::isinf(on_K))
                     return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
                 return on_K >= 0 ? predict_unseen(modes, power, rows, rows * on_K).value_or(unknown)
@@ -488,6 +502,9 @@ class RatesOfKernel {
     void nearest() {
         if (input_.cross == nullptr || input_.test_diagonal == nullptr)
             throw Error(ExitStatus::study, ErrorKind::missing, "rates.neighbours needs a test set");
+        if (options_.neighbours > r_.examples)
+            listener_.say(fmt::format("rates.neighbours = {} is lowered to the {} examples",
+                                      options_.neighbours, r_.examples));
         const double twin = r_.stop > 0 && std::isfinite(r_.stop) ? 1 / steps_->eta(r_.stop) : ridge_->ridge;
         r_.neighbours = nearest_examples(input_, *regression_, std::min(options_.neighbours, r_.examples),
                                          twin, listener_);

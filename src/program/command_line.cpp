@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <limits>
 #include <sstream>
 
 #include "command_line_app.hpp"
@@ -59,7 +60,8 @@ void add_rates_options(CLI::App& rates, Arguments& arguments, ShortForms& given)
     ForeignKernel& kernel = arguments.kernel;
     rates.add_option("--eigenvalues", kernel.eigenvalues,
                      "FILE.h5:/path of the eigenvalues of any Gram matrix, instead of a study");
-    rates.add_option("--samples", kernel.samples, "rows of that Gram matrix")->check(CLI::PositiveNumber);
+    rates.add_option("--samples", kernel.samples, "rows of that Gram matrix")
+        ->check(CLI::Range(Index{1}, std::numeric_limits<Index>::max()));
     rates.add_option("--matrix", kernel.matrix, "FILE.h5:/path of any Gram matrix, with --labels");
     rates.add_option("--labels", kernel.labels, "FILE.h5:/path: integers are classes, other numbers targets");
     rates.add_option("--outputs", kernel.outputs, "FILE.h5:/path of the initial outputs (default: zero)");
@@ -190,9 +192,16 @@ Arguments parse_command_line(int argc, char** argv) {
                     "no command; `tangram --help` lists commands and options");
     arguments.command = line.app.get_subcommands().front()->get_name();
     const ShortForms& given = line.given;
-    if (given.noise) arguments.settings.push_back(fmt::format("rates.noise={:.17g}", *given.noise));
-    if (given.radius) arguments.settings.push_back(fmt::format("rates.radius={:.17g}", *given.radius));
-    if (!given.step_size.empty()) arguments.settings.push_back("rates.step_size=" + given.step_size);
+    const auto set = [&](const char* option, const std::string& key, const std::string& value) {
+        for (const std::string& setting : arguments.settings)
+            if (setting.starts_with(key + "="))
+                throw Error(ExitStatus::study, ErrorKind::contradiction,
+                            fmt::format("{} {} and --set {}: give one of them", option, value, setting));
+        arguments.settings.push_back(key + "=" + value);
+    };
+    if (given.noise) set("--noise", "rates.noise", fmt::format("{:.17g}", *given.noise));
+    if (given.radius) set("--radius", "rates.radius", fmt::format("{:.17g}", *given.radius));
+    if (!given.step_size.empty()) set("--step-size", "rates.step_size", given.step_size);
     return arguments;
 }
 

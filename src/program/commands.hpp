@@ -16,7 +16,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
 struct ForeignKernel {
     std::string eigenvalues;  ///< of G, any order; alone, with `samples` and rates.noise
     std::string matrix;       ///< N x N Gram matrix; with labels
-    std::string labels;       ///< N or N x o numbers: targets; integers in one dimension: classes 0 .. C-1
+    std::string labels;       ///< N or N x o numbers: targets; integers in one column: classes 0 .. C-1
     std::string outputs;      ///< f_0, shaped as the targets; zero where not given
     std::string cross, test_labels, test_outputs;  ///< M x N, and as labels and outputs
     Index samples = 0;                             ///< rows of the kernel that the eigenvalues are of

@@ -25,7 +25,11 @@ namespace {
     throw Error(ExitStatus::study, kind, message);
 }
 
-/// A data set's numbers with its shape; `integers`: whole numbers in one dimension.
+[[noreturn]] void refuse_numbers(ErrorKind kind, const std::string& message) {
+    throw Error(ExitStatus::input, kind, message);
+}
+
+/// A data set's numbers with its shape; `whole`: integers.
 struct Numbers {
     std::vector<double> values;
     std::vector<Index> shape;
@@ -49,23 +53,23 @@ Numbers read_numbers(const std::string& place, MPI_Comm comm) {
     return numbers;
 }
 
-/// Targets of `rows` rows: one-dimensional integers are classes (two: -1 and +1; more: one-hot), other
-/// numbers the targets themselves.
+/// Targets of `rows` rows: integers from 0 on in one column are classes (two: -1 and +1; more: one-hot),
+/// other numbers the targets themselves.
 /// @param classes  number of labels, which the training labels decide; 0: not known yet
 Targets read_targets(const std::string& labels, const std::string& outputs, Index rows, Index& classes,
                      MPI_Comm comm) {
     const Numbers y = read_numbers(labels, comm);
     if (y.shape[0] != rows)
-        refuse(ErrorKind::contradiction,
-               fmt::format("{}: has {} rows, the kernel {}", labels, y.shape[0], rows));
+        refuse_numbers(ErrorKind::contradiction,
+                       fmt::format("{}: has {} rows, the kernel {}", labels, y.shape[0], rows));
     Targets result;
-    result.classes =
-        y.whole && y.shape.size() == 1 && *std::min_element(y.values.begin(), y.values.end()) >= 0;
+    result.classes = y.whole && (y.shape.size() == 1 || y.shape[1] == 1) &&
+                     *std::min_element(y.values.begin(), y.values.end()) >= 0;
     if (result.classes) {
         if (classes == 0) {
             if (const double most = *std::max_element(y.values.begin(), y.values.end());
                 most >= static_cast<double>(rows))
-                refuse(
+                refuse_numbers(
                     ErrorKind::out_of_range,
                     fmt::format(
                         "{}: holds label {} of {} rows; number the labels 0, 1, ... without gaps, or store "
@@ -74,7 +78,7 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
             classes = static_cast<Index>(*std::max_element(y.values.begin(), y.values.end())) + 1;
             for (Index label = 0; label < classes; ++label)
                 if (std::find(y.values.begin(), y.values.end(), static_cast<double>(label)) == y.values.end())
-                    refuse(
+                    refuse_numbers(
                         ErrorKind::missing,
                         fmt::format("{}: integer labels are classes 0 to {}, but {} does not occur; number "
                                     "them without gaps, or "
@@ -82,13 +86,13 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
                                     labels, classes - 1, label));
         }
         if (classes < 2)
-            refuse(ErrorKind::degenerate,
-                   fmt::format("{}: every label is 0; there is nothing to tell apart", labels));
+            refuse_numbers(ErrorKind::degenerate,
+                           fmt::format("{}: every label is 0; there is nothing to tell apart", labels));
         for (const double label : y.values)
             if (label >= static_cast<double>(classes))
-                refuse(ErrorKind::out_of_range,
-                       fmt::format("{}: label {} does not occur in training, which has 0 to {}", labels,
-                                   label, classes - 1));
+                refuse_numbers(ErrorKind::out_of_range,
+                               fmt::format("{}: label {} does not occur in training, which has 0 to {}",
+                                           labels, label, classes - 1));
     }
     result.outputs = result.classes ? (classes == 2 ? 1 : classes) : y.shape.size() == 2 ? y.shape[1] : 1;
     for (Index row = 0; row < rows; ++row) {
@@ -106,9 +110,9 @@ Targets read_targets(const std::string& labels, const std::string& outputs, Inde
     if (!outputs.empty()) {
         result.initial = read_numbers(outputs, comm).values;
         if (result.initial.size() != result.labels.size())
-            refuse(ErrorKind::contradiction,
-                   fmt::format("{}: has {} numbers, the targets are {} rows of {}", outputs,
-                               result.initial.size(), rows, result.outputs));
+            refuse_numbers(ErrorKind::contradiction,
+                           fmt::format("{}: has {} numbers, the targets are {} rows of {}", outputs,
+                                       result.initial.size(), rows, result.outputs));
     }
     return result;
 }
@@ -226,6 +230,8 @@ void decompose(const Study& study, const Session& session, const OutputLock& loc
     const Eigenpairs& pairs =
         of.pairs.emplace(requested_eigenpairs(of.gram->matrix, of.gram->name, study, session, lock));
     of.checks = quality(of.gram->matrix, pairs, of.gram->rounded);
+    if (!of.checks->left_to_ranks.empty())
+        session.log.say("spectrum: checked by the ranks: " + of.checks->left_to_ranks);
     warn_indefinite(*of.gram, pairs, *of.checks, session);
     of.input.eigenvalues = pairs.values;
     of.input.noise_floor = of.checks->noise_floor;

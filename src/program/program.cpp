@@ -1,6 +1,6 @@
 #include "program.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -43,9 +43,17 @@ Study study_of(const Arguments& arguments, const Session& session, LabelWords wo
     return study;
 }
 
-/// What [rates] and [spectrum] say where no study is given.
-Study study_of_settings(const Arguments& arguments, const Session& session) {
-    return collectively(session.world.get(), [&] { return default_study(arguments.settings); });
+/// What settings say where no study is given. @param read  how the keys begin that the command reads
+Study study_of_settings(const Arguments& arguments, const Session& session,
+                        const std::vector<std::string>& read) {
+    return collectively(session.world.get(), [&] {
+        for (const std::string& setting : arguments.settings)
+            if (std::ranges::none_of(read, [&](const std::string& key) { return setting.starts_with(key); }))
+                refuse(ErrorKind::contradiction,
+                       fmt::format("--set {}: is not read; without a study `tangram {}` reads {} alone",
+                                   setting, arguments.command, fmt::join(read, ", ")));
+        return default_study(arguments.settings);
+    });
 }
 
 std::optional<double> device_memory(const Arguments& arguments) {
@@ -117,7 +125,8 @@ int spectrum_command(const Arguments& arguments, const Session& session) {
             refuse(ErrorKind::contradiction,
                    "spectrum --matrix needs --output OUT.h5, no study and no --groups");
         say_header(session, device.words, arguments.output);
-        spectrum_of_matrix(matrix, arguments.output, study_of_settings(arguments, session), session);
+        spectrum_of_matrix(matrix, arguments.output, study_of_settings(arguments, session, {"spectrum."}),
+                           session);
         return 0;
     }
     if (arguments.study.empty())
@@ -141,7 +150,8 @@ int rates_command(const Arguments& arguments, const Session& session) {
             refuse(ErrorKind::contradiction,
                    "rates --matrix and rates --eigenvalues need --output OUT.h5 and no study");
         say_header(session, device.words, arguments.output);
-        rates_of_kernel(kernel, arguments.output, study_of_settings(arguments, session), session);
+        rates_of_kernel(kernel, arguments.output,
+                        study_of_settings(arguments, session, {"data.seed", "rates.", "spectrum."}), session);
         return 0;
     }
     for (const auto& [option, value] :

@@ -103,6 +103,14 @@ std::optional<double> predict_unseen(std::span<const double> l, std::span<const 
     return rows * rows * missed / (rest * rest);
 }
 
+Index empty_directions(std::span<const double> l, std::span<const double> power, double floor) {
+    double mean = 0;
+    for (const double value : power) mean += value / static_cast<double>(power.size());
+    Index count = 0;
+    for (std::size_t i = 0; i < l.size(); ++i) count += l[i] <= floor && power[i] < 1e-10 * mean ? 1 : 0;
+    return count;
+}
+
 std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
                                                       std::span<const double> squares, double floor,
                                                       double noise) {

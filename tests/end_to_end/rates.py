@@ -215,7 +215,7 @@ check('centring: another word is refused', code == 2 and 'rates.center' in err a
 rng = np.random.default_rng(0); x = (np.arange(200) + 1) / 200; xt = rng.uniform(size=50); target = lambda x: np.abs(x - 0.5) - 0.5
 with h5py.File(f.at('kernel.h5'), 'w') as h:
     h['G'] = np.minimum.outer(x, x); h['y'] = target(x) + 0.1 * rng.normal(size=200); h['C'] = np.minimum.outer(xt, x); h['yt'] = target(xt) + 0.1 * rng.normal(size=50)
-    h['w'] = np.linalg.eigvalsh(h['G'][:])[::-1][rng.permutation(200)]; h['classes'] = (h['y'][:] > -0.25).astype('i8'); h['short'] = np.zeros(7); h['gap'] = 1 + h['classes'][:]; h['I'] = np.diag(np.r_[np.linspace(1, 0.1, 199), -20])
+    h['w'] = np.linalg.eigvalsh(h['G'][:])[::-1][rng.permutation(200)]; h['classes'] = (h['y'][:] > -0.25).astype('i8'); h['column'] = h['classes'][:][:, None]; h['short'] = np.zeros(7); h['gap'] = 1 + h['classes'][:]; h['I'] = np.diag(np.r_[np.linspace(1, 0.1, 199), -20])
 place = lambda name: f.at('kernel.h5') + ':/' + name
 code, out, err = run('rates', '--eigenvalues', place('w'), '--samples', '200', '--noise', '0.1', '--output', f.at('e.h5'))
 check('eigenvalues: status 0', code == 0, err)
@@ -271,6 +271,10 @@ with h5py.File(f.at('learn.h5')) as a, h5py.File(f.at('l.h5')) as h:
     check('eigenlearning: above sigma^2', abs(e['eigenlearning']['value'] - slope(whole - sigma ** 2)) < 1e-4, (e['eigenlearning'], slope(whole - sigma ** 2)))
     check('eigenlearning: the whole error', abs(e['eigenlearning_mse']['value'] - slope(whole)) < 1e-4 and e['eigenlearning_mse']['low'] < e['eigenlearning_mse']['value'] < e['eigenlearning_mse']['high'], (e['eigenlearning_mse'], slope(whole)))
     check('a slope of observed errors says what it needs', 'three sizes' in e['observed_mse']['note'].decode() and '[32, 64, 128]' in e['observed_mse']['note'].decode(), e['observed_mse'])
+# Examples that repeat each other say of their twins what no spectrum tells: nothing is predicted.
+with h5py.File(f.at('twice.h5'), 'w') as h: twice = np.r_[p[:64], p[:64]]; h['G'] = np.minimum.outer(twice, twice); h['y'] = target(twice)
+code, out, err = run('rates', '--matrix', f.at('twice.h5') + ':/G', '--labels', f.at('twice.h5') + ':/y', '--set', 'rates.noise=0.1', '--output', f.at('t.h5'))
+with h5py.File(f.at('t.h5')) as h: check('repeated examples: nothing is predicted', code == 0 and np.isnan(h['/rates/learning_curve/predicted_ridge'][:]).all() and np.isfinite(h['/rates/learning_curve/gcv'][:]).any() and 'as repeated examples leave them' in out, out)
 found = []
 for scale in (1e-4, 1, 1e4):
     with h5py.File(f.at('scaled.h5'), 'w') as h: h['G'] = scale * np.minimum.outer(x, x)
@@ -279,10 +283,13 @@ for scale in (1e-4, 1, 1e4):
 check('scale: T, gain and dimension stay where the kernel is rescaled', found[1][0] > 0 and np.allclose(found, found[1], rtol=1e-6), found)
 code, out, err = run('rates', '--matrix', place('G'), '--labels', place('classes'), '--output', f.at('c.h5'))
 check('classes: status 0', code == 0, err)
+run('rates', '--matrix', place('G'), '--labels', place('column'), '--output', f.at('column.h5'))
+with h5py.File(f.at('c.h5')) as h, h5py.File(f.at('column.h5')) as g: check('classes: a column of them is the same', h['/rates/stopping'].attrs['residual_mean_square'] == g['/rates/stopping'].attrs['residual_mean_square'] > 0)
 for name, arguments, word in (('labels of another length', ['--matrix', place('G'), '--labels', place('short')], '7 rows'), ('no labels', ['--matrix', place('G')], '--labels'),
         ('no noise', ['--eigenvalues', place('w'), '--samples', '200'], '--noise'), ('too few samples', ['--eigenvalues', place('w'), '--samples', '20', '--noise', '1'], '--samples 20'),
         ('cross alone', ['--matrix', place('G'), '--labels', place('y'), '--cross', place('C')], '--test-labels'), ('targets of two kinds', ['--matrix', place('G'), '--labels', place('classes'), '--cross', place('C'), '--test-labels', place('yt')], 'one kind'),
         ('classes with a gap', ['--matrix', place('G'), '--labels', place('gap')], '0 does not occur'), ('an indefinite matrix', ['--matrix', place('I'), '--labels', place('y')], 'positive semidefinite'),
+        ('a key that is not read', ['--matrix', place('G'), '--labels', place('y'), '--set', 'data.samples=4'], 'reads data.seed, rates., spectrum. alone'), ('sigma twice', ['--matrix', place('G'), '--labels', place('y'), '--noise', '0.5', '--set', 'rates.noise=0.3'], 'give one of them'),
         ('labels beside eigenvalues', ['--eigenvalues', place('w'), '--samples', '200', '--noise', '1', '--labels', place('y')], '--matrix'), ('a transposed cross', ['--matrix', place('C'), '--labels', place('y')], 'kernel.h5: /C')):
     code, out, err = run('rates', *arguments, '--output', f.at('bad.h5'))
     check(f'somebody else: {name}', code in (2, 3, 4) and word in err, f'{code} {err}')

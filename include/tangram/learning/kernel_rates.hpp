@@ -127,6 +127,8 @@ struct RatesResult {
     bool stop_trusted() const { return sketch == 0 || sketch >= sketch_needed(); }
     DecayFit decay;
     bool window_given = false;  ///< decay.window is RatesOptions::window, cut where nothing can be fitted
+    bool has_matrix = false;    ///< the Gram matrix is there, so that subsets can be learnt
+    std::string unpredictable;  ///< why eigenlearning says nothing of unseen rows; empty: it does
     DecayIntervals intervals;
     // stopping
     double noise = 0, radius = 0, critical = 0, stop = 0;

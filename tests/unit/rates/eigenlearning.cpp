@@ -257,6 +257,27 @@ TEST(Eigenlearning, WhatIsPredictedOfUnseenRowsIsExactWhereThatIsKnown) {
     EXPECT_FALSE(predict_unseen(whole.l, whole.power, N, 0).has_value());
 }
 
+TEST(Eigenlearning, EmptyDirectionsAreThoseOfRepeatedExamples) {
+    // 30 of 80 rows twice: of each pair one direction is empty where the labels agree, none where they do
+    // not.
+    const Population p(300, 1.5, 2.2, 0.3);
+    Normal normal(4);
+    const Sample once(p, 50, normal);
+    std::vector<Index> rows(80);
+    for (Index i = 0; i < 80; ++i) rows[static_cast<std::size_t>(i)] = i % 50;
+    const Eigen::MatrixXd G = once.kernel()(rows, rows);
+    Eigen::VectorXd labels = once.labels(rows);
+    const auto empty = [&] {
+        const Spectrum whole(G, labels);
+        return empty_directions(whole.l, whole.power, 1e-12);
+    };
+    EXPECT_EQ(empty(), 30);
+    for (Index i = 50; i < 60; ++i) labels(i) = -labels(i);
+    // The solver's basis of the null space is any: what it holds is spread over all of it.
+    EXPECT_LT(empty(), 30);
+    EXPECT_EQ(empty_directions(std::vector<double>(3, 0.0), std::vector<double>{1, 0, 2}, 0), 1);
+}
+
 TEST(Eigenlearning, FallsAsSourceAndCapacitySay) {
     // a = 2, v_k^2 = k^-(2as + 1): with s = 1/2 the excess falls like n^-2as/(1+2as) where the noise
     // dominates and like n^-2as where it does not, at the best ridge. A population of 20 000 modes bends the
