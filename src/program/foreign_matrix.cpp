@@ -34,6 +34,8 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const Eigenpairs pairs = requested_eigenpairs(G, input.name, study, session, lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(G, pairs, input.rounded);
+    if (!checks.left_to_ranks.empty())
+        session.log.say("spectrum: checked by the ranks: " + checks.left_to_ranks);
     warn_indefinite(input, pairs, checks, session);
     const Provenance provenance = Provenance::gather(grid);
     StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));

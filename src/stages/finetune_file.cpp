@@ -33,6 +33,7 @@ void write_finetune(Hdf5File& file, const FinetuneResult& result, const std::str
     file.write(at + "/summary", lines_of(finetune_summary(result)));
     file.set_attribute(at, "optimizer", result.optimizer);
     file.set_attribute(at, "loss", result.loss);
+    file.set_attribute(at, "center", result.center);
     file.set_attribute(at, "learning_rate", result.plan.settings.learning_rate);
     file.set_attribute(at, "largest_rate", result.plan.largest_rate);
     file.set_attribute(at, "steps", result.plan.settings.steps);

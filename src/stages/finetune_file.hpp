@@ -14,6 +14,7 @@ struct FinetuneResult {
     FinetunePath path;
     Index examples = 0, test_examples = 0, labels = 0;
     bool margin = false;                  ///< the kernel's output; else all logits
+    std::string center;                   ///< rates.center, by which the residual's mean is taken out
     bool lora_b_alone = false;            ///< what trains begins at 0
     Index sketch = 0;                     ///< dimension to which the linearised model's kernel is sketched
     double kernel_alignment = not_known;  ///< centred, of the kernel after training with the one before

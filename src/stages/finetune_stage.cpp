@@ -267,6 +267,7 @@ void StudyRun::State::finish_finetune(FinetuneSetup<Real>& setup, const Finetuni
     FinetuneResult result = outcome(setup, training);
     result.optimizer = study.finetune.optimizer;
     result.loss = study.finetune.loss;
+    result.center = study.rates.center;
     result.sketch = study.kernel.sketch;
     const DistributedMatrix trained = trained_gram(setup, with.job, study, session, grid);
     result.kernel_alignment = centred_alignment(

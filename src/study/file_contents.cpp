@@ -259,6 +259,7 @@ const std::vector<FileContent>& file_contents() {
 
         {"/finetune",
          "the network trained on the examples, beside its linearised model; attributes: optimizer, loss, "
+         "center, "
          "learning_rate, steps, stopping_step, best_step, linear_best_step, kernel_alignment, weights; "
          "gap between the two at T as a share of the outputs' change, cost_of_stopping at T as a share of "
          "what "
