@@ -46,22 +46,27 @@ double solve_kappa(std::span<const double> l, double samples, double ridge, doub
     return std::exp(x);
 }
 
+void check_modes(std::span<const double> l, std::span<const double> power) {
+    if (power.size() != l.size())
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
+                    "one squared coefficient belongs to each eigenvalue");
+    for (std::size_t i = 0; i < l.size(); ++i)
+        if (!std::isfinite(l[i]) || !std::isfinite(power[i]))
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        "an eigenvalue or a coefficient is not finite");
+}
+
 }  // namespace
 
 std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::span<const double> power,
                                                 double samples, double ridge, double noise) {
-    if (power.size() != l.size())
-        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
-                    "one squared coefficient belongs to each eigenvalue");
+    check_modes(l, power);
     if (!(samples > 0) || !std::isfinite(samples) || !(ridge >= 0) || !std::isfinite(ridge))
         throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
                     "a prediction needs a positive number of samples and a ridge not below zero");
     double largest = 0, sum = 0;
     Index modes = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
-        if (!std::isfinite(l[i]) || !std::isfinite(power[i]))
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "an eigenvalue or a coefficient is not finite");
         largest = std::max(largest, l[i]);
         sum += std::max(l[i], 0.0);
         modes += l[i] > 0 ? 1 : 0;
@@ -87,6 +92,7 @@ std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::
 
 std::optional<double> predict_unseen(std::span<const double> l, std::span<const double> power, double samples,
                                      double ridge) {
+    check_modes(l, power);
     const auto rows = static_cast<double>(l.size());
     std::vector<double> raised(l.begin(), l.end());
     for (double& value : raised) value = std::max(value, 0.0) + ridge / rows;

@@ -43,9 +43,10 @@ std::optional<LearningPrediction> predict_ridge(std::span<const double> l, std::
 /// [EL] with the fitted rows taken out as (1 - (1 - 1/N)^n) train is 5 % off at N/4 and 18 % at N/2. One
 /// sample of 200 rows of min(x, x') is within 5 % down to ridges of 1e-5 N and 16 to 41 % off at 1e-7 N, of
 /// the Laplace kernel on a line within 15 % down to 1e-3 N. Repeated examples break it: empty_directions().
-/// @param l      N eigenvalues of G/N, of all rows; those that are not positive count as zero
-/// @param power  (u_i^T r)^2 / N
-/// @param ridge  delta >= 0 on G
+/// @param l        N eigenvalues of G/N, of all rows; those that are not positive count as zero
+/// @param power    (u_i^T r)^2 / N
+/// @param samples  0 < n <= N
+/// @param ridge    delta >= 0 on G
 /// @return nothing where the sample determines every mode: ridge = 0 and n >= the number of positive l
 std::optional<double> predict_unseen(std::span<const double> l, std::span<const double> power, double samples,
                                      double ridge);

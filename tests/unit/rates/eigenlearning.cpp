@@ -252,6 +252,8 @@ TEST(Eigenlearning, WhatIsPredictedOfUnseenRowsIsExactWhereThatIsKnown) {
     const double gcv = rest.squaredNorm() / N / std::pow(inverse.trace() / N, 2);
     EXPECT_NEAR(*predict_unseen(whole.l, whole.power, N, ridge), gcv, 1e-10 * gcv);
     EXPECT_NEAR(*predict_unseen(whole.l, whole.power, N - 1e-6, ridge), gcv, 1e-6 * gcv);
+    // Leaving one out weighs every row by its own leverage, the formula all by their mean: some per cent
+    // here.
     const double left_out = rest.cwiseQuotient(inverse.diagonal()).squaredNorm() / N;
     EXPECT_NEAR(*predict_unseen(whole.l, whole.power, N - 1, ridge), left_out, 0.1 * left_out);
     EXPECT_FALSE(predict_unseen(whole.l, whole.power, N, 0).has_value());
@@ -307,6 +309,12 @@ TEST(Eigenlearning, RefusesWhatCannotBe) {
                           [&] { predict_ridge(std::vector<double>{NAN}, one, 1, 1); });
     testing::expect_error(ExitStatus::numerical, ErrorKind::degenerate, {},
                           [&] { predicted_exponents(nothing, one, 1e-12, 0); });
+    for (const double samples : {0.5, 1.0}) {
+        testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
+                              [&] { predict_unseen(one, {}, samples, 1); });
+        testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
+                              [&] { predict_unseen(one, std::vector<double>{NAN}, samples, 1); });
+    }
     EXPECT_NEAR(predict_ridge(nothing, one, 4, 1)->test_mse, 1.0, 1e-15);
 }
 
