@@ -37,6 +37,13 @@ bool is_first(MPI_Comm comm) {
     return rank == 0;
 }
 
+/// 0 where there is none.
+double size_of(const std::filesystem::path& file) {
+    std::error_code code;
+    const auto size = std::filesystem::file_size(file, code);
+    return code ? 0.0 : static_cast<double>(size);
+}
+
 void check_folder(const std::filesystem::path& file, double bytes) {
     const auto folder = folder_of(file);
     std::error_code code;
@@ -97,6 +104,46 @@ void claim_space(const std::filesystem::path& file, const std::vector<FileRange>
     }
 }
 
+/// How a finished file's copy fails, by errno.
+[[noreturn]] void refuse_copy(const std::filesystem::path& copy, int reason) {
+    refuse(ErrorKind::no_access, copy,
+           fmt::format("cannot be copied from the finished file ({})", std::strerror(reason)));
+}
+
+/// All bytes of one file, by the file system itself where it can, which may let the two share blocks.
+/// (std::filesystem::copy_file of libstdc++ 12 goes on in pieces of 8 KiB behind the first 2 GiB.)
+void copy_bytes(const Descriptor& from, const Descriptor& to, Index size, const std::filesystem::path& copy) {
+    Index done = 0;
+    while (done < size) {
+        const ssize_t copied =
+            copy_file_range(from.id, nullptr, to.id, nullptr, static_cast<std::size_t>(size - done), 0);
+        if (copied < 0 && errno == EINTR) continue;
+        if (copied < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO)) refuse_copy(copy, errno);
+        if (copied <= 0) break;  // not on this file system
+        done += copied;
+    }
+    std::vector<std::byte> piece(done < size ? std::size_t{1} << 23 : 0);
+    while (done < size) {
+        const ssize_t got = pread(from.id, piece.data(), piece.size(), done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) refuse_copy(copy, got < 0 ? errno : EIO);
+        if (const int reason = write_all(to.id, piece.data(), got, done)) refuse_copy(copy, reason);
+        done += got;
+    }
+}
+
+/// A new file of the finished one's bytes and permissions, but for all to write. HDF5 follows links, so the
+/// name is taken without.
+void copy_finished(const std::filesystem::path& finished, const std::filesystem::path& copy) {
+    const Descriptor from(::open(finished.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat status {};
+    if (from.id < 0 || fstat(from.id, &status) != 0) refuse_copy(copy, errno);
+    const Descriptor to(::open(copy.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (to.id < 0) refuse_copy(copy, errno);
+    copy_bytes(from, to, status.st_size, copy);
+    if (fchmod(to.id, status.st_mode & 0775) != 0) refuse_copy(copy, errno);
+}
+
 void sync(const std::filesystem::path& path, int flags) {
     const Descriptor descriptor(::open(path.c_str(), flags | O_CLOEXEC));
     // Some network file systems cannot sync a folder (EINVAL); the file itself must be.
@@ -114,9 +161,9 @@ void remove_partial(const std::filesystem::path& partial) noexcept {
         std::filesystem::remove(partial, code);
 }
 
-void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes) {
+void require_space(MPI_Comm comm, const std::filesystem::path& file, bool keep, double bytes) {
     collectively(comm, [&] {
-        if (is_first(comm)) check_folder(file, bytes);
+        if (is_first(comm)) check_folder(file, bytes + (keep ? size_of(file) : 0));
     });
 }
 
@@ -137,17 +184,12 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
                     "it again");
             }
             Hdf5File::open(final_, false, ExitStatus::output);
-            bytes += static_cast<double>(std::filesystem::file_size(final_));
         }
         remove_partial(partial_);  // of a dead run
-        check_folder(final_, bytes);
+        check_folder(final_, bytes + (keep ? size_of(final_) : 0));
         try {
             if (keep) {
-                if (!std::filesystem::copy_file(final_, partial_, code))
-                    refuse(ErrorKind::no_access, partial_,
-                           fmt::format("cannot be copied from the finished file ({})", code.message()));
-                std::filesystem::permissions(partial_, std::filesystem::perms::others_write,
-                                             std::filesystem::perm_options::remove, code);
+                copy_finished(final_, partial_);
             } else {
                 // HDF5 follows links, so the name is taken without: with the user's umask, and never for all
                 // to write.

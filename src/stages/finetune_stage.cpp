@@ -335,6 +335,7 @@ void StudyRun::finetune() {
         s.session.log.say("finetune: made from the same inputs already; skipped");
         return;
     }
+    require_space(s.comm, s.output, true, 0);
     check_stop(s.session, "before the fine-tuning; the same command begins it");
     s.gram_matrix.reset();
     s.eigen.reset();

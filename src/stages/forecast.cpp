@@ -529,6 +529,15 @@ const StageForecast* Forecast::of(const std::string& stage) const {
     return found == stages.end() ? nullptr : &*found;
 }
 
+double Forecast::disk_bytes() const {
+    double finished = 0, most = 0;
+    for (const StageForecast& stage : stages) {
+        most = std::max(most, 2 * finished + stage.written_bytes);
+        finished += stage.written_bytes;
+    }
+    return most;
+}
+
 template <class Real>
 Forecast forecast(const PlannedStudy& planned, int ranks) {
     Forecast result;

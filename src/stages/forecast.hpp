@@ -46,6 +46,9 @@ struct Forecast {
     double bytes_until_written() const { return bytes(largest_until_written()); }
     const StageForecast& gram() const { return *of("gram"); }
     const StageForecast* of(const std::string& stage) const;  ///< nullptr: there is none
+    /// Bytes of the file system that all stages need: each adds to a copy of the finished file, which then
+    /// takes its place.
+    double disk_bytes() const;
     /// Bytes of its device that a rank needs, at least and with all sums; 0: nothing is multiplied on one.
     double device_least = 0, device_whole = 0;
     /// Whether no matrix is formed; then `assembly` holds a piece of J in slice_bytes and vectors in

@@ -57,7 +57,7 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
                                        : "no number of ranks would do, use fewer samples"));
     }
     check_device_memory(planned, on);
-    require_space(comm, output, on.gram().written_bytes);
+    require_space(comm, output, false, whole_run ? on.disk_bytes() : on.gram().written_bytes);
     return on;
 }
 

@@ -25,6 +25,7 @@ void StudyRun::rates() {
     if (!s.study.spectrum.vectors && s.study.spectrum.count == 0)
         throw Error(ExitStatus::study, ErrorKind::contradiction,
                     "rates need eigenvectors; set spectrum.vectors = true");
+    require_space(s.comm, s.output, true, 0);
     const auto start = Clock::now();
     check_stop(s.session, "before the rates; the same command begins them");
     RatesMatrices matrices;

@@ -20,6 +20,10 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
                                               const std::string& inputs) {
     const Index n = gram.rows();
     session.log.enter(at.substr(1));
+    const auto vectors = static_cast<double>(!study.spectrum.vectors    ? 0
+                                             : study.spectrum.count > 0 ? study.spectrum.count
+                                                                        : n);
+    require_space(comm, output, true, 8 * static_cast<double>(n) * vectors);
     session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
                                 study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();

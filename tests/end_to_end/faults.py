@@ -115,6 +115,21 @@ for name, options, words in (('disk full', 'size=64k', ('out.h5',)), ('read-only
     finally:
         subprocess.run(['umount', place]); os.rmdir(place)
 
+# A disk with room for the matrix, 128 KiB, and not for a copy of it beside vectors: known before anything is computed.
+place = mounted('size=400k')
+if place is None: print('skipped: a disk that is too small for the spectrum (no mount rights)')
+else:
+    f = Folder(); f.write('study.toml', f.study(output__path=f'"{place}/out.h5"', data__samples='128'))
+    code, out, err = run('run', f.at('study.toml'))
+    check('disk full behind the matrix: the run does not begin', code == 5 and 'out.h5: needs' in err and 'gram: 128 examples' not in err and not os.listdir(place), err[-400:])
+    code, out, err = run('gram', f.at('study.toml'))
+    check('disk full behind the matrix: the matrix alone finds room', code == 0, err[-400:])
+    before = open(place + '/out.h5', 'rb').read()
+    code, out, err = run('spectrum', f.at('study.toml'))
+    check('disk full behind the matrix: the spectrum does not begin', code == 5 and 'out.h5: needs' in err and 'spectrum: n = 128' not in err, err[-400:])
+    check('disk full behind the matrix: the finished file is untouched', open(place + '/out.h5', 'rb').read() == before and os.listdir(place) == ['out.h5'], os.listdir(place))
+    subprocess.run(['umount', place]); os.rmdir(place); f.remove()
+
 # Too little memory, wherever it is missed: on this rank or its threads, in a library or here. Where MPI itself does not
 # start, that is MPI's.
 def limited(mebibytes):

@@ -9,9 +9,10 @@
 
 namespace tangram {
 
-/// Collective. @throws Error(output) on every rank where a file of that size could not be written now: folder
-/// missing or read-only, a folder or a file without write permission at the name, too little space
-void require_space(MPI_Comm comm, const std::filesystem::path& file, double bytes);
+/// Collective. @throws Error(output) on every rank where a StagedFile of these arguments could not be written
+/// now: folder missing or read-only, a folder or a file without write permission at the name, too little
+/// space. To be asked before what is to be written is computed.
+void require_space(MPI_Comm comm, const std::filesystem::path& file, bool keep, double bytes);
 
 /// Removes a file that was never finished. Local; what cannot be removed stays.
 void remove_partial(const std::filesystem::path& partial) noexcept;

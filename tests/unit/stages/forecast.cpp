@@ -91,6 +91,17 @@ TEST(Forecast, MoreRanksNeedLessMemoryEach) {
     }
 }
 
+// The file system holds the finished file, its copy and what a stage adds: last the spectrum's vectors.
+TEST(Forecast, OfTheDiskCountsTheCopiesThatStagesAddTo) {
+    const MadeUp study(32, 2, 1000);
+    const Forecast on = forecast<float>(study.planned(), 4);
+    const double matrix = 8.0 * 1000 * 1000, rates = on.of("rates")->written_bytes;
+    EXPECT_EQ(on.gram().written_bytes, matrix);
+    EXPECT_EQ(on.of("spectrum")->written_bytes, matrix);
+    EXPECT_LT(rates, 0.1 * matrix);
+    EXPECT_EQ(on.disk_bytes(), 4 * matrix + rates);
+}
+
 // A third of 3000 columns each is two thirds on the first of two ranks; in tiles of 256 it has 1536 of them.
 TEST(Forecast, CountsTheSolversOwnBlock) {
     MadeUp study(64, 3, 3000);
