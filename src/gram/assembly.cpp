@@ -58,8 +58,8 @@ class Assembly {
                                     slices_.count()));
         if (inputs.back_end == nullptr) return;
         const AssemblyCost cost =
-            assembly_cost<Real>(inputs.network.program(), inputs.network.label_ids(), inputs,
-                                matrices.grid().rows(), matrices.grid().columns());
+            AssemblyShape::of<Real>(inputs.network.program(), inputs.network.label_ids(), inputs)
+                .cost(matrices.grid().rows(), matrices.grid().columns(), inputs.factor_bytes);
         beside_factors_ = cost.back_end_whole(back_end_memory);
         products_.let_back_end_take([&](Contraction of) { return cost.back_end_takes(of, back_end_memory); });
     }

@@ -18,17 +18,6 @@ namespace {
 
 constexpr Index tile_rows = arithmetic::tile_rows;
 
-/// What the costs follow from: the tiles of the data sets, training and test, and the slices.
-struct Plan {
-    const KernelProblem& problem;
-    std::vector<RowTiles> sets;
-    Slices slices;
-    int grid_rows, grid_columns;
-
-    int ranks() const { return grid_rows * grid_columns; }
-    const RowTiles& train() const { return sets[0]; }
-};
-
 /// Slices that are packed alike but for their depth: multiplied-out ones all, others by tensor; of a
 /// vocabulary, whose features go along with every slice, those of one depth.
 struct Alike {
@@ -55,60 +44,98 @@ std::vector<Alike> slices_packed_alike(const Slices& slices) {
     return all;
 }
 
-/// Per tile of one data set the entries of a packed slice.
-/// @param longest_chunk  becomes the tokens of the longest chunk, if it was less
-std::vector<double> entries_of_tiles(const RowTiles& tiles, const Slice& slice, Index& longest_chunk) {
+/// Slices that are packed alike, and the entries of their tiles, by data set and tile.
+struct PackedAlike {
+    Contraction contraction;
+    double whole;  ///< the depths of all of them over the deepest's, whose entries these are
+    std::vector<std::vector<double>> entries;
+    Index longest_chunk = 0;  ///< tokens
+};
+
+PackedAlike packed(const Alike& way, std::span<const RowTiles> sets) {
+    const Slice& slice = *way.deepest;
     const ContractionKind& kind = contraction_kind(slice.contraction);
-    std::vector<double> entries;
-    for (Index t = 0; t < tiles.tiles(); ++t) {
-        const TileForm form = kind.form(tiles, t, slice.segments.front().parameter);
-        entries.push_back(static_cast<double>(kind.entries(slice, form)));
-        for (const TokenChunk& chunk : form.chunks) longest_chunk = std::max(longest_chunk, chunk.tokens);
+    PackedAlike result{slice.contraction, way.whole_depth / way.deepest_depth, {}};
+    for (const RowTiles& tiles : sets) {
+        std::vector<double>& entries = result.entries.emplace_back();
+        for (Index t = 0; t < tiles.tiles(); ++t) {
+            const TileForm form = kind.form(tiles, t, slice.segments.front().parameter);
+            entries.push_back(static_cast<double>(kind.entries(slice, form)));
+            for (const TokenChunk& chunk : form.chunks)
+                result.longest_chunk = std::max(result.longest_chunk, chunk.tokens);
+        }
     }
-    return entries;
+    return result;
 }
 
+}  // namespace
+
+/// What costs follow from on any grid: the tiles of the data sets, training and test, and the slices.
+struct AssemblyShape::Parts {
+    const Program& program;
+    Index entry_bytes;
+    KernelProblem problem;
+    std::vector<RowTiles> sets;
+    Slices slices;
+    std::vector<PackedAlike> packed;
+};
+
+namespace {
+
+/// The same on one grid.
+struct Plan {
+    const AssemblyShape::Parts& parts;
+    std::vector<RowTiles> sets;
+    int grid_rows, grid_columns;
+
+    const KernelProblem& problem() const { return parts.problem; }
+    const Slices& slices() const { return parts.slices; }
+    int ranks() const { return grid_rows * grid_columns; }
+    const RowTiles& train() const { return sets[0]; }
+};
+
 /// Packed entries by rank: of the largest slice those that it keeps, of all those that it receives.
-void count_packed(const Plan& plan, Index entry_bytes, AssemblyCost& cost) {
+void count_packed(const Plan& plan, AssemblyCost& cost) {
     const auto ranks = static_cast<std::size_t>(plan.ranks());
     std::vector<double> largest(ranks, 0.0), received(ranks, 0.0);
     double multiplied_out = 0, in_factors = 0, matched = 0;
     Index longest_chunk = 0;
-    for (const Alike& way : slices_packed_alike(plan.slices)) {
+    for (const PackedAlike& way : plan.parts.packed) {
+        longest_chunk = std::max(longest_chunk, way.longest_chunk);
         std::vector<double> kept(ranks, 0.0);
-        for (const RowTiles& tiles : plan.sets) {
-            const std::vector<double> entries = entries_of_tiles(tiles, *way.deepest, longest_chunk);
+        for (std::size_t s = 0; s < plan.sets.size(); ++s) {
+            const RowTiles& tiles = plan.sets[s];
             for (Index t = 0; t < tiles.tiles(); ++t) {
-                const double whole =
-                    entries[static_cast<std::size_t>(t)] * way.whole_depth / way.deepest_depth;
+                const double entries = way.entries[s][static_cast<std::size_t>(t)],
+                             whole = entries * way.whole;
                 cost.packed_entries += whole;
                 for (int rank = 0; rank < plan.ranks(); ++rank) {
                     const auto at = static_cast<std::size_t>(rank);
-                    if (tiles.keeps(rank, t)) kept[at] += entries[static_cast<std::size_t>(t)];
+                    if (tiles.keeps(rank, t)) kept[at] += entries;
                     if (tiles.needs(rank, t) && tiles.owner(t) != rank) received[at] += whole;
                 }
             }
         }
         for (std::size_t rank = 0; rank < ranks; ++rank) largest[rank] = std::max(largest[rank], kept[rank]);
-        if (is_multiplied_out(way.deepest->contraction))
+        if (is_multiplied_out(way.contraction))
             multiplied_out = std::max(multiplied_out, std::ranges::max(kept));
-        if (way.deepest->contraction == Contraction::factors)
+        if (way.contraction == Contraction::factors)
             in_factors = std::max(in_factors, std::ranges::max(kept));
-        if (way.deepest->contraction == Contraction::matching_rows)
+        if (way.contraction == Contraction::matching_rows)
             matched = std::max(matched, std::ranges::max(kept));
     }
-    const auto bytes = static_cast<double>(entry_bytes);
+    const auto bytes = static_cast<double>(plan.parts.entry_bytes);
     cost.back_end_slice_bytes = bytes * multiplied_out;
     cost.back_end_factor_bytes = longest_chunk <= chunk_tokens ? bytes * in_factors : 0;
     cost.back_end_match_bytes = bytes * matched;
-    cost.slice_bytes = (plan.slices.count() > 1 ? 2.0 : 1.0) * bytes * std::ranges::max(largest);
+    cost.slice_bytes = (plan.slices().count() > 1 ? 2.0 : 1.0) * bytes * std::ranges::max(largest);
     cost.received_bytes = bytes * std::ranges::max(received);
 }
 
 /// Matrices and the flops of the products: those of symmetric kernels on half of the tiles.
 void count_products(const Plan& plan, AssemblyCost& cost) {
     double half = 0, full = 0;  // for a pair of rows
-    for (const Slices::Run& run : plan.slices.runs())
+    for (const Slices::Run& run : plan.slices().runs())
         (run.slice.formula == Formula::asymmetric_signgd ? full : half) +=
             static_cast<double>(run.count) * run.slice.pair_flops;
     const RowTiles& train = plan.train();
@@ -117,10 +144,10 @@ void count_products(const Plan& plan, AssemblyCost& cost) {
         for (Index t = first; t < tiles.tiles(); t += step) rows += static_cast<double>(tiles.rows(t));
         return rows;
     };
-    const auto matrices = static_cast<double>(plan.problem.formulas.size()),
-               groups = static_cast<double>(plan.problem.groups());
+    const auto matrices = static_cast<double>(plan.problem().formulas.size()),
+               groups = static_cast<double>(plan.problem().groups());
     const auto symmetric =
-        static_cast<double>(std::ranges::count_if(plan.problem.formulas, [](const KernelFormula& of) {
+        static_cast<double>(std::ranges::count_if(plan.problem().formulas, [](const KernelFormula& of) {
             return of.formula != Formula::asymmetric_signgd;
         }));
     double all_work = 0, most_work = 0;
@@ -160,7 +187,7 @@ struct Block {
 std::vector<Block> largest_blocks(const Plan& plan, int rank, std::size_t most) {
     std::vector<Block> blocks;
     for (std::size_t s = 0; s < plan.sets.size(); ++s) {
-        const DataSet& data = s == 0 ? plan.problem.train : *plan.problem.test;
+        const DataSet& data = s == 0 ? plan.problem().train : *plan.problem().test;
         const auto together = static_cast<std::size_t>(examples_per_block(data));
         const std::vector<Index> examples = plan.sets[s].examples_of(rank);
         for (std::size_t i = 0; i < examples.size(); ++i) {
@@ -177,7 +204,8 @@ std::vector<Block> largest_blocks(const Plan& plan, int rank, std::size_t most) 
 /// Buffers of passes where every thread's largest block is one of the rank's largest, on the rank with most
 /// tokens in these.
 template <class Real>
-void count_passes(const Plan& plan, const Program& program, AssemblyCost& cost) {
+void count_passes(const Plan& plan, AssemblyCost& cost) {
+    const Program& program = plan.parts.program;
     const auto threads = static_cast<std::size_t>(omp_get_max_threads());
     std::vector<Block> largest;
     Index most = -1;
@@ -189,19 +217,20 @@ void count_passes(const Plan& plan, const Program& program, AssemblyCost& cost) 
         most = tokens;
         largest = std::move(blocks);
     }
-    const bool answers = plan.problem.train.scores_answers();
-    const Index outputs = answers ? 1 : plan.problem.outputs.labels(),  // of a sequence
+    const bool answers = plan.problem().train.scores_answers();
+    const Index outputs = answers ? 1 : plan.problem().outputs.labels(),  // of a sequence
         softmax = answers ? TokenSoftmax<Real>::scratch_bytes(program.vocabulary_size) : 0;
     for (const Block& block : largest)
         cost.pass_bytes +=
             static_cast<double>(planned_pass_bytes<Real>(program, token_block(*block.data, block.examples),
-                                                         outputs, plan.problem.parameters) +
+                                                         outputs, plan.problem().parameters) +
                                 softmax);
 }
 
 /// Factors of the largest share of examples, and the passes that leave them.
-void count_factors(const Plan& plan, const Program& program, Index entry_bytes, AssemblyCost& cost) {
-    const KernelProblem& problem = plan.problem;
+void count_factors(const Plan& plan, double factor_bytes, AssemblyCost& cost) {
+    const KernelProblem& problem = plan.problem();
+    const Program& program = plan.parts.program;
     PassedRows most, all;
     for (int rank = 0; rank < plan.ranks(); ++rank) {
         PassedRows own;
@@ -213,8 +242,9 @@ void count_factors(const Plan& plan, const Program& program, Index entry_bytes, 
         all += own;
     }
     const Index passes = backward_passes(problem.train, problem.outputs);
-    const FactorBytes bytes(program, {most, passes, problem.outputs.passes(), entry_bytes}, problem.sketch());
-    const std::vector<SliceGroup> groups = groups_of(plan.slices, bytes, problem.factor_bytes);
+    const FactorBytes bytes(program, {most, passes, problem.outputs.passes(), plan.parts.entry_bytes},
+                            problem.sketch());
+    const std::vector<SliceGroup> groups = groups_of(plan.slices(), bytes, factor_bytes);
     cost.passes = std::ssize(groups);
     for (const SliceGroup& group : groups)
         cost.factor_bytes = std::max(cost.factor_bytes, static_cast<double>(group.bytes));
@@ -268,30 +298,49 @@ double AssemblyCost::staged_bytes() const {
 }
 
 template <class Real>
-AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
-                           const KernelProblem& problem, int grid_rows, int grid_columns) {
+AssemblyShape AssemblyShape::of(const Program& program, std::span<const std::int32_t> label_ids,
+                                const KernelProblem& problem) {
     const Index rows = kernel_rows(problem.train, problem.outputs).back();
-    Plan plan{problem,
-              {},
-              Slices(program, problem.parameters, problem.formulas,
-                     {rows, problem.outputs.components(), problem.sketch_dimension}),
-              grid_rows,
-              grid_columns};
-    const Index block = arithmetic::tile_rows_of(rows);
-    plan.sets.emplace_back(program, label_ids, problem.train, problem.outputs,
-                           TileSharing{block, grid_rows, grid_columns, 0, true});
+    auto parts =
+        std::make_unique<Parts>(Parts{program,
+                                      static_cast<Index>(sizeof(Real)),
+                                      problem,
+                                      {},
+                                      Slices(program, problem.parameters, problem.formulas,
+                                             {rows, problem.outputs.components(), problem.sketch_dimension}),
+                                      {}});
+    const TileSharing unshared{arithmetic::tile_rows_of(rows), 1, 1, 0, true};
+    const KernelOutputs& outputs = parts->problem.outputs;  // of those that stay
+    parts->sets.emplace_back(program, label_ids, problem.train, outputs, unshared);
     if (problem.test != nullptr)
-        plan.sets.emplace_back(program, label_ids, *problem.test, problem.outputs,
-                               TileSharing{block, grid_rows, grid_columns, plan.train().tiles(), false});
+        parts->sets.emplace_back(program, label_ids, *problem.test, outputs, unshared);
+    for (const Alike& way : slices_packed_alike(parts->slices))
+        parts->packed.push_back(packed(way, parts->sets));
+    return AssemblyShape(std::move(parts));
+}
+
+AssemblyCost AssemblyShape::cost(int grid_rows, int grid_columns, double factor_bytes) const {
+    Plan plan{*parts_, {}, grid_rows, grid_columns};
+    const RowTiles& train = parts_->sets.front();
+    const Index block = arithmetic::tile_rows_of(train.count());
+    plan.sets.push_back(train.shared({block, grid_rows, grid_columns, 0, true}));
+    if (parts_->sets.size() > 1)
+        plan.sets.push_back(parts_->sets[1].shared({block, grid_rows, grid_columns, train.tiles(), false}));
     AssemblyCost cost;
-    cost.slices = plan.slices.count();
-    constexpr auto entry_bytes = static_cast<Index>(sizeof(Real));
-    count_packed(plan, entry_bytes, cost);
+    cost.slices = parts_->slices.count();
+    count_packed(plan, cost);
     count_products(plan, cost);
-    count_factors(plan, program, entry_bytes, cost);
-    count_passes<Real>(plan, program, cost);
+    count_factors(plan, factor_bytes, cost);
+    if (parts_->entry_bytes == sizeof(float))
+        count_passes<float>(plan, cost);
+    else
+        count_passes<double>(plan, cost);
     return cost;
 }
+
+AssemblyShape::AssemblyShape(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+AssemblyShape::AssemblyShape(AssemblyShape&&) noexcept = default;
+AssemblyShape::~AssemblyShape() = default;
 
 template <class Real>
 double product_seconds_per_flop() {
@@ -318,9 +367,9 @@ double product_seconds_per_flop() {
 
 template double product_seconds_per_flop<float>();
 template double product_seconds_per_flop<double>();
-template AssemblyCost assembly_cost<float>(const Program&, std::span<const std::int32_t>,
-                                           const KernelProblem&, int, int);
-template AssemblyCost assembly_cost<double>(const Program&, std::span<const std::int32_t>,
-                                            const KernelProblem&, int, int);
+template AssemblyShape AssemblyShape::of<float>(const Program&, std::span<const std::int32_t>,
+                                                const KernelProblem&);
+template AssemblyShape AssemblyShape::of<double>(const Program&, std::span<const std::int32_t>,
+                                                 const KernelProblem&);
 
 }  // namespace tangram

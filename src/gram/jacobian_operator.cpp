@@ -106,19 +106,21 @@ RowRange units_of(int rank, int ranks, Index units) {
 /// The largest share of any rank, in examples, tokens and reads.
 PassedRows most_passed(const KernelProblem& problem, const std::vector<Index>& offsets, int ranks) {
     const Index units = (offsets.back() + unit_rows - 1) / unit_rows;
-    PassedRows most;
-    for (int rank = 0; rank < ranks; ++rank) {
-        const RowRange own = units_of(rank, ranks, units);
-        PassedRows passed;
-        for (Index e = 0; e < problem.train.examples(); ++e) {
-            const Index first = offsets[static_cast<std::size_t>(e)],
-                        last = offsets[static_cast<std::size_t>(e) + 1];
-            if (first < own.last * unit_rows && last > own.first * unit_rows)
-                passed += problem.train.passed(e);
+    std::vector<PassedRows> passed(static_cast<std::size_t>(ranks));
+    for (Index e = 0; e < problem.train.examples(); ++e) {
+        const Index first = offsets[static_cast<std::size_t>(e)] / unit_rows,
+                    last = (offsets[static_cast<std::size_t>(e) + 1] - 1) / unit_rows;
+        for (Index unit = first, known = -1; unit <= last; ++unit) {
+            const Index rank = unit * ranks / units;  // as units_of() shares them out
+            if (rank == known) continue;
+            passed[static_cast<std::size_t>(rank)] += problem.train.passed(e);
+            known = rank;
         }
-        most = {std::max(most.examples, passed.examples), std::max(most.tokens, passed.tokens),
-                std::max(most.reads, passed.reads)};
     }
+    PassedRows most;
+    for (const PassedRows& own : passed)
+        most = {std::max(most.examples, own.examples), std::max(most.tokens, own.tokens),
+                std::max(most.reads, own.reads)};
     return most;
 }
 

@@ -21,6 +21,13 @@ class RowTiles {
     RowTiles(const Program& program, std::span<const std::int32_t> label_ids, const DataSet& data,
              const KernelOutputs& outputs, const TileSharing& sharing);
 
+    /// The same rows, shared out otherwise.
+    RowTiles shared(const TileSharing& sharing) const {
+        RowTiles others = *this;
+        others.sharing_ = sharing;
+        return others;
+    }
+
     Index count() const { return offsets_.back(); }
     Index tiles() const { return (count() + sharing_.tile_rows - 1) / sharing_.tile_rows; }
     Index tile_of(Index row) const { return row / sharing_.tile_rows; }

@@ -27,24 +27,6 @@ std::vector<double> power_of(const KernelRegression& regression) {
     return power;
 }
 
-/// The sizes of the learning curve, rising, none above `examples`.
-std::vector<Index> curve_sizes(const RatesOptions& options, Index examples, const Listener& listener) {
-    std::vector<Index> sizes = options.sizes;
-    if (sizes.empty()) {
-        for (Index size = 128; size < examples; size *= 2) sizes.push_back(size);
-        sizes.push_back(examples);
-    }
-    std::sort(sizes.begin(), sizes.end());
-    sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
-    while (!sizes.empty() && sizes.back() > examples) {
-        listener.say(
-            fmt::format("rates.sizes: {} is dropped, there are {} examples", sizes.back(), examples));
-        sizes.pop_back();
-    }
-    if (sizes.empty()) sizes.push_back(examples);
-    return sizes;
-}
-
 Functionals functionals(const RatesResult& r, std::span<const double> l, const KernelRegression* regression,
                         const StepSizes& steps) {
     Functionals f{};
@@ -285,16 +267,14 @@ class RatesOfKernel {
     /// What the path of the whole sample shows on the test set, by step: descent and its ridge twin.
     /// Collective.
     void test_path() {
-        std::vector<std::vector<double>> descent, ridge;
-        together([&] {
-            for (std::size_t k = 0; k < r_.path.step.size(); ++k) {
-                descent.push_back(regression_->descent(*steps_, r_.path.step[k]));
-                ridge.push_back(r_.path.step[k] > 0 ? regression_->ridge(1 / r_.path.eta[k])
-                                                    : std::vector<double>(l_.size(), 0.0));
-            }
+        const Index count = std::ssize(r_.path.step);
+        const auto step = [&](Index k) { return r_.path.step[static_cast<std::size_t>(k)]; };
+        const std::vector<TestScore> of_descent =
+            regression_->scores(count, [&](Index k) { return regression_->descent(*steps_, step(k)); });
+        const std::vector<TestScore> of_ridge = regression_->scores(count, [&](Index k) {
+            return step(k) > 0 ? regression_->ridge(1 / r_.path.eta[static_cast<std::size_t>(k)])
+                               : std::vector<double>(l_.size(), 0.0);
         });
-        const std::vector<TestScore> of_descent = regression_->scores(descent),
-                                     of_ridge = regression_->scores(ridge);
         together([&] {
             for (const TestScore& score : of_descent) {
                 r_.test_mse.push_back(score.mse);
@@ -334,7 +314,11 @@ class RatesOfKernel {
         std::vector<Index> sizes;
         together([&] {
             if (!options_.step_sizes.empty()) given.emplace(options_.step_sizes);
-            curve.sizes = curve_sizes(options_, r_.examples, listener_);
+            for (const Index size : options_.sizes)
+                if (size > r_.examples)
+                    listener_.say(
+                        fmt::format("rates.sizes: {} is dropped, there are {} examples", size, r_.examples));
+            curve.sizes = curve_sizes(options_.sizes, r_.examples);
             if (input_.gram == nullptr) curve.sizes = {r_.examples};
             sizes = curve.sizes;
             if (input_.gram != nullptr && half > 0) sizes.push_back(half);
@@ -522,6 +506,17 @@ class RatesOfKernel {
 };
 
 }  // namespace
+
+std::vector<Index> curve_sizes(std::vector<Index> asked, Index examples) {
+    const bool usual = asked.empty();
+    if (usual)
+        for (Index size = 128; size < examples; size *= 2) asked.push_back(size);
+    std::erase_if(asked, [&](Index size) { return size > examples; });
+    if (usual || asked.empty()) asked.push_back(examples);
+    std::ranges::sort(asked);
+    asked.erase(std::unique(asked.begin(), asked.end()), asked.end());
+    return asked;
+}
 
 std::vector<double> step_sizes(const RatesOptions& options, double largest) {
     return options.step_sizes.empty() ? std::vector<double>{1 / largest} : options.step_sizes;

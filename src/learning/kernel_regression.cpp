@@ -179,13 +179,17 @@ std::vector<std::vector<double>> KernelRegression::predictions(
     });
 }
 
-std::vector<TestScore> KernelRegression::scores(const std::vector<std::vector<double>>& weights) const {
-    // So many lists at a time that predictions stay small beside the matrices.
-    constexpr std::size_t at_once = 32;
+std::vector<TestScore> KernelRegression::scores(
+    Index count, const std::function<std::vector<double>(Index)>& weights_of) const {
     std::vector<TestScore> result;
-    for (std::size_t first = 0; first < weights.size(); first += at_once) {
-        const std::vector<std::vector<double>> predicted =
-            predictions(std::span(weights).subspan(first, std::min(at_once, weights.size() - first)));
+    for (Index first = 0; first < count; first += scored_at_once) {
+        const auto weights = collectively(comm(), [&] {
+            std::vector<std::vector<double>> lists;
+            for (Index k = first; k < std::min(count, first + scored_at_once); ++k)
+                lists.push_back(weights_of(k));
+            return lists;
+        });
+        const std::vector<std::vector<double>> predicted = predictions(weights);
         collectively(comm(), [&] {
             for (const std::vector<double>& f : predicted) result.push_back(score_of(*test_, f));
         });

@@ -105,9 +105,8 @@ class Neighbourhoods {
 
     /// After the last round: means over the test examples, and the regression on all examples beside them.
     Neighbours means() {
-        std::vector<std::vector<double>> weights;
-        collectively(comm(), [&] { weights = {regression_.ridge(ridge_)}; });
-        const TestScore global = regression_.scores(weights).front();
+        const TestScore global =
+            regression_.scores(1, [&](Index) { return regression_.ridge(ridge_); }).front();
         result_.global_accuracy = global.accuracy;
         result_.global_mse = global.mse;
         sum_over_ranks(comm(), sums_);

@@ -51,26 +51,18 @@ std::array<double*, row_length> numbers_of(SubsetResult& r) {
             &r.at_own_stop.accuracy};
 }
 
-/// Fewest ranks of a group so that none holds more of the subset's matrices, its kernel and what carries it
-/// to the rows that judge it, than it holds of the whole's.
-int group_size(double rows, double whole_rows, double judging_rows, int ranks) {
-    const double needed = rows * (rows + 2 * judging_rows),
-                 whole = whole_rows * (whole_rows + 2 * judging_rows);
-    return std::clamp(static_cast<int>(std::ceil(ranks * needed / whole)), 1, ranks);
-}
-
 bool less_error(const TestScore& a, const TestScore& b) { return a.mse < b.mse; }
 
 /// Of ridges from nothing to all learned, six per factor of ten. Collective over the regression's grid.
 TestScore best_ridge_score(const KernelRegression& regression, double noise_floor) {
-    const auto weights = collectively(regression.comm(), [&] {
+    const auto ridges = collectively(regression.comm(), [&] {
         const double largest = regression.l().front(), lowest = std::max(noise_floor, 1e-10 * largest);
-        std::vector<std::vector<double>> lists{regression.ridge(10 * largest)};
-        for (double rho = 5 * largest; rho >= lowest; rho /= std::pow(10, 1.0 / 6))
-            lists.push_back(regression.ridge(rho));
-        return lists;
+        std::vector<double> tried{10 * largest};
+        for (double rho = 5 * largest; rho >= lowest; rho /= std::pow(10, 1.0 / 6)) tried.push_back(rho);
+        return tried;
     });
-    const std::vector<TestScore> scores = regression.scores(weights);
+    const std::vector<TestScore> scores = regression.scores(
+        std::ssize(ridges), [&](Index k) { return regression.ridge(ridges[static_cast<std::size_t>(k)]); });
     return *std::min_element(scores.begin(), scores.end(), less_error);
 }
 
@@ -116,6 +108,12 @@ SubsetResult without_test(const KernelRegression& regression, const SubsetInputs
 
 }  // namespace
 
+int ranks_of_subset(double rows, double whole_rows, double judging_rows, int ranks) {
+    const double needed = rows * (rows + 2 * judging_rows),
+                 whole = whole_rows * (whole_rows + 2 * judging_rows);
+    return std::clamp(static_cast<int>(std::ceil(ranks * needed / whole)), 1, ranks);
+}
+
 SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inputs, double noise_floor) {
     std::optional<StepSizes> steps;
     SubsetResult result = collectively(regression.comm(), [&] {
@@ -126,22 +124,22 @@ SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inp
     if (!steps || !regression.has_test()) return result;
     result.at_ridge = best_ridge_score(regression, noise_floor);
     if (std::isnan(result.stopping_step)) return result;
-    StoppingPath path;
-    const auto weights = collectively(regression.comm(), [&] {
-        path = stopping_path(
+    const StoppingPath path = collectively(regression.comm(), [&] {
+        return stopping_path(
             regression.l(), regression.squares(),
             {inputs.noise, inputs.radius, result.stopping_step, noise_floor, regression.rows()}, *steps);
-        std::vector<std::vector<double>> lists;
-        for (const double t : path.step) lists.push_back(regression.descent(*steps, t));
-        lists.push_back(regression.ridge(result.ridge));
-        if (std::isfinite(result.own_stopping_step))
-            lists.push_back(regression.descent(*steps, result.own_stopping_step));
-        return lists;
     });
-    const std::vector<TestScore> scores = regression.scores(weights);
+    // The path, the ridge by cross-validation, and the own stop where there is one.
+    const Index steps_of_path = std::ssize(path.step);
+    const bool own_stop = std::isfinite(result.own_stopping_step);
+    const std::vector<TestScore> scores = regression.scores(steps_of_path + (own_stop ? 2 : 1), [&](Index k) {
+        if (k == steps_of_path) return regression.ridge(result.ridge);
+        return regression.descent(
+            *steps, k < steps_of_path ? path.step[static_cast<std::size_t>(k)] : result.own_stopping_step);
+    });
     const std::span<const TestScore> descent(scores.begin(), path.step.size());
     result.at_gcv_ridge = scores[path.step.size()];
-    if (std::isfinite(result.own_stopping_step)) result.at_own_stop = scores.back();
+    if (own_stop) result.at_own_stop = scores.back();
     const auto best = std::min_element(descent.begin(), descent.end(), less_error);
     result.at_best = *best;
     result.best_step = path.step[static_cast<std::size_t>(best - descent.begin())];
@@ -229,7 +227,7 @@ class SubsetsOfOneSize {
         const double share = static_cast<double>(size_) / static_cast<double>(examples_);
         const double judging =
             inputs_.cross != nullptr ? static_cast<double>(inputs_.cross->rows()) : 0.5 * all;
-        return group_size(share * all, all, judging, inputs_.gram->grid().comm().size());
+        return ranks_of_subset(share * all, all, judging, inputs_.gram->grid().comm().size());
     }
 
     /// This rank's subset of repeats `first` to `last`, or none. Collective over all ranks.

@@ -486,6 +486,19 @@ void check_lapack_size(Index n, bool vectors) {
                             n));
 }
 
+Solver solver_on_grid(Solver solver, Index n, int grid_rows, int grid_columns) {
+    return n < 2 * std::max(grid_rows, grid_columns) ? Solver::lapack : solver;
+}
+
+void check_solver_size(Solver solver, Index n, int grid_rows, int grid_columns, Index block, bool vectors,
+                       bool alone) {
+    if (solver == Solver::lapack)
+        check_lapack_size(n, vectors && !alone);
+    else  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
+        check_scalapack_size(n, grid_rows, grid_columns,
+                             solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace, block);
+}
+
 namespace {
 
 /// What the first rank's device says of a matrix.
@@ -567,20 +580,10 @@ Plan planned(const DistributedMatrix& G, const Wanted& wanted, const MatrixName&
     if (device.asked) result.reason += "; " + device.words;
     plan.layout = solver_layout(result.solver, n, ranks, wanted.vectors, wanted.layout, G.grid().rows());
     const int rows = plan.layout.grid_rows, columns = ranks / rows;
-    // ScaLAPACK and ELPA go wrong where a rank owns nothing (docs/libraries.md): the smallest problems are
-    // solved on one rank.
-    if (n < 2 * std::max(rows, columns) && result.solver != Solver::lapack) {
+    if (std::exchange(result.solver, solver_on_grid(result.solver, n, rows, columns)) != result.solver)
         result.reason +=
             fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n, rows, columns);
-        result.solver = Solver::lapack;
-    }
-    if (result.solver == Solver::lapack) {
-        check_lapack_size(n, wanted.vectors && !wanted.alone);
-    } else {  // ELPA needs less than pdsyevr, and its local matrices are counted in the same integers
-        check_scalapack_size(n, rows, columns,
-                             result.solver == Solver::scalapack_dc ? pdsyevd_workspace : pdsyevr_workspace,
-                             plan.layout.block);
-    }
+    check_solver_size(result.solver, n, rows, columns, plan.layout.block, wanted.vectors, wanted.alone);
     return plan;
 }
 

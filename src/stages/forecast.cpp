@@ -8,8 +8,11 @@
 #include <limits>
 
 #include "sketch_report.hpp"
+#include "stored_kernels.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/gram/jacobian_operator.hpp"
+#include "tangram/learning/kernel_rates.hpp"
+#include "tangram/learning/nested_subsets.hpp"
 #include "tangram/model/factors.hpp"
 #include "tangram/parallel/block_cyclic.hpp"
 #include "tangram/parallel/process_grid.hpp"
@@ -33,7 +36,8 @@ double local_elements(Index rows, Index columns, int grid_rows, int grid_columns
 }
 
 /// Measured (Debian 12's ScaLAPACK and ELPA, n from 1500 to 16 384): resident memory of a stage over that of
-/// the local matrices of n x n, and seconds over n^3 float64 flops at the speed of dgemm on all ranks.
+/// the local matrices of n x n (scalapack-dc's with eigenvalues alone are as many as with vectors, which it
+/// cannot leave out), and seconds over n^3 float64 flops at the speed of dgemm on all ranks.
 /// Reduction to tridiagonal form runs at the memory's speed.
 struct SolverCost {
     double matrices, flops_per_cube;
@@ -52,6 +56,8 @@ SolverCost solver_cost(Solver solver, bool vectors, double share) {
         case Solver::elpa1:
         case Solver::elpa2:
             return {vectors ? 5.0 : 4.0, between(8.0, 12.0)};
+        case Solver::scalapack_dc:
+            return {6.0, 14.0};
         default:
             return {vectors ? 6.0 : 4.0, vectors ? 14.0 : 10.0};
     }
@@ -73,6 +79,60 @@ DataSet compared_examples(const PlannedStudy& planned) {
     return compared;
 }
 
+/// The kernels that a study assembles, whose costs follow from these on any number of ranks.
+template <class Real>
+class PlannedKernels {
+  public:
+    explicit PlannedKernels(const PlannedStudy& planned)
+        : planned_(planned),
+          compared_(compared_examples(planned)),
+          kernel(shape(problem(planned.study.spectrum.free()))) {
+        const GramJob& job = planned.job;
+        if (compared_.examples() > 0)
+            comparison.emplace(
+                shape({compared_,
+                       nullptr,
+                       job.outputs,
+                       job.parameters,
+                       {{Formula::sgd, choose_contractions(planned.model.program, job.parameters,
+                                                           mean_rows(job.data.train, job.outputs))}}}));
+        if (planned.study.finetune.asked && planned.study.tasks.empty() && !planned.study.spectrum.free())
+            trained.emplace(shape(of_trained()));
+    }
+    PlannedKernels(const PlannedKernels&) = delete;
+    PlannedKernels& operator=(const PlannedKernels&) = delete;
+
+  private:
+    AssemblyShape shape(const KernelProblem& problem) const {
+        return AssemblyShape::of<Real>(planned_.model.program, planned_.job.data.label_ids, problem);
+    }
+    KernelProblem problem(bool free) const {
+        const GramJob& job = planned_.job;
+        KernelProblem of{job.data.train, nullptr, job.outputs, job.parameters, job.formulas};
+        if (free) return of;
+        of.test = job.data.test ? &*job.data.test : nullptr;
+        of.sketch_dimension = planned_.study.kernel.sketch;
+        of.sketch_seed = sketch_seed(planned_.study);
+        of.group_of = job.groups.group_of;
+        return of;
+    }
+    KernelProblem of_trained() const {
+        KernelProblem of = problem(false);
+        of.test = nullptr;
+        of.formulas.resize(1);
+        of.group_of.clear();
+        return of;
+    }
+
+    const PlannedStudy& planned_;
+    const DataSet compared_;
+
+  public:
+    const AssemblyShape kernel;
+    /// The exact one of some rows that a sketched kernel is compared with; the one after training.
+    std::optional<AssemblyShape> comparison, trained;
+};
+
 /// Of the passes on the rank that needs most of this machine's memory.
 double pass_bytes(const PlannedStudy& planned, const Forecast& on, double on_cpu) {
     if (!on.device_passes) return on_cpu;
@@ -85,34 +145,18 @@ double pass_bytes(const PlannedStudy& planned, const Forecast& on, double on_cpu
 /// some rows that a sketched kernel is then compared with. The factors of all parameters together where they
 /// fit.
 template <class Real>
-double gram_bytes(const PlannedStudy& planned, Forecast& result) {
-    const GramJob& job = planned.job;
-    const Program& program = planned.model.program;
-    constexpr double unlimited = std::numeric_limits<double>::infinity();
-    KernelProblem problem{job.data.train,
-                          job.data.test ? &*job.data.test : nullptr,
-                          job.outputs,
-                          job.parameters,
-                          job.formulas,
-                          unlimited,
-                          planned.study.kernel.sketch,
-                          sketch_seed(planned.study),
-                          job.groups.group_of};
-    const DataSet compared = compared_examples(planned);
-    const KernelFormula exact{
-        Formula::sgd, choose_contractions(program, job.parameters, mean_rows(job.data.train, job.outputs))};
-    KernelProblem comparison{compared, nullptr, job.outputs, job.parameters, {exact}, unlimited};
+double gram_bytes(const PlannedStudy& planned, const PlannedKernels<Real>& kernels, Forecast& result) {
+    result.factor_limit = std::numeric_limits<double>::infinity();
     double held = 0, held_then = 0;
     const auto bytes = [&] {
-        const auto cost = [&](const KernelProblem& of) {
-            AssemblyCost counted =
-                assembly_cost<Real>(program, job.data.label_ids, of, result.grid_rows, result.grid_columns);
+        const auto cost = [&](const AssemblyShape& of) {
+            AssemblyCost counted = of.cost(result.grid_rows, result.grid_columns, result.factor_limit);
             counted.pass_bytes = pass_bytes(planned, result, counted.pass_bytes);
             return counted;
         };
         AssemblyCost& assembly = result.assembly;
-        assembly = cost(problem);
-        const AssemblyCost then = compared.examples() > 0 ? cost(comparison) : AssemblyCost{};
+        assembly = cost(kernels.kernel);
+        const AssemblyCost then = kernels.comparison ? cost(*kernels.comparison) : AssemblyCost{};
         const double passes = std::max(assembly.pass_bytes, then.pass_bytes),  // their buffers stay
             both = planned.own_before() + assembly.matrix_bytes;
         held = both + assembly.pass_bytes + assembly.slice_bytes +
@@ -124,16 +168,15 @@ double gram_bytes(const PlannedStudy& planned, Forecast& result) {
     const double allowed = planned.limit - planned.weights.shared / result.ranks_of_host;
     if (needed > allowed) {
         constexpr double used = 0.97;  // the rest is the allocator's
-        problem.factor_bytes = comparison.factor_bytes =
-            std::max(0.0, used * allowed - std::max(held, held_then));
+        result.factor_limit = std::max(0.0, used * allowed - std::max(held, held_then));
         needed = bytes();
     }
-    result.factor_limit = problem.factor_bytes;
     return needed;
 }
 
 template <class Real>
-StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
+StageForecast gram_forecast(const PlannedStudy& planned, const PlannedKernels<Real>& kernels,
+                            Forecast& result) {
     const GramJob& job = planned.job;
     if (planned.pass_memory) {
         const Index longest = longest_sequence(job);
@@ -142,7 +185,7 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
             weights_in_passes<Real>(planned.model.program, planned.model.initial(planned.study)));
         if (needs.least(longest) <= *planned.pass_memory) result.device_passes = needs;
     }
-    const double bytes = gram_bytes<Real>(planned, result);
+    const double bytes = gram_bytes(planned, kernels, result);
     const AssemblyCost& assembly = result.assembly;
     if (planned.device_memory) {
         result.device_least = assembly.back_end_least();
@@ -150,15 +193,16 @@ StageForecast gram_forecast(const PlannedStudy& planned, Forecast& result) {
     }
     const double n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
                  p = result.ranks();
-    const auto kernels = static_cast<double>(job.formulas.size()),
+    const auto formulas = static_cast<double>(job.formulas.size()),
                groups = static_cast<double>(job.groups.names.size());
-    StageForecast gram{"gram",
-                       bytes,
-                       planned.weights.shared,
-                       assembly.pass_flops + assembly.vocabulary_flops + assembly.product_flops,
-                       assembly.received_bytes,
-                       8 * n * (kernels * m + (planned.study.output.save_gram ? (kernels + groups) * n : 0)),
-                       0};
+    StageForecast gram{
+        "gram",
+        bytes,
+        planned.weights.shared,
+        assembly.pass_flops + assembly.vocabulary_flops + assembly.product_flops,
+        assembly.received_bytes,
+        8 * n * (formulas * m + (planned.study.output.save_gram ? (formulas + groups) * n : 0)),
+        0};
     const Calibration& speed = planned.calibration;
     gram.seconds = ((assembly.pass_flops + assembly.vocabulary_flops) * speed.per_pass_flop +
                     assembly.packed_entries * speed.per_packed_entry) /
@@ -176,11 +220,33 @@ LocalMatrices local_matrices(const GramJob& job, const Forecast& on) {
             8 * local_elements(job.test_rows, job.train_rows, on.grid_rows, on.grid_columns)};
 }
 
-/// What "auto" takes where no GPU does it.
-Solver solver_without_gpu(const PlannedStudy& planned, const Forecast& on) {
-    return choose_solver(planned.job.train_rows, on.ranks(), on.ranks_of_host * omp_get_max_threads(),
-                         planned.study.spectrum.vectors)
-        .first;
+/// A symmetric matrix of n rows whose eigenpairs are wanted, on so many ranks.
+struct Eigenproblem {
+    Index n;
+    int ranks, grid_rows, ranks_of_host;
+    bool vectors;
+    SolverLayout asked = {};
+
+    int grid_columns() const { return ranks / grid_rows; }
+    /// What "auto" takes where no GPU does it.
+    Solver solver_without_gpu() const {
+        return choose_solver(n, ranks, ranks_of_host * omp_get_max_threads(), vectors).first;
+    }
+    SolverLayout layout(Solver solver) const {
+        return solver_layout(solver, n, ranks, vectors, asked, grid_rows);
+    }
+    /// Bytes of a rank's part, in tiles.
+    double local() const { return 8 * local_elements(n, n, grid_rows, grid_columns()); }
+};
+
+/// The study's own.
+Eigenproblem whole_problem(const PlannedStudy& planned, const Forecast& on) {
+    return {planned.job.train_rows,
+            on.ranks(),
+            on.grid_rows,
+            on.ranks_of_host,
+            planned.study.spectrum.vectors,
+            {planned.study.spectrum.block}};
 }
 
 /// A plan for other machines knows their GPUs by their memory alone.
@@ -193,35 +259,49 @@ Solver planned_solver(const PlannedStudy& planned, const Forecast& on) {
     if (planned.device_memory && (by_name || n > always_in_one_piece) &&
         planned_whole_solver_bytes(n, vectors) <= *planned.device_memory + planned.pass_memory.value_or(0))
         return Solver::cusolver;
-    return solver_without_gpu(planned, on);
+    return whole_problem(planned, on).solver_without_gpu();
 }
 
 /// Bytes of a rank's part of the N x N matrix as the solver has it.
-double solver_matrix_bytes(const PlannedStudy& planned, const Forecast& on, Solver solver) {
-    const Index n = planned.job.train_rows;
-    const SolverLayout layout = solver_layout(solver, n, on.ranks(), planned.study.spectrum.vectors,
-                                              {planned.study.spectrum.block}, on.grid_rows);
-    return 8 * local_elements(n, n, layout.grid_rows, on.ranks() / layout.grid_rows, layout.block);
+double solver_matrix_bytes(const Eigenproblem& of, Solver solver) {
+    const SolverLayout layout = of.layout(solver);
+    return 8 * local_elements(of.n, of.n, layout.grid_rows, of.ranks / layout.grid_rows, layout.block);
 }
 
-/// Bytes of the largest rank while a solver works: its part `local` of the matrix that is kept, and what the
-/// solver has. LAPACK works on one rank, with the cores of its host, and its three matrices are whole; so is
-/// the one that goes to a GPU, beside which the vectors stand later.
+/// Bytes of the largest rank while a solver works: its part of the matrix that is kept, and what the solver
+/// has. LAPACK works on one rank, with the cores of its host, and its three matrices are whole; so is the one
+/// that goes to a GPU, beside which the vectors stand later.
 /// @param share  of the vectors
-double working_bytes(const PlannedStudy& planned, const Forecast& on, Solver solver, double share,
-                     double local) {
-    const auto n = static_cast<double>(planned.job.train_rows);
+double working_bytes(const Eigenproblem& of, Solver solver, double share) {
+    const auto n = static_cast<double>(of.n);
+    const double local = of.local();
     if (solver == Solver::cusolver) {
         // Of several ranks, so it does while the vectors are checked, beside a panel of products.
-        const bool gathered = on.ranks() > 1 && planned.study.spectrum.vectors;
+        const bool gathered = of.ranks > 1 && of.vectors;
         const double panel = std::min(n, static_cast<double>(columns_checked_together));
         return 2 * local + 8 * n * (n + (gathered ? panel : 0));
     }
-    const double matrices = solver_cost(solver, planned.study.spectrum.vectors, share).matrices,
-                 theirs = solver == Solver::lapack
-                              ? 8 * n * n
-                              : std::max(local, solver_matrix_bytes(planned, on, solver));
+    const double matrices = solver_cost(solver, of.vectors, share).matrices,
+                 theirs =
+                     solver == Solver::lapack ? 8 * n * n : std::max(local, solver_matrix_bytes(of, solver));
     return local + (matrices - 1) * theirs;
+}
+
+/// Why the solver cannot count so many entries on so many ranks; empty: it can.
+std::string solver_refusal(const PlannedStudy& planned, const Forecast& on) {
+    const Solver solver = planned_solver(planned, on);
+    if (solver == Solver::cusolver) return {};
+    const Eigenproblem of = whole_problem(planned, on);
+    const SolverLayout layout = of.layout(solver);
+    const int columns = of.ranks / layout.grid_rows;
+    try {
+        check_solver_size(solver_on_grid(solver, of.n, layout.grid_rows, columns), of.n, layout.grid_rows,
+                          columns, layout.block, of.vectors,
+                          2 * planned.study.spectrum.count <= of.n && planned.study.spectrum.count > 0);
+    } catch (const Error& e) {
+        return e.what();
+    }
+    return {};
 }
 
 StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on) {
@@ -238,13 +318,15 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
     // The first formula's matrix and vectors wait for the rates while the others' spectra are made.
     const double waiting = spectra > 1 ? 2 * local : 0;
     const bool whole = solver == Solver::lapack || solver == Solver::cusolver;
-    double working = working_bytes(planned, on, solver, count / n, local);
+    const Eigenproblem problem = whole_problem(planned, on);
+    double working = working_bytes(problem, solver, count / n);
     // Its workspace is known there alone: where the fit is close, the CPU may have to do it after all.
     constexpr double close = 0.8;
     if (solver == Solver::cusolver &&
         planned_whole_solver_bytes(job.train_rows, vectors) > close * *planned.device_memory)
-        working =
-            std::max(working, working_bytes(planned, on, solver_without_gpu(planned, on), count / n, local));
+        working = std::max(working, working_bytes(problem, problem.solver_without_gpu(), count / n));
+    // The pairs that are known are taken out of the density's probes on every rank.
+    if (planned.study.spectrum.density && count < n) working = std::max(working, 3 * local + 8 * n * count);
     StageForecast spectrum{"spectrum",
                            job.idle_bytes + working + waiting,
                            0,
@@ -257,11 +339,42 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
     return spectrum;
 }
 
-/// The Gram matrix, its vectors, a subset's Gram matrix with its vectors, and the cross matrices.
+/// Of the largest rank while it learns a subset: what its group holds of the subset's kernel, of the rows
+/// that judge it and of the solver's.
+double subset_bytes(const PlannedStudy& planned, const Forecast& on, Index size) {
+    const GramJob& job = planned.job;
+    const Index n = job.train_rows, examples = job.data.train.examples(), rows = size * n / examples,
+                judging = job.test_rows > 0 ? job.test_rows : n / 2;
+    const int ranks = ranks_of_subset(static_cast<double>(rows), static_cast<double>(n),
+                                      static_cast<double>(judging), on.ranks());
+    const Eigenproblem of{rows, ranks, ProcessGrid::rows_of_most_square(ranks),
+                          std::min(ranks, on.ranks_of_host), true};
+    double working = working_bytes(of, of.solver_without_gpu(), 1);
+    if (planned.device_memory && rows > always_in_one_piece)
+        working = std::max(working, working_bytes(of, Solver::cusolver, 1));
+    const auto judged_by = [&](Index of_rows) {
+        return 8 * local_elements(of_rows, rows, of.grid_rows, of.grid_columns());
+    };
+    const bool by_half = job.test_rows == 0 ? size <= examples / 2 : size == examples / 2;
+    return working + (job.test_rows > 0 ? judged_by(job.test_rows) : 0) + (by_half ? judged_by(n / 2) : 0);
+}
+
+/// The Gram matrix with its vectors, the cross matrix with its product with these, a subset, and what
+/// gradient descent predicts at some steps at once.
 StageForecast rates_forecast(const PlannedStudy& planned, const Forecast& on) {
-    const LocalMatrices local = local_matrices(planned.job, on);
-    const auto n = static_cast<double>(planned.job.train_rows);
-    StageForecast rates{"rates", planned.job.idle_bytes + 5 * local.gram + 3 * local.cross,
+    const GramJob& job = planned.job;
+    const LocalMatrices local = local_matrices(job, on);
+    const auto n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows);
+    const Index examples = job.data.train.examples();
+    double subset = 0;
+    std::vector<Index> sizes = curve_sizes(planned.study.rates.sizes, examples);
+    sizes.push_back(examples / 2);
+    for (const Index size : sizes)
+        if (size > 0 && size < examples) subset = std::max(subset, subset_bytes(planned, on, size));
+    const auto lists = static_cast<double>(scored_at_once),
+               outputs = static_cast<double>(job.outputs.components());
+    const double predictions = 8 * lists * ((1 + outputs) * n + 2 * outputs * m);
+    StageForecast rates{"rates", job.idle_bytes + 2 * local.gram + 2 * local.cross + subset + predictions,
                         0,       (6.0 + 2.0 * static_cast<double>(planned.study.rates.repeats)) * n * n * n,
                         0,       8 * n * 10,
                         0};
@@ -293,7 +406,7 @@ StageForecast head_forecast(const PlannedStudy& planned, const Forecast& on) {
 
 /// Of a Gram matrix that is not formed: a look at all of J, then products with blocks of vectors.
 template <class Real>
-void add_free_stages(const PlannedStudy& planned, Forecast& on) {
+void add_free_stages(const PlannedStudy& planned, const PlannedKernels<Real>& kernels, Forecast& on) {
     const GramJob& job = planned.job;
     const auto& asked = planned.study.spectrum;
     const Index count = std::clamp<Index>(asked.count, 1, job.train_rows), block = LanczosSettings().block;
@@ -303,9 +416,7 @@ void add_free_stages(const PlannedStudy& planned, Forecast& on) {
                  vectors = 8 * n *
                            static_cast<double>(2 * count + lanczos_basis(job.train_rows, count) + 8 * block),
                  // Examples are dealt out in tiles there and in runs here: blocks of passes are alike.
-        passes_bytes = assembly_cost<Real>(planned.model.program, job.data.label_ids, problem, on.grid_rows,
-                                           on.grid_columns)
-                           .pass_bytes,
+        passes_bytes = kernels.kernel.cost(on.grid_rows, on.grid_columns, problem.factor_bytes).pass_bytes,
                  held = planned.own_before() + passes_bytes + cost.piece_bytes + vectors,
                  allowed = planned.limit - planned.weights.shared / on.ranks_of_host;
     constexpr double used = 0.97;  // the rest is the allocator's
@@ -368,22 +479,6 @@ struct TrainingBytes {
     }
 };
 
-/// Of the kernel after training.
-template <class Real>
-AssemblyCost trained_kernel_cost(const PlannedStudy& planned, const Forecast& on, double factor_bytes) {
-    const GramJob& job = planned.job;
-    const KernelProblem problem{job.data.train,
-                                nullptr,
-                                job.outputs,
-                                job.parameters,
-                                {job.formulas.front()},
-                                factor_bytes,
-                                planned.study.kernel.sketch,
-                                sketch_seed(planned.study)};
-    return assembly_cost<Real>(planned.model.program, job.data.label_ids, problem, on.grid_rows,
-                               on.grid_columns);
-}
-
 /// Flops of the gradients of the selected linear weights over all examples of a data set.
 double gradient_flops(const Program& program, const std::vector<ParameterId>& selected, const DataSet& data) {
     double flops = 0;
@@ -426,7 +521,8 @@ struct StepForecast {
 /// Training, and then the kernel of the trained weights with its eigenvalues; of several tasks training
 /// alone.
 template <class Real>
-StageForecast finetune_forecast(const PlannedStudy& planned, Forecast& result) {
+StageForecast finetune_forecast(const PlannedStudy& planned, const PlannedKernels<Real>& kernels,
+                                Forecast& result) {
     const GramJob& job = planned.job;
     const auto& asked = planned.study.finetune;
     const DataSet& train = job.data.train;
@@ -434,20 +530,23 @@ StageForecast finetune_forecast(const PlannedStudy& planned, Forecast& result) {
     const auto n = static_cast<double>(job.train_rows), m = static_cast<double>(job.test_rows),
                p = static_cast<double>(result.ranks()), weights = static_cast<double>(job.parameter_count);
     const bool several = !planned.study.tasks.empty();
-    const double rows = 8 * n * (n + m) / p,  // whole rows of the kernel and of the cross kernel
-        tiles = local_matrices(job, result).gram;
+    const double rows = StoredKernels::bytes(planned.study, job.train_rows, job.test_rows, result.ranks()),
+                 tiles = local_matrices(job, result).gram;
     // Batches are alike the blocks that the kernel's passes go in.
     const double held = planned.own_before() + result.assembly.pass_bytes + training.always + rows,
                  allowed = planned.limit - planned.weights.shared / result.ranks_of_host;
     AssemblyCost after;
     double kernel = 0;
     if (!several) {
-        after = trained_kernel_cost<Real>(planned, result, std::numeric_limits<double>::infinity());
+        const auto cost = [&](double factor_bytes) {
+            return kernels.trained->cost(result.grid_rows, result.grid_columns, factor_bytes);
+        };
+        after = cost(std::numeric_limits<double>::infinity());
         const double without = held + tiles + after.slice_bytes;
         if (without + after.factor_bytes > allowed) {
             constexpr double used = 0.97;  // the rest is the allocator's
             result.trained_factor_limit = std::max(0.0, used * allowed - without);
-            after = trained_kernel_cost<Real>(planned, result, result.trained_factor_limit);
+            after = cost(result.trained_factor_limit);
         } else {
             result.trained_factor_limit = after.factor_bytes;
         }
@@ -529,6 +628,12 @@ const StageForecast* Forecast::of(const std::string& stage) const {
     return found == stages.end() ? nullptr : &*found;
 }
 
+bool Forecast::fits(const PlannedStudy& planned, bool gram_alone) const {
+    return (gram_alone ? bytes_until_written() <= planned.limit
+                       : bytes() <= planned.limit && solver_refusal.empty()) &&
+           device_least <= planned.device_memory.value_or(device_least);
+}
+
 double Forecast::disk_bytes() const {
     double finished = 0, most = 0;
     for (const StageForecast& stage : stages) {
@@ -538,8 +643,10 @@ double Forecast::disk_bytes() const {
     return most;
 }
 
+namespace {
+
 template <class Real>
-Forecast forecast(const PlannedStudy& planned, int ranks) {
+Forecast forecast(const PlannedStudy& planned, const PlannedKernels<Real>& kernels, int ranks) {
     Forecast result;
     result.grid_rows = ProcessGrid::rows_of_most_square(ranks);
     result.grid_columns = ranks / result.grid_rows;
@@ -547,27 +654,32 @@ Forecast forecast(const PlannedStudy& planned, int ranks) {
     if (planned.study.spectrum.free()) {
         if (planned.study.model.head_init == "least-squares")
             result.stages.push_back(head_forecast(planned, result));
-        add_free_stages<Real>(planned, result);
+        add_free_stages(planned, kernels, result);
         return result;
     }
-    result.stages.push_back(gram_forecast<Real>(planned, result));
+    result.stages.push_back(gram_forecast(planned, kernels, result));
     if (planned.study.model.head_init == "least-squares")
         result.stages.insert(result.stages.begin(), head_forecast(planned, result));
     result.stages.push_back(spectrum_forecast(planned, result));
+    result.solver_refusal = solver_refusal(planned, result);
     if (planned.study.spectrum.vectors && planned.study.spectrum.count == 0)
         result.stages.push_back(rates_forecast(planned, result));
-    if (planned.study.finetune.asked) result.stages.push_back(finetune_forecast<Real>(planned, result));
+    if (planned.study.finetune.asked) result.stages.push_back(finetune_forecast(planned, kernels, result));
     return result;
+}
+
+}  // namespace
+
+template <class Real>
+Forecast forecast(const PlannedStudy& planned, int ranks) {
+    return forecast(planned, PlannedKernels<Real>(planned), ranks);
 }
 
 template <class Real>
 std::optional<int> fewest_ranks(const PlannedStudy& planned, bool gram_alone) {
     if (planned.before(planned.ranks_of_host) > planned.limit) return std::nullopt;
-    const auto fits = [&](int ranks) {
-        const Forecast on = forecast<Real>(planned, ranks);
-        return (gram_alone ? on.bytes_until_written() : on.bytes()) <= planned.limit &&
-               on.device_least <= planned.device_memory.value_or(on.device_least);
-    };
+    const PlannedKernels<Real> kernels(planned);
+    const auto fits = [&](int ranks) { return forecast(planned, kernels, ranks).fits(planned, gram_alone); };
     int most = 1;
     while (!fits(most)) {
         if (most >= most_ranks_tried) return std::nullopt;

@@ -12,6 +12,8 @@
 
 namespace tangram {
 
+struct PlannedStudy;
+
 struct StageForecast {
     /// "head" where one is fitted, "gram", "spectrum", "rates" where there are vectors, "finetune" where it
     /// is asked for
@@ -51,12 +53,15 @@ struct Forecast {
     double disk_bytes() const;
     /// Bytes of its device that a rank needs, at least and with all sums; 0: nothing is multiplied on one.
     double device_least = 0, device_whole = 0;
+    /// Why the solver of the spectrum cannot take the matrix on so many ranks; empty: it can.
+    std::string solver_refusal = {};
+    /// Whether every stage, or those that end with the Gram matrix, can do its work in the memory of a rank
+    /// and of its device. Local.
+    bool fits(const PlannedStudy& planned, bool gram_alone) const;
     /// Whether no matrix is formed; then `assembly` holds a piece of J in slice_bytes and vectors in
     /// matrix_bytes.
     bool free = false;
 };
-
-struct PlannedStudy;
 
 /// "3.1 GiB", or "3.1 GiB on the largest rank and 2.5 GiB that the 2 ranks of a host share".
 std::string memory_text(const Forecast& on, const StageForecast& stage);

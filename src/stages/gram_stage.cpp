@@ -56,6 +56,8 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
                                 fewest ? fmt::format("{} ranks with as much on each would do", *fewest)
                                        : "no number of ranks would do, use fewer samples"));
     }
+    if (whole_run && !on.solver_refusal.empty())
+        throw Error(ExitStatus::study, ErrorKind::out_of_range, on.solver_refusal);
     check_device_memory(planned, on);
     require_space(comm, output, false, whole_run ? on.disk_bytes() : on.gram().written_bytes);
     return on;

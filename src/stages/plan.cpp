@@ -111,12 +111,9 @@ std::string tensors_text(const Program& program, const GramJob& job) {
 
 std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::optional<int> fewest) {
     const std::string limit = bytes_text(planned.limit);
-    std::string text = fmt::format(
-        "{}: {}, of {} per rank\n",
-        on.bytes() <= planned.limit && on.device_least <= planned.device_memory.value_or(on.device_least)
-            ? "fits"
-            : "does not fit",
-        memory_text(on, on.largest()), limit);
+    std::string text =
+        fmt::format("{}: {}, of {} per rank\n", on.fits(planned, false) ? "fits" : "does not fit",
+                    memory_text(on, on.largest()), limit);
     return text + (fewest ? fmt::format("fewest ranks that fit with {} on each: {}\n", limit, *fewest)
                           : fmt::format("no number of ranks up to {} fits with {} on each\n",
                                         most_ranks_tried, limit));
@@ -151,6 +148,8 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, const P
             fmt::format("the study does not fit: it needs {}, {} allowed on each of {} rank{}; use more "
                         "ranks, fewer samples or --memory-per-rank",
                         memory_text(on, on.largest()), bytes_text(limit), ranks, ranks == 1 ? "" : "s"));
+    if (!on.solver_refusal.empty())
+        throw Error(ExitStatus::study, ErrorKind::out_of_range, on.solver_refusal);
     check_device_memory(planned, on);
 }
 

@@ -7,6 +7,7 @@
 
 #include "finetune_plan.hpp"
 #include "kernel_file.hpp"
+#include "tangram/parallel/block_cyclic.hpp"
 #include "tangram/parallel/mpi.hpp"
 #include "tangram/rates/step_sizes.hpp"
 
@@ -41,6 +42,16 @@ StoredKernels::StoredKernels(const Study& study, MPI_Comm comm, const std::files
     const std::string at = kernel_place(study, *linear);
     if (*linear != compared_) asymmetric_.emplace(read(at + "/gram", Orientation::as_is));
     if (holds(at + "/cross")) cross_.emplace(read(at + "/cross", Orientation::as_is));
+}
+
+double StoredKernels::bytes(const Study& study, Index n, Index m, int ranks) {
+    const auto rows = [&](Index of) {
+        return static_cast<double>(BlockCyclic{of, block_of_rows, ranks}.local_size(0));
+    };
+    const std::size_t compared = place_of(study, "sgd").value_or(0);
+    const auto linear = place_of(study, linear_formula(rule_by_name(study.finetune.optimizer)));
+    const double square = linear && *linear != compared ? 2 : 1;
+    return 8 * static_cast<double>(n) * (square * rows(n) + (linear ? rows(m) : 0));
 }
 
 std::vector<double> StoredKernels::eigenvalues(const Study& study) const {

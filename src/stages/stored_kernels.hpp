@@ -27,6 +27,8 @@ class StoredKernels {
     const DistributedMatrix& linear_gram() const { return asymmetric_ ? *asymmetric_ : gram_; }
     const DistributedMatrix* cross() const { return cross_ ? &*cross_ : nullptr; }
     const ProcessGrid& rows() const { return rows_; }
+    /// Of the largest of so many ranks, for kernels of n rows and cross kernels of m. Local.
+    static double bytes(const Study& study, Index n, Index m, int ranks);
 
     /// Eigenvalues of gram(), descending; empty: there is no spectrum.
     std::vector<double> eigenvalues(const Study& study) const;

@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -48,12 +49,27 @@ inline constexpr Index slice_matrix_rows = 32, slice_entries = Index{1} << 22;
 /// arithmetic::slice_depth, a multiple of product_depth. Local.
 Index slice_depth_of(Index width, Index kernel_rows);
 
-/// Of any number of ranks on a grid of that shape. Local; from tokens and shapes alone, in time that grows
-/// with tensors, not with parameters.
-/// @param label_ids  vocabulary ids of the outputs
-template <class Real>
-AssemblyCost assembly_cost(const Program& program, std::span<const std::int32_t> label_ids,
-                           const KernelProblem& problem, int grid_rows, int grid_columns);
+/// The tiles and slices of an assembly, which its costs follow from on any number of ranks. Local; from
+/// tokens and shapes alone, in time that grows with tensors, not with parameters.
+class AssemblyShape {
+  public:
+    /// All but the problem itself outlives the object, the problem's data sets too.
+    /// @param label_ids  vocabulary ids of the outputs
+    template <class Real>
+    static AssemblyShape of(const Program& program, std::span<const std::int32_t> label_ids,
+                            const KernelProblem& problem);
+    AssemblyShape(AssemblyShape&& other) noexcept;
+    ~AssemblyShape();
+
+    /// On a grid of ranks. @param factor_bytes  KernelProblem's, in the place of the problem's own
+    AssemblyCost cost(int grid_rows, int grid_columns, double factor_bytes) const;
+
+    struct Parts;
+
+  private:
+    explicit AssemblyShape(std::unique_ptr<const Parts> parts);
+    std::unique_ptr<const Parts> parts_;
+};
 
 /// Seconds of a flop in products of whole tiles, one thread, measured for about a tenth of a second. Local.
 template <class Real>

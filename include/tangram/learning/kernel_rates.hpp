@@ -50,6 +50,10 @@ struct RatesOptions {
     std::optional<DecayWindow> window = {};  ///< of the decay fit; none: chosen
 };
 
+/// The sizes of the learning curve, rising. Local. @param asked  RatesOptions::sizes; those above the sample
+/// are dropped
+std::vector<Index> curve_sizes(std::vector<Index> asked, Index examples);
+
 /// alpha_t of gradient descent: those that the options list, or 1/l_1. Local.
 /// @param largest  l_1, scale of G/n
 std::vector<double> step_sizes(const RatesOptions& options, double largest);

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -54,7 +55,9 @@ class KernelRegression {
     /// Predictions on the test examples, f_0 + mean + k(x, X) c, for several lists of weights: per list M x
     /// outputs. Collective.
     std::vector<std::vector<double>> predictions(std::span<const std::vector<double>> weights) const;
-    std::vector<TestScore> scores(const std::vector<std::vector<double>>& weights) const;
+    /// Of these, scored_at_once lists at a time. @param weights_of  the k-th of `count` lists. Collective.
+    std::vector<TestScore> scores(Index count,
+                                  const std::function<std::vector<double>(Index)>& weights_of) const;
     const Targets& test() const { return *test_; }
 
   private:
@@ -69,6 +72,9 @@ class KernelRegression {
     std::optional<DistributedMatrix> projected_;  ///< cross V
     const Targets* test_ = nullptr;
 };
+
+/// So many lists of weights, and their predictions, stand side by side.
+inline constexpr Index scored_at_once = 32;
 
 /// Noise floor of a sample's eigenvalues of K = G/N, from those of G (spectrum/quality.hpp). Local.
 double noise_floor_of_operator(const std::vector<double>& w, bool mixed_precision);

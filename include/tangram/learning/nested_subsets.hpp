@@ -23,7 +23,7 @@ struct SubsetInputs {
     std::optional<double> given_noise, given_radius;
     std::optional<StepSizes> step_sizes;  ///< nothing: 1/l_1 of each subset
     std::uint64_t seed;
-    Index trusted_ranks;  ///< decay_window's
+    Index trusted_ranks;                     ///< decay_window's
     std::optional<DecayWindow> window = {};  ///< of the decay fit, at every size; none: each its own
 };
 
@@ -47,6 +47,10 @@ struct SubsetResult {
     double own_noise = 0, own_radius = 0, own_stopping_step = 0;
     TestScore at_own_stop;
 };
+
+/// Fewest ranks so that none holds more of a subset's matrices, its kernel and what carries it to the rows
+/// that judge it, than it holds of the whole's. Local.
+int ranks_of_subset(double rows, double whole_rows, double judging_rows, int ranks);
 
 /// Subsets that are nested within a repeat: the first `size` examples of one random permutation per repeat
 /// (seed + 1000 + repeat). Small ones are solved side by side on groups of ranks, of so many that none holds

@@ -110,5 +110,13 @@ void check_scalapack_size(Index n, int grid_rows, int grid_columns,
                           Index (*workspace)(Index, Index, int, int), Index block = 64);
 /// The same for LAPACK on one rank. Local.
 void check_lapack_size(Index n, bool vectors);
+/// The solver that takes the place of one of all ranks where the grid is too large for the problem: LAPACK
+/// where a rank might own nothing, n < 2 max(rows, columns) (docs/libraries.md, Small problems); else the
+/// same. Local.
+Solver solver_on_grid(Solver solver, Index n, int grid_rows, int grid_columns);
+/// The check of these two that belongs to a solver of the CPU. Local.
+/// @param alone  only up to half of the vectors are computed
+void check_solver_size(Solver solver, Index n, int grid_rows, int grid_columns, Index block, bool vectors,
+                       bool alone);
 
 }  // namespace tangram

@@ -150,7 +150,8 @@ TEST(Assembly, OfAVocabularyInBlocksIsTheOneMultipliedOut) {
         KernelMatrices matrices = empty_matrices(grid, 20, 3, 1);
         const AssemblyResult found =
             assemble<double>(inputs, matrices, [](const AssemblyProgress&) { return true; });
-        const AssemblyCost cost = assembly_cost<double>(program, {}, inputs, grid.rows(), grid.columns());
+        const AssemblyCost cost = AssemblyShape::of<double>(program, {}, inputs)
+                                      .cost(grid.rows(), grid.columns(), inputs.factor_bytes);
         EXPECT_EQ(cost.slices, contraction == Contraction::factors ? 3 : matrices.units_done);
         EXPECT_EQ(cost.received_bytes, max_over_ranks(grid.comm().get(), found.bytes_received));
         grams.push_back(gathered(matrices.formulas.front().gram));
@@ -245,8 +246,9 @@ TEST(AssemblyCost, IsWhatTheAssemblyThenTakes) {
                                                          formulas.size(), groups.names.size());
                 const AssemblyResult found =
                     assemble<float>(inputs, matrices, [](const AssemblyProgress&) { return true; });
-                const AssemblyCost cost = assembly_cost<float>(network.program(), network.label_ids(), inputs,
-                                                               grid.rows(), grid.columns());
+                const AssemblyCost cost =
+                    AssemblyShape::of<float>(network.program(), network.label_ids(), inputs)
+                        .cost(grid.rows(), grid.columns(), limit);
                 EXPECT_EQ(cost.slices, matrices.units_done) << text(grid);
                 const MPI_Comm comm = grid.comm().get();
                 EXPECT_EQ(cost.received_bytes, max_over_ranks(comm, found.bytes_received)) << text(grid);

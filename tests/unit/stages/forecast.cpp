@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "../src/stages/stored_kernels.hpp"
 #include "support/expect_error.hpp"
 #include "support/model_fixture.hpp"
 #include "support/temporary_folder.hpp"
@@ -111,6 +112,48 @@ TEST(Forecast, CountsTheSolversOwnBlock) {
     // Five matrices and workspaces of its size, beside G as it was.
     EXPECT_EQ(forecast<float>(study.planned(), 2).of("spectrum")->own_bytes - usual,
               5.0 * 8 * 3000 * (2000 - 1536));
+}
+
+// What runs into ScaLAPACK's 32-bit integers once the matrix is there is known before.
+TEST(Forecast, SaysWhatASolverCannotCount) {
+    MadeUp study(32, 2, 40000, "norm");
+    const Forecast alone = forecast<float>(study.planned(), 1), shared = forecast<float>(study.planned(), 4);
+    EXPECT_NE(alone.solver_refusal.find("40000"), std::string::npos) << alone.solver_refusal;
+    EXPECT_FALSE(alone.fits(study.planned(), false));
+    EXPECT_TRUE(alone.fits(study.planned(), true));  // the matrix alone can be had
+    EXPECT_EQ(shared.solver_refusal, "");
+    EXPECT_GT(fewest_ranks<float>(study.planned(), false), 1);
+    EXPECT_EQ(fewest_ranks<float>(study.planned(), true), 1);
+}
+
+TEST(Forecast, CountsAllMatricesOfASolverThatHasNoEigenvaluesAlone) {
+    MadeUp study(32, 2, 3000);
+    const auto spectrum = [&](const char* solver, bool vectors) {
+        study.study.spectrum.solver = solver;
+        study.study.spectrum.vectors = vectors;
+        return forecast<float>(study.planned(), 2).of("spectrum")->own_bytes;
+    };
+    EXPECT_EQ(spectrum("scalapack-dc", false), spectrum("scalapack-dc", true));
+    EXPECT_LT(spectrum("scalapack-mrrr", false), spectrum("scalapack-mrrr", true));
+}
+
+TEST(Forecast, OfADensityBesideSomePairsCountsTheseOnEveryRank) {
+    MadeUp study(32, 2, 3000);
+    study.study.spectrum.count = 1500;
+    const double without = forecast<float>(study.planned(), 64).of("spectrum")->own_bytes;
+    study.study.spectrum.density = true;
+    const double with = forecast<float>(study.planned(), 64).of("spectrum")->own_bytes;
+    EXPECT_GE(with, 8.0 * 3000 * 1500);
+    EXPECT_LT(without, 8.0 * 3000 * 1500 + study.job.idle_bytes);
+}
+
+// Up to 1000 rows LAPACK takes a subset, on the first rank of its group: with two workspaces of its size.
+TEST(Forecast, OfRatesCountsTheSolverOfTheLargestSubset) {
+    MadeUp study(32, 2, 2000);
+    const double whole = 8.0 * 1000 * 1000, mine = 8.0 * 2000 * 2000 / 64,
+                 rates = forecast<float>(study.planned(1e18, 8), 64).of("rates")->own_bytes;
+    EXPECT_GT(rates - study.job.idle_bytes, 3 * whole);  // the half
+    EXPECT_GT(whole, 10 * mine);
 }
 
 TEST(Forecast, OfADeviceCountsWhatStandsOnIt) {
@@ -350,6 +393,19 @@ TEST(Finetuning, IsAStageWhereItIsAskedForWithVectorsOfTheTrainedWeights) {
     EXPECT_LE(forecast<float>(little, 1).stages.back().resident(), little.limit);
     EXPECT_LT(forecast<float>(little, 1).trained_factor_limit,
               forecast<float>(ample, 1).trained_factor_limit);
+}
+
+// Rows are dealt in blocks of 64: of 1100 on 16 ranks the first has 128, and no number of ranks leaves less
+// than a block.
+TEST(Finetuning, HoldsWholeBlocksOfRows) {
+    Study study;
+    study.kernel.formula = {"sgd"};
+    study.finetune.optimizer = "sgd";
+    EXPECT_EQ(StoredKernels::bytes(study, 1100, 0, 16), 8.0 * 1100 * 128);
+    EXPECT_EQ(StoredKernels::bytes(study, 1100, 30, 1000), 8.0 * 1100 * (64 + 30));
+    study.kernel.formula = {"sgd", "asymmetric-signgd"};
+    study.finetune.optimizer = "signgd";  // judged by the sgd kernel, linearised by the other
+    EXPECT_EQ(StoredKernels::bytes(study, 1100, 30, 16), 8.0 * 1100 * (2 * 128 + 30));
 }
 
 TEST(Finetuning, TakesTimeByWhatIsTrainedAndByHowManyShareABatch) {
