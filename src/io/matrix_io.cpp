@@ -266,7 +266,10 @@ void read_leading(const Hdf5Place& place, const std::string& path, const std::pa
     const Index cycle = layout.block * layout.processes;
     const Panels panels(shape, orientation, comm.get(), comm.size(), transfer, cycle);
     std::optional<Hdf5File> file;
-    collectively(comm.get(), [&] { file.emplace(Hdf5File::open(place.file, false, place.status)); });
+    collectively(comm.get(), [&] {
+        file.emplace(Hdf5File::open(place.file, false, place.status));
+        file->trust_chunks(path);  // matrix_shape() has looked at them, and each rank needs some alone
+    });
     for (Index first = 0; first < panels.outer; first += panels.width) {
         const Index count = std::min(panels.width, panels.outer - first);
         const Index rows = panels.as_is() ? count : panels.inner,
