@@ -256,7 +256,7 @@ void check_squares(const std::vector<double>& squares, const char* matrix) {
         if (!std::isfinite(squares[row]))
             throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         fmt::format("row {} of the {} is not finite: the squared gradient exceeds the range "
-                                    "of float32; use precision = \"double\"",
+                                    "of float32; use kernel.precision = \"double\"",
                                     row, matrix));
 }
 

@@ -386,7 +386,7 @@ JacobianSquares JacobianOperator<Real>::squares() {
             if (!std::isfinite(found.diagonal[row]))
                 throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                             fmt::format("row {} of the Gram matrix is not finite: the gradient exceeds the "
-                                        "range of the numbers; use precision = \"double\"",
+                                        "range of the numbers; use kernel.precision = \"double\"",
                                         row));
         for (auto from = traces.begin(); from != traces.end(); from += own_->units())
             found.traces.push_back(std::accumulate(from, from + own_->units(), 0.0));

@@ -301,7 +301,7 @@ void JacobianFactors<Real>::take_outputs(const Network<Real>& network, Index fir
             const Index example = example_of(i);
             throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         fmt::format("the model's output for example {} (source row {}) is not finite; "
-                                    "try precision = \"double\" or look at this text",
+                                    "try kernel.precision = \"double\" or look at this text",
                                     example, data_->rows[static_cast<std::size_t>(example)]));
         }
     }
@@ -439,7 +439,7 @@ void JacobianFactors<Real>::check_finite(std::span<const Real> entries, Index ex
     const Index in_data = examples_[static_cast<std::size_t>(example)];
     throw Error(
         ExitStatus::numerical, ErrorKind::non_finite,
-        fmt::format("the gradient of {} for example {} (source row {}) is not finite; try precision = "
+        fmt::format("the gradient of {} for example {} (source row {}) is not finite; try kernel.precision = "
                     "\"double\" or leave the tensor out with kernel.parameters",
                     program_->parameters()[parameter].name, in_data,
                     data_->rows[static_cast<std::size_t>(in_data)]));

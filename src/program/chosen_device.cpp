@@ -41,6 +41,8 @@ std::optional<Gpus> gpus_of_all(const std::string& device, bool insists, const s
     const MPI_Comm comm = session.world.get();
     const Gpus gpus = collectively(comm, source.usable);
     const auto with = static_cast<int>(sum_over_ranks(comm, Index{gpus.count() > 0 ? 1 : 0}));
+    if (with == 0 && insists && device == "auto")
+        throw Error(ExitStatus::study, gpus.why, "--device-memory: " + gpus.words + instead);
     if (with == 0 && insists) refuse(device, gpus.why, gpus.words + instead);
     if (with == 0 && gpus.seen) session.log.say("no GPU is used: " + gpus.words);
     if (with > 0 && !gpus.words.empty()) session.log.say("a GPU is left out: " + gpus.words);

@@ -53,7 +53,8 @@ void add_spectrum_options(CLI::App& spectrum, Arguments& arguments) {
     spectrum
         .add_option("--groups", arguments.groups,
                     "a,b: of the sum of these groups' Gram matrices (kernel.groups)")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
 }
 
 void add_rates_options(CLI::App& rates, Arguments& arguments, ShortForms& given) {
@@ -86,7 +87,7 @@ void add_stages(CLI::App& app, Arguments& arguments, ShortForms& given) {
         .second->required();
     add("gram", "data -> Jacobian blocks -> Gram matrix").second->required();
     const auto [plan, planned] =
-        add("plan", "memory, work and time of every stage, and how many ranks fit; computes nothing");
+        add("plan", "memory, work and time of every stage, and how many ranks fit; starts none of them");
     planned->required();
     plan->add_option("--ranks", arguments.ranks, "ranks to plan for (default: those of this run)")
         ->check(CLI::Range(1, 65536));
@@ -107,7 +108,7 @@ void add_others(CLI::App& app, Arguments& arguments) {
         return sub;
     };
     CLI::App* const inspect = of_file("inspect", "one-screen summary of an output file");
-    inspect->add_flag("--full", arguments.full, "all that the runs printed");
+    inspect->add_flag("--full", arguments.full, "all that the runs printed (--json holds it anyway)");
     inspect->add_flag("--json", arguments.json, "attributes, tables and curves as JSON");
     of_file("verify", "recompute the checks of an output file");
     CLI::App* const merge = app.add_subcommand("merge", "joins the runs of a scale study: rates across runs");

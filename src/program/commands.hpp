@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "tangram/io/hdf5_file.hpp"
 #include "tangram/session/session.hpp"
 #include "tangram/study/configuration.hpp"
 
@@ -51,8 +52,12 @@ void inspect(const std::filesystem::path& file, Inspection how, Log& log);
 /// Collective. @throws Error on every rank as label_words_of
 void words(const Study& study, const Session& session);
 
+/// Refuses an HDF5 file that tangram did not write. Local. @throws Error(output)
+void check_is_output(const Hdf5File& file, const std::filesystem::path& name);
+
 /// Recomputes the checks of an output file: symmetry, finiteness, trace, residual, orthogonality, order,
-/// provenance. Collective. @throws Error(numerical) that names every check that failed
+/// provenance. Collective. @throws Error(numerical) that names every check that failed; output where the file
+/// holds neither a matrix nor a spectrum
 void verify(const std::filesystem::path& file, const Session& session);
 
 }  // namespace tangram

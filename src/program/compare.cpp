@@ -37,6 +37,8 @@ struct Distance {
             std::max(largest, std::isnan(distance) ? std::numeric_limits<double>::infinity() : distance);
     }
     std::string text() const {
+        if (std::isinf(largest))
+            return fmt::format("{} entries differ, infinite or no number in one of the files", differing);
         return fmt::format("{} entries differ, by {:.3g} at most; the largest entry is {:.3g}", differing,
                            largest, scale);
     }
@@ -213,6 +215,8 @@ bool compare(const std::filesystem::path& first, const std::filesystem::path& se
         if (session.world.rank() != 0) return Found{};
         const Hdf5File a = Hdf5File::open(first, false, ExitStatus::output),
                        b = Hdf5File::open(second, false, ExitStatus::output);
+        check_is_output(a, first);
+        check_is_output(b, second);
         Comparison comparison(a, b, first, second, rtol);
         comparison.compare_provenance();
         comparison.compare_group("/");

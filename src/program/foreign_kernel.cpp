@@ -131,6 +131,11 @@ void check_arguments(const ForeignKernel& kernel, const Study& study) {
                        *given));
     if (alone && kernel.samples == 0)
         refuse(ErrorKind::missing, "rates --eigenvalues needs --samples n, the rows of the Gram matrix");
+    if (!alone && kernel.samples > 0)
+        refuse(ErrorKind::contradiction,
+               "--samples goes with --eigenvalues; with --matrix the rows are those of the matrix");
+    if (kernel.cross.empty() && !kernel.test_outputs.empty())
+        refuse(ErrorKind::contradiction, "--test-outputs goes with --cross and --test-labels");
     if (alone && !study.rates.noise)
         refuse(ErrorKind::missing,
                "rates --eigenvalues needs --noise s: without labels it cannot be estimated");
@@ -172,7 +177,14 @@ struct Decomposed {
 
 /// Eigenvalues alone. Collective.
 void read_eigenvalues(const ForeignKernel& kernel, MPI_Comm comm, RatesInput& input) {
-    input.eigenvalues = read_numbers(kernel.eigenvalues, comm).values;
+    const Numbers eigenvalues = read_numbers(kernel.eigenvalues, comm);
+    if (eigenvalues.shape.size() != 1)
+        refuse_numbers(
+            ErrorKind::contradiction,
+            fmt::format("{}: is a matrix of {} x {}; --eigenvalues takes a list, and `tangram spectrum "
+                        "--matrix` makes one of a matrix",
+                        kernel.eigenvalues, eigenvalues.shape[0], eigenvalues.shape[1]));
+    input.eigenvalues = eigenvalues.values;
     std::sort(input.eigenvalues.begin(), input.eigenvalues.end(), std::greater<>());
     input.rows = kernel.samples;
     if (std::ssize(input.eigenvalues) > input.rows)
@@ -195,21 +207,22 @@ void read_test_set(const ForeignKernel& kernel, const ProcessGrid& grid, Index c
         throw Error(ExitStatus::input, ErrorKind::non_finite,
                     fmt::format("{}: holds a value that is not finite", kernel.cross));
     if (cross.columns() != input.rows)
-        refuse(ErrorKind::contradiction,
-               fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train", kernel.cross,
-                           cross.columns(), input.rows));
+        refuse_numbers(ErrorKind::contradiction,
+                       fmt::format("{}: has {} columns, the Gram matrix {} rows; it is test x train",
+                                   kernel.cross, cross.columns(), input.rows));
     input.test =
         read_targets(kernel.test_labels, kernel.test_outputs, cross.rows(), classes, grid.comm().get());
     if (input.test->classes != input.train->classes)
-        refuse(ErrorKind::contradiction,
-               fmt::format(
-                   "{}: integers are classes, other numbers targets; training and test labels must be of "
-                   "one kind",
-                   kernel.test_labels));
+        refuse_numbers(
+            ErrorKind::contradiction,
+            fmt::format(
+                "{}: integers are classes, other numbers targets; training and test labels must be of "
+                "one kind",
+                kernel.test_labels));
     if (input.test->outputs != input.train->outputs)
-        refuse(ErrorKind::contradiction,
-               fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
-                           input.test->outputs, input.train->outputs));
+        refuse_numbers(ErrorKind::contradiction,
+                       fmt::format("{}: {} outputs, the training targets have {}", kernel.test_labels,
+                                   input.test->outputs, input.train->outputs));
     input.cross = &cross;
 }
 

@@ -282,11 +282,15 @@ std::string printed_finetune(const Hdf5File& h5) {
 
 }  // namespace
 
+void check_is_output(const Hdf5File& file, const std::filesystem::path& name) {
+    if (!file.has_attribute("/", "schema_version"))
+        throw Error(ExitStatus::output, ErrorKind::malformed,
+                    fmt::format("{}: not an output file of tangram: no schema_version", name.string()));
+}
+
 void inspect(const std::filesystem::path& file, Inspection how, Log& log) {
     const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::output);
-    if (!h5.has_attribute("/", "schema_version"))
-        throw Error(ExitStatus::output, ErrorKind::malformed,
-                    fmt::format("{}: not an output file of tangram: no schema_version", file.string()));
+    check_is_output(h5, file);
     if (how == Inspection::json) {
         log.result(json_of_group(h5, "/", 0).dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
         return;

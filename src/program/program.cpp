@@ -129,6 +129,8 @@ int spectrum_command(const Arguments& arguments, const Session& session) {
                            session);
         return 0;
     }
+    if (!arguments.output.empty())
+        refuse(ErrorKind::contradiction, "--output goes with --matrix; a study has output.path");
     if (arguments.study.empty())
         refuse(ErrorKind::missing,
                "spectrum needs a study file, or --matrix FILE.h5:/path with --output OUT.h5");
@@ -160,6 +162,8 @@ int rates_command(const Arguments& arguments, const Session& session) {
           std::pair{"--test-outputs", &kernel.test_outputs}, std::pair{"--output", &arguments.output}})
         if (!value->empty())
             refuse(ErrorKind::contradiction, fmt::format("{} goes with --matrix, not with a study", option));
+    if (kernel.samples > 0)
+        refuse(ErrorKind::contradiction, "--samples goes with --eigenvalues, not with a study");
     if (arguments.study.empty())
         refuse(ErrorKind::missing,
                "rates needs a study file, --matrix with --labels, or --eigenvalues with --samples");
@@ -183,8 +187,6 @@ int finetune_command(const Arguments& arguments, const Session& session) {
 }
 
 int inspect_command(const Arguments& arguments, const Session& session) {
-    if (arguments.full && arguments.json)
-        refuse(ErrorKind::contradiction, "inspect: --full or --json, not both; --json holds everything");
     const Inspection how = arguments.json   ? Inspection::json
                            : arguments.full ? Inspection::full
                                             : Inspection::summary;

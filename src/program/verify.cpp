@@ -6,12 +6,14 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 #include "commands.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/spectrum/quality.hpp"
+#include "tangram/study/fingerprints.hpp"
 
 namespace tangram {
 
@@ -74,14 +76,43 @@ void find_matrices(const Hdf5File& h5, const std::string& group, std::vector<std
     }
 }
 
-/// What is missing from /provenance and the root. Local.
-std::vector<std::string> missing(const Hdf5File& h5) {
+/// What is missing from /provenance, or contradicts it: the study is held against the examples and the
+/// fingerprints of later stages. Local.
+std::vector<std::string> provenance_problems(const Hdf5File& h5) {
     std::vector<std::string> problems;
     for (const char* key : {"study", "git_revision", "versions", "ranks", "grid", "block", "hosts", "started",
                             "ended", "model_sha256"})
         if (!h5.has_attribute("/provenance", key))
             problems.push_back(fmt::format("/provenance has no {}", key));
-    if (!h5.has_attribute("/", "schema_version")) problems.emplace_back("no schema_version");
+    // What a fingerprint is made of may be another in another revision; other commands keep no study.
+    if (!problems.empty() || h5.text_attribute("/provenance", "git_revision") != git_revision())
+        return problems;
+    const std::string text = h5.text_attribute("/provenance", "study");
+    if (text.starts_with("# ")) return problems;
+    Study study;
+    try {
+        study = study_of_toml(text, "/provenance@study");
+    } catch (const Error& e) {
+        return {e.what()};
+    }
+    const std::string offsets = "/data/train/offsets";
+    if (const Index samples = study.data.samples; samples > 0 && h5.exists(offsets))
+        if (const Index examples = h5.length(offsets, 1) - 1; examples != samples)
+            problems.push_back(
+                fmt::format("{} is of {} examples, the study in /provenance has data.samples = {}", offsets,
+                            examples, samples));
+    const auto inputs = [&](const char* group) {
+        return h5.has_attribute(group, "inputs") ? h5.text_attribute(group, "inputs") : std::string();
+    };
+    const std::string kernel = inputs("/kernel"), spectrum = inputs("/spectrum"), rates = inputs("/rates");
+    for (const auto& [group, stored, recomputed] :
+         {std::tuple{"/spectrum", spectrum, spectrum_inputs(study, kernel).hash()},
+          std::tuple{"/rates", rates, rates_inputs(study, spectrum).hash()}})
+        if (!stored.empty() && stored != recomputed)
+            problems.push_back(
+                fmt::format("{} was not made from the study in /provenance and what stands before "
+                            "it in the file",
+                            group));
     return problems;
 }
 
@@ -263,8 +294,9 @@ void verify(const std::filesystem::path& name, const Session& session) {
     const MPI_Comm comm = session.world.get();
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const InputFile file(comm, name, ExitStatus::output);
+    file.read([&](const Hdf5File& h5) { return check_is_output(h5, name), 0; });
     CheckedMatrices matrices(file, grid);
-    Findings all{{}, file.read(missing)};
+    Findings all{{}, file.read(provenance_problems)};
     for (const std::string& behind : file.read(spectra)) {
         Findings findings;
         verify_decomposition(file, matrices, Decomposition(behind), findings);
@@ -275,7 +307,9 @@ void verify(const std::filesystem::path& name, const Session& session) {
     }
     if (all.checks.empty() && all.problems.empty())
         throw Error(ExitStatus::output, ErrorKind::missing,
-                    fmt::format("{}: neither a Gram matrix nor a spectrum to verify", name.string()));
+                    fmt::format("{}: holds neither a Gram matrix nor a spectrum to verify; `tangram inspect` "
+                                "shows what it holds",
+                                name.string()));
     matrices.check_others(all);
     collectively(comm, [&] {
         if (session.world.rank() == 0 && !all.problems.empty())

@@ -25,7 +25,7 @@ inline Eigen::MatrixXd product(const SymmetricOperator& G, const Eigen::MatrixXd
         Eigen::MatrixXd Y = Eigen::Map<const RowMajor>(y.data(), X.rows(), vectors);
         if (!Y.allFinite())
             throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "a product with the Gram matrix is not finite; use precision = \"double\", or leave "
+                        "a product with the Gram matrix is not finite; use kernel.precision = \"double\", or leave "
                         "tensors out with kernel.parameters");
         return Y;
     });

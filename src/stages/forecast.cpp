@@ -453,6 +453,8 @@ void add_free_stages(const PlannedStudy& planned, const PlannedKernels<Real>& ke
         {"spectrum", held + cost.factor_bytes, planned.weights.shared, vector_flops + multiplied + passes,
          on.ranks() > 1 ? 8 * multiplied_vectors * (n + cost.vector_flops / (4 * n)) : 0,
          asked.vectors ? 8 * n * static_cast<double>(count) : 0, seconds(passes, multiplied, vector_flops)});
+    // The path and bounds from the values that are known, on the first rank.
+    on.stages.push_back({"rates", job.idle_bytes + 8 * n * 10, 0, 0, 0, 8 * n, 2 * reading_and_writing});
 }
 
 /// Vectors of the trained weights' size, of float64, and the network's own copy of the weights.

@@ -230,13 +230,18 @@ void StudyRun::State::say_plan(const GramJob& job, const Forecast& planned) cons
 void StudyRun::State::keep_or_remove_checkpoint(const KernelMatrices& matrices,
                                                 const GramCheckpoint& checkpoint) {
     // Without the matrix in the output, the spectrum would have nothing to begin again from.
-    if (!whole_run || study.output.save_gram || !(checkpoint_seconds() > 0)) {
+    if (study.output.save_gram || !(checkpoint_seconds() > 0)) {
         remove_checkpoint(output, comm);
         return;
     }
     try {
         checkpoint.write(matrices, true);
         kept_checkpoint = checkpoint;
+        if (!whole_run)
+            session.log.say(
+                fmt::format("gram: the Gram matrix is in {}.checkpoint alone "
+                            "(output.save_gram = false), where `tangram run` goes on",
+                            output.string()));
     } catch (const Error& e) {
         session.log.warn(
             fmt::format("no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));

@@ -63,9 +63,9 @@ RatesResult rates_of_largest(const RatesInput& input, const LargestEigenvalues& 
         throw Error(ExitStatus::study, ErrorKind::contradiction,
                     "rates.neighbours needs all eigenvectors; set spectrum.count = 0");
     const std::string what =
-        fmt::format("spectrum.count = {}: of {} eigenvalues, ", known.l.size(), known.rows);
+        fmt::format("{} of {} eigenvalues are known (spectrum.count): ", known.l.size(), known.rows);
     const bool given = options.noise && options.radius;
-    listener.warn(what + "so there is no alignment, learning curve or functional" +
+    listener.warn(what + "there is no alignment, learning curve or functional" +
                   (given ? "" : ", and no stopping step without rates.noise and rates.radius"));
     // Nothing of the stopping rule is right on some eigenvalues alone: it is left out and bounded instead.
     RatesOptions without = options;

@@ -120,7 +120,16 @@ void StudyRun::spectrum() {
             s.session.log.say(fmt::format("spectrum{}: made from the same inputs already; skipped", behind));
             continue;
         }
-        if (f == 0 && !s.gram_matrix) s.gram_matrix.emplace(s.read_gram("/kernel/gram"));
+        if (f == 0 && !s.gram_matrix) {
+            if (!s.holds("/kernel/gram"))
+                throw Error(
+                    ExitStatus::output, ErrorKind::missing,
+                    fmt::format("{}: holds no Gram matrix, as it was made with output.save_gram = "
+                                "false; `tangram run` makes the spectrum, or set save_gram = true and "
+                                "run `tangram gram` again",
+                                s.output.string()));
+            s.gram_matrix.emplace(s.read_gram("/kernel/gram"));
+        }
         check_stop(s.session,
                    s.study.output.save_gram ? "before the spectrum; the Gram matrix is in the output file"
                    : s.kept_checkpoint      ? "before the spectrum; the Gram matrix is in the checkpoint"

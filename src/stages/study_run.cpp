@@ -69,13 +69,21 @@ void StudyRun::State::keep_study(Hdf5File& file, const std::string& stage) const
 }
 
 void StudyRun::State::check_output() {
-    const bool ours = !exists() || InputFile(comm, output, ExitStatus::output).read([](const Hdf5File& file) {
-        return file.has_attribute("/", "schema_version");
-    });
-    if (!ours)
+    if (!exists()) return;
+    const InputFile file(comm, output, ExitStatus::output);
+    if (!file.read([](const Hdf5File& h5) { return h5.has_attribute("/", "schema_version"); }))
         throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: is an HDF5 file that tangram did not write; change output.path",
                                 output.string()));
+    // What commands without a study write in its place is a remark.
+    const std::string study_text = file.read([](const Hdf5File& h5) {
+        return h5.has_attribute("/provenance", "study") ? h5.text_attribute("/provenance", "study") : "";
+    });
+    if (study_text.starts_with("# "))
+        throw Error(ExitStatus::output, ErrorKind::contradiction,
+                    fmt::format("{}: was written by another command ({}) and is not replaced; change "
+                                "output.path, or remove it",
+                                output.string(), study_text.substr(2, study_text.find('\n') - 2)));
 }
 
 void StudyRun::State::check_study(const char* stage) {

@@ -111,6 +111,10 @@ void check_data(const std::string& prefix, const Study::Data& data, bool classif
         refuse(ErrorKind::missing,
                fmt::format("{}label_words {}; give one word per label, for example [\" bad\", \" great\"]",
                            prefix, data.label_words.empty() ? "is missing" : "has one word alone"));
+    for (auto at = data.labels.begin(); at != data.labels.end(); ++at)
+        if (std::find(data.labels.begin(), at, *at) != at)
+            refuse(ErrorKind::contradiction,
+                   fmt::format("{}labels names \"{}\" twice; give each label once", prefix, *at));
     if (!data.labels.empty() && !data.label_words.empty() && data.labels.size() != data.label_words.size())
         refuse(
             ErrorKind::contradiction,

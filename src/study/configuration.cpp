@@ -130,6 +130,10 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     return study;
 }
 
+Study study_of_toml(const std::string& text, const std::string& name) {
+    return with_settings(parse_toml(text, name), {}, name);
+}
+
 void ask_finetune(Study& study) {
     study.finetune.asked = true;
     check_together(study);

@@ -212,6 +212,8 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
             train.label_ids.resize(static_cast<std::size_t>(train.label_count));
             std::iota(train.label_ids.begin(), train.label_ids.end(), 0);
         }
+        if (!has_test && study.data.test_samples > 0)
+            warnings.say({"data.test_samples is not read: there is no data.test"});
         Index cut = train.cut;
         data.train = std::move(train.data);
         data.label_ids = std::move(train.label_ids);

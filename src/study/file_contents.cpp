@@ -387,6 +387,10 @@ void complete_file(Hdf5File& file, const Log& log, const std::string& stage,
     file.remove("/warnings");
     file.write_table("/warnings", {stages, texts});
     file.set_attribute("/", "scale", "/spectrum is of the Gram matrix G, /rates of G/n, n its rows");
+    file.set_attribute("/", "description",
+                       "output of tangram: the kernel of a pretrained network on labelled examples, its "
+                       "spectrum, rates and fine-tuning");
+    file.set_attribute("/", "units", "1");
     describe_all(file, "/");
 }
 

@@ -54,10 +54,10 @@ void take(const std::string& key, const toml::node& node, const StringOrList& ta
 void take(const std::string& key, const toml::node& node, const FlagOrWord& target) {
     if (node.is_boolean())
         *target.word = **node.as_boolean() ? "true" : "false";
-    else if (node.is_string())
+    else if (node.is_string() && **node.as_string() != "true" && **node.as_string() != "false")
         *target.word = **node.as_string();
     else
-        wrong_type(key, "true, false or a word");
+        wrong_type(key, "true, false or a word, the former without quotes");
 }
 void take(const std::string& key, const toml::node& node, std::optional<double>& value) {
     if (node.is_string() && **node.as_string() == "auto") {

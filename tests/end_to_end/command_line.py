@@ -14,6 +14,24 @@ for arguments, meant in ((['rum', f.at('study.toml')], 'run'), (['run', '--memro
     code, out, err = run(*arguments)
     check(f'{arguments[:2]}: the nearest is named', code == 2 and f'did you mean {meant}?' in err, f'{code} {err}')
 
+# What would not be read.
+with h5py.File(f.at('kernel.h5'), 'w') as h: h['G'], h['y'], h['C'] = np.eye(8), np.arange(8) % 2, np.ones((3, 7))
+matrix = ['rates', '--matrix', f.at('kernel.h5:/G'), '--labels', f.at('kernel.h5:/y'), '--output', f.at('made.h5')]
+for arguments, status, words in ((['spectrum', f.at('study.toml'), '--output', f.at('made.h5')], 2, '--output goes with --matrix'),
+        (['rates', f.at('study.toml'), '--samples', '5'], 2, '--samples goes with --eigenvalues'), ([*matrix, '--samples', '5'], 2, '--samples goes with --eigenvalues'),
+        ([*matrix, '--test-outputs', 'none.h5:/x'], 2, '--test-outputs goes with --cross'),
+        ([*matrix, '--cross', f.at('kernel.h5:/C'), '--test-labels', f.at('kernel.h5:/y')], 3, 'has 7 columns'),
+        (['rates', '--eigenvalues', f.at('kernel.h5:/G'), '--samples', '64', '--noise', '0.1', '--output', f.at('made.h5')], 3, 'matrix of 8 x 8'),
+        (['run', f.at('study.toml'), '--device-memory', '4GiB'], 2, '--device-memory: '),
+        (['run', f.at('study.toml'), '--set', 'data.labels=["a", "b", "a"]', '--set', 'data.label_words=[" bad", " great", " good"]'], 2, 'data.labels names "a" twice'),
+        (['run', f.at('study.toml'), '--set', 'rates.center="true"'], 2, 'rates.center')):
+    code, out, err = run(*arguments)
+    check(f'{" ".join(arguments[:1] + arguments[-2:])}: refused', code == status and words in err and not os.path.exists(f.at('made.h5')), f'{code} {err}')
+code, out, err = run('plan', f.at('study.toml'), '--set', 'data.test_samples=5')
+check('test_samples without a test set: said', code == 0 and 'data.test_samples is not read' in err, f'{code} {err}')
+code, out, err = run('compare', f.at('kernel.h5'), f.at('kernel.h5'))
+check('compare: not of tangram', code == 5 and 'not an output file of tangram' in err, f'{code} {err}')
+
 # Help, the manual page and the completion are of the same declarations.
 code, out, err = run('run', '--help')
 check('run --help: common options', code == 0 and '--time-limit' in out and '--set' in out, out)

@@ -66,6 +66,11 @@ with h5py.File(f.at('merged.h5')) as h:
     check('merge: slope of the critical radius, each in its own ball', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
     check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
 check('merge: one model is compared with none', 'models at' not in out)
+before = open(f.at('merged.h5'), 'rb').read()
+code, out, err = run('run', f.at('study.toml'), '--set', 'output.path=merged.h5')
+check('run: does not replace what merge wrote', code == 5 and 'merged.h5' in err and 'another command' in err and open(f.at('merged.h5'), 'rb').read() == before, f'{code} {err}')
+code, out, err = run('verify', f.at('merged.h5'))
+check('verify: of a table there is nothing to verify', code == 5 and 'neither' in err, f'{code} {err}')
 # A key that an earlier version did not know counts as its default.
 shutil.copy(f.at('m60-3.h5'), f.at('older.h5'))
 with h5py.File(f.at('older.h5'), 'a') as h:

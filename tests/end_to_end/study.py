@@ -71,7 +71,7 @@ with h5py.File(f.at('some.h5')) as h, h5py.File(f.at('small.h5')) as whole:
     check('count: the largest', h['/spectrum'].attrs['count'] == 9 and np.abs(w / 120 - l[:9]).max() <= 1e-12 * l[0])
     check('count: their vectors', V.shape == (9, 120) and np.abs(V @ h['/kernel/gram'][:] - w[:, None] * V).max() <= 1e-12 * w[0])
     check('count: T between its bounds', s['stopping_step_low'] <= T <= s['stopping_step_high'] and (s['stopping_step'] == T or s['stopping_step_low'] < s['stopping_step_high']), (T, dict(s)))
-    check('count: said', any('spectrum.count = 9' in str(text) for _, text in h['/warnings'][:]) and '/rates/learning_curve' not in h)
+    check('count: said', any('9 of 120 eigenvalues are known (spectrum.count)' in str(text) for _, text in h['/warnings'][:]) and '/rates/learning_curve' not in h)
     why = [bytes(row['note']).decode() for row in h['/rates/exponents'][:] if np.isnan(row['value'])] + [s['error_bound_reason']]
     check('count: a given sigma is not called unknown', any('9 of 120' in x for x in why) and not any('sigma' in x for x in why), why)
 code, out, err = run('verify', f.at('some.h5')); check('count: verify', code == 0 and '9 eigenvalues' in out, f'{code} {out} {err}')
@@ -122,6 +122,13 @@ code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: status
 with h5py.File(f.at('lean.h5')) as h: check('save_gram = false: no matrix', 'gram' not in h['/kernel'] and 'eigenvalues' in h['/spectrum'])
 code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: skipped the second time', code == 0 and err.count('skipped') == 3, err)
 check('save_gram = false: no checkpoint is left', not glob.glob(f.at('lean.h5.*')), glob.glob(f.at('lean.h5.*')))
+# `gram` alone: the matrix is in the checkpoint, where `run` goes on.
+code, out, err = run('gram', f.at('lean.toml'), '--set', 'output.path=half.h5')
+check('save_gram = false, gram: where the matrix is', code == 0 and 'half.h5.checkpoint alone' in err and os.path.exists(f.at('half.h5.checkpoint')), err)
+code, out, err = run('spectrum', f.at('lean.toml'), '--set', 'output.path=half.h5')
+check('save_gram = false, spectrum: what to do', code == 5 and 'holds no Gram matrix' in err and '`tangram run`' in err, f'{code} {err}')
+code, out, err = run('run', f.at('lean.toml'), '--set', 'output.path=half.h5')
+check('save_gram = false, run: goes on from the matrix', code == 0 and 'goes on from the checkpoint' in err and not glob.glob(f.at('half.h5.*')), f'{code} {err}')
 code, out, err = run('run', f.at('lean.toml'), '--set', 'spectrum.solver=scalapack-mrrr'); check('save_gram = false: another solver computes again', code == 0 and err.count('skipped') == 0, err)
 
 # A changed config.json is another model.

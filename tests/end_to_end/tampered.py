@@ -113,6 +113,14 @@ tampered('verify', 4, vectors, replaced(vectors, np.ones((3, 3))), ranks=RANKS, 
 tampered('verify', 4, '/kernel/gram', replaced('/kernel/gram', np.ones((N, 30))), ranks=RANKS, label='rectangular')
 tampered('verify', 4, '/kernel/gram', replaced('/kernel/gram', np.zeros((0, 0))), label='empty')
 tampered('verify', 4, vectors, all_of(lambda h: h.__delitem__('/kernel/gram'), replaced(vectors, np.ones((N, 3)))), label='rectangular, no Gram matrix')
+def study_text(old, new):
+    def change(h):
+        text = h['/provenance'].attrs['study']; assert old in text, text
+        h['/provenance'].attrs['study'] = text.replace(old, new)
+    return change
+tampered('verify', 4, 'data.samples', study_text(f'samples = {N}', f'samples = {N - 1}'), label='in the study', ranks=RANKS)
+tampered('verify', 4, '/rates was not made', study_text('center = true', 'center = false'), label='in the study')
+tampered('verify', 4, '/spectrum was not made', attribute('/kernel', 'inputs', '0' * 64), label='fingerprint of the kernel')
 tampered('spectrum', 5, '/kernel/gram', replaced('/kernel/gram', np.ones((N, 30))), ['spectrum'], RANKS, 'rectangular')
 tampered('spectrum', 5, '/kernel/gram', changed('/kernel/gram', (3, 4), np.nan), ['spectrum'], RANKS, 'NaN')
 
@@ -124,6 +132,7 @@ expect('spectrum: groups of different sizes', 5, '/kernel/groups',
 
 # A group that is met on 8^12 ways.
 with h5py.File(bad, 'w') as h:
+    h.attrs['schema_version'] = 2
     group = h.create_group('l0')
     for level in range(12):
         below = group.create_group('a0')

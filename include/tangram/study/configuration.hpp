@@ -97,4 +97,7 @@ void ask_finetune(Study& study);
 /// The whole study as TOML text, defaults included: what the output file keeps.
 std::string to_toml(const Study& study);
 
+/// The study that to_toml() wrote. Local. @throws Error(study) for what is none
+Study study_of_toml(const std::string& text, const std::string& name);
+
 }  // namespace tangram
