@@ -274,7 +274,8 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
         decompose(study, session, lock, spectrum);
         spectrum_seconds = seconds();
     }
-    const RatesResult result = compute_rates(spectrum.input, options, rates_listener(session));
+    RatesResult result = compute_rates(spectrum.input, options, rates_listener(session));
+    if (!kernel.eigenvalues.empty() && !study.rates.radius) result.radius_source = "the default";
     const double rates_seconds = seconds() - spectrum_seconds;
     const Provenance provenance = Provenance::gather(grid);
     StagedFile file(comm, output, false, 0.0);

@@ -21,6 +21,7 @@
 #include "tangram/study/initial_network.hpp"
 #include "tangram/study/job.hpp"
 #include "tangram/study/open_study.hpp"
+#include "tangram/training/batches.hpp"
 
 namespace tangram {
 
@@ -33,6 +34,8 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
             fmt::format("spectrum.count = {}: the kernel has {} rows and as many eigenvalues; 0 takes all "
                         "of them",
                         study.spectrum.count, job.train_rows));
+    if (whole_run && study.finetune.asked)  // refused before the kernel is there
+        Batches(job.data.train.examples(), study.finetune.batch, 0);
     check_window(rates_options(study).window,
                  study.spectrum.count > 0 ? study.spectrum.count : job.train_rows);
     PlannedStudy planned{
