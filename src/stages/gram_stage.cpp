@@ -62,8 +62,17 @@ Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const Gra
     if (whole_run && !on.solver_refusal.empty())
         throw Error(ExitStatus::study, ErrorKind::out_of_range, on.solver_refusal);
     check_device_memory(planned, on);
-    require_space(comm, output, false, whole_run ? on.disk_bytes() : on.gram().written_bytes);
+    require_space(comm, output, false, bytes_to_write(on));
     return on;
+}
+
+double StudyRun::State::bytes_to_write(const Forecast& on) const {
+    const double matrices = on.gram().written_bytes;
+    if (!whole_run) return matrices;
+    // What stands there now makes room when the kernel takes its place.
+    std::error_code code;
+    const auto there = std::filesystem::file_size(output, code);
+    return std::max(matrices, on.disk_bytes() - (code ? 0.0 : static_cast<double>(there)));
 }
 
 bool StudyRun::State::device_failed() const {

@@ -52,9 +52,11 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
                             bytes_text(stage.received_bytes), bytes_text(stage.written_bytes),
                             planned.calibration.per_pass_flop > 0 ? duration_text(stage.seconds) : "-");
     const AssemblyCost& assembly = on.assembly;
+    text += fmt::format("\nDisk: {} at most, as a stage adds to a copy of the finished file\n",
+                        bytes_text(on.disk_bytes()));
     if (on.free)
         return text + fmt::format(
-                          "\nNo matrix is formed; the largest rank's own: program and data {}, weights {}, "
+                          "No matrix is formed; the largest rank's own: program and data {}, weights {}, "
                           "passes {}, "
                           "vectors {}, a piece of J {}, factors {} in {} group{} of tensors{}; the number of "
                           "products is "
@@ -65,7 +67,7 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
                           assembly.passes, assembly.passes == 1 ? "" : "s",
                           assembly.passes == 1 ? "" : ", with passes of their own for every product");
     text += fmt::format(
-        "\nGram stage, the largest rank's own: program and data {}, weights {}, passes {}, matrices {}, two "
+        "Gram stage, the largest rank's own: program and data {}, weights {}, passes {}, matrices {}, two "
         "slices {}, factors {} in {} group{} of tensors ({} forward and backward pass{} per example)\n",
         bytes_text(job.idle_bytes), bytes_text(planned.weights.own), bytes_text(assembly.pass_bytes),
         bytes_text(assembly.matrix_bytes), bytes_text(assembly.slice_bytes),

@@ -90,6 +90,8 @@ struct StudyRun::State {
     /// the disk is too small
     template <class Real>
     Forecast forecast_that_fits(const LoadedModel& model, const GramJob& job);
+    /// Free bytes of the file system that this run needs for the output file. Local.
+    double bytes_to_write(const Forecast& on) const;
     template <class Real>
     void gram(const LoadedModel& model, const GramJob& job);
     /// Whether the output holds this kernel and all that is made from its matrix. Collective.
