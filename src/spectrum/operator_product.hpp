@@ -24,9 +24,10 @@ inline Eigen::MatrixXd product(const SymmetricOperator& G, const Eigen::MatrixXd
     return collectively(G.comm, [&] {
         Eigen::MatrixXd Y = Eigen::Map<const RowMajor>(y.data(), X.rows(), vectors);
         if (!Y.allFinite())
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "a product with the Gram matrix is not finite; use kernel.precision = \"double\", or leave "
-                        "tensors out with kernel.parameters");
+            throw Error(
+                ExitStatus::numerical, ErrorKind::non_finite,
+                "a product with the Gram matrix is not finite; use kernel.precision = \"double\", or leave "
+                "tensors out with kernel.parameters");
         return Y;
     });
 }

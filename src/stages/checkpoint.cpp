@@ -54,8 +54,8 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Index slices, Log& log) cons
         if (const auto other = difference(state.inputs, inputs_))
             throw Error(
                 ExitStatus::output, ErrorKind::changed,
-                fmt::format("{0}.checkpoint: was written by another study: {1}; run that one to its end, or "
-                            "delete {0}.checkpoint* to start this one",
+                fmt::format("{0}.checkpoint: was written by another study: {1}; `tangram run` that one to "
+                            "its end, or delete {0}.checkpoint* to start this one",
                             output_.string(), *other));
         const auto needs = [&](bool holds, const std::string& what) {
             if (!holds)

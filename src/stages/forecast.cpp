@@ -359,6 +359,18 @@ double subset_bytes(const PlannedStudy& planned, const Forecast& on, Index size)
     return working + (job.test_rows > 0 ? judged_by(job.test_rows) : 0) + (by_half ? judged_by(n / 2) : 0);
 }
 
+/// Of several tasks, each of which has a spectrum of its own on all ranks; none: there is one.
+std::vector<Index> rows_of_tasks(const GramJob& job) {
+    std::vector<Index> rows(job.data.task_labels.size() > 1 ? job.data.task_labels.size() : 0);
+    if (rows.empty()) return rows;
+    const std::vector<Index> offsets = kernel_rows(job.data.train, job.outputs);
+    for (Index e = 0; e < job.data.train.examples(); ++e) {
+        const auto at = static_cast<std::size_t>(e);
+        rows[static_cast<std::size_t>(job.data.train.task(e))] += offsets[at + 1] - offsets[at];
+    }
+    return rows;
+}
+
 /// The Gram matrix with its vectors, the cross matrix with its product with these, a subset, and what
 /// gradient descent predicts at some steps at once.
 StageForecast rates_forecast(const PlannedStudy& planned, const Forecast& on) {
@@ -371,6 +383,10 @@ StageForecast rates_forecast(const PlannedStudy& planned, const Forecast& on) {
     sizes.push_back(examples / 2);
     for (const Index size : sizes)
         if (size > 0 && size < examples) subset = std::max(subset, subset_bytes(planned, on, size));
+    for (const Index rows : rows_of_tasks(job)) {
+        const Eigenproblem of{rows, on.ranks(), on.grid_rows, on.ranks_of_host, true};
+        subset = std::max(subset, working_bytes(of, of.solver_without_gpu(), 1));
+    }
     const auto lists = static_cast<double>(scored_at_once),
                outputs = static_cast<double>(job.outputs.components());
     const double predictions = 8 * lists * ((1 + outputs) * n + 2 * outputs * m);

@@ -243,6 +243,10 @@ void StudyRun::State::keep_or_remove_checkpoint(const KernelMatrices& matrices,
                                                 const GramCheckpoint& checkpoint) {
     // Without the matrix in the output, the spectrum would have nothing to begin again from.
     if (study.output.save_gram || !(checkpoint_seconds() > 0)) {
+        if (!study.output.save_gram && !whole_run)
+            session.log.warn(
+                "the Gram matrix is not kept: output.save_gram = false, and without "
+                "output.checkpoint_minutes no checkpoint holds it either; use `tangram run`");
         remove_checkpoint(output, comm);
         return;
     }

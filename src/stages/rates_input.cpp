@@ -208,6 +208,11 @@ RatesInput read_rates_input(const InputFile& file, const ProcessGrid& grid, Rate
     const auto square = [&](const char* path) {
         return stored.matrix(path, input.rows, input.rows, grid, Orientation::transposed);
     };
+    if (!matrices.vectors && !stored.exists("/spectrum/eigenvectors"))
+        throw Error(ExitStatus::output, ErrorKind::missing,
+                    fmt::format("{}: /spectrum/eigenvectors is missing, which rates need; run `tangram "
+                                "spectrum` with spectrum.vectors = true",
+                                file.name().string()));
     if (!matrices.vectors) matrices.vectors.emplace(square("/spectrum/eigenvectors"));
     input.vectors = &*matrices.vectors;
     if (!matrices.gram && stored.exists("/kernel/gram")) matrices.gram.emplace(square("/kernel/gram"));

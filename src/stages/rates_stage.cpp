@@ -25,12 +25,6 @@ void StudyRun::rates() {
     if (!s.study.spectrum.vectors && s.study.spectrum.count == 0)
         throw Error(ExitStatus::study, ErrorKind::contradiction,
                     "rates need eigenvectors; set spectrum.vectors = true");
-    if (!s.eigen && !s.study.spectrum.free() && s.study.spectrum.count == 0 &&
-        !s.holds("/spectrum/eigenvectors"))
-        throw Error(ExitStatus::output, ErrorKind::missing,
-                    fmt::format("{}: its spectrum was made without eigenvectors, which rates need; run "
-                                "`tangram spectrum` with spectrum.vectors = true",
-                                s.output.string()));
     require_space(s.comm, s.output, true, 0);
     const auto start = Clock::now();
     check_stop(s.session, "before the rates; the same command begins them");

@@ -20,10 +20,8 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
                                               const std::string& inputs) {
     const Index n = gram.rows();
     session.log.enter(at.substr(1));
-    const auto vectors = static_cast<double>(!study.spectrum.vectors    ? 0
-                                             : study.spectrum.count > 0 ? study.spectrum.count
-                                                                        : n);
-    require_space(comm, output, true, 8 * static_cast<double>(n) * vectors);
+    const Index count = study.spectrum.count > 0 ? study.spectrum.count : n;
+    require_space(comm, output, true, study.spectrum.vectors ? vector_bytes(at, n, count) : 0);
     session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
                                 study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
     const auto start = Clock::now();
@@ -59,9 +57,7 @@ void StudyRun::State::write_spectrum_stage(const SpectrumResult& result, const s
     if (forecast_of_run) warn_beyond_plan("spectrum", *forecast_of_run, provenance);
     const Log::Waiting waiting(session.log, at.substr(1) + ": writing " + output.string());
     StagedFile file(comm, output, true,
-                    pairs.vectors
-                        ? 8.0 * static_cast<double>(checks.rows) * static_cast<double>(pairs.values.size())
-                        : 0.0);
+                    pairs.vectors ? vector_bytes(at, checks.rows, std::ssize(pairs.values)) : 0.0);
     file.write_small([&](Hdf5File& h5) {
         check_unchanged(h5, "/kernel", kernel_inputs);
         if (at == "/spectrum")
@@ -69,7 +65,7 @@ void StudyRun::State::write_spectrum_stage(const SpectrumResult& result, const s
         write_spectrum(h5, at, pairs, checks, inputs, seconds);
         if (result.density) write_density(h5, *result.density);
         if (at == "/spectrum") h5.set_attribute("/provenance", "seconds_spectrum", seconds);
-        keep_study(h5, "spectrum");
+        if (!at.starts_with("/spectrum/groups/")) keep_study(h5, "spectrum");
         h5.set_attribute("/provenance", "peak_bytes_per_rank", provenance.peaks);
         h5.set_attribute("/provenance", "ended", now_text());
         complete_file(h5, session.log, at.substr(1),
@@ -79,6 +75,18 @@ void StudyRun::State::write_spectrum_stage(const SpectrumResult& result, const s
         write_matrix(file.partial(), at + "/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
     session.log.say(spectrum_summary(pairs, checks, seconds));
+}
+
+double StudyRun::State::vector_bytes(const std::string& at, Index rows, Index count) const {
+    const std::string path = at + "/eigenvectors";
+    const std::vector<Index> there =
+        InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& h5) {
+            return h5.exists(path) ? h5.shape(path) : std::vector<Index>{};
+        });
+    const Index entries = rows * count;
+    // Those that are replaced leave their room.
+    if (there.size() == 2 && there[0] * there[1] >= entries) return 0;
+    return 8 * static_cast<double>(entries);
 }
 
 SpectralDensity StudyRun::State::density_of(const DistributedMatrix& gram, const Eigenpairs& pairs,
@@ -124,9 +132,9 @@ void StudyRun::spectrum() {
             if (!s.holds("/kernel/gram"))
                 throw Error(
                     ExitStatus::output, ErrorKind::missing,
-                    fmt::format("{}: holds no Gram matrix, as it was made with output.save_gram = "
-                                "false; `tangram run` makes the spectrum, or set save_gram = true and "
-                                "run `tangram gram` again",
+                    fmt::format("{}: holds no Gram matrix, as output.save_gram = false or "
+                                "spectrum.matrix = \"free\" leave it; `tangram run` makes one and its "
+                                "spectrum",
                                 s.output.string()));
             s.gram_matrix.emplace(s.read_gram("/kernel/gram"));
         }

@@ -252,6 +252,8 @@ with h5py.File(f.at('formulas.h5')) as h:
     check('groups: spectrum of a union', code == 0 and np.abs(np.linalg.eigvalsh(groups['attention'] + groups['norm'])[::-1] - h['/spectrum/groups/attention+norm/eigenvalues'][:]).max() <= 1e-12 * w[0], err)
     check('groups: the whole spectrum stays', np.array_equal(h['/spectrum/eigenvalues'][:], w) and '/rates/decay' in h)
 code, out, err = run('verify', f.at('formulas.h5')); check('verify: every spectrum', code == 0 and all(x in out for x in ('spectrum/signgd: 300 ', 'spectrum/groups/attention+norm: 300 ', 'checksums of ')), f'{code} {out} {err}')
+code, out, err = run('spectrum', f.at('study.toml'), '--set', 'kernel.formula=["sgd", "signgd", "asymmetric-signgd"]', '--set', 'kernel.groups=kind', '--set', 'output.path=formulas.h5', '--groups', 'mlp', '--set', 'spectrum.vectors=false')
+code, out, err = run('verify', f.at('formulas.h5')); check('verify: a group of other settings leaves the study of the whole', code == 0 and 'spectrum/groups/mlp: 300 ' in out, f'{code} {out} {err}')
 with h5py.File(f.at('formulas.h5'), 'r+') as h: h['/kernel/signgd/cross'][3, 5] += 1.0; h['/spectrum/groups/attention+norm/eigenvalues'][7] *= 1.001
 code, out, err = run('verify', f.at('formulas.h5')); check('verify: names what was changed', code == 4 and '/kernel/signgd/cross has another checksum' in err and 'spectrum/groups/attention+norm: trace error' in err and 'spectrum/signgd: ' not in err, f'{code} {err}')
 code, out, err = run('run', f.at('study.toml'), '--set', 'kernel.output=loss', '--set', 'output.path=loss.h5')
@@ -260,6 +262,12 @@ with h5py.File(f.at('loss.h5')) as h, h5py.File(f.at('out.h5')) as plain:
     z = plain['/kernel/outputs_train'][:]; p1 = 1 / (1 + np.exp(z[:, 0] - z[:, 1])); c = p1 - plain['/data/train/labels'][:]
     check('loss: the margin kernel scaled', code == 0 and np.abs(h['/kernel/gram'][:] - c[:, None] * G * c).max() <= 2e-5 * (c ** 2 * G.diagonal()).max(), err)
     check('loss: decay without a stopping step', np.isnan(h['/rates/stopping'].attrs['stopping_step']) and h['/rates/decay'].attrs['selected'] != '' and len(h['/rates/stopping/step']) == 0)
+# Without targets rates need no vectors; with them they do.
+for output, status in (('loss', 0), ('margin', 5)):
+    settings = ['--set', 'kernel.output=' + output, '--set', 'data.samples=40', '--set', f'output.path=no-{output}.h5']
+    for command in (['gram'], ['spectrum', '--set', 'spectrum.vectors=false']): run(*command, f.at('study.toml'), *settings)
+    code, _, err = run('rates', f.at('study.toml'), *settings)
+    check(f'rates of {output} without vectors: {status}', code == status and (status == 0 or '/spectrum/eigenvectors' in err and 'spectrum.vectors = true' in err), f'{code} {err}')
 found, files = unexplained(f.path)
 check(f'files: everything says what it is', files >= 3 and not found, (files, found[:5]))
 f.remove(); finish()

@@ -156,6 +156,18 @@ TEST(Forecast, OfRatesCountsTheSolverOfTheLargestSubset) {
     EXPECT_GT(whole, 10 * mine);
 }
 
+// Each of several tasks is decomposed by itself, here of 1950 rows and 50: LAPACK's four matrices.
+TEST(Forecast, OfRatesCountsTheLargestTask) {
+    MadeUp study(32, 2, 2000);
+    const auto rates = [&] { return forecast<float>(study.planned(), 1).of("rates")->own_bytes; };
+    const double one = rates();
+    study.job.data.task_labels = {2, 2};
+    study.job.outputs.add(KernelOutput::margin, 2);
+    study.job.data.train.tasks.assign(2000, 0);
+    std::fill_n(study.job.data.train.tasks.rbegin(), 50, 1);
+    EXPECT_GT(rates() - one, 2 * 8.0 * 1950 * 1950);
+}
+
 TEST(Forecast, OfADeviceCountsWhatStandsOnIt) {
     const MadeUp study(64, 3, 3000);
     PlannedStudy planned = study.planned();
