@@ -580,9 +580,11 @@ Plan planned(const DistributedMatrix& G, const Wanted& wanted, const MatrixName&
     if (device.asked) result.reason += "; " + device.words;
     plan.layout = solver_layout(result.solver, n, ranks, wanted.vectors, wanted.layout, G.grid().rows());
     const int rows = plan.layout.grid_rows, columns = ranks / rows;
-    if (std::exchange(result.solver, solver_on_grid(result.solver, n, rows, columns)) != result.solver)
+    const Solver on_grid = solver_on_grid(result.solver, n, rows, columns);
+    if (on_grid != result.solver)
         result.reason +=
             fmt::format("; n = {} is too small for a grid of {} x {}, solved by LAPACK", n, rows, columns);
+    result.solver = on_grid;
     check_solver_size(result.solver, n, rows, columns, plan.layout.block, wanted.vectors, wanted.alone);
     return plan;
 }
