@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "least.hpp"
+#include "modes.hpp"
 #include "tangram/error.hpp"
 #include "tangram/rates/exponents.hpp"
 
@@ -44,16 +45,6 @@ double solve_kappa(std::span<const double> l, double samples, double ridge, doub
         if (still) break;
     }
     return std::exp(x);
-}
-
-void check_modes(std::span<const double> l, std::span<const double> power) {
-    if (power.size() != l.size())
-        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
-                    "one squared coefficient belongs to each eigenvalue");
-    for (std::size_t i = 0; i < l.size(); ++i)
-        if (!std::isfinite(l[i]) || !std::isfinite(power[i]))
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "an eigenvalue or a coefficient is not finite");
 }
 
 }  // namespace

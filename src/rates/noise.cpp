@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "least.hpp"
+#include "modes.hpp"
 #include "tangram/error.hpp"
 #include "tangram/rates/stopping.hpp"
 
@@ -21,14 +22,9 @@ double fitted_part(double l, double ridge) { return l > 0 ? l / (l + ridge) : 0.
 
 CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<const double> squares,
                                           double floor) {
-    if (squares.size() != l.size())
-        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
-                    "one squared coefficient belongs to each eigenvalue");
+    check_modes(l, squares);
     double largest = 0, mean = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
-        if (!std::isfinite(l[i]) || !std::isfinite(squares[i]))
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "an eigenvalue or a coefficient of the residual is not finite");
         largest = std::max(largest, l[i]);
         mean += squares[i] / static_cast<double>(l.size());
     }

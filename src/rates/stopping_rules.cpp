@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "modes.hpp"
 #include "tangram/error.hpp"
 
 namespace tangram {
@@ -13,13 +14,9 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 void check(std::span<const double> l, std::span<const double> squares) {
-    if (l.size() != squares.size() || l.empty())
-        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
-                    "one squared coefficient belongs to each eigenvalue");
-    for (std::size_t i = 0; i < l.size(); ++i)
-        if (!std::isfinite(l[i]) || !std::isfinite(squares[i]))
-            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                        "an eigenvalue or a coefficient of the residual is not finite");
+    if (l.empty())
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction, "a stopping rule needs eigenvalues");
+    check_modes(l, squares);
 }
 
 }  // namespace

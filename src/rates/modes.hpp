@@ -1,0 +1,21 @@
+#pragma once
+#include <cmath>
+#include <span>
+
+#include "tangram/error.hpp"
+
+namespace tangram {
+
+/// Eigenvalues and the squared coefficients that belong to them. Local.
+/// @throws Error(numerical) where there is not one for each, or one of either is not finite
+inline void check_modes(std::span<const double> l, std::span<const double> squares) {
+    if (squares.size() != l.size())
+        throw Error(ExitStatus::numerical, ErrorKind::contradiction,
+                    "one squared coefficient belongs to each eigenvalue");
+    for (std::size_t i = 0; i < l.size(); ++i)
+        if (!std::isfinite(l[i]) || !std::isfinite(squares[i]))
+            throw Error(ExitStatus::numerical, ErrorKind::non_finite,
+                        "an eigenvalue or a coefficient of the residual is not finite");
+}
+
+}  // namespace tangram
