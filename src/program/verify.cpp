@@ -14,6 +14,7 @@
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/study/fingerprints.hpp"
+#include "tangram/study/stored_study.hpp"
 
 namespace tangram {
 
@@ -86,9 +87,9 @@ std::vector<std::string> provenance_problems(const Hdf5File& h5) {
             problems.push_back(fmt::format("/provenance has no {}", key));
     if (!problems.empty()) return problems;
     // What a fingerprint is made of may be another in another revision; other commands keep no study.
-    const std::string text = h5.text_attribute("/provenance", "study");
-    if (h5.text_attribute("/provenance", "git_revision") != git_revision() || text.starts_with("# "))
-        return problems;
+    const std::string text = h5.text_attribute("/provenance", "study"),
+                      revision = h5.text_attribute("/provenance", "git_revision");
+    if (revision != git_revision() || revision == "unknown" || is_remark(text)) return problems;
     const Study study = study_of_toml(text, "/provenance@study");
     const std::string offsets = "/data/train/offsets";
     if (const Index samples = study.data.samples; samples > 0 && h5.exists(offsets))

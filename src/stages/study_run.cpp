@@ -75,15 +75,12 @@ void StudyRun::State::check_output() {
         throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: is an HDF5 file that tangram did not write; change output.path",
                                 output.string()));
-    // What commands without a study write in its place is a remark.
-    const std::string study_text = file.read([](const Hdf5File& h5) {
-        return h5.has_attribute("/provenance", "study") ? h5.text_attribute("/provenance", "study") : "";
-    });
-    if (study_text.starts_with("# "))
+    const std::string stored = file.read(study_or_remark);
+    if (is_remark(stored))
         throw Error(ExitStatus::output, ErrorKind::contradiction,
                     fmt::format("{}: was written by another command ({}) and is not replaced; change "
                                 "output.path, or remove it",
-                                output.string(), study_text.substr(2, study_text.find('\n') - 2)));
+                                output.string(), stored.substr(2, stored.find('\n') - 2)));
 }
 
 void StudyRun::State::check_study(const char* stage) {

@@ -25,6 +25,12 @@ std::string stored_study(const Hdf5File& file, const std::filesystem::path& name
     return text;
 }
 
+std::string study_or_remark(const Hdf5File& file) {
+    return file.has_attribute("/provenance", "study") ? file.text_attribute("/provenance", "study") : "";
+}
+
+bool is_remark(const std::string& stored) { return stored.starts_with("# "); }
+
 std::string with_sections(const std::string& stored_toml, const Study& study,
                           const std::vector<std::string>& sections) {
     toml::table kept = parse_toml(stored_toml, place_of_study);

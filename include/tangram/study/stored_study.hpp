@@ -14,6 +14,11 @@ namespace tangram {
 /// @throws Error(output) naming the file where it is missing or no TOML
 std::string stored_study(const Hdf5File& file, const std::filesystem::path& name);
 
+/// What an output file keeps in the place of its study; empty: nothing. Local.
+std::string study_or_remark(const Hdf5File& file);
+/// Whether it is a command's without a study, a remark: "# merged of ...". Local.
+bool is_remark(const std::string& stored);
+
 /// The study that an output file keeps, with the sections of one stage, which makes its results anew, as
 /// `study` has them: results of other stages were made with what stands there. TOML text. Local.
 std::string with_sections(const std::string& stored_toml, const Study& study,
