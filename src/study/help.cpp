@@ -125,9 +125,8 @@ std::string models_help() {
 constexpr const char* status_help =
     "0   done\n"
     "1   tangram compare: the files differ\n"
-    "2   the study is missing or wrong (more samples than rows, a label word of two tokens), or does not "
-    "fit\n"
-    "    into memory\n"
+    "2   the study is missing or wrong (more samples than rows, a label word of two tokens), or does\n"
+    "    not fit into memory\n"
     "3   a model or data file is missing or wrong (a label without a word, a weight that is not finite)\n"
     "4   numerical failure: a gradient that is not finite, no convergence, a failed verify\n"
     "5   output or checkpoint: disk full, read-only, torn, locked, of another study\n"

@@ -128,7 +128,7 @@ else:
     code, out, err = run('spectrum', f.at('study.toml'))
     check('disk full behind the matrix: the spectrum does not begin', code == 5 and 'out.h5: needs' in err and 'spectrum: n = 128' not in err, err[-400:])
     check('disk full behind the matrix: the finished file is untouched', open(place + '/out.h5', 'rb').read() == before and os.listdir(place) == ['out.h5'], os.listdir(place))
-    # Vectors that take the place of others need no room of their own: 0.26 MB of file, and as much for its copy.
+    # Vectors that take the place of others need no room of their own: the disk has it for the file and a copy, and not for 128 KiB of them once more.
     subprocess.run(['mount', '-o', 'remount,size=800k', place])
     code, out, err = run('run', f.at('study.toml'), '--set', 'spectrum.solver=lapack')
     size = os.path.getsize(place + '/out.h5')

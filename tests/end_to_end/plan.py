@@ -17,7 +17,7 @@ check('plan: status 0', code == 0, err)
 check('plan: the verdict first', out.startswith('fits: '), out[:200])
 for word in ('gram', 'spectrum', 'rates', 'matching-rows', 'factors', 'multiply-out', 'transformer.h.0.mlp.c_fc.weight', 'fits', 'fewest ranks'):
     check(f'plan: names {word}', word in out, out)
-# Twice the matrix of 400 rows, its 40 test rows and its vectors.
+# Twice the matrix of 400 rows, its 40 test rows and its vectors; a twentieth for rounding and 31 KiB of rates.
 disk = re.search(r'\nDisk: ([0-9.]+) MiB at most', out)
 check('plan: names the disk', disk and abs(float(disk[1]) - 2 * 8 * 400 * (400 + 40 + 400) / 2 ** 20) < 0.1, out)
 check('plan: writes no output', [n for n in os.listdir(f.path) if n.startswith('out.h5')] == [])

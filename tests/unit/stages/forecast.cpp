@@ -147,13 +147,13 @@ TEST(Forecast, OfADensityBesideSomePairsCountsTheseOnEveryRank) {
     EXPECT_LT(without, 8.0 * 3000 * 1500 + study.job.idle_bytes);
 }
 
-// Up to 1000 rows LAPACK takes a subset, on the first rank of its group: with two workspaces of its size.
+// Up to 1000 rows LAPACK takes a subset, on the first rank of its group: with two workspaces of its size. A
+// rank's part of the whole matrix, of which so many were counted once, is a sixteenth of that.
 TEST(Forecast, OfRatesCountsTheSolverOfTheLargestSubset) {
     MadeUp study(32, 2, 2000);
-    const double whole = 8.0 * 1000 * 1000, mine = 8.0 * 2000 * 2000 / 64,
+    const double whole = 8.0 * 1000 * 1000,
                  rates = forecast<float>(study.planned(1e18, 8), 64).of("rates")->own_bytes;
     EXPECT_GT(rates - study.job.idle_bytes, 3 * whole);  // the half
-    EXPECT_GT(whole, 10 * mine);
 }
 
 // Each of several tasks is decomposed by itself, here of 1950 rows and 50: LAPACK's four matrices.
