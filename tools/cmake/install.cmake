@@ -12,7 +12,7 @@ configure_package_config_file(tools/cmake/tangramConfig.cmake.in ${PROJECT_BINAR
     INSTALL_DESTINATION ${package_folder})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tangramConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/tangramConfig.cmake ${PROJECT_BINARY_DIR}/tangramConfigVersion.cmake
-    tools/cmake/FindScaLAPACK.cmake tools/cmake/dependencies.cmake DESTINATION ${package_folder})
+    tools/cmake/FindScaLAPACK.cmake tools/cmake/one_mpi.cmake tools/cmake/dependencies.cmake DESTINATION ${package_folder})
 
 # Scripts, studies and the data of those studies, placed to each other as in the sources.
 set(shared ${CMAKE_INSTALL_DATADIR}/tangram)
