@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "message_trial.hpp"
 #include "slice_on_its_way.hpp"
 #include "tangram/gram/assembly_cost.hpp"
 #include "tangram/gram/product_back_end.hpp"
@@ -312,8 +313,9 @@ AssemblyResult assemble(const KernelInputs<Real>& inputs, KernelMatrices& matric
         inputs.back_end == nullptr ? 0 : -max_over_ranks(comm, -inputs.back_end->memory());
     // A device that fails while MPI reads its memory would leave the others waiting: MPI ends them all.
     const Communicator messages(comm);
-    if (inputs.back_end != nullptr && inputs.back_end->messages_reach_it())
-        TANGRAM_MPI(MPI_Comm_set_errhandler(messages.get(), MPI_ERRORS_ARE_FATAL));
+    const bool reached = inputs.back_end != nullptr && inputs.back_end->messages_reach_it();
+    if (reached) TANGRAM_MPI(MPI_Comm_set_errhandler(messages.get(), MPI_ERRORS_ARE_FATAL));
+    if (messages.size() > 1 && !any_rank(comm, !reached)) try_messages(messages, *inputs.back_end);
     std::optional<Assembly<Real>> made;
     collectively(comm, [&] { made.emplace(inputs, matrices, in_pass, back_end_memory, messages); });
     Assembly<Real>& assembly = *made;

@@ -14,7 +14,7 @@ namespace {
 using namespace testing;
 
 /// The devices' kernels on this machine's cores; counts what they are asked for.
-class Counted final : public ProductBackEnd {
+class Counted : public ProductBackEnd {
   public:
     /// @param memory   bytes of the device
     /// @param largest  as FailingRuntime's
@@ -262,7 +262,8 @@ TEST(AKernelOnADevice, ExchangesTilesWithItsMemory) {
     const auto expect_direct = [&](const Asked& asked) {
         EXPECT_GT(asked.formed, 0);
         EXPECT_EQ(asked.direct > 0, !alone);
-        EXPECT_EQ(asked.stores, 1) << "sums stay from slice to slice";
+        // Behind those of the trial of messages.
+        EXPECT_EQ(asked.stores, alone ? 1 : 3) << "sums stay from slice to slice";
     };
     expect_direct(expect_bits_of_the_host<float>(problem, "float32, formulas", -1, 0x1p40, true));
     problem.formulas = {Formula::sgd};
@@ -281,6 +282,35 @@ TEST(AKernelOnADevice, ExchangesTilesWithItsMemory) {
     problem.parameters = {"attention", "norm"};
     problem.factor_bytes = 1;
     EXPECT_EQ(expect_bits_of_the_host<float>(problem, "many groups", 1, 0x1p40, true).direct > 0, !alone);
+}
+
+/// On the last rank what arrives ends elsewhere, or what is sent does not stand there yet.
+class Astray final : public Counted {
+  public:
+    explicit Astray(bool sent) : Counted(0x1p40, nullptr, true), sent_(sent) {}
+    std::vector<std::byte*> places_for_messages(std::span<const void* const> homes) override {
+        std::vector<std::byte*> places = Counted::places_for_messages(homes);
+        if (world_rank() == world_size() - 1) places[sent_ ? 0 : 1] = elsewhere_.data();
+        return places;
+    }
+
+  private:
+    bool sent_;
+    std::vector<std::byte> elsewhere_ = std::vector<std::byte>(std::size_t{1} << 21);
+};
+
+TEST(AKernelOnADevice, IsNotBegunWhereMessagesGoAstray) {
+    if (world_size() == 1) return;
+    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
+    for (const bool sent : {false, true}) {
+        Astray device(sent);
+        const Problem problem{.examples = 80, .test_examples = 20, .back_end = &device};
+        expect_error_on_all_ranks([&] { compute<float>(problem, grid); }, ExitStatus::numerical,
+                                  ErrorKind::failed_check, "use --device cuda");
+    }
+    // None where the trial would find no room.
+    const Problem small{.examples = 80, .test_examples = 20};
+    EXPECT_EQ(expect_bits_of_the_host<float>(small, "little memory", -1, 8e6, true).stores, 1);
 }
 
 TEST(AKernelOnADevice, StopsAndGoesOn) {

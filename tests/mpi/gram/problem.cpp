@@ -158,7 +158,8 @@ std::vector<Whole> compute_all(const Problem& problem, const ProcessGrid& grid, 
                     throw Error(ExitStatus::stopped, ErrorKind::stopped, "in a pass");
             });
     } catch (const Error& e) {
-        left = e.kind() == ErrorKind::stopped;
+        if (e.kind() != ErrorKind::stopped) throw;
+        left = true;
         for (FormulaMatrices& of : matrices.formulas) {
             sum_over_ranks(grid.comm().get(), of.test_diagonal);
             sum_over_ranks(grid.comm().get(), of.tile_traces);
