@@ -11,6 +11,7 @@
 #include "factor_kernel.hpp"
 #include "match_kernel.hpp"
 #include "multiply_out_kernel.hpp"
+#include "token_kernel.hpp"
 
 namespace tangram::device {
 
@@ -116,6 +117,12 @@ class CudaRuntime final : public Runtime {
     }
     void multiply_out(const OuterWork<double>* blocks, Index count) override {
         begin(blocks, count, Stream::copies, "multiplying out");
+    }
+    void pack_tokens(const TokenWork<float>* blocks, Index count) override {
+        begin(blocks, count, Stream::copies, "packing factors");
+    }
+    void pack_tokens(const TokenWork<double>* blocks, Index count) override {
+        begin(blocks, count, Stream::copies, "packing factors");
     }
     void launch(const NetworkKernel<float>& kernel) override { begin(kernel); }
     void launch(const NetworkKernel<double>& kernel) override { begin(kernel); }

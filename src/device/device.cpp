@@ -91,6 +91,16 @@ std::vector<double> trial_matches(ProductBackEnd& back_end) {
     return sums;
 }
 
+/// A tile that goes home once it is formed; nothing where there is no room.
+template <class Real>
+std::vector<Real> formed(ProductBackEnd& back_end, const SliceToPack<Real>& slice,
+                         const std::vector<Real>& tile) {
+    const bool taken = back_end.begin_packing(slice);
+    if (taken) back_end.end_packing();
+    back_end.forget_factors();
+    return taken ? tile : std::vector<Real>();
+}
+
 /// The tile that a back end forms of gradients of odd shapes: of one row without tokens, and with signs
 /// behind.
 template <class Real>
@@ -111,10 +121,38 @@ std::vector<Real> trial_tile(ProductBackEnd& back_end) {
         {{0, 61, depth, outputs, inputs}},
         {{deltas.data(), rows * tokens, outputs}, {all_inputs.data(), rows * tokens, inputs}},
         {to_pack}};
-    const bool formed = back_end.begin_packing(slice);
-    if (formed) back_end.end_packing();
-    back_end.forget_factors();
-    return formed ? tile : std::vector<Real>();
+    return formed(back_end, slice, tile);
+}
+
+/// The tile in factors of odd widths that a back end packs: one row lacks a token, one has none.
+template <class Real>
+std::vector<Real> trial_tokens(ProductBackEnd& back_end) {
+    constexpr Index panel = 8, rows = 29, most = 3, padded = 64, outputs = 67, inputs = 11;
+    std::vector<Real> deltas(rows * most * outputs), all_inputs(rows * most * inputs),
+        tile(static_cast<std::size_t>(padded * (outputs + inputs)), Real(-1));
+    std::uint32_t state = 6;
+    for (std::vector<Real>* const of : {&deltas, &all_inputs}) fill_with_trial_numbers(*of, state);
+    std::vector<Index> tokens;
+    TokenChunk chunk{0, rows, 0};
+    TileToPack<Real> to_pack{tile, rows, rows, {}, true};
+    for (Index r = 0; r < rows; ++r) {
+        tokens.push_back(1 + r % most);
+        chunk.tokens += tokens.back();
+        to_pack.factors.push_back({deltas.data() + r * most * outputs, all_inputs.data() + r * most * inputs,
+                                   r == 3 || r == 10 ? r % most : tokens.back()});
+    }
+    to_pack.row_tokens = tokens;
+    to_pack.chunks = {&chunk, 1};
+    return formed(
+        back_end,
+        SliceToPack<Real>{panel,
+                          1,
+                          0,
+                          {{0, 0, outputs * inputs, outputs, inputs}},
+                          {{deltas.data(), rows * most, outputs}, {all_inputs.data(), rows * most, inputs}},
+                          {to_pack},
+                          true},
+        tile);
 }
 
 template <class Real>
@@ -124,11 +162,12 @@ bool has_the_bits_of_the_host(ProductBackEnd& back_end) {
         return found.size() == expected.size() &&
                std::memcmp(found.data(), expected.data(), found.size() * sizeof(found[0])) == 0;
     };
-    const std::vector<Real> tile = trial_tile<Real>(back_end);
+    const std::vector<Real> tile = trial_tile<Real>(back_end), tokens = trial_tokens<Real>(back_end);
     return same(trial_sums<Real>(back_end), trial_sums<Real>(*host)) &&
            same(trial_factors<Real>(back_end), trial_factors<Real>(*host)) &&
            same(trial_matches<Real>(back_end), trial_matches<Real>(*host)) &&
-           (tile.empty() || same(tile, trial_tile<Real>(*host)));
+           (tile.empty() || same(tile, trial_tile<Real>(*host))) &&
+           (tokens.empty() || same(tokens, trial_tokens<Real>(*host)));
 }
 
 /// A network of some tokens with most of what passes are made of.

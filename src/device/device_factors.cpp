@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "tangram/parallel_for.hpp"
+#include "tangram/products.hpp"
+#include "token_kernel.hpp"
 
 namespace tangram::device {
 
@@ -17,12 +19,38 @@ Index stride_of(Index width) {
     return parts(width, aligned) * aligned;
 }
 
+/// Tokens of a chunk, with padding.
+Index padded_tokens(const TokenChunk& chunk, Index panel_rows) {
+    return parts(chunk.tokens, panel_rows) * panel_rows;
+}
+
 /// Bytes of the lists of rows and of blocks, of these at most.
 struct ListBytes {
     std::size_t rows = 0, blocks = 0;
 
     template <class Real>
     explicit ListBytes(const SliceToPack<Real>& slice) {
+        slice.in_factors ? add_tokens(slice) : add_outer(slice);
+    }
+
+  private:
+    template <class Real>
+    void add_tokens(const SliceToPack<Real>& slice) {
+        const OuterSegment& matrix = slice.segments.front();
+        std::vector<TokenWork<Real>> of_panel;
+        append_token_blocks<Real>({nullptr, 0, matrix.delta_width, matrix.input_width, 0, 0, nullptr},
+                                  of_panel);
+        for (const TileToPack<Real>& tile : slice.tiles)
+            for (const TokenChunk& chunk : tile.chunks) {
+                if (tile.factors.empty()) break;
+                const auto tokens = static_cast<std::size_t>(padded_tokens(chunk, slice.panel_rows));
+                rows += tokens * sizeof(TokenOnDevice<Real>);
+                blocks += tokens / static_cast<std::size_t>(slice.panel_rows) * of_panel.size() *
+                          sizeof(TokenWork<Real>);
+            }
+    }
+    template <class Real>
+    void add_outer(const SliceToPack<Real>& slice) {
         for (const TileToPack<Real>& tile : slice.tiles) {
             rows += tile.factors.size() * sizeof(RowOnDevice<Real>);
             for (const OuterSegment& segment : slice.segments)
@@ -173,13 +201,54 @@ void DeviceFactors::multiply_out(const SliceToPack<Real>& slice, const std::vect
                                                        of_row->tokens});
         }
     }
-    const std::size_t row_bytes = rows.size() * sizeof(RowOnDevice<Real>),
-                      block_bytes = blocks.size() * sizeof(OuterWork<Real>);
+    runtime_->multiply_out(send_lists(rows, blocks), std::ssize(blocks));
+}
+
+static_assert(products::panel_rows <= most_panel_rows);
+
+template <class Real>
+void DeviceFactors::pack_tokens(const SliceToPack<Real>& slice, const std::vector<Real*>& tiles) {
+    const OuterSegment& matrix = slice.segments.front();
+    const auto* const tokens_at = reinterpret_cast<const TokenOnDevice<Real>*>(lists_.data());
+    std::vector<TokenOnDevice<Real>> tokens;
+    std::vector<TokenWork<Real>> blocks;
+    for (std::size_t t = 0; t < slice.tiles.size(); ++t) {
+        const TileToPack<Real>& tile = slice.tiles[t];
+        Real* out = tiles[t];
+        for (const TokenChunk& chunk : tile.chunks) {
+            if (tile.factors.empty()) break;
+            const std::size_t first = tokens.size();
+            for (Index row = chunk.first_row; row < chunk.last_row; ++row) {
+                const RowFactors<Real>& of = tile.factors[static_cast<std::size_t>(row)];
+                const Real *const delta = of.tokens == 0 ? nullptr : on_device(of.delta),
+                                  *const input = of.tokens == 0 ? nullptr : on_device(of.input);
+                for (Index i = 0; i < of.tokens; ++i)
+                    tokens.push_back({delta + i * stride_of<Real>(matrix.delta_width),
+                                      input + i * stride_of<Real>(matrix.input_width)});
+                tokens.resize(
+                    tokens.size() +
+                    static_cast<std::size_t>(tile.row_tokens[static_cast<std::size_t>(row)] - of.tokens));
+            }
+            tokens.resize(first + static_cast<std::size_t>(padded_tokens(chunk, slice.panel_rows)));
+            for (std::size_t panel = first; panel < tokens.size();
+                 panel += static_cast<std::size_t>(slice.panel_rows)) {
+                append_token_blocks<Real>(
+                    {tokens_at + panel, slice.panel_rows, matrix.delta_width, matrix.input_width, 0, 0, out},
+                    blocks);
+                out += slice.panel_rows * (matrix.delta_width + matrix.input_width);
+            }
+        }
+    }
+    runtime_->pack_tokens(send_lists(tokens, blocks), std::ssize(blocks));
+}
+
+template <class Row, class Work>
+const Work* DeviceFactors::send_lists(const std::vector<Row>& rows, const std::vector<Work>& blocks) {
+    const std::size_t row_bytes = rows.size() * sizeof(Row), block_bytes = blocks.size() * sizeof(Work);
     std::memcpy(staged_lists_.data(), rows.data(), row_bytes);
     std::memcpy(staged_lists_.data() + row_bytes, blocks.data(), block_bytes);
     runtime_->copy(lists_.data(), staged_lists_.data(), row_bytes + block_bytes, Stream::copies);
-    runtime_->multiply_out(reinterpret_cast<const OuterWork<Real>*>(lists_.data() + row_bytes),
-                           std::ssize(blocks));
+    return reinterpret_cast<const Work*>(lists_.data() + row_bytes);
 }
 
 template std::size_t DeviceFactors::missing(const SliceToPack<float>&) const;
@@ -192,5 +261,7 @@ template void DeviceFactors::hold(const SliceToPack<float>&, Buffer&);
 template void DeviceFactors::hold(const SliceToPack<double>&, Buffer&);
 template void DeviceFactors::multiply_out(const SliceToPack<float>&, const std::vector<float*>&);
 template void DeviceFactors::multiply_out(const SliceToPack<double>&, const std::vector<double*>&);
+template void DeviceFactors::pack_tokens(const SliceToPack<float>&, const std::vector<float*>&);
+template void DeviceFactors::pack_tokens(const SliceToPack<double>&, const std::vector<double*>&);
 
 }  // namespace tangram::device

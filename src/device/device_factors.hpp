@@ -7,8 +7,8 @@
 
 namespace tangram::device {
 
-/// Factors on a device, where they stay until they make room or are forgotten, and what multiplies them out
-/// into packed tiles. Rows begin on 16 bytes there. Those that passes have left stand there alone until they
+/// Factors on a device, where they stay until they make room or are forgotten, and what forms packed tiles of
+/// them. Rows begin on 16 bytes there. Those that passes have left stand there alone until they
 /// come home. All is done in Stream::copies; throws as the runtime.
 class DeviceFactors {
   public:
@@ -26,7 +26,9 @@ class DeviceFactors {
     /// Begins the kernels that form a slice whose factors are held.
     /// @param tiles  where the tiles stand in the device's memory
     template <class Real>
-    void multiply_out(const SliceToPack<Real>& slice, const std::vector<Real*>& tiles);
+    void form(const SliceToPack<Real>& slice, const std::vector<Real*>& tiles) {
+        slice.in_factors ? pack_tokens(slice, tiles) : multiply_out(slice, tiles);
+    }
     /// Room for rows that passes will leave; nothing of them is at home.
     template <class Real>
     RowsThere<Real> room_for(Real* home, Index rows, Index width);
@@ -60,10 +62,17 @@ class DeviceFactors {
     void copy(const FactorRows<Real>& rows, std::byte* to, Buffer& staged);
     template <class Real>
     const Real* on_device(const Real* row) const;
+    template <class Real>
+    void multiply_out(const SliceToPack<Real>& slice, const std::vector<Real*>& tiles);
+    template <class Real>
+    void pack_tokens(const SliceToPack<Real>& slice, const std::vector<Real*>& tiles);
+    /// Begins the copy of what blocks read, and of the blocks behind it. @return where those stand
+    template <class Row, class Work>
+    const Work* send_lists(const std::vector<Row>& rows, const std::vector<Work>& blocks);
 
     Runtime* runtime_;
     std::map<const void*, Held> held_;  // by the address of the first row
-    Buffer lists_, staged_lists_;       // rows of all tiles and segments, then the work of all blocks
+    Buffer lists_, staged_lists_;       // rows, or tokens, of all tiles, then the work of all blocks
 };
 
 }  // namespace tangram::device

@@ -18,6 +18,7 @@ std::pair<std::vector<Bytes>, std::vector<Bytes>> formed_and_not(const SliceToPa
     std::pair<std::vector<Bytes>, std::vector<Bytes>> of;
     auto& [formed, not_formed] = of;
     if (tile.factors.empty()) return {{}, {{0, tile.entries.size_bytes()}}};
+    if (slice.in_factors) return {{{0, tile.entries.size_bytes()}}, {}};
     std::size_t end = 0;
     const auto bytes = [&](Index parameters) {
         return sizeof(Real) * static_cast<std::size_t>(parameters * tile.padded_rows);
@@ -101,7 +102,7 @@ void DeviceSlices::form(const SliceToPack<Real>& slice, DeviceFactors& factors) 
     std::vector<Real*> tiles;
     for (const TileToPack<Real>& tile : slice.tiles)
         tiles.push_back(reinterpret_cast<Real*>(to.at + to.tiles.at(tile.entries.data()).at));
-    factors.multiply_out(slice, tiles);
+    factors.form(slice, tiles);
     for (const GoingHome& part : going_home_)
         runtime_->copy(staged + part.staged, to.at + part.at, part.bytes, Stream::copies);
     packed_ = std::move(to);
@@ -132,16 +133,22 @@ std::vector<std::byte*> DeviceSlices::places_for_messages(std::span<const void* 
     return places;
 }
 
-/// A slice that begin_packing() has formed, or places for one that is packed on the host.
+/// The slice that begin_packing() has formed, if these are its tiles.
+template <class Tile>
+std::optional<SliceOnDevice> DeviceSlices::formed(std::span<const Tile> tiles) {
+    std::optional<SliceOnDevice> to = std::exchange(packed_, std::nullopt);
+    if (!to) return to;
+    if (std::ranges::all_of(tiles, [&](const Tile& tile) { return to->tiles.contains(tile.entries.data()); }))
+        return to;
+    if (to->messages_arrive) throw std::logic_error("a slice lacks tiles that messages have left here");
+    return std::nullopt;
+}
+
+/// It, or places for one that is packed on the host.
 template <class Real>
 SliceOnDevice DeviceSlices::place(const SliceProducts<Real>& slice) {
-    SliceOnDevice to = std::exchange(packed_, std::nullopt).value_or(SliceOnDevice{});
-    const auto is_formed = [&](const PackedRows<Real>& tile) {
-        return to.tiles.contains(tile.entries.data());
-    };
-    if (std::ranges::all_of(slice.tiles, is_formed)) return to;
-    if (to.messages_arrive) throw std::logic_error("a slice lacks tiles that messages have left here");
-    to = {};
+    if (auto of = formed(slice.tiles)) return std::move(*of);
+    SliceOnDevice to;
     Layout places;
     for (const PackedRows<Real>& tile : slice.tiles)
         to.tiles[tile.entries.data()] = {places.add(tile.entries.size_bytes()),
@@ -215,7 +222,7 @@ std::vector<TokensOnDevice<Real>> DeviceSlices::send(const FactorProducts<Real>&
         lists.add(chunks);
         tiles.push_back({nullptr, nullptr, nullptr, chunks});
     }
-    const std::vector<const Real*> entries = send_entries_of<Real>(slice.tiles, between);
+    const std::vector<const Real*> entries = send_formed_or_packed<Real>(slice.tiles, between);
     const std::byte* const at = send_lists(lists);
     for (std::size_t t = 0; t < tiles.size(); ++t) {
         tiles[t].entries = entries[t];
@@ -249,6 +256,22 @@ const std::byte* DeviceSlices::send_lists(const SliceLists& lists) {
     std::ranges::copy(lists.bytes, staged_lists_.reserve(lists.bytes.size()));
     runtime_->copy(to, staged_lists_.data(), lists.bytes.size(), Stream::copies);
     return to;
+}
+
+/// Of a slice that was formed, what stands on the host; all of another.
+template <class Real, class Tile>
+std::vector<const Real*> DeviceSlices::send_formed_or_packed(std::span<const Tile> tiles,
+                                                             const std::function<void()>& between) {
+    std::optional<SliceOnDevice> of = formed(tiles);
+    if (!of) return send_entries_of<Real>(tiles, between);
+    std::vector<const void*> homes;
+    std::vector<const Real*> entries;
+    for (const Tile& tile : tiles) {
+        homes.push_back(tile.entries.data());
+        entries.push_back(reinterpret_cast<const Real*>(of->at + of->tiles.at(homes.back()).at));
+    }
+    send_tiles(homes, *of);
+    return entries;
 }
 
 /// Packed tiles to the buffer that the last slice is not in, in parts of what is on its way at once.

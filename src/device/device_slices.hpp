@@ -105,10 +105,15 @@ class DeviceSlices {
         std::size_t at, staged, bytes;
     };
     std::byte* next_buffer(std::size_t bytes);
+    template <class Tile>
+    std::optional<SliceOnDevice> formed(std::span<const Tile> tiles);
     template <class Real>
     SliceOnDevice place(const SliceProducts<Real>& slice);
     void send_tiles(const std::vector<const void*>& homes, SliceOnDevice& to);
     const std::byte* send_lists(const SliceLists& lists);
+    template <class Real, class Tile>
+    std::vector<const Real*> send_formed_or_packed(std::span<const Tile> tiles,
+                                                   const std::function<void()>& between);
     template <class Real, class Tile>
     std::vector<const Real*> send_entries_of(std::span<const Tile> tiles,
                                              const std::function<void()>& between);

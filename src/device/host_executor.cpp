@@ -23,6 +23,7 @@
 #include "match_kernel.hpp"
 #include "multiply_out_kernel.hpp"
 #include "tangram/error.hpp"
+#include "token_kernel.hpp"
 
 namespace tangram::device {
 
@@ -211,6 +212,12 @@ class HostRuntime final : public Runtime {
         begin_work(Stream::copies, blocks, count);
     }
     void multiply_out(const OuterWork<double>* blocks, Index count) override {
+        begin_work(Stream::copies, blocks, count);
+    }
+    void pack_tokens(const TokenWork<float>* blocks, Index count) override {
+        begin_work(Stream::copies, blocks, count);
+    }
+    void pack_tokens(const TokenWork<double>* blocks, Index count) override {
         begin_work(Stream::copies, blocks, count);
     }
     void launch(const NetworkKernel<float>& kernel) override { begin(kernel); }

@@ -11,6 +11,8 @@ namespace tangram::device {
 template <class Real>
 struct OuterWork;
 template <class Real>
+struct TokenWork;
+template <class Real>
 struct FactorWork;
 template <class Real>
 struct MatchWork;
@@ -55,6 +57,9 @@ class Runtime {
     /// they go first. @param blocks  in the device's memory
     virtual void multiply_out(const OuterWork<float>* blocks, Index count) = 0;
     virtual void multiply_out(const OuterWork<double>* blocks, Index count) = 0;
+    /// The same of token_kernel.hpp.
+    virtual void pack_tokens(const TokenWork<float>* blocks, Index count) = 0;
+    virtual void pack_tokens(const TokenWork<double>* blocks, Index count) = 0;
     /// Begins a kernel of a network's passes, in Stream::products.
     virtual void launch(const NetworkKernel<float>& kernel) = 0;
     virtual void launch(const NetworkKernel<double>& kernel) = 0;

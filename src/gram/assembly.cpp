@@ -122,7 +122,7 @@ class Assembly {
         SliceOnItsWay<Real>& slice = on_its_way(u);
         collectively(comm_->get(), [&] {
             const Slice next = slices_[u];
-            slice.pack(next, sets_, is_multiplied_out(next.contraction) ? inputs_->back_end : nullptr);
+            slice.pack(next, sets_, products_.is_on_back_end(next.contraction) ? inputs_->back_end : nullptr);
         });
         result.bytes_received += slice.post(sets_);
     }
@@ -144,7 +144,9 @@ class Assembly {
     }
 
     /// Local; called between collective calls, so it allocates nothing.
-    bool is_on_back_end(Index u) const { return products_.is_on_back_end(slices_.run_of(u).slice); }
+    bool is_on_back_end(Index u) const {
+        return products_.is_on_back_end(slices_.run_of(u).slice.contraction);
+    }
 
     /// All sums are in the matrices.
     void bring_home() { store_sums(*matrices_, inputs_->back_end); }
@@ -172,13 +174,15 @@ class Assembly {
         return sets;
     }
 
-    /// Factors that passes may leave on the back end's device: of what is multiplied out there alone.
+    /// Factors that passes may leave on the back end's device: of what is formed there alone.
     KeptParameters kept(const std::vector<ParameterId>& parameters) const {
         if (inputs_->back_end == nullptr) return {parameters, inputs_->sketch()};
         std::vector<ParameterId> staying;
         for (std::size_t s = 0; s < inputs_->parameters.size(); ++s)
             if (std::ranges::all_of(inputs_->formulas, [&](const KernelFormula& of) {
-                    return is_multiplied_out(of.choices[s].chosen);
+                    const Contraction chosen = of.choices[s].chosen;
+                    return is_multiplied_out(chosen) ||
+                           (chosen == Contraction::factors && products_.is_on_back_end(chosen));
                 }))
                 staying.push_back(inputs_->parameters[s]);
         std::ranges::sort(staying);

@@ -94,14 +94,20 @@ template <class Real>
 SliceToPack<Real> PackedSlice<Real>::to_pack(const Slice& slice, std::span<const KernelRows<Real>> sets,
                                              int rank, bool messages_from_there) {
     const Real sign = slice.formula == Formula::sgd ? Real(0) : one_sign<Real>(sets.front().tiles);
-    SliceToPack<Real> wanted{products::panel_rows, slice.copies(), sign, {}, {}, {}};
+    SliceToPack<Real> wanted{
+        products::panel_rows, slice.copies(), sign, {}, {}, {}, slice.contraction == Contraction::factors};
     for (const Place& place : places_) {
         const RowTiles& tiles = sets[place.set].tiles;
         bool goes_home = place.set > 0;  // where squares are taken of test rows
         for (int other = 0; !messages_from_there && other < tiles.ranks(); ++other)
             goes_home = goes_home || (other != rank && tiles.needs(other, place.tile));
-        wanted.tiles.push_back(
-            {entries(place), place.form.rows, padded_rows(place.form.rows), {}, goes_home});
+        wanted.tiles.push_back({entries(place),
+                                place.form.rows,
+                                padded_rows(place.form.rows),
+                                {},
+                                goes_home,
+                                place.form.row_tokens,
+                                place.form.chunks});
     }
     std::map<const Real*, FactorRows<Real>> all;
     const auto add_rows = [&](std::span<const Real> rows, Index width) {

@@ -178,9 +178,9 @@ void TileProducts<Real>::let_back_end_take(const std::function<bool(Contraction)
 }
 
 template <class Real>
-bool TileProducts<Real>::is_on_back_end(const Slice& slice) const {
+bool TileProducts<Real>::is_on_back_end(Contraction contraction) const {
     if (problem_->back_end == nullptr) return false;
-    switch (slice.contraction) {
+    switch (contraction) {
         case Contraction::factors:
             return back_end_takes_factors_;
         case Contraction::matching_rows:
@@ -193,7 +193,7 @@ bool TileProducts<Real>::is_on_back_end(const Slice& slice) const {
 template <class Real>
 void TileProducts<Real>::add(const Slice& slice, const PackedSlice<Real>& packed,
                              const std::function<void()>& between) {
-    if (is_on_back_end(slice)) {
+    if (is_on_back_end(slice.contraction)) {
         if (is_multiplied_out(slice.contraction))
             add_on_back_end(slice, packed, between);
         else

@@ -26,8 +26,9 @@ class TileProducts {
     void let_back_end_take(const std::function<bool(Contraction)>& takes);
     /// Flops that add() takes, as ContractionChoice counts them.
     double flops(const Slice& slice) const;
-    /// Whether a slice is added by the problem's back end, which may keep the sums until store_sums().
-    bool is_on_back_end(const Slice& slice) const;
+    /// Whether slices that are contracted like that are added by the problem's back end, which may keep the
+    /// sums until store_sums().
+    bool is_on_back_end(Contraction contraction) const;
     /// Adds a slice to its formula's matrices, the tiles shared out over the OpenMP threads. Where it is not
     /// on the back end, all sums are here.
     /// @param between  called between tiles by the first thread

@@ -75,6 +75,12 @@ class FailingRuntime final : public device::Runtime {
     void multiply_out(const device::OuterWork<double>* blocks, Index count) override {
         call(ErrorKind::library), host_->multiply_out(blocks, count);
     }
+    void pack_tokens(const device::TokenWork<float>* blocks, Index count) override {
+        call(ErrorKind::library), host_->pack_tokens(blocks, count);
+    }
+    void pack_tokens(const device::TokenWork<double>* blocks, Index count) override {
+        call(ErrorKind::library), host_->pack_tokens(blocks, count);
+    }
     void launch(const device::NetworkKernel<float>& kernel) override {
         call(ErrorKind::library), host_->launch(kernel);
     }

@@ -139,9 +139,13 @@ struct TileToPack {
     /// Of every outer segment, of every row; empty: another rank packs the tile.
     std::vector<RowFactors<Real>> factors;
     bool goes_home;  ///< its entries are wanted here, too; not for messages that reach the back end
+    /// In factors, of each row and of some rows, as PackedTokens; tokens that a row's factors lack are zero.
+    std::span<const Index> row_tokens = {};
+    std::span<const TokenChunk> chunks = {};
 };
 
-/// A slice whose outer segments a back end may form in its own memory; all others are packed here.
+/// A slice whose outer segments a back end may form in its own memory; all others are packed here. In factors
+/// it has one segment, a whole matrix, and tiles as PackedTokens.
 template <class Real>
 struct SliceToPack {
     Index panel_rows;
@@ -150,6 +154,7 @@ struct SliceToPack {
     std::vector<OuterSegment> segments;
     std::vector<FactorRows<Real>> factors;  ///< all that rows point into
     std::vector<TileToPack<Real>> tiles;    ///< all that the slice has on this rank
+    bool in_factors = false;
 };
 
 /// Share of a back end's memory that slices and sums do not fill: lists of what is to be done, and diagonals.
@@ -180,9 +185,10 @@ class ProductBackEnd {
     virtual void add(const MatchProducts<float>& slice, const std::function<void()>& between) = 0;
     virtual void add(const MatchProducts<double>& slice, const std::function<void()>& between) = 0;
     /// Begins to form the outer segments of a slice in its own memory: each entry one chain of fused
-    /// multiply-adds over the tokens, from +0 on, as the host's. The slice is the next one that is added; of
-    /// its tiles that are packed here add() then reads from the host's memory what is no outer segment.
-    /// Factors may stay with it until forget_factors(). @return false: it has no room, the host packs.
+    /// multiply-adds over the tokens, from +0 on, as the host's, or a copy of one of the factors'. The slice
+    /// is the next one that is added; of its tiles that are packed here add() then reads from the host's
+    /// memory what is no outer segment. Factors may stay with it until forget_factors(). @return false: it
+    /// has no room, the host packs.
     /// @throws as add()
     virtual bool begin_packing(const SliceToPack<float>&) { return false; }
     virtual bool begin_packing(const SliceToPack<double>&) { return false; }

@@ -144,8 +144,9 @@ TEST(AKernelOnADevice, HasTheBitsOfTheHost) {
     problem.pass_back_end = passes.get();
     problem.examples = 40;
     problem.test_examples = 10;
-    EXPECT_EQ(expect_bits_of_the_host<float>(problem, "sketched, with passes").left, 0);
+    const Index left = expect_bits_of_the_host<float>(problem, "sketched, with passes").left;
     problem.sketch = 0;
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "not sketched").left, left);
     problem.contraction = Contraction::multiply_out;
     problem.formulas = {Formula::sgd, Formula::asymmetric_signgd};
     EXPECT_GT(expect_bits_of_the_host<double>(problem, "formulas, with passes").left, 0);
@@ -209,9 +210,28 @@ TEST(AKernelOnADevice, MultipliesFactorsThere) {
                     .groups = "kind"};
     const Asked asked = expect_bits_of_the_host<float>(problem, "float32, groups");
     EXPECT_GT(asked.in_factors, 0);
+    EXPECT_GT(asked.formed, 0);
+    EXPECT_EQ(asked.not_formed, 0);
     EXPECT_EQ(asked.stores, 1) << "sums stay from slice to slice";
     EXPECT_GT(expect_bits_of_the_host<double>(problem, "float64").in_factors, 0);
     problem.groups = {};
+    // Passes leave them there, in several groups, too.
+    const auto passes = device::device_passes(std::make_unique<FailingRuntime>(Index{1} << 40), 0x1p40);
+    problem.pass_back_end = passes.get();
+    EXPECT_GT(expect_bits_of_the_host<float>(problem, "left there").left, 0);
+    problem.factor_bytes = 1;
+    EXPECT_GT(expect_bits_of_the_host<double>(problem, "many groups", 3).left, 0);
+    problem.pass_back_end = nullptr;
+    problem.factor_bytes = std::numeric_limits<double>::infinity();
+    // Beside slices and sums there is no room for them: the host packs.
+    constexpr double sums = 8.0 * 100 * 80;
+    Index packed_here = 0;
+    for (const double share : {1.6, 3.0}) {
+        const Asked packed = expect_bits_of_the_host<float>(
+            problem, "no room for factors", -1, (2 * asked.largest + share * sums) / (1 - back_end_overhead));
+        packed_here += packed.in_factors > 0 && packed.not_formed > 0 ? 1 : 0;
+    }
+    EXPECT_GT(packed_here, 0);
     // The host adds them where two slices find no room.
     EXPECT_EQ(expect_bits_of_the_host<float>(problem, "little memory", -1, asked.largest).in_factors, 0);
     EXPECT_GT(expect_bits_of_the_host<float>(problem, "behind a slice", 3).in_factors, 0);
@@ -271,6 +291,11 @@ TEST(AKernelOnADevice, ExchangesTilesWithItsMemory) {
     problem.contraction.reset();
     problem.parameters = {"all"};
     expect_direct(expect_bits_of_the_host<float>(problem, "contracted by choice", -1, 0x1p40, true));
+    problem.contraction = Contraction::factors;
+    problem.parameters = {"attention", "mlp"};
+    expect_direct(expect_bits_of_the_host<double>(problem, "in factors", -1, 0x1p40, true));
+    problem.contraction.reset();
+    problem.parameters = {"all"};
     // Messages of the others start and end on the host.
     EXPECT_EQ(
         expect_bits_of_the_host<float>(problem, "of every second rank", -1, 0x1p40, world_rank() % 2 == 0)

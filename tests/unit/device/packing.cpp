@@ -245,6 +245,114 @@ class FormedTiles {
     Index wrong_at_home_ = 0;
 };
 
+/// Three tiles of a matrix in factors, the last one another rank's, in chunks of few rows; some rows lack
+/// tokens that their form has. What a back end forms is compared with what is put there entry by entry.
+template <class Real>
+class FormedTokens {
+  public:
+    static constexpr Index panel = 24, tiles = 3;
+    static constexpr Real poison = std::numeric_limits<Real>::quiet_NaN();
+
+    FormedTokens(Index delta_width, Index input_width) : widths_{delta_width, input_width} {
+        std::uint32_t state = 5;
+        for (auto* const of : {&deltas_, &inputs_}) {
+            of->resize(at(total_rows * most_tokens * (of == &deltas_ ? delta_width : input_width)));
+            for (Real& entry : *of) {
+                state = 1664525U * state + 1013904223U;
+                entry = static_cast<Real>(static_cast<std::int32_t>(state)) / Real(1U << 20);
+            }
+        }
+        for (Index t = 0; t < tiles; ++t) {
+            for (Index r = 0; r < rows; ++r) row_tokens_[at(t)].push_back(1 + (r + 2 * t) % most_tokens);
+            put_by_hand(t);
+        }
+    }
+
+    /// @return whether the back end formed the first two
+    bool forms(ProductBackEnd& back_end) {
+        packed_[0].assign(by_hand_[0].size(), poison);
+        packed_[1].assign(by_hand_[1].size(), poison);
+        packed_[2] = by_hand_[2];
+        SliceToPack<Real> slice{panel, 1,  0,   {{0, 0, widths_[0] * widths_[1], widths_[0], widths_[1]}},
+                                {},    {}, true};
+        slice.factors = {{deltas_.data(), std::ssize(deltas_) / widths_[0], widths_[0]},
+                         {inputs_.data(), std::ssize(inputs_) / widths_[1], widths_[1]}};
+        for (Index t = 0; t < tiles; ++t) {
+            slice.tiles.push_back(
+                {packed_[at(t)], rows, rows, {}, t == 0, row_tokens_[at(t)], chunks_[at(t)]});
+            for (Index r = 0; t < 2 && r < rows; ++r)
+                slice.tiles.back().factors.push_back({delta(t, r, 0), input(t, r, 0), tokens(t, r)});
+        }
+        if (!back_end.begin_packing(slice)) return false;
+        back_end.end_packing();
+        EXPECT_EQ(wrong(packed_[0], by_hand_[0]), 0) << "it went home";
+        EXPECT_TRUE(std::ranges::all_of(packed_[1], [](Real entry) { return std::isnan(entry); }));
+        return true;
+    }
+    /// The sums of all pairs of tiles, formed or put there by hand.
+    std::vector<double> sums(ProductBackEnd& back_end, bool formed) {
+        std::vector<double> all(at(tiles * tiles * rows * rows), 0.25);
+        std::vector<PackedTokens<Real>> packed;
+        std::vector<TileProduct> products;
+        for (Index t = 0; t < tiles; ++t)
+            packed.push_back(
+                {formed ? packed_[at(t)] : by_hand_[at(t)], rows, row_tokens_[at(t)], chunks_[at(t)]});
+        for (Index p = 0; p < tiles * tiles; ++p)
+            products.push_back(
+                {at(p % tiles), at(p / tiles), 0, all.data() + p * rows * rows, rows, false, false});
+        back_end.add(FactorProducts<Real>{panel, widths_[0], widths_[1], false, packed, products}, [] {});
+        back_end.store_sums();
+        return all;
+    }
+
+  private:
+    static constexpr Index rows = 29, most_tokens = 5, total_rows = rows * tiles, rows_of_chunk = 8;
+    static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+    static Index wrong(const std::vector<Real>& found, const std::vector<Real>& expected) {
+        Index count = 0;
+        for (std::size_t i = 0; i < found.size(); ++i)
+            count += found[i] != expected[i] || std::signbit(found[i]) != std::signbit(expected[i]);
+        return count;
+    }
+    /// Of a row's factors: all, one less, none.
+    Index tokens(Index tile, Index row) const {
+        const Index form = row_tokens_[at(tile)][at(row)];
+        return row % 7 == 3 ? form - 1 : row % 11 == 5 ? 0 : form;
+    }
+    const Real* delta(Index tile, Index row, Index token) const {
+        return deltas_.data() + ((tile * rows + row) * most_tokens + token) * widths_[0];
+    }
+    const Real* input(Index tile, Index row, Index token) const {
+        return inputs_.data() + ((tile * rows + row) * most_tokens + token) * widths_[1];
+    }
+    /// [chunk][panel of tokens][entries of delta, then of input][panel].
+    void put_by_hand(Index t) {
+        const Index stride = widths_[0] + widths_[1];
+        for (Index first = 0; first < rows; first += rows_of_chunk) {
+            TokenChunk chunk{first, std::min(rows, first + rows_of_chunk), 0};
+            for (Index r = chunk.first_row; r < chunk.last_row; ++r)
+                chunk.tokens += row_tokens_[at(t)][at(r)];
+            chunks_[at(t)].push_back(chunk);
+            const Index before = std::ssize(by_hand_[at(t)]),
+                        padded = (chunk.tokens + panel - 1) / panel * panel;
+            by_hand_[at(t)].resize(at(before + padded * stride), Real(0));
+            Index place = 0;
+            for (Index r = chunk.first_row; r < chunk.last_row; place += row_tokens_[at(t)][at(r++)])
+                for (Index i = 0; i < tokens(t, r); ++i)
+                    for (Index k = 0; k < stride; ++k)
+                        by_hand_[at(t)][at(before + (place + i) / panel * panel * stride + k * panel +
+                                           (place + i) % panel)] =
+                            k < widths_[0] ? delta(t, r, i)[k] : input(t, r, i)[k - widths_[0]];
+        }
+    }
+
+    std::array<Index, 2> widths_;
+    std::vector<Real> deltas_, inputs_;
+    std::array<std::vector<Index>, tiles> row_tokens_;
+    std::array<std::vector<TokenChunk>, tiles> chunks_;
+    std::array<std::vector<Real>, tiles> by_hand_, packed_;
+};
+
 template <class Real>
 class DevicePacking : public ::testing::Test {
   protected:
@@ -274,6 +382,22 @@ TYPED_TEST(DevicePacking, FormsGradientsAsTheChainsOfTheHost) {
             back_end->store_sums();
             back_end->forget_factors();
             EXPECT_EQ(tiles.wrong(), 0);
+        }
+}
+
+TYPED_TEST(DevicePacking, PutsTokensOfFactorsWhereTheyStand) {
+    using Real = TypeParam;
+    // Widths below and above what a block copies at once, and what one has of a panel.
+    for (const auto& [delta_width, input_width] :
+         {std::pair<Index, Index>{1, 1}, {3, 7}, {64, 64}, {70, 59}, {13, 650}})
+        for (const auto& back_end : this->back_ends()) {
+            SCOPED_TRACE(::testing::Message()
+                         << back_end->name() << ", " << delta_width << ", " << input_width);
+            FormedTokens<Real> tiles(delta_width, input_width);
+            ASSERT_TRUE(tiles.forms(*back_end));
+            const std::vector<double> formed = tiles.sums(*back_end, true);
+            back_end->forget_factors();
+            EXPECT_EQ(formed, tiles.sums(*back_end, false));
         }
 }
 
