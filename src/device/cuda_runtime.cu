@@ -88,6 +88,9 @@ class CudaRuntime final : public Runtime {
         if (bytes > 0)
             check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream(in)), name_, "copying");
     }
+    void clear(std::byte* memory, std::size_t bytes, Stream in) override {
+        if (bytes > 0) check(cudaMemsetAsync(memory, 0, bytes, stream(in)), name_, "clearing its memory");
+    }
     Index at_once() const override { return multiprocessors_; }
     void add_products(const BlockWork<float>* works, Index count, int* begun) override {
         check(begin_in_turn(works, count, begun, stream(Stream::products)), name_, "multiplying");

@@ -1,6 +1,8 @@
 #include "device_sums.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
@@ -8,6 +10,21 @@
 #include "tangram/parallel_for.hpp"
 
 namespace tangram::device {
+
+namespace {
+
+/// Every bit of them: not -0.
+bool are_zero(const DeviceSums::Home& sums) {
+    for (Index c = 0; c < sums.columns; ++c) {
+        const double* const column = sums.first + c * sums.lld;
+        if (!std::all_of(column, column + sums.rows,
+                         [](double sum) { return std::bit_cast<std::uint64_t>(sum) == 0; }))
+            return false;
+    }
+    return true;
+}
+
+}  // namespace
 
 std::size_t DeviceSums::bytes() const {
     std::size_t sum = 0;
@@ -35,22 +52,26 @@ std::byte* DeviceSums::next(std::size_t bytes, std::size_t to_come, std::size_t 
 }
 
 template <class Visit>
-void DeviceSums::for_columns(const std::vector<std::pair<Held, std::byte*>>& staged, Visit visit) {
-    parallel_for(std::ssize(staged), [&](Index i) {
-        const auto& [sums, at] = staged[static_cast<std::size_t>(i)];
-        for (Index c = 0; c < sums.home.columns; ++c)
-            visit(sums, c, at + static_cast<std::size_t>(c) * sums.column_bytes());
-    });
+void DeviceSums::for_columns(const OnItsWay& of, Visit visit) {
+    for (Index c = 0; c < of.sums.home.columns; ++c)
+        visit(of.sums.home.first + c * of.sums.home.lld,
+              of.staged + static_cast<std::size_t>(c) * of.sums.column_bytes(), of.sums.column_bytes());
 }
 
 std::size_t DeviceSums::hold(std::span<const Home> homes, std::size_t room, Buffer& staged) {
-    std::vector<std::pair<Held, std::byte*>> on_their_way;
+    std::vector<OnItsWay> on_their_way;
     const auto leave = [&] {
-        for_columns(on_their_way, [](const Held& sums, Index c, std::byte* to) {
-            std::memcpy(to, sums.home.first + c * sums.home.lld, sums.column_bytes());
+        parallel_for(std::ssize(on_their_way), [&](Index i) {
+            OnItsWay& of = on_their_way[static_cast<std::size_t>(i)];
+            if (of.zero = are_zero(of.sums.home); of.zero) return;
+            for_columns(of,
+                        [](const double* from, std::byte* to, std::size_t n) { std::memcpy(to, from, n); });
         });
-        for (const auto& [sums, from] : on_their_way)
-            runtime_->copy(sums.at, from, sums.bytes(), Stream::copies);
+        for (const OnItsWay& of : on_their_way)
+            if (of.zero)
+                runtime_->clear(of.sums.at, of.sums.bytes(), Stream::copies);
+            else
+                runtime_->copy(of.sums.at, of.staged, of.sums.bytes(), Stream::copies);
         on_their_way.clear();
     };
     const std::size_t before = bytes();
@@ -67,7 +88,7 @@ std::size_t DeviceSums::hold(std::span<const Home> homes, std::size_t room, Buff
             filled = 0;
         }
         to_come -= Layout::rounded(wanted);
-        on_their_way.emplace_back(sums, staged.data() + filled);
+        on_their_way.push_back({sums, staged.data() + filled, false});
         filled += wanted;
         held_.emplace(homes[h].first, sums);
     }
@@ -77,12 +98,13 @@ std::size_t DeviceSums::hold(std::span<const Home> homes, std::size_t room, Buff
 
 void DeviceSums::store(Buffer& staged) {
     runtime_->wait(Stream::copies);
-    std::vector<std::pair<Held, std::byte*>> on_their_way;
+    std::vector<OnItsWay> on_their_way;
     std::size_t filled = 0;
     const auto arrive = [&] {
         runtime_->wait(Stream::copies);
-        for_columns(on_their_way, [](const Held& sums, Index c, const std::byte* from) {
-            std::memcpy(sums.home.first + c * sums.home.lld, from, sums.column_bytes());
+        parallel_for(std::ssize(on_their_way), [&](Index i) {
+            for_columns(on_their_way[static_cast<std::size_t>(i)],
+                        [](double* to, const std::byte* from, std::size_t n) { std::memcpy(to, from, n); });
         });
         on_their_way.clear();
         filled = 0;
@@ -91,7 +113,7 @@ void DeviceSums::store(Buffer& staged) {
         if (filled + sums.bytes() > staged.bytes()) arrive();
         std::byte* const to = staged.data() + filled;
         runtime_->copy(to, sums.at, sums.bytes(), Stream::copies);
-        on_their_way.emplace_back(sums, to);
+        on_their_way.push_back({sums, to, false});
         filled += sums.bytes();
     }
     arrive();

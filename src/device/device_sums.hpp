@@ -24,7 +24,7 @@ class DeviceSums {
     std::size_t bytes() const;
     /// Bytes that some take beside what is held.
     std::size_t missing(std::span<const Home> homes) const;
-    /// Begins to copy those that are not held, in order.
+    /// Begins to copy those that are not held, in order; those that are zero are made there.
     /// @param room    bytes that they may take beside what is taken
     /// @param staged  of the host; read until Stream::copies is waited for
     /// @return how many are held: all before the first that finds no room
@@ -49,9 +49,15 @@ class DeviceSums {
     };
     static std::size_t bytes_of(const Home& home) { return Held{home, nullptr}.bytes(); }
     std::byte* next(std::size_t bytes, std::size_t to_come, std::size_t room);
-    /// visit(sums, c, where column c stands among those that are staged) on all threads.
+    /// Sums between here and there.
+    struct OnItsWay {
+        Held sums;
+        std::byte* staged;
+        bool zero;
+    };
+    /// visit(column at home, where it is staged, its bytes).
     template <class Visit>
-    static void for_columns(const std::vector<std::pair<Held, std::byte*>>& staged, Visit visit);
+    static void for_columns(const OnItsWay& of, Visit visit);
 
     Runtime* runtime_;
     std::vector<Buffer> parts_;  // of memory that sums stand in; they are given back together

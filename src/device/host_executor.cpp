@@ -184,6 +184,9 @@ class HostRuntime final : public Runtime {
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) override {
         if (bytes > 0) ask(in, [=] { std::memcpy(to, from, bytes); });
     }
+    void clear(std::byte* memory, std::size_t bytes, Stream in) override {
+        if (bytes > 0) ask(in, [=] { std::memset(memory, 0, bytes); });
+    }
     /// Few, so that small products take turns.
     Index at_once() const override { return 2; }
     void add_products(const BlockWork<float>* works, Index count, int* begun) override {

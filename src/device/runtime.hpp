@@ -34,6 +34,8 @@ class Runtime {
     virtual void release(Memory of, std::byte* memory) noexcept = 0;
     /// Begins a copy; what it reads and writes is left alone until wait(). Of no bytes: does nothing.
     virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes, Stream in) = 0;
+    /// Begins to set bytes of the device's memory to zero. Of none: does nothing.
+    virtual void clear(std::byte* memory, std::size_t bytes, Stream in) = 0;
     /// Blocks of add_products() that run at once.
     virtual Index at_once() const = 0;
     /// Begins the kernels of `count` works, 1 .. 2^31 - 1, in Stream::products: in order, so that those that

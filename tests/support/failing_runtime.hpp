@@ -46,6 +46,9 @@ class FailingRuntime final : public device::Runtime {
     void copy(std::byte* to, const std::byte* from, std::size_t bytes, device::Stream in) override {
         call(ErrorKind::library), host_->copy(to, from, bytes, in);
     }
+    void clear(std::byte* memory, std::size_t bytes, device::Stream in) override {
+        call(ErrorKind::library), host_->clear(memory, bytes, in);
+    }
     Index at_once() const override { return host_->at_once(); }
     void add_products(const device::BlockWork<float>* works, Index count, int* begun) override {
         call(ErrorKind::library), host_->add_products(works, count, begun);
