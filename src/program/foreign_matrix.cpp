@@ -49,6 +49,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
         write_matrix(file.partial(), "/spectrum/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
     session.log.result(spectrum_summary(pairs, checks, seconds));
+    tell_spectrum("spectrum", pairs, checks, seconds, session.log);
 }
 
 }  // namespace tangram

@@ -566,7 +566,10 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
         complete_file(h5, session.log, "merge");
     });
     file.commit();
-    if (session.world.rank() == 0) session.log.result(summary);
+    if (session.world.rank() != 0) return;
+    session.log.result(summary);
+    for (std::size_t c = 0; c < curves.size(); ++c)
+        tell_exponents(exponents[c], curves.size() > 1 ? ", " + curves[c].name : "", session.log);
 }
 
 }  // namespace tangram

@@ -111,6 +111,21 @@ std::string tensors_text(const Program& program, const GramJob& job) {
     return text;
 }
 
+/// What the texts say, as numbers for --log-json.
+void tell_plan(const PlannedStudy& planned, const Forecast& on, std::optional<int> fewest, Log& log) {
+    log.number("ranks", on.ranks());
+    log.number("fits", on.fits(planned, false) ? 1 : 0);
+    log.number("bytes_per_rank", on.bytes());
+    if (fewest) log.number("fewest_ranks", *fewest);
+    log.number("disk_bytes", on.disk_bytes());
+    for (const StageForecast& stage : on.stages) {
+        log.number(stage.stage + " own_bytes", stage.own_bytes);
+        log.number(stage.stage + " shared_bytes", stage.shared_bytes);
+        log.number(stage.stage + " flops", stage.flops);
+        if (planned.calibration.per_pass_flop > 0) log.number(stage.stage + " seconds", stage.seconds);
+    }
+}
+
 std::string verdict_text(const PlannedStudy& planned, const Forecast& on, std::optional<int> fewest) {
     const std::string limit = bytes_text(planned.limit);
     std::string text =
@@ -139,11 +154,12 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, const P
         planned.pass_memory = pass_share * *asked.device_memory;
     }
     const Forecast on = forecast<Real>(planned, ranks);
-    std::string text =
-        verdict_text(planned, on, fewest_ranks<Real>(planned, false)) + stages_text(planned, on);
+    const std::optional<int> fewest = fewest_ranks<Real>(planned, false);
+    std::string text = verdict_text(planned, on, fewest) + stages_text(planned, on);
     if (asked.tensors) text += tensors_text(model.program, job);
     text.pop_back();
     session.log.result(text);
+    tell_plan(planned, on, fewest, session.log);
     if (on.bytes() > limit)
         throw Error(
             ExitStatus::study, ErrorKind::no_memory,

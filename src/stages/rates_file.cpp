@@ -312,8 +312,12 @@ void tell_rates(const RatesResult& r, Log& log) {
           std::pair{"step_size", r.step_sizes.front()}, std::pair{"noise", r.noise},
           std::pair{"radius", r.radius}, std::pair{"error_bound", r.bound.value}})
         log.number(name, value);
-    for (const RateExponent& exponent : r.exponents) {
-        const std::string name = fmt::format("exponent {}", exponent.source);
+    tell_exponents(r.exponents, "", log);
+}
+
+void tell_exponents(const std::vector<RateExponent>& exponents, const std::string& of, Log& log) {
+    for (const RateExponent& exponent : exponents) {
+        const std::string name = fmt::format("exponent {}{}", exponent.source, of);
         log.number(name, exponent.exponent.value);
         log.number(name + " low", exponent.exponent.low);
         log.number(name + " high", exponent.exponent.high);

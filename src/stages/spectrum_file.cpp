@@ -58,4 +58,18 @@ std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, do
     return text;
 }
 
+void tell_spectrum(const std::string& name, const Eigenpairs& pairs, const Quality& quality, double seconds,
+                   Log& log) {
+    const auto tell = [&](const char* what, double value) { log.number(name + " " + what, value); };
+    tell("eigenvalues", static_cast<double>(pairs.values.size()));
+    tell("largest", pairs.values.front());
+    tell("smallest", pairs.values.back());
+    tell("noise_floor", quality.noise_floor);
+    tell("negative", static_cast<double>(quality.negative));
+    tell("trace_error", quality.trace_error);
+    if (quality.residual_max) tell("residual_max", *quality.residual_max);
+    if (quality.orthogonality_max) tell("orthogonality_max", *quality.orthogonality_max);
+    tell("seconds", seconds);
+}
+
 }  // namespace tangram

@@ -75,6 +75,7 @@ void StudyRun::State::write_spectrum_stage(const SpectrumResult& result, const s
         write_matrix(file.partial(), at + "/eigenvectors", *pairs.vectors, Orientation::transposed);
     file.commit();
     session.log.say(spectrum_summary(pairs, checks, seconds));
+    tell_spectrum(at.substr(1), pairs, checks, seconds, session.log);
 }
 
 double StudyRun::State::vector_bytes(const std::string& at, Index rows, Index count) const {

@@ -135,7 +135,8 @@ constexpr const char* status_help =
 constexpr const char* log_help =
     "--log-json FILE: one JSON object per line; seconds are since the start.\n"
     "{\"seconds\", \"level\": \"info\" | \"warning\" | \"result\", \"text\"}\n"
-    "{\"seconds\", \"level\": \"result\", \"name\", \"value\"}: a number, or \"inf\", \"-inf\", \"nan\"\n"
+    "{\"seconds\", \"level\": \"result\", \"name\", \"value\"}: a number, or \"inf\", \"-inf\", \"nan\",\n"
+    "of spectrum, rates, finetune, merge and plan\n"
     "{\"seconds\", \"level\": \"error\", \"status\", \"text\"}: what ended the program\n"
     "{\"seconds\", \"level\": \"progress\", \"stage\", \"done\", \"units\", \"seconds_left\", "
     "\"resident_bytes\", \"flops_per_second\", \"bytes_per_second\"}\n"

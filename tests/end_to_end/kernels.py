@@ -55,7 +55,7 @@ points = [(n, seed) for n in (60, 120, 240) for seed in (3, 4)]
 for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
 for n, seed in points:
     with h5py.File(f.at(f'm{n}-{seed}.h5'), 'a') as h: h['/rates/stopping'].attrs['radius'] = 1 + n / 100  # each in a ball of its own
-code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}-{seed}.h5') for n, seed in points))
+code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}-{seed}.h5') for n, seed in points), '--log-json', f.at('merged.json'))
 check('merge: status 0', code == 0 and 'critical_radius' in out, err)
 with h5py.File(f.at('merged.h5')) as h:
     eps = {}
@@ -66,6 +66,8 @@ with h5py.File(f.at('merged.h5')) as h:
     check('merge: slope of the critical radius, each in its own ball', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
     check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
 check('merge: one model is compared with none', 'models at' not in out)
+said = {line['name']: line['value'] for line in map(json.loads, open(f.at('merged.json'))) if 'name' in line}
+check('merge: exponents as numbers', said['exponent critical_radius'] == row['value'] and said['exponent critical_radius low'] == row['low'], said)
 before = open(f.at('merged.h5'), 'rb').read()
 code, out, err = run('run', f.at('study.toml'), '--set', 'output.path=merged.h5')
 check('run: does not replace what merge wrote', code == 5 and 'merged.h5' in err and 'another command' in err and open(f.at('merged.h5'), 'rb').read() == before, f'{code} {err}')

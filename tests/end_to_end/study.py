@@ -181,6 +181,10 @@ code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=60', '--s
 lines = [json.loads(line) for line in open(f.at('log.json'))]
 numbers = {line['name']: line['value'] for line in lines if line['level'] == 'result' and 'name' in line}
 with h5py.File(f.at('log.h5')) as h: s = h['/rates/stopping'].attrs; check('log: results as numbers', code == 0 and all(float(numbers[k]) == s[k] for k in ('stopping_step', 'critical_radius', 'noise', 'radius')) and 'exponent decay' in numbers, (numbers, err))
+with h5py.File(f.at('log.h5')) as h: q, w = h['/spectrum/quality'].attrs, h['/spectrum/eigenvalues'][()]; check('log: the spectrum as numbers', all(numbers[f'spectrum {k}'] == q[k] for k in ('noise_floor', 'trace_error', 'residual_max', 'negative')) and numbers['spectrum largest'] == w[0] and numbers['spectrum eigenvalues'] == len(w), numbers)
+code, out, err = run('plan', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'output.path=log2.h5', '--log-json', f.at('plan.json'))
+numbers = {line['name']: line['value'] for line in map(json.loads, open(f.at('plan.json'))) if 'name' in line}
+check('log: a plan as numbers', code == 0 and numbers['fits'] == 1 and numbers['ranks'] == RANKS and numbers['bytes_per_rank'] == max(numbers[f'{stage} own_bytes'] + numbers[f'{stage} shared_bytes'] / RANKS for stage in ('gram', 'spectrum', 'rates')), numbers)
 code, out, err = run('run', f.at('study.toml'), '--set', 'model.path=nowhere', '--log-json', f.at('failed.json'))
 last = [json.loads(line) for line in open(f.at('failed.json'))][-1]
 check('log: what ended the program', code == 3 and last['level'] == 'error' and last['status'] == 3 and 'nowhere' in last['text'], (code, last))

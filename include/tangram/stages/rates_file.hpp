@@ -19,5 +19,8 @@ std::string rates_summary(const RatesResult& result);
 std::vector<std::string> lines_of(const std::string& text);
 /// Says the summary, and its numbers by name. Local; the first rank speaks.
 void tell_rates(const RatesResult& result, Log& log);
+/// Exponents as numbers, "exponent SOURCE", " low" and " high" behind the bounds; NaN: not known.
+/// @param of  behind each name: of which model, where there are several
+void tell_exponents(const std::vector<RateExponent>& exponents, const std::string& of, Log& log);
 
 }  // namespace tangram

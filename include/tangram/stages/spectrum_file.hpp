@@ -2,6 +2,7 @@
 #include <string>
 
 #include "tangram/io/hdf5_file.hpp"
+#include "tangram/session/log.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/spectrum/spectral_density.hpp"
 
@@ -15,5 +16,8 @@ void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& 
 /// /spectrum/density. Local; the first rank.
 void write_density(Hdf5File& file, const SpectralDensity& density);
 std::string spectrum_summary(const Eigenpairs& pairs, const Quality& quality, double seconds);
+/// The same as numbers, "NAME largest" and so on, for --log-json.
+void tell_spectrum(const std::string& name, const Eigenpairs& pairs, const Quality& quality, double seconds,
+                   Log& log);
 
 }  // namespace tangram
