@@ -185,6 +185,7 @@ struct Tokenizer::State {
 
     /// Tokens of a stretch of normalised text that holds no added token.
     void encode_stretch(NormalizedText text, std::vector<Token>& out) const {
+        if (text.size() == 0) return;  // pre-tokenizers put nothing before it, as in Hugging Face's library
         std::vector<NormalizedText> words;
         words.push_back(std::move(text));
         for (const PreTokenizer& pre_tokenizer : pre_tokenizers) pre_tokenizer(words);

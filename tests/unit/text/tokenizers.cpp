@@ -510,6 +510,17 @@ TEST_F(SmallTokenizers, NormalizersKeepTrackOfTheBytes) {
     EXPECT_EQ(removed.bytes, (Bytes{{1, 2}}));
 }
 
+TEST_F(SmallTokenizers, NothingIsPutBeforeATextOfWhichNothingIsLeft) {
+    const std::string strip = R"("normalizer":{"type":"Strip","strip_left":false,"strip_right":true},)";
+    const std::string model = R"({"type":"BPE","vocab":{"a":0,"_":1,"\u0120":2},"merges":[]})";
+    for (const char* const part : {R"("Metaspace","replacement":"_")", R"("ByteLevel")"}) {
+        const Tokenizer tokenizer =
+            make(model, strip + fmt::format(R"("pre_tokenizer":{{"type":{}}},)", part));
+        EXPECT_TRUE(tokenizer.encode(" \n", true).ids.empty()) << part;
+        EXPECT_EQ(tokenizer.encode("a ", true).ids.size(), 2U) << part;
+    }
+}
+
 TEST_F(SmallTokenizers, Metaspace) {
     const std::string model =
         R"({"type":"BPE","vocab":{"_":0,"a":1,"_a":2,"a_":3,"<s>":4,"__":5},"merges":["a _","_ _","_ a"]})";
