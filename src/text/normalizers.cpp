@@ -1,14 +1,18 @@
 #include "normalizers.hpp"
 
+#include <unicode/brkiter.h>
 #include <unicode/locid.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
 #include <unicode/unistr.h>
 
 #include <algorithm>
+#include <limits>
+#include <memory>
 #include <utility>
 
 #include "pattern.hpp"
+#include "precompiled_charsmap.hpp"
 #include "utf8.hpp"
 
 namespace tangram {
@@ -163,6 +167,61 @@ void strip(NormalizedText& text, bool left, bool right) {
     text = text.part({first, last});
 }
 
+/// The ends of a text's grapheme clusters, one after the other.
+class GraphemeClusters {
+  public:
+    /// @param iterator  of characters as people see them. @param text  must outlive this
+    /// @param file      that messages name
+    GraphemeClusters(const icu::BreakIterator& iterator, std::string_view text, const std::string& file)
+        : iterator_(iterator.clone()) {
+        UErrorCode status = U_ZERO_ERROR;
+        utf8_.adoptInstead(utext_openUTF8(nullptr, text.data(), std::ssize(text), &status));
+        if (iterator_) iterator_->setText(utf8_.getAlias(), status);
+        if (!iterator_ || U_FAILURE(status) || std::ssize(text) > std::numeric_limits<std::int32_t>::max())
+            throw Error(
+                ExitStatus::input, ErrorKind::library,
+                fmt::format("{}: ICU finds no characters in a text of {} bytes ({}); shorten the text", file,
+                            text.size(), u_errorName(status)));
+    }
+
+    Index next() { return iterator_->next(); }
+
+  private:
+    icu::LocalUTextPointer utf8_;
+    std::unique_ptr<icu::BreakIterator> iterator_;
+};
+
+/// SentencePiece's map of characters as Hugging Face's library applies it: a grapheme cluster of up to 5
+/// bytes is looked up whole, what is longer or not in the map character by character.
+Normalizer precompiled(const JsonPart& part) {
+    UErrorCode status = U_ZERO_ERROR;
+    const std::shared_ptr<const icu::BreakIterator> iterator(
+        icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
+    if (U_FAILURE(status))
+        part.refuse(ErrorKind::library,
+                    fmt::format("ICU has no rules for characters ({})", u_errorName(status)));
+    return [iterator, map = PrecompiledCharsmap(part), file = part.file](NormalizedText& text) {
+        GraphemeClusters clusters(*iterator, text.text(), file);
+        constexpr Index longest = 5;
+        Index end = 0;  // of the cluster
+        text.rewrite([&](Index first, std::string& becomes) {
+            if (first == end) {
+                end = clusters.next();
+                const auto whole = end - first <= longest ? map.find(text.text({first, end})) : std::nullopt;
+                if (whole) {
+                    becomes = *whole;
+                    return end;
+                }
+            }
+            Index last = first;
+            next_code_point(text.text(), last);
+            const std::string_view character = text.text({first, last});
+            becomes = map.find(character).value_or(character);
+            return last;
+        });
+    };
+}
+
 void add_normalizers(const JsonPart& part, std::vector<Normalizer>& out) {
     if (part.is_null()) return;
     const std::string type = part.type();
@@ -190,6 +249,8 @@ void add_normalizers(const JsonPart& part, std::vector<Normalizer>& out) {
         out.push_back(unicode_form(icu::Normalizer2::getNFKCInstance, named));
     } else if (type == "NFKD") {
         out.push_back(unicode_form(icu::Normalizer2::getNFKDInstance, named));
+    } else if (type == "Precompiled") {
+        out.push_back(precompiled(named));
     } else if (type == "StripAccents") {
         out.push_back(without(U_GC_M_MASK));
     } else if (type == "Strip") {

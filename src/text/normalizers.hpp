@@ -9,8 +9,8 @@ namespace tangram {
 
 using Normalizer = std::function<void(NormalizedText&)>;
 
-/// The "normalizer" of a tokenizer.json, in order: BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Prepend,
-/// Replace, Strip, StripAccents, Sequence.
+/// The "normalizer" of a tokenizer.json, in order: BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD,
+/// Precompiled, Prepend, Replace, Strip, StripAccents, Sequence.
 /// @throws Error(input) naming a type that is not supported
 std::vector<Normalizer> read_normalizers(const JsonPart& part);
 

@@ -8,6 +8,7 @@
 #include "tangram/files/json.hpp"
 #include "tangram/files/table.hpp"
 #include "tokenizer_settings.hpp"
+#include "unigram.hpp"
 #include "word_piece.hpp"
 
 namespace tangram {
@@ -88,8 +89,9 @@ std::unique_ptr<TokenModel> read_model(const JsonPart& model) {
     const std::string type = model.text("type", "BPE");  // older files leave it out
     if (type == "BPE") return std::make_unique<Bpe>(model);
     if (type == "WordPiece") return std::make_unique<WordPiece>(model);
+    if (type == "Unigram") return std::make_unique<Unigram>(model);
     model.refuse(ErrorKind::unsupported,
-                 fmt::format("model \"{}\" is not supported; supported: BPE, WordPiece", type));
+                 fmt::format("model \"{}\" is not supported; supported: BPE, WordPiece, Unigram", type));
 }
 
 }  // namespace

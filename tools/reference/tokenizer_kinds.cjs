@@ -30,6 +30,50 @@ const gemma = () => {
       special_tokens: { '<bos>': { id: '<bos>', ids: [2], tokens: ['<bos>'] } } },
     added_tokens: [...tokens.slice(0, 6).map((token, i) => added(i, token)), ...['\n\n', '\u2581\u2581'].map((token) => added(id(token), token, { special: false }))] } };
 };
+// A charsmap of 20 rules by SentencePiece 0.1.97 (--normalization_rule_tsv): FB01 -> fi, 2026 -> ..., BD -> 1 2044 2,
+// FF11 -> 1, FF12 -> 2, 2167 -> VIII, 212B and A 30A -> C5, e 301 -> E9, a 323 -> 1EA1, a 323 307 -> b (which the shorter
+// one hides); 3000, A0, 2028, 200D, tab, line feed, carriage return -> blank; 1, AD -> nothing.
+const charsmap = [
+  'AAQAAAAMAAAAAACAAQ0AAMwwAgABAACAig0AABsAAIDMsAIAow0AAAo1AAAJOQAAIQAAgIcFAAAWAACADSkAAMx4AgCBBQAAHgAAgAkAAICAKA',
+  'IAjUEAAAMAAICFoAIAhJACAKt5AACnDQAAEQAAgIAcAgCAYQAAGAAAgIENAAAHAACAoJEAAA8AAICs9AIAIQAAAJHtAAAnAAAAJAAAAJIZAAAq',
+  'AAAAKwAAACgAAAApAAAALgAAAK2xAAAsAAAALQAAADIAAACo1QAAvBwCADEAAAA2AAAANwAAADQAAAA1AAAAOgAAADsAAAA4AAAAOQAAAD4AAA',
+  'C9vQAAPAAAAKapAABCAAAAQwAAAEE0AgBBAAAARgAAAEcAAABEAAAARQAAAEoAAABLAAAASAAAAEkAAABOAAAATwAAAEwAAABNAAAAUgAAAFMA',
+  'AABQAAAAUQAAAFYAAABXAAAAVAAAAFUAAABaAAAAWwAAAFgAAABZAAAAXgAAAF8AAABcAAAAXQAAAGIAAABjAAAAYaQCAGEAAABmAAAAZwAAAG',
+  'WUAgBlAAAAagAAAGsAAABoAAAAaQAAAG4AAABvAAAAbAAAAG0AAAByAAAAcwAAAHAAAABxAAAAdgAAAHcAAAB0AAAAdQAAAHoAAAB7AAAAeAAA',
+  'AHkAAAB+AAAAfwAAAHwAAAB9AAAAggAAAIMAAACAAAAAgQAAAIYAAACHAAAAhAAAAIUAAACKAAAAiwAAAIgAAACJAAAAjgAAAI8AAACMAAAAjQ',
+  'AAAJIAAACTAAAAkAAAAJEAAACWAAAAlwAAAJQAAACVAAAAmgAAAJsAAACYAAAAmQAAAJ4AAACfAAAAnAAAAJ0AAACiAAAAowAAAKAAAAChAAAA',
+  'pgAAAKcAAACkAAAApQAAAKoAAACrAAAAqAAAAKkAAACuAAAArwAAAKwAAACtAAAAsgAAALMAAACwAAAAsQAAALYAAAC3AAAAtAAAALUAAAC6AA',
+  'AAuwAAALgAAAC5AAAAvgAAAL8AAAC8AAAAvQAAAMIAAADCBAEAwAAAAMEAAADGAAAAxwAAAMQAAADMMAEAygAAAMsAAADIAAAAyQAAAM4AAADP',
+  'AAAAzAAAAM0AAADSAAAA0wAAANAAAADRAAAA1gAAANcAAADUAAAA1QAAANoAAADbAAAA2AAAANkAAADeAAAA3wAAANwAAADdAAAA4+wBAOLIAQ',
+  'DgAAAA4QAAAOYAAADnAAAA5AAAAOUAAADqAAAA6wAAAOgAAADpAAAA74gBAO8AAADsAAAA7QAAAPIAAADzAAAA8AAAAPEAAAD2AAAA9wAAAPQA',
+  'AAD1AAAA+gAAAPsAAAD4AAAA+QAAAP4AAAD/AAAA/AAAAP0AAAAAIAAuLi4AMQAx4oGEMgAyAFZJSUkAYgBmaQDDhQDDqQDhuqEA'].join('');
+// XLM-RoBERTa's and CamemBERT's sections around a small vocabulary: scores with ties, characters that it lacks, and
+// (bytes) a token for each byte.
+const unigram = (special, [bos, eos], preTokenizer, bytes) => {
+  const pieces = ['\u2581hello', '\u2581World', '\u2581', '\u2581\u2581', 'he', 'll', 'llo', '\u2581it', "'s", 'it', '..', '...',
+    '!!', '!!!', 'xx', 'xxxx', 'xxxxxxx', '12', '123', '234', '4567', '2023', '\u4e2d\u6587', 'na', '\u00efve', 'VI', 'fi',
+    'ing', 'abc', 'def', 'ab', 'cd', 'bc', 'http', '://', '\ud83d\ude00', '\u0930\u094d', '\u2581(', '--'];
+  const characters = [...'abcdefghijklmnopqrstuvwxyzABDEGHILNORSTVW0123456789.,:;!?\'"()-_/=<>|[]#',
+    '\u00e9', '\u00c5', '\u4e2d', '\u1ea1', '\u0301', '\u30ab'];
+  const byteTokens = Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const vocab = [...special, ...pieces.map((piece, i) => [piece, -4 - (i % 7) / 2]),
+    ...characters.map((c, i) => [c, -7 - (i % 5) / 4]), ...(bytes ? byteTokens.map((token) => [token, 0]) : []), ['<mask>', 0]];
+  const normalizers = [{ type: 'Strip', strip_left: false, strip_right: true },
+    { type: 'Replace', pattern: { Regex: ' {2,}' }, content: '\u2581' }];
+  if (!bytes) normalizers.unshift({ type: 'Precompiled', precompiled_charsmap: charsmap });
+  const around = (token) => ({ SpecialToken: { id: token, type_id: 0 } });
+  const ids = (token, id) => ({ [token]: { id: token, ids: [id], tokens: [token] } });
+  return { base: 'text/none', patch: { normalizer: { type: 'Sequence', normalizers }, pre_tokenizer: preTokenizer,
+    post_processor: { type: 'TemplateProcessing', single: [around('<s>'), A, around('</s>')], pair: [],
+      special_tokens: { ...ids('<s>', bos), ...ids('</s>', eos) } },
+    model: { type: 'Unigram', unk_id: 3, vocab, byte_fallback: bytes },
+    added_tokens: [...special.map(([token], i) => added(i, token)), added(vocab.length - 1, '<mask>', { lstrip: true })] } };
+};
+const metaspace = { type: 'Metaspace', replacement: '\u2581', prepend_scheme: 'always', split: true };
+const words = { type: 'Sequence', pretokenizers: [{ type: 'WhitespaceSplit' }, metaspace] };
+const xlmRoberta = [['<s>', 0], ['<pad>', 0], ['</s>', 0], ['<unk>', 0]];
+const camembert = [['<s>NOTUSED', 0], ['<pad>', 0], ['</s>NOTUSED', 0], ['<unk>', 0], ['<unk>NOTUSED', -100],
+  ['<s>', 0], ['</s>', 0]];
 const kinds = {
   bert: { base: 'bert-mini', patch: {} },
   'bert-cased': { base: 'bert-mini', patch: { normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: false } } },
@@ -45,6 +89,9 @@ const kinds = {
   qwen2: { base: 'neo-mini', patch: { normalizer: { type: 'NFC' }, pre_tokenizer: split('\\p{N}'), post_processor: byteLevel(),
     added_tokens: [added(0, '<|endoftext|>'), added(n, '<|im_start|>'), added(n + 1, '<|im_end|>')] } },
   gemma: gemma(),
+  'xlm-roberta': unigram(xlmRoberta, [0, 2], words, false),
+  camembert: unigram(camembert, [5, 6], metaspace, false),
+  'unigram-bytes': unigram(xlmRoberta, [0, 2], words, true),
 };
 const pieces = ["it's", "IT'S", "don't", "we'LL", " ", "  ", "    ", "\t", "\r\n", "\n", "\n\n", " \n ", "\u00a0", "\u3000", "\u200d", "\u00ad", "\u0301", "e\u0301", "\u00e9", "\u00c9", "\u00df", "\u1e9e", "\u0130",
   "\u03a3", "\u039f\u0394\u039f\u03a3", "\ufb01", "A\u030a", "\u212b", "\ud55c\uad6d\uc5b4", "\u4e2d\u6587", "\u30ab\u30bf", "\ud83d\ude00", "\ud83d\udc69\u200d\ud83d\udc67", "\u00bd", "\u2167", "\uff11\uff12", "1234567", "3.14", "12,345",

@@ -24,8 +24,8 @@ struct Encoding {
 };
 
 /// A tokenizer as tokenizer.json describes it: byte-level BPE (the families of GPT-2, RoBERTa, GPT-NeoX,
-/// Llama 3 and Qwen2), BPE with byte fallback (LLaMA) and WordPiece (BERT), with added tokens, as Hugging
-/// Face's tokenizers do it. Local; encode() is const and keeps no state.
+/// Llama 3 and Qwen2), BPE with byte fallback (LLaMA), WordPiece (BERT) and Unigram (XLM-RoBERTa, CamemBERT),
+/// with added tokens, as Hugging Face's tokenizers do it. Local; encode() is const and keeps no state.
 class Tokenizer {
   public:
     /// @param folder_or_file  a Hugging Face folder, or its tokenizer.json; tokenizer_config.json,

@@ -175,6 +175,13 @@ TEST_F(TokenizerFolders, KeysThatNothingReadsAreSaidOnce) {
     warns(plain_, {{"tokenizer_class", "LlamaTokenizerFast"}}, "");
     warns(plain_, {{"tokenizer_class", "OddTokenizer"}}, "OddTokenizer");
     refused(plain_, {{"tokenizer_class", "BertTokenizer"}}, "tokenizer_class");
+    const nlohmann::json unigram =
+        nlohmann::json::parse(R"({"model": {"type": "Unigram", "vocab": [["a", -1]]}})");
+    for (const char* const name : {"XLMRobertaTokenizer", "CamembertTokenizerFast"}) {
+        warns(unigram, {{"tokenizer_class", name}}, "");
+        refused(plain_, {{"tokenizer_class", name}}, "tokenizer_class");
+    }
+    refused(unigram, {{"tokenizer_class", "RobertaTokenizer"}}, "tokenizer_class");
 }
 
 TEST_F(TokenizerFolders, LongListsOfTokensAreNotQuadratic) {
