@@ -21,6 +21,8 @@ std::span<const Architecture> architectures() {
                                       Architecture{"opt", opt},
                                       Architecture{"bert", bert, bert_with_trained_head},
                                       Architecture{"roberta", roberta, roberta_with_trained_head},
+                                      Architecture{"xlm-roberta", roberta, roberta_with_trained_head},
+                                      Architecture{"camembert", roberta, roberta_with_trained_head},
                                       Architecture{"distilbert", distilbert, distilbert_with_trained_head},
                                       Architecture{"modernbert", modernbert, modernbert_with_trained_head}};
     return known;

@@ -47,9 +47,10 @@ void masked_head(Program& program, Value x, const Config& config, const Names& n
                          bias);
 }
 
-/// BertForMaskedLM and RobertaForMaskedLM: learned positions, token types, norms behind attention and MLP,
-/// every token sees all others; masked-language-model head (Devlin et al. 2019, Liu et al. 2019; names as
-/// Hugging Face stores them).
+/// BertForMaskedLM and RobertaForMaskedLM (XLM-RoBERTa's and CamemBERT's classes are RoBERTa's under other
+/// names, with its tensors' names and defaults): learned positions, token types, norms behind attention and
+/// MLP, every token sees all others; masked-language-model head (Devlin et al. 2019, Liu et al. 2019; names
+/// as Hugging Face stores them).
 Program encoder(const Config& config, const Names& names, std::optional<Index> classifier_labels,
                 ClassifierHead which) {
     using enum ParameterKind;

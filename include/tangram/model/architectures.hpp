@@ -71,6 +71,7 @@ Program roberta_with_trained_head(const Config& config, Index labels);
 Program distilbert_with_trained_head(const Config& config, Index labels);
 Program modernbert_with_trained_head(const Config& config, Index labels);
 Program bert(const Config& config, std::optional<Index> classifier_labels);
+/// RoBERTa, XLM-RoBERTa and CamemBERT.
 Program roberta(const Config& config, std::optional<Index> classifier_labels);
 Program distilbert(const Config& config, std::optional<Index> classifier_labels);
 Program modernbert(const Config& config, std::optional<Index> classifier_labels);

@@ -79,6 +79,34 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
         refused(ErrorKind::unsupported, "gpt2-odd", "model_type", type);
 }
 
+TEST(Architectures, XlmRobertaAndCamembertAreRoberta) {
+    // Outputs of the reference for RoBERTa, by both names, as a masked model and with the trained head.
+    for (const char* model : {"roberta-odd", "roberta-trained"}) {
+        const auto source = test_data() / "models" / model;
+        nlohmann::json config = read_json(source / "config.json", testing::Unrecorded());
+        for (const char* const type : {"xlm-roberta", "camembert"}) {
+            const testing::TemporaryFolder parent;
+            const testing::ModelFixture fixture{parent.path() / model,
+                                                read_json(source / "fixture.json", testing::Unrecorded())};
+            std::filesystem::create_directory(fixture.folder);
+            std::filesystem::copy(source / "model.safetensors", fixture.folder / "model.safetensors");
+            config["model_type"] = type;
+            std::ofstream(fixture.folder / "config.json") << config;
+            Network<double> network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()),
+                                    fixture.vocabulary_ids());
+            for (const auto& example : fixture.reference["examples"]) {
+                SCOPED_TRACE(fmt::format("{} as {}", model, type));
+                const auto ids = example["ids"].get<std::vector<std::int32_t>>();
+                network.forward({ids, {0, std::ssize(ids)}, {example["read"].get<Index>()}});
+                const auto outputs = example["outputs"].get<std::vector<double>>();
+                ASSERT_EQ(network.logits().size(), outputs.size());
+                for (std::size_t c = 0; c < outputs.size(); ++c)
+                    EXPECT_NEAR(network.logits()[c], outputs[c], 1e-12);
+            }
+        }
+    }
+}
+
 TEST(Architectures, SizesOfNoModelAreRefusedBeforeTheyTakeMemory) {
     const testing::TemporaryFolder folder;
     const auto refused = [&](ErrorKind kind, const char* model, const nlohmann::json& change,

@@ -36,11 +36,19 @@ constexpr Family families[] = {{"llama", "models/llama-odd"},
                                {"opt", "models/opt-odd"},
                                {"bert", "models/bert-odd"},
                                {"roberta", "models/roberta-odd"},
+                               {"xlm-roberta", "models/roberta-odd"},
+                               {"camembert", "models/roberta-odd"},
                                {"distilbert", "models/distilbert-odd"},
                                {"modernbert", "models/modernbert-odd"}};
 
 nlohmann::json config_of(const std::string& folder) {
     return read_json(test_data() / folder / "config.json", testing::Unrecorded());
+}
+
+nlohmann::json config_of(const Family& family) {
+    nlohmann::json values = config_of(family.folder);
+    values["model_type"] = family.model_type;
+    return values;
 }
 
 /// What is noted of a config.json with changes.
@@ -84,7 +92,7 @@ TEST(UnreadKeys, OfPublishedFilesPass) {
 
 TEST(UnreadKeys, ThatDecideAreRefusedByNameInEveryFamily) {
     for (const Family& family : families) {
-        const nlohmann::json values = config_of(family.folder);
+        const nlohmann::json values = config_of(family);
         const std::vector<std::string> consumed = consumed_keys(family.model_type);
         int tried = 0;
         for (const DecidingKey& key : known_model_keys().deciding) {
@@ -110,8 +118,7 @@ TEST(UnreadKeys, ThatDecideAreRefusedByNameInEveryFamily) {
 
 TEST(UnreadKeys, ThatNobodyKnowsAreNamedInOneNote) {
     for (const Family& family : families) {
-        const auto notes =
-            notes_of(config_of(family.folder), {{"zeta", 1}, {"eta", {{"theta", 2}}}, {"top_k", 50}});
+        const auto notes = notes_of(config_of(family), {{"zeta", 1}, {"eta", {{"theta", 2}}}, {"top_k", 50}});
         ASSERT_EQ(notes.size(), 1U) << family.model_type;
         EXPECT_NE(notes[0].find("config.json: nothing reads eta, zeta;"), std::string::npos) << notes[0];
     }
@@ -197,6 +204,18 @@ TEST(UnreadKeys, AreNoneOfPublishedModels) {
          {{"activation_dropout", 0.0}, {"dropout", 0.1}, {"layerdrop", 0.0}, {"enable_bias", true}}},
         {"models/distilbert-odd",
          {{"qa_dropout", 0.1}, {"seq_classif_dropout", 0.2}, {"initializer_range", 0.02}}},
+        {"models/roberta-odd",
+         {{"model_type", "xlm-roberta"},
+          {"architectures", {"XLMRobertaForMaskedLM"}},
+          {"attention_probs_dropout_prob", 0.1},
+          {"hidden_dropout_prob", 0.1},
+          {"bos_token_id", 0},
+          {"eos_token_id", 2},
+          {"initializer_range", 0.02},
+          {"output_past", true},
+          {"position_embedding_type", "absolute"},
+          {"transformers_version", "4.17.0.dev0"},
+          {"use_cache", true}}},
         {"models/modernbert-odd",
          {{"position_embedding_type", "absolute"},
           {"reference_compile", nullptr},
