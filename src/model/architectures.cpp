@@ -23,6 +23,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"roberta", roberta, roberta_with_trained_head},
                                       Architecture{"xlm-roberta", roberta, roberta_with_trained_head},
                                       Architecture{"camembert", roberta, roberta_with_trained_head},
+                                      Architecture{"electra", electra, electra_with_trained_head},
                                       Architecture{"distilbert", distilbert, distilbert_with_trained_head},
                                       Architecture{"modernbert", modernbert, modernbert_with_trained_head}};
     return known;

@@ -7,13 +7,15 @@ namespace tangram {
 
 namespace {
 
-/// What tells the two apart.
+/// What tells the three apart.
 struct Names {
     std::string model;                          ///< prefix
     std::string dense, norm, bias, decoder;     ///< of the masked-language-model head
     std::optional<Activation> head_activation;  ///< nothing: hidden_act
     Index first_position;                       ///< row of the position table of an example's first token
     std::string trained_dense, trained_output;  ///< of the sequence classifier's head
+    Activation trained_activation = Activation::tanh;
+    Index embedding_size = 0;  ///< of the tables and the masked-language-model head; 0: hidden_size
 };
 
 /// A classifier's head on the features of the first token.
@@ -25,7 +27,8 @@ void classifier_head(Program& program, Value x, const Names& names, Index labels
     const parts::Module root{program, ""};
     const bool trained = which == ClassifierHead::trained;
     const Index hidden = program.shape(x).width;
-    if (trained) x = program.activate(root.linear(x, names.trained_dense, hidden, head), Activation::tanh);
+    if (trained)
+        x = program.activate(root.linear(x, names.trained_dense, hidden, head), names.trained_activation);
     const std::string name = trained ? names.trained_output : "classifier";
     const ParameterId weight = root.weight(name, labels, hidden, head);
     program.label_logits(x, weight, root.bias(name, labels, head));
@@ -36,21 +39,21 @@ void masked_head(Program& program, Value x, const Config& config, const Names& n
                  bool tied) {
     using enum ParameterKind;
     const parts::Module root{program, ""};
-    const Index hidden = config.size("hidden_size");
-    x = program.activate(root.linear(x, names.dense, hidden, head),
+    const Index width = program.parameters()[table].shape.back();
+    x = program.activate(root.linear(x, names.dense, width, head),
                          names.head_activation.value_or(parts::activation(config, "hidden_act", "gelu")));
     x = root.layer_norm(x, names.norm, config.number("layer_norm_eps", 1e-12));
     const ParameterId bias = program.parameter(names.bias, {program.vocabulary_size}, head);
     program.copy_of(names.decoder + ".bias", bias);
     if (tied) program.copy_of(names.decoder + ".weight", table);
-    program.label_logits(x, tied ? table : root.weight(names.decoder, program.vocabulary_size, hidden, head),
+    program.label_logits(x, tied ? table : root.weight(names.decoder, program.vocabulary_size, width, head),
                          bias);
 }
 
-/// BertForMaskedLM and RobertaForMaskedLM (XLM-RoBERTa's and CamemBERT's classes are RoBERTa's under other
-/// names, with its tensors' names and defaults): learned positions, token types, norms behind attention and
-/// MLP, every token sees all others; masked-language-model head (Devlin et al. 2019, Liu et al. 2019; names
-/// as Hugging Face stores them).
+/// BertForMaskedLM, ElectraForMaskedLM and RobertaForMaskedLM (XLM-RoBERTa's and CamemBERT's classes are
+/// RoBERTa's under other names, with its tensors' names and defaults): learned positions, token types, norms
+/// behind attention and MLP, every token sees all others; masked-language-model head (Devlin et al. 2019, Liu
+/// et al. 2019; names as Hugging Face stores them).
 Program encoder(const Config& config, const Names& names, std::optional<Index> classifier_labels,
                 ClassifierHead which) {
     using enum ParameterKind;
@@ -81,13 +84,15 @@ Program encoder(const Config& config, const Names& names, std::optional<Index> c
     if (names.first_position > 0) program.padding_id = static_cast<std::int32_t>(names.first_position - 1);
     program.reading = classifier_labels ? Reading::first_token : Reading::mask_token;
     const parts::Module tables{program, names.model + "embeddings."};
-    const ParameterId table = tables.weight("word_embeddings", program.vocabulary_size, hidden, embedding);
+    const Index width = names.embedding_size > 0 ? names.embedding_size : hidden;
+    const ParameterId table = tables.weight("word_embeddings", program.vocabulary_size, width, embedding);
     Value x = program.embedding(table);
     x = program.token_type(
-        x, tables.weight("token_type_embeddings", config.size("type_vocab_size", 2), hidden, embedding));
-    x = program.positions(x, tables.weight("position_embeddings", positions, hidden, embedding),
+        x, tables.weight("token_type_embeddings", config.size("type_vocab_size", 2), width, embedding));
+    x = program.positions(x, tables.weight("position_embeddings", positions, width, embedding),
                           names.first_position);
     x = tables.layer_norm(x, "LayerNorm", epsilon);
+    if (width != hidden) x = parts::Module{program, names.model}.linear(x, "embeddings_project", hidden, mlp);
     for (Index layer = 0; layer < layers; ++layer) {
         const parts::Module block{program, names.model + "encoder.layer." + std::to_string(layer) + "."};
         // Behind the last layer's keys and values only the token that is read matters.
@@ -123,6 +128,17 @@ Program bert(const Config& config, std::optional<Index> classifier_labels, Class
                    classifier_labels, which);
 }
 
+Program electra(const Config& config, std::optional<Index> classifier_labels, ClassifierHead which) {
+    // ElectraConfig's default where the file has none.
+    constexpr Index usual_embedding_size = 128;
+    return encoder(
+        config,
+        {"electra.", "generator_predictions.dense", "generator_predictions.LayerNorm",
+         "generator_lm_head.bias", "generator_lm_head", Activation::gelu, 0, "classifier.dense",
+         "classifier.out_proj", Activation::gelu, config.size("embedding_size", usual_embedding_size)},
+        classifier_labels, which);
+}
+
 Program roberta(const Config& config, std::optional<Index> classifier_labels, ClassifierHead which) {
     // Position ids count on from the padding token's id.
     const Index padding =
@@ -141,6 +157,14 @@ Program bert(const Config& config, std::optional<Index> classifier_labels) {
 
 Program bert_with_trained_head(const Config& config, Index labels) {
     return bert(config, labels, ClassifierHead::trained);
+}
+
+Program electra(const Config& config, std::optional<Index> classifier_labels) {
+    return electra(config, classifier_labels, ClassifierHead::drawn);
+}
+
+Program electra_with_trained_head(const Config& config, Index labels) {
+    return electra(config, labels, ClassifierHead::trained);
 }
 
 Program roberta(const Config& config, std::optional<Index> classifier_labels) {

@@ -41,6 +41,7 @@ constexpr std::array bounds{
     Bound{"n_heads", most_heads},
     Bound{"head_dim", most_head_size},
     Bound{"hidden_size", most_width},
+    Bound{"embedding_size", most_width},
     Bound{"n_embd", most_width},
     Bound{"dim", most_width},
     Bound{"intermediate_size", most_width},

@@ -26,16 +26,24 @@ constexpr std::string_view later = "model.language_model.", earlier = "language_
 
 /// Causal masks, positions and rotary frequencies that older files carry, and heads of pretraining that read
 /// what no output of this program does.
-constexpr std::string_view harmless[] = {"*.attention.bias", "*.attn.bias",     "*masked_bias",
-                                         "*rotary_emb.*",    "*inv_freq",       "*position_ids",
-                                         "*.token_type_ids", "*pooler.dense.*", "cls.seq_relationship.*"};
+constexpr std::string_view harmless[] = {"*.attention.bias",
+                                         "*.attn.bias",
+                                         "*masked_bias",
+                                         "*rotary_emb.*",
+                                         "*inv_freq",
+                                         "*position_ids",
+                                         "*.token_type_ids",
+                                         "*pooler.dense.*",
+                                         "cls.seq_relationship.*",
+                                         "discriminator_predictions.*"};
 constexpr std::string_view trained_heads[] = {
     "score.*",      "classifier.*", "pre_classifier.*",       "classification_head.*", "regression_head.*",
     "qa_outputs.*", "v_head.*",     "multiple_choice_head.*", "value_head.*"};
-constexpr std::string_view language_heads[] = {"lm_head.*",         "*.lm_head.*",       "embed_out.*",
-                                               "cls.predictions.*", "vocab_transform.*", "vocab_layer_norm.*",
-                                               "vocab_projector.*", "head.dense.*",      "head.norm.*",
-                                               "decoder.weight",    "decoder.bias"};
+constexpr std::string_view language_heads[] = {
+    "lm_head.*",           "*.lm_head.*",        "embed_out.*",       "cls.predictions.*",
+    "vocab_transform.*",   "vocab_layer_norm.*", "vocab_projector.*", "generator_predictions.*",
+    "generator_lm_head.*", "head.dense.*",       "head.norm.*",       "decoder.weight",
+    "decoder.bias"};
 /// Outside of the body, and yet part of every output beside the language models' heads.
 constexpr std::string_view of_outputs[] = {"final_logits_bias"};
 /// What models of texts and images have for the latter.

@@ -88,13 +88,14 @@ def llama(P, c, ids, mask):
     return rms(x, 'model.norm') @ (P['model.embed_tokens.weight'] if c['tie_word_embeddings'] else P['lm_head.weight']).T
 
 def encoder(P, c, ids, mask):
-    """BERT, RoBERTa: hidden states of the last layer."""
+    """BERT, ELECTRA, RoBERTa: hidden states of the last layer."""
     kind = c['model_type']; H, n, T = c['hidden_size'], c['num_attention_heads'], ids.shape[1]; e = kind + '.embeddings.'
-    norm = lambda x, name: F.layer_norm(x, (H,), P[name + '.weight'], P[name + '.bias'], c['layer_norm_eps'])
+    norm = lambda x, name: F.layer_norm(x, x.shape[-1:], P[name + '.weight'], P[name + '.bias'], c['layer_norm_eps'])
     linear = lambda x, name: F.linear(x, P[name + '.weight'], P[name + '.bias'])
     # RobertaEmbeddings: create_position_ids_from_input_ids
     real = mask[:, 0, 0].long(); positions = real.cumsum(1) * real + c['pad_token_id'] if kind == 'roberta' else torch.arange(T)[None].expand(len(ids), T)
     x = norm(P[e + 'word_embeddings.weight'][ids] + P[e + 'position_embeddings.weight'][positions] + P[e + 'token_type_embeddings.weight'][0], e + 'LayerNorm')
+    if kind == 'electra' and c['embedding_size'] != H: x = linear(x, 'electra.embeddings_project')
     for l in range(c['num_hidden_layers']):
         at = f'{kind}.encoder.layer.{l}.'
         q, k, v = (split(linear(x, at + 'attention.self.' + p), n) for p in ('query', 'key', 'value'))
@@ -104,13 +105,16 @@ def encoder(P, c, ids, mask):
 
 def masked(P, c, ids, mask):
     x, norm, linear = encoder(P, c, ids, mask)
-    # BertPooler; RobertaClassificationHead
+    # BertPooler; RobertaClassificationHead, ElectraClassificationHead
     if 'bert.pooler.dense.weight' in P: x = torch.tanh(linear(x, 'bert.pooler.dense'))
-    if 'classifier.dense.weight' in P: return linear(torch.tanh(linear(x, 'classifier.dense')), 'classifier.out_proj')
+    if 'classifier.dense.weight' in P: return linear((gelu if c['model_type'] == 'electra' else torch.tanh)(linear(x, 'classifier.dense')), 'classifier.out_proj')
     if 'classifier.weight' in P: return linear(x, 'classifier')
     if c['model_type'] == 'bert':
         t = 'cls.predictions.transform.'; x = norm(ACTIVATIONS[c['hidden_act']](linear(x, t + 'dense')), t + 'LayerNorm')
         return x @ P['bert.embeddings.word_embeddings.weight'].T + P['cls.predictions.bias']
+    if c['model_type'] == 'electra':
+        x = norm(gelu(linear(x, 'generator_predictions.dense')), 'generator_predictions.LayerNorm')
+        return x @ P['electra.embeddings.word_embeddings.weight'].T + P['generator_lm_head.bias']
     x = norm(gelu(linear(x, 'lm_head.dense')), 'lm_head.layer_norm')
     return x @ P['roberta.embeddings.word_embeddings.weight'].T + P['lm_head.bias']
 
@@ -290,7 +294,7 @@ def modernbert(P, c, ids, mask):
     return x @ P['model.embeddings.tok_embeddings.weight'].T + P['decoder.bias']
 
 FORWARD = {'qwen3': qwen3, 'olmo2': olmo2, 'smollm3': smollm3, 'phi3': phi3, 'gemma2': gemma, 'gemma3': gemma3, 'gemma3_text': gemma3_text, 'opt': opt, 'distilbert': distilbert, 'modernbert': modernbert,
-    'gpt2': gpt2, 'gpt_neox': gpt_neox, 'llama': llama, 'mistral': llama, 'qwen2': llama, 'bert': masked, 'roberta': masked}
+    'gpt2': gpt2, 'gpt_neox': gpt_neox, 'llama': llama, 'mistral': llama, 'qwen2': llama, 'bert': masked, 'electra': masked, 'roberta': masked}
 
 class Model:
     """As reference.py's: P, outputs, jacobian. `reads` says at which token; `transposed` gradients are stored as the weights are."""

@@ -39,7 +39,8 @@ HEADS = {'llama': ('llama3-odd', 'LlamaForSequenceClassification', lambda C, H: 
     'roberta': ('roberta-odd', 'RobertaForSequenceClassification', lambda C, H: dense('classifier.dense', H, H) | dense('classifier.out_proj', C, H)),
     'distilbert': ('distilbert-odd', 'DistilBertForSequenceClassification', lambda C, H: dense('pre_classifier', H, H) | dense('classifier', C, H)),
     'modernbert': ('modernbert-odd', 'ModernBertForSequenceClassification', lambda C, H: {'head.dense.weight': (H, H), 'head.norm.weight': (H,)} | dense('classifier', C, H)),
-    'modernbert-mean': ('modernbert-odd', 'ModernBertForSequenceClassification', lambda C, H: {'head.dense.weight': (H, H), 'head.norm.weight': (H,)} | dense('classifier', C, H))}
+    'modernbert-mean': ('modernbert-odd', 'ModernBertForSequenceClassification', lambda C, H: {'head.dense.weight': (H, H), 'head.norm.weight': (H,)} | dense('classifier', C, H)),
+    'electra': ('electra-odd', 'ElectraForSequenceClassification', lambda C, H: dense('classifier.dense', H, H) | dense('classifier.out_proj', C, H))}
 def check_differences(name, model, outputs_of, jacobian, rng):
     """Central differences along a random direction: errors of 1e-16 * 10 / 5e-6 beside those of the third derivative, which go with the square of the step."""
     direction = {k: torch.from_numpy(rng.normal(size=v.shape)) for k, v in model.P.items()}; values = []
@@ -58,11 +59,11 @@ for seed, (name, (body, architecture, head)) in enumerate(HEADS.items(), 101):
     config = json.load(open(os.path.join(a.models, body, 'config.json')))
     config |= {'architectures': [architecture], 'id2label': {str(i): label for i, label in enumerate(LABELS)}, 'problem_type': 'single_label_classification'}
     if name == 'modernbert-mean': config['classifier_pooling'] = 'mean'
-    tensors = {k: v for k, v in load(os.path.join(a.models, body, 'model.safetensors')).items() if not k.startswith(('lm_head.', 'cls.', 'vocab_', 'decoder.', 'head.'))}
+    tensors = {k: v for k, v in load(os.path.join(a.models, body, 'model.safetensors')).items() if not k.startswith(('lm_head.', 'cls.', 'vocab_', 'decoder.', 'head.', 'generator_'))}
     H = config.get('hidden_size') or config.get('dim') or config['n_embd']
     tensors |= {k: rng.normal(0, 0.5 if k.endswith('bias') else 1.2 / np.sqrt(shape[-1]), shape).astype(np.float32) for k, shape in head(C, H).items()}
     json.dump(config, open(os.path.join(folder, 'config.json'), 'w'), indent=1); save(os.path.join(folder, 'model.safetensors'), tensors)
-    encoder = 'bert' in name; read = (lambda ids: 0) if encoder else (lambda ids: len(ids) - 1)
+    encoder = 'bert' in name or name == 'electra'; read = (lambda ids: 0) if encoder else (lambda ids: len(ids) - 1)
     model = architectures.Model(config, tensors, read); examples, gradients = [], {}
     for i, length in enumerate([3, 9]):
         ids = [int(t) for t in rng.integers(5, config['vocab_size'], length)]

@@ -159,11 +159,12 @@ def neox(hidden, heads, ffn, layers, vocab, parallel, biased=True, **more):
     return config, shapes
 
 def encoder(kind, hidden, heads, ffn, layers, vocab, positions, classifier=0, **more):
-    config = dict(model_type=kind, hidden_act='gelu', hidden_size=hidden, intermediate_size=ffn, layer_norm_eps=1e-12 if kind == 'bert' else 1e-5, max_position_embeddings=positions,
-        num_attention_heads=heads, num_hidden_layers=layers, pad_token_id=0 if kind == 'bert' else 1, type_vocab_size=2 if kind == 'bert' else 1, vocab_size=vocab) | more
-    e = kind + '.embeddings.'
-    shapes = {e + 'word_embeddings.weight': (vocab, hidden), e + 'position_embeddings.weight': (positions, hidden),
-        e + 'token_type_embeddings.weight': (config['type_vocab_size'], hidden)} | norm(e + 'LayerNorm', hidden)
+    config = dict(model_type=kind, hidden_act='gelu', hidden_size=hidden, intermediate_size=ffn, layer_norm_eps=1e-5 if kind == 'roberta' else 1e-12, max_position_embeddings=positions,
+        num_attention_heads=heads, num_hidden_layers=layers, pad_token_id=1 if kind == 'roberta' else 0, type_vocab_size=1 if kind == 'roberta' else 2, vocab_size=vocab) | more
+    e = kind + '.embeddings.'; width = config.get('embedding_size', hidden)
+    shapes = {e + 'word_embeddings.weight': (vocab, width), e + 'position_embeddings.weight': (positions, width),
+        e + 'token_type_embeddings.weight': (config['type_vocab_size'], width)} | norm(e + 'LayerNorm', width)
+    if width != hidden: shapes |= linear(kind + '.embeddings_project', hidden, width)
     for l in range(layers):
         n = f'{kind}.encoder.layer.{l}.'
         for part in ('query', 'key', 'value'): shapes |= linear(n + 'attention.self.' + part, hidden, hidden)
@@ -171,6 +172,7 @@ def encoder(kind, hidden, heads, ffn, layers, vocab, positions, classifier=0, **
         shapes |= linear(n + 'intermediate.dense', ffn, hidden) | linear(n + 'output.dense', hidden, ffn) | norm(n + 'output.LayerNorm', hidden)
     if classifier: return config, shapes | linear('classifier', classifier, hidden)
     if kind == 'bert': return config, shapes | linear('cls.predictions.transform.dense', hidden, hidden) | norm('cls.predictions.transform.LayerNorm', hidden) | {'cls.predictions.bias': (vocab,)}
+    if kind == 'electra': return config, shapes | linear('generator_predictions.dense', width, hidden) | norm('generator_predictions.LayerNorm', width) | {'generator_lm_head.bias': (vocab,)}
     return config, shapes | linear('lm_head.dense', hidden, hidden) | norm('lm_head.layer_norm', hidden) | {'lm_head.bias': (vocab,)}
 
 # Wavelengths 6.3, 20, 63, ... against 4 and 16 in a trained length of 40: all three branches of Llama 3's rule.
@@ -197,12 +199,13 @@ MODELS = {'llama-odd': llama(24, 6, 2, 4, 40, 3, 61, 5000.0, False), 'llama-tied
         no_rope_layer_interval=2, use_sliding_window=True, sliding_window=4, layer_types=['full_attention', 'sliding_attention', 'full_attention'], tie_word_embeddings=True),
     'phi3-odd': decoder('phi3', 16, 2, 1, 8, 18, 2, 23, ('input_layernorm', 'post_attention_layernorm'), fused=True, hidden_act='silu', partial_rotary_factor=0.75, rope_theta=10000.0, original_max_position_embeddings=8, sliding_window=7,
         rope_scaling=dict(type='longrope', short_factor=[1.0, 1.25, 1.5], long_factor=[2.0, 3.0, 5.0]), tie_word_embeddings=False),
-    'distilbert-odd': distilbert(12, 3, 20, 2, 23, 16), 'modernbert-odd': modernbert(12, 3, 10, 3, 23)}
+    'distilbert-odd': distilbert(12, 3, 20, 2, 23, 16), 'modernbert-odd': modernbert(12, 3, 10, 3, 23),
+    'electra-odd': encoder('electra', 12, 3, 20, 2, 23, 16, embedding_size=8, hidden_act='relu')}
 MASK = 4  # id of the mask token of masked models
 for seed, (name, (config, shapes)) in enumerate(MODELS.items(), 1):
     if a.only and name not in a.only.split(','): continue
     rng = np.random.default_rng(seed); folder = os.path.join(a.out, name); os.makedirs(folder, exist_ok=True)
-    first = name in ('llama-odd', 'llama-tied', 'neo-odd'); masked = config['model_type'] in ('bert', 'roberta', 'distilbert', 'modernbert'); classifier = 'classifier.weight' in shapes
+    first = name in ('llama-odd', 'llama-tied', 'neo-odd'); masked = config['model_type'] in ('bert', 'electra', 'roberta', 'distilbert', 'modernbert'); classifier = 'classifier.weight' in shapes
     def draw(key, shape):
         # Large enough that nothing is nearly linear; norms around one.
         # Gemma counts its norms' weights from one.

@@ -39,9 +39,9 @@ std::vector<std::string> trained_labels(const Config& config);
 
 /// The program of a *ForSequenceClassification folder: score (without bias) on the features of the last token
 /// of a causal model; on the first token, of BERT classifier behind pooler.dense and tanh, of RoBERTa
-/// classifier.out_proj behind classifier.dense and tanh, of DistilBERT classifier behind pre_classifier and
-/// ReLU, of ModernBERT classifier behind head.dense, activation and head.norm, on the first token or the mean
-/// of all (classifier_pooling). Kind of all but norms: head.
+/// classifier.out_proj behind classifier.dense and tanh (of ELECTRA GELU), of DistilBERT classifier behind
+/// pre_classifier and ReLU, of ModernBERT classifier behind head.dense, activation and head.norm, on the
+/// first token or the mean of all (classifier_pooling). Kind of all but norms: head.
 /// @throws Error(input) as program_of, or where the family has no such head here
 Program program_with_trained_head(const Config& config, Index labels);
 
@@ -67,10 +67,13 @@ Program gpt_neo(const Config& config, std::optional<Index> classifier_labels);
 Program gpt_neox(const Config& config, std::optional<Index> classifier_labels);
 Program opt(const Config& config, std::optional<Index> classifier_labels);
 Program bert_with_trained_head(const Config& config, Index labels);
+Program electra_with_trained_head(const Config& config, Index labels);
 Program roberta_with_trained_head(const Config& config, Index labels);
 Program distilbert_with_trained_head(const Config& config, Index labels);
 Program modernbert_with_trained_head(const Config& config, Index labels);
 Program bert(const Config& config, std::optional<Index> classifier_labels);
+/// The generator as a masked model; of either a classifier.
+Program electra(const Config& config, std::optional<Index> classifier_labels);
 /// RoBERTa, XLM-RoBERTa and CamemBERT.
 Program roberta(const Config& config, std::optional<Index> classifier_labels);
 Program distilbert(const Config& config, std::optional<Index> classifier_labels);

@@ -56,6 +56,8 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
             {{"full_attention", {{"rope_type", "default"}}}});
     refused(ErrorKind::out_of_range, "neox-parallel", "rope_parameters", {{"partial_rotary_factor", 1.5}});
     refused(ErrorKind::out_of_range, "roberta-odd", "max_position_embeddings", 2);
+    refused(ErrorKind::out_of_range, "electra-odd", "embedding_size", 0);
+    refused(ErrorKind::unsupported, "bert-odd", "model_type", "xlm-roberta-xl");
     refused(ErrorKind::unsupported, "opt-odd", "layer_norm_elementwise_affine", false);
     refused(ErrorKind::unsupported, "distilbert-odd", "sinusoidal_pos_embds", true);
     refused(ErrorKind::unsupported, "gemma2-odd", "torch_dtype", "float64");

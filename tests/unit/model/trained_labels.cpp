@@ -68,6 +68,9 @@ TEST(TrainedHead, IsOfKindHeadAndPassesOverThePaddingOfACausalModel) {
           {"roberta-trained",
            {"classifier.dense.weight", "classifier.dense.bias", "classifier.out_proj.weight",
             "classifier.out_proj.bias"}},
+          {"electra-trained",
+           {"classifier.dense.weight", "classifier.dense.bias", "classifier.out_proj.weight",
+            "classifier.out_proj.bias"}},
           {"distilbert-trained",
            {"pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias"}},
           {"modernbert-trained", {"head.dense.weight", "classifier.weight", "classifier.bias"}}}) {

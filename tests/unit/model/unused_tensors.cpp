@@ -48,10 +48,10 @@ struct Folder {
 };
 
 constexpr const char* models[] = {
-    "llama-odd", "llama-tied",    "llama3-odd",     "mistral-odd",   "qwen2-odd",   "gpt2-odd",
-    "neo-odd",   "neox-parallel", "neox-serial",    "bert-odd",      "roberta-odd", "qwen3-odd",
-    "olmo2-odd", "smollm3-odd",   "phi3-odd",       "gemma2-odd",    "gemma3-text", "gemma3-odd",
-    "opt-odd",   "opt-behind",    "distilbert-odd", "modernbert-odd"};
+    "llama-odd", "llama-tied",    "llama3-odd",     "mistral-odd",    "qwen2-odd",   "gpt2-odd",
+    "neo-odd",   "neox-parallel", "neox-serial",    "bert-odd",       "roberta-odd", "qwen3-odd",
+    "olmo2-odd", "smollm3-odd",   "phi3-odd",       "gemma2-odd",     "gemma3-text", "gemma3-odd",
+    "opt-odd",   "opt-behind",    "distilbert-odd", "modernbert-odd", "electra-odd"};
 
 TEST(UnusedTensors, AreNoneOfTheFixtures) {
     for (const char* model : models) EXPECT_TRUE(Folder(model).said().empty()) << model;
@@ -62,6 +62,11 @@ TEST(UnusedTensors, BuffersAndHeadsOfPretrainingPass) {
     gpt2.tensors.push_back({"transformer.h.0.attn.bias", {1, 1, 4, 4}});
     gpt2.tensors.push_back({"transformer.h.1.attn.masked_bias", {1}, {-1e4F}});
     EXPECT_TRUE(gpt2.said().empty());
+    Folder electra("electra-odd");  // the discriminator's, which says of each token whether it was replaced
+    electra.tensors.push_back({"discriminator_predictions.dense.bias", {12}, std::vector<float>(12, 1)});
+    electra.tensors.push_back({"discriminator_predictions.dense_prediction.bias", {1}, {1}});
+    EXPECT_TRUE(electra.said().empty());
+    EXPECT_TRUE(electra.said(true).empty());
     Folder bert("bert-odd");
     bert.tensors.push_back({"bert.pooler.dense.weight", {1}, {1}});
     bert.tensors.push_back({"cls.seq_relationship.bias", {2}, {1, 1}});
@@ -234,6 +239,7 @@ TEST(AdoptedNames, OfATiedTensorStoredOnlyAsItsCopy) {
         {"neo-odd", "transformer.wte.weight", "lm_head.weight"},
         {"bert-odd", "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"},
         {"bert-odd", "cls.predictions.bias", "cls.predictions.decoder.bias"},
+        {"electra-odd", "electra.embeddings.word_embeddings.weight", "generator_lm_head.weight"},
         {"roberta-odd", "lm_head.bias", "lm_head.decoder.bias"}};
     for (const auto& [model, own, copy] : cases) {
         SCOPED_TRACE(copy);
