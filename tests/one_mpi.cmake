@@ -1,0 +1,18 @@
+# What tools/cmake/one_mpi.cmake says of a library that needs MPI and of one that does not, with its own MPI and with a library
+# in its place that is none.   cmake -DREADELF=... -DMPI=... -DNEEDS_IT=... -DNEEDS_NONE=... -P one_mpi.cmake
+include(${CMAKE_CURRENT_LIST_DIR}/../tools/cmake/one_mpi.cmake)
+set(CMAKE_READELF ${READELF})
+foreach(MPI_C_LIBRARIES ${MPI} ${NEEDS_NONE})
+  foreach(library ${NEEDS_IT} ${NEEDS_NONE})
+    other_mpi_of(${library} other)
+    set(valid TRUE)
+    is_of_this_mpi(valid ${library})
+    set(wrong FALSE)
+    if(library STREQUAL NEEDS_IT AND MPI_C_LIBRARIES STREQUAL NEEDS_NONE)
+      set(wrong TRUE)
+    endif()
+    if((wrong AND (NOT other OR valid)) OR (NOT wrong AND (other OR NOT valid)))
+      message(FATAL_ERROR "${library} beside ${MPI_C_LIBRARIES}: needs '${other}', valid: ${valid}")
+    endif()
+  endforeach()
+endforeach()
