@@ -1,4 +1,5 @@
 # What tangram stands on. Used by the build and, installed, by find_package(tangram).
+include(${CMAKE_CURRENT_LIST_DIR}/one_mpi.cmake)
 enable_language(C)  # MPI and HDF5 are looked for with it, whatever languages the project has
 find_package(MPI REQUIRED COMPONENTS C CXX)
 find_package(Threads REQUIRED)
