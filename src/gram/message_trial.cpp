@@ -16,12 +16,13 @@ namespace {
 
 constexpr Index rows = 4 * products::panel_rows;
 
-/// Gradients of one token each, whole numbers so small that no sum of their products is rounded.
+/// Gradients of one token each, whole numbers so small that no sum of their products is rounded. Those of two
+/// trials differ: what one has left in memory must not pass for what the next one was sent.
 struct Numbers {
-    Index delta_width, input_width;
+    Index delta_width, input_width, trial;
 
-    static Index delta(int rank, Index row, Index o) { return 1 + (rank + row + o) % 3; }
-    static Index input(int rank, Index row, Index i) { return 1 + (rank + 2 * row + i) % 5; }
+    Index delta(int rank, Index row, Index o) const { return 1 + (trial + rank + row + o) % 3; }
+    Index input(int rank, Index row, Index i) const { return 1 + (trial + rank + 2 * row + i) % 5; }
     Index depth() const { return delta_width * input_width; }
     /// Of a row of one rank's tile with one of another's.
     double product(int left, Index row, int right, Index column) const {
@@ -44,9 +45,9 @@ class Trial {
           other_(own_.size()) {
         for (Index r = 0; r < rows; ++r) {
             for (Index o = 0; o < numbers.delta_width; ++o)
-                deltas_.push_back(static_cast<float>(Numbers::delta(rank, r, o)));
+                deltas_.push_back(static_cast<float>(numbers.delta(rank, r, o)));
             for (Index i = 0; i < numbers.input_width; ++i)
-                inputs_.push_back(static_cast<float>(Numbers::input(rank, r, i)));
+                inputs_.push_back(static_cast<float>(numbers.input(rank, r, i)));
         }
     }
 
@@ -107,7 +108,10 @@ void try_messages(const Communicator& messages, ProductBackEnd& back_end) {
     const int rank = messages.rank(), ranks = messages.size(), from = (rank + ranks - 1) % ranks;
     constexpr double enough = 16.0 * 1024 * 1024;
     if (any_rank(comm, back_end.memory() < enough)) return;
-    for (const Numbers& numbers : {Numbers{1, 4}, Numbers{16, 128}}) {  // of some KiB and of about 1 MiB
+    static Index trials = 0;
+    trials = max_over_ranks(comm, trials + 1);
+    for (const Numbers& numbers :
+         {Numbers{1, 4, trials}, Numbers{16, 128, trials}}) {  // of some KiB and of about 1 MiB
         Trial trial = collectively(comm, [&] { return Trial(numbers, rank, from, back_end); });
         Transfers transfers(comm);
         const bool formed = collectively(comm, [&] {
@@ -116,7 +120,7 @@ void try_messages(const Communicator& messages, ProductBackEnd& back_end) {
             transfers.reserve(std::ssize(trial.to_receive));
             return forms;
         });
-        if (any_rank(comm, !formed)) return back_end.forget_factors();
+        if (any_rank(comm, !formed)) break;
         transfers.receive(trial.to_receive, from, 0);
         transfers.send(trial.to_send, (rank + 1) % ranks, 0);
         transfers.wait();
@@ -130,6 +134,7 @@ void try_messages(const Communicator& messages, ProductBackEnd& back_end) {
                                         back_end.name(), from));
         });
     }
+    back_end.give_back_memory();
 }
 
 }  // namespace tangram
