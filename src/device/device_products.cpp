@@ -143,7 +143,10 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
 
     template <class Slice>
     void add_slice(const Slice& slice, const std::function<void()>& between) {
-        if (slice.products.empty()) return hand_over();
+        if (slice.products.empty()) {
+            slices_.forget();
+            return hand_over();
+        }
         const auto on_device = slices_.send(slice, between);
         between();
         for (std::size_t first = 0; first < slice.products.size();) {

@@ -60,6 +60,14 @@ std::vector<ChunkOnDevice> chunks_of(const PackedTokens<Real>& tile, Index panel
     return chunks;
 }
 
+void copy_on_all_threads(std::byte* to, const std::byte* from, std::size_t bytes) {
+    constexpr std::size_t together = std::size_t{1} << 18;
+    parallel_for(static_cast<Index>((bytes + together - 1) / together), [&](Index i) {
+        const std::size_t first = static_cast<std::size_t>(i) * together;
+        std::memcpy(to + first, from + first, std::min(together, bytes - first));
+    });
+}
+
 }  // namespace
 
 /// The buffer that the last slice is not in: what was multiplied from it has ended, as the last one began
@@ -98,23 +106,39 @@ void DeviceSlices::form(const SliceToPack<Real>& slice, DeviceFactors& factors) 
         }
     }
     to.at = next_buffer(places.bytes());
-    std::byte* const staged = staged_slice_.reserve(home_bytes);
+    home_in_pieces_ = slice.in_factors;
+    std::byte* const staged = home_in_pieces_ ? nullptr : staged_slice_.reserve(home_bytes);
     std::vector<Real*> tiles;
     for (const TileToPack<Real>& tile : slice.tiles)
         tiles.push_back(reinterpret_cast<Real*>(to.at + to.tiles.at(tile.entries.data()).at));
     factors.form(slice, tiles);
     for (const GoingHome& part : going_home_)
-        runtime_->copy(staged + part.staged, to.at + part.at, part.bytes, Stream::copies);
+        if (!home_in_pieces_)
+            runtime_->copy(staged + part.staged, to.at + part.at, part.bytes, Stream::copies);
     packed_ = std::move(to);
 }
 
 void DeviceSlices::take_home() {
     runtime_->wait(Stream::copies);
-    parallel_for(std::ssize(going_home_), [&](Index i) {
-        const GoingHome& part = going_home_[static_cast<std::size_t>(i)];
-        std::memcpy(part.home, staged_slice_.data() + part.staged, part.bytes);
-    });
+    if (home_in_pieces_)
+        for (const GoingHome& part : going_home_) copy_home(part);
+    else
+        parallel_for(std::ssize(going_home_), [&](Index i) {
+            const GoingHome& part = going_home_[static_cast<std::size_t>(i)];
+            std::memcpy(part.home, staged_slice_.data() + part.staged, part.bytes);
+        });
     going_home_.clear();
+}
+
+void DeviceSlices::copy_home(const GoingHome& part) {
+    constexpr auto at_once = static_cast<std::size_t>(staged_sum_bytes);
+    for (std::size_t first = 0; first < part.bytes; first += at_once) {
+        const std::size_t count = std::min(at_once, part.bytes - first);
+        std::byte* const staged = staged_->reserve(count);
+        runtime_->copy(staged, packed_->at + part.at + first, count, Stream::copies);
+        runtime_->wait(Stream::copies);
+        copy_on_all_threads(part.home + first, staged, count);
+    }
 }
 
 std::vector<std::byte*> DeviceSlices::places_for_messages(std::span<const void* const> homes) {
@@ -138,8 +162,11 @@ template <class Tile>
 std::optional<SliceOnDevice> DeviceSlices::formed(std::span<const Tile> tiles) {
     std::optional<SliceOnDevice> to = std::exchange(packed_, std::nullopt);
     if (!to) return to;
-    if (std::ranges::all_of(tiles, [&](const Tile& tile) { return to->tiles.contains(tile.entries.data()); }))
-        return to;
+    const auto is_of_it = [&](const Tile& tile) {
+        const auto place = to->tiles.find(tile.entries.data());
+        return place != to->tiles.end() && place->second.bytes == tile.entries.size_bytes();
+    };
+    if (std::ranges::all_of(tiles, is_of_it)) return to;
     if (to->messages_arrive) throw std::logic_error("a slice lacks tiles that messages have left here");
     return std::nullopt;
 }
@@ -264,13 +291,14 @@ std::vector<const Real*> DeviceSlices::send_formed_or_packed(std::span<const Til
                                                              const std::function<void()>& between) {
     std::optional<SliceOnDevice> of = formed(tiles);
     if (!of) return send_entries_of<Real>(tiles, between);
-    std::vector<const void*> homes;
     std::vector<const Real*> entries;
     for (const Tile& tile : tiles) {
-        homes.push_back(tile.entries.data());
-        entries.push_back(reinterpret_cast<const Real*>(of->at + of->tiles.at(homes.back()).at));
+        const TilePlace& place = of->tiles.at(tile.entries.data());
+        entries.push_back(reinterpret_cast<const Real*>(of->at + place.at));
+        for (const auto& [first, last] : place.of_host)
+            send_entries(std::as_bytes(tile.entries).subspan(first, last - first), of->at + place.at + first,
+                         between);
     }
-    send_tiles(homes, *of);
     return entries;
 }
 
@@ -299,11 +327,7 @@ void DeviceSlices::send_entries(std::span<const std::byte> from, std::byte* to,
         const auto part = from.first(std::min(from.size(), at_once));
         runtime_->wait(Stream::copies);
         std::byte* const staged = staged_->reserve(part.size());
-        constexpr std::size_t together = std::size_t{1} << 18;
-        parallel_for(static_cast<Index>((part.size() + together - 1) / together), [&](Index i) {
-            const std::size_t first = static_cast<std::size_t>(i) * together;
-            std::memcpy(staged + first, part.data() + first, std::min(together, part.size() - first));
-        });
+        copy_on_all_threads(staged, part.data(), part.size());
         runtime_->copy(to, staged, part.size(), Stream::copies);
         from = from.subspan(part.size());
         to += part.size();

@@ -99,11 +99,13 @@ class DeviceSlices {
     void release() noexcept;
 
   private:
-    /// Part of a slice at `at`, which take_home() copies from staged_slice_.
+    /// Part of a slice at `at`, which take_home() copies from staged_slice_; of one in factors, which may be
+    /// larger than slices that are multiplied out, piece by piece.
     struct GoingHome {
         std::byte* home;
         std::size_t at, staged, bytes;
     };
+    void copy_home(const GoingHome& part);
     std::byte* next_buffer(std::size_t bytes);
     template <class Tile>
     std::optional<SliceOnDevice> formed(std::span<const Tile> tiles);
@@ -128,6 +130,7 @@ class DeviceSlices {
     Buffer staged_lists_{*runtime_, Memory::pinned}, staged_slice_{*runtime_, Memory::pinned};
     std::optional<SliceOnDevice> packed_;  // the next one to be sent
     std::vector<GoingHome> going_home_;
+    bool home_in_pieces_ = false;
 };
 
 }  // namespace tangram::device

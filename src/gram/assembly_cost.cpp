@@ -293,7 +293,7 @@ double AssemblyCost::back_end_whole(double memory) const {
 double AssemblyCost::staged_bytes() const {
     const double others = std::max(back_end_factor_bytes, back_end_match_bytes);
     if (back_end_slice_bytes + others == 0) return 0;
-    return std::max(back_end_slice_bytes, back_end_factor_bytes) +
+    return back_end_slice_bytes +
            std::min(staged_sum_bytes, std::max({back_end_sum_bytes, factor_bytes, others}));
 }
 
