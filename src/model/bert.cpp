@@ -21,7 +21,7 @@ struct Names {
 /// A classifier's head on the features of the first token.
 enum class ClassifierHead { drawn, trained };
 
-/// classifier.weight and .bias, or the layers of a *ForSequenceClassification: dense, tanh, output.
+/// classifier.weight and .bias, or the layers of a *ForSequenceClassification: dense, activation, output.
 void classifier_head(Program& program, Value x, const Names& names, Index labels, ClassifierHead which) {
     using enum ParameterKind;
     const parts::Module root{program, ""};

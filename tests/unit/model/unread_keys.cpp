@@ -219,6 +219,7 @@ TEST(UnreadKeys, AreNoneOfPublishedModels) {
           {"use_cache", true}}},
         {"models/electra-odd",
          {{"architectures", {"ElectraForPreTraining"}},
+          {"generator_size", "0.25"},
           {"summary_activation", "gelu"},
           {"summary_last_dropout", 0.1},
           {"summary_type", "first"},

@@ -174,6 +174,7 @@ TEST_F(TokenizerFolders, KeysThatNothingReadsAreSaidOnce) {
     warns(plain_, {{"split_special_tokens", false}}, "");
     warns(plain_, {{"tokenizer_class", "LlamaTokenizerFast"}}, "");
     warns(plain_, {{"tokenizer_class", "OddTokenizer"}}, "OddTokenizer");
+    refused(plain_, {{"tokenizer_class", "ElectraTokenizer"}}, "tokenizer_class");
     refused(plain_, {{"tokenizer_class", "BertTokenizer"}}, "tokenizer_class");
     const nlohmann::json unigram =
         nlohmann::json::parse(R"({"model": {"type": "Unigram", "vocab": [["a", -1]]}})");
