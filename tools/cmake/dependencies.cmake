@@ -27,7 +27,7 @@ endif()
 foreach(library IN LISTS HDF5_C_LIBRARIES)
   other_mpi_of("${library}" other)
   if(other)
-    message(FATAL_ERROR "${library} was built for another MPI (${other}) than ${MPI_C_LIBRARIES}. On a cluster: load the "
+    message(FATAL_ERROR "${library} was built for another MPI (${other}) than the one in use. On a cluster: load the "
         "module of the HDF5 that belongs to this MPI, or pass -DHDF5_ROOT=/path/of/parallel/hdf5; Debian's MPICH: "
         "-DHDF5_C_COMPILER_EXECUTABLE=/usr/bin/h5pcc.mpich.")
   endif()
