@@ -19,11 +19,6 @@ Index stride_of(Index width) {
     return parts(width, aligned) * aligned;
 }
 
-/// Tokens of a chunk, with padding.
-Index padded_tokens(const TokenChunk& chunk, Index panel_rows) {
-    return parts(chunk.tokens, panel_rows) * panel_rows;
-}
-
 /// Bytes of the lists of rows and of blocks, of these at most.
 struct ListBytes {
     std::size_t rows = 0, blocks = 0;

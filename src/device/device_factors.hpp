@@ -7,6 +7,11 @@
 
 namespace tangram::device {
 
+/// Tokens of a chunk, with padding.
+inline Index padded_tokens(const TokenChunk& chunk, Index panel_rows) {
+    return (chunk.tokens + panel_rows - 1) / panel_rows * panel_rows;
+}
+
 /// Factors on a device, where they stay until they make room or are forgotten, and what forms packed tiles of
 /// them. Rows begin on 16 bytes there. Those that passes have left stand there alone until they
 /// come home. All is done in Stream::copies; throws as the runtime.

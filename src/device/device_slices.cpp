@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "staged_copies.hpp"
 #include "tangram/parallel_for.hpp"
 
 namespace tangram::device {
@@ -53,19 +54,11 @@ std::vector<ChunkOnDevice> chunks_of(const PackedTokens<Real>& tile, Index panel
     Index before = 0;
     for (const TokenChunk& chunk : tile.chunks) {
         if (chunk.tokens > chunk_tokens) throw std::logic_error("a chunk has more tokens than a block");
-        const Index padded = (chunk.tokens + panel_rows - 1) / panel_rows * panel_rows;
+        const Index padded = padded_tokens(chunk, panel_rows);
         chunks.push_back({chunk.first_row, chunk.last_row, before, padded});
         before += padded;
     }
     return chunks;
-}
-
-void copy_on_all_threads(std::byte* to, const std::byte* from, std::size_t bytes) {
-    constexpr std::size_t together = std::size_t{1} << 18;
-    parallel_for(static_cast<Index>((bytes + together - 1) / together), [&](Index i) {
-        const std::size_t first = static_cast<std::size_t>(i) * together;
-        std::memcpy(to + first, from + first, std::min(together, bytes - first));
-    });
 }
 
 }  // namespace

@@ -12,6 +12,8 @@ namespace {
 /// The stream that a part is copied in: neighbours do not wait for each other.
 Stream stream_of(std::size_t part) { return part % 2 == 0 ? Stream::copies : Stream::products; }
 
+}  // namespace
+
 void copy_on_all_threads(std::byte* to, const std::byte* from, std::size_t bytes) {
     constexpr std::size_t together = 1 << 20;
     parallel_for(static_cast<Index>((bytes + together - 1) / together), [&](Index i) {
@@ -19,8 +21,6 @@ void copy_on_all_threads(std::byte* to, const std::byte* from, std::size_t bytes
         std::memcpy(to + first, from + first, std::min(together, bytes - first));
     });
 }
-
-}  // namespace
 
 /// The buffer of a part, which is no longer on its way.
 std::byte* StagedCopies::reserve(std::size_t part, std::size_t bytes) {

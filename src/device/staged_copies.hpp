@@ -5,6 +5,9 @@
 
 namespace tangram::device {
 
+/// Of the host's memory, on all OpenMP threads.
+void copy_on_all_threads(std::byte* to, const std::byte* from, std::size_t bytes);
+
 /// Copies between the host's memory, of any kind, and the device's, through two pinned buffers that take
 /// turns: while one is on its way, all threads fill or empty the other one (from and to memory that is not
 /// pinned CUDA copies on one). Each waits until it has ended; nothing else may be under way in either stream.

@@ -289,6 +289,8 @@ class FormedTokens {
         EXPECT_TRUE(std::ranges::all_of(packed_[1], [](Real entry) { return std::isnan(entry); }));
         return true;
     }
+    /// Of the tile that goes home.
+    double tile_bytes() const { return sizeof(Real) * static_cast<double>(by_hand_[0].size()); }
     /// The sums of all pairs of tiles, formed or put there by hand.
     std::vector<double> sums(ProductBackEnd& back_end, bool formed) {
         std::vector<double> all(at(tiles * tiles * rows * rows), 0.25);
@@ -399,6 +401,13 @@ TYPED_TEST(DevicePacking, PutsTokensOfFactorsWhereTheyStand) {
             back_end->forget_factors();
             EXPECT_EQ(formed, tiles.sums(*back_end, false));
         }
+}
+
+// More than is on its way at once.
+TEST(Device, BringsWideTokensHomeInPieces) {
+    FormedTokens<float> tiles(2, 170'000);
+    ASSERT_GT(tiles.tile_bytes(), staged_sum_bytes);
+    EXPECT_TRUE(tiles.forms(*device::host_executor()));
 }
 
 // Sums push factors out, where they find no room the host packs; no byte more is taken than there is.
