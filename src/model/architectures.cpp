@@ -10,6 +10,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"qwen2", qwen2},
                                       Architecture{"qwen3", qwen3},
                                       Architecture{"olmo2", olmo2},
+                                      Architecture{"olmo3", olmo3},
                                       Architecture{"smollm3", smollm3},
                                       Architecture{"phi3", phi3},
                                       Architecture{"gemma2", gemma2},

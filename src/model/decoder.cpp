@@ -169,6 +169,15 @@ void set_windows(const Config& config, DecoderStyle& style, std::optional<Index>
         style.layers[i].window = listed[i] ? window : std::nullopt;
 }
 
+void set_windows_but(const Config& config, DecoderStyle& style, Index period, const std::string& own_key) {
+    const std::optional<Index> window = config.names("sliding_window") && !config.has("sliding_window")
+                                            ? std::nullopt
+                                            : std::optional(config.size("sliding_window", 4096));
+    std::vector<bool> own;
+    for (Index i = 0; i < std::ssize(style.layers); ++i) own.push_back((i + 1) % period != 0);
+    set_windows(config, style, window, own, own_key);
+}
+
 void set_alike(const Config& config, DecoderStyle& style, std::optional<Index> window) {
     const std::vector<bool> own(style.layers.size(), window.has_value());
     if (sliding_layers(config, own) != own)

@@ -67,6 +67,11 @@ std::vector<bool> sliding_layers(const Config& config, const std::vector<bool>& 
 void set_windows(const Config& config, DecoderStyle& style, std::optional<Index> window,
                  const std::vector<bool>& own, const std::string& own_key);
 
+/// Gives windows of sliding_window tokens (4096 where there is no such key) to all layers but every
+/// `period`-th, or as layer_types has them.
+/// @param own_key, throws  as set_windows
+void set_windows_but(const Config& config, DecoderStyle& style, Index period, const std::string& own_key);
+
 /// Gives it to all layers of a family that takes layer_types only where they say so.
 void set_alike(const Config& config, DecoderStyle& style, std::optional<Index> window);
 

@@ -50,15 +50,10 @@ DecoderStyle read_gemma(const Config& file, const Config& config, const parts::D
     return style;
 }
 
-/// Windows in all layers but every `period`-th, or as layer_types has them.
 void set_gemma_windows(const Config& config, DecoderStyle& style, Index period, const std::string& key) {
-    const std::optional<Index> window = config.names("sliding_window") && !config.has("sliding_window")
-                                            ? std::nullopt
-                                            : std::optional(config.size("sliding_window", 4096));
-    if (window) config.expect("sliding_window_size", "sliding_window", *window);
-    std::vector<bool> own;
-    for (Index i = 0; i < std::ssize(style.layers); ++i) own.push_back((i + 1) % period != 0);
-    parts::set_windows(config, style, window, own, key);
+    parts::set_windows_but(config, style, period, key);
+    for (const parts::DecoderLayer& layer : style.layers)
+        if (layer.window) config.expect("sliding_window_size", "sliding_window", *layer.window);
 }
 
 DecoderStyle read_gemma3(const Config& file, const Config& config) {
@@ -78,9 +73,10 @@ DecoderStyle read_gemma3(const Config& file, const Config& config) {
     set_gemma_windows(config, style, config.size("sliding_window_pattern", 6), "sliding_window_pattern");
     const RotaryAngles everywhere =
         parts::rotary_angles(config, style.head_size, {.theta = 1000000, .layer_type = "full_attention"});
-    const RotaryAngles near = parts::rotary_angles(
-        config, style.head_size,
-        {.theta_key = "rope_local_base_freq", .layer_type = "sliding_attention", .scaled = false});
+    const RotaryAngles near = parts::rotary_angles(config, style.head_size,
+                                                   {.theta_key = "rope_local_base_freq",
+                                                    .layer_type = "sliding_attention",
+                                                    .shared = parts::SharedSettings::none});
     for (parts::DecoderLayer& layer : style.layers) layer.angles = layer.window ? near : everywhere;
     // transformers reads the key and hands it to no attention.
     if (config.has("attn_logit_softcapping"))

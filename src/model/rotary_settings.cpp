@@ -38,24 +38,31 @@ void refuse_settings_beside(const Config& config, const Config& of_all,
                                       key));
 }
 
-/// The settings of the style's layers; nothing where there are none.
-std::optional<Config> settings_of(const Config& config, const RotaryStyle& style) {
+struct Settings {
+    std::optional<Config> given;  ///< nothing: there are none
+    bool base_alone = false;      ///< of them rope_theta alone counts
+};
+
+/// The settings of the style's layers.
+Settings settings_of(const Config& config, const RotaryStyle& style) {
     if (!style.layer_type.empty() && config.has("rope_scaling") && config.has("rope_parameters")) {
         const Config newer = config.inside("rope_parameters");
         if (newer.has("full_attention") || newer.has("sliding_attention")) {
             const auto own =
                 newer.has(style.layer_type) ? std::optional(newer.inside(style.layer_type)) : std::nullopt;
-            if (style.scaled) refuse_settings_beside(config, config.inside("rope_scaling"), own);
-            return own;
+            if (style.shared == SharedSettings::all)
+                refuse_settings_beside(config, config.inside("rope_scaling"), own);
+            return {own};
         }
     }
     const std::optional<Config> all = rope_settings(config);
-    if (!all || style.layer_type.empty()) return all;
+    if (!all || style.layer_type.empty()) return {all};
     bool by_type = false;
     for (const char* type : {"full_attention", "sliding_attention"}) by_type = by_type || all->has(type);
     if (by_type)
-        return all->has(style.layer_type) ? std::optional(all->inside(style.layer_type)) : std::nullopt;
-    return style.scaled ? all : std::nullopt;
+        return {all->has(style.layer_type) ? std::optional(all->inside(style.layer_type)) : std::nullopt};
+    if (style.shared == SharedSettings::none) return {};
+    return {all, style.shared == SharedSettings::base};
 }
 
 /// One of the places where a setting may stand.
@@ -230,13 +237,13 @@ double rotary_share(const Config& config, const std::string& older_key, double o
 void refuse_other_shares(const Config& config) { rotary_share(config, "partial_rotary_factor", 1.0, 1.0); }
 
 RotaryAngles rotary_angles(const Config& config, Index size, const RotaryStyle& style) {
-    const std::optional<Config> settings = settings_of(config, style);
+    const auto [settings, base_alone] = settings_of(config, style);
     const double theta = theta_of(config, settings, style);
     std::vector<double> frequencies;
     for (Index i = 0; i < size / 2; ++i)
         frequencies.push_back(
             elementary::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(size)));
-    if (!settings) return {.frequencies = std::move(frequencies)};
+    if (!settings || base_alone) return {.frequencies = std::move(frequencies)};
     for (const auto& [name, value] : settings->values().items())
         if (value.is_object())
             settings->refuse(ErrorKind::unsupported, name, "supported: one rule for all layers");

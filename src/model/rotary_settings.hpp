@@ -9,6 +9,13 @@
 /// keys at the top of the file.
 namespace tangram::parts {
 
+/// What counts of settings for all layers where the layers asked about may have their own.
+enum class SharedSettings {
+    all,
+    base,  ///< rope_theta alone
+    none,
+};
+
 /// What families differ in.
 struct RotaryStyle {
     double theta = 10000;                  ///< the base where no key says it
@@ -16,7 +23,7 @@ struct RotaryStyle {
     std::string older_theta_key = "";      ///< empty: none
     /// "full_attention" or "sliding_attention", where newer files have settings for each; empty: one for all.
     std::string layer_type = "";
-    bool scaled = true;  ///< settings for all layers count for these
+    SharedSettings shared = SharedSettings::all;
     /// Phi-3's: "su" and "yarn" are older names of "longrope", and the trained length has this default.
     std::optional<Index> trained_length = std::nullopt;
 };

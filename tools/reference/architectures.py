@@ -1,6 +1,6 @@
 """Forward passes in plain PyTorch of the architectures that reference.py lacks, for model_fixtures.py: GPT-2, GPT-NeoX, OPT,
 RoBERTa, DistilBERT, ModernBERT, and LLaMA's relatives (Mistral, Qwen2, LLaMA with biases and scaled rotary positions; Qwen3,
-OLMo 2, SmolLM3, Phi-3, Gemma 2 and 3). Written from Hugging Face's modeling files as published, on a dict {tensor name:
+OLMo 2 and 3, SmolLM3, Phi-3, Gemma 2 and 3). Written from Hugging Face's modeling files as published, on a dict {tensor name:
 tensor}; a batch may be padded, with an attention mask of 0 and 1."""
 import json, math, os
 import numpy as np, torch
@@ -160,17 +160,19 @@ def qwen3(P, c, ids, mask):
         x = x + linear(F.silu(linear(h, at + 'mlp.gate_proj')) * linear(h, at + 'mlp.up_proj'), at + 'mlp.down_proj')
     return rms(x, P['model.norm.weight'], eps) @ P['lm_head.weight'].T
 
-def olmo2(P, c, ids, mask):
+def olmo(P, c, ids, mask):
+    """OLMo 2 and 3: layers with a window have the plain frequencies of the same base."""
     n, m, T, eps = c['num_attention_heads'], c['num_key_value_heads'], ids.shape[1], c['rms_norm_eps']; d = c['hidden_size'] // n
     linear = lambda x, name: F.linear(x, P[name + '.weight'], P.get(name + '.bias'))
-    frequencies = plain_frequencies(c['rope_theta'], d)
+    s = c.get('rope_scaling')
     x = P['model.embed_tokens.weight'][ids]
     for l in range(c['num_hidden_layers']):
-        at = f'model.layers.{l}.'
-        q = turn(split(rms(linear(x, at + 'self_attn.q_proj'), P[at + 'self_attn.q_norm.weight'], eps), n), frequencies)
-        k = turn(split(rms(linear(x, at + 'self_attn.k_proj'), P[at + 'self_attn.k_norm.weight'], eps), m), frequencies)
+        at = f'model.layers.{l}.'; sliding = 'layer_types' in c and c['layer_types'][l] == 'sliding_attention'
+        frequencies, factor = yarn(c, s, c['rope_theta'], d) if s and not sliding else (plain_frequencies(c['rope_theta'], d), 1.0)
+        q = turn(split(rms(linear(x, at + 'self_attn.q_proj'), P[at + 'self_attn.q_norm.weight'], eps), n), frequencies, factor)
+        k = turn(split(rms(linear(x, at + 'self_attn.k_proj'), P[at + 'self_attn.k_norm.weight'], eps), m), frequencies, factor)
         v = split(linear(x, at + 'self_attn.v_proj'), m)
-        a = linear(join(attend(q, repeated(k, n), repeated(v, n), d ** -0.5, causal(T) & mask)), at + 'self_attn.o_proj')
+        a = linear(join(attend(q, repeated(k, n), repeated(v, n), d ** -0.5, causal(T, c['sliding_window'] if sliding else None) & mask)), at + 'self_attn.o_proj')
         x = x + rms(a, P[at + 'post_attention_layernorm.weight'], eps)
         y = linear(F.silu(linear(x, at + 'mlp.gate_proj')) * linear(x, at + 'mlp.up_proj'), at + 'mlp.down_proj')
         x = x + rms(y, P[at + 'post_feedforward_layernorm.weight'], eps)
@@ -293,7 +295,7 @@ def modernbert(P, c, ids, mask):
     if 'classifier.weight' in P: return F.linear(x, P['classifier.weight'], P['classifier.bias'])
     return x @ P['model.embeddings.tok_embeddings.weight'].T + P['decoder.bias']
 
-FORWARD = {'qwen3': qwen3, 'olmo2': olmo2, 'smollm3': smollm3, 'phi3': phi3, 'gemma2': gemma, 'gemma3': gemma3, 'gemma3_text': gemma3_text, 'opt': opt, 'distilbert': distilbert, 'modernbert': modernbert,
+FORWARD = {'qwen3': qwen3, 'olmo2': olmo, 'olmo3': olmo, 'smollm3': smollm3, 'phi3': phi3, 'gemma2': gemma, 'gemma3': gemma3, 'gemma3_text': gemma3_text, 'opt': opt, 'distilbert': distilbert, 'modernbert': modernbert,
     'gpt2': gpt2, 'gpt_neox': gpt_neox, 'llama': llama, 'mistral': llama, 'qwen2': llama, 'bert': masked, 'electra': masked, 'roberta': masked}
 
 class Model:

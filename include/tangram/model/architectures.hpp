@@ -57,6 +57,7 @@ Program mistral(const Config& config, std::optional<Index> classifier_labels);
 Program qwen2(const Config& config, std::optional<Index> classifier_labels);
 Program qwen3(const Config& config, std::optional<Index> classifier_labels);
 Program olmo2(const Config& config, std::optional<Index> classifier_labels);
+Program olmo3(const Config& config, std::optional<Index> classifier_labels);
 Program smollm3(const Config& config, std::optional<Index> classifier_labels);
 Program phi3(const Config& config, std::optional<Index> classifier_labels);
 Program gemma2(const Config& config, std::optional<Index> classifier_labels);

@@ -77,7 +77,10 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     refused(ErrorKind::malformed, "phi3-odd", "rope_scaling",
             {{"type", "su"}, {"short_factor", {1, 1, 1}}, {"long_factor", {1, 0, 1}}});
     refused(ErrorKind::out_of_range, "modernbert-odd", "local_attention", 1);
-    for (const char* type : {"deberta-v2", "t5", "vit", "olmo3"})
+    refused(ErrorKind::unsupported, "olmo3-odd", "sliding_window", nullptr);
+    refused(ErrorKind::unsupported, "olmo3-odd", "rope_scaling", {{"partial_rotary_factor", 0.5}});
+    refused(ErrorKind::contradiction, "olmo3-odd", "layer_types", {"full_attention"});
+    for (const char* type : {"deberta-v2", "t5", "vit", "olmo"})
         refused(ErrorKind::unsupported, "gpt2-odd", "model_type", type);
 }
 
@@ -356,6 +359,63 @@ TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     EXPECT_EQ(drawn_deviation(Config("config.json", inner)), 0.1);
     inner["text_config"]["initializer_range"] = 0.3;
     EXPECT_EQ(drawn_deviation(Config("config.json", inner)), 0.3);
+}
+
+/// Windows and rotations, layer by layer.
+std::pair<std::vector<Index>, std::vector<RotaryAngles>> layers_of(const Program& program) {
+    std::pair<std::vector<Index>, std::vector<RotaryAngles>> layers;
+    for (const auto& attention : operations_of<operation::Attention>(program))
+        layers.first.push_back(attention.window.value_or(0));
+    for (const auto& rotary : operations_of<operation::Rotary>(program))
+        layers.second.push_back(rotary.angles);  // of queries and keys in turn
+    return layers;
+}
+
+TEST(Olmo3, TurnsLayersWithAWindowByTheBaseAlone) {
+    const auto layers_and_notes = [](const nlohmann::json& changes, const char* without = "") {
+        const auto [program, notes] = changed("olmo3-odd", changes, without);
+        return std::pair{layers_of(program), notes};
+    };
+    const auto [published, none] = layers_and_notes(nlohmann::json::object());
+    EXPECT_TRUE(none.empty());
+    EXPECT_EQ(published.first, (std::vector<Index>{3, 3, 0}));
+    const RotaryAngles near{{1.0, std::pow(100.0, -1.0 / 3), std::pow(100.0, -2.0 / 3)}};
+    for (std::size_t i = 0; i < 6; ++i) {
+        const RotaryAngles& angles = published.second[i];
+        EXPECT_EQ(angles.factor, i < 4 ? 1.0 : 1.5);
+        // The ramp of yarn is 0, 1/2, 1 here, and its factor 4.
+        const double shares[] = {1, 0.625, 0.25};
+        for (std::size_t k = 0; k < 3; ++k)
+            EXPECT_NEAR(angles.frequencies[k], near.frequencies[k] * (i < 4 ? 1 : shares[k]), 1e-15) << i;
+    }
+    // As later versions write it: by type of layer, or one rule for all, of which the base counts for all.
+    const nlohmann::json rule = {{"rope_type", "yarn"},
+                                 {"factor", 4.0},
+                                 {"original_max_position_embeddings", 64},
+                                 {"attention_factor", 1.5},
+                                 {"rope_theta", 100.0}};
+    const nlohmann::json plain = {{"rope_type", "default"}, {"rope_theta", 100.0}};
+    const nlohmann::json absent = {{"rope_scaling", nullptr}, {"rope_theta", nullptr}};
+    nlohmann::json by_type = absent, one = absent;
+    by_type["rope_parameters"] = {{"full_attention", rule}, {"sliding_attention", plain}};
+    one["rope_parameters"] = rule;
+    EXPECT_EQ(layers_and_notes(by_type), (std::pair{published, none}));
+    const auto [same, note] = layers_and_notes(one);
+    EXPECT_EQ(same, published);
+    ASSERT_EQ(note.size(), 1U);
+    EXPECT_NE(note[0].find("rope_parameters scale layers without a window alone"), std::string::npos);
+    // Without keys: three windows of 4096 tokens, then a layer without, and so on; versions differ in the
+    // base.
+    const auto [bare, based] = layers_and_notes({{"layer_types", nullptr},
+                                                 {"num_hidden_layers", 5},
+                                                 {"rope_scaling", nullptr},
+                                                 {"rope_theta", nullptr}},
+                                                "sliding_window");
+    EXPECT_EQ(bare.first, (std::vector<Index>{4096, 4096, 4096, 0, 4096}));
+    for (const RotaryAngles& angles : bare.second)
+        EXPECT_NEAR(angles.frequencies[1], std::pow(500000.0, -1.0 / 3), 1e-15);
+    ASSERT_EQ(based.size(), 1U);
+    EXPECT_NE(based[0].find("rope_theta"), std::string::npos) << based[0];
 }
 
 TEST(Architectures, KindsPartitionTheTensors) {
