@@ -31,22 +31,28 @@ std::optional<double> cap_of(const Config& config, const std::string& key, std::
     return cap;
 }
 
-/// What Gemma 2 and 3 share. @param file  the whole config.json, which may name the weights' type
-DecoderStyle read_gemma(const Config& file, const Config& config, const parts::DecoderDefaults& sizes) {
+/// What all of them share. @param file  the whole config.json, which may name the weights' type
+DecoderStyle read_any_gemma(const Config& file, const Config& config, const parts::DecoderDefaults& sizes) {
     DecoderStyle style = parts::read_decoder(config, sizes);
     parts::refuse_other_shares(config);
+    style.input_bias = style.output_bias = config.flag("attention_bias", false);
+    style.norm_shift = 1;
+    style.embedding_factor = as_weights_hold_it(file, config, std::sqrt(static_cast<double>(style.hidden)));
+    return style;
+}
+
+/// What Gemma 2 and 3 share.
+DecoderStyle read_gemma(const Config& file, const Config& config, const parts::DecoderDefaults& sizes) {
+    DecoderStyle style = read_any_gemma(file, config, sizes);
     const std::string function = config.text("hidden_activation", sizes.activation);
     if (config.has("hidden_act") && config.at("hidden_act") != function)
         config.note("hidden_activation counts (" + function + "), hidden_act beside it does not");
     const double scalar = config.number("query_pre_attn_scalar", 256);
     if (!(scalar > 0)) config.refuse(ErrorKind::out_of_range, "query_pre_attn_scalar", "it must be positive");
     style.score_scale = 1.0 / std::sqrt(scalar);
-    style.input_bias = style.output_bias = config.flag("attention_bias", false);
-    style.norm_shift = 1;
     style.behind_attention = "post_attention_layernorm";
     style.before_mlp = "pre_feedforward_layernorm";
     style.behind_mlp = "post_feedforward_layernorm";
-    style.embedding_factor = as_weights_hold_it(file, config, std::sqrt(static_cast<double>(style.hidden)));
     return style;
 }
 
@@ -85,7 +91,42 @@ DecoderStyle read_gemma3(const Config& file, const Config& config) {
     return style;
 }
 
+/// Versions of transformers differ where hidden_act is another function than hidden_activation, or than
+/// gelu_pytorch_tanh where that is absent: earlier ones pass over hidden_act, later ones over
+/// hidden_activation. The oldest files have gelu there and mean gelu_pytorch_tanh.
+void note_hidden_act(const Config& config, const std::string& function) {
+    const std::string other = config.text("hidden_act", function);
+    if (other == function) return;
+    if (!config.has("hidden_activation") && other != "gelu" && other != "gelu_new")
+        config.refuse(ErrorKind::unsupported, "hidden_act",
+                      "versions of transformers differ in what it does; write hidden_activation");
+    config.note("the activation is " + function + ", hidden_act = " + other +
+                " does not count; versions of transformers differ in this");
+}
+
 }  // namespace
+
+/// GemmaForCausalLM: LLaMA with norms whose weights are counted from one, and embeddings times the square
+/// root of their width (Gemma team 2024; transformers' modular_gemma).
+Program gemma(const Config& config, std::optional<Index> classifier_labels) {
+    const std::string function = "gelu_pytorch_tanh";
+    DecoderStyle style = read_any_gemma(config, config,
+                                        {.hidden = 3072,
+                                         .intermediate = 24576,
+                                         .layers = 28,
+                                         .heads = 16,
+                                         .key_value_heads = 16,
+                                         .vocabulary = 256000,
+                                         .positions = 8192,
+                                         .head_size = 256,
+                                         .tied = true,
+                                         .activation_key = "hidden_activation",
+                                         .activation = function});
+    note_hidden_act(config, config.text("hidden_activation", function));
+    parts::set_layers(style, {std::nullopt, parts::rotary_angles(config, style.head_size)});
+    parts::set_alike(config, style, std::nullopt);
+    return parts::decoder(style, classifier_labels);
+}
 
 /// Gemma2ForCausalLM: norms before and behind attention and MLP, their weights counted from one; embeddings
 /// times the square root of their width; caps of scores and logits; a window in every other layer (Gemma team

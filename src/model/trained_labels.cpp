@@ -59,8 +59,8 @@ std::optional<std::int32_t> token_passed_over(const Config& config, const Progra
         // Of transformers' configurations, where the file has none.
         for (const auto& [name, id] :
              {std::pair{"smollm3", 128004}, std::pair{"phi3", 32000}, std::pair{"olmo2", 1},
-              std::pair{"olmo3", 1}, std::pair{"opt", 1}, std::pair{"gemma2", 0}, std::pair{"gemma3", 0},
-              std::pair{"gemma3_text", 0}})
+              std::pair{"olmo3", 1}, std::pair{"opt", 1}, std::pair{"gemma", 0}, std::pair{"gemma2", 0},
+              std::pair{"gemma3", 0}, std::pair{"gemma3_text", 0}})
             if (family == name && id < program.vocabulary_size) return id;
         return std::nullopt;
     }

@@ -61,11 +61,12 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     refused(ErrorKind::unsupported, "opt-odd", "layer_norm_elementwise_affine", false);
     refused(ErrorKind::unsupported, "distilbert-odd", "sinusoidal_pos_embds", true);
     refused(ErrorKind::unsupported, "gemma2-odd", "torch_dtype", "float64");
+    refused(ErrorKind::unsupported, "gemma-odd", "layer_types", {"full_attention", "sliding_attention"});
     refused(ErrorKind::out_of_range, "gemma2-odd", "attn_logit_softcapping", 0);
     refused(ErrorKind::out_of_range, "gemma2-odd", "query_pre_attn_scalar", -1);
     refused(ErrorKind::unsupported, "gemma3-text", "attn_logit_softcapping", 50);
     refused(ErrorKind::unsupported, "gemma3-text", "sliding_window", nullptr);
-    for (const char* model : {"olmo2-odd", "smollm3-odd", "gemma2-odd"})
+    for (const char* model : {"olmo2-odd", "smollm3-odd", "gemma-odd", "gemma2-odd"})
         for (const char* place : {"rope_scaling", "rope_parameters"})
             refused(ErrorKind::unsupported, model, place, {{"partial_rotary_factor", 0.5}});
     refused(ErrorKind::contradiction, "smollm3-odd", "no_rope_layers", {1, 0});
@@ -338,6 +339,11 @@ TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     };
     EXPECT_EQ(head_size(changed("qwen3-odd", {{"rope_scaling", nullptr}}, "head_dim").first), 128);
     EXPECT_EQ(head_size(changed("gemma2-odd", nlohmann::json::object(), "head_dim").first), 256);
+    const Program gemma1 = changed("gemma-odd", {{"num_attention_heads", nullptr}}, "head_dim").first;
+    EXPECT_EQ(head_size(gemma1), 256);
+    EXPECT_EQ(operations_of<operation::Attention>(gemma1).front().scale, 1.0 / 16);
+    EXPECT_EQ(operations_of<operation::Scale>(gemma1).front().factor, 2.828125);  // sqrt(8) in eight bits
+    ASSERT_EQ(changed("gemma-odd", {{"tie_word_embeddings", nullptr}}).first.copies().size(), 1U);
     // SmolLM3: every fourth layer is left unturned.
     const Program smollm = changed("smollm3-odd", {{"num_hidden_layers", 8},
                                                    {"no_rope_layers", nullptr},
@@ -418,6 +424,27 @@ TEST(Olmo3, TurnsLayersWithAWindowByTheBaseAlone) {
     EXPECT_NE(based[0].find("rope_theta"), std::string::npos) << based[0];
 }
 
+TEST(Gemma, TakesItsActivationFromHiddenActivation) {
+    const auto function_and_notes = [](const nlohmann::json& changes) {
+        const auto [program, notes] = changed("gemma-odd", changes);
+        return std::pair{operations_of<operation::Activate>(program).front().function, notes.size()};
+    };
+    using Found = std::pair<Activation, std::size_t>;
+    const nlohmann::json null;
+    EXPECT_EQ(function_and_notes({{"hidden_activation", "relu"}, {"hidden_act", "relu"}}),
+              Found(Activation::relu, 0));
+    EXPECT_EQ(function_and_notes({{"hidden_activation", "relu"}}), Found(Activation::relu, 1));
+    EXPECT_EQ(function_and_notes({{"hidden_activation", null}}), Found(Activation::gelu_new, 0));
+    EXPECT_EQ(function_and_notes({{"hidden_activation", null}, {"hidden_act", null}}),
+              Found(Activation::gelu_new, 0));
+    // The oldest files'.
+    EXPECT_EQ(function_and_notes({{"hidden_activation", null}, {"hidden_act", "gelu"}}),
+              Found(Activation::gelu_new, 1));
+    testing::expect_error(ExitStatus::input, ErrorKind::unsupported, {"hidden_act = \"relu\""}, [&] {
+        function_and_notes({{"hidden_activation", null}, {"hidden_act", "relu"}});
+    });
+}
+
 TEST(Architectures, KindsPartitionTheTensors) {
     using enum ParameterKind;
     const auto kind = [](const char* model, const std::string& name) {
@@ -469,7 +496,7 @@ TEST(Architectures, KindsPartitionTheTensors) {
 }
 
 TEST(InitialWeights, DrawNormsAsTheModelsBegin) {
-    for (const char* model : {"gemma2-odd", "gemma3-text", "qwen3-odd"}) {
+    for (const char* model : {"gemma-odd", "gemma2-odd", "gemma3-text", "qwen3-odd"}) {
         const Program program = changed(model, nlohmann::json::object()).first;
         for (const Parameter& parameter : program.parameters())
             if (parameter.kind == ParameterKind::norm) {
