@@ -41,7 +41,7 @@ class Layer {
                                             style_.attention_cap});
         if (last_) x = program_.at_reads(x);
         const Value out = block_.linear(a, "self_attn.o_proj", style_.hidden, attention, style_.output_bias);
-        return program_.add(x, norm(out, style_.behind_attention));
+        return program_.add(x, norm(out, style_.behind_attention), style_.residual_factor);
     }
 
     Value after_mlp(Value x) const {
@@ -58,7 +58,7 @@ class Layer {
         }
         const Value gated = program_.multiply(program_.activate(gate, style_.function), up);
         const Value out = block_.linear(gated, "mlp.down_proj", style_.hidden, mlp, style_.mlp_bias);
-        return program_.add(x, norm(out, style_.behind_mlp));
+        return program_.add(x, norm(out, style_.behind_mlp), style_.residual_factor);
     }
 
   private:
@@ -199,6 +199,7 @@ Program decoder(const DecoderStyle& style, std::optional<Index> classifier_label
         x = layer.after_mlp(layer.after_attention(x));
     }
     x = model.rms_norm(x, "norm", {style.epsilon, style.norm_shift});
+    if (style.logit_factor && !classifier_labels) x = program.scale(x, *style.logit_factor);
     causal_head(program, x, style.tied ? std::optional(table) : std::nullopt, style.prefix + "lm_head",
                 classifier_labels, style.logit_cap);
     return program;

@@ -48,6 +48,8 @@ struct DecoderStyle {
     std::string before_attention = "input_layernorm", behind_attention = "",
                 before_mlp = "post_attention_layernorm", behind_mlp = "";
     std::optional<double> embedding_factor, attention_cap, logit_cap;
+    double residual_factor = 1;          ///< of what attention and MLP add
+    std::optional<double> logit_factor;  ///< of the language model's logits
 };
 
 /// Sizes and functions under LLaMA's keys; every layer is left without window and rotation.

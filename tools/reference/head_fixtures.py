@@ -2,7 +2,7 @@
 """Makes the folders of trained classifiers in tests/data/models (NAME-trained), with reference outputs and gradients, and beside the small
 causal models there the log-likelihoods of answers of several tokens with theirs (answers.json, answers.safetensors).
 
-    /usr/bin/python3 tools/reference/head_fixtures.py [--models tests/data/models]
+    /usr/bin/python3 tools/reference/head_fixtures.py [--models tests/data/models] [--only FOLDER,...]
 
 Bodies are those of the small models there (their config.json and tensors but for the language model's head), heads are drawn; the reference
 is PyTorch's automatic differentiation of architectures.py beside this file, in float64. Per folder: config.json with id2label,
@@ -10,7 +10,8 @@ model.safetensors (float32), fixture.json (token ids, outputs) and gradients.saf
 import argparse, json, os, struct, sys
 import numpy as np, torch
 
-p = argparse.ArgumentParser(); p.add_argument('--models', default='tests/data/models'); a = p.parse_args()
+p = argparse.ArgumentParser(); p.add_argument('--models', default='tests/data/models'); p.add_argument('--only', default=''); a = p.parse_args()
+skipped = lambda name: a.only and name not in a.only.split(',')
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import architectures
 TYPES = {'F32': np.float32, 'F64': np.float64}
@@ -40,7 +41,8 @@ HEADS = {'llama': ('llama3-odd', 'LlamaForSequenceClassification', lambda C, H: 
     'distilbert': ('distilbert-odd', 'DistilBertForSequenceClassification', lambda C, H: dense('pre_classifier', H, H) | dense('classifier', C, H)),
     'modernbert': ('modernbert-odd', 'ModernBertForSequenceClassification', lambda C, H: {'head.dense.weight': (H, H), 'head.norm.weight': (H,)} | dense('classifier', C, H)),
     'modernbert-mean': ('modernbert-odd', 'ModernBertForSequenceClassification', lambda C, H: {'head.dense.weight': (H, H), 'head.norm.weight': (H,)} | dense('classifier', C, H)),
-    'electra': ('electra-odd', 'ElectraForSequenceClassification', lambda C, H: dense('classifier.dense', H, H) | dense('classifier.out_proj', C, H))}
+    'electra': ('electra-odd', 'ElectraForSequenceClassification', lambda C, H: dense('classifier.dense', H, H) | dense('classifier.out_proj', C, H)),
+    'granite': ('granite-odd', 'GraniteForSequenceClassification', lambda C, H: {'score.weight': (C, H)})}
 def check_differences(name, model, outputs_of, jacobian, rng):
     """Central differences along a random direction: errors of 1e-16 * 10 / 5e-6 beside those of the third derivative, which go with the square of the step."""
     direction = {k: torch.from_numpy(rng.normal(size=v.shape)) for k, v in model.P.items()}; values = []
@@ -55,6 +57,7 @@ def check_differences(name, model, outputs_of, jacobian, rng):
 
 LABELS = ['negative', 'neutral', 'positive']; C = len(LABELS)
 for seed, (name, (body, architecture, head)) in enumerate(HEADS.items(), 101):
+    if skipped(name + '-trained'): continue
     rng = np.random.default_rng(seed); folder = os.path.join(a.models, name + '-trained'); os.makedirs(folder, exist_ok=True)
     config = json.load(open(os.path.join(a.models, body, 'config.json')))
     config |= {'architectures': [architecture], 'id2label': {str(i): label for i, label in enumerate(LABELS)}, 'problem_type': 'single_label_classification'}
@@ -74,8 +77,9 @@ for seed, (name, (body, architecture, head)) in enumerate(HEADS.items(), 101):
     json.dump({'vocab_ids': list(range(C)), 'examples': examples}, open(os.path.join(folder, 'fixture.json'), 'w'))
     save(os.path.join(folder, 'gradients.safetensors'), gradients)
 
-# The head apart, tied to the token table, and with a cap; windows of 3 and 4 tokens.
-for seed, name in enumerate(['llama3-odd', 'qwen2-odd', 'gemma2-odd'], 201):
+# The head apart, tied to the token table, with a cap, and with a divisor; windows of 3 and 4 tokens.
+for seed, name in enumerate(['llama3-odd', 'qwen2-odd', 'gemma2-odd', 'granite-odd'], 201):
+    if skipped(name): continue
     rng = np.random.default_rng(seed); folder = os.path.join(a.models, name)
     config = json.load(open(os.path.join(folder, 'config.json')))
     model = architectures.Model(config, load(os.path.join(folder, 'model.safetensors')), None)

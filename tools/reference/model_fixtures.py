@@ -204,7 +204,9 @@ MODELS = {'llama-odd': llama(24, 6, 2, 4, 40, 3, 61, 5000.0, False), 'llama-tied
     'olmo3-odd': decoder('olmo3', 12, 2, 1, 6, 8, 3, 19, ('post_attention_layernorm', 'post_feedforward_layernorm'), head_norms=(12, 6), hidden_act='silu', attention_bias=False, rope_theta=100.0, sliding_window=3,
         layer_types=['sliding_attention', 'sliding_attention', 'full_attention'], rope_scaling=dict(rope_type='yarn', factor=4.0, original_max_position_embeddings=64, attention_factor=1.5), tie_word_embeddings=False),
     'gemma-odd': decoder('gemma', 8, 2, 1, 6, 10, 2, 19, ('input_layernorm', 'post_attention_layernorm'), head_dim=6, hidden_act='gelu_pytorch_tanh', hidden_activation='gelu_pytorch_tanh', rope_theta=10000.0, attention_bias=False,
-        torch_dtype='bfloat16', tie_word_embeddings=True)}
+        torch_dtype='bfloat16', tie_word_embeddings=True),
+    'granite-odd': decoder('granite', 8, 2, 1, 4, 10, 2, 19, ('input_layernorm', 'post_attention_layernorm'), biases='qkvogud', hidden_act='silu', attention_bias=True, mlp_bias=True, rope_theta=10000.0,
+        embedding_multiplier=1.5, attention_multiplier=0.3, residual_multiplier=0.7, logits_scaling=0.6, tie_word_embeddings=True)}
 MASK = 4  # id of the mask token of masked models
 for seed, (name, (config, shapes)) in enumerate(MODELS.items(), 1):
     if a.only and name not in a.only.split(','): continue

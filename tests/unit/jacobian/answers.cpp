@@ -116,8 +116,8 @@ double largest_error(const std::string& model, KernelOutput output, bool mean) {
 }
 
 TEST(Answers, ScoresAndGradientsAgreeWithPyTorch) {
-    // The head apart, tied to the token table, and behind a cap.
-    for (const char* model : {"llama3-odd", "qwen2-odd", "gemma2-odd"})
+    // The head apart, tied to the token table, behind a cap, and with a divisor.
+    for (const char* model : {"llama3-odd", "qwen2-odd", "gemma2-odd", "granite-odd"})
         for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits, KernelOutput::trace,
                                           KernelOutput::sum, KernelOutput::loss})
             for (const bool mean : {false, true}) {

@@ -60,13 +60,16 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     refused(ErrorKind::unsupported, "bert-odd", "model_type", "xlm-roberta-xl");
     refused(ErrorKind::unsupported, "opt-odd", "layer_norm_elementwise_affine", false);
     refused(ErrorKind::unsupported, "distilbert-odd", "sinusoidal_pos_embds", true);
+    for (const char* factor :
+         {"embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"})
+        refused(ErrorKind::out_of_range, "granite-odd", factor, 0);
     refused(ErrorKind::unsupported, "gemma2-odd", "torch_dtype", "float64");
     refused(ErrorKind::unsupported, "gemma-odd", "layer_types", {"full_attention", "sliding_attention"});
     refused(ErrorKind::out_of_range, "gemma2-odd", "attn_logit_softcapping", 0);
     refused(ErrorKind::out_of_range, "gemma2-odd", "query_pre_attn_scalar", -1);
     refused(ErrorKind::unsupported, "gemma3-text", "attn_logit_softcapping", 50);
     refused(ErrorKind::unsupported, "gemma3-text", "sliding_window", nullptr);
-    for (const char* model : {"olmo2-odd", "smollm3-odd", "gemma-odd", "gemma2-odd"})
+    for (const char* model : {"olmo2-odd", "smollm3-odd", "granite-odd", "gemma-odd", "gemma2-odd"})
         for (const char* place : {"rope_scaling", "rope_parameters"})
             refused(ErrorKind::unsupported, model, place, {{"partial_rotary_factor", 0.5}});
     refused(ErrorKind::contradiction, "smollm3-odd", "no_rope_layers", {1, 0});
@@ -344,6 +347,16 @@ TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     EXPECT_EQ(operations_of<operation::Attention>(gemma1).front().scale, 1.0 / 16);
     EXPECT_EQ(operations_of<operation::Scale>(gemma1).front().factor, 2.828125);  // sqrt(8) in eight bits
     ASSERT_EQ(changed("gemma-odd", {{"tie_word_embeddings", nullptr}}).first.copies().size(), 1U);
+    // Granite's factors are one, that of scores too.
+    nlohmann::json absent;
+    for (const char* factor :
+         {"embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"})
+        absent[factor] = nullptr;
+    const Program granite = changed("granite-odd", absent, "tie_word_embeddings").first;
+    EXPECT_EQ(operations_of<operation::Attention>(granite).front().scale, 1.0);
+    for (const auto& scale : operations_of<operation::Scale>(granite)) EXPECT_EQ(scale.factor, 1.0);
+    for (const auto& add : operations_of<operation::Add>(granite)) EXPECT_EQ(add.factor, 1.0);
+    EXPECT_TRUE(granite.copies().empty());
     // SmolLM3: every fourth layer is left unturned.
     const Program smollm = changed("smollm3-odd", {{"num_hidden_layers", 8},
                                                    {"no_rope_layers", nullptr},

@@ -63,6 +63,7 @@ TEST(TrainedHead, IsOfKindHeadAndPassesOverThePaddingOfACausalModel) {
     for (const auto& [folder, tensors] :
          {std::pair{"llama-trained", Names{"score.weight"}},
           {"gpt2-trained", {"score.weight"}},
+          {"granite-trained", {"score.weight"}},
           {"bert-trained",
            {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}},
           {"roberta-trained",
