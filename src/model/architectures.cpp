@@ -13,6 +13,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"olmo3", olmo3},
                                       Architecture{"smollm3", smollm3},
                                       Architecture{"phi3", phi3},
+                                      Architecture{"phi", phi},
                                       Architecture{"granite", granite},
                                       Architecture{"gemma", gemma},
                                       Architecture{"gemma2", gemma2},

@@ -13,6 +13,11 @@ Index size_or(const Config& config, const std::string& key, const std::optional<
     return otherwise ? config.size(key, *otherwise) : config.size(key);
 }
 
+Value norm_of(const Module& module, const DecoderStyle& style, Value in, const std::string& part) {
+    return style.layer_norms ? module.layer_norm(in, part, style.epsilon)
+                             : module.rms_norm(in, part, {style.epsilon, style.norm_shift});
+}
+
 /// One layer of a decoder: attention and MLP, each added to what goes by.
 class Layer {
   public:
@@ -23,8 +28,23 @@ class Layer {
           layer_(layer),
           last_(last) {}
 
-    Value after_attention(Value x) const {
+    Value out(Value x) const {
         const Value h = norm(x, style_.before_attention);
+        const Value attended = norm(attention_of(h), style_.behind_attention);
+        const Value y = program_.add(seen(x), attended, style_.residual_factor);
+        const Value m = style_.parallel ? seen(h) : norm(y, style_.before_mlp);
+        return program_.add(y, norm(mlp_of(m), style_.behind_mlp), style_.residual_factor);
+    }
+
+  private:
+    struct Projections {
+        Value q, k, v;
+    };
+
+    Index query_width() const { return style_.heads * style_.head_size; }
+    Index key_width() const { return style_.key_value_heads * style_.head_size; }
+
+    Value attention_of(Value h) const {
         auto [q, k, v] = style_.fused ? fused_projections(h) : projections(h);
         q = turned(q, "self_attn.q_norm");
         k = turned(k, "self_attn.k_norm");
@@ -39,38 +59,32 @@ class Layer {
                                             {},
                                             true,
                                             style_.attention_cap});
-        if (last_) x = program_.at_reads(x);
-        const Value out = block_.linear(a, "self_attn.o_proj", style_.hidden, attention, style_.output_bias);
-        return program_.add(x, norm(out, style_.behind_attention), style_.residual_factor);
+        return block_.linear(a, style_.attention_output, style_.hidden, attention, style_.output_bias);
     }
 
-    Value after_mlp(Value x) const {
-        const Value m = norm(x, style_.before_mlp);
+    Value mlp_of(Value m) const {
         const Index n = style_.intermediate;
+        const bool biased = style_.mlp_bias;
+        if (!style_.plain_mlp.in.empty()) {
+            const Value wide = block_.linear(m, style_.plain_mlp.in, n, mlp, biased);
+            return block_.linear(program_.activate(wide, style_.function), style_.plain_mlp.out,
+                                 style_.hidden, mlp, biased);
+        }
         Value gate{}, up{};
         if (style_.fused) {
-            const Value both = block_.linear(m, "mlp.gate_up_proj", 2 * n, mlp, style_.mlp_bias);
+            const Value both = block_.linear(m, "mlp.gate_up_proj", 2 * n, mlp, biased);
             gate = program_.columns(both, 0, n, n, 1);
             up = program_.columns(both, n, n, n, 1);
         } else {
-            gate = block_.linear(m, "mlp.gate_proj", n, mlp, style_.mlp_bias);
-            up = block_.linear(m, "mlp.up_proj", n, mlp, style_.mlp_bias);
+            gate = block_.linear(m, "mlp.gate_proj", n, mlp, biased);
+            up = block_.linear(m, "mlp.up_proj", n, mlp, biased);
         }
         const Value gated = program_.multiply(program_.activate(gate, style_.function), up);
-        const Value out = block_.linear(gated, "mlp.down_proj", style_.hidden, mlp, style_.mlp_bias);
-        return program_.add(x, norm(out, style_.behind_mlp), style_.residual_factor);
+        return block_.linear(gated, "mlp.down_proj", style_.hidden, mlp, biased);
     }
 
-  private:
-    struct Projections {
-        Value q, k, v;
-    };
-
-    Index query_width() const { return style_.heads * style_.head_size; }
-    Index key_width() const { return style_.key_value_heads * style_.head_size; }
-
     Value norm(Value in, const std::string& part) const {
-        return part.empty() ? in : block_.rms_norm(in, part, {style_.epsilon, style_.norm_shift});
+        return part.empty() ? in : norm_of(block_, style_, in, part);
     }
 
     // Behind the last layer's keys and values only the token that is read matters.
@@ -80,10 +94,8 @@ class Layer {
         const bool biased = style_.input_bias;
         const Value q = block_.linear(seen(h), "self_attn.q_proj", query_width(), attention, biased);
         const Value k = block_.linear(h, "self_attn.k_proj", key_width(), attention, biased);
-        const bool shift_unseen =
-            !layer_.angles && style_.head_norm == HeadNorm::none && !style_.attention_cap;
-        if (biased && shift_unseen)  // softmax does not see a shift of all keys
-            program_.idle(program_.parameters().size() - 1, 0, key_width());
+        if (biased && style_.head_norm == HeadNorm::none && !style_.attention_cap)
+            leave_idle(program_.parameters().size() - 1);
         return {q, k, block_.linear(h, "self_attn.v_proj", key_width(), attention, biased)};
     }
 
@@ -92,6 +104,13 @@ class Layer {
         const Value qkv = block_.linear(h, "self_attn.qkv_proj", q + 2 * k, attention, style_.input_bias);
         return {seen(program_.columns(qkv, 0, q, q, 1)), program_.columns(qkv, q, k, k, 1),
                 program_.columns(qkv, q + k, k, k, 1)};
+    }
+
+    /// Softmax does not see a shift of all keys in entries that stay where they are.
+    void leave_idle(ParameterId key_bias) const {
+        const Index turning = layer_.angles ? 2 * std::ssize(layer_.angles->frequencies) : 0;
+        for (Index head = 0; head < style_.key_value_heads; ++head)
+            program_.idle(key_bias, head * style_.head_size + turning, (head + 1) * style_.head_size);
     }
 
     Value turned(Value in, const std::string& norm_name) const {
@@ -125,7 +144,7 @@ DecoderStyle read_decoder(const Config& config, const DecoderDefaults& defaults)
                           ? *defaults.head_size
                           : head_size(config, "num_attention_heads", style.heads, style.hidden);
     style.intermediate = size_or(config, "intermediate_size", defaults.intermediate);
-    style.epsilon = config.number("rms_norm_eps", defaults.epsilon);
+    style.epsilon = config.number(defaults.epsilon_key, defaults.epsilon);
     style.function = activation(config, defaults.activation_key, defaults.activation);
     if (style.head_size % 2 != 0)
         config.refuse(ErrorKind::out_of_range, "head_dim", "rotary positions need an even head size");
@@ -135,6 +154,15 @@ DecoderStyle read_decoder(const Config& config, const DecoderDefaults& defaults)
     style.tied = config.flag("tie_word_embeddings", defaults.tied);
     style.score_scale = 1.0 / std::sqrt(static_cast<double>(style.head_size));
     return style;
+}
+
+Index turning_entries(const Config& config, Index head_size, double otherwise) {
+    const double share = rotary_share(config, "partial_rotary_factor", otherwise);
+    const auto turning = static_cast<Index>(static_cast<double>(head_size) * share);
+    if (turning % 2 != 0)
+        config.refuse(ErrorKind::contradiction, "partial_rotary_factor",
+                      "it must turn an even number of a head's entries");
+    return turning;
 }
 
 void set_layers(DecoderStyle& style, const DecoderLayer& layer) { std::ranges::fill(style.layers, layer); }
@@ -196,12 +224,12 @@ Program decoder(const DecoderStyle& style, std::optional<Index> classifier_label
     const Index count = std::ssize(style.layers);
     for (Index i = 0; i < count; ++i) {
         const Layer layer(program, style, style.layers[static_cast<std::size_t>(i)], i, i == count - 1);
-        x = layer.after_mlp(layer.after_attention(x));
+        x = layer.out(x);
     }
-    x = model.rms_norm(x, "norm", {style.epsilon, style.norm_shift});
+    x = norm_of(model, style, x, style.final_norm);
     if (style.logit_factor && !classifier_labels) x = program.scale(x, *style.logit_factor);
     causal_head(program, x, style.tied ? std::optional(table) : std::nullopt, style.prefix + "lm_head",
-                classifier_labels, style.logit_cap);
+                classifier_labels, style.head_bias, style.logit_cap);
     return program;
 }
 

@@ -6,7 +6,8 @@
 #include "parts.hpp"
 #include "rotary_settings.hpp"
 
-/// The decoders that descend from LLaMA: RMS norms, rotary positions, grouped-query attention, gated MLPs.
+/// The decoders that descend from LLaMA: norms, rotary positions, grouped-query attention, gated MLPs; and
+/// those that have plain MLPs or attention and MLP side by side.
 namespace tangram::parts {
 
 /// What transformers takes where config.json has no such key; nothing: the key must be there.
@@ -16,7 +17,7 @@ struct DecoderDefaults {
     std::optional<Index> head_size = {};  ///< nothing: the width over the heads
     double epsilon = 1e-6;
     bool tied = false;
-    std::string activation_key = "hidden_act", activation = "silu";
+    std::string activation_key = "hidden_act", activation = "silu", epsilon_key = "rms_norm_eps";
 };
 
 enum class HeadNorm {
@@ -31,6 +32,11 @@ struct DecoderLayer {
     std::optional<RotaryAngles> angles;
 };
 
+/// Names of an MLP's two matrices that has no gate; both empty: it has one.
+struct PlainMlp {
+    std::string in, out;
+};
+
 /// A decoder with its sizes, and what families differ in.
 struct DecoderStyle {
     Index hidden, intermediate, heads, key_value_heads, head_size, vocabulary, positions;
@@ -39,14 +45,18 @@ struct DecoderStyle {
     bool tied;
     double score_scale;
     std::vector<DecoderLayer> layers;
-    bool input_bias = false, output_bias = false, mlp_bias = false;
-    std::string prefix = "";  ///< of all names, where the decoder is a part of a larger model
-    bool fused = false;       ///< one matrix for q, k and v, and one for the MLP's gate and up
+    bool input_bias = false, output_bias = false, mlp_bias = false, head_bias = false;
+    std::string prefix = "";   ///< of all names, where the decoder is a part of a larger model
+    bool fused = false;        ///< one matrix for q, k and v, and one for the MLP's gate and up
+    bool parallel = false;     ///< the MLP reads what attention reads, both are added at once
+    bool layer_norms = false;  ///< with biases, in place of RMS norms
+    PlainMlp plain_mlp = {};
     HeadNorm head_norm = HeadNorm::none;
     double norm_shift = 0;
     /// Names of the norms before and behind attention and MLP; empty: none.
     std::string before_attention = "input_layernorm", behind_attention = "",
                 before_mlp = "post_attention_layernorm", behind_mlp = "";
+    std::string final_norm = "norm", attention_output = "self_attn.o_proj";
     std::optional<double> embedding_factor, attention_cap, logit_cap;
     double residual_factor = 1;          ///< of what attention and MLP add
     std::optional<double> logit_factor;  ///< of the language model's logits
@@ -55,6 +65,10 @@ struct DecoderStyle {
 /// Sizes and functions under LLaMA's keys; every layer is left without window and rotation.
 /// @throws Error(input) naming a key that is missing, or whose value contradicts another's
 DecoderStyle read_decoder(const Config& config, const DecoderDefaults& defaults);
+
+/// Entries of a head that turn where partial_rotary_factor of them do, rounded down.
+/// @throws Error(input) naming it where their number is odd
+Index turning_entries(const Config& config, Index head_size, double otherwise);
 
 /// Gives every layer the same window and angles.
 void set_layers(DecoderStyle& style, const DecoderLayer& layer);

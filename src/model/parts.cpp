@@ -58,20 +58,20 @@ Value Module::rms_norm(Value in, const std::string& part, RmsNormStyle style) co
 }
 
 void causal_head(Program& program, Value features, std::optional<ParameterId> tied_table,
-                 const std::string& head_name, std::optional<Index> classifier_labels,
+                 const std::string& head_name, std::optional<Index> classifier_labels, bool biased,
                  std::optional<double> cap) {
-    const Index hidden = program.shape(features).width;
+    const Index hidden = program.shape(features).width, words = program.vocabulary_size;
     const Module root{program, ""};
     if (classifier_labels) {
         program.label_logits(features, root.weight("score", *classifier_labels, hidden, ParameterKind::head));
-    } else if (tied_table) {
-        program.copy_of(head_name + ".weight", *tied_table);
-        program.label_logits(features, *tied_table, std::nullopt, cap);
-    } else {
-        program.label_logits(features,
-                             root.weight(head_name, program.vocabulary_size, hidden, ParameterKind::head),
-                             std::nullopt, cap);
+        return;
     }
+    if (tied_table) program.copy_of(head_name + ".weight", *tied_table);
+    const ParameterId table =
+        tied_table ? *tied_table : root.weight(head_name, words, hidden, ParameterKind::head);
+    program.label_logits(
+        features, table,
+        biased ? std::optional(root.bias(head_name, words, ParameterKind::head)) : std::nullopt, cap);
 }
 
 void first_token_classifier(Program& program, Value features, Index labels) {

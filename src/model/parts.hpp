@@ -49,9 +49,10 @@ struct Module {
 
 /// The end of a causal model: logits of the label words from the tied table or lm_head, or a new classifier
 /// (score, without bias, as Hugging Face's *ForSequenceClassification).
+/// @param biased  the language model's head has a bias
 /// @param cap  of the language model's logits
 void causal_head(Program& program, Value features, std::optional<ParameterId> tied_table,
-                 const std::string& head_name, std::optional<Index> classifier_labels,
+                 const std::string& head_name, std::optional<Index> classifier_labels, bool biased = false,
                  std::optional<double> cap = std::nullopt);
 
 /// The end of an encoder: a new classifier (classifier.weight and .bias) on the features of the first token.

@@ -14,11 +14,7 @@ Program phi3(const Config& config, std::optional<Index> classifier_labels) {
                                                              .vocabulary = 32064,
                                                              .positions = 4096,
                                                              .epsilon = 1e-5});
-    const double share = parts::rotary_share(config, "partial_rotary_factor", 1.0);
-    const auto turning = static_cast<Index>(static_cast<double>(style.head_size) * share);
-    if (turning % 2 != 0)
-        config.refuse(ErrorKind::contradiction, "partial_rotary_factor",
-                      "it must turn an even number of a head's entries");
+    const Index turning = parts::turning_entries(config, style.head_size, 1.0);
     const Index trained_length = config.size("original_max_position_embeddings", 4096);
     parts::set_layers(
         style, {std::nullopt, parts::rotary_angles(config, turning, {.trained_length = trained_length})});

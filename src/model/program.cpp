@@ -372,8 +372,8 @@ void Program::score_answers(bool mean) {
     if (reading != Reading::last_token || head.bias)
         throw Error(
             ExitStatus::study, ErrorKind::unsupported,
-            "data.score: log-likelihoods are those of causal language models; use \"logit\" with this "
-            "model");
+            "data.score: log-likelihoods are those of causal language models whose head has no bias; use "
+            "\"logit\" with this model");
     operations_.pop_back();
     append(operation::AnswerLikelihood{head.in, head.table, mean, head.cap});
 }

@@ -79,13 +79,14 @@ constexpr std::array special_tokens{"bos_token", "eos_token", "unk_token", "sep_
 
 /// Classes of the tokenizers that this program reads, without "Fast", and the model of each.
 const std::map<std::string, std::string> classes{
-    {"BertTokenizer", "WordPiece"},     {"DistilBertTokenizer", "WordPiece"},
-    {"GemmaTokenizer", "BPE"},          {"GPT2Tokenizer", "BPE"},
-    {"GPTNeoXTokenizer", "BPE"},        {"LlamaTokenizer", "BPE"},
-    {"Qwen2Tokenizer", "BPE"},          {"RobertaTokenizer", "BPE"},
-    {"CodeLlamaTokenizer", "BPE"},      {"ElectraTokenizer", "WordPiece"},
-    {"XLMRobertaTokenizer", "Unigram"}, {"CamembertTokenizer", "Unigram"},
-    {"PreTrainedTokenizer", ""},        {"TokenizersBackend", ""}};
+    {"BertTokenizer", "WordPiece"},    {"DistilBertTokenizer", "WordPiece"},
+    {"GemmaTokenizer", "BPE"},         {"GPT2Tokenizer", "BPE"},
+    {"GPTNeoXTokenizer", "BPE"},       {"LlamaTokenizer", "BPE"},
+    {"Qwen2Tokenizer", "BPE"},         {"RobertaTokenizer", "BPE"},
+    {"CodeGenTokenizer", "BPE"},       {"CodeLlamaTokenizer", "BPE"},
+    {"ElectraTokenizer", "WordPiece"}, {"XLMRobertaTokenizer", "Unigram"},
+    {"CamembertTokenizer", "Unigram"}, {"PreTrainedTokenizer", ""},
+    {"TokenizersBackend", ""}};
 
 json read_object(const std::filesystem::path& file, FilesRead& files) {
     std::error_code code;

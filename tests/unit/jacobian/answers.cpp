@@ -176,6 +176,10 @@ TEST(Answers, AreNoneOfMaskedModels) {
         Config(testing::test_data() / "models" / "bert-odd" / "config.json", testing::Unrecorded()));
     testing::expect_error(ExitStatus::study, ErrorKind::unsupported, {"data.score"},
                           [&] { bert.score_answers(false); });
+    Program phi = program_of(
+        Config(testing::test_data() / "models" / "phi-odd" / "config.json", testing::Unrecorded()));
+    testing::expect_error(ExitStatus::study, ErrorKind::unsupported, {"data.score", "bias"},
+                          [&] { phi.score_answers(false); });
 }
 
 TEST(Answers, BuffersOfPassesAreAsPlanned) {

@@ -63,6 +63,7 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
     for (const char* factor :
          {"embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"})
         refused(ErrorKind::out_of_range, "granite-odd", factor, 0);
+    refused(ErrorKind::contradiction, "phi-odd", "partial_rotary_factor", 0.5);  // three of six entries
     refused(ErrorKind::unsupported, "gemma2-odd", "torch_dtype", "float64");
     refused(ErrorKind::unsupported, "gemma-odd", "layer_types", {"full_attention", "sliding_attention"});
     refused(ErrorKind::out_of_range, "gemma2-odd", "attn_logit_softcapping", 0);
@@ -357,6 +358,18 @@ TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     for (const auto& scale : operations_of<operation::Scale>(granite)) EXPECT_EQ(scale.factor, 1.0);
     for (const auto& add : operations_of<operation::Add>(granite)) EXPECT_EQ(add.factor, 1.0);
     EXPECT_TRUE(granite.copies().empty());
+    // Phi: half of each head turns.
+    const Program phi = changed("phi-odd", {{"hidden_size", 16}}, "partial_rotary_factor").first;
+    EXPECT_EQ(operations_of<operation::Rotary>(phi).front().angles.frequencies.size(), 2U);
+    EXPECT_EQ(operations_of<operation::Attention>(
+                  changed("phi-odd", nlohmann::json::object(), "num_key_value_heads").first)
+                  .front()
+                  .key_value_heads,
+              2);
+    const Program tied = changed("phi-odd", {{"tie_word_embeddings", true}}).first;  // but for the bias
+    EXPECT_EQ(tied.copies().size(), 1U);
+    EXPECT_EQ(tied.parameters().back().name, "lm_head.bias");
+    EXPECT_TRUE(changed("phi-odd", nlohmann::json::object(), "tie_word_embeddings").first.copies().empty());
     // SmolLM3: every fourth layer is left unturned.
     const Program smollm = changed("smollm3-odd", {{"num_hidden_layers", 8},
                                                    {"no_rope_layers", nullptr},
@@ -478,6 +491,10 @@ TEST(Architectures, KindsPartitionTheTensors) {
              {"gemma3-odd", "language_model.model.layers.0.self_attn.k_proj.weight", attention},
              {"phi3-odd", "model.layers.0.self_attn.qkv_proj.weight", attention},
              {"phi3-odd", "model.layers.0.mlp.gate_up_proj.weight", mlp},
+             {"phi-odd", "model.layers.0.self_attn.dense.bias", attention},
+             {"phi-odd", "model.layers.1.mlp.fc1.weight", mlp},
+             {"phi-odd", "model.final_layernorm.bias", norm},
+             {"phi-odd", "lm_head.bias", head},
              {"opt-odd", "model.decoder.layers.0.self_attn.k_proj.bias", attention},
              {"opt-odd", "model.decoder.layers.0.final_layer_norm.bias", norm},
              {"opt-odd", "model.decoder.embed_positions.weight", embedding},

@@ -173,6 +173,7 @@ TEST_F(TokenizerFolders, KeysThatNothingReadsAreSaidOnce) {
     refused(plain_, {{"split_special_tokens", true}}, "split_special_tokens", ErrorKind::unsupported);
     warns(plain_, {{"split_special_tokens", false}}, "");
     warns(plain_, {{"tokenizer_class", "LlamaTokenizerFast"}}, "");
+    warns(plain_, {{"tokenizer_class", "CodeGenTokenizer"}}, "");  // phi-2's
     warns(plain_, {{"tokenizer_class", "OddTokenizer"}}, "OddTokenizer");
     refused(plain_, {{"tokenizer_class", "ElectraTokenizer"}}, "tokenizer_class");
     refused(plain_, {{"tokenizer_class", "BertTokenizer"}}, "tokenizer_class");
