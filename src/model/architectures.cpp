@@ -14,6 +14,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"smollm3", smollm3},
                                       Architecture{"phi3", phi3},
                                       Architecture{"phi", phi},
+                                      Architecture{"starcoder2", starcoder2},
                                       Architecture{"granite", granite},
                                       Architecture{"gemma", gemma},
                                       Architecture{"gemma2", gemma2},

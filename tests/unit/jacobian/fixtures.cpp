@@ -156,22 +156,21 @@ TEST(Loss, GradientIsThatOfTheCrossEntropy) {
     EXPECT_TRUE(worst <= 1e-13 * largest * static_cast<double>(labels)) << worst << " of " << largest;
 }
 
-INSTANTIATE_TEST_SUITE_P(SmallModels, Fixtures,
-                         ::testing::Values("llama-odd", "llama-tied", "neo-odd", "gpt2-odd", "gpt2-scaled",
-                                           "neox-parallel", "neox-serial", "mistral-odd", "qwen2-odd",
-                                           "llama3-odd", "bert-odd", "roberta-odd", "bert-classifier",
-                                           "qwen3-odd", "olmo2-odd", "olmo3-odd", "smollm3-odd", "phi3-odd",
-                                           "phi-odd", "granite-odd", "gemma-odd", "gemma2-odd", "gemma3-text",
-                                           "gemma3-odd", "opt-odd", "opt-behind", "distilbert-odd",
-                                           "modernbert-odd", "electra-odd", "electra-trained",
-                                           "llama-trained", "granite-trained", "gpt2-trained", "bert-trained",
-                                           "roberta-trained", "distilbert-trained", "modernbert-trained",
-                                           "modernbert-mean-trained"),
-                         [](const auto& parameters) {
-                             std::string name = parameters.param;
-                             std::replace(name.begin(), name.end(), '-', '_');
-                             return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    SmallModels, Fixtures,
+    ::testing::Values("llama-odd", "llama-tied", "neo-odd", "gpt2-odd", "gpt2-scaled", "neox-parallel",
+                      "neox-serial", "mistral-odd", "qwen2-odd", "llama3-odd", "bert-odd", "roberta-odd",
+                      "bert-classifier", "qwen3-odd", "olmo2-odd", "olmo3-odd", "smollm3-odd", "phi3-odd",
+                      "phi-odd", "starcoder2-odd", "granite-odd", "gemma-odd", "gemma2-odd", "gemma3-text",
+                      "gemma3-odd", "opt-odd", "opt-behind", "distilbert-odd", "modernbert-odd",
+                      "electra-odd", "electra-trained", "llama-trained", "granite-trained", "gpt2-trained",
+                      "bert-trained", "roberta-trained", "distilbert-trained", "modernbert-trained",
+                      "modernbert-mean-trained"),
+    [](const auto& parameters) {
+        std::string name = parameters.param;
+        std::replace(name.begin(), name.end(), '-', '_');
+        return name;
+    });
 
 /// Outputs, gradient norm per tensor and the 18 x 18 kernel of a trained model against its stored reference.
 void check_trained_model(const ModelFixture& fixture) {

@@ -64,13 +64,17 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
          {"embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"})
         refused(ErrorKind::out_of_range, "granite-odd", factor, 0);
     refused(ErrorKind::contradiction, "phi-odd", "partial_rotary_factor", 0.5);  // three of six entries
+    refused(ErrorKind::unsupported, "starcoder2-odd", "mlp_type", "gated");
+    refused(ErrorKind::unsupported, "starcoder2-odd", "norm_type", "rms_norm");
+    refused(ErrorKind::contradiction, "starcoder2-odd", "layer_norm_epsilon", 1e-3);
     refused(ErrorKind::unsupported, "gemma2-odd", "torch_dtype", "float64");
     refused(ErrorKind::unsupported, "gemma-odd", "layer_types", {"full_attention", "sliding_attention"});
     refused(ErrorKind::out_of_range, "gemma2-odd", "attn_logit_softcapping", 0);
     refused(ErrorKind::out_of_range, "gemma2-odd", "query_pre_attn_scalar", -1);
     refused(ErrorKind::unsupported, "gemma3-text", "attn_logit_softcapping", 50);
     refused(ErrorKind::unsupported, "gemma3-text", "sliding_window", nullptr);
-    for (const char* model : {"olmo2-odd", "smollm3-odd", "granite-odd", "gemma-odd", "gemma2-odd"})
+    for (const char* model :
+         {"olmo2-odd", "smollm3-odd", "starcoder2-odd", "granite-odd", "gemma-odd", "gemma2-odd"})
         for (const char* place : {"rope_scaling", "rope_parameters"})
             refused(ErrorKind::unsupported, model, place, {{"partial_rotary_factor", 0.5}});
     refused(ErrorKind::contradiction, "smollm3-odd", "no_rope_layers", {1, 0});
@@ -370,6 +374,19 @@ TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     EXPECT_EQ(tied.copies().size(), 1U);
     EXPECT_EQ(tied.parameters().back().name, "lm_head.bias");
     EXPECT_TRUE(changed("phi-odd", nlohmann::json::object(), "tie_word_embeddings").first.copies().empty());
+    // StarCoder2: two heads of keys, no window, biases, a tied head.
+    const Program starcoder =
+        changed("starcoder2-odd",
+                {{"num_attention_heads", 6}, {"sliding_window", nullptr}, {"use_bias", nullptr}},
+                "num_key_value_heads")
+            .first;
+    EXPECT_EQ(operations_of<operation::Attention>(starcoder).front().key_value_heads, 2);
+    EXPECT_FALSE(operations_of<operation::Attention>(starcoder).front().window);
+    EXPECT_EQ(starcoder.copies().size(), 1U);
+    for (const auto& linear : operations_of<operation::Linear>(starcoder)) EXPECT_TRUE(linear.bias);
+    for (const auto& linear :
+         operations_of<operation::Linear>(changed("starcoder2-odd", {{"use_bias", false}}).first))
+        EXPECT_FALSE(linear.bias);
     // SmolLM3: every fourth layer is left unturned.
     const Program smollm = changed("smollm3-odd", {{"num_hidden_layers", 8},
                                                    {"no_rope_layers", nullptr},
