@@ -15,6 +15,7 @@ std::span<const Architecture> architectures() {
                                       Architecture{"phi3", phi3},
                                       Architecture{"phi", phi},
                                       Architecture{"starcoder2", starcoder2},
+                                      Architecture{"stablelm", stablelm},
                                       Architecture{"granite", granite},
                                       Architecture{"gemma", gemma},
                                       Architecture{"gemma2", gemma2},

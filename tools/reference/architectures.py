@@ -1,6 +1,6 @@
 """Forward passes in plain PyTorch of the architectures that reference.py lacks, for model_fixtures.py: GPT-2, GPT-NeoX, OPT,
 RoBERTa, DistilBERT, ModernBERT, and LLaMA's relatives (Mistral, Qwen2, LLaMA with biases and scaled rotary positions; Qwen3,
-OLMo 2 and 3, SmolLM3, Phi, Phi-3, StarCoder2, Granite, Gemma 1 to 3). Written from Hugging Face's modeling files as published, on a dict {tensor name:
+OLMo 2 and 3, SmolLM3, Phi, Phi-3, StarCoder2, StableLM, Granite, Gemma 1 to 3). Written from Hugging Face's modeling files as published, on a dict {tensor name:
 tensor}; a batch may be padded, with an attention mask of 0 and 1."""
 import json, math, os
 import numpy as np, torch
@@ -258,6 +258,19 @@ def starcoder2(P, c, ids, mask):
         h = norm(x, at + 'post_attention_layernorm'); x = x + linear(gelu_tanh(linear(h, at + 'mlp.c_fc')), at + 'mlp.c_proj')
     return norm(x, 'norm') @ P['model.embed_tokens.weight'].T
 
+def stablelm(P, c, ids, mask):
+    n, m, H, T = c['num_attention_heads'], c['num_key_value_heads'], c['hidden_size'], ids.shape[1]; d = H // n
+    norm = lambda x, name: F.layer_norm(x, (H,), P['model.' + name + '.weight'], P['model.' + name + '.bias'], c['layer_norm_eps'])
+    linear = lambda x, name: F.linear(x, P['model.' + name + '.weight'], P.get('model.' + name + '.bias'))
+    frequencies = plain_frequencies(c['rope_theta'], int(d * c['partial_rotary_factor'])); x = P['model.embed_tokens.weight'][ids]
+    for l in range(c['num_hidden_layers']):
+        at = f'layers.{l}.'; h = norm(x, at + 'input_layernorm')
+        q, k, v = (split(linear(h, at + f'self_attn.{p}_proj'), heads) for p, heads in (('q', n), ('k', m), ('v', m)))
+        a = linear(join(attend(turn(q, frequencies), repeated(turn(k, frequencies), n), repeated(v, n), d ** -0.5, causal(T) & mask)), at + 'self_attn.o_proj')
+        mlp = lambda y: linear(F.silu(linear(y, at + 'mlp.gate_proj')) * linear(y, at + 'mlp.up_proj'), at + 'mlp.down_proj')
+        x = x + a + (mlp(h) if c['use_parallel_residual'] else mlp(norm(x + a, at + 'post_attention_layernorm')))
+    return norm(x, 'norm') @ P['lm_head.weight'].T
+
 def granite(P, c, ids, mask):
     n, m, T, eps = c['num_attention_heads'], c['num_key_value_heads'], ids.shape[1], c['rms_norm_eps']; d = c['hidden_size'] // n
     norm = lambda x, name: rms(x, P['model.' + name + '.weight'], eps); linear = lambda x, name: F.linear(x, P['model.' + name + '.weight'], P.get('model.' + name + '.bias'))
@@ -347,7 +360,7 @@ def modernbert(P, c, ids, mask):
     if 'classifier.weight' in P: return F.linear(x, P['classifier.weight'], P['classifier.bias'])
     return x @ P['model.embeddings.tok_embeddings.weight'].T + P['decoder.bias']
 
-FORWARD = {'qwen3': qwen3, 'olmo2': olmo, 'olmo3': olmo, 'smollm3': smollm3, 'phi3': phi3, 'phi': phi, 'starcoder2': starcoder2, 'granite': granite, 'gemma': gemma1, 'gemma2': gemma, 'gemma3': gemma3, 'gemma3_text': gemma3_text, 'opt': opt, 'distilbert': distilbert, 'modernbert': modernbert,
+FORWARD = {'qwen3': qwen3, 'olmo2': olmo, 'olmo3': olmo, 'smollm3': smollm3, 'phi3': phi3, 'phi': phi, 'starcoder2': starcoder2, 'stablelm': stablelm, 'granite': granite, 'gemma': gemma1, 'gemma2': gemma, 'gemma3': gemma3, 'gemma3_text': gemma3_text, 'opt': opt, 'distilbert': distilbert, 'modernbert': modernbert,
     'gpt2': gpt2, 'gpt_neox': gpt_neox, 'llama': llama, 'mistral': llama, 'qwen2': llama, 'bert': masked, 'electra': masked, 'roberta': masked}
 
 class Model:

@@ -150,6 +150,17 @@ def starcoder2(hidden, heads, kv, ffn, layers, vocab, **more):
         shapes |= linear(n + 'mlp.c_fc', ffn, hidden) | linear(n + 'mlp.c_proj', hidden, ffn)
     return config, shapes
 
+def stablelm(hidden, heads, kv, ffn, layers, vocab, share, biased, parallel):
+    config = dict(model_type='stablelm', hidden_act='silu', hidden_size=hidden, intermediate_size=ffn, layer_norm_eps=1e-5, max_position_embeddings=64, num_attention_heads=heads, num_hidden_layers=layers,
+        num_key_value_heads=kv, partial_rotary_factor=share, qk_layernorm=False, rope_theta=10000, tie_word_embeddings=False, use_parallel_residual=parallel, use_qkv_bias=biased, vocab_size=vocab)
+    shapes = {'model.embed_tokens.weight': (vocab, hidden), 'lm_head.weight': (vocab, hidden)} | norm('model.norm', hidden)
+    for l in range(layers):
+        n = f'model.layers.{l}.'; shapes |= norm(n + 'input_layernorm', hidden) | ({} if parallel else norm(n + 'post_attention_layernorm', hidden))
+        for part, width in (('q_proj', hidden), ('k_proj', kv * hidden // heads), ('v_proj', kv * hidden // heads)):
+            shapes |= {k: s for k, s in linear(n + 'self_attn.' + part, width, hidden).items() if biased or not k.endswith('bias')}
+        shapes |= {n + 'self_attn.o_proj.weight': (hidden, hidden), n + 'mlp.gate_proj.weight': (ffn, hidden), n + 'mlp.up_proj.weight': (ffn, hidden), n + 'mlp.down_proj.weight': (hidden, ffn)}
+    return config, shapes
+
 def norm(name, d): return {name + '.weight': (d,), name + '.bias': (d,)}
 def linear(name, d_out, d_in): return {name + '.weight': (d_out, d_in), name + '.bias': (d_out,)}
 def conv1d(name, d_out, d_in): return {name + '.weight': (d_in, d_out), name + '.bias': (d_out,)}
@@ -227,7 +238,8 @@ MODELS = {'llama-odd': llama(24, 6, 2, 4, 40, 3, 61, 5000.0, False), 'llama-tied
         torch_dtype='bfloat16', tie_word_embeddings=True),
     'granite-odd': decoder('granite', 8, 2, 1, 4, 10, 2, 19, ('input_layernorm', 'post_attention_layernorm'), biases='qkvogud', hidden_act='silu', attention_bias=True, mlp_bias=True, rope_theta=10000.0,
         embedding_multiplier=1.5, attention_multiplier=0.3, residual_multiplier=0.7, logits_scaling=0.6, tie_word_embeddings=True),
-    'phi-odd': phi(12, 2, 1, 10, 2, 19), 'starcoder2-odd': starcoder2(12, 3, 1, 14, 2, 19)}
+    'phi-odd': phi(12, 2, 1, 10, 2, 19), 'starcoder2-odd': starcoder2(12, 3, 1, 14, 2, 19),
+    'stablelm-odd': stablelm(12, 2, 1, 10, 2, 19, 0.7, True, False), 'stablelm-parallel': stablelm(8, 2, 2, 10, 2, 19, 0.5, False, True)}
 MASK = 4  # id of the mask token of masked models
 for seed, (name, (config, shapes)) in enumerate(MODELS.items(), 1):
     if a.only and name not in a.only.split(','): continue

@@ -62,6 +62,7 @@ Program smollm3(const Config& config, std::optional<Index> classifier_labels);
 Program phi3(const Config& config, std::optional<Index> classifier_labels);
 Program phi(const Config& config, std::optional<Index> classifier_labels);
 Program starcoder2(const Config& config, std::optional<Index> classifier_labels);
+Program stablelm(const Config& config, std::optional<Index> classifier_labels);
 Program granite(const Config& config, std::optional<Index> classifier_labels);
 Program gemma(const Config& config, std::optional<Index> classifier_labels);
 Program gemma2(const Config& config, std::optional<Index> classifier_labels);

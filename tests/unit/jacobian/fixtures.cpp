@@ -161,11 +161,11 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values("llama-odd", "llama-tied", "neo-odd", "gpt2-odd", "gpt2-scaled", "neox-parallel",
                       "neox-serial", "mistral-odd", "qwen2-odd", "llama3-odd", "bert-odd", "roberta-odd",
                       "bert-classifier", "qwen3-odd", "olmo2-odd", "olmo3-odd", "smollm3-odd", "phi3-odd",
-                      "phi-odd", "starcoder2-odd", "granite-odd", "gemma-odd", "gemma2-odd", "gemma3-text",
-                      "gemma3-odd", "opt-odd", "opt-behind", "distilbert-odd", "modernbert-odd",
-                      "electra-odd", "electra-trained", "llama-trained", "granite-trained", "gpt2-trained",
-                      "bert-trained", "roberta-trained", "distilbert-trained", "modernbert-trained",
-                      "modernbert-mean-trained"),
+                      "phi-odd", "starcoder2-odd", "stablelm-odd", "stablelm-parallel", "granite-odd",
+                      "gemma-odd", "gemma2-odd", "gemma3-text", "gemma3-odd", "opt-odd", "opt-behind",
+                      "distilbert-odd", "modernbert-odd", "electra-odd", "electra-trained", "llama-trained",
+                      "granite-trained", "gpt2-trained", "bert-trained", "roberta-trained",
+                      "distilbert-trained", "modernbert-trained", "modernbert-mean-trained"),
     [](const auto& parameters) {
         std::string name = parameters.param;
         std::replace(name.begin(), name.end(), '-', '_');
@@ -327,7 +327,7 @@ TEST_P(Fixtures, EveryOutputAndSelection) {
 
 TEST(KeyBias, HasNoGradientWhereSoftmaxDoesNotSeeIt) {
     for (const char* model :
-         {"bert-odd", "roberta-odd", "gpt2-odd", "neox-parallel", "qwen2-odd", "phi-odd"}) {
+         {"bert-odd", "roberta-odd", "gpt2-odd", "neox-parallel", "qwen2-odd", "phi-odd", "stablelm-odd"}) {
         const ModelFixture fixture = small_model(model);
         const DataSet data = fixture.data();
         Network<double> network(fixture.program(), Weights(fixture.folder, testing::Unrecorded()),
@@ -349,10 +349,11 @@ TEST(KeyBias, HasNoGradientWhereSoftmaxDoesNotSeeIt) {
                 others += !idle && g[static_cast<std::size_t>(i)] != 0 ? 1 : 0;
             }
         }
-        // Per layer all key biases; of NeoX and Phi those that do not turn; of Qwen2 none.
-        const std::map<std::string, Index> expected{{"bert-odd", 2 * 12}, {"roberta-odd", 2 * 12},
-                                                    {"gpt2-odd", 2 * 12}, {"neox-parallel", 2 * 3 * 6},
-                                                    {"qwen2-odd", 0},     {"phi-odd", 2 * 2}};
+        // Per layer all key biases; of NeoX, Phi and StableLM those that do not turn; of Qwen2 none.
+        const std::map<std::string, Index> expected{{"bert-odd", 2 * 12},   {"roberta-odd", 2 * 12},
+                                                    {"gpt2-odd", 2 * 12},   {"neox-parallel", 2 * 3 * 6},
+                                                    {"qwen2-odd", 0},       {"phi-odd", 2 * 2},
+                                                    {"stablelm-odd", 2 * 2}};
         EXPECT_EQ(zero, expected.at(model)) << model;
         EXPECT_GT(others, 0) << model;
     }

@@ -64,6 +64,8 @@ TEST(Architectures, WhatTheyDoNotSupportIsNamed) {
          {"embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"})
         refused(ErrorKind::out_of_range, "granite-odd", factor, 0);
     refused(ErrorKind::contradiction, "phi-odd", "partial_rotary_factor", 0.5);  // three of six entries
+    refused(ErrorKind::contradiction, "stablelm-odd", "partial_rotary_factor", 0.5);
+    refused(ErrorKind::contradiction, "stablelm-odd", "head_dim", 8);
     refused(ErrorKind::unsupported, "starcoder2-odd", "mlp_type", "gated");
     refused(ErrorKind::unsupported, "starcoder2-odd", "norm_type", "rms_norm");
     refused(ErrorKind::contradiction, "starcoder2-odd", "layer_norm_epsilon", 1e-3);
@@ -374,6 +376,18 @@ TEST(Architectures, AbsentKeysTakeTransformersDefaults) {
     EXPECT_EQ(tied.copies().size(), 1U);
     EXPECT_EQ(tied.parameters().back().name, "lm_head.bias");
     EXPECT_TRUE(changed("phi-odd", nlohmann::json::object(), "tie_word_embeddings").first.copies().empty());
+    // StableLM: a quarter of each head turns, no biases, one part behind the other.
+    const Program stable = changed("stablelm-odd",
+                                   {{"hidden_size", 16},
+                                    {"use_qkv_bias", nullptr},
+                                    {"use_parallel_residual", nullptr},
+                                    {"tie_word_embeddings", nullptr}},
+                                   "partial_rotary_factor")
+                               .first;
+    EXPECT_EQ(operations_of<operation::Rotary>(stable).front().angles.frequencies.size(), 1U);
+    for (const auto& linear : operations_of<operation::Linear>(stable)) EXPECT_FALSE(linear.bias);
+    EXPECT_EQ(operations_of<operation::LayerNorm>(stable).size(), 5U);
+    EXPECT_TRUE(stable.copies().empty());
     // StarCoder2: two heads of keys, no window, biases, a tied head.
     const Program starcoder =
         changed("starcoder2-odd",

@@ -451,6 +451,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"bert_odd", "bert-odd"}, Case{"roberta_odd", "roberta-odd"}, Case{"qwen3_odd", "qwen3-odd"},
         Case{"olmo2_odd", "olmo2-odd"}, Case{"olmo3_odd", "olmo3-odd"}, Case{"smollm3_odd", "smollm3-odd"},
         Case{"phi3_odd", "phi3-odd"}, Case{"phi_odd", "phi-odd"}, Case{"starcoder2_odd", "starcoder2-odd"},
+        Case{"stablelm_odd", "stablelm-odd"}, Case{"stablelm_parallel", "stablelm-parallel"},
         Case{"granite_odd", "granite-odd"}, Case{"gemma_odd", "gemma-odd"}, Case{"gemma2_odd", "gemma2-odd"},
         Case{"gemma3_text", "gemma3-text"}, Case{"gemma3_odd", "gemma3-odd"}, Case{"opt_odd", "opt-odd"},
         Case{"opt_behind", "opt-behind"}, Case{"distilbert_odd", "distilbert-odd"},
