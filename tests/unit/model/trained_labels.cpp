@@ -59,6 +59,22 @@ TEST(TrainedHead, OfAModernBertReadsAsItsPoolingSays) {
                           [&] { means("max"); });
 }
 
+TEST(TrainedHead, PassesOverTheFamilysPaddingWhereTheFileHasNone) {
+    using Token = std::optional<std::int32_t>;
+    for (const auto& [folder, token] : {std::pair{"olmo2-odd", Token(1)},
+                                        {"olmo3-odd", Token(1)},
+                                        {"gemma-odd", Token(0)},
+                                        {"gemma2-odd", Token(0)},
+                                        {"granite-odd", Token()},
+                                        {"phi-odd", Token()},
+                                        {"starcoder2-odd", Token()},
+                                        {"stablelm-odd", Token()}}) {
+        const Config config = config_of(folder, {});
+        ASSERT_FALSE(config.names("pad_token_id")) << folder;
+        EXPECT_EQ(token_passed_over(config, program_with_trained_head(config, 2)), token) << folder;
+    }
+}
+
 TEST(TrainedHead, IsOfKindHeadAndPassesOverThePaddingOfACausalModel) {
     for (const auto& [folder, tensors] :
          {std::pair{"llama-trained", Names{"score.weight"}},
