@@ -110,21 +110,25 @@ void claim_space(const std::filesystem::path& file, const std::vector<FileRange>
            fmt::format("cannot be copied from the finished file ({})", std::strerror(reason)));
 }
 
-/// All bytes of one file, by the file system itself where it can, which may let the two share blocks.
+/// A part of one file, by the file system itself where it can, which may let the two share blocks.
 /// (std::filesystem::copy_file of libstdc++ 12 goes on in pieces of 8 KiB behind the first 2 GiB.)
-void copy_bytes(const Descriptor& from, const Descriptor& to, Index size, const std::filesystem::path& copy) {
-    Index done = 0;
-    while (done < size) {
+void copy_bytes(const Descriptor& from, const Descriptor& to, const FileRange& range,
+                const std::filesystem::path& copy) {
+    Index done = range.first;
+    const Index end = range.first + range.size;
+    while (done < end) {
+        off_t read_at = done, write_at = done;
         const ssize_t copied =
-            copy_file_range(from.id, nullptr, to.id, nullptr, static_cast<std::size_t>(size - done), 0);
+            copy_file_range(from.id, &read_at, to.id, &write_at, static_cast<std::size_t>(end - done), 0);
         if (copied < 0 && errno == EINTR) continue;
         if (copied < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO)) refuse_copy(copy, errno);
         if (copied <= 0) break;  // not on this file system
         done += copied;
     }
-    std::vector<std::byte> piece(done < size ? std::size_t{1} << 23 : 0);
-    while (done < size) {
-        const ssize_t got = pread(from.id, piece.data(), piece.size(), done);
+    std::vector<std::byte> piece(done < end ? std::size_t{1} << 23 : 0);
+    while (done < end) {
+        const auto wanted = static_cast<std::size_t>(std::min<Index>(std::ssize(piece), end - done));
+        const ssize_t got = pread(from.id, piece.data(), wanted, done);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) refuse_copy(copy, got < 0 ? errno : EIO);
         if (const int reason = write_all(to.id, piece.data(), got, done)) refuse_copy(copy, reason);
@@ -132,16 +136,34 @@ void copy_bytes(const Descriptor& from, const Descriptor& to, Index size, const 
     }
 }
 
-/// A new file of the finished one's bytes and permissions, but for all to write. HDF5 follows links, so the
-/// name is taken without.
-void copy_finished(const std::filesystem::path& finished, const std::filesystem::path& copy) {
-    const Descriptor from(::open(finished.c_str(), O_RDONLY | O_CLOEXEC));
+/// A new file of the finished one's size and permissions, but for all to write. HDF5 follows links, so the
+/// name is taken without. @return its size
+Index begin_copy(const std::filesystem::path& finished, const std::filesystem::path& copy) {
     struct stat status {};
-    if (from.id < 0 || fstat(from.id, &status) != 0) refuse_copy(copy, errno);
+    if (stat(finished.c_str(), &status) != 0) refuse_copy(copy, errno);
     const Descriptor to(::open(copy.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (to.id < 0) refuse_copy(copy, errno);
-    copy_bytes(from, to, status.st_size, copy);
-    if (fchmod(to.id, status.st_mode & 0775) != 0) refuse_copy(copy, errno);
+    if (to.id < 0 || ftruncate(to.id, status.st_size) != 0 || fchmod(to.id, status.st_mode & 0775) != 0)
+        refuse_copy(copy, errno);
+    return status.st_size;
+}
+
+/// This rank's share of the bytes: a parallel file system takes them faster from several hosts than from one.
+/// No two ranks write to one page.
+void copy_share(MPI_Comm comm, const std::filesystem::path& finished, const std::filesystem::path& copy,
+                Index size) {
+    constexpr Index unit = Index{1} << 20;
+    int rank = 0, ranks = 0;
+    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+    TANGRAM_MPI(MPI_Comm_size(comm, &ranks));
+    const Index units = (size + unit - 1) / unit, first = units * rank / ranks * unit,
+                last = std::min(size, units * (rank + 1) / ranks * unit);
+    if (first >= last) return;
+    const Descriptor from(::open(finished.c_str(), O_RDONLY | O_CLOEXEC)),
+        to(::open(copy.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+    if (from.id < 0 || to.id < 0) refuse_copy(copy, errno);
+    copy_bytes(from, to, {first, last - first}, copy);
+    // commit() reaches what the first rank's host holds.
+    if (rank > 0 && fsync(to.id) != 0) refuse_copy(copy, errno);
 }
 
 void sync(const std::filesystem::path& path, int flags) {
@@ -172,6 +194,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
       first_rank_(is_first(comm)),
       final_(std::move(final_name)),
       partial_(final_.string() + ".partial") {
+    Index copied = 0;
     collectively(comm_, [&] {
         if (!first_rank_) return;
         std::error_code code;
@@ -189,7 +212,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
         check_folder(final_, bytes + (keep ? size_of(final_) : 0));
         try {
             if (keep) {
-                copy_finished(final_, partial_);
+                copied = begin_copy(final_, partial_);
             } else {
                 // HDF5 follows links, so the name is taken without: with the user's umask, and never for all
                 // to write.
@@ -205,6 +228,14 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
             throw;
         }
     });
+    if (!keep) return;
+    copied = max_over_ranks(comm_, copied);
+    try {
+        collectively(comm_, [&] { copy_share(comm_, final_, partial_, copied); });
+    } catch (...) {
+        if (first_rank_) remove_partial(partial_);
+        throw;
+    }
 }
 
 StagedFile::~StagedFile() {

@@ -115,6 +115,56 @@ TEST(StagedFile, ReplacesAStagesMatrixWithoutGrowing) {
         0);
 }
 
+/// A limit on the size of this process's files, until it is lifted.
+class FileSizeLimit {
+  public:
+    FileSizeLimit() : handler_(std::signal(SIGXFSZ, SIG_IGN)) { getrlimit(RLIMIT_FSIZE, &before_); }
+    ~FileSizeLimit() {
+        lift();
+        std::signal(SIGXFSZ, handler_);
+    }
+    FileSizeLimit(const FileSizeLimit&) = delete;
+    FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+    void set(Index bytes) const {
+        const rlimit small{static_cast<rlim_t>(bytes), before_.rlim_max};
+        setrlimit(RLIMIT_FSIZE, &small);
+    }
+    void lift() const { setrlimit(RLIMIT_FSIZE, &before_); }
+
+  private:
+    void (*handler_)(int);
+    rlimit before_{};
+};
+
+/// Ranks copy whole mebibytes, some more than others, and those of a small file on the first rank alone.
+TEST(StagedFile, IsACopyOfAllRanks) {
+    const Scratch scratch;
+    const auto file = scratch / "out.h5";
+    for (const Index numbers : {Index{10}, Index{131072}, Index{900001}}) {
+        std::vector<double> values(static_cast<std::size_t>(numbers));
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(i) + 0.5;
+        {
+            StagedFile staged(MPI_COMM_WORLD, file, false, 0);
+            staged.write_small([&](Hdf5File& h5) { h5.write("/a", values); });
+            staged.commit();
+        }
+        const StagedFile staged(MPI_COMM_WORLD, file, true, 0);
+        barrier();
+        EXPECT_TRUE(content(staged.partial()) == content(file)) << numbers;
+        EXPECT_TRUE(std::filesystem::status(staged.partial()).permissions() ==
+                    std::filesystem::status(file).permissions());
+        barrier();
+    }
+    const FileSizeLimit limit;
+    if (world_rank() == world_size() - 1) limit.set(1000);
+    const Caught problem = caught([&] { const StagedFile staged(MPI_COMM_WORLD, file, true, 0); });
+    limit.lift();
+    EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access) &&
+                problem.names("out.h5.partial: cannot be copied from the finished file"))
+        << problem.text;
+    EXPECT_FALSE(there(partial(file)));
+}
+
 TEST(StagedFile, RefusesPlacesThatCannotBeWritten) {
     const Scratch scratch;
     const auto attempt = [&](const std::filesystem::path& file, bool keep) {
@@ -350,26 +400,20 @@ TEST(StagedFile, SurvivesAWriteThatFailsOnOneRank) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     DistributedMatrix matrix(grid, 400, 400, 16);
     fill(matrix);
-    auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
-    rlimit before{};
-    getrlimit(RLIMIT_FSIZE, &before);
+    const FileSizeLimit limit;
     for (const int victim : {0, world_size() - 1}) {
         StagedFile staged(MPI_COMM_WORLD, file, false, 0);
         staged.write_small([](Hdf5File& h5) { h5.create_matrix("/m", 400, 400); });
-        if (world_rank() == victim) {
-            const rlimit tiny{10000, before.rlim_max};
-            setrlimit(RLIMIT_FSIZE, &tiny);
-        }
+        if (world_rank() == victim) limit.set(10000);
         // In pieces of ten rows, so that every rank has some to write.
         const Caught problem =
             caught([&] { write_matrix(staged.partial(), "/m", matrix, Orientation::as_is, 32000); });
-        setrlimit(RLIMIT_FSIZE, &before);
+        limit.lift();
         EXPECT_TRUE(problem.is(ExitStatus::output, ErrorKind::no_access)) << problem.text;
         EXPECT_TRUE(problem.names("out.h5.partial: /m") && problem.names("rank " + std::to_string(victim)))
             << problem.text;
         barrier();
     }
-    std::signal(SIGXFSZ, handler);
     EXPECT_FALSE(there(file));
     EXPECT_FALSE(there(partial(file)));
 }
