@@ -160,16 +160,17 @@ class Assembly {
   private:
     static std::vector<KernelRows<Real>> sets_of(const KernelInputs<Real>& inputs, const ProcessGrid& grid,
                                                  Index tile_rows) {
+        std::vector<const DataSet*> data{&inputs.train};
+        if (inputs.test != nullptr) data.push_back(inputs.test);
+        std::vector<RowTiles> tiles;
+        for (const DataSet* const of : data)
+            tiles.emplace_back(inputs.network.program(), inputs.network.label_ids(), *of, inputs.outputs,
+                               tile_rows);
         std::vector<KernelRows<Real>> sets;
-        for (const DataSet* const data : {&inputs.train, inputs.test}) {
-            if (data == nullptr) continue;
-            const bool first = sets.empty();
-            RowTiles tiles(
-                inputs.network.program(), inputs.network.label_ids(), *data, inputs.outputs,
-                {tile_rows, grid.rows(), grid.columns(), first ? 0 : sets[0].tiles.tiles(), first});
-            HeldFactors<Real> factors(inputs.network, *data, inputs.outputs,
-                                      tiles.examples_of(grid.comm().rank()));
-            sets.push_back({std::move(tiles), std::move(factors)});
+        for (RowTiles& rows : shared_on(grid.rows(), grid.columns(), std::move(tiles))) {
+            HeldFactors<Real> factors(inputs.network, *data[sets.size()], inputs.outputs,
+                                      rows.examples_of(grid.comm().rank()));
+            sets.push_back({std::move(rows), std::move(factors)});
         }
         return sets;
     }

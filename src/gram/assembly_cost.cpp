@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 #include "tangram/arithmetic.hpp"
@@ -95,6 +96,44 @@ struct Plan {
 };
 
 /// Packed entries by rank: of the largest slice those that it keeps, of all those that it receives.
+/// Entries of some packed tiles by rank: those that it keeps, and of these others' that it needs.
+struct PackedByRank {
+    std::vector<double> kept, received;
+
+    PackedByRank(int grid_rows, int grid_columns)
+        : kept(static_cast<std::size_t>(grid_rows * grid_columns), 0.0),
+          received(kept),
+          grid_rows_(grid_rows),
+          grid_columns_(grid_columns) {}
+    /// @param entries  of each tile @param columns_too  they also stand on the right of a product
+    void add(const RowTiles& tiles, const std::vector<double>& entries, bool columns_too) {
+        std::vector<double> rows(static_cast<std::size_t>(grid_rows_), 0.0),
+            columns(static_cast<std::size_t>(grid_columns_), 0.0), both(kept.size(), 0.0);
+        for (Index t = 0; t < tiles.tiles(); ++t) {
+            const double of_tile = entries[static_cast<std::size_t>(t)];
+            const Index p = t % grid_rows_, q = t % grid_columns_;
+            const auto owner = static_cast<std::size_t>(tiles.owner(t));
+            if (tiles.needs(tiles.owner(t), t))
+                received[owner] -= of_tile;
+            else
+                kept[owner] += of_tile;
+            rows[static_cast<std::size_t>(p)] += of_tile;
+            if (!columns_too) continue;
+            columns[static_cast<std::size_t>(q)] += of_tile;
+            both[static_cast<std::size_t>(p * grid_columns_ + q)] += of_tile;
+        }
+        for (std::size_t rank = 0; rank < kept.size(); ++rank) {
+            const auto width = static_cast<std::size_t>(grid_columns_);
+            const double needed = rows[rank / width] + columns[rank % width] - both[rank];
+            kept[rank] += needed;
+            received[rank] += needed;
+        }
+    }
+
+  private:
+    int grid_rows_, grid_columns_;
+};
+
 void count_packed(const Plan& plan, AssemblyCost& cost) {
     const auto ranks = static_cast<std::size_t>(plan.ranks());
     std::vector<double> largest(ranks, 0.0), received(ranks, 0.0);
@@ -102,27 +141,20 @@ void count_packed(const Plan& plan, AssemblyCost& cost) {
     Index longest_chunk = 0;
     for (const PackedAlike& way : plan.parts.packed) {
         longest_chunk = std::max(longest_chunk, way.longest_chunk);
-        std::vector<double> kept(ranks, 0.0);
+        PackedByRank of(plan.grid_rows, plan.grid_columns);
         for (std::size_t s = 0; s < plan.sets.size(); ++s) {
-            const RowTiles& tiles = plan.sets[s];
-            for (Index t = 0; t < tiles.tiles(); ++t) {
-                const double entries = way.entries[s][static_cast<std::size_t>(t)],
-                             whole = entries * way.whole;
-                cost.packed_entries += whole;
-                for (int rank = 0; rank < plan.ranks(); ++rank) {
-                    const auto at = static_cast<std::size_t>(rank);
-                    if (tiles.keeps(rank, t)) kept[at] += entries;
-                    if (tiles.needs(rank, t) && tiles.owner(t) != rank) received[at] += whole;
-                }
-            }
+            of.add(plan.sets[s], way.entries[s], s == 0);
+            cost.packed_entries +=
+                std::accumulate(way.entries[s].begin(), way.entries[s].end(), 0.0) * way.whole;
         }
-        for (std::size_t rank = 0; rank < ranks; ++rank) largest[rank] = std::max(largest[rank], kept[rank]);
-        if (is_multiplied_out(way.contraction))
-            multiplied_out = std::max(multiplied_out, std::ranges::max(kept));
-        if (way.contraction == Contraction::factors)
-            in_factors = std::max(in_factors, std::ranges::max(kept));
-        if (way.contraction == Contraction::matching_rows)
-            matched = std::max(matched, std::ranges::max(kept));
+        for (std::size_t rank = 0; rank < ranks; ++rank) {
+            largest[rank] = std::max(largest[rank], of.kept[rank]);
+            received[rank] += of.received[rank] * way.whole;
+        }
+        const double most = std::ranges::max(of.kept);
+        if (is_multiplied_out(way.contraction)) multiplied_out = std::max(multiplied_out, most);
+        if (way.contraction == Contraction::factors) in_factors = std::max(in_factors, most);
+        if (way.contraction == Contraction::matching_rows) matched = std::max(matched, most);
     }
     const auto bytes = static_cast<double>(plan.parts.entry_bytes);
     cost.back_end_slice_bytes = bytes * multiplied_out;
@@ -242,6 +274,9 @@ void count_factors(const Plan& plan, double factor_bytes, AssemblyCost& cost) {
         all += own;
     }
     const Index passes = backward_passes(problem.train, problem.outputs);
+    if (all.tokens > 0)
+        cost.pass_imbalance =
+            static_cast<double>(most.tokens * plan.ranks()) / static_cast<double>(all.tokens);
     const FactorBytes bytes(program, {most, passes, problem.outputs.passes(), plan.parts.entry_bytes},
                             problem.sketch());
     const std::vector<SliceGroup> groups = groups_of(plan.slices(), bytes, factor_bytes);
@@ -320,12 +355,7 @@ AssemblyShape AssemblyShape::of(const Program& program, std::span<const std::int
 }
 
 AssemblyCost AssemblyShape::cost(int grid_rows, int grid_columns, double factor_bytes) const {
-    Plan plan{*parts_, {}, grid_rows, grid_columns};
-    const RowTiles& train = parts_->sets.front();
-    const Index block = arithmetic::tile_rows_of(train.count());
-    plan.sets.push_back(train.shared({block, grid_rows, grid_columns, 0, true}));
-    if (parts_->sets.size() > 1)
-        plan.sets.push_back(parts_->sets[1].shared({block, grid_rows, grid_columns, train.tiles(), false}));
+    const Plan plan{*parts_, shared_on(grid_rows, grid_columns, parts_->sets), grid_rows, grid_columns};
     AssemblyCost cost;
     cost.slices = parts_->slices.count();
     count_packed(plan, cost);

@@ -190,7 +190,7 @@ class JacobianOperator<Real>::Rows {
         : inputs_(&inputs),
           comm_(comm),
           tiles_(inputs.network.program(), inputs.network.label_ids(), inputs.train, inputs.outputs,
-                 {unit_rows, 1, 1, 0, true}),
+                 unit_rows),
           own_(units_of(rank, ranks, tiles_.tiles())),
           factors_(inputs.network, inputs.train, inputs.outputs, examples_of(own_)),
           pieces_(pieces_of(inputs.network.program(), inputs)),

@@ -7,19 +7,21 @@ namespace tangram {
 
 /// How the tiles of a data set are shared out on a grid of ranks.
 struct TileSharing {
-    Index tile_rows;  ///< of all tiles but the last
-    int grid_rows, grid_columns;
-    Index first_owner;  ///< the round-robin over ranks goes on from here
-    bool columns_too;   ///< tiles also stand on the right of a product
+    int grid_rows = 1, grid_columns = 1;
+    bool columns_too = true;  ///< tiles also stand on the right of a product
+    Index before = 0;         ///< tiles of data sets before this one
+    /// Of a grid row, tiles of those, and of all data sets, at most.
+    Index row_before = 0, row_all = 0;
 };
 
 /// The rows of the kernel on one data set, in tiles: which examples, tokens and table rows they stand for,
 /// which rank packs a tile and which need it. Local; every rank can say it of every other.
 class RowTiles {
   public:
-    /// All references outlive the object.
+    /// All on one rank. All references outlive the object.
+    /// @param tile_rows  of all tiles but the last
     RowTiles(const Program& program, std::span<const std::int32_t> label_ids, const DataSet& data,
-             const KernelOutputs& outputs, const TileSharing& sharing);
+             const KernelOutputs& outputs, Index tile_rows);
 
     /// The same rows, shared out otherwise.
     RowTiles shared(const TileSharing& sharing) const {
@@ -29,10 +31,10 @@ class RowTiles {
     }
 
     Index count() const { return offsets_.back(); }
-    Index tiles() const { return (count() + sharing_.tile_rows - 1) / sharing_.tile_rows; }
-    Index tile_of(Index row) const { return row / sharing_.tile_rows; }
-    Index first_row(Index tile) const { return tile * sharing_.tile_rows; }
-    Index rows(Index tile) const { return std::min(sharing_.tile_rows, count() - first_row(tile)); }
+    Index tiles() const { return (count() + tile_rows_ - 1) / tile_rows_; }
+    Index tile_of(Index row) const { return row / tile_rows_; }
+    Index first_row(Index tile) const { return tile * tile_rows_; }
+    Index rows(Index tile) const { return std::min(tile_rows_, count() - first_row(tile)); }
     Index example_of(Index row) const { return example_of_[static_cast<std::size_t>(row)]; }
     Index first_row_of(Index example) const { return offsets_[static_cast<std::size_t>(example)]; }
     Index components() const { return outputs_->components(); }
@@ -48,7 +50,7 @@ class RowTiles {
 
     int ranks() const { return sharing_.grid_rows * sharing_.grid_columns; }
     /// The rank that packs a tile.
-    int owner(Index tile) const { return static_cast<int>((sharing_.first_owner + tile) % ranks()); }
+    int owner(Index tile) const;
     /// Whether a rank's tiles of the matrices need it.
     bool needs(int rank, Index tile) const;
     bool keeps(int rank, Index tile) const { return owner(tile) == rank || needs(rank, tile); }
@@ -60,9 +62,13 @@ class RowTiles {
     std::span<const std::int32_t> label_ids_;
     const DataSet* data_;
     const KernelOutputs* outputs_;
-    TileSharing sharing_;
+    Index tile_rows_;
+    TileSharing sharing_ = {};
     std::vector<std::vector<Factor>> factors_;  // by parameter
     std::vector<Index> offsets_, example_of_;
 };
+
+/// The rows of all data sets, the training set first, shared out together on a grid.
+std::vector<RowTiles> shared_on(int grid_rows, int grid_columns, std::vector<RowTiles> sets);
 
 }  // namespace tangram

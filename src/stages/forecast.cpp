@@ -205,8 +205,8 @@ StageForecast gram_forecast(const PlannedStudy& planned, const PlannedKernels<Re
         0};
     const Calibration& speed = planned.calibration;
     gram.seconds = ((assembly.pass_flops + assembly.vocabulary_flops) * speed.per_pass_flop +
-                    assembly.packed_entries * speed.per_packed_entry) /
-                       p +
+                    assembly.packed_entries * speed.per_packed_entry) *
+                       assembly.pass_imbalance / p +
                    assembly.product_flops * speed.per_product_flop * assembly.imbalance / p;
     return gram;
 }
@@ -591,10 +591,13 @@ StageForecast finetune_forecast(const PlannedStudy& planned, const PlannedKernel
             16 * recorded * (n + m),
         0};
     const Calibration& speed = planned.calibration;
-    stage.seconds = steps * step.seconds + ((outputs + after.pass_flops) * speed.per_pass_flop +
-                                            after.packed_entries * speed.per_packed_entry +
-                                            after.product_flops * speed.per_product_flop * after.imbalance) /
-                                               p;
+    stage.seconds =
+        steps * step.seconds +
+        (outputs * speed.per_pass_flop +
+         (after.pass_flops * speed.per_pass_flop + after.packed_entries * speed.per_packed_entry) *
+             after.pass_imbalance +
+         after.product_flops * speed.per_product_flop * after.imbalance) /
+            p;
     return stage;
 }
 

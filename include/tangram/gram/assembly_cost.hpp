@@ -21,6 +21,7 @@ struct AssemblyCost {
     double packed_entries = 0;    ///< entries that all ranks pack
     double product_flops = 0;     ///< contractions as ContractionChoice counts them, all ranks
     double imbalance = 1;         ///< product work of the busiest rank over the mean
+    double pass_imbalance = 1;    ///< tokens that go through the model on the busiest rank over the mean
     /// Of a back end (product_back_end.hpp): a multiplied-out slice, one in factors, one of matching rows, 0:
     /// there is none that it takes; sums that it adds to
     double back_end_slice_bytes = 0, back_end_factor_bytes = 0, back_end_match_bytes = 0,
