@@ -63,4 +63,9 @@ inline constexpr Index slice_depth = 4096;
 /// activations.
 inline constexpr Index examples_per_block = 16;
 
+/// Bytes of their activations and gradients at most, of more than one example: memory of a rank that more
+/// ranks do not make less. Measured at hidden size 2048 with 64 tokens each: 4 examples take as long as 16,
+/// one alone 10 to 25 % longer. No bit depends on it.
+inline constexpr Index block_bytes = Index{1} << 30;
+
 }  // namespace tangram::arithmetic

@@ -79,6 +79,7 @@ struct AssemblyShape::Parts {
     std::vector<RowTiles> sets;
     Slices slices;
     std::vector<PackedAlike> packed;
+    std::vector<Index> together;  // examples of a set that go through the model together
 };
 
 namespace {
@@ -95,7 +96,6 @@ struct Plan {
     const RowTiles& train() const { return sets[0]; }
 };
 
-/// Packed entries by rank: of the largest slice those that it keeps, of all those that it receives.
 /// Entries of some packed tiles by rank: those that it keeps, and of these others' that it needs.
 struct PackedByRank {
     std::vector<double> kept, received;
@@ -134,6 +134,7 @@ struct PackedByRank {
     int grid_rows_, grid_columns_;
 };
 
+/// Packed entries by rank: of the largest slice those that it keeps, of all those that it receives.
 void count_packed(const Plan& plan, AssemblyCost& cost) {
     const auto ranks = static_cast<std::size_t>(plan.ranks());
     std::vector<double> largest(ranks, 0.0), received(ranks, 0.0);
@@ -216,14 +217,14 @@ struct Block {
 };
 
 /// The blocks that a rank's examples go through the model in, the `most` with the most tokens.
-std::vector<Block> largest_blocks(const Plan& plan, int rank, std::size_t most) {
+std::vector<Block> largest_blocks(const Plan& plan, int rank, std::size_t most,
+                                  const std::vector<Index>& together) {
     std::vector<Block> blocks;
     for (std::size_t s = 0; s < plan.sets.size(); ++s) {
         const DataSet& data = s == 0 ? plan.problem().train : *plan.problem().test;
-        const auto together = static_cast<std::size_t>(examples_per_block(data));
         const std::vector<Index> examples = plan.sets[s].examples_of(rank);
         for (std::size_t i = 0; i < examples.size(); ++i) {
-            if (i % together == 0) blocks.push_back({&data, {}, 0});
+            if (static_cast<Index>(i) % together[s] == 0) blocks.push_back({&data, {}, 0});
             blocks.back().examples.push_back(examples[i]);
             blocks.back().tokens += data.passed(examples[i]).tokens;
         }
@@ -235,14 +236,15 @@ std::vector<Block> largest_blocks(const Plan& plan, int rank, std::size_t most) 
 
 /// Buffers of passes where every thread's largest block is one of the rank's largest, on the rank with most
 /// tokens in these.
+/// @param together  examples of a block, by data set
 template <class Real>
-void count_passes(const Plan& plan, AssemblyCost& cost) {
+double bytes_of_passes(const Plan& plan, const std::vector<Index>& together) {
     const Program& program = plan.parts.program;
     const auto threads = static_cast<std::size_t>(omp_get_max_threads());
     std::vector<Block> largest;
     Index most = -1;
     for (int rank = 0; rank < plan.ranks(); ++rank) {
-        std::vector<Block> blocks = largest_blocks(plan, rank, threads);
+        std::vector<Block> blocks = largest_blocks(plan, rank, threads, together);
         Index tokens = 0;
         for (const Block& block : blocks) tokens += block.tokens;
         if (tokens <= most) continue;
@@ -252,11 +254,22 @@ void count_passes(const Plan& plan, AssemblyCost& cost) {
     const bool answers = plan.problem().train.scores_answers();
     const Index outputs = answers ? 1 : plan.problem().outputs.labels(),  // of a sequence
         softmax = answers ? TokenSoftmax<Real>::scratch_bytes(program.vocabulary_size) : 0;
+    double bytes = 0;
     for (const Block& block : largest)
-        cost.pass_bytes +=
+        bytes +=
             static_cast<double>(planned_pass_bytes<Real>(program, token_block(*block.data, block.examples),
                                                          outputs, plan.problem().parameters) +
                                 softmax);
+    return bytes;
+}
+
+template <class Real>
+void count_passes(const Plan& plan, AssemblyCost& cost) {
+    const std::vector<Index>& together = plan.parts.together;
+    cost.pass_bytes = cost.large_pass_bytes = bytes_of_passes<Real>(plan, together);
+    if (std::ranges::min(together) < arithmetic::examples_per_block)
+        cost.large_pass_bytes =
+            bytes_of_passes<Real>(plan, std::vector<Index>(together.size(), arithmetic::examples_per_block));
 }
 
 /// Factors of the largest share of examples, and the passes that leave them.
@@ -273,10 +286,10 @@ void count_factors(const Plan& plan, double factor_bytes, AssemblyCost& cost) {
                 std::max(most.reads, own.reads)};
         all += own;
     }
-    const Index passes = backward_passes(problem.train, problem.outputs);
     if (all.tokens > 0)
         cost.pass_imbalance =
             static_cast<double>(most.tokens * plan.ranks()) / static_cast<double>(all.tokens);
+    const Index passes = backward_passes(problem.train, problem.outputs);
     const FactorBytes bytes(program, {most, passes, problem.outputs.passes(), plan.parts.entry_bytes},
                             problem.sketch());
     const std::vector<SliceGroup> groups = groups_of(plan.slices(), bytes, factor_bytes);
@@ -343,12 +356,15 @@ AssemblyShape AssemblyShape::of(const Program& program, std::span<const std::int
                                       {},
                                       Slices(program, problem.parameters, problem.formulas,
                                              {rows, problem.outputs.components(), problem.sketch_dimension}),
-                                      {}});
-    const TileSharing unshared{arithmetic::tile_rows_of(rows), 1, 1, 0, true};
+                                      {},
+                                      {examples_per_block(problem.train, program, sizeof(Real))}});
+    const Index block = arithmetic::tile_rows_of(rows);
     const KernelOutputs& outputs = parts->problem.outputs;  // of those that stay
-    parts->sets.emplace_back(program, label_ids, problem.train, outputs, unshared);
-    if (problem.test != nullptr)
-        parts->sets.emplace_back(program, label_ids, *problem.test, outputs, unshared);
+    parts->sets.emplace_back(program, label_ids, problem.train, outputs, block);
+    if (problem.test != nullptr) {
+        parts->sets.emplace_back(program, label_ids, *problem.test, outputs, block);
+        parts->together.push_back(examples_per_block(*problem.test, program, sizeof(Real)));
+    }
     for (const Alike& way : slices_packed_alike(parts->slices))
         parts->packed.push_back(packed(way, parts->sets));
     return AssemblyShape(std::move(parts));

@@ -153,8 +153,10 @@ JacobianFactors<Real>::JacobianFactors(Network<Real>& network, const DataSet& da
 
     // Blocks go through the network on all threads; of several errors the first example's counts.
     const Index count = std::ssize(examples_);
-    const std::vector<Index> starts = block_starts(data, examples_, network.tokens_per_block());
-    if (network.tokens_per_block() > 0) {  // one thread's passes alone
+    const bool on_one_thread = network.tokens_per_block() > 0;
+    const Index together = on_one_thread ? count : examples_per_block(data, *program_, sizeof(Real));
+    const std::vector<Index> starts = block_starts(data, examples_, together, network.tokens_per_block());
+    if (on_one_thread) {
         for (std::size_t block = 0; block + 1 < starts.size(); ++block) {
             pass_through(network, starts[block], starts[block + 1]);
             if (progress) progress(starts[block + 1], count);

@@ -6,15 +6,20 @@
 
 namespace tangram {
 
-Index examples_per_block(const DataSet& data) {
-    Index most = 1;
-    for (Index e = 0; e < data.examples() && data.scores_answers(); ++e)
-        most = std::max(most, data.sequences(e));
-    return std::max(Index{1}, arithmetic::examples_per_block / most);
+Index examples_per_block(const DataSet& data, const Program& program, Index entry_bytes) {
+    Index sequences = 1, tokens = 1, width = 0;
+    for (Index e = 0; e < data.examples(); ++e) {
+        sequences = std::max(sequences, data.sequences(e));
+        tokens = std::max(tokens, data.passed(e).tokens);
+    }
+    for (const ValueShape& value : program.values())
+        if (value.rows == RowSet::tokens) width += value.width;
+    const Index fit = arithmetic::block_bytes / std::max<Index>(1, 2 * tokens * width * entry_bytes);
+    return std::max(Index{1}, std::min(arithmetic::examples_per_block / sequences, fit));
 }
 
-std::vector<Index> block_starts(const DataSet& data, std::span<const Index> examples, Index tokens) {
-    const Index together = tokens > 0 ? std::ssize(examples) : examples_per_block(data);
+std::vector<Index> block_starts(const DataSet& data, std::span<const Index> examples, Index together,
+                                Index tokens) {
     std::vector<Index> starts;
     Index in_block = 0;
     for (Index i = 0; i < std::ssize(examples); ++i) {

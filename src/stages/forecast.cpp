@@ -550,8 +550,7 @@ StageForecast finetune_forecast(const PlannedStudy& planned, const PlannedKernel
     const bool several = !planned.study.tasks.empty();
     const double rows = StoredKernels::bytes(planned.study, job.train_rows, job.test_rows, result.ranks()),
                  tiles = local_matrices(job, result).gram;
-    // Batches are alike the blocks that the kernel's passes go in.
-    const double held = planned.own_before() + result.assembly.pass_bytes + training.always + rows,
+    const double held = planned.own_before() + result.assembly.large_pass_bytes + training.always + rows,
                  allowed = planned.limit - planned.weights.shared / result.ranks_of_host;
     AssemblyCost after;
     double kernel = 0;

@@ -8,7 +8,6 @@
 #include <numeric>
 #include <optional>
 
-#include "tangram/arithmetic.hpp"
 #include "tangram/jacobian/token_blocks.hpp"
 #include "tangram/model/lora.hpp"
 #include "tangram/parallel/collective_error.hpp"
@@ -22,20 +21,18 @@ namespace {
 struct Head {
     operation::LabelLogits logits;
     Index examples, width, labels;
+    Index together;  ///< examples of a block; no bit depends on it
 
     Head(const Program& program, const GramJob& job)
         : logits(std::get<operation::LabelLogits>(program.operations().back())),
           examples(job.data.train.examples()),
           width(program.shape(logits.in).width),
-          labels(std::ssize(job.data.label_ids)) {}
+          labels(std::ssize(job.data.label_ids)),
+          together(examples_per_block(job.data.train, program, sizeof(double))) {}
     Index columns() const { return width + (logits.bias ? 1 : 0); }
-    Index blocks() const {
-        return (examples + arithmetic::examples_per_block - 1) / arithmetic::examples_per_block;
-    }
-    Index first(Index block) const { return block * arithmetic::examples_per_block; }
-    Index size(Index block) const {
-        return std::min(arithmetic::examples_per_block, examples - first(block));
-    }
+    Index blocks() const { return (examples + together - 1) / together; }
+    Index first(Index block) const { return block * together; }
+    Index size(Index block) const { return std::min(together, examples - first(block)); }
 };
 
 /// Features of one block of training examples, examples x width.

@@ -13,6 +13,7 @@ struct AssemblyCost {
     double slice_bytes = 0;       ///< two packed slices
     double factor_bytes = 0;      ///< factors held at the same time
     double pass_bytes = 0;        ///< buffers of forward and backward passes, on all threads
+    double large_pass_bytes = 0;  ///< the same of arithmetic::examples_per_block examples: training's
     double received_bytes = 0;    ///< slices of other ranks, over the whole assembly
     Index slices = 0;             ///< KernelMatrices::units_done of a finished assembly
     Index passes = 1;             ///< groups of parameters, each with its forward and backward passes

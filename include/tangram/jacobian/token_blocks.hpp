@@ -8,14 +8,16 @@
 
 namespace tangram {
 
-/// Examples that go through the model together: arithmetic::examples_per_block sequences, at least one
-/// example's. Local.
-Index examples_per_block(const DataSet& data);
+/// Examples that go through the model together on a thread: arithmetic::examples_per_block sequences, or
+/// fewer where the activations of the longest and their gradients would take more than
+/// arithmetic::block_bytes; at least one example's. Local.
+Index examples_per_block(const DataSet& data, const Program& program, Index entry_bytes);
 
 /// Where blocks of examples begin in a list of them, and its end. Local.
-/// @param tokens  0: blocks of examples_per_block(); else each has as many examples as have no more tokens
-///                together, at least one
-std::vector<Index> block_starts(const DataSet& data, std::span<const Index> examples, Index tokens);
+/// @param together  examples of a block
+/// @param tokens    0, or: of as many examples as have no more tokens together, at least one
+std::vector<Index> block_starts(const DataSet& data, std::span<const Index> examples, Index together,
+                                Index tokens);
 
 /// The sequences of some examples as one block, example after example. Local.
 TokenBlock token_block(const DataSet& data, std::span<const Index> examples);

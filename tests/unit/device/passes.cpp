@@ -499,11 +499,11 @@ TEST(PassesOnADeviceOf, GradientsLeftThereThatAreNotFiniteAreNamedAsOnTheHost) {
 TEST(BlocksOfTokens, AreAsLargeAsAskedFor) {
     const DataSet data = ragged_data(false);  // of 1, 6, 11, 3, 8, 13, 5, 10 tokens
     const std::vector<Index> examples{0, 1, 2, 3, 4, 5, 6, 7};
-    EXPECT_EQ(block_starts(data, examples, 12), (std::vector<Index>{0, 2, 3, 5, 6, 7, 8}));
-    EXPECT_EQ(block_starts(data, examples, 18), (std::vector<Index>{0, 3, 5, 7, 8}));
-    EXPECT_EQ(block_starts(data, examples, 1000), (std::vector<Index>{0, 8}));
-    EXPECT_EQ(block_starts(data, examples, 0), (std::vector<Index>{0, 8}));
-    EXPECT_EQ(block_starts(data, {}, 5), (std::vector<Index>{0}));
+    EXPECT_EQ(block_starts(data, examples, 8, 12), (std::vector<Index>{0, 2, 3, 5, 6, 7, 8}));
+    EXPECT_EQ(block_starts(data, examples, 8, 18), (std::vector<Index>{0, 3, 5, 7, 8}));
+    EXPECT_EQ(block_starts(data, examples, 8, 1000), (std::vector<Index>{0, 8}));
+    EXPECT_EQ(block_starts(data, examples, 3, 0), (std::vector<Index>{0, 3, 6, 8}));
+    EXPECT_EQ(block_starts(data, {}, 8, 5), (std::vector<Index>{0}));
 }
 
 /// Off by the last bit of one weight.
