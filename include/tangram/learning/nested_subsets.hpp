@@ -49,7 +49,8 @@ struct SubsetResult {
 };
 
 /// Fewest ranks so that none holds more of a subset's matrices, its kernel and what carries it to the rows
-/// that judge it, than it holds of the whole's. Local.
+/// that judge it, than it holds of the whole's; more where their grid is squarer and as many groups of them
+/// find room side by side. Local.
 int ranks_of_subset(double rows, double whole_rows, double judging_rows, int ranks);
 
 /// Subsets that are nested within a repeat: the first `size` examples of one random permutation per repeat
