@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "folded_vector.hpp"
 #include "tangram/io/checkpoint.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
@@ -22,30 +23,16 @@ double loss_limit(const FinetunePart& train, Loss loss) {
 
 std::filesystem::path base_of(const std::filesystem::path& output) { return output.string() + ".finetune"; }
 
-/// A vector that every rank holds, as a matrix of one column; and back.
-DistributedMatrix column_of(const std::vector<double>& values, const ProcessGrid& grid) {
-    DistributedMatrix column(grid, std::ssize(values), 1, 4096);
-    for (Index j = 0; j < column.local_columns(); ++j)
-        for (Index i = 0; i < column.local_rows(); ++i)
-            column.data()[i + j * column.lld()] = values[static_cast<std::size_t>(column.global_row(i))];
-    return column;
-}
-using Columns = std::map<std::string, DistributedMatrix>;
+using Folded = std::map<std::string, DistributedMatrix>;
 /// Those that the rule has.
-Columns columns_of(const Optimizer::State& state, const ProcessGrid& grid) {
-    Columns columns;
+Folded folded(const Optimizer::State& state, const ProcessGrid& grid) {
+    Folded matrices;
     for (const auto& [name, values] :
          {std::pair{"change", &state.change}, std::pair{"first_moment", &state.first_moment},
           std::pair{"second_moment", &state.second_moment}})
-        if (!values->empty()) columns.emplace(name, column_of(*values, grid));
-    return columns;
+        if (!values->empty()) matrices.emplace(name, folded(*values, grid));
+    return matrices;
 }
-std::vector<double> values_of(const DistributedMatrix& column) {
-    std::vector<double> values = gather(column, 0);
-    broadcast(column.grid().comm().get(), values, 0);
-    return values;
-}
-
 }  // namespace
 
 template <class Real>
@@ -179,19 +166,23 @@ void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, con
                                         const ProcessGrid& grid) const {
     const MPI_Comm comm = session_->world.get();
     const CheckpointState state = collectively(comm, [&] { return state_of(inputs); });
-    const Columns columns = collectively(comm, [&] { return columns_of(optimizer_.state(), grid); });
+    const Folded vectors = collectively(comm, [&] { return folded(optimizer_.state(), grid); });
     std::map<std::string, const DistributedMatrix*> matrices;
-    for (const auto& [name, column] : columns) matrices[name] = &column;
+    for (const auto& [name, matrix] : vectors) matrices[name] = &matrix;
     tangram::write_checkpoint(base_of(output), state, matrices);
 }
 
 template <class Real>
 bool Finetuning<Real>::read_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
                                        const ProcessGrid& grid) {
-    Columns columns =
-        collectively(session_->world.get(), [&] { return columns_of(optimizer_.state(), grid); });
+    Index size = 0;
+    Folded stored = collectively(session_->world.get(), [&] {
+        const Optimizer::State state = optimizer_.state();
+        size = std::ssize(state.change);
+        return folded(state, grid);
+    });
     std::map<std::string, DistributedMatrix*> matrices;
-    for (auto& [name, column] : columns) matrices[name] = &column;
+    for (auto& [name, matrix] : stored) matrices[name] = &matrix;
     const auto found = tangram::read_checkpoint(base_of(output), matrices, [&](const CheckpointState& state) {
         if (const auto other = difference(state.inputs, inputs.text()))
             throw Error(ExitStatus::output, ErrorKind::changed,
@@ -212,12 +203,12 @@ bool Finetuning<Real>::read_checkpoint(const std::filesystem::path& output, cons
         for (const auto& [name, outputs] : outputs_of_record())
             path_[r].*outputs = of(fmt::format("{}_{}", name, r));
     }
-    const auto column = [&](const char* name) {
-        const auto at = columns.find(name);
-        return at == columns.end() ? std::vector<double>{} : values_of(at->second);
+    const auto vector = [&](const char* name) {
+        const auto at = stored.find(name);
+        return at == stored.end() ? std::vector<double>{} : unfolded(at->second, size);
     };
     optimizer_.set_state(
-        {found->state.units_done, column("change"), column("first_moment"), column("second_moment")});
+        {found->state.units_done, vector("change"), vector("first_moment"), vector("second_moment")});
     if (linear_) linear_->set_state({found->state.units_done, of("coefficients"), of("velocity")});
     set_weights(*network_, setting_.parameters, optimizer_);
     return true;

@@ -491,9 +491,7 @@ struct TrainingBytes {
         always = weights * (sizeof(Real) + 8 * vectors) +
                  8 * static_cast<double>(second_part_entries(planned.model.program, planned.job.parameters,
                                                              batch, ranks, threads));
-        // Copies, their columns, and lists of all rows, which writing a matrix of one column takes.
-        constexpr double lists = 4;
-        checkpoint = 8 * weights * (kept * (1 + 1.0 / ranks) + lists);
+        checkpoint = 8 * weights * kept * (1 + 1.0 / ranks);  // copies, and a rank's parts of them
     }
 };
 
