@@ -64,9 +64,12 @@ std::vector<ContractionChoice> choose_contractions(const Program& program,
         if (choice.in_factors < choice.multiplied_out) choice.chosen = Contraction::factors;
         if (choice.matching < std::min(choice.multiplied_out, choice.in_factors))
             choice.chosen = Contraction::matching_rows;
-        if (sketch > 0 && formula == Formula::sgd && linear && choice.chosen == Contraction::multiply_out &&
-            sketch_shape(parameter.shape[0], parameter.shape[1], sketch).size() < parameter.size())
-            choice.chosen = Contraction::sketched;
+        if (sketch > 0 && formula == Formula::sgd && linear) {
+            const Index numbers = sketch_shape(parameter.shape[0], parameter.shape[1], sketch).size();
+            // Exactness is not given away for less than half of the flops.
+            if (4 * static_cast<double>(numbers) <= std::min(choice.multiplied_out, choice.in_factors))
+                choice.chosen = Contraction::sketched;
+        }
         choices.push_back(choice);
     }
     return choices;

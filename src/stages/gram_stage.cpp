@@ -237,6 +237,8 @@ void StudyRun::State::say_plan(const GramJob& job, const Forecast& planned) cons
         planned.assembly.passes > 1
             ? fmt::format(", {} passes per example to save memory", planned.assembly.passes)
             : ""));
+    if (const std::string unused = unused_sketch(job.formulas, study.kernel.sketch); !unused.empty())
+        session.log.say("gram: " + unused);
 }
 
 void StudyRun::State::keep_or_remove_checkpoint(const KernelMatrices& matrices,

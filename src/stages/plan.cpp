@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "forecast.hpp"
+#include "sketch_report.hpp"
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/session/resources.hpp"
@@ -156,6 +157,8 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, const P
     const Forecast on = forecast<Real>(planned, ranks);
     const std::optional<int> fewest = fewest_ranks<Real>(planned, false);
     std::string text = verdict_text(planned, on, fewest) + stages_text(planned, on);
+    if (const std::string unused = unused_sketch(job.formulas, study.kernel.sketch); !unused.empty())
+        text += unused + "\n";
     if (asked.tensors) text += tensors_text(model.program, job);
     text.pop_back();
     session.log.result(text);

@@ -9,6 +9,14 @@
 
 namespace tangram {
 
+std::string unused_sketch(const std::vector<KernelFormula>& formulas, Index dimension) {
+    if (dimension == 0 || std::ranges::find(formulas.front().choices, Contraction::sketched,
+                                            &ContractionChoice::chosen) != formulas.front().choices.end())
+        return "";
+    return fmt::format("kernel.sketch = {}: no tensor takes half of the flops sketched; the kernel is exact",
+                       dimension);
+}
+
 std::vector<Index> examples_to_compare(const DataSet& train, const KernelOutputs& outputs,
                                        std::uint64_t seed) {
     constexpr Index wanted_rows = 256;
@@ -34,13 +42,7 @@ SketchReport report_sketch(const KernelInputs<Real>& inputs, const DistributedMa
         ++report.tensors;
         report.total += sketch_shape(parameters[p].shape[0], parameters[p].shape[1], report.dimension).size();
     }
-    if (report.tensors == 0) {
-        log.say(
-            fmt::format("gram: kernel.sketch = {}: no tensor that is multiplied out is larger; the "
-                        "kernel is exact",
-                        report.dimension));
-        return report;
-    }
+    if (report.tensors == 0) return report;
     const auto start = std::chrono::steady_clock::now();
     report.error = sketch_error(inputs, gram, examples_to_compare(inputs.train, inputs.outputs, seed));
     report.seconds =

@@ -1,4 +1,7 @@
 #pragma once
+#include <string>
+#include <vector>
+
 #include "tangram/gram/sketch_error.hpp"
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/session/log.hpp"
@@ -15,6 +18,9 @@ struct SketchReport {
 
     void write(Hdf5File& file) const;
 };
+
+/// What is to be said of a sketch that was asked for and that no tensor takes; else empty. Local.
+std::string unused_sketch(const std::vector<KernelFormula>& formulas, Index dimension);
 
 /// The examples of 256 rows (all, where there are fewer) drawn with `seed`, ascending. Local.
 std::vector<Index> examples_to_compare(const DataSet& train, const KernelOutputs& outputs,

@@ -143,7 +143,8 @@ struct StudyRun::State {
     /// Of a matrix whose rounding explains its negative eigenvalues, into group `at`. Collective.
     void write_spectrum_stage(const SpectrumResult& result, const std::string& at, const std::string& inputs,
                               double seconds);
-    /// Bytes that so many eigenvectors of a spectrum add to the file; 0 where they replace as many. Collective.
+    /// Bytes that so many eigenvectors of a spectrum add to the file; 0 where they replace as many.
+    /// Collective.
     double vector_bytes(const std::string& at, Index rows, Index count) const;
     /// Of the first formula's matrix, with all eigenvalues or the vectors of those that are known.
     /// Collective.

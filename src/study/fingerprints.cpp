@@ -81,6 +81,7 @@ KernelFingerprint fingerprint_of(const Study& study, const LoadedModel& model, c
         .add("lengths of sums", fmt::format("{} {} {}", arithmetic::product_depth,
                                             arithmetic::matching_columns, arithmetic::slice_depth))
         .add("slices", fmt::format("{} {}", slice_matrix_rows, slice_entries));
+    if (study.kernel.sketch > 0) made_of.add("sketched", "what takes half of the flops");
     std::set<Decides> added;
     for (const Key& key : keys())
         if (added.insert(key.decides).second) add(made_of, key.decides, study, model, job);

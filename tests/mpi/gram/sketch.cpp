@@ -14,7 +14,7 @@ namespace {
 using namespace testing;
 
 TEST(Sketch, SameBitsOnEveryGridInEveryGroupingAndAfterAStop) {
-    for (const Index sketch : {Index{30}, Index{400}, Index{1000}}) {
+    for (const Index sketch : {Index{30}, Index{400}, Index{700}}) {
         Problem problem{.sketch = sketch};
         const Whole expected = alone<float>(problem);
         for (const ProcessGrid& grid : all_grids()) {

@@ -195,24 +195,47 @@ TEST(Sketch, ProductsAreUnbiased) {
     EXPECT_GT(not_zero, 5);
 }
 
-TEST(Sketch, TakesLinearWeightsThatAreMultipliedOutAndLarger) {
+TEST(Sketch, TakesLinearWeightsWhoseFlopsItHalves) {
     Sketched s("neo-odd");
     std::vector<ParameterId> all(s.network.program().parameters().size());
     std::iota(all.begin(), all.end(), ParameterId{0});
-    const auto exact = choose_contractions(s.network.program(), all, 12);
-    for (const Index k : {Index{30}, Index{400}, Index{1600}}) {
-        const auto chosen = choose_contractions(s.network.program(), all, 12, k);
-        Index sketched = 0;
-        for (const ParameterId p : all) {
-            const bool linear = std::find(s.linear.begin(), s.linear.end(), p) != s.linear.end();
-            const bool takes =
-                linear && exact[p].chosen == Contraction::multiply_out && s.parameter(p).size() > k;
-            EXPECT_EQ(chosen[p].chosen, takes ? Contraction::sketched : exact[p].chosen)
-                << s.parameter(p).name;
-            sketched += takes ? 1 : 0;
+    Index in_factors = 0;
+    for (const double tokens : {1.0, 3.0, 12.0}) {
+        const auto exact = choose_contractions(s.network.program(), all, tokens);
+        for (const Index k : {Index{30}, Index{400}, Index{1600}}) {
+            const auto chosen = choose_contractions(s.network.program(), all, tokens, k);
+            Index sketched = 0;
+            for (const ParameterId p : all) {
+                const bool linear = std::find(s.linear.begin(), s.linear.end(), p) != s.linear.end();
+                const std::vector<Index>& shape = s.parameter(p).shape;
+                const bool takes =
+                    linear && 4.0 * static_cast<double>(sketch_shape(shape[0], shape[1], k).size()) <=
+                                  std::min(exact[p].multiplied_out, exact[p].in_factors);
+                EXPECT_EQ(chosen[p].chosen, takes ? Contraction::sketched : exact[p].chosen)
+                    << s.parameter(p).name;
+                sketched += takes ? 1 : 0;
+                in_factors += takes && exact[p].chosen == Contraction::factors ? 1 : 0;
+            }
+            if (tokens == 12) {
+                EXPECT_EQ(sketched > 0, k < 1600);
+            }
         }
-        EXPECT_EQ(sketched > 0, k < 1600);
     }
+    EXPECT_GT(in_factors, 0);
+    // 64 x 64 at one token: 8192 flops multiplied out, 2 (64 + 64) + 24 = 280 in factors; at four 4480.
+    Program program;
+    const Value in = program.embedding(program.parameter("table", {5, 64}, ParameterKind::embedding));
+    const ParameterId weight = program.parameter("weight", {64, 64}, ParameterKind::mlp);
+    program.label_logits(program.at_reads(program.linear(in, weight, std::nullopt)), 0);
+    const auto choice = [&](double tokens, Index k) {
+        return choose_contractions(program, {weight}, tokens, k).front().chosen;
+    };
+    EXPECT_EQ(choice(1, 64), Contraction::sketched);
+    EXPECT_EQ(choice(1, 100), Contraction::factors);
+    EXPECT_EQ(choice(4, 1024), Contraction::sketched);
+    EXPECT_EQ(choice(4, 2048), Contraction::factors);
+    EXPECT_EQ(choice(40, 2048), Contraction::sketched);
+    EXPECT_EQ(choice(40, 3000), Contraction::multiply_out);
     EXPECT_EQ(name(Contraction::sketched), "sketch");
 }
 
