@@ -14,6 +14,7 @@
 #include <cstring>
 #include <ctime>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "descriptor.hpp"
@@ -74,34 +75,80 @@ void check_folder(const std::filesystem::path& file, double bytes) {
                    bytes / 1e6, static_cast<double>(space.available) / 1e6));
 }
 
-/// Blocks for the ranges from the file system, so that later writes cannot run out of space. A file system
-/// that promises nothing (NFS before 4.2, older Lustre) gets zeros to store instead.
-void claim_space(const std::filesystem::path& file, const std::vector<FileRange>& ranges) {
-    const Descriptor descriptor(::open(file.c_str(), O_RDWR | O_CLOEXEC));
-    if (descriptor.id < 0)
-        refuse(ErrorKind::no_access, file, fmt::format("cannot be opened ({})", std::strerror(errno)));
-    for (const FileRange& range : ranges) {
-        const auto no_space = [&](int reason) {
-            refuse(ErrorKind::no_access, file,
-                   fmt::format("no space for {:.1f} MB ({}); make room or change output.path",
-                               static_cast<double>(range.size) / 1e6, std::strerror(reason)));
-        };
+/// This rank's share of a part of a file, cut at mebibytes of the file, so that no two ranks write to one
+/// page. A parallel file system takes bytes faster from several hosts than from one.
+FileRange share_of(MPI_Comm comm, const FileRange& whole) {
+    constexpr Index unit = Index{1} << 20;
+    int rank = 0, ranks = 0;
+    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+    TANGRAM_MPI(MPI_Comm_size(comm, &ranks));
+    const Index end = whole.first + whole.size, first = whole.first / unit,
+                units = (end + unit - 1) / unit - first;
+    const auto cut = [&](int at) {
+        return std::clamp((first + units * at / ranks) * unit, whole.first, end);
+    };
+    return {cut(rank), cut(rank + 1) - cut(rank)};
+}
+
+[[noreturn]] void refuse_space(const std::filesystem::path& file, Index bytes, int reason) {
+    refuse(ErrorKind::no_access, file,
+           fmt::format("no space for {:.1f} MB ({}); make room or change output.path",
+                       static_cast<double>(bytes) / 1e6, std::strerror(reason)));
+}
+
+Index inode_of(const std::filesystem::path& file) {
+    struct stat status {};
+    if (stat(file.c_str(), &status) != 0)
+        refuse(ErrorKind::no_access, file, fmt::format("cannot be looked up ({})", std::strerror(errno)));
+    return static_cast<Index>(status.st_ino);
+}
+
+/// Opens the file that the first rank has under this name: another host may look names up some seconds late,
+/// and find there what has been renamed since.
+int open_same(const std::filesystem::path& file, int flags, Index inode) {
+    for (const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);;) {
+        Descriptor descriptor(::open(file.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
+        struct stat status {};
+        if (descriptor.id >= 0 && fstat(descriptor.id, &status) == 0 &&
+            static_cast<Index>(status.st_ino) == inode)
+            return std::exchange(descriptor.id, -1);
+        const int reason = descriptor.id < 0 ? errno : 0;
+        if (reason != 0 && reason != ENOENT && reason != ESTALE)
+            refuse(ErrorKind::no_access, file, fmt::format("cannot be opened ({})", std::strerror(reason)));
+        if (std::chrono::steady_clock::now() > give_up)
+            refuse(ErrorKind::no_access, file, "is another file on this host than on the first rank's");
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+}
+
+/// Blocks for the ranges from the file system, so that later writes cannot run out of space. @return those
+/// that it does not promise (NFS before 4.2, older Lustre)
+std::vector<FileRange> claim_space(const std::filesystem::path& file, std::vector<FileRange> ranges) {
+    const Descriptor descriptor(open_same(file, O_RDWR, inode_of(file)));
+    std::erase_if(ranges, [&](const FileRange& range) {
         int refused = 0;
         do refused = fallocate(descriptor.id, FALLOC_FL_KEEP_SIZE, range.first, range.size);
         while (refused != 0 && errno == EINTR);  // a stop signal is no full disk
-        if (refused == 0) continue;
-        if (errno != EOPNOTSUPP && errno != ENOSYS) no_space(errno);
-        const std::vector<char> zeros(std::size_t{1} << 20);
-        for (Index done = 0; done < range.size; done += std::ssize(zeros)) {
-            const Index piece = std::min<Index>(std::ssize(zeros), range.size - done);
-            if (const int reason = write_all(descriptor.id, zeros.data(), piece, range.first + done))
-                no_space(reason);
-        }
-        if (fsync(descriptor.id) != 0) no_space(errno);  // network file systems say it only now
-        // A client that keeps the zeros would write them back with its own part of a page that another
-        // shares.
-        posix_fadvise(descriptor.id, range.first, range.size, POSIX_FADV_DONTNEED);
+        if (refused != 0 && errno != EOPNOTSUPP && errno != ENOSYS) refuse_space(file, range.size, errno);
+        return refused == 0;
+    });
+    return ranges;
+}
+
+/// Zeros to store in a range, which claims its space everywhere.
+void write_zeros(const std::filesystem::path& file, Index inode, const FileRange& range) {
+    if (range.size == 0) return;
+    const Descriptor descriptor(open_same(file, O_RDWR, inode));
+    const std::vector<char> zeros(std::size_t{1} << 20);
+    for (Index done = 0; done < range.size; done += std::ssize(zeros)) {
+        const Index piece = std::min<Index>(std::ssize(zeros), range.size - done);
+        if (const int reason = write_all(descriptor.id, zeros.data(), piece, range.first + done))
+            refuse_space(file, range.size, reason);
     }
+    if (fsync(descriptor.id) != 0)
+        refuse_space(file, range.size, errno);  // what network file systems say late
+    // A client that keeps the zeros would write them back with its own part of a page that another shares.
+    posix_fadvise(descriptor.id, range.first, range.size, POSIX_FADV_DONTNEED);
 }
 
 /// How a finished file's copy fails, by errno.
@@ -147,23 +194,20 @@ Index begin_copy(const std::filesystem::path& finished, const std::filesystem::p
     return status.st_size;
 }
 
-/// This rank's share of the bytes: a parallel file system takes them faster from several hosts than from one.
-/// No two ranks write to one page.
-void copy_share(MPI_Comm comm, const std::filesystem::path& finished, const std::filesystem::path& copy,
-                Index size) {
-    constexpr Index unit = Index{1} << 20;
-    int rank = 0, ranks = 0;
-    TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
-    TANGRAM_MPI(MPI_Comm_size(comm, &ranks));
-    const Index units = (size + unit - 1) / unit, first = units * rank / ranks * unit,
-                last = std::min(size, units * (rank + 1) / ranks * unit);
-    if (first >= last) return;
-    const Descriptor from(::open(finished.c_str(), O_RDONLY | O_CLOEXEC)),
-        to(::open(copy.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-    if (from.id < 0 || to.id < 0) refuse_copy(copy, errno);
-    copy_bytes(from, to, {first, last - first}, copy);
+/// A file by its name and what the first rank has under it.
+struct NamedFile {
+    const std::filesystem::path& name;
+    Index inode;
+};
+
+void copy_range(const NamedFile& finished, const NamedFile& partial, const FileRange& range) {
+    if (range.size == 0) return;
+    const std::filesystem::path& copy = partial.name;
+    const Descriptor from(open_same(finished.name, O_RDONLY, finished.inode)),
+        to(open_same(copy, O_RDWR, partial.inode));
+    copy_bytes(from, to, range, copy);
     // commit() reaches what the first rank's host holds.
-    if (rank > 0 && fsync(to.id) != 0) refuse_copy(copy, errno);
+    if (fsync(to.id) != 0) refuse_copy(copy, errno);
 }
 
 void sync(const std::filesystem::path& path, int flags) {
@@ -194,7 +238,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
       first_rank_(is_first(comm)),
       final_(std::move(final_name)),
       partial_(final_.string() + ".partial") {
-    Index copied = 0;
+    Index copied = 0, inode_of_finished = 0;
     collectively(comm_, [&] {
         if (!first_rank_) return;
         std::error_code code;
@@ -212,6 +256,7 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
         check_folder(final_, bytes + (keep ? size_of(final_) : 0));
         try {
             if (keep) {
+                inode_of_finished = inode_of(final_);
                 copied = begin_copy(final_, partial_);
             } else {
                 // HDF5 follows links, so the name is taken without: with the user's umask, and never for all
@@ -223,15 +268,20 @@ StagedFile::StagedFile(MPI_Comm comm, std::filesystem::path final_name, bool kee
                            fmt::format("cannot be created ({}); change output.path", std::strerror(errno)));
                 Hdf5File::create(partial_).close();
             }
+            inode_ = inode_of(partial_);
         } catch (...) {
             std::filesystem::remove(partial_, code);
             throw;
         }
     });
+    std::vector<Index> of_first{inode_, inode_of_finished, copied};
+    broadcast(comm_, of_first, 0);
+    inode_ = of_first[0];
     if (!keep) return;
-    copied = max_over_ranks(comm_, copied);
     try {
-        collectively(comm_, [&] { copy_share(comm_, final_, partial_, copied); });
+        collectively(comm_, [&] {
+            copy_range({final_, of_first[1]}, {partial_, inode_}, share_of(comm_, {0, of_first[2]}));
+        });
     } catch (...) {
         if (first_rank_) remove_partial(partial_);
         throw;
@@ -243,13 +293,18 @@ StagedFile::~StagedFile() {
 }
 
 void StagedFile::write_small(const std::function<void(Hdf5File&)>& write) {
+    std::vector<FileRange> unclaimed;
     collectively(comm_, [&] {
         if (!first_rank_) return;
         Hdf5File file = Hdf5File::open(partial_, true, ExitStatus::output);
         write(file);
         const std::vector<FileRange> unwritten = file.unwritten();
         file.close();
-        claim_space(partial_, unwritten);
+        unclaimed = claim_space(partial_, unwritten);
+    });
+    broadcast(comm_, unclaimed, 0);
+    collectively(comm_, [&] {
+        for (const FileRange& range : unclaimed) write_zeros(partial_, inode_, share_of(comm_, range));
     });
 }
 

@@ -45,6 +45,7 @@ class StagedFile {
     MPI_Comm comm_;
     bool first_rank_;
     std::filesystem::path final_, partial_;
+    Index inode_ = 0;  ///< of partial_, as the first rank sees it
     bool committed_ = false;
 };
 

@@ -380,10 +380,11 @@ TEST(StagedFile, ClaimsSpaceWhereTheFileSystemPromisesNone) {
     EXPECT_EQ(number_in(file, "/old"), 42);
     barrier();
     {
-        DistributedMatrix matrix(grid, 300, 300, 16);
+        // Of more than one mebibyte, of which all ranks claim some.
+        DistributedMatrix matrix(grid, 550, 550, 16);
         fill(matrix);
         StagedFile staged(MPI_COMM_WORLD, file, true, 0);
-        staged.write_small([](Hdf5File& h5) { h5.create_matrix("/m", 300, 300); });
+        staged.write_small([](Hdf5File& h5) { h5.create_matrix("/m", 550, 550); });
         write_matrix(staged.partial(), "/m", matrix, Orientation::as_is);
         // A second visit must not claim, and so zero, what is written.
         staged.write_small([](Hdf5File& h5) { h5.write("/late", std::vector<double>{5}); });
