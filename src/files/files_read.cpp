@@ -110,15 +110,13 @@ void FilesRead::add_known(const std::string& name, const std::string& sha256, In
     if (find(name) == nullptr) all_.push_back({name, {}, std::nullopt, sha256, size, nullptr});
 }
 
-std::string FilesRead::hash(std::span<const std::size_t> which) {
-    Sha256 of_all;
+void FilesRead::hash(std::span<const std::size_t> which) {
     for (const std::size_t position : which) {
         FileRead& file = all_[position];
         Sha256 of_one;
         Index size = 0;
         for_pieces(*file.mapped, file.path, [&](std::span<const std::byte> piece) {
             of_one.add(piece);
-            if (which.size() > 1) of_all.add(piece);
             size += std::ssize(piece);
         });
         // What was taken from it before is of the same bytes. (A new link or right does not count.)
@@ -128,8 +126,6 @@ std::string FilesRead::hash(std::span<const std::size_t> which) {
         file.sha256 = of_one.hexadecimal();
         file.mapped.reset();
     }
-    if (which.empty()) return "";
-    return which.size() == 1 ? all_[which.front()].sha256 : of_all.hexadecimal();
 }
 
 void FilesRead::set_hash(std::size_t which, const std::string& sha256) {

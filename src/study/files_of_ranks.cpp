@@ -8,6 +8,7 @@
 #include <map>
 #include <sstream>
 
+#include "tangram/files/hash.hpp"
 #include "tangram/parallel/communicator.hpp"
 
 namespace tangram {
@@ -160,26 +161,32 @@ std::string hash_mapped_files(FilesRead& files, MPI_Comm comm) {
         return collectively(comm, [&] { return gather_to_all(host.get(), mine_in_words); });
     };
     const std::vector<std::string> known = gather([&] { return identities(files); });
-    std::vector<std::size_t> mine;            // files that this rank reads
+    std::vector<std::size_t> mapped, mine;    // files, and those that this rank reads
     std::map<std::size_t, std::size_t> from;  // of the others: the rank of this host that does
-    std::string hash = collectively(comm, [&] {
+    collectively(comm, [&] {
         std::vector<std::vector<std::string>> of_rank;
         for (const std::string& text : known) of_rank.push_back(words_of(text));
         const auto me = static_cast<std::size_t>(host.rank());
         for (std::size_t f = 0; f < files.all().size(); ++f) {
             if (!files.all()[f].mapped) continue;
-            std::size_t reader = 0;
-            while (of_rank[reader].size() <= f || of_rank[reader][f] != of_rank[me][f]) ++reader;
+            std::vector<std::size_t> readers;
+            for (std::size_t rank = 0; rank < of_rank.size(); ++rank)
+                if (of_rank[rank].size() > f && of_rank[rank][f] == of_rank[me][f]) readers.push_back(rank);
+            const std::size_t reader = readers[mapped.size() % readers.size()];
             if (reader == me)
                 mine.push_back(f);
             else
                 from[f] = reader;
+            mapped.push_back(f);
         }
-        return files.hash(mine);
+        files.hash(mine);
     });
     const std::vector<std::string> hashed = gather([&] { return hashes(files); });
-    collectively(comm, [&] {
+    std::string hash = collectively(comm, [&] {
         for (const auto& [f, reader] : from) files.set_hash(f, words_of(hashed[reader])[f]);
+        std::string of_all;
+        for (const std::size_t f : mapped) of_all += files.all()[f].sha256;
+        return mapped.size() > 1 ? sha256_of_bytes(std::as_bytes(std::span(of_all))) : of_all;
     });
     broadcast(comm, hash, 0);
     return hash;

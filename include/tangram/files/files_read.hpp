@@ -61,11 +61,9 @@ class FilesRead {
 
     /// Hashes mapped files through the descriptors that they were mapped with. Reads them once, whole.
     /// @param which  positions in all()
-    /// @return of their bytes one after the other; empty where there is none
-    /// @throws Error(input) naming the file: changed where it was written since it was opened, no_access
-    /// where
-    ///         it cannot be read
-    std::string hash(std::span<const std::size_t> which);
+    /// @throws Error(input) naming the file: changed where it was written since it was opened, no_access where
+    /// it cannot be read
+    void hash(std::span<const std::size_t> which);
     /// Takes another rank's word for a mapped file.
     void set_hash(std::size_t which, const std::string& sha256);
 

@@ -28,9 +28,9 @@ void agree_on_files(const FilesRead& files, MPI_Comm comm);
 /// What the first rank alone has read is known to all from here on.
 void know_files_of_first_rank(FilesRead& files, MPI_Comm comm);
 
-/// Hashes the mapped files. Of the ranks of a host that see the same file (device, inode, time) the lowest
-/// reads it and answers for it. @return of the first rank's, one after the other; empty where there is none
-/// @throws Error(input) as FilesRead::hash
+/// Hashes the mapped files. Of the ranks of a host that see the same file (device, inode, time) one reads it
+/// and answers for it; of several files they take turns. @return of the first rank's one file its hash, of
+/// several that of their hashes; empty where there is none @throws Error(input) as FilesRead::hash
 std::string hash_mapped_files(FilesRead& files, MPI_Comm comm);
 
 /// Refuses files that are not what they were when they were read, on any host.

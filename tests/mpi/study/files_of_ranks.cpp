@@ -3,13 +3,16 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <numeric>
 
 #include "support/mpi_test.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/unrecorded.hpp"
 #include "tangram/files/hash.hpp"
 #include "tangram/files/json.hpp"
+#include "tangram/files/safetensors.hpp"
 #include "tangram/study/open_study.hpp"
 
 namespace tangram {
@@ -98,6 +101,39 @@ TEST_F(FilesOfRanks, CopiesOfOneModelAreOne) {
     const std::string weights = read_text(model("model.safetensors"), testing::Unrecorded());
     EXPECT_EQ(opened.sha256, sha256_of_bytes(std::as_bytes(std::span(weights))));
     refuse_changed_files(opened.files, MPI_COMM_WORLD);
+}
+
+TEST_F(FilesOfRanks, ShardsAreHashedByRanksInTurn) {
+    std::string folder = folder_.path().string();
+    broadcast(MPI_COMM_WORLD, folder, 0);
+    std::string of_all;
+    std::vector<std::string> one_each;
+    for (const std::string name : {"a", "b", "c"}) {
+        const std::string header =
+            fmt::format(R"({{"{}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}})", name);
+        std::string bytes(8, '\0');
+        bytes[0] = static_cast<char>(header.size());
+        bytes += header + name + "123";
+        if (world_rank() == 0) folder_.write(name + ".safetensors", bytes);
+        one_each.push_back(sha256_of_bytes(std::as_bytes(std::span(bytes))));
+        of_all += one_each.back();
+    }
+    if (world_rank() == 0)
+        folder_.write("model.safetensors.index.json", R"({"weight_map": {"a": "a.safetensors", "b":
+                      "b.safetensors", "c": "c.safetensors"}})");
+    MPI_Barrier(MPI_COMM_WORLD);
+    FilesRead files(folder);
+    const Weights weights(folder, files);
+    EXPECT_EQ(hash_mapped_files(files, MPI_COMM_WORLD), sha256_of_bytes(std::as_bytes(std::span(of_all))));
+    Index read = 0;
+    for (std::size_t shard = 0; shard < 3; ++shard) {
+        const FileRead& file = *files.find(std::string(1, static_cast<char>('a' + shard)) + ".safetensors");
+        EXPECT_EQ(file.sha256, one_each[shard]);
+        read += file.state ? 1 : 0;
+    }
+    const std::vector<Index> by_rank = gather_to_all(MPI_COMM_WORLD, read);
+    EXPECT_EQ(std::accumulate(by_rank.begin(), by_rank.end(), Index{0}), 3);
+    EXPECT_EQ(*std::ranges::max_element(by_rank), (3 + world_size() - 1) / world_size());
 }
 
 TEST_F(FilesOfRanks, OfOneFolderAreHashedByOneRank) {
