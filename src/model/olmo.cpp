@@ -43,9 +43,8 @@ void note_rotary_versions(const Config& config) {
     const Config one_rule = config.inside("rope_parameters");
     if (one_rule.has("rope_type") && one_rule.at("rope_type") != "default")
         config.note(
-            "rope_parameters scale layers without a window alone, as transformers does in version 4 and "
-            "where "
-            "settings stand by type of layer; earlier ones of version 5 scale all layers");
+            "rope_parameters scale layers without a window alone, as in version 4 of transformers and where "
+            "they stand by type of layer; earlier ones of version 5 scale all layers");
 }
 
 }  // namespace
