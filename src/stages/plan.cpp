@@ -39,6 +39,26 @@ std::string passes_text(const PlannedStudy& planned, const Forecast& on) {
                        bytes_text(needs.bytes(longest_sequence(planned.job)) - needs.weights), allowed);
 }
 
+/// What other numbers of ranks, or of threads, would use better.
+std::string ranks_text(const GramJob& job, const Forecast& on) {
+    std::string text;
+    const Index tile = arithmetic::tile_rows_of(job.train_rows),
+                tiles = (job.train_rows + tile - 1) / tile + (job.test_rows + tile - 1) / tile;
+    if (on.ranks() > tiles)
+        text += fmt::format(
+            "{} tiles of {} rows: {} of {} ranks make no passes; fewer ranks of more threads each "
+            "(OMP_NUM_THREADS) would\n",
+            tiles, tile, on.ranks() - tiles, on.ranks());
+    const auto is_long = [](int rows, int ranks) { return ranks > 4 * rows * rows; };
+    int fewer = on.ranks();
+    while (is_long(ProcessGrid::rows_of_most_square(fewer), fewer)) --fewer;
+    if (fewer < on.ranks() && 8 * fewer >= 7 * on.ranks())
+        text += fmt::format("a grid of {} x {} has many messages; {} ranks make one of {} x {}\n",
+                            on.grid_rows, on.grid_columns, fewer, ProcessGrid::rows_of_most_square(fewer),
+                            fewer / ProcessGrid::rows_of_most_square(fewer));
+    return text;
+}
+
 std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
     const GramJob& job = planned.job;
     std::string text = fmt::format(
@@ -67,6 +87,7 @@ std::string stages_text(const PlannedStudy& planned, const Forecast& on) {
                           bytes_text(assembly.slice_bytes), bytes_text(assembly.factor_bytes),
                           assembly.passes, assembly.passes == 1 ? "" : "s",
                           assembly.passes == 1 ? "" : ", with passes of their own for every product");
+    text += ranks_text(job, on);
     text += fmt::format(
         "Gram stage, the largest rank's own: program and data {}, weights {}, passes {}, matrices {}, two "
         "slices {}, factors {} in {} group{} of tensors ({} forward and backward pass{} per example)\n",
