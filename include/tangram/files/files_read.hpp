@@ -61,8 +61,8 @@ class FilesRead {
 
     /// Hashes mapped files through the descriptors that they were mapped with. Reads them once, whole.
     /// @param which  positions in all()
-    /// @throws Error(input) naming the file: changed where it was written since it was opened, no_access where
-    /// it cannot be read
+    /// @throws Error(input) naming the file: changed where it was written since it was opened, no_access
+    /// where it cannot be read
     void hash(std::span<const std::size_t> which);
     /// Takes another rank's word for a mapped file.
     void set_hash(std::size_t which, const std::string& sha256);

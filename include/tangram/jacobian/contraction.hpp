@@ -38,8 +38,8 @@ struct MeanRows {
 /// so that neither ranks nor memory nor timing decide a bit. Signs need entries of the gradient: no factors,
 /// no sketch. Local.
 /// @param rows  a linear layer behind the last attention layer sees the tokens that are read
-/// @param sketch  > 0: linear weights are sketched to at most so many numbers where that takes at most half of
-/// the flops that the cheapest exact contraction takes
+/// @param sketch  > 0: linear weights are sketched to at most so many numbers where that takes at most half
+/// of the flops that the cheapest exact contraction takes
 std::vector<ContractionChoice> choose_contractions(const Program& program,
                                                    const std::vector<ParameterId>& parameters,
                                                    const MeanRows& rows, Index sketch = 0,
