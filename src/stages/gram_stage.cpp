@@ -171,6 +171,7 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
         if (any_rank(comm, device_failed())) keep_what_was_stored(e, matrices, checkpoint, units_written);
         if (e.kind() != ErrorKind::stopped) throw;
         stopped = true;
+        // Of the first pass too: status 75 says that there is a checkpoint.
         if (units_written == 0 || matrices.units_done > units_written) write_checkpoint();
     }
     session.log.finish();

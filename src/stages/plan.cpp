@@ -49,13 +49,12 @@ std::string ranks_text(const GramJob& job, const Forecast& on) {
             "{} tiles of {} rows: {} of {} ranks make no passes; fewer ranks of more threads each "
             "(OMP_NUM_THREADS) would\n",
             tiles, tile, on.ranks() - tiles, on.ranks());
-    const auto is_long = [](int rows, int ranks) { return ranks > 4 * rows * rows; };
-    int fewer = on.ranks();
-    while (is_long(ProcessGrid::rows_of_most_square(fewer), fewer)) --fewer;
+    // Four times as wide as high, or wider; an eighth of the ranks is more than the messages cost.
+    int fewer = on.ranks(), rows = on.grid_rows;
+    while (fewer > 4 * rows * rows) rows = ProcessGrid::rows_of_most_square(--fewer);
     if (fewer < on.ranks() && 8 * fewer >= 7 * on.ranks())
         text += fmt::format("a grid of {} x {} has many messages; {} ranks make one of {} x {}\n",
-                            on.grid_rows, on.grid_columns, fewer, ProcessGrid::rows_of_most_square(fewer),
-                            fewer / ProcessGrid::rows_of_most_square(fewer));
+                            on.grid_rows, on.grid_columns, fewer, rows, fewer / rows);
     return text;
 }
 
