@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tangram/parallel/process_grid.hpp"
-
 namespace tangram {
 namespace {
 
