@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <numeric>
 
 #include "tangram/learning/centring.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/rates/eigenlearning.hpp"
 #include "tangram/rates/functionals.hpp"
@@ -18,7 +18,6 @@ namespace tangram {
 
 namespace {
 
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 constexpr const char* no_targets = "not known: it is estimated from targets and all eigenpairs; give it";
 
 std::vector<double> power_of(const KernelRegression& regression) {
@@ -33,7 +32,7 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
     f.effective_rank = effective_rank(l);
     f.stable_rank = stable_rank(l);
     f.participation_ratio = participation_ratio(l);
-    f.alignment_labels = f.alignment_residual = f.alignment_slope = unknown;
+    f.alignment_labels = f.alignment_residual = f.alignment_slope = not_known;
     if (regression != nullptr) {
         f.alignment_labels = kernel_target_alignment(l, r.labels, r.outputs);
         f.alignment_residual = kernel_target_alignment(l, regression->coefficients(), r.outputs);
@@ -43,12 +42,12 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
         f.alignment_slope = alignment_slope(l, regression->squares(), 1, last);
     }
     const double eta = steps.eta(std::min(r.stop, 1e300));
-    f.effective_dimension_at_stop = !r.stop_known()                    ? unknown
+    f.effective_dimension_at_stop = !r.stop_known()                    ? not_known
                                     : r.stop > 0 && std::isfinite(eta) ? effective_dimension(l, 1 / eta)
                                     : r.stop > 0                       ? static_cast<double>(l.size())
                                                                        : 0;
     // Of a prior of the target's own size, R^2 k: so the kernel's scale leaves it as it is.
-    f.information_gain_at_noise = r.noise > 0 ? information_gain(l, r.noise / r.radius, r.rows) : unknown;
+    f.information_gain_at_noise = r.noise > 0 ? information_gain(l, r.noise / r.radius, r.rows) : not_known;
     const double lowest = std::max(r.noise_floor, 1e-14 * l.front());  // below l_1, as was checked
     for (double t = l.front(); t >= lowest; t /= std::pow(10, 0.2)) {
         f.t.push_back(t);
@@ -206,7 +205,7 @@ class RatesOfKernel {
     void take_noise_and_radius() {
         r_.noise_source = options_.noise ? "given" : regression_ ? noise_from_ridge : no_targets;
         r_.radius_source = options_.radius ? "given" : regression_ ? radius_from_ridge : no_targets;
-        r_.noise = options_.noise ? *options_.noise : regression_ ? ridge_->noise : unknown;
+        r_.noise = options_.noise ? *options_.noise : regression_ ? ridge_->noise : not_known;
         if (const double most = regression_ ? std::sqrt(regression_->residual_mean_square()) : r_.noise;
             options_.noise && r_.noise > most)
             listener_.warn(
@@ -231,8 +230,8 @@ class RatesOfKernel {
             r_.stop = stopping_step(l_, r_.noise / r_.radius, *steps_, r_.rows);
             r_.sensitivity = stopping_sensitivity(l_, r_.noise, r_.radius, *steps_, r_.rows);
         } else {
-            r_.critical = r_.stop = unknown;
-            r_.sensitivity = {unknown, unknown, unknown, unknown};
+            r_.critical = r_.stop = not_known;
+            r_.sensitivity = {not_known, not_known, not_known, not_known};
         }
         r_.eigenvalues_at_stop = count_above(1 / steps_->eta(std::min(r_.stop, 1e300)));
         if (ridge_ && !both_given()) r_.eigenvalues_at_ridge = count_above(ridge_->ridge);
@@ -405,11 +404,11 @@ class RatesOfKernel {
             const double rows = static_cast<double>(r_.rows) * static_cast<double>(curve.sizes[s]) /
                                 static_cast<double>(r_.examples);
             const auto predicted = [&](double on_K) {
-                if (!r_.unpredictable.empty()) return unknown;
+                if (!r_.unpredictable.empty()) return not_known;
                 if (std::isinf(on_K))
                     return std::accumulate(power.begin(), power.end(), 0.0);  // nothing is learned
-                return on_K >= 0 ? predict_unseen(modes, power, rows, rows * on_K).value_or(unknown)
-                                 : unknown;
+                return on_K >= 0 ? predict_unseen(modes, power, rows, rows * on_K).value_or(not_known)
+                                 : not_known;
             };
             curve.predicted_ridge.emplace_back();
             curve.predicted_descent.emplace_back();
@@ -479,7 +478,7 @@ class RatesOfKernel {
         premises.no_source = r_.source_reason;
         if (regression_) premises.residual_mean_square = r_.residual_square;
         r_.bound = error_bound(premises);
-        if (!r_.bound.none.empty()) std::ranges::fill(r_.path.bound, unknown);
+        if (!r_.bound.none.empty()) std::ranges::fill(r_.path.bound, not_known);
     }
 
     /// Collective.

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "tangram/blas.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel_for.hpp"
 #include "tangram/rates/tasks.hpp"
@@ -27,7 +27,7 @@ TestScore score_of(const Targets& targets, std::span<const double> predictions) 
     for (std::size_t e = 0; e < predictions.size(); ++e)
         sum += (targets.labels[e] - predictions[e]) * (targets.labels[e] - predictions[e]);
     return {sum / static_cast<double>(predictions.size()),
-            targets.classes ? accuracy(targets, predictions) : std::numeric_limits<double>::quiet_NaN()};
+            targets.classes ? accuracy(targets, predictions) : not_known};
 }
 
 double noise_floor_of_operator(const std::vector<double>& w, bool mixed_precision) {

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "tangram/learning/kernel_rates.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/rank_groups.hpp"
 #include "tangram/rates/local_regression.hpp"
@@ -190,7 +190,7 @@ class Neighbourhoods {
                 f[i] += fit.changes[i];
                 error += std::pow(judged.labels[i] - f[i], 2) / static_cast<double>(f.size());
             }
-            sums_[3 * s] += test_.classes ? accuracy(judged, f) : std::numeric_limits<double>::quiet_NaN();
+            sums_[3 * s] += test_.classes ? accuracy(judged, f) : not_known;
             sums_[3 * s + 1] += error;
             sums_[3 * s + 2] += fit.effective_dimension;
         }

@@ -12,6 +12,7 @@
 
 #include "tangram/drawing.hpp"
 #include "tangram/learning/centring.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel/rank_groups.hpp"
 #include "tangram/rates/noise.hpp"
@@ -21,8 +22,6 @@
 namespace tangram {
 
 namespace {
-
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
 /// The numbers of a result, which travel in one row from the ranks that found them to all.
 constexpr std::size_t row_length = 22;
@@ -73,11 +72,11 @@ bool nothing_to_learn(const KernelRegression& regression) {
 
 /// Of the polynomial fit in the window that was given, where the sample has so many ranks, or its own.
 double exponent_of(const std::vector<double>& l, Index rows, const SubsetInputs& inputs, double noise_floor) {
-    if (inputs.window && inputs.window->last > std::ssize(l)) return unknown;
+    if (inputs.window && inputs.window->last > std::ssize(l)) return not_known;
     const DecayWindow window = inputs.window
                                    ? above_floor(l, noise_floor, *inputs.window, inputs.trusted_ranks)
                                    : decay_window(l, noise_floor, 0, inputs.trusted_ranks);
-    return window.size() < smallest_window ? unknown : fit_polynomial(l, rows, window).exponent;
+    return window.size() < smallest_window ? not_known : fit_polynomial(l, rows, window).exponent;
 }
 
 /// What the spectrum and the training labels say; the rest NaN, the stopping step also where the steps, given
@@ -86,7 +85,7 @@ SubsetResult without_test(const KernelRegression& regression, const SubsetInputs
                           const std::optional<StepSizes>& steps, double noise_floor) {
     SubsetResult result;
     const std::vector<double>& l = regression.l();
-    for (double* const number : numbers_of(result)) *number = unknown;
+    for (double* const number : numbers_of(result)) *number = not_known;
     result.noise_floor = noise_floor;
     const double sigma = inputs.noise / inputs.radius;
     result.critical_radius = critical_radius(l, sigma);
@@ -283,7 +282,7 @@ class SubsetsOfOneSize {
         KernelRegression regression(pairs.values, *pairs.vectors, own.train,
                                     inputs_.center != Centring::none);
         SubsetResult result;
-        double holdout_step = unknown;
+        double holdout_step = not_known;
         if (own.held) {
             regression.set_test(*own.held, own.held_targets);
             result = learned(regression, inputs_, floor);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <set>
 
@@ -12,6 +11,7 @@
 #include "replaced_output.hpp"
 #include "tangram/io/input_file.hpp"
 #include "tangram/io/output.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/rates/exponents.hpp"
 #include "tangram/rates/falling_error.hpp"
 #include "tangram/session/provenance.hpp"
@@ -24,23 +24,21 @@ namespace tangram {
 
 namespace {
 
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-
 /// What a run of a scale study says.
 struct Run {
     std::string file, study, model_sha256;
     std::map<std::string, std::string> keys;  ///< of the study, values as TOML
     Index samples = 0, rows = 0, ranks = 0;
-    double noise = unknown, radius = unknown, critical_radius = unknown, stopping_step = unknown;
-    double decay_exponent = unknown, mse_stop = unknown, accuracy_stop = unknown, mse_best = unknown,
+    double noise = not_known, radius = not_known, critical_radius = not_known, stopping_step = not_known;
+    double decay_exponent = not_known, mse_stop = not_known, accuracy_stop = not_known, mse_best = not_known,
            seconds = 0;
     TestedRun tested;
     std::vector<RateExponent> rates;  ///< of the run's own table: over its subsets, or predicted
     /// Of its training, the test losses of the network and of the linearised model, at T and at their best.
     bool finetuned = false;
-    double finetune_stopping_step = unknown, finetune_loss_stop = unknown,
-           finetune_linear_loss_stop = unknown, finetune_loss_best = unknown,
-           finetune_linear_loss_best = unknown, finetune_gap = unknown;
+    double finetune_stopping_step = not_known, finetune_loss_stop = not_known,
+           finetune_linear_loss_stop = not_known, finetune_loss_best = not_known,
+           finetune_linear_loss_best = not_known, finetune_gap = not_known;
 
     RateExponent rate(const std::string& source) const {
         const auto found = std::ranges::find(rates, source, &RateExponent::source);
@@ -51,11 +49,11 @@ struct Run {
 /// Entry of /rates/stopping/<name> at the stopping step; NaN where there is none.
 double at_stop(const Hdf5File& h5, const std::string& name, double stop) {
     const std::string at = "/rates/stopping/";
-    if (!h5.exists(at + name)) return unknown;
+    if (!h5.exists(at + name)) return not_known;
     const std::vector<double> steps = h5.read_doubles(at + "step"),
                               values = h5.read_doubles(at + name, std::ssize(steps));
     const auto found = std::find(steps.begin(), steps.end(), stop);
-    return found == steps.end() ? unknown : values[static_cast<std::size_t>(found - steps.begin())];
+    return found == steps.end() ? not_known : values[static_cast<std::size_t>(found - steps.begin())];
 }
 
 /// A column of a table; nullptr: it has none of that name.

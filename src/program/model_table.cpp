@@ -4,15 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "tangram/error.hpp"
+#include "tangram/not_known.hpp"
 
 namespace tangram {
 
 namespace {
-
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
 /// The largest size that all models have; 0: none.
 Index common_size(const std::vector<ComparedModel>& models) {
@@ -94,8 +92,8 @@ std::vector<ModelRow> compare_models(const std::vector<ComparedModel>& models, s
                         size,
                         std::ssize(errors),
                         mean,
-                        count > 1 ? std::sqrt(squares / (count - 1) / count) : unknown,
-                        judged[m].right.empty() ? unknown : right / count,
+                        count > 1 ? std::sqrt(squares / (count - 1) / count) : not_known,
+                        judged[m].right.empty() ? not_known : right / count,
                         {},
                         models[m].exponent});
     }
@@ -103,7 +101,7 @@ std::vector<ModelRow> compare_models(const std::vector<ComparedModel>& models, s
         static_cast<std::size_t>(std::ranges::min_element(rows, {}, &ModelRow::mse) - rows.begin());
     for (std::size_t m = 0; m < rows.size(); ++m)
         rows[m].behind_best = compare_paired(judged[m], judged[best]);
-    rows[best].behind_best = {unknown, unknown, 0, 0, unknown};
+    rows[best].behind_best = {not_known, not_known, 0, 0, not_known};
     std::ranges::sort(rows, {}, &ModelRow::mse);
     return rows;
 }

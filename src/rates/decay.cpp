@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numbers>
 #include <numeric>
 #include <vector>
 
 #include "least.hpp"
 #include "tangram/error.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/rates/sample_bias.hpp"
 #include "tangram/rates/student.hpp"
 
@@ -277,7 +279,7 @@ double charge(const Fitted& fitted, Index rank, double floor) {
 /// than two replicas.
 template <class Law, class ValueOf>
 double half_width(const Law& fit, const Law& half, std::span<const Law> replicas, ValueOf value_of) {
-    if (replicas.size() < 2) return std::numeric_limits<double>::quiet_NaN();
+    if (replicas.size() < 2) return not_known;
     const auto count = static_cast<double>(replicas.size());
     double mean = 0, squares = 0;
     for (const Law& replica : replicas) mean += value_of(replica) / count;

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "tangram/not_known.hpp"
+
 namespace tangram {
 
 namespace {
@@ -44,8 +46,7 @@ std::string failing_premise(const BoundPremises& p) {
 }  // namespace
 
 ErrorBound error_bound(const BoundPremises& p) {
-    if (std::string none = failing_premise(p); !none.empty())
-        return {std::numeric_limits<double>::quiet_NaN(), std::move(none), true};
+    if (std::string none = failing_premise(p); !none.empty()) return {not_known, std::move(none), true};
     const double value = 12 * p.critical_radius * p.critical_radius * p.radius * p.radius;
     return {value, {}, !(value < p.residual_mean_square - p.noise * p.noise)};
 }

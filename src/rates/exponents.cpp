@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "tangram/error.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/rates/student.hpp"
 
 namespace tangram {
@@ -36,8 +37,7 @@ Line fit_line(std::span<const double> x, std::span<const double> y) {
 }  // namespace
 
 RateExponent unknown_rate(std::string source, std::string why) {
-    const double unknown = std::numeric_limits<double>::quiet_NaN();
-    return {std::move(source), {unknown, unknown, unknown}, std::move(why)};
+    return {std::move(source), {not_known, not_known, not_known}, std::move(why)};
 }
 
 SourceCapacity source_and_capacity(const TargetPower& power, const Interval& decay_exponent, double onset) {
@@ -98,7 +98,7 @@ Interval power_law(std::span<const double> sizes, std::span<const double> values
     const double deviation = repeats > 1 ? std::sqrt(squared / static_cast<double>(repeats - 1)) : 0.0;
     double half = std::hypot(repeats > 1 ? student_quantile(repeats - 1) * deviation : 0.0,
                              student_quantile(std::ssize(sizes) - 2) * line.standard_error);
-    if (repeats == 1 && sizes.size() == 2) half = std::numeric_limits<double>::quiet_NaN();
+    if (repeats == 1 && sizes.size() == 2) half = not_known;
     return {-line.slope, -line.slope - half, -line.slope + half};
 }
 

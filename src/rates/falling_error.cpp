@@ -10,6 +10,7 @@
 
 #include "least.hpp"
 #include "tangram/error.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/rates/student.hpp"
 
 namespace tangram {
@@ -134,8 +135,7 @@ FallingError falling_error(const ErrorCurve& curve) {
         if (!std::isfinite(value))
             throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         "a rate is taken of finite errors only");
-    constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-    FallingError result{{unknown, unknown, unknown}, {unknown, unknown, unknown}, {}};
+    FallingError result{{not_known, not_known, not_known}, {not_known, not_known, not_known}, {}};
     const Means means = means_of(curve);
     if (means.freedom < 1) {
         result.none = "A + B n^-x takes four sizes, or more rates.repeats than one";
@@ -167,7 +167,7 @@ FallingError falling_error(const ErrorCurve& curve) {
     result.none = no_rate(result, means, fits.flat().squares <= found.squares + allowed);
     result.limit.low = std::max(0.0, result.limit.low - 1.96 * curve.shared);
     result.limit.high += 1.96 * curve.shared;
-    if (!result.none.empty()) result.exponent = {unknown, unknown, unknown};
+    if (!result.none.empty()) result.exponent = {not_known, not_known, not_known};
     return result;
 }
 

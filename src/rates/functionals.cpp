@@ -3,10 +3,10 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "tangram/error.hpp"
+#include "tangram/not_known.hpp"
 
 namespace tangram {
 
@@ -124,7 +124,7 @@ double alignment_slope(std::span<const double> l, std::span<const double> square
                 xy += (u - x / count) * (v - y / count);
             }
         }
-    return count >= 5 && xx > 0 ? xy / xx : std::numeric_limits<double>::quiet_NaN();
+    return count >= 5 && xx > 0 ? xy / xx : not_known;
 }
 
 }  // namespace tangram

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tangram/error.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/rates/stopping_rules.hpp"
 
 namespace tangram {
@@ -184,7 +185,7 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
             path.ridge_train_mse.push_back(twin / sorted.n);
             path.gcv.push_back(cross_validation_score(l, squares, inputs.floor, steps, t));
         }
-        path.bound.push_back(t > stop ? std::numeric_limits<double>::quiet_NaN()
+        path.bound.push_back(t > stop ? not_known
                              : t == 0 ? infinity
                                       : 4 * inputs.radius * inputs.radius / (std::numbers::e * eta));
     }

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "invariants.hpp"
 #include "operator_product.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/random.hpp"
 
 namespace tangram {
@@ -235,7 +235,7 @@ LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const Lanczo
 Quality quality(const LeadingPairs& pairs, const std::vector<double>& diagonal, bool mixed_precision) {
     const std::vector<double>& w = pairs.values;
     const Index n = std::ssize(diagonal), k = std::ssize(w);
-    Invariants invariants{0, 0, std::numeric_limits<double>::quiet_NaN(), 0};
+    Invariants invariants{0, 0, not_known, 0};
     for (const double entry : diagonal) {
         invariants.trace += entry;
         invariants.magnitudes += std::abs(entry);
@@ -249,7 +249,7 @@ Quality quality(const LeadingPairs& pairs, const std::vector<double>& diagonal, 
     return {residual,
             (V.transpose() * V - Matrix::Identity(k, k)).cwiseAbs().maxCoeff(),
             k < n ? invariants.trace_missing(w, n) : invariants.trace_error(w),
-            std::numeric_limits<double>::quiet_NaN(),
+            not_known,
             noise_floor(w, invariants.trace, mixed_precision, n),
             std::ranges::count_if(w, [](double value) { return value < 0; }),
             gram_rounding(w, invariants.largest_diagonal, invariants.trace, mixed_precision, n),

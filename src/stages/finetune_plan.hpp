@@ -1,16 +1,14 @@
 #pragma once
-#include <limits>
 #include <optional>
 #include <string>
 
 #include "tangram/io/input_file.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/study/job.hpp"
 #include "tangram/training/loss.hpp"
 #include "tangram/training/optimizer.hpp"
 
 namespace tangram {
-
-inline constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
 /// What the output file says of a kernel that its network is trained beside. A learning rate is in the scale
 /// of 1/l of G/N.

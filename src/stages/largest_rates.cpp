@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
+
+#include "tangram/not_known.hpp"
 
 namespace tangram {
 
 namespace {
-
-constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
 /// The two completions: least and greatest local complexity.
 struct Completions {
@@ -37,7 +36,7 @@ Completions completions(const LargestEigenvalues& known) {
 
 Interval agreed(double low, double high) {
     const bool same = low == high || std::abs(high - low) <= 1e-12 * std::abs(high);
-    return {same ? high : unknown, low, high};
+    return {same ? high : not_known, low, high};
 }
 
 /// Why rates that follow from T are not known though sigma is given.
@@ -78,10 +77,10 @@ RatesResult rates_of_largest(const RatesInput& input, const LargestEigenvalues& 
         of_largest.no_stop = why_no_rate(known, bounds->stop);
     }
     RatesResult result = compute_rates(of_largest, without, listener);
-    std::ranges::fill(result.path.rademacher, unknown);
-    std::ranges::fill(result.path.variance, unknown);
+    std::ranges::fill(result.path.rademacher, not_known);
+    std::ranges::fill(result.path.variance, not_known);
     Functionals& f = result.functionals;
-    f.effective_rank = f.stable_rank = f.participation_ratio = unknown;
+    f.effective_rank = f.stable_rank = f.participation_ratio = not_known;
     f.t.clear();
     f.effective_dimension.clear();
     f.information_gain.clear();

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tangram/not_known.hpp"
 #include "tangram/rates/stopping_rules.hpp"
 #include "tangram/stages/rates_file.hpp"
 
@@ -14,10 +15,9 @@ void write_decay(Hdf5File& file, const RatesResult& r) {
     const std::string decay = "/rates/decay";
     const auto write_interval = [&](const std::string& family, const std::string& key, bool fitted,
                                     const Interval& interval) {
-        const double none = std::numeric_limits<double>::quiet_NaN();
-        file.set_attribute(decay + "/" + family, key, fitted ? interval.value : none);
-        file.set_attribute(decay + "/" + family, key + "_low", fitted ? interval.low : none);
-        file.set_attribute(decay + "/" + family, key + "_high", fitted ? interval.high : none);
+        file.set_attribute(decay + "/" + family, key, fitted ? interval.value : not_known);
+        file.set_attribute(decay + "/" + family, key + "_low", fitted ? interval.low : not_known);
+        file.set_attribute(decay + "/" + family, key + "_high", fitted ? interval.high : not_known);
     };
     const bool polynomial = r.decay.polynomial.has_value(), exponential = r.decay.exponential.has_value();
     file.set_attribute(decay, "selected", std::string(name(r.decay.selected)));

@@ -2,8 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <limits>
-
+#include "tangram/not_known.hpp"
 #include "tangram/session/log.hpp"
 
 namespace tangram {
@@ -20,9 +19,8 @@ void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& 
     file.set_attribute(at, "solver_reason", pairs.reason);
     file.set_attribute(at, "noise_floor", quality.noise_floor);
     // Without eigenvectors there is no residual to speak of: NaN says "not computed".
-    const double absent = std::numeric_limits<double>::quiet_NaN();
-    file.set_attribute(at, "residual_max", quality.residual_max.value_or(absent));
-    file.set_attribute(at, "orthogonality_max", quality.orthogonality_max.value_or(absent));
+    file.set_attribute(at, "residual_max", quality.residual_max.value_or(not_known));
+    file.set_attribute(at, "orthogonality_max", quality.orthogonality_max.value_or(not_known));
     file.set_attribute(at, "trace", quality.trace);
     file.set_attribute(at, "trace_error", quality.trace_error);
     file.set_attribute(at, "frobenius_error", quality.frobenius_error);
@@ -30,7 +28,7 @@ void write_spectrum(Hdf5File& file, const std::string& group, const Eigenpairs& 
     file.set_attribute(at, "negative_explained",
                        Index{beyond_rounding(pairs.values, quality.rounding).empty() ? 1 : 0});
     file.set_attribute(at, "rounding", quality.rounding);
-    file.set_attribute(at, "error_bound_max", quality.error_bound_max.value_or(absent));
+    file.set_attribute(at, "error_bound_max", quality.error_bound_max.value_or(not_known));
     if (quality.resolved) file.set_attribute(at, "resolved", *quality.resolved);
     file.set_attribute(at, "seconds", seconds);
     file.set_attribute(group, "inputs", inputs);

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numbers>
 #include <utility>
 
 #include "tangram/elementary.hpp"
 #include "tangram/error.hpp"
+#include "tangram/not_known.hpp"
 #include "tangram/parallel_for.hpp"
 
 namespace tangram {
@@ -101,7 +101,7 @@ double Optimizer::relative_change() const {
         change += change_[i] * change_[i];
         initial += initial_[i] * initial_[i];
     }
-    return initial > 0 ? std::sqrt(change / initial) : std::numeric_limits<double>::quiet_NaN();
+    return initial > 0 ? std::sqrt(change / initial) : not_known;
 }
 
 void Optimizer::set_state(State state) {
