@@ -19,7 +19,7 @@ std::array<char, 1024> noted_name{};
 volatile std::sig_atomic_t noted_status = 0;
 volatile std::sig_atomic_t end_status = -1;
 constexpr std::array signals{SIGSEGV, SIGBUS, SIGABRT, SIGFPE};
-std::array<struct sigaction, signals.size()> before;
+std::array<struct sigaction, signals.size()> earlier_actions;
 std::array<char, 1 << 16> handler_stack;
 
 void say(const char* text) { static_cast<void>(!write(STDERR_FILENO, text, std::strlen(text))); }
@@ -57,7 +57,7 @@ void name_the_file(int signal) {
     }
     // Not ours: the instruction fails once more, and whoever was asked before answers.
     for (std::size_t s = 0; s < signals.size(); ++s)
-        if (signals[s] == signal) sigaction(signal, &before[s], nullptr);
+        if (signals[s] == signal) sigaction(signal, &earlier_actions[s], nullptr);
 }
 
 }  // namespace
@@ -77,7 +77,7 @@ void name_damaged_files() {
     struct sigaction action {};
     action.sa_handler = name_the_file;
     action.sa_flags = SA_ONSTACK;
-    for (std::size_t s = 0; s < signals.size(); ++s) sigaction(signals[s], &action, &before[s]);
+    for (std::size_t s = 0; s < signals.size(); ++s) sigaction(signals[s], &action, &earlier_actions[s]);
 }
 
 }  // namespace tangram

@@ -48,7 +48,7 @@ std::string option_text(const CLI::Option& option) {
 std::string words_of(const std::vector<const CLI::Option*>& options) {
     std::string words;
     for (const CLI::Option* const option : options)
-        words += (words.empty() ? "" : " ") + option->get_name(false, true);
+        words.append(words.empty() ? "" : " ").append(option->get_name(false, true));
     std::ranges::replace(words, ',', ' ');  // -h,--help
     return words;
 }

@@ -12,11 +12,11 @@ namespace tangram {
 
 namespace {
 
-struct Line {
+struct LineWithError {
     double slope, intercept, standard_error;  ///< standard error of the slope; 0 with two points
 };
 
-Line fit_line(std::span<const double> x, std::span<const double> y) {
+LineWithError fit_line_with_error(std::span<const double> x, std::span<const double> y) {
     const auto n = static_cast<double>(x.size());
     double mean_x = 0, mean_y = 0, xx = 0, xy = 0, rest = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -27,7 +27,7 @@ Line fit_line(std::span<const double> x, std::span<const double> y) {
         xx += (x[i] - mean_x) * (x[i] - mean_x);
         xy += (x[i] - mean_x) * (y[i] - mean_y);
     }
-    Line line{xy / xx, 0, 0};
+    LineWithError line{xy / xx, 0, 0};
     line.intercept = mean_y - line.slope * mean_x;
     for (std::size_t i = 0; i < x.size(); ++i) rest += std::pow(y[i] - line.intercept - line.slope * x[i], 2);
     if (x.size() > 2) line.standard_error = std::sqrt(rest / (n - 2) / xx);
@@ -89,9 +89,9 @@ Interval power_law(std::span<const double> sizes, std::span<const double> values
             y.push_back(std::log(value));
             mean[s] += y.back() / static_cast<double>(repeats);
         }
-        slopes.push_back(-fit_line(x, y).slope);
+        slopes.push_back(-fit_line_with_error(x, y).slope);
     }
-    const Line line = fit_line(x, mean);
+    const LineWithError line = fit_line_with_error(x, mean);
     double average = 0, squared = 0;
     for (const double slope : slopes) average += slope / static_cast<double>(repeats);
     for (const double slope : slopes) squared += std::pow(slope - average, 2);

@@ -68,9 +68,9 @@ struct Fit {
     double limit, constant, squares;
 };
 
-class Fits {
+class FitsOfMeans {
   public:
-    Fits(const Means& means, double least)
+    FitsOfMeans(const Means& means, double least)
         : means_(means), least_(least), weights_(means.covariance.llt()), one_(means.errors.size()) {
         one_.setOnes();
     }
@@ -141,7 +141,7 @@ FallingError falling_error(const ErrorCurve& curve) {
         result.none = "A + B n^-x takes four sizes, or more rates.repeats than one";
         return result;
     }
-    const Fits fits(means, curve.least);
+    const FitsOfMeans fits(means, curve.least);
     const auto squares = [&](double log_exponent) { return fits.at(std::exp(log_exponent)).squares; };
     const double low = std::log(smallest_exponent), high = std::log(largest_error_exponent);
     const double best = std::exp(argument_of_least(low, high, 200, 60, squares));

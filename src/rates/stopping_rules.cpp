@@ -1,7 +1,6 @@
 #include "tangram/rates/stopping_rules.hpp"
 
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "modes.hpp"
@@ -10,8 +9,6 @@
 namespace tangram {
 
 namespace {
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
 
 void check(std::span<const double> l, std::span<const double> squares) {
     if (l.empty())
@@ -39,7 +36,7 @@ double discrepancy_step(std::span<const double> l, std::span<const double> squar
     double high = 1;
     while (!reached(high)) {
         high *= 2;
-        if (high > 1e15) return infinity;
+        if (high > 1e15) return HUGE_VAL;
     }
     double low = high == 1 ? 0 : high / 2;
     while (high - low > 1) {
@@ -63,13 +60,13 @@ double cross_validation_score(std::span<const double> l, std::span<const double>
         freedom += rest;
     }
     if (n == 0) return 0;
-    if (freedom < 0.1 * n) return infinity;
+    if (freedom < 0.1 * n) return HUGE_VAL;
     return left * n / (freedom * freedom);
 }
 
 double cross_validated_step(std::span<const double> l, std::span<const double> squares, double floor,
                             const StepSizes& steps, std::span<const double> candidates) {
-    double best = 0, least = infinity;
+    double best = 0, least = HUGE_VAL;
     for (const double t : candidates)
         if (const double score = cross_validation_score(l, squares, floor, steps, t); score < least) {
             least = score;

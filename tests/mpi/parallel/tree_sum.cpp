@@ -11,13 +11,13 @@
 namespace tangram {
 namespace {
 
-double entry(Index leaf, Index i) {
+double entry_of_leaf(Index leaf, Index i) {
     return std::sin(static_cast<double>(leaf * 1009 + i)) * std::exp2(leaf % 7);
 }
 
 /// Leaves [first, last) in the order of the tree: halves at the largest power of two below their number.
 double sum_of(Index first, Index last, Index i) {
-    if (last - first == 1) return entry(first, i);
+    if (last - first == 1) return entry_of_leaf(first, i);
     Index half = 1;
     while (2 * half < last - first) half *= 2;
     return sum_of(first, first + half, i) + sum_of(first + half, last, i);

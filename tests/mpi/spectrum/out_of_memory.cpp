@@ -8,11 +8,11 @@ namespace {
 
 using testing::expect_shared_failures;
 
-constexpr Index n = 30;
+constexpr Index order = 30;
 
 TEST(OutOfMemory, EigenpairsAndTheirQuality) {
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    DistributedMatrix G(grid, n, n, 4);  // min(i, j)
+    DistributedMatrix G(grid, order, order, 4);  // min(i, j)
     for (Index j = 0; j < G.local_columns(); ++j)
         for (Index i = 0; i < G.local_rows(); ++i)
             G.data()[i + j * G.lld()] =
@@ -27,15 +27,15 @@ TEST(OutOfMemory, EigenpairsAndTheirQuality) {
                     DistributedMatrix copy = collectively(MPI_COMM_WORLD, [&] { return G.copy(); });
                     eigenpairs(std::move(copy), solver, vectors);
                 },
-                n * sizeof(int));
+                order * sizeof(int));
         }
     const Eigenpairs pairs = eigenpairs(G.copy(), Solver::lapack, true);
-    expect_shared_failures([&] { quality(G, pairs, false); }, n * sizeof(int));
+    expect_shared_failures([&] { quality(G, pairs, false); }, order * sizeof(int));
 }
 
 TEST(OutOfMemory, LeadingPairsAndTheDensity) {
-    // 1, 2, ..., n.
-    const SymmetricOperator G{MPI_COMM_WORLD, n, [](const std::vector<double>& X, Index vectors) {
+    // 1, 2, ..., order.
+    const SymmetricOperator G{MPI_COMM_WORLD, order, [](const std::vector<double>& X, Index vectors) {
                                   return collectively(MPI_COMM_WORLD, [&] {
                                       std::vector<double> Y(X);
                                       for (std::size_t i = 0; i < Y.size(); ++i)

@@ -1,7 +1,6 @@
 #include "tangram/spectrum/quality.hpp"
 
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "mpi/spectrum/whole_solver.hpp"
@@ -13,8 +12,6 @@ namespace {
 using testing::grid_shapes;
 using testing::world_rank;
 using testing::world_size;
-
-constexpr double epsilon = std::numeric_limits<double>::epsilon();
 
 template <class Entry>
 DistributedMatrix matrix_of(const ProcessGrid& grid, Index n, Index block, Entry&& entry) {
@@ -44,7 +41,7 @@ struct Reflected {
     }
 };
 
-void set(DistributedMatrix& matrix, Index i, Index j, double change) {
+void add(DistributedMatrix& matrix, Index i, Index j, double change) {
     if (matrix.row_layout().owner(i) == matrix.grid().row() &&
         matrix.column_layout().owner(j) == matrix.grid().column())
         matrix.data()[matrix.row_layout().to_local(i) + matrix.column_layout().to_local(j) * matrix.lld()] +=
@@ -87,7 +84,7 @@ TEST_P(CheckedBy, ExactPairsAreGoodAndDamageIsMeasured) {
                 matrix_of(grid, n, block, [&](Index i, Index j) { return known.g(i, j); });
             Eigenpairs pairs = this->pairs(known, grid, block);
             // Products of n terms of size up to w_1 |h|; the entries of G and H themselves are rounded.
-            const double rounding = 10 * static_cast<double>(n) * epsilon;
+            const double rounding = 10 * static_cast<double>(n) * 0x1p-52;
             const Quality good = quality(G, pairs, false);
             EXPECT_TRUE(*good.residual_max <= rounding) << *good.residual_max;
             EXPECT_TRUE(*good.orthogonality_max <= rounding) << *good.orthogonality_max;
@@ -100,7 +97,7 @@ TEST_P(CheckedBy, ExactPairsAreGoodAndDamageIsMeasured) {
             // d H_ik.
             const double d = 1e-3;
             const Index at = n / 2;
-            set(*pairs.vectors, at, n - 1, d);
+            add(*pairs.vectors, at, n - 1, d);
             const Quality damaged = quality(G, pairs, false);
             double residual = 0, overlap = 0;
             for (Index i = 0; i < n; ++i)
@@ -135,11 +132,11 @@ TEST_P(CheckedBy, SomePairs) {
                 V.data()[i + j * V.lld()] = known.h(V.global_row(i), V.global_column(j));
         Eigenpairs some{{}, std::move(V), GetParam(), "by hand"};
         for (Index k = 0; k < count; ++k) some.values.push_back(known.w(k));
-        const double rounding = 10 * 70 * epsilon;  // as above
+        const double rounding = 10 * 70 * 0x1p-52;  // as above
         EXPECT_TRUE(*quality(G, some, false).residual_max <= rounding) << count;
         EXPECT_TRUE(*quality(G, some, false).orthogonality_max <= rounding) << count;
         constexpr double d = 1e-3;  // the last vector, v += d e_35: as above
-        set(*some.vectors, 35, count - 1, d);
+        add(*some.vectors, 35, count - 1, d);
         double overlap = std::abs(2 * d * known.h(35, count - 1) + d * d), residual = 0;
         for (Index k = 0; k + 1 < count; ++k) overlap = std::max(overlap, std::abs(d * known.h(35, k)));
         for (Index i = 0; i < 70; ++i)
@@ -181,7 +178,7 @@ TEST_P(CheckedBy, NanIsNeverSmall) {
     const DistributedMatrix G = matrix_of(grid, 300, 16, [&](Index i, Index j) { return known.g(i, j); });
     for (const Index column : {0, 150, 299}) {
         Eigenpairs pairs = this->pairs(known, grid, 16);
-        set(*pairs.vectors, 17, column, std::nan(""));
+        add(*pairs.vectors, 17, column, std::nan(""));
         const Quality result = quality(G, pairs, false);
         EXPECT_TRUE(std::isnan(*result.residual_max)) << *result.residual_max;
         EXPECT_TRUE(std::isnan(*result.orthogonality_max)) << *result.orthogonality_max;

@@ -97,7 +97,7 @@ struct Change {
     std::string value;
     Settings beside;
 };
-const std::map<std::string, Change> changes{
+const std::map<std::string, Change> changes_of_keys{
     {"model.path", {"other", {}}},
     {"model.init", {"random", {}}},
     {"model.adapter", {"adapter", {}}},
@@ -168,8 +168,8 @@ TEST_F(Fingerprints, EveryKeyChangesThatOfTheStageThatItDecidesAndNoneBefore) {
     for (const Key& key : keys()) {
         // Of tasks below.
         if (key.section() == "tasks") continue;
-        const auto found = changes.find(key.name);
-        ASSERT_NE(found, changes.end()) << key.name << ": write down another value for it";
+        const auto found = changes_of_keys.find(key.name);
+        ASSERT_NE(found, changes_of_keys.end()) << key.name << ": write down another value for it";
         const auto& [value, beside] = found->second;
         Settings changed = beside;
         changed.push_back(key.name + "=" + value);

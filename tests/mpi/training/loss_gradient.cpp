@@ -19,13 +19,13 @@ using testing::gradient_of_batch;
 using testing::norm;
 using testing::Problem;
 
-const Case cases[] = {{"neo-odd", KernelOutput::margin, Loss::squared},
-                      {"neo-odd", KernelOutput::logits, Loss::cross_entropy},
-                      {"llama-tied", KernelOutput::margin, Loss::cross_entropy},
-                      {"qwen2-odd", KernelOutput::logits, Loss::squared, 23},
-                      {"gpt2-odd", KernelOutput::margin, Loss::squared, 23},
-                      {"neox-parallel", KernelOutput::margin, Loss::squared, 23},
-                      {"bert-odd", KernelOutput::logits, Loss::squared, 23}};
+const Case gradient_cases[] = {{"neo-odd", KernelOutput::margin, Loss::squared},
+                               {"neo-odd", KernelOutput::logits, Loss::cross_entropy},
+                               {"llama-tied", KernelOutput::margin, Loss::cross_entropy},
+                               {"qwen2-odd", KernelOutput::logits, Loss::squared, 23},
+                               {"gpt2-odd", KernelOutput::margin, Loss::squared, 23},
+                               {"neox-parallel", KernelOutput::margin, Loss::squared, 23},
+                               {"bert-odd", KernelOutput::logits, Loss::squared, 23}};
 
 /// Sum over examples and rows of the loss's slope times the row's gradient, from the Jacobian's factors.
 template <class Real>
@@ -59,7 +59,7 @@ std::vector<double> from_jacobian(Problem<Real>& problem) {
 }
 
 TEST(LossGradient, IsTheSumOfTheExamplesGradients) {
-    for (const Case& of : cases) {
+    for (const Case& of : gradient_cases) {
         SCOPED_TRACE(of.model);
         Problem<double> exact(of);
         std::vector<double> found, found_single;
@@ -82,7 +82,7 @@ TEST(LossGradient, IsTheSumOfTheExamplesGradients) {
 
 TEST(LossGradient, TakesPartsOfSeveralBlocksOfManyTokens) {
     // Each of the 64 parts is 17 examples: a block of more tokens than one chain takes, and another.
-    Problem<double> problem(cases[0], 20, 40);
+    Problem<double> problem(gradient_cases[0], 20, 40);
     std::vector<Index> batch;
     for (Index e = 0; e < 64 * 17 - 8; ++e) batch.push_back(e % 20);
     std::vector<double> found;
@@ -92,7 +92,7 @@ TEST(LossGradient, TakesPartsOfSeveralBlocksOfManyTokens) {
 }
 
 TEST(LossGradient, AgreesWithCentralDifferencesOfTheLoss) {
-    for (const Case& of : cases) {
+    for (const Case& of : gradient_cases) {
         SCOPED_TRACE(of.model);
         Problem<double> problem(of);
         const std::vector<Index> batch{5, 0, 36, 11, 12, 13, 20, 21, 22, 23, 24};
@@ -147,7 +147,7 @@ TEST(LossGradient, DealsABatchToPartsOfAboutAsManyTokens) {
 }
 
 TEST(LossGradient, HasTheSameBitsOnAnyNumberOfRanksAndThreads) {
-    for (const Case& of : {cases[0], cases[3]})
+    for (const Case& of : {gradient_cases[0], gradient_cases[3]})
         for (const Index examples : {3, 37, 300}) {
             Problem<float> problem(of, examples);
             std::vector<Index> batch = all_of(problem.data);
@@ -178,7 +178,7 @@ TEST(LossGradient, HasTheSameBitsOnAnyNumberOfRanksAndThreads) {
 
 TEST(LossGradient, AddsPartsOfSeveralChainsInTheOrderOfTheTreeWhetherTheyShareABlockOrNot) {
     // In float64, whose sums round: those of float32 are nearly all exact.
-    Problem<double> problem(cases[0], 37, 40);
+    Problem<double> problem(gradient_cases[0], 37, 40);
     std::vector<Index> by_length = all_of(problem.data), batch;
     std::ranges::sort(by_length, std::ranges::greater(),
                       [&](Index example) { return problem.data.tokens(example).size(); });

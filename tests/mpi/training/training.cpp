@@ -20,11 +20,11 @@ using testing::norm;
 using testing::Problem;
 using testing::test_data;
 
-const Case cases[] = {{"neo-odd", KernelOutput::margin, Loss::squared},
-                      {"llama-tied", KernelOutput::logits, Loss::squared},
-                      {"bert-odd", KernelOutput::margin, Loss::cross_entropy, 23},
-                      {"neox-parallel", KernelOutput::logits, Loss::cross_entropy, 23},
-                      {"gpt2-odd", KernelOutput::margin, Loss::squared, 23}};
+const Case training_cases[] = {{"neo-odd", KernelOutput::margin, Loss::squared},
+                               {"llama-tied", KernelOutput::logits, Loss::squared},
+                               {"bert-odd", KernelOutput::margin, Loss::cross_entropy, 23},
+                               {"neox-parallel", KernelOutput::logits, Loss::cross_entropy, 23},
+                               {"gpt2-odd", KernelOutput::margin, Loss::squared, 23}};
 
 /// Rows of the outputs of all examples, n x rows.
 template <class Real>
@@ -199,7 +199,7 @@ TEST(LinearisedModel, IsWhatTrainingTendsToAsTheRateFalls) {
                         {{Rule::sgd, 1, 0.9, 0, Schedule::linear, 5}, 4},
                         // Of several steps a sign that turns is no smooth function of the rate.
                         {{Rule::signgd, 1, 0, 0, Schedule::cosine, 1}, 1}};
-    for (const Case& of : cases)
+    for (const Case& of : training_cases)
         for (const auto& [how, batch] : ways) {
             if (how.rule == Rule::signgd && of.output == KernelOutput::logits) continue;
             SCOPED_TRACE(std::string(of.model) + " batch " + std::to_string(batch));
@@ -223,7 +223,7 @@ TEST(LinearisedModel, IsWhatTrainingTendsToAsTheRateFalls) {
 }
 
 TEST(LinearisedModel, HasTheFirstStepOfTheNetwork) {
-    for (const Case& of : cases) {
+    for (const Case& of : training_cases) {
         if (of.loss != Loss::squared) continue;
         SCOPED_TRACE(of.model);
         const ProcessGrid grid = rows_of_ranks();

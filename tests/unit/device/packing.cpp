@@ -14,7 +14,7 @@
 namespace tangram {
 namespace {
 
-constexpr Index piece = 256;
+constexpr Index piece_depth = 256;
 
 /// Three tiles of a slice, the last one another rank's: entries of two matrices' gradients, and between them
 /// parameters that the host packs. Factors are drawn, of two passes; the products of all pairs of tiles are
@@ -160,8 +160,9 @@ class FormedTiles {
         for (Index copy = 0; copy < copies_; ++copy)
             for (Index k = 0; k < part.depth; ++k)
                 for (Index row = 0; row < padded(tile); ++row) {
-                    const Index before = part.before + copy * part.depth, from = k / piece * piece,
-                                of_piece = std::min(piece, part.depth - from);
+                    const Index before = part.before + copy * part.depth,
+                                from = k / piece_depth * piece_depth,
+                                of_piece = std::min(piece_depth, part.depth - from);
                     visit(packed_[at(tile)][at((before + from) * padded(tile) +
                                                (row / panel * of_piece + k - from) * panel + row % panel)],
                           row, before + k);
@@ -212,9 +213,9 @@ class FormedTiles {
     void multiply(ProductBackEnd& back_end, const std::vector<Part>& parts) {
         std::vector<std::vector<ProductPiece>> lists(1);
         for (const Part& part : parts)
-            for (Index k = 0; k < part.depth; k += piece)
+            for (Index k = 0; k < part.depth; k += piece_depth)
                 lists[0].push_back({part.before + k, part.before + (copies_ - 1) * part.depth + k,
-                                    std::min(piece, part.depth - k), false});
+                                    std::min(piece_depth, part.depth - k), false});
         std::vector<PackedRows<Real>> packed;
         std::vector<TileProduct> products;
         for (Index t = 0; t < tiles; ++t) packed.push_back({packed_[at(t)], rows_of(t), padded(t)});

@@ -29,7 +29,7 @@ namespace {
 constexpr PassSizes few{.attention_entries = 700, .vocabulary_rows = 5};
 
 /// The kernels on the host, and on a GPU where there is one.
-std::vector<std::unique_ptr<PassBackEnd>> back_ends() {
+std::vector<std::unique_ptr<PassBackEnd>> pass_back_ends() {
     std::vector<std::unique_ptr<PassBackEnd>> all;
     all.push_back(device::device_passes(device::host_runtime(), 0x1p40, few));
     const Gpus gpus = usable_gpus();
@@ -193,7 +193,7 @@ TEST_P(PassesOnADevice, HaveTheBitsOfTheHost) {
     const bool classifier = GetParam().filename().string().ends_with("-classifier");
     const InitialWeights source =
         classifier ? InitialWeights{.deviation = 0.3} : InitialWeights{.file = &file};
-    for (const auto& back_end : back_ends()) {
+    for (const auto& back_end : pass_back_ends()) {
         SCOPED_TRACE(back_end->name());
         expect_bits_of_the_host<float>(*back_end, program, source, false);
         expect_bits_of_the_host<double>(*back_end, program, source, false);
@@ -214,7 +214,7 @@ TEST(PassesOnADeviceOf, AnswersAndCapsHaveTheBitsOfTheHost) {
             Program program = program_of(
                 Config(testing::test_data() / "models" / folder / "config.json", testing::Unrecorded()));
             program.score_answers(mean);
-            for (const auto& back_end : back_ends()) {
+            for (const auto& back_end : pass_back_ends()) {
                 expect_bits_of_the_host<float>(*back_end, program, InitialWeights{.deviation = 0.4}, true);
                 expect_bits_of_the_host<double>(*back_end, program, InitialWeights{.deviation = 0.4}, true);
             }
@@ -244,7 +244,7 @@ Program program_of_extras() {
 }
 
 TEST(PassesOnADeviceOf, WhatNoFamilyHasHaveTheBitsOfTheHost) {
-    for (const auto& back_end : back_ends()) {
+    for (const auto& back_end : pass_back_ends()) {
         expect_bits_of_the_host<float>(*back_end, program_of_extras(), InitialWeights{.deviation = 0.5},
                                        false);
         expect_bits_of_the_host<double>(*back_end, program_of_extras(), InitialWeights{.deviation = 0.5},
@@ -263,7 +263,7 @@ TEST(PassesOnADeviceOf, AdaptersAndWeightsOfAnyTypeHaveTheBitsOfTheHost) {
     for (const DType type : {DType::F64, DType::F16, DType::BF16}) {
         testing::write_safetensors(file, testing::stored_tensors(folder), type);
         const Weights weights(file, testing::Unrecorded());
-        for (const auto& back_end : back_ends()) {
+        for (const auto& back_end : pass_back_ends()) {
             expect_bits_of_the_host<float>(*back_end, plain, {.file = &weights}, false);
             expect_bits_of_the_host<double>(*back_end, with_lora(plain, linear, 2, 3.0), {.file = &weights},
                                             false);
@@ -329,7 +329,7 @@ TEST(PassesOnADeviceOf, NumbersOf16BitsAreWhatTheirFormatsSay) {
         write_all_numbers(file, type);
         const Weights weights(file, testing::Unrecorded());
         const int fraction_bits = type == DType::F16 ? 10 : 7, bias = type == DType::F16 ? 15 : 127;
-        for (const auto& back_end : back_ends()) {
+        for (const auto& back_end : pass_back_ends()) {
             expect_all_numbers<float>(*back_end, weights, fraction_bits, bias);
             expect_all_numbers<double>(*back_end, weights, fraction_bits, bias);
         }

@@ -18,7 +18,7 @@ namespace tangram {
 namespace {
 
 /// The kernel on the host, and on a GPU where there is one.
-std::vector<std::unique_ptr<ProductBackEnd>> back_ends() {
+std::vector<std::unique_ptr<ProductBackEnd>> product_back_ends() {
     std::vector<std::unique_ptr<ProductBackEnd>> all;
     all.push_back(device::host_executor());
     const Gpus gpus = usable_gpus();
@@ -91,7 +91,7 @@ TYPED_TEST(DeviceProducts, AreTheChainsOfTheHostInEveryBit) {
     const std::vector<Case> cases{{256, 256, 32, {256, 100}},  {1, 1, 24, {1}},
                                   {129, 37, 24, {17, 5, 256}}, {100, 250, 32, {16, 8, 33}},
                                   {128, 128, 24, {256}},       {7, 140, 32, {255, 1}}};
-    for (const auto& back_end : back_ends())
+    for (const auto& back_end : product_back_ends())
         for (const auto& [rows, columns, panel, depths] : cases) {
             SCOPED_TRACE(::testing::Message() << back_end->name() << " " << rows << " x " << columns);
             Rows<Real> left(rows, depths, panel, 1), right(columns, depths, panel, 2);
@@ -133,7 +133,7 @@ TYPED_TEST(DeviceProducts, OfATileWithItselfKeepTheDiagonalBehindEveryTensor) {
     const std::vector<std::vector<ProductPiece>> lists{
         {{0, 296, 7, true}, {16, 16, 24, false}, {40, 40, 256, true}, {303, 7, 9, false}}};
     const std::vector<ProductPiece>& used = lists.front();
-    for (const auto& back_end : back_ends()) {
+    for (const auto& back_end : product_back_ends()) {
         SCOPED_TRACE(back_end->name());
         Rows<Real> rows(n, depths, panel, 3);
         std::vector<double> sums(n * n, 0.0), diagonals(2 * n, TestFixture::poison);
@@ -186,7 +186,7 @@ TYPED_TEST(DeviceProducts, OfAFewBlocksMoreThanRunAtOnceAreTheSame) {
     for (Index c = 0; c < n; ++c)
         for (Index r = c; r < n; ++r)
             entry(r, c) = this->expected(entry(r, c), rows, rows, r, c, lists[0], lists[0].size());
-    for (const auto& back_end : back_ends()) {
+    for (const auto& back_end : product_back_ends()) {
         SCOPED_TRACE(back_end->name());
         std::vector<double> sums(n * n, 0.0), diagonals(2 * n);
         const std::vector<PackedRows<Real>> tiles{rows.tile()};
@@ -222,7 +222,7 @@ TEST(DeviceTurns, FillMultiprocessorsThatHaveNoBlockLeft) {
 TYPED_TEST(DeviceProducts, NegativeZeroStays) {
     // A product that is rounded to -0 and no further: the chain's 0 0 would make it +0.
     using Real = TypeParam;
-    for (const auto& back_end : back_ends()) {
+    for (const auto& back_end : product_back_ends()) {
         Rows<Real> left(1, {1}, 24, 1), right(1, {1}, 24, 2);
         left.at(0, 0) = std::numeric_limits<Real>::denorm_min();
         right.at(0, 0) = Real(-0.25);
@@ -303,7 +303,7 @@ class ManyTiles {
 };
 
 TYPED_TEST(DeviceProducts, StayOnTheDeviceFromSliceToSlice) {
-    for (const auto& back_end : back_ends()) {
+    for (const auto& back_end : product_back_ends()) {
         SCOPED_TRACE(back_end->name());
         ManyTiles<TypeParam> tiles;
         tiles.add(*back_end, 1);
@@ -465,7 +465,7 @@ TYPED_TEST(DeviceProducts, OfFactorsAreSumsOverTokensInEveryBit) {
     for (const Index panel : {24, 32}) {
         TokenRows<Real> left(ragged, panel, 1), right(single, panel, 2);
         // The last one has no room for the sums of both products beside two slices.
-        auto devices = back_ends();
+        auto devices = product_back_ends();
         const double bytes = sizeof(Real) * static_cast<double>(left.packed.size() + right.packed.size());
         devices.push_back(
             device::host_executor((2 * (bytes + 512) + 8 * 20 * 140) / (1 - back_end_overhead)));
@@ -577,7 +577,7 @@ struct TableRows {
 TYPED_TEST(DeviceProducts, OfMatchingRowsAreTheChainsOfTheHostInEveryBit) {
     using Real = TypeParam;
     using Table = TableRows<Real>;
-    for (const auto& back_end : back_ends())
+    for (const auto& back_end : product_back_ends())
         for (const Index copies : {1, 2}) {
             SCOPED_TRACE(::testing::Message() << back_end->name() << ", " << copies << " copies");
             // Ids that one side alone reaches, before, between and behind those of both.

@@ -14,7 +14,7 @@ namespace {
 using testing::TemporaryFolder;
 
 template <class Number>
-std::function<std::vector<std::byte>()> bytes_of(std::vector<Number> values) {
+std::function<std::vector<std::byte>()> bytes_later(std::vector<Number> values) {
     return [values] {
         std::vector<std::byte> bytes(values.size() * sizeof(Number));
         std::memcpy(bytes.data(), values.data(), bytes.size());
@@ -26,12 +26,12 @@ TEST(SafetensorsOutput, IsReadBackInEveryType) {
     const TemporaryFolder folder;
     const auto file = folder / "model.safetensors";
     // 1, -2 and 0.5 in half precision and in bfloat16.
-    write_safetensors(file, {{"z.weight", DType::F32, {2, 3}, bytes_of<float>({1, 2, 3, 4, 5, 6})},
-                             {"a", DType::F64, {1}, bytes_of<double>({0.1})},
-                             {"h", DType::F16, {3}, bytes_of<std::uint16_t>({0x3c00, 0xc000, 0x3800})},
-                             {"b", DType::BF16, {3, 1}, bytes_of<std::uint16_t>({0x3f80, 0xc000, 0x3f00})},
-                             {"c", DType::BF16, {1}, bytes_of<std::uint16_t>({0x3f80})},
-                             {"empty", DType::F32, {0}, bytes_of<float>({})}});
+    write_safetensors(file, {{"z.weight", DType::F32, {2, 3}, bytes_later<float>({1, 2, 3, 4, 5, 6})},
+                             {"a", DType::F64, {1}, bytes_later<double>({0.1})},
+                             {"h", DType::F16, {3}, bytes_later<std::uint16_t>({0x3c00, 0xc000, 0x3800})},
+                             {"b", DType::BF16, {3, 1}, bytes_later<std::uint16_t>({0x3f80, 0xc000, 0x3f00})},
+                             {"c", DType::BF16, {1}, bytes_later<std::uint16_t>({0x3f80})},
+                             {"empty", DType::F32, {0}, bytes_later<float>({})}});
     const Weights read(file, testing::Unrecorded());
     const auto expect = [&](const char* name, DType dtype, const std::vector<Index>& shape,
                             const std::vector<double>& values) {

@@ -70,7 +70,7 @@ std::vector<double> coefficients(KernelOutput output, Index pass, const std::vec
 /// Largest error of scores, and of tensors' gradients relative to the larger of their norm and 1e-6 of the
 /// whole.
 template <class Real>
-double largest_error(const std::string& model, KernelOutput output, bool mean) {
+double largest_error_of_answers(const std::string& model, KernelOutput output, bool mean) {
     const Answers fixture(model);
     Network<Real> network = fixture.network<Real>(mean);
     const JacobianFactors<Real> factors = factors_of_all(network, fixture.data, KernelOutputs(output, 2));
@@ -121,8 +121,8 @@ TEST(Answers, ScoresAndGradientsAgreeWithPyTorch) {
         for (const KernelOutput output : {KernelOutput::margin, KernelOutput::logits, KernelOutput::trace,
                                           KernelOutput::sum, KernelOutput::loss})
             for (const bool mean : {false, true}) {
-                const double in_double = largest_error<double>(model, output, mean),
-                             in_float = largest_error<float>(model, output, mean);
+                const double in_double = largest_error_of_answers<double>(model, output, mean),
+                             in_float = largest_error_of_answers<float>(model, output, mean);
                 const std::string what = std::string(model) + " " + name(output) + (mean ? " mean" : "");
                 EXPECT_TRUE(in_double <= 1e-10) << what << " " << in_double;
                 EXPECT_TRUE(in_float <= 2e-5) << what << " " << in_float;

@@ -17,7 +17,7 @@ namespace tangram {
 namespace {
 
 using testing::Normal;
-using testing::power_law;
+using testing::power_law_eigenvalues;
 using testing::spectrum;
 
 /// Slope of log l on log rank by the normal equations, with the sign of an exponent.
@@ -102,7 +102,7 @@ TEST(Decay, SpreadOfHalvesIsTheSpreadOfSamples) {
     std::vector<double> fresh;
     double pooled = 0, covered = 0;
     for (int sample = 0; sample < samples; ++sample) {
-        const Eigen::MatrixXd G = testing::gaussian_gram({power_law(300, a)}, n, normal);
+        const Eigen::MatrixXd G = testing::gaussian_gram({power_law_eigenvalues(300, a)}, n, normal);
         const std::vector<double> l = spectrum(G);
         const PolynomialDecay fit = fit_polynomial(l, n, window);
         fresh.push_back(fit.exponent);
@@ -142,7 +142,7 @@ TEST(Decay, WindowSkipsTheCommonDirectionAndTheNoise) {
 }
 
 TEST(Decay, SaysWhyNothingIsFitted) {
-    const std::vector<double> l = power_law(1000, 2.0);
+    const std::vector<double> l = power_law_eigenvalues(1000, 2.0);
     EXPECT_EQ(no_decay_reason(l, 0.0, decay_window(l, 0.0)), "");
     const auto reason = [](const std::vector<double>& values, double floor, Index n = 0) {
         return no_decay_reason(values, floor, decay_window(values, floor, n), n);
@@ -151,7 +151,7 @@ TEST(Decay, SaysWhyNothingIsFitted) {
         for (const char* word : words) EXPECT_NE(text.find(word), std::string::npos) << text;
     };
     // l_1 holds 61 % of the trace of k^-2, so fits start at rank 2 and need n/20 >= 6.
-    expect_words(reason(power_law(100, 2.0), 0.0), {"100 rows are too few", "at least 120 rows"});
+    expect_words(reason(power_law_eigenvalues(100, 2.0), 0.0), {"100 rows are too few", "at least 120 rows"});
     expect_words(reason(l, 0.01), {"only 2 eigenvalues from rank 2", "n/20 = 50", "noise floor 0.01"});
     expect_words(reason(std::vector<double>(1000, 0.0), 0.0), {"only 0 eigenvalues"});
     expect_words(reason({1.0, 0.5, 0.2}, 0.0, 1000), {"only 3 eigenvalues are known"});
@@ -169,7 +169,7 @@ TEST(Decay, SaysWhyNothingIsFitted) {
 
 TEST(Decay, WindowCountsRowsNotKnownEigenvalues) {
     // The 60 largest eigenvalues of a kernel of 1000 rows: n/20 = 50; of 2000 rows: all that are known.
-    const std::vector<double> l = power_law(60, 1.2);
+    const std::vector<double> l = power_law_eigenvalues(60, 1.2);
     EXPECT_EQ(decay_window(l, 0.0).last, 3);
     EXPECT_EQ(decay_window(l, 0.0, 1000).last, 50);
     EXPECT_EQ(decay_window(l, 0.0, 2000).last, 60);
@@ -177,7 +177,7 @@ TEST(Decay, WindowCountsRowsNotKnownEigenvalues) {
 
 TEST(Decay, FitsNothingPastTheRanksOfASketch) {
     // The law k^-2 up to rank 40, behind it nothing that a kernel of 4000 rows has.
-    std::vector<double> l = power_law(4000, 2);
+    std::vector<double> l = power_law_eigenvalues(4000, 2);
     for (std::size_t i = 40; i < l.size(); ++i) l[i] *= std::pow(static_cast<double>(i) / 39, -3);
     EXPECT_EQ(decay_window(l, 0).last, 200);
     EXPECT_EQ(decay_window(l, 0, 4000, 40).last, 40);
@@ -202,12 +202,12 @@ TEST(Decay, FitsNothingPastTheRanksOfASketch) {
 TEST(Decay, CorrectionNeedsATraceNearOneAndBelow) {
     // Fewer eigenvalues than rows: what lies behind them follows from the law, which has no sum here.
     for (const double a : {0.6, 0.9, 1.0}) {
-        const PolynomialDecay fit = fit_polynomial(power_law(100, a), 1000, {1, 50});
+        const PolynomialDecay fit = fit_polynomial(power_law_eigenvalues(100, a), 1000, {1, 50});
         EXPECT_FALSE(fit.corrected) << a;
         EXPECT_NEAR(fit.exponent, a, 1e-9);
-        EXPECT_TRUE(fit_polynomial(power_law(1000, a), 1000, {1, 50}).corrected) << a;
+        EXPECT_TRUE(fit_polynomial(power_law_eigenvalues(1000, a), 1000, {1, 50}).corrected) << a;
     }
-    EXPECT_TRUE(fit_polynomial(power_law(100, 2), 1000, {1, 50}).corrected);
+    EXPECT_TRUE(fit_polynomial(power_law_eigenvalues(100, 2), 1000, {1, 50}).corrected);
     // Without decay there are no ranks to tell apart.
     const PolynomialDecay flat = fit_polynomial(std::vector<double>(1000, 1.0), 1000, {1, 50});
     EXPECT_FALSE(flat.corrected);

@@ -19,7 +19,7 @@ namespace {
 
 using testing::Normal;
 using testing::Population;
-using testing::power_law;
+using testing::power_law_eigenvalues;
 using testing::spectrum;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -214,9 +214,9 @@ TEST(DecayFamilies, SelectionKnowsNoScale) {
     ten.resize(1000);
     three.resize(1000);
     for (const Case& c :
-         {Case{DecayFamily::polynomial, power_law(1000, 1.5), 1e-12},
-          Case{DecayFamily::polynomial, power_law(1000, 3), 0.0},
-          Case{DecayFamily::polynomial, power_law(1000, 3), 1e-5},
+         {Case{DecayFamily::polynomial, power_law_eigenvalues(1000, 1.5), 1e-12},
+          Case{DecayFamily::polynomial, power_law_eigenvalues(1000, 3), 0.0},
+          Case{DecayFamily::polynomial, power_law_eigenvalues(1000, 3), 1e-5},
           Case{DecayFamily::polynomial, std::vector<double>(1000, 1.0), 1e-12},
           Case{DecayFamily::exponential, exponential_law(1000, 0.5, 1), 1e-12},
           Case{DecayFamily::exponential, exponential_law(1000, 0.5, 1), 0.0},
@@ -290,9 +290,9 @@ TEST(DecayFamilies, NothingToFit) {
     expect_none({}, 0.0, "0 rows are too few");
     expect_none({1.0}, 0.0, "1 rows are too few");
     expect_none(std::vector<double>(1000, 0.0), 0.0, "only 0 eigenvalues");
-    expect_none(power_law(1000, 2), 1.0, "only 0 eigenvalues");
+    expect_none(power_law_eigenvalues(1000, 2), 1.0, "only 0 eigenvalues");
     testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {}, [] {
-        std::vector<double> l = power_law(1000, 2);
+        std::vector<double> l = power_law_eigenvalues(1000, 2);
         l[999] = NAN;
         fit_decay(l, 1e-8, 1000, DecayWindow{1, 20});
     });
@@ -338,8 +338,8 @@ TEST(DecayFamilies, AGivenWindowDecidesOnALawThatBreaks) {
         EXPECT_NE(none.reason.find(word), std::string::npos) << none.reason;
     // All ranks of a sample leave none behind to say what the law's tail sums to; one without a sum is fitted
     // as it is.
-    EXPECT_FALSE(fit_polynomial(power_law(60, 1), 60, {1, 60}).corrected);
-    EXPECT_TRUE(fit_polynomial(power_law(60, 1), 60, {1, 20}).corrected);
+    EXPECT_FALSE(fit_polynomial(power_law_eigenvalues(60, 1), 60, {1, 60}).corrected);
+    EXPECT_TRUE(fit_polynomial(power_law_eigenvalues(60, 1), 60, {1, 20}).corrected);
 }
 
 TEST(DecayFamilies, IntervalsOfTheExponentialAndTheRank) {

@@ -21,10 +21,10 @@ namespace {
 using testing::Normal;
 
 /// A population: eigenvalues k^-a, target coefficients of power v_k^2.
-struct Population {
+struct TargetPopulation {
     std::vector<double> l, power;
     double noise;
-    Population(Index modes, double a, double b, double sigma) : noise(sigma) {
+    TargetPopulation(Index modes, double a, double b, double sigma) : noise(sigma) {
         for (Index k = 1; k <= modes; ++k) {
             l.push_back(std::pow(static_cast<double>(k), -a));
             power.push_back(std::pow(static_cast<double>(k), -b));
@@ -33,10 +33,10 @@ struct Population {
 };
 
 /// Gaussian features with the population's covariance, and the target's noisy labels.
-struct Sample {
+struct LabelledSample {
     Eigen::MatrixXd features;  ///< unit variance
     Eigen::VectorXd labels;
-    Sample(const Population& p, Index n, Normal& normal) : population_(&p) {
+    LabelledSample(const TargetPopulation& p, Index n, Normal& normal) : population_(&p) {
         const auto modes = static_cast<Index>(p.l.size());
         features.resize(n, modes);
         for (Index k = 0; k < modes; ++k)
@@ -60,13 +60,13 @@ struct Sample {
         return Eigen::Map<const Eigen::VectorXd>(population_->power.data(), std::ssize(population_->power))
             .cwiseSqrt();
     }
-    const Population* population_;
+    const TargetPopulation* population_;
 };
 
 TEST(Eigenlearning, PredictsSimulatedRegression) {
     // Means over draws are known to 1.1 % (test) and 2.1 % (train); the prediction's own error is of order
     // 1/n, 2 to 3 % at n = 20 and 40, less beyond. Three standard errors more are allowed.
-    const Population p(600, 1.5, 2.0, 0.3);
+    const TargetPopulation p(600, 1.5, 2.0, 0.3);
     Normal normal(11);
     constexpr double ridges[] = {0.05, 1.0};
     double furthest = 0;
@@ -74,7 +74,7 @@ TEST(Eigenlearning, PredictsSimulatedRegression) {
         const int draws = static_cast<int>(std::clamp<Index>(12000 / n, 40, 400));
         double test[2] = {}, train[2] = {};
         for (int draw = 0; draw < draws; ++draw) {
-            const Sample sample(p, n, normal);
+            const LabelledSample sample(p, n, normal);
             const Eigen::MatrixXd G = sample.kernel();
             for (std::size_t r = 0; r < 2; ++r) {
                 const Eigen::VectorXd c =
@@ -99,7 +99,7 @@ TEST(Eigenlearning, ConservesAtEveryScale) {
     for (const double scale : {1e-12, 1e-9, 1e-6, 1.0, 1e6, 1e12})
         for (const double ridge : {0.0, 1e-3, 1.0, 1e3})
             for (const double n : {1.0, 17.0, 300.0}) {
-                Population p(1000, 2.0, 2.0, 0.0);
+                TargetPopulation p(1000, 2.0, 2.0, 0.0);
                 const auto plain = predict_ridge(p.l, p.power, n, ridge);
                 for (double& value : p.l) value *= scale;
                 const auto scaled = predict_ridge(p.l, p.power, n, ridge * scale);
@@ -139,10 +139,10 @@ TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
     // Coefficients from the labels of N rows: with noise = 0 they predict the error on labels; adding sigma^2
     // counts it twice (docs/mathematics.md). N = 800, n' up to N/4; one draw of the sample varies by a few
     // per cent.
-    const Population p(800, 1.5, 2.2, 0.5);
+    const TargetPopulation p(800, 1.5, 2.2, 0.5);
     Normal normal(5);
     const Index N = 800;
-    const Sample whole(p, N, normal);
+    const LabelledSample whole(p, N, normal);
     const testing::SymmetricEigenpairs eigen =
         testing::symmetric_eigenpairs(whole.kernel() / static_cast<double>(N));
     const Eigen::VectorXd v = eigen.vectors.transpose() * whole.labels / std::sqrt(static_cast<double>(N));
@@ -153,7 +153,7 @@ TEST(Eigenlearning, LabelsHoldTheirNoiseAlready) {
         const double ridge = 0.05 * static_cast<double>(n);
         double observed = 0;
         for (int draw = 0; draw < 20; ++draw) {
-            const Sample sample(p, n, normal);
+            const LabelledSample sample(p, n, normal);
             const Eigen::VectorXd c =
                 (sample.kernel() + ridge * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(sample.labels);
             observed += sample.test_mse(c) / 20;
@@ -185,12 +185,12 @@ TEST(Eigenlearning, PredictsRowsThatWereNotDrawn) {
     const Index N = 240;
     for (const double sigma : {0.01, 0.3})
         for (const double shrunk : {1.0, 0.05}) {
-            const Population p(800, 1.5, 2.2, sigma);
+            const TargetPopulation p(800, 1.5, 2.2, sigma);
             Normal normal(static_cast<std::uint64_t>(100 * sigma + 10 * shrunk));
             const std::vector<Index> sizes{N / 8, N / 4, N / 2, 3 * N / 4};
             std::vector<double> ratio(sizes.size());
             for (int sample_of = 0; sample_of < 4; ++sample_of) {
-                const Sample sample(p, N, normal);
+                const LabelledSample sample(p, N, normal);
                 const Eigen::MatrixXd G = sample.kernel();
                 const Spectrum whole(G, sample.labels);
                 for (std::size_t s = 0; s < sizes.size(); ++s) {
@@ -240,10 +240,10 @@ TEST(Eigenlearning, WhatIsPredictedOfUnseenRowsIsExactWhereThatIsKnown) {
         }
     // All rows but one: left one out, in the mean over it; of all rows its limit, generalised
     // cross-validation.
-    const Population p(300, 1.5, 2.2, 0.3);
+    const TargetPopulation p(300, 1.5, 2.2, 0.3);
     Normal normal(3);
     const Index N = 60;
-    const Sample sample(p, N, normal);
+    const LabelledSample sample(p, N, normal);
     const Eigen::MatrixXd G = sample.kernel();
     const Spectrum whole(G, sample.labels);
     const double ridge = 2;
@@ -262,9 +262,9 @@ TEST(Eigenlearning, WhatIsPredictedOfUnseenRowsIsExactWhereThatIsKnown) {
 TEST(Eigenlearning, EmptyDirectionsAreThoseOfRepeatedExamples) {
     // 30 of 80 rows twice: of each pair one direction is empty where the labels agree, none where they do
     // not.
-    const Population p(300, 1.5, 2.2, 0.3);
+    const TargetPopulation p(300, 1.5, 2.2, 0.3);
     Normal normal(4);
-    const Sample once(p, 50, normal);
+    const LabelledSample once(p, 50, normal);
     std::vector<Index> rows(80);
     for (Index i = 0; i < 80; ++i) rows[static_cast<std::size_t>(i)] = i % 50;
     const Eigen::MatrixXd G = once.kernel()(rows, rows);
@@ -286,7 +286,7 @@ TEST(Eigenlearning, FallsAsSourceAndCapacitySay) {
     // slopes by less than 0.05.
     const double a = 2, s = 0.5, tail = 2 * a * s;
     for (const double sigma : {0.0, 1.0}) {
-        const Population p(20000, a, tail + 1, sigma);
+        const TargetPopulation p(20000, a, tail + 1, sigma);
         std::vector<double> x, y;
         for (const double n : {100.0, 200.0, 400.0, 800.0}) {
             x.push_back(std::log(n));

@@ -72,7 +72,7 @@ TEST(ErrorBound, AResidualThatTheKernelCannotFitBoundsNothing) {
     // What a fitted head leaves: nothing of the residual in the leading directions. Cross-validation takes
     // the largest ridge, R is nearly zero, and 12 eps_n^2 R^2 would be a bound a thousand times below the
     // error, which is the whole residual.
-    const std::vector<double> l = testing::power_law(400, 1.2);
+    const std::vector<double> l = testing::power_law_eigenvalues(400, 1.2);
     std::vector<double> squares(400, 1.0);
     for (std::size_t i = 0; i < 100; ++i) squares[i] = 0;
     const CrossValidatedRidge ridge = cross_validated_ridge(l, squares, 0.0);

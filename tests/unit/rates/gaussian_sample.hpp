@@ -12,7 +12,7 @@
 namespace tangram::testing {
 
 /// k^-exponent for k = 1 to modes.
-inline std::vector<double> power_law(Index modes, double exponent) {
+inline std::vector<double> power_law_eigenvalues(Index modes, double exponent) {
     std::vector<double> l;
     for (Index k = 1; k <= modes; ++k) l.push_back(std::pow(static_cast<double>(k), -exponent));
     return l;
@@ -26,7 +26,7 @@ struct Population {
 
 /// k^-exponent for all k, those past `drawn` as one sum.
 inline Population power_law_population(Index drawn, double exponent) {
-    Population all{power_law(drawn, exponent)};
+    Population all{power_law_eigenvalues(drawn, exponent)};
     for (Index k = 1'000'000; k > drawn; --k) all.rest += std::pow(static_cast<double>(k), -exponent);
     return all;
 }

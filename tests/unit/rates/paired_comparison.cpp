@@ -17,7 +17,7 @@ Judgement named(const std::vector<bool>& right) { return {std::vector<double>(ri
 TEST(PairedComparison, IsMcNemarsExactTest) {
     // 8 gained, 1 lost of 20: 2 (1 + 9)/2^9.
     std::vector<bool> before(20, false), after(20, false);
-    for (std::size_t e = 0; e < 8; ++e) after[e] = true;
+    for (std::size_t example = 0; example < 8; ++example) after[example] = true;
     before[19] = true;
     const PairedComparison found = compare_paired(named(before), named(after));
     EXPECT_EQ(found.gained, 8);
@@ -36,7 +36,7 @@ TEST(PairedComparison, SeesASmallFallBelowALargeSharedSpread) {
     // standard errors; their own intervals, +- 0.14, would not.
     Normal normal(3);
     Judgement before, after;
-    for (int e = 0; e < 400; ++e) {
+    for (int example = 0; example < 400; ++example) {
         before.squared_errors.push_back(std::pow(normal(), 2));
         after.squared_errors.push_back(before.squared_errors.back() - 0.05 + 0.1 * normal());
     }
@@ -62,12 +62,12 @@ TEST(PairedComparison, PureNoiseLearnsSeldom) {
     int falls = 0, rises = 0;
     for (int draw = 0; draw < 400; ++draw) {
         Judgement before, after;
-        for (int e = 0; e < 100; ++e) {
+        for (int example = 0; example < 100; ++example) {
             const double noise = normal();
             before.squared_errors.push_back(std::pow(noise, 2));
             after.squared_errors.push_back(std::pow(noise, 2) + 0.3 * normal());
             before.right.push_back(normal() > 0);
-            after.right.push_back(e % 3 == 0 ? normal() > 0 : before.right.back());
+            after.right.push_back(example % 3 == 0 ? normal() > 0 : before.right.back());
         }
         const PairedComparison found = compare_paired(before, after);
         falls += found.error_falls() ? 1 : 0;

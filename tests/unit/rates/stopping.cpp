@@ -18,7 +18,7 @@
 namespace tangram {
 namespace {
 
-constexpr double e = std::numbers::e;
+using std::numbers::e;
 
 /// The definition, summed naively.
 double naive_complexity(const std::vector<double>& l, double eps) {
