@@ -17,6 +17,7 @@
 #include <span>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #include "device_products.hpp"
 #include "factor_kernel.hpp"
@@ -91,7 +92,8 @@ void for_blocks(Index count, Visit visit) {
 }
 
 /// Memory of the device, full of NaN. Nobody may touch it but while the device works for one of those who use
-/// it, nor ever what lies behind it, from the next 256 bytes on.
+/// it, nor ever what lies behind it, from the next 256 bytes on. As closing and opening it takes longer than
+/// most works, it is closed behind the first works that a runtime does and then behind every eighth.
 class DevicePages {
   public:
     /// @param open  anybody may touch it
@@ -107,7 +109,7 @@ class DevicePages {
         std::memset(first_, 0xff, pages_);
         static_cast<void>(mprotect(first_ + pages_, page_, PROT_NONE));
         all().insert(this);
-        allow(at_work > 0);
+        allow(open_now);
     }
     DevicePages(const DevicePages&) = delete;
     DevicePages& operator=(const DevicePages&) = delete;
@@ -126,9 +128,11 @@ class DevicePages {
         AtWork(const AtWork&) = delete;
         AtWork& operator=(const AtWork&) = delete;
         ~AtWork() {
-            if (--at_work == 0) allow_all(false);
+            if (--at_work == 0 && (++works <= 8 || works % 8 == 0)) allow_all(false);
         }
     };
+    /// Of another runtime the first works are to come.
+    static void close_behind_the_next() { works = 0; }
 
   private:
     static std::set<const DevicePages*>& all() {
@@ -136,6 +140,7 @@ class DevicePages {
         return pages;
     }
     static void allow_all(bool touch) {
+        if (std::exchange(open_now, touch) == touch) return;
         for (const DevicePages* const pages : all()) pages->allow(touch);
     }
     void allow(bool touch) const {
@@ -143,6 +148,8 @@ class DevicePages {
     }
 
     static inline int at_work = 0;
+    static inline Index works = 0;        ///< since there is a new runtime
+    static inline bool open_now = false;  ///< all may be touched
     bool open_;
     std::size_t page_, pages_;  ///< bytes of one, of all
     std::byte *first_ = nullptr, *at_ = nullptr;
@@ -152,6 +159,7 @@ class HostRuntime final : public Runtime {
   public:
     HostRuntime(double memory, bool messages_reach_it) : memory_(memory), open_(messages_reach_it) {
         all().insert(this);
+        DevicePages::close_behind_the_next();
     }
     HostRuntime(const HostRuntime&) = delete;
     HostRuntime& operator=(const HostRuntime&) = delete;
