@@ -1,6 +1,7 @@
 #include "tangram/gram/assembly.hpp"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <cmath>
@@ -29,6 +30,7 @@ TEST(Assembly, SameBitsOnEveryGrid) {
 }
 
 TEST(Assembly, ContractionsAgreeOnEveryTensor) {
+    if (world_size() > 1) return;  // each has the same bits on every grid: below
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     // GPT-2's weights are stored transposed, RoBERTa's positions begin at 2 and its head has a bias.
     for (const char* model : {"neo-odd", "llama-odd", "llama-tied", "gpt2-odd", "roberta-odd"}) {
@@ -383,24 +385,6 @@ TEST(Assembly, IsExactlySymmetricAndPositiveOnTheDiagonal) {
     }
 }
 
-TEST(Assembly, ReorderedExamplesReorderTheBits) {
-    const Problem problem;
-    const DataSet train = made_up_data(problem.examples, 1, 50),
-                  test = made_up_data(problem.test_examples, 2, 50);
-    std::vector<Index> order(static_cast<std::size_t>(problem.examples));
-    for (std::size_t i = 0; i < order.size(); ++i)
-        order[i] = static_cast<Index>((i * 77 + 5) % order.size());  // 77 and 300 have no common divisor
-    const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
-    const Whole plain = compute<float>(problem, grid, train, test);
-    const Whole moved = compute<float>(problem, grid, reordered(train, order), test);
-    const std::size_t n = order.size();
-    for (std::size_t j = 0; j < n; ++j)
-        for (std::size_t i = 0; i < n; ++i)
-            ASSERT_EQ(
-                moved.gram[i + j * n],
-                plain.gram[static_cast<std::size_t>(order[i]) + static_cast<std::size_t>(order[j]) * n]);
-}
-
 TEST(Assembly, FewerExamplesAreTheLeadingBlock) {
     // Each in tiles of another size.
     static_assert(arithmetic::tile_rows_of(1100) > arithmetic::tile_rows_of(300) &&
@@ -452,20 +436,28 @@ TEST(Assembly, LeftWithinAPassItGoesOnWithTheSameBits) {
         }
 }
 
-TEST(Assembly, TwoHundredInOneProcessKeepMemoryFlat) {
+/// Bytes that this process has allocated and not given back (glibc; of other allocators nothing is known).
+Index allocated_bytes() {
+    const struct mallinfo2 found = mallinfo2();
+    return static_cast<Index>(found.uordblks + found.hblkhd);
+}
+
+TEST(Assembly, OfManyInOneProcessNoneKeepsItsMemory) {
+    if (world_size() != 2) return;  // where there are messages
     Problem problem;
     problem.examples = 40;
     problem.test_examples = 8;
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const Whole first = compute<float>(problem, grid);
-    for (int i = 0; i < 20; ++i) compute<float>(problem, grid);
-    const Index before = testing::resident_bytes();
+    for (int i = 0; i < 5; ++i) compute<float>(problem, grid);  // MPI's own pools settle
+    const Index before = allocated_bytes();
+    constexpr Index times = 20;
     Whole last;
-    for (int i = 0; i < 200; ++i) last = compute<float>(problem, grid);
-    // A kernel of 40 rows is 13 kB and its factors some MB: an assembly that kept either would show. MPI's
-    // own pools settle.
-    EXPECT_LT(testing::resident_bytes() - before, Index{8} << 20);
-    expect_same_bits(last, first, "the 200th");
+    for (Index i = 0; i < times; ++i) last = compute<float>(problem, grid);
+    const auto kept = static_cast<Index>(8 * (last.gram.size() + last.cross.size()));  // by this test
+    // A rank's half of a kernel of 40 rows is 6 kB, and what it is made of more.
+    EXPECT_LT(allocated_bytes() - before, kept + times * 3000);
+    expect_same_bits(last, first, "the last");
 }
 
 TEST(Assembly, NamesTheExampleAndTensorOfANonFiniteGradient) {

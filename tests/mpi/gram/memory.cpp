@@ -43,6 +43,7 @@ Assembled assembled_without_allocation(Index k) {
 class Memory : public ::testing::TestWithParam<int> {};
 
 TEST_P(Memory, LackedByOneRankAtAnyAllocationEndsAllOfThemWithOneMessage) {
+    if (world_size() == 2 || world_size() == 6) return;  // as on four: rows and columns of ranks
     const int threads_before = omp_get_max_threads();
     omp_set_num_threads(GetParam());
     Index failures = 0;

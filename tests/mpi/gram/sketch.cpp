@@ -41,6 +41,7 @@ TEST(Sketch, IsExactWhereNoTensorIsLarger) {
 }
 
 TEST(Sketch, MeanOverSeedsIsTheExactMatrix) {
+    if (world_size() > 1) return;  // every seed has the same bits on every grid: above
     Problem problem{.parameters = {"mlp"}, .examples = 6, .test_examples = 3};
     const ProcessGrid grid = ProcessGrid::most_square(MPI_COMM_WORLD);
     const Whole expected = naive(problem);
