@@ -28,7 +28,10 @@ class Hdf5FileTest : public ::testing::Test {
     }
     void TearDown() override { std::filesystem::remove_all(folder_); }
 
-    static bool has_h5py() { return std::system("/usr/bin/python3 -c 'import h5py' >/dev/null 2>&1") == 0; }
+    static bool has_h5py() {
+        static const bool found = std::system("/usr/bin/python3 -c 'import h5py' >/dev/null 2>&1") == 0;
+        return found;
+    }
     /// The program sees the file as f and checks by assert.
     bool python(const std::string& mode, const std::string& text) const {
         std::ofstream(folder_ / "check.py")
