@@ -66,7 +66,6 @@ status, message = refused(lambda: start(model__path='none')) or (0, '')
 check('run: a model that is not there', status == 3 and 'none' in message, (status, message))
 status, message = refused(lambda: tangram.run(f.at('study.toml'), program=f.at('no-program'), quiet=True)) or (0, '')
 check('run: no program', status == 2 and 'no-program' in message, (status, message))
-check('open: a file that is not there', refused(lambda: None) is None and isinstance(__import__('tangram.results').results.Unreadable(''), Exception))
 try: tangram.open(f.at('none.h5')); check('open: none.h5', False)
 except tangram.Unreadable as error: check('open: none.h5', 'none.h5' in str(error))
 with tangram.run(f.at('study.toml'), ranks=2, program=PROGRAM, quiet=True, output__path='two.h5') as two:
