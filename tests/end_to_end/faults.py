@@ -160,7 +160,7 @@ f = Folder(); code, out, err = run('gram', f.at('study.toml')); before = open(f.
 code, out, err = run('spectrum', f.at('study.toml'), '--set', 'spectrum.solver=jacobi')
 check('failed stage: status 2', code == 2, err); check('failed stage: the finished file is untouched', open(f.at('out.h5'), 'rb').read() == before)
 os.truncate(f.at('out.h5'), len(before) // 2)
-code, out, err = run('inspect', f.at('out.h5'))
+code, out, err = run('inspect', f.at('out.h5'), ranks=RANKS)
 check('torn output: status 5', code == 5, f'{code} {err}'); check('torn output: says so', 'torn' in err, err)
 f.remove(); base.remove()
 

@@ -103,7 +103,7 @@ for name, keys in ways.items():
 # Joined, the slopes of the network's and of the linearised model's loss are numpy's over the runs' own paths.
 sizes, at_T, at_best = (6, 11, 20), {}, {}
 for n in sizes:
-    code, _, err = run('run', study(f'm{n}', data__samples=str(n), rates__noise='0.3', rates__radius='1', rates__sizes=f'[{n}]', finetune__steps='"auto"'))
+    code, _, err = run('run', study(f'm{n}', data__samples=str(n), rates__noise='0.3', rates__radius='1', rates__sizes=f'[{n}]', finetune__steps='"auto"'), ranks=1)
     check(f'n = {n}: status 0', code == 0, err)
     p, _, a, _ = finetuned(f'm{n}')
     for name in ('test_loss', 'linear_test_loss'):

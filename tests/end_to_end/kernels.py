@@ -2,7 +2,7 @@
 """What a kernel can be: formulas and groups, the loss, heads, LoRA, drawn weights, a masked model; growing, comparing, merging.
 usage: kernels.py PROGRAM MPIEXEC RANKS TEST_DATA"""
 import json, os, re, shutil, struct, sys
-from support import DATA, Folder, check, finish, run, unexplained
+from support import DATA, RANKS, Folder, check, finish, run, unexplained
 try:
     import h5py, numpy as np
 except ImportError:
@@ -15,26 +15,26 @@ check('run: status 0', code == 0, err)
 with h5py.File(f.at('out.h5')) as h: G, C, w = h['/kernel/gram'][:], h['/kernel/cross'][:], h['/spectrum/eigenvalues'][:]
 # Comparing: only what is different counts, and provenance never does.
 run('run', f.at('study.toml'), '--set', 'output.path=twin.h5')
-code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
+code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'), ranks=RANKS)
 check('compare: status 0 for the same study', code == 0 and 'to the last bit' in out and 'seconds_gram' in out, out)
 run('run', f.at('study.toml'), '--set', 'output.path=threads.h5', environment={'OMP_NUM_THREADS': '3'})
 code, out, err = run('compare', f.at('out.h5'), f.at('threads.h5'))
 check('three threads per rank: the same to the last bit', code == 0 and 'to the last bit' in out, f'{code} {out} {err}')
 with h5py.File(f.at('twin.h5'), 'r+') as h: h['/kernel/gram'][3, 5] += 0.5; h['/rates/decay'].attrs['first'] = 7; del h['/rates/stopping/eta']
-code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'))
+code, out, err = run('compare', f.at('out.h5'), f.at('twin.h5'), ranks=RANKS)
 check('compare: names what differs', code == 1 and '/kernel/gram: 1 entries differ, by 0.5' in out and '/rates/decay@first' in out and '/rates/stopping/eta: only in the first file' in out, out)
 run('gram', f.at('study.toml'), '--set', 'output.path=less.h5', '--set', 'data.samples=120')
 code, out, err = run('compare', f.at('out.h5'), f.at('less.h5'))
 check('compare: names the keys of the study', code == 1 and 'data.samples: 300 | 120' in out and '/kernel/gram: shape (300, 300) | (120, 120)' in out, out)
-def compared(path, change, rtol):
+def compared(path, change, rtol, ranks=None):
     """Status of `compare --rtol` after a change of one entry of a copy."""
     shutil.copy(f.at('out.h5'), f.at('changed.h5'))
     with h5py.File(f.at('changed.h5'), 'a') as h:
         values = h[path][:]; at = (0,) * values.ndim; values[at] = change(values[at], np.abs(values[np.isfinite(values)]).max()); h[path][...] = values
-    return run('compare', f.at('out.h5'), f.at('changed.h5'), '--rtol', rtol)[0]
+    return run('compare', f.at('out.h5'), f.at('changed.h5'), '--rtol', rtol, ranks=ranks)[0]
 for path in ('spectrum/eigenvalues', 'kernel/gram', 'rates/stopping/train_mse'):
     check(f'compare: {path} within rtol, and beyond', [compared(path, lambda v, largest: v + 1e-10 * largest, rtol) for rtol in (0, 1e-12, 1e-9)] == [1, 1, 0], path)
-    check(f'compare: {path}, NaN is within no rtol', compared(path, lambda v, largest: np.nan, 1) == 1, path)
+    check(f'compare: {path}, NaN is within no rtol', compared(path, lambda v, largest: np.nan, 1, RANKS) == 1, path)
 # Another BLAS: certificates, checksums and the choice of the solver differ as well.
 shutil.copy(f.at('out.h5'), f.at('changed.h5'))
 for error, statuses in ((1e-15, [1, 0]), (1e-3, [1, 1])):
@@ -49,13 +49,13 @@ for name, value in (('one.h5', 1.0), ('two.h5', 2.0)):
     shutil.copy(f.at('out.h5'), f.at(name))
     with h5py.File(f.at(name), 'a') as h: h['rates/stopping/train_mse'][:2] = np.inf, value
 check('compare: an infinite entry is no scale', run('compare', f.at('one.h5'), f.at('two.h5'), '--rtol', '1e-3')[0] == 1)
-check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'))[0] == 5)
-# Merging: the slopes are those of numpy over the runs' own numbers.
+check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'), ranks=RANKS)[0] == 5)
+# Merging, of runs on one rank, which are quick: the slopes are those of numpy over the runs' own numbers.
 points = [(n, seed) for n in (60, 120, 240) for seed in (3, 4)]
-for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
 for n, seed in points:
     with h5py.File(f.at(f'm{n}-{seed}.h5'), 'a') as h: h['/rates/stopping'].attrs['radius'] = 1 + n / 100  # each in a ball of its own
-code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}-{seed}.h5') for n, seed in points), '--log-json', f.at('merged.json'))
+code, out, err = run('merge', f.at('merged.h5'), *(f.at(f'm{n}-{seed}.h5') for n, seed in points), '--log-json', f.at('merged.json'), ranks=RANKS)
 check('merge: status 0', code == 0 and 'critical_radius' in out, err)
 with h5py.File(f.at('merged.h5')) as h:
     eps = {}
@@ -88,7 +88,7 @@ code, out, err = run('merge', f.at('zero.h5'), f.at('idle.h5'), f.at('m120-3.h5'
 with h5py.File(f.at('zero.h5')) as h: rows = {r['source'].decode(): r for r in h['/rates/exponents'][:]}
 check('merge: T = 0 has no rate, and says why', code == 0 and all(np.isnan(rows[s]['value']) and b'idle.h5: T = 0' in rows[s]['note'] for s in ('critical_radius', 'observed', 'observed_mse', 'stopping_step')) and np.isfinite(rows['observed_best_mse']['value']), (err, rows))
 # Two choices of parameters, paired on the same test examples.
-run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=3', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=3', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
 code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'), f.at('m120-3.h5'))
 errors = []
 for name in ('m60-3.h5', 'a60.h5'):
@@ -98,13 +98,13 @@ check('models: a row each at the common size, the least error first', code == 0 
 worse, best = sorted(errors, key=lambda e: -e.mean())
 check('models: the paired difference', np.isnan(rows['difference'][0]) and abs(rows['difference'][1] - (worse - best).mean()) <= 1e-12 and abs(rows['difference_standard_error'][1] - (worse - best).std(ddof=1) / len(best) ** 0.5) <= 1e-12, rows)
 check('models: said in a sentence', 'paired on the same' in out and 'The error at T is least with parameters = ' in out, out)
-run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=4', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=4', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
 code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'))
 check('models: other draws are not paired', code == 0 and 'models are not compared' in out, out)
-run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'kernel.output=logits', '--set', 'output.path=logits.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1')
+run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'kernel.output=logits', '--set', 'output.path=logits.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
 code, out, err = run('merge', f.at('curves.h5'), f.at('m60-3.h5'), f.at('logits.h5'))
 check('merge: curves have short names', code == 0 and out.startswith('output = logits\n') and '\noutput = margin\n' in out, f'{code} {out} {err}')
-code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('m60-3.h5'))
+code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('m60-3.h5'), ranks=RANKS)
 check('merge: the same run twice', code == 2 and 'leave one out' in err, err)
 code, out, err = run('merge', f.at('merged.h5'), f.at('less.h5'))
 check('merge: an unfinished run', code == 5 and 'tangram run' in err, err)
@@ -204,7 +204,7 @@ with open(f.at('pairs.jsonl'), 'w') as pairs:
 pairs = ('data.train=pairs.jsonl', 'data.test=pairs.jsonl', 'data.completion=answer', 'data.score=mean-log-likelihood', 'data.label_words=[]', 'data.template={text} I say: ', 'data.samples=30', 'data.test_samples=5')
 with both('pairs', *pairs) as h:
     check('pairs: a row for each, and no targets', h['/kernel/gram'].shape == (30, 30) and h['/kernel/outputs_train'].shape == (30, 1) and 'label_token_ids' not in h['/data'] and len(h['/data/train/completion_offsets']) == 31 and '/rates/decay' in h)
-code, out, err = run('inspect', f.at('pairs.h5'))
+code, out, err = run('inspect', f.at('pairs.h5'), ranks=RANKS)
 check('pairs: inspect', code == 0 and 'completions' in out, err)
 code, out, err = run('run', f.at('study.toml'), *[x for setting in (*pairs, 'output.path=pairs.h5', 'data.samples=40') for x in ('--set', setting)])
 with h5py.File(f.at('pairs.h5')) as h, h5py.File(f.at('pairs-1.h5')) as small: check('pairs: more of them', code == 0 and np.array_equal(h['/kernel/gram'][:30, :30], small['/kernel/gram'][:]), err)

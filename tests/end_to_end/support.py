@@ -8,10 +8,13 @@ session = tempfile.mkdtemp(prefix='tangram-mpi-')
 os.environ['OMPI_MCA_orte_tmpdir_base'] = session
 atexit.register(shutil.rmtree, session, ignore_errors=True)
 
+# Commands of which the first rank does most: on it alone, where a test does not ask for more (kernels.py asks, of each).
+OF_THE_FIRST_RANK = ('compare', 'help', 'inspect', 'merge')
+
 def run(*arguments, ranks=None, timeout=600, environment=None):
     """(status, standard output, standard error); a hang is a failure of its own. One rank runs without mpirun, which takes
     two seconds to hear that a single rank has failed."""
-    count = ranks or RANKS
+    count = ranks or (1 if arguments[0] in OF_THE_FIRST_RANK else RANKS)
     command = [*([MPIEXEC, '-n', str(count)] if count > 1 else []), PROGRAM, *map(str, arguments)]
     try:
         p = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(environment or {})})
