@@ -120,10 +120,11 @@ class FactorKernel {
     }
 
     TANGRAM_KERNEL void keep(int thread, Factors of, const Chains& chains) {
+        const ThreadPlace place = place_in_block(thread);
         for (int c = 0; c < thread_side; ++c)
             for (int r = 0; r < thread_side; ++r) {
                 double& product =
-                    block_.memory().products[row_of<Real>(thread / 16, c)][row_of<Real>(thread % 16, r)];
+                    block_.memory().products[row_of<Real>(place.column, c)][row_of<Real>(place.row, r)];
                 const auto chain = static_cast<double>(chains.chain[c][r]);
                 product = of == Factors::deltas ? chain : product * chain;
             }

@@ -150,8 +150,7 @@ struct TiledProducts {
     TANGRAM_KERNEL static void multiply(const Tile& tile, const Memory& memory, Index k, int which,
                                         int thread, Registers& own) {
         const Index left = tile.depth.end - k;
-        const int depth = left < chunk ? static_cast<int>(left) : chunk;
-        for (int i = 0; i < depth; ++i) {
+        const auto grow_by = [&](int i) {
             Real x[own_rows], y[own_columns];
             TANGRAM_KERNEL_UNROLLED
             for (int r = 0; r < own_rows; ++r) x[r] = memory.x[which][i][thread / 16 * own_rows + r];
@@ -164,6 +163,12 @@ struct TiledProducts {
                 TANGRAM_KERNEL_UNROLLED
                 for (int c = 0; c < own_columns; ++c) own.chain[r][c] = std::fma(x[r], y[c], own.chain[r][c]);
             }
+        };
+        if (left >= chunk) {
+            TANGRAM_KERNEL_UNROLLED
+            for (int i = 0; i < chunk; ++i) grow_by(i);
+        } else {
+            for (int i = 0; i < static_cast<int>(left); ++i) grow_by(i);
         }
     }
 
