@@ -112,6 +112,7 @@ void DeviceSlices::form(const SliceToPack<Real>& slice, DeviceFactors& factors) 
 }
 
 void DeviceSlices::take_home() {
+    if (going_home_.empty()) return;
     runtime_->wait(Stream::copies);
     if (home_in_pieces_)
         for (const GoingHome& part : going_home_) copy_home(part);
