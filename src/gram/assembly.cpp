@@ -12,6 +12,7 @@
 #include "tangram/gram/assembly_cost.hpp"
 #include "tangram/gram/product_back_end.hpp"
 #include "tangram/parallel/collective_error.hpp"
+#include "tangram/parallel_for.hpp"
 #include "tile_products.hpp"
 
 namespace tangram {
@@ -245,15 +246,16 @@ std::vector<double> diagonal(const DistributedMatrix& matrix) {
 void complete(DistributedMatrix& gram) {
     const Index tiles = gram.row_layout().blocks();
     mirror_blocks(gram, [&](Index I, Index J) { return is_computed(I, J, tiles); });
-    for (Index j = 0; j < gram.local_columns(); ++j) {
-        const Index column = gram.global_column(j), tile = column / gram.block();
-        if (gram.row_layout().owner(column) != gram.grid().row()) continue;
-        const Index end = std::min(gram.rows(), (tile + 1) * gram.block());
-        for (Index row = column + 1; row < end; ++row)
-            gram.data()[gram.row_layout().to_local(column) +
-                        gram.column_layout().to_local(row) * gram.lld()] =
-                gram.data()[gram.row_layout().to_local(row) + j * gram.lld()];
-    }
+    parallel_for(tiles, [&](Index tile) {
+        const Index first = tile * gram.block(), size = std::min(gram.block(), gram.rows() - first);
+        if (gram.row_layout().owner(first) != gram.grid().row() ||
+            gram.column_layout().owner(first) != gram.grid().column())
+            return;
+        double* const entries = gram.data() + gram.row_layout().to_local(first) +
+                                gram.column_layout().to_local(first) * gram.lld();
+        for (Index j = 0; j < size; ++j)
+            for (Index i = j + 1; i < size; ++i) entries[j + i * gram.lld()] = entries[i + j * gram.lld()];
+    });
 }
 
 /// @throws Error(numerical) on every rank for the first square that is not finite
