@@ -48,9 +48,10 @@ class Assembly {
           matrices_(&matrices),
           in_pass_(&in_pass),
           comm_(&matrices.grid().comm()),
-          slices_(
-              inputs.network.program(), inputs.parameters, inputs.formulas,
-              {matrices.formulas.front().gram.rows(), inputs.outputs.components(), inputs.sketch_dimension}),
+          slices_(inputs.network.program(), inputs.parameters, inputs.formulas,
+                  {matrices.formulas.front().gram.rows() +
+                       (inputs.test == nullptr ? 0 : kernel_rows(*inputs.test, inputs.outputs).back()),
+                   inputs.outputs.components(), inputs.sketch_dimension}),
           sets_(sets_of(inputs, matrices.grid(), matrices.formulas.front().gram.block())),
           products_(inputs, matrices, sets_, comm_->rank()),
           on_their_way_{SliceOnItsWay<Real>(messages), SliceOnItsWay<Real>(messages)} {

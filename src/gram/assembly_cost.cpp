@@ -348,16 +348,17 @@ double AssemblyCost::staged_bytes() const {
 template <class Real>
 AssemblyShape AssemblyShape::of(const Program& program, std::span<const std::int32_t> label_ids,
                                 const KernelProblem& problem) {
-    const Index rows = kernel_rows(problem.train, problem.outputs).back();
-    auto parts =
-        std::make_unique<Parts>(Parts{program,
-                                      static_cast<Index>(sizeof(Real)),
-                                      problem,
-                                      {},
-                                      Slices(program, problem.parameters, problem.formulas,
-                                             {rows, problem.outputs.components(), problem.sketch_dimension}),
-                                      {},
-                                      {examples_per_block(problem.train, program, sizeof(Real))}});
+    const Index rows = kernel_rows(problem.train, problem.outputs).back(),
+                test_rows = problem.test == nullptr ? 0 : kernel_rows(*problem.test, problem.outputs).back();
+    auto parts = std::make_unique<Parts>(
+        Parts{program,
+              static_cast<Index>(sizeof(Real)),
+              problem,
+              {},
+              Slices(program, problem.parameters, problem.formulas,
+                     {rows + test_rows, problem.outputs.components(), problem.sketch_dimension}),
+              {},
+              {examples_per_block(problem.train, program, sizeof(Real))}});
     const Index block = arithmetic::tile_rows_of(rows);
     const KernelOutputs& outputs = parts->problem.outputs;  // of those that stay
     parts->sets.emplace_back(program, label_ids, problem.train, outputs, block);

@@ -38,7 +38,7 @@ struct Slice {
 
 /// How the tensors of a formula are cut.
 struct TensorCuts {
-    Index rows;              ///< of the kernel
+    Index rows;              ///< of the kernel, those of the test kernel included
     Index components;        ///< of its output
     Index sketch_dimension;  ///< of the tensors whose choice is `sketched`
 };

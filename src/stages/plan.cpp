@@ -112,8 +112,8 @@ std::string tensors_text(const Program& program, const GramJob& job) {
         if (choice.chosen == Contraction::factors) return std::string("all factors");
         if (choice.chosen == Contraction::matching_rows)
             return fmt::format("{} columns", arithmetic::matching_columns);
-        return std::to_string(
-            std::min(parameter.size(), slice_depth_of(parameter.shape.back(), job.train_rows)));
+        return std::to_string(std::min(
+            parameter.size(), slice_depth_of(parameter.shape.back(), job.train_rows + job.test_rows)));
     };
     const auto number = [](double flops) {
         return std::isfinite(flops) ? fmt::format("{:.3g}", flops) : "-";

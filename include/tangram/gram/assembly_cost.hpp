@@ -43,12 +43,13 @@ struct AssemblyCost {
 };
 
 /// Of a matrix whose gradient is multiplied out, a slice holds so many rows, so that an example's inputs are
-/// read once for all of them, as far as the slice of all rows of the kernel has no more entries than these.
-/// No bit depends on it, checkpoints do.
-inline constexpr Index slice_matrix_rows = 32, slice_entries = Index{1} << 22;
+/// read once for all of them, as far as the slice of all rows of the kernel, test rows included, has no more
+/// entries than these (128 MiB in float32; twice as many where signs stand beside them). No bit depends on
+/// it, checkpoints do.
+inline constexpr Index slice_matrix_rows = 32, slice_entries = Index{1} << 25;
 
-/// Parameters of one slice of a matrix with rows of so many entries, in a kernel of so many rows: at least
-/// arithmetic::slice_depth, a multiple of product_depth. Local.
+/// Parameters of one slice of a matrix with rows of so many entries, in a kernel of so many rows, test rows
+/// included: at least arithmetic::slice_depth, a multiple of product_depth. Local.
 Index slice_depth_of(Index width, Index kernel_rows);
 
 /// The tiles and slices of an assembly, which its costs follow from on any number of ranks. Local; from

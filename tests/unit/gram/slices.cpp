@@ -89,7 +89,7 @@ TEST(Slices, HoldEveryTensorOnceInOrderAndNoMoreThanTheirDepth) {
 TEST(Slices, OfLargerTensorsAreNoMoreRuns) {
     // A plan's time goes with runs.
     const Sliced of(500.0);
-    const Slices slices(of.program, of.parameters, of.formulas, {5000, 1, 0});
+    const Slices slices(of.program, of.parameters, of.formulas, {50000, 1, 0});
     EXPECT_GT(slices.count(), 150);
     EXPECT_LE(std::ssize(slices.runs()), 6 * std::ssize(of.parameters));
 }

@@ -182,7 +182,7 @@ TEST(Forecast, OfADeviceCountsWhatStandsOnIt) {
     const auto padded = [](Index rows) {
         return (rows + products::panel_rows - 1) / products::panel_rows * products::panel_rows;
     };
-    EXPECT_EQ(slice, static_cast<double>(4 * (11 * padded(256) + padded(184)) * arithmetic::slice_depth));
+    EXPECT_EQ(slice, static_cast<double>(4 * (11 * padded(256) + padded(184)) * slice_depth_of(256, 3000)));
     EXPECT_GE(alone.device_least, 2 * slice + 8 * 256 * 256);
     EXPECT_GE(alone.device_whole, 2 * slice + sums);
     EXPECT_LE(alone.device_whole, 1.05 * (2 * slice + sums));
