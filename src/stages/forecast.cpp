@@ -249,6 +249,11 @@ Eigenproblem whole_problem(const PlannedStudy& planned, const Forecast& on) {
             {planned.study.spectrum.block}};
 }
 
+/// Passes have ended by then, and have given their share back.
+double device_memory_of_spectrum(const PlannedStudy& planned) {
+    return *planned.device_memory + planned.pass_memory.value_or(0);
+}
+
 /// A plan for other machines knows their GPUs by their memory alone.
 Solver planned_solver(const PlannedStudy& planned, const Forecast& on) {
     const std::string& named = planned.study.spectrum.solver;
@@ -257,7 +262,7 @@ Solver planned_solver(const PlannedStudy& planned, const Forecast& on) {
     const Solver solver = by_name && planned.device_memory ? Solver::cusolver : solver_by_name(named);
     if (solver != Solver::automatic && solver != Solver::cusolver) return solver;
     if (planned.device_memory && (by_name || n > always_in_one_piece) &&
-        planned_whole_solver_bytes(n, vectors) <= *planned.device_memory + planned.pass_memory.value_or(0))
+        planned_whole_solver_bytes(n, vectors) <= device_memory_of_spectrum(planned))
         return Solver::cusolver;
     return whole_problem(planned, on).solver_without_gpu();
 }
@@ -323,7 +328,7 @@ StageForecast spectrum_forecast(const PlannedStudy& planned, const Forecast& on)
     // Its workspace is known there alone: where the fit is close, the CPU may have to do it after all.
     constexpr double close = 0.8;
     if (solver == Solver::cusolver &&
-        planned_whole_solver_bytes(job.train_rows, vectors) > close * *planned.device_memory)
+        planned_whole_solver_bytes(job.train_rows, vectors) > close * device_memory_of_spectrum(planned))
         working = std::max(working, working_bytes(problem, problem.solver_without_gpu(), count / n));
     // The pairs that are known are taken out of the density's probes on every rank.
     if (planned.study.spectrum.density && count < n) working = std::max(working, 3 * local + 8 * n * count);
