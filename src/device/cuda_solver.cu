@@ -157,6 +157,12 @@ class CudaSolver final : public WholeSolver {
         if (blas_handle_ != nullptr) static_cast<void>(blas_->destroy(blas_handle_));
     }
     std::string name() const override { return name_; }
+    void prepare() noexcept override {
+        try {
+            open();
+        } catch (const std::exception&) {
+        }
+    }
     Room room(Index n, bool vectors) override {
         const Workspace workspace = workspace_of(n, vectors);
         std::size_t free = 0, all = 0;
@@ -192,6 +198,13 @@ class CudaSolver final : public WholeSolver {
 
     std::unique_ptr<HeldMatrix> hold(std::span<const double> A, Index rows, Index columns) override {
         open_blas();
+        const double bytes = sizeof(double) * (static_cast<double>(rows) * static_cast<double>(columns) +
+                                               static_cast<double>(columns_multiplied_together) *
+                                                   static_cast<double>(rows + columns));
+        if (bytes > memory_)
+            throw Error(ExitStatus::numerical, ErrorKind::no_memory,
+                        name_ + ": a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) +
+                            " finds no room in this rank's share of its memory");
         return std::make_unique<MatrixOnGpu>(*blas_, blas_handle_, *runtime_, copies_, A, rows, columns);
     }
 
@@ -203,10 +216,7 @@ class CudaSolver final : public WholeSolver {
         return vectors ? CUSOLVER_EIG_MODE_VECTOR : CUSOLVER_EIG_MODE_NOVECTOR;
     }
     Workspace workspace_of(Index n, bool vectors) {
-        if (!library_) library_.emplace(name_);
-        if (handle_ == nullptr) check_solver(library_->create(&handle_), name_, "beginning");
-        if (parameters_ == nullptr) check_solver(library_->create_params(&parameters_), name_, "beginning");
-        open_blas();  // what hold() lacks is found before a problem is solved
+        open();
         Workspace bytes;
         // Matrix and eigenvalues are not looked at; some versions refuse a null pointer.
         Buffer unused(*runtime_, Memory::device);
@@ -218,6 +228,12 @@ class CudaSolver final : public WholeSolver {
         return bytes;
     }
 
+    void open() {
+        if (!library_) library_.emplace(name_);
+        if (handle_ == nullptr) check_solver(library_->create(&handle_), name_, "beginning");
+        if (parameters_ == nullptr) check_solver(library_->create_params(&parameters_), name_, "beginning");
+        open_blas();  // what hold() lacks is found before a problem is solved
+    }
     void open_blas() {
         if (!blas_) blas_.emplace(name_);
         if (blas_handle_ == nullptr) check_blas(blas_->create(&blas_handle_), name_, "beginning");

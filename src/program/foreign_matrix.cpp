@@ -30,6 +30,7 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const SymmetricInput input = read_symmetric(matrix, grid, session);
     const DistributedMatrix& G = input.matrix;
+    prepare_solver(G, solver_by_name(study.spectrum.solver));
     const auto start = Clock::now();
     const Eigenpairs pairs = requested_eigenpairs(G, input.name, study, session, lock);
     const double seconds = max_over_ranks(comm, seconds_since(start));

@@ -17,6 +17,7 @@
 #include "tangram/parallel_for.hpp"
 #include "tangram/spectrum/quality.hpp"
 #include "tangram/spectrum/whole_solver.hpp"
+#include "vector_checks.hpp"
 #include "whole_matrix.hpp"
 
 namespace tangram {
@@ -306,19 +307,13 @@ void solve_largest(std::span<double> whole, int order, Index count, std::vector<
 /// them, however many cores the first rank's host has.
 constexpr Index threaded_from = 1000;
 
-/// On the first rank alone, with the whole matrix, by LAPACK or the registered solver; the others sleep.
-/// @param wanted  of scale * G  @param columns  of the vectors, in the order in which they are returned
-std::optional<DistributedMatrix> solve_in_one_piece(const DistributedMatrix& G, double scale,
-                                                    const Wanted& wanted, std::span<const Index> columns,
-                                                    Solver solver, std::vector<double>& w) {
-    const Index n = G.rows(), block = G.block();
-    const ProcessGrid& grid = G.grid();
-    const Index entries = grid.comm().rank() == 0 ? n * n : 0;
-    const std::unique_ptr<double[]> memory =
-        collectively(grid.comm().get(), [&] { return unset_on_large_pages(entries); });
-    const std::span<double> whole(memory.get(), static_cast<std::size_t>(entries));
-    gather(G, 0, whole);
-    if (scale != 1 && entries > 0)
+/// On the first rank alone, in the memory of the whole matrix, by LAPACK or the registered solver; the others
+/// sleep. Collective.
+/// @param whole   G on the first rank; overwritten, with vectors by those of scale * G
+/// @param wanted  of scale * G
+void solve_whole_by(Solver solver, MPI_Comm comm, std::span<double> whole, Index n, double scale,
+                    const Wanted& wanted, std::vector<double>& w) {
+    if (scale != 1 && !whole.empty())
         parallel_for(n, [&](Index j) {
             for (double& entry : whole.subspan(static_cast<std::size_t>(j * n), static_cast<std::size_t>(n)))
                 entry *= scale;
@@ -331,9 +326,40 @@ std::optional<DistributedMatrix> solve_in_one_piece(const DistributedMatrix& G, 
         else
             solve_whole(whole, order, wanted.vectors, w);
     };
-    on_first_rank(grid.comm().get(), solver == Solver::lapack && n >= threaded_from, std::cref(solve));
+    on_first_rank(comm, solver == Solver::lapack && n >= threaded_from, std::cref(solve));
+}
+
+/// The same on one rank, in the memory of the vectors.
+DistributedMatrix solve_in_place(const DistributedMatrix& G, double scale, const Wanted& wanted,
+                                 Solver solver, std::vector<double>& w) {
+    const MPI_Comm comm = G.grid().comm().get();
+    const Index n = G.rows();
+    DistributedMatrix V = collectively(comm, [&] { return G.copy(); });
+    solve_whole_by(solver, comm, V.local(), n, scale, wanted, w);
+    // Theirs are ascending.
+    parallel_for(n / 2, [&](Index j) {
+        std::swap_ranges(V.data() + j * n, V.data() + (j + 1) * n, V.data() + (n - 1 - j) * n);
+    });
+    return V;
+}
+
+/// By LAPACK or the registered solver. Collective.
+/// @param columns  of the vectors, in the order in which they are returned: of all, the largest first
+std::optional<DistributedMatrix> solve_in_one_piece(const DistributedMatrix& G, double scale,
+                                                    const Wanted& wanted, std::span<const Index> columns,
+                                                    Solver solver, std::vector<double>& w) {
+    const Index n = G.rows();
+    const ProcessGrid& grid = G.grid();
+    if (grid.comm().size() == 1 && wanted.vectors && std::ssize(columns) == n)
+        return solve_in_place(G, scale, wanted, solver, w);
+    const Index entries = grid.comm().rank() == 0 ? n * n : 0;
+    const std::unique_ptr<double[]> memory =
+        collectively(grid.comm().get(), [&] { return unset_on_large_pages(entries); });
+    const std::span<double> whole(memory.get(), static_cast<std::size_t>(entries));
+    gather(G, 0, whole);
+    solve_whole_by(solver, grid.comm().get(), whole, n, scale, wanted, w);
     if (!wanted.vectors) return std::nullopt;
-    return scatter(whole, grid, n, columns, block, 0);
+    return scatter(whole, grid, n, columns, G.block(), 0);
 }
 
 /// An eigenvector is known up to its sign: the first component that has at least 0.6 of the largest magnitude
@@ -507,11 +533,15 @@ struct DeviceAnswer {
     std::string words;
 };
 
+bool is_asked(Index n, Solver solver) {
+    return registered_whole_solver() != nullptr &&
+           (solver == Solver::cusolver || (solver == Solver::automatic && n > always_in_one_piece));
+}
+
 /// Asks it where it may be the solver. Collective.
 DeviceAnswer ask_device(MPI_Comm comm, Index n, Solver solver, bool vectors) {
     DeviceAnswer answer;
-    answer.asked = registered_whole_solver() != nullptr &&
-                   (solver == Solver::cusolver || (solver == Solver::automatic && n > always_in_one_piece));
+    answer.asked = is_asked(n, solver);
     if (!answer.asked) return answer;
     std::string words = collectively(comm, [&] {
         int rank = 0;
@@ -633,6 +663,12 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
     return largest.asymmetry / largest.entry;
 }
 
+void prepare_solver(const DistributedMatrix& G, Solver solver) {
+    if (!is_asked(G.rows(), solver)) return;
+    if (G.grid().comm().rank() == 0) registered_whole_solver()->prepare();
+    TANGRAM_MPI(MPI_Barrier(G.grid().comm().get()));
+}
+
 Eigenpairs eigenpairs(const DistributedMatrix& G, Solver solver, bool vectors, const SolverLayout& layout,
                       const MatrixName& matrix, Index count) {
     const ProcessGrid& grid = G.grid();
@@ -674,7 +710,10 @@ Eigenpairs eigenpairs(const DistributedMatrix& G, Solver solver, bool vectors, c
         return descending;
     });
     check_finite(result);
-    if (checked) check_vectors(G, result);
+    if (checked) {
+        result.checks = checks_of_vectors(G, result);
+        check_vectors(G, result);
+    }
     return std::move(plan.result);
 }
 

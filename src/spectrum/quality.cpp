@@ -14,6 +14,7 @@
 #include "tangram/parallel/large_pages.hpp"
 #include "tangram/parallel_for.hpp"
 #include "tangram/spectrum/whole_solver.hpp"
+#include "vector_checks.hpp"
 #include "whole_matrix.hpp"
 
 namespace tangram {
@@ -60,38 +61,38 @@ void multiply_panel(const char* op, const DistributedMatrix& A, Index first_row,
             da.data(), V.data(), &one, &column, dv.data(), &beta, P.data(), &one, &one, dp.data());
 }
 
-/// Of every column v_j of V with r_j = G v_j - w_j v_j.
-struct Residuals {
-    std::vector<double> squares;  ///< ||r_j||^2
-    std::vector<double> along;    ///< v_j^T r_j
-    std::vector<double> lengths;  ///< v_j^T v_j
+VectorChecks no_checks(std::size_t count) {
+    VectorChecks checks;
+    for (std::vector<double>* const of : {&checks.squares, &checks.along, &checks.lengths}) of->resize(count);
+    return checks;
+}
 
-    explicit Residuals(std::size_t count) : squares(count), along(count), lengths(count) {}
-    double largest() const {
-        double worst = 0;
-        for (const double square : squares) worst = worse(worst, std::sqrt(square));
-        return worst;
+/// `rows` of column j, from those of G v_j.
+void add_residual(VectorChecks& to, Index j, const double* v, const double* Gv, Index rows, double value) {
+    double square = 0, projection = 0, length = 0;
+    for (Index i = 0; i < rows; ++i) {
+        const double r = Gv[i] - value * v[i];
+        square += r * r;
+        projection += v[i] * r;
+        length += v[i] * v[i];
     }
-    /// Of `rows` of column j, from those of G v_j.
-    void add(Index j, const double* v, const double* Gv, Index rows, double value) {
-        double square = 0, projection = 0, length = 0;
-        for (Index i = 0; i < rows; ++i) {
-            const double r = Gv[i] - value * v[i];
-            square += r * r;
-            projection += v[i] * r;
-            length += v[i] * v[i];
-        }
-        const auto column = static_cast<std::size_t>(j);
-        squares[column] += square;
-        along[column] += projection;
-        lengths[column] += length;
-    }
-};
+    const auto column = static_cast<std::size_t>(j);
+    to.squares[column] += square;
+    to.along[column] += projection;
+    to.lengths[column] += length;
+}
 
-/// Collective.
-Residuals residuals(const DistributedMatrix& G, const DistributedMatrix& V, const std::vector<double>& w) {
+double largest_residual(const VectorChecks& checks) {
+    double worst = 0;
+    for (const double square : checks.squares) worst = worse(worst, std::sqrt(square));
+    return worst;
+}
+
+/// By all ranks. Collective.
+VectorChecks checks_by_ranks(const DistributedMatrix& G, const DistributedMatrix& V,
+                             const std::vector<double>& w) {
     const MPI_Comm comm = G.grid().comm().get();
-    Residuals found = collectively(comm, [&] { return Residuals(w.size()); });
+    VectorChecks found = collectively(comm, [&] { return no_checks(w.size()); });
     const Index width = panel_width(V);
     for (Index first = 0; first < V.columns(); first += width) {
         DistributedMatrix GV = collectively(comm, [&] {
@@ -101,17 +102,18 @@ Residuals residuals(const DistributedMatrix& G, const DistributedMatrix& V, cons
         const Index first_local = V.column_layout().to_local(first);
         parallel_for(GV.local_columns(), [&](Index j) {
             const Index column = first + GV.global_column(j);
-            found.add(column, V.data() + (first_local + j) * V.lld(), GV.data() + j * GV.lld(),
-                      GV.local_rows(), w[static_cast<std::size_t>(column)]);
+            add_residual(found, column, V.data() + (first_local + j) * V.lld(), GV.data() + j * GV.lld(),
+                         GV.local_rows(), w[static_cast<std::size_t>(column)]);
         });
     }
     for (std::vector<double>* const sums : {&found.squares, &found.along, &found.lengths})
         sum_over_ranks(comm, *sums);
+    found.overlap = largest_overlap(V);
     return found;
 }
 
 /// The bound on the error of every eigenvalue (Quality::error_bound_max). Local.
-std::vector<double> error_bounds(const std::vector<double>& w, const Residuals& of, Index rows) {
+std::vector<double> error_bounds(const std::vector<double>& w, const VectorChecks& of, Index rows) {
     std::vector<double> bounds(w.size());
     for (std::size_t j = 0; j < w.size(); ++j) bounds[j] = std::sqrt(of.squares[j] / of.lengths[j]);
     const std::vector<double> plain = bounds;
@@ -150,21 +152,14 @@ double largest_overlap(const DistributedMatrix& V) {
 
 namespace {
 
-/// What vectors are checked by.
-struct Checks {
-    Residuals residuals;
-    double overlap;
-    std::string left_to_ranks = {};  ///< as Quality's
-};
-
 /// The same of n x k vectors by the device that has found them: on the first rank with the whole matrices,
 /// one after the other. Collective. Memory of the first rank: a panel, and of several ranks a whole matrix.
-Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, const std::vector<double>& w,
-                        WholeSolver& device) {
+VectorChecks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V,
+                              const std::vector<double>& w, WholeSolver& device) {
     const MPI_Comm comm = G.grid().comm().get();
     const bool is_first = G.grid().comm().rank() == 0, gathered = G.grid().comm().size() > 1;
     const Index n = G.rows(), k = V.columns();
-    constexpr Index width = columns_checked_together;
+    constexpr Index width = columns_multiplied_together;
     const std::unique_ptr<double[]> memory =
         collectively(comm, [&] { return unset_on_large_pages(is_first && gathered ? n * n : 0); });
     const auto whole = [&](const DistributedMatrix& A) -> std::span<const double> {
@@ -173,7 +168,7 @@ Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, 
         gather(A, 0, all);
         return all;
     };
-    Checks found = collectively(comm, [&] { return Checks{Residuals(w.size()), 0}; });
+    VectorChecks found = collectively(comm, [&] { return no_checks(w.size()); });
     std::vector<double> overlap;  // of each column with itself and those behind it
     std::unique_ptr<HeldMatrix> held;
     const std::span<const double> of_G = whole(G);
@@ -193,8 +188,8 @@ Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, 
         for_panels([&](Index first, Index count, std::span<const double> columns) {
             held->multiply(columns, count, product);
             parallel_for(count, [&](Index j) {
-                found.residuals.add(first + j, columns.data() + j * n, product.data() + j * n, n,
-                                    w[static_cast<std::size_t>(first + j)]);
+                add_residual(found, first + j, columns.data() + j * n, product.data() + j * n, n,
+                             w[static_cast<std::size_t>(first + j)]);
             });
         });
         held.reset();  // before the next one is there
@@ -210,15 +205,15 @@ Checks checks_on_device(const DistributedMatrix& G, const DistributedMatrix& V, 
         });
     };
     on_first_rank(comm, false, std::cref(compare));
-    for (std::vector<double>* const of :
-         {&found.residuals.squares, &found.residuals.along, &found.residuals.lengths, &overlap})
+    for (std::vector<double>* const of : {&found.squares, &found.along, &found.lengths, &overlap})
         broadcast(comm, *of, 0);
     for (const double of_column : overlap) found.overlap = worse(found.overlap, of_column);
     return found;
 }
 
-/// By the device that has found them, where it still has the room.
-Checks checks_of(const DistributedMatrix& G, const Eigenpairs& pairs) {
+}  // namespace
+
+VectorChecks checks_of_vectors(const DistributedMatrix& G, const Eigenpairs& pairs) {
     const DistributedMatrix& V = *pairs.vectors;
     WholeSolver* const device = registered_whole_solver();
     std::string no_room;
@@ -230,10 +225,10 @@ Checks checks_of(const DistributedMatrix& G, const Eigenpairs& pairs) {
             no_room = e.what();
         }
     }
-    return {residuals(G, V, pairs.values), largest_overlap(V), no_room};
+    VectorChecks found = checks_by_ranks(G, V, pairs.values);
+    found.left_to_ranks = no_room;
+    return found;
 }
-
-}  // namespace
 
 Invariants Invariants::of(const DistributedMatrix& G, double scale) {
     double sums[3] = {0, 0, 0}, largest = 0;
@@ -327,13 +322,14 @@ Quality quality(const DistributedMatrix& G, const Eigenpairs& pairs, bool mixed_
                    std::nullopt};
     if (!pairs.vectors) return result;
     const double scale = w.empty() ? 0.0 : std::max(std::abs(w.front()), std::abs(w.back()));
-    const Checks checks = checks_of(G, pairs);
-    const Residuals& of_pairs = checks.residuals;
-    result.residual_max = relative(of_pairs.largest(), scale);
+    std::optional<VectorChecks> made;
+    if (!pairs.checks) made = checks_of_vectors(G, pairs);
+    const VectorChecks& checks = made ? *made : *pairs.checks;
+    result.residual_max = relative(largest_residual(checks), scale);
     result.resolved = 0;
     double largest_bound = 0;
     const std::vector<double> bounds =
-        collectively(G.grid().comm().get(), [&] { return error_bounds(w, of_pairs, n); });
+        collectively(G.grid().comm().get(), [&] { return error_bounds(w, checks, n); });
     for (std::size_t j = 0; j < w.size(); ++j) {
         largest_bound = worse(largest_bound, bounds[j]);
         if (bounds[j] < std::abs(w[j])) ++*result.resolved;

@@ -281,10 +281,11 @@ double working_bytes(const Eigenproblem& of, Solver solver, double share) {
     const auto n = static_cast<double>(of.n);
     const double local = of.local();
     if (solver == Solver::cusolver) {
-        // Of several ranks, so it does while the vectors are checked, beside a panel of products.
-        const bool gathered = of.ranks > 1 && of.vectors;
-        const double panel = std::min(n, static_cast<double>(columns_checked_together));
-        return 2 * local + 8 * n * (n + (gathered ? panel : 0));
+        // Beside a panel of products while the vectors are checked. On one rank it is the memory of all
+        // vectors.
+        const double panel = of.vectors ? std::min(n, static_cast<double>(columns_multiplied_together)) : 0;
+        if (of.ranks == 1) return 2 * local + (of.vectors && share < 1 ? share * local : 8 * n * panel);
+        return 2 * local + 8 * n * (n + panel);
     }
     const double matrices = solver_cost(solver, of.vectors, share).matrices,
                  theirs =

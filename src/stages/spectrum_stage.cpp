@@ -24,6 +24,7 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     require_space(comm, output, true, study.spectrum.vectors ? vector_bytes(at, n, count) : 0);
     session.log.say(fmt::format("{}: n = {}, {}", at.substr(1), n,
                                 study.spectrum.vectors ? "with eigenvectors" : "eigenvalues only"));
+    prepare_solver(gram, solver_by_name(study.spectrum.solver));
     const auto start = Clock::now();
     const std::string made_of = "/kernel" + at.substr(std::string_view("/spectrum").size()) + "/gram";
     const MatrixName name{fmt::format("{}: {}", output.string(), made_of), ExitStatus::output};

@@ -23,11 +23,21 @@ std::string name(Solver solver);
 /// The solvers of formed matrices that there are, without `automatic`.
 std::vector<Solver> solvers();
 
+/// How far vectors are from eigenvectors: of every column v_j of V, with r_j = G v_j - w_j v_j.
+struct VectorChecks {
+    std::vector<double> squares;  ///< ||r_j||^2
+    std::vector<double> along;    ///< v_j^T r_j
+    std::vector<double> lengths;  ///< v_j^T v_j
+    double overlap = 0;           ///< max_ij |V^T V - I|_ij
+    std::string left_to_ranks;    ///< why the ranks checked what a device has found; empty: they did not
+};
+
 struct Eigenpairs {
     std::vector<double> values;                ///< N or the k largest, descending, equal on every rank
     std::optional<DistributedMatrix> vectors;  ///< N x N or k, laid out as G; column j belongs to values[j]
     Solver solver;                             ///< never automatic
     std::string reason;                        ///< why this solver
+    std::optional<VectorChecks> checks = {};   ///< where eigenpairs() has checked these vectors itself
 };
 
 /// Up to this n LAPACK takes a fifth of a second on any number of ranks, no grid is too large for it, and
@@ -93,9 +103,13 @@ double make_symmetric(DistributedMatrix& G, double tolerance, const MatrixName& 
 /// host; cusolver's matrix goes through the first rank's memory, too. Memory per rank, in local matrices, G
 /// included: scalapack-dc 6 (3 and a workspace of 3), scalapack-mrrr 5, elpa1 5, elpa2 5; lapack: three whole
 /// matrices on the first rank with vectors, one without, one and N x k for k vectors alone; cusolver one
-/// whole matrix on the first rank.
+/// whole matrix on the first rank. On one rank both find all vectors in the memory that these stand in.
 Eigenpairs eigenpairs(const DistributedMatrix& G, Solver solver, bool vectors,
                       const SolverLayout& layout = {}, const MatrixName& matrix = {}, Index count = 0);
+
+/// Loads the libraries of the device that this solver may turn to, so that no clock counts them.
+/// Collective over G's grid.
+void prepare_solver(const DistributedMatrix& G, Solver solver);
 
 /// Doubles that pdsyevd takes on a p x q grid, at least: the bound of docs/libraries.md (Workspace), above
 /// its own query. 64-bit. Local.

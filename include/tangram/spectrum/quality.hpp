@@ -25,7 +25,7 @@ struct Quality {
     Index rows;                      ///< N
     double trace;                    ///< of G
     std::optional<Index> resolved;   ///< number of eigenvalues with b_j < |w_j|; needs vectors
-    std::string left_to_ranks = {};  ///< why the ranks checked what a device has found; empty: they did not
+    std::string left_to_ranks = {};  ///< as VectorChecks'
 };
 
 /// The most that rounding puts an eigenvalue of G = J J^T below zero, in the scale of G: 10 n 2^-52 |w|_max

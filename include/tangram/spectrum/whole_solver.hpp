@@ -26,6 +26,9 @@ class WholeSolver {
     virtual ~WholeSolver() = default;
     /// What it is, for people.
     virtual std::string name() const = 0;
+    /// Loads its libraries, which takes longer than a small eigenproblem; what is missing room() and solve()
+    /// say.
+    virtual void prepare() noexcept = 0;
     /// Bytes of its memory that matrix and workspace of an n x n problem take, and that are free.
     struct Room {
         double needed, free;
@@ -56,8 +59,8 @@ class RegisteredWholeSolver {
 /// nullptr: there is none.
 WholeSolver* registered_whole_solver();
 
-/// Columns of eigenvectors of a device that quality() has it multiply together.
-inline constexpr Index columns_checked_together = 512;
+/// Columns of eigenvectors that a device is given to multiply together.
+inline constexpr Index columns_multiplied_together = 512;
 
 /// Bytes of a device that an n x n problem takes, as far as a plan knows without one: LAPACK's, whose divide
 /// and conquer it is (matrix and 2 n^2 of workspace with vectors; without, a few panels).

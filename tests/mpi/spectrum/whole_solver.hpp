@@ -20,10 +20,11 @@ class LapackAsDevice final : public WholeSolver {
     double free_bytes = 1e12;
     Index solved = 0;
     bool fails = false, knows_its_room = true;
-    std::optional<ErrorKind> fails_to_hold;
+    std::optional<ErrorKind> fails_to_hold, fails_to_multiply;
     Index held = 0, held_before = 0;  ///< matrices; before it fails
 
     std::string name() const override { return "GPU 3 of node17"; }
+    void prepare() noexcept override {}
     Room room(Index n, bool vectors) override {
         if (!knows_its_room) throw Error(ExitStatus::numerical, ErrorKind::library, name() + ": too large");
         return {static_cast<double>((vectors ? 3 : 1) * 8 * n * n), free_bytes};
@@ -46,16 +47,19 @@ class LapackAsDevice final : public WholeSolver {
         ++held;
         if (fails_to_hold && held > held_before)
             throw Error(ExitStatus::numerical, *fails_to_hold, name() + " holds no matrix");
-        return std::make_unique<Copy>(A, rows, columns);
+        return std::make_unique<Copy>(*this, A, rows, columns);
     }
 
   private:
     struct Copy final : HeldMatrix {
+        const LapackAsDevice& device;
         std::vector<double> A;
         Index rows, columns;
-        Copy(std::span<const double> of, Index of_rows, Index of_columns)
-            : A(of.begin(), of.end()), rows(of_rows), columns(of_columns) {}
+        Copy(const LapackAsDevice& by, std::span<const double> of, Index of_rows, Index of_columns)
+            : device(by), A(of.begin(), of.end()), rows(of_rows), columns(of_columns) {}
         void multiply(std::span<const double> B, Index count, std::span<double> C) override {
+            if (device.fails_to_multiply)
+                throw Error(ExitStatus::numerical, *device.fails_to_multiply, device.name() + " fails");
             EXPECT_EQ(std::ssize(B), columns * count);
             ASSERT_GE(std::ssize(C), rows * count);
             std::ranges::fill(C, 1e300);
