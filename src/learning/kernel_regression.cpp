@@ -9,6 +9,7 @@
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/parallel_for.hpp"
 #include "tangram/rates/tasks.hpp"
+#include "tangram/spectrum/device_product.hpp"
 #include "tangram/spectrum/quality.hpp"
 
 namespace tangram {
@@ -146,7 +147,7 @@ std::vector<double> KernelRegression::solution(const std::vector<double>& weight
 }
 
 void KernelRegression::set_test(const DistributedMatrix& cross, const Targets& test) {
-    projected_.emplace(multiply(cross, *V_));
+    projected_.emplace(product_by_device_or_ranks(cross, *V_));
     test_ = &test;
 }
 
