@@ -10,6 +10,7 @@
 #include "support/expect_error.hpp"
 #include "support/failing_runtime.hpp"
 #include "tangram/device/device.hpp"
+#include "unit/device/devices.hpp"
 
 namespace tangram {
 namespace {
@@ -362,7 +363,7 @@ class DevicePacking : public ::testing::Test {
     /// The kernel on the host, and on a GPU where there is one.
     static std::vector<std::unique_ptr<ProductBackEnd>> back_ends() {
         std::vector<std::unique_ptr<ProductBackEnd>> all;
-        all.push_back(device::host_executor());
+        if (testing::on_the_host_too()) all.push_back(device::host_executor());
         if (const Gpus gpus = usable_gpus(); gpus.count() > 0)
             all.push_back(products_on_gpu(0, gpus.memory / 2));
         return all;

@@ -21,6 +21,7 @@
 #include "tangram/device/device.hpp"
 #include "tangram/jacobian/jacobian_factors.hpp"
 #include "tangram/model/lora.hpp"
+#include "unit/device/devices.hpp"
 
 namespace tangram {
 namespace {
@@ -31,7 +32,8 @@ constexpr PassSizes few{.attention_entries = 700, .vocabulary_rows = 5};
 /// The kernels on the host, and on a GPU where there is one.
 std::vector<std::unique_ptr<PassBackEnd>> pass_back_ends() {
     std::vector<std::unique_ptr<PassBackEnd>> all;
-    all.push_back(device::device_passes(device::host_runtime(), 0x1p40, few));
+    if (testing::on_the_host_too())
+        all.push_back(device::device_passes(device::host_runtime(), 0x1p40, few));
     const Gpus gpus = usable_gpus();
     if (gpus.count() > 0) all.push_back(passes_on_gpu(0, gpus.memory / 2));
     std::cout << "passes on: " << all.back()->name() << (gpus.count() > 0 ? " too" : "; " + gpus.words)
@@ -46,8 +48,9 @@ struct OnOneDevice {
 };
 std::vector<OnOneDevice> devices() {
     std::vector<OnOneDevice> all;
-    all.push_back({device::device_passes(device::host_runtime(), 0x1p40, few),
-                   device::device_products(device::host_runtime(), 0x1p40)});
+    if (testing::on_the_host_too())
+        all.push_back({device::device_passes(device::host_runtime(), 0x1p40, few),
+                       device::device_products(device::host_runtime(), 0x1p40)});
     if (const Gpus gpus = usable_gpus(); gpus.count() > 0)
         all.push_back({passes_on_gpu(0, gpus.memory / 2), products_on_gpu(0, gpus.memory / 2)});
     return all;

@@ -13,6 +13,7 @@
 #include "support/expect_error.hpp"
 #include "support/failing_runtime.hpp"
 #include "tangram/device/device.hpp"
+#include "unit/device/devices.hpp"
 
 namespace tangram {
 namespace {
@@ -20,7 +21,7 @@ namespace {
 /// The kernel on the host, and on a GPU where there is one.
 std::vector<std::unique_ptr<ProductBackEnd>> product_back_ends() {
     std::vector<std::unique_ptr<ProductBackEnd>> all;
-    all.push_back(device::host_executor());
+    if (testing::on_the_host_too()) all.push_back(device::host_executor());
     const Gpus gpus = usable_gpus();
     if (gpus.count() > 0) all.push_back(products_on_gpu(0, gpus.memory / 2));
     std::cout << "products on: " << all.back()->name() << (gpus.count() > 0 ? " too" : "; " + gpus.words)
