@@ -45,9 +45,6 @@ Program with_lora(const Program& program, const std::vector<ParameterId>& weight
 
 bool is_lora_b(const Parameter& parameter) { return parameter.name.ends_with(b_end); }
 bool is_lora(const Parameter& parameter) { return parameter.name.ends_with(a_end) || is_lora_b(parameter); }
-std::string adapter_name(const Parameter& parameter) {
-    return fmt::format("base_model.model.{}", parameter.name);
-}
 
 const TensorView* find_factor(const Weights& adapter, const std::string& parameter_name) {
     const auto dot = parameter_name.find('.');

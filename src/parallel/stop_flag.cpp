@@ -21,7 +21,7 @@ void note_signal(int signal) { signalled = signal; }
 
 }  // namespace
 
-StopFlag::StopFlag(std::optional<std::chrono::steady_clock::time_point> deadline) : deadline_(deadline) {
+StopFlag::StopFlag() {
     signalled = 0;
     previous_usr1_ = std::signal(SIGUSR1, note_signal);
     previous_term_ = std::signal(SIGTERM, note_signal);

@@ -72,19 +72,6 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
             left.squares * n / (left.trace * left.trace), limited};
 }
 
-double tail_noise(std::span<const double> squares, Index signal) {
-    const Index n = std::ssize(squares);
-    if (signal < 0 || signal >= n)
-        throw Error(ExitStatus::numerical, ErrorKind::too_few,
-                    "no rank lies past the signal: no noise can be read from the tail");
-    double sum = 0;
-    for (Index i = signal; i < n; ++i) sum += squares[static_cast<std::size_t>(i)];
-    if (!std::isfinite(sum))
-        throw Error(ExitStatus::numerical, ErrorKind::non_finite,
-                    "a coefficient of the residual is not finite");
-    return std::sqrt(sum / static_cast<double>(n - signal));
-}
-
 double target_radius(std::span<const double> l, std::span<const double> squares, double ridge, double floor) {
     double sum = 0;
     for (std::size_t i = 0; i < l.size(); ++i)

@@ -10,8 +10,6 @@
 
 namespace tangram {
 
-std::string name(Loss loss) { return loss == Loss::squared ? "squared" : "cross-entropy"; }
-
 Loss loss_by_name(std::string_view name) {
     if (name == "squared") return Loss::squared;
     if (name == "cross-entropy") return Loss::cross_entropy;

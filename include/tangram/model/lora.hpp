@@ -18,9 +18,8 @@ Program with_lora(const Program& program, const std::vector<ParameterId>& weight
 
 bool is_lora(const Parameter& parameter);
 bool is_lora_b(const Parameter& parameter);
-/// What PEFT calls a LoRA factor in adapter_model.safetensors: "base_model.model.<name>".
-std::string adapter_name(const Parameter& parameter);
-/// An adapter's tensor of a LoRA factor, with the architecture's prefix or without; nullptr: none
+/// An adapter's tensor of a LoRA factor, PEFT's "base_model.model.<name>", with the architecture's prefix or
+/// without; nullptr: none
 const TensorView* find_factor(const Weights& adapter, const std::string& parameter_name);
 
 /// rank and alpha of a PEFT adapter_config.json.

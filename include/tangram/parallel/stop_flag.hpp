@@ -14,7 +14,7 @@ namespace tangram {
 /// agree. One at a time.
 class StopFlag {
   public:
-    explicit StopFlag(std::optional<std::chrono::steady_clock::time_point> deadline = std::nullopt);
+    StopFlag();
     ~StopFlag();
     StopFlag(const StopFlag&) = delete;
     StopFlag& operator=(const StopFlag&) = delete;

@@ -11,7 +11,6 @@ namespace tangram {
 
 /// What a file names an estimate by.
 inline constexpr const char* noise_from_ridge = "residual at the GCV ridge";
-inline constexpr const char* noise_from_tail = "mean square of the residual's tail coefficients";
 inline constexpr const char* radius_from_ridge = "fitted part at the GCV ridge";
 
 /// Kernel ridge regression with ridge rho on K, chosen by generalised cross-validation (Golub, Heath, Wahba
@@ -34,12 +33,6 @@ struct CrossValidatedRidge {
 /// @throws Error(numerical) where no l is positive
 CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<const double> squares,
                                           double floor);
-
-/// sigma by the tail instead: [ mean of z_i^2 over the ranks past `signal` ]^(1/2). The fitted part reaches
-/// beyond the effective number of parameters; past twice that number little of a target of decaying
-/// coefficients is left.
-/// @throws Error(numerical) where no rank lies past `signal`
-double tail_noise(std::span<const double> squares, Index signal);
 
 /// RKHS norm of the learned part: R = [ sum A_i^2 z_i^2/(n l_i) ]^(1/2) over l_i > floor, at the ridge rho,
 /// in one pass (docs/mathematics.md, Early stopping: iterating collapses to zero).

@@ -14,9 +14,7 @@ enum class Loss {
     cross_entropy,  ///< -log of the true label's probability, softmax of the label words' logits
 };
 
-/// "squared" or "cross-entropy".
-std::string name(Loss loss);
-/// @throws Error(study) naming finetune.loss where there is none of that name
+/// "squared" or "cross-entropy". @throws Error(study) naming finetune.loss where there is none of that name
 Loss loss_by_name(std::string_view name);
 
 /// What is asked of the network's outputs. A row is a row of the kernel; those of an example stand together.

@@ -27,8 +27,11 @@ TEST(StopFlag, ASignalOnOneRankIsSeenByAll) {
 TEST(StopFlag, ADeadlineOnOneRankIsSeenByAll) {
     using Clock = std::chrono::steady_clock;
     const auto past = Clock::now() - std::chrono::seconds(1), future = Clock::now() + std::chrono::hours(1);
-    EXPECT_FALSE(StopFlag(future).requested(MPI_COMM_WORLD));
-    EXPECT_TRUE(StopFlag(world_rank() == world_size() - 1 ? past : future).requested(MPI_COMM_WORLD));
+    StopFlag stop;
+    stop.stop_at(future);
+    EXPECT_FALSE(stop.requested(MPI_COMM_WORLD));
+    if (world_rank() == world_size() - 1) stop.stop_at(past);
+    EXPECT_TRUE(stop.requested(MPI_COMM_WORLD));
 }
 
 TEST(StopFlag, HandlersAreRestored) {

@@ -28,7 +28,8 @@ TEST(LeaveOnStop, EndsTheProcessWithStatus75AfterItsFarewell) {
         testing::ExitedWithCode(75), "^farewell$");
     EXPECT_EXIT(
         {
-            const StopFlag stop(std::chrono::steady_clock::now());
+            StopFlag stop;
+            stop.stop_at(std::chrono::steady_clock::now());
             const LeaveOnStop leave(stop, {});
             stay();
         },

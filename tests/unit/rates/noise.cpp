@@ -164,20 +164,6 @@ TEST(Noise, RadiusRescalesAndKeepsToTheFloor) {
     EXPECT_NEAR(other.noise, ridge.noise, 1e-8);
 }
 
-TEST(Noise, OfTheTail) {
-    Normal normal(4);
-    std::vector<double> squares;
-    for (int k = 1; k <= 2000; ++k) squares.push_back(std::pow(50.0 / (k * k) + 0.3 * normal(), 2));
-    // 1950 squares: 1/sqrt(3900) = 1.6 %, three of them.
-    EXPECT_NEAR(tail_noise(squares, 50) / 0.3, 1.0, 0.05);
-    EXPECT_GT(tail_noise(squares, 0), 1.0);
-    EXPECT_DOUBLE_EQ(tail_noise(std::vector<double>{9.0, 4.0}, 1), 2.0);
-    testing::expect_error(ExitStatus::numerical, ErrorKind::too_few, {}, [&] { tail_noise(squares, 2000); });
-    testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {}, [] {
-        tail_noise(std::vector<double>{1.0, INFINITY}, 0);
-    });
-}
-
 TEST(Noise, MovesTheStoppingStep) {
     std::vector<double> l;
     for (int k = 1; k <= 300; ++k) l.push_back(std::pow(k, -2.0));
