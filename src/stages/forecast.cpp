@@ -249,7 +249,7 @@ Eigenproblem whole_problem(const PlannedStudy& planned, const Forecast& on) {
             {planned.study.spectrum.block}};
 }
 
-/// Passes have ended by then, and have given their share back.
+/// Where a device is planned for. Passes have ended by then, and have given their share back.
 double device_memory_of_spectrum(const PlannedStudy& planned) {
     return *planned.device_memory + planned.pass_memory.value_or(0);
 }
