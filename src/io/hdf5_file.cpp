@@ -16,6 +16,9 @@ namespace tangram {
 
 namespace {
 
+/// Attributes in which HDF5 keeps dimension scales.
+constexpr const char *scales_of_axes = DIMENSION_LIST, *axes_of_scale = REFERENCE_LIST;
+
 Hdf5Handle text_type(const Hdf5Place& place, const std::string& path) {
     Hdf5Handle type(check_hdf5(H5Tcopy(H5T_C_S1), place, path, "described"), H5Tclose);
     check_hdf5(H5Tset_size(type, H5T_VARIABLE), place, path, "described");
@@ -548,18 +551,23 @@ void Hdf5File::set_attribute(const std::string& path, const std::string& name,
     write_attribute(path, name, text_type(place_, path), std::ssize(values), false, words.data());
 }
 
-void Hdf5File::set_axes(const std::string& path, const std::vector<std::string>& names) {
+void Hdf5File::name_axes(const std::string& path, const std::vector<std::string>& names) {
     const Hdf5Handle set = data_set(path);
-    const std::string group = path.substr(0, path.rfind('/') + 1);
-    for (std::size_t axis = 0; axis < names.size(); ++axis) {
-        const auto dimension = static_cast<unsigned>(axis);
-        check(H5DSset_label(set, dimension, names[axis].c_str()), path, "labelled");
-        const std::string beside = group + names[axis];
-        if (!exists(beside) || is_group(beside) || shape(beside).size() != 1) continue;
-        const Hdf5Handle scale = data_set(beside);
-        if (H5DSis_scale(scale) <= 0) check(H5DSset_scale(scale, names[axis].c_str()), beside, "labelled");
-        if (beside != path) check(H5DSattach_scale(set, scale, dimension), path, "labelled");
-    }
+    for (std::size_t axis = 0; axis < names.size(); ++axis)
+        check(H5DSset_label(set, static_cast<unsigned>(axis), names[axis].c_str()), path, "labelled");
+}
+
+void Hdf5File::attach_scale(const std::string& path, std::size_t axis, const std::string& scale_path) {
+    const Hdf5Handle set = data_set(path), scale = data_set(scale_path);
+    const std::string name = scale_path.substr(scale_path.rfind('/') + 1);
+    if (H5DSis_scale(scale) <= 0) check(H5DSset_scale(scale, name.c_str()), scale_path, "labelled");
+    check(H5DSattach_scale(set, scale, static_cast<unsigned>(axis)), path, "labelled");
+}
+
+void Hdf5File::detach_scales(const std::string& path) {
+    const Hdf5Handle set = data_set(path);
+    for (const char* const name : {scales_of_axes, axes_of_scale, "CLASS", "NAME"})
+        if (has_attribute(path, name)) check(H5Adelete(set, name), path, "labelled");
 }
 
 template <class T>
@@ -664,8 +672,8 @@ std::vector<std::string> Hdf5File::attributes(const std::string& path) const {
     };
     check(H5Aiterate2(owner, H5_INDEX_NAME, H5_ITER_INC, nullptr, take, &names), path, "listed");
     std::erase_if(names, [](const std::string& name) {
-        return name == "CLASS" || name == "NAME" || name == "DIMENSION_LABELS" || name == "DIMENSION_LIST" ||
-               name == "REFERENCE_LIST";
+        return name == "CLASS" || name == "NAME" || name == "DIMENSION_LABELS" || name == scales_of_axes ||
+               name == axes_of_scale;
     });
     return names;
 }

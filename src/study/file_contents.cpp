@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <map>
 
 namespace tangram {
 
@@ -76,11 +77,11 @@ const std::vector<FileContent>& file_contents() {
         {"/kernel/outputs_train",
          "the outputs of the training examples at the initial weights: logits, or log-likelihoods",
          "1",
-         {"example", "label"}},
+         {"training example", "label"}},
         {"/kernel/outputs_test",
          "the outputs of the test examples at the initial weights: logits, or log-likelihoods",
          "1",
-         {"example", "label"}},
+         {"test example", "label"}},
         {"/kernel/groups/*", "one group of parameters", "1", {}},
         {"/kernel/groups/*/gram",
          "Gram matrix of the training rows, of this group of parameters",
@@ -209,12 +210,12 @@ const std::vector<FileContent>& file_contents() {
          "epochs",
          {"batch"}},
         {"/rates/alignment", "labels and residual in the basis of the eigenvectors", "1", {}},
-        {"/rates/alignment/labels", "coefficients of the labels", "1", {"mode", "output"}},
-        {"/rates/alignment/residual", "coefficients of the residual", "1", {"mode", "output"}},
+        {"/rates/alignment/labels", "coefficients of the labels", "1", {"rank", "output"}},
+        {"/rates/alignment/residual", "coefficients of the residual", "1", {"rank", "output"}},
         {"/rates/alignment/cumulative",
          "share of the residual's squares in the modes so far",
          "1",
-         {"mode", "output"}},
+         {"rank", "output"}},
         {"/rates/functionals", "functionals of the spectrum", "1", {}},
         {"/rates/functionals/t", "ridge on G/n; of the information gain rho^2 / n", "1", {"t"}},
         {"/rates/functionals/effective_dimension",
@@ -273,14 +274,22 @@ const std::vector<FileContent>& file_contents() {
          "far the weights are from their beginning as a share of their norm",
          "1",
          {"record"}},
-        {"/finetune/outputs_*",
-         "outputs of the network at the recorded steps",
+        {"/finetune/outputs_train",
+         "outputs of the network on the training examples at the recorded steps",
          "1",
-         {"record", "example", "label"}},
-        {"/finetune/linear_outputs_*",
+         {"record", "training example", "label"}},
+        {"/finetune/outputs_test",
+         "outputs of the network on the test examples at the recorded steps",
+         "1",
+         {"record", "test example", "label"}},
+        {"/finetune/linear_outputs_train",
          "outputs of the linearised model; of a margin, with the sum of both logits as at the beginning",
          "1",
-         {"record", "example", "label"}},
+         {"record", "training example", "label"}},
+        {"/finetune/linear_outputs_test",
+         "outputs of the linearised model; of a margin, with the sum of both logits as at the beginning",
+         "1",
+         {"record", "test example", "label"}},
         {"/finetune/eigenvalues",
          "eigenvalues of the Gram matrix after training, largest first",
          "1",
@@ -348,22 +357,81 @@ const std::vector<FileContent>& file_contents() {
 
 namespace {
 
-void describe(Hdf5File& file, const std::string& path) {
-    for (const FileContent& content : file_contents())
-        if (fnmatch(content.path.c_str(), path.c_str(), FNM_PATHNAME) == 0) {
-            file.set_attribute(path, "description", content.description);
-            file.set_attribute(path, "units", content.units);
-            if (!content.axes.empty()) file.set_axes(path, content.axes);
-            return;
-        }
+/// Where the coordinates of an axis stand: beside the data set, or anywhere. Others have them in a data set
+/// of their name beside them, or have none.
+const std::map<std::string, std::vector<std::string>>& scales() {
+    static const std::vector<std::string> training{"/data/train/rows"}, test{"/data/test/rows"},
+        tasks{"/data/task_names"};
+    static const std::map<std::string, std::vector<std::string>> all{
+        {"example", {"rows"}},
+        {"training example", training},
+        {"row", training},
+        {"column", training},
+        {"test example", test},
+        {"test row", test},
+        {"label", {"/data/label_token_ids"}},
+        {"task", tasks},
+        {"other task", tasks},
+        {"mode", {"eigenvalues"}},
+        {"bin", {"value"}},
+    };
+    return all;
 }
 
-void describe_all(Hdf5File& file, const std::string& group) {
-    for (const std::string& name : file.children(group)) {
-        const std::string path = (group == "/" ? "" : group) + "/" + name;
-        if (!file.has_attribute(path, "description")) describe(file, path);
-        if (file.is_group(path)) describe_all(file, path);
+/// The data set with the coordinates of an axis of another one, of so many entries; "": there is none.
+std::string scale_of(const Hdf5File& file, const std::string& path, const std::string& axis, Index entries) {
+    const auto found = scales().find(axis);
+    for (const std::string& name : found == scales().end() ? std::vector{axis} : found->second) {
+        const std::string scale = name.front() == '/' ? name : path.substr(0, path.rfind('/') + 1) + name;
+        if (scale == path) return "";
+        if (!file.exists(scale) || file.is_group(scale)) continue;
+        if (file.shape(scale) == std::vector{entries}) return scale;
     }
+    return "";
+}
+
+const FileContent* content_of(const std::string& path) {
+    for (const FileContent& content : file_contents())
+        if (fnmatch(content.path.c_str(), path.c_str(), FNM_PATHNAME) == 0) return &content;
+    return nullptr;
+}
+
+void describe(Hdf5File& file, const std::string& path, const FileContent& content) {
+    file.set_attribute(path, "description", content.description);
+    file.set_attribute(path, "units", content.units);
+    if (!content.axes.empty()) file.name_axes(path, content.axes);
+}
+
+/// All that a file holds, but for its root.
+void append_paths(const Hdf5File& file, const std::string& group, std::vector<std::string>& paths) {
+    for (const std::string& name : file.children(group)) {
+        paths.push_back((group == "/" ? "" : group) + "/" + name);
+        if (file.is_group(paths.back())) append_paths(file, std::string(paths.back()), paths);
+    }
+}
+
+void attach_scales(Hdf5File& file, const std::vector<std::string>& paths) {
+    for (const std::string& path : paths) {
+        const FileContent* const content = content_of(path);
+        if (content == nullptr || content->axes.empty()) continue;
+        const std::vector<Index> shape = file.shape(path);
+        for (std::size_t axis = 0; axis < std::min(shape.size(), content->axes.size()); ++axis) {
+            const std::string scale = scale_of(file, path, content->axes[axis], shape[axis]);
+            if (!scale.empty()) file.attach_scale(path, axis, scale);
+        }
+    }
+}
+
+void describe_all(Hdf5File& file) {
+    std::vector<std::string> paths;
+    append_paths(file, "/", paths);
+    for (const std::string& path : paths) {
+        const FileContent* const content = content_of(path);
+        if (content == nullptr) continue;
+        if (!file.has_attribute(path, "description")) describe(file, path, *content);
+        if (!content->axes.empty()) file.detach_scales(path);
+    }
+    attach_scales(file, paths);
 }
 
 }  // namespace
@@ -391,7 +459,7 @@ void complete_file(Hdf5File& file, const Log& log, const std::string& stage,
                        "output of tangram: the kernel of a pretrained network on labelled examples, its "
                        "spectrum, rates and fine-tuning");
     file.set_attribute("/", "units", "1");
-    describe_all(file, "/");
+    describe_all(file);
 }
 
 }  // namespace tangram

@@ -23,6 +23,9 @@ with h5py.File(f.at('out.h5')) as h:
     check('spectrum: orthonormal', np.abs(V @ V.T - np.eye(300)).max() <= 1e-12)
     check('text attributes are str', isinstance(h['/spectrum/quality'].attrs['solver'], str))
     check('tensors: shares add up', abs(h['/kernel/tensors']['trace_share'].sum() - 1) <= 1e-12)
+    scales = {path: [[s.name for s in d.values()] for d in h[path].dims] for path in ('/kernel/gram', '/kernel/cross', '/spectrum/eigenvectors', '/kernel/outputs_test', '/rates/alignment/residual', '/rates/stopping/train_mse')}
+    train, test, modes = ['/data/train/rows'], ['/data/test/rows'], ['/spectrum/eigenvalues']
+    check('axes: their scales', scales == {'/kernel/gram': [train, train], '/kernel/cross': [test, train], '/spectrum/eigenvectors': [modes, train], '/kernel/outputs_test': [test, ['/data/label_token_ids']], '/rates/alignment/residual': [[], []], '/rates/stopping/train_mse': [['/rates/stopping/step']]}, scales)
     check('provenance: one peak per rank', len(h['/provenance'].attrs['peak_bytes_per_rank']) == RANKS)
     # The stopping rule and the error path, spelled out (docs/mathematics.md), from what the file holds.
     s = h['/rates/stopping'].attrs; n = 300; l = np.maximum(w / n, 0)

@@ -50,7 +50,8 @@ class Folder:
     def remove(self): shutil.rmtree(self.path, ignore_errors=True)
 
 def unexplained(folder):
-    """Groups and data sets of the folder's output files that do not say what they are, axes without a name, and how many files."""
+    """Groups and data sets of the folder's output files that do not say what they are, axes without a name or with a scale that is
+    not theirs, and how many files."""
     import h5py
     found, files = [], 0
     for name in sorted(os.listdir(folder)):
@@ -62,7 +63,11 @@ def unexplained(folder):
             if 'scale' not in h.attrs or 'warnings' not in h: found.append(f'{name}: /')
             def visit(path, o):
                 if not o.attrs.get('description') or not o.attrs.get('units'): found.append(f'{name}: {path}')
-                elif isinstance(o, h5py.Dataset) and not all(d.label for d in o.dims): found.append(f'{name}: {path}, axes')
+                elif isinstance(o, h5py.Dataset):
+                    if not all(d.label for d in o.dims): found.append(f'{name}: {path}, axes')
+                    if any(s.shape != o.shape[i:i + 1] for i, d in enumerate(o.dims) for s in d.values()): found.append(f'{name}: {path}, scales')
+                    for place, axis in o.attrs.get('REFERENCE_LIST', ()):
+                        if o not in h[place].dims[int(axis)].values(): found.append(f'{name}: {path}, scale of what is not there')
             h.visititems(visit)
     return found, files
 

@@ -97,9 +97,14 @@ class Hdf5File {
     void set_attribute(const std::string& path, const std::string& name,
                        const std::vector<std::string>& values);
 
-    /// Names the axes of a data set, as HDF5's dimension scales do. An axis that is named as a data set of
-    /// one dimension beside it has that as its scale.
-    void set_axes(const std::string& path, const std::vector<std::string>& names);
+    /// Names the axes of a data set, as HDF5's dimension scales do.
+    void name_axes(const std::string& path, const std::vector<std::string>& names);
+    /// Makes a data set of one dimension, as long as that axis, hold the coordinates of an axis of another
+    /// one, which is no such scale itself.
+    void attach_scale(const std::string& path, std::size_t axis, const std::string& scale);
+    /// A data set's axes have no scales any more, and it is the scale of none. All that were attached to each
+    /// other are detached together: where one is removed, the others still point at it.
+    void detach_scales(const std::string& path);
 
     /// Readers say which data set is missing, holds something else, or has not `size` entries where a size is
     /// given. Integers are read as doubles, never the other way round; any byte order and width; h5py's False

@@ -12,14 +12,15 @@ struct FileContent {
     std::string path;  ///< * stands for a name
     std::string description;
     std::string units;              ///< "1": dimensionless
-    std::vector<std::string> axes;  ///< of a data set; one that is named as a data set beside it is its scale
+    std::vector<std::string> axes;  ///< of a data set
 };
 
 /// Everything that an output file may hold, in the order in which a path is looked up.
 const std::vector<FileContent>& file_contents();
 
-/// The last thing that a stage writes into a file: description, units and axes of all that it holds, and what
-/// was warned of in this stage, in /warnings, in place of an earlier run's. Local.
+/// The last thing that a stage writes into a file: description, units and axes of all that it holds, with the
+/// data sets that are their dimension scales, and what was warned of in this stage, in /warnings, in place of
+/// an earlier run's. Local.
 /// @param anew  stages whose results, and so their warnings, are gone from the file
 void complete_file(Hdf5File& file, const Log& log, const std::string& stage,
                    const std::vector<std::string>& anew = {});

@@ -67,8 +67,8 @@ void write_everything(const std::filesystem::path& file) {
     h5.write("/v/texts", std::vector<std::string>{"ä", "bc"});
     h5.write("/v/empty", std::vector<double>{});
     h5.write("/v/x", std::vector<double>{0, 1, 2});
-    h5.set_axes("/v/x", {"x"});
-    h5.set_axes("/v/doubles", {"repeat", "x"});
+    h5.name_axes("/v/doubles", {"repeat", "x"});
+    h5.attach_scale("/v/doubles", 1, "/v/x");
     h5.write_table("/rowless", {{"text", {}, {}, {}, true}, {"number", {}, {}, {}}});
     h5.write_table(
         "/t",
