@@ -420,9 +420,8 @@ const NumbersOfRuns& finetune_numbers() {
 
 void write_merged(Hdf5File& h5, const std::vector<Run>& runs, const std::vector<ScaleCurve>& curves,
                   const std::vector<std::vector<RateExponent>>& exponents) {
-    TableColumn file{"file", {}, {}, {}}, curve_name{"curve", {}, {}, {}}, seed{"seed", {}, {}, {}},
-        model{"model_sha256", {}, {}, {}}, samples{"samples", {}, {}, {}}, rows{"rows", {}, {}, {}},
-        ranks{"ranks", {}, {}, {}};
+    TableColumn file{"file"}, curve_name{"curve"}, seed{"seed"}, model{"model_sha256"}, samples{"samples"},
+        rows{"rows"}, ranks{"ranks"};
     for (const Run& run : runs) {
         file.texts.push_back(run.file);
         const auto drawn = run.keys.find("data.seed");
@@ -450,13 +449,12 @@ void write_merged(Hdf5File& h5, const std::vector<Run>& runs, const std::vector<
     if (std::ranges::any_of(runs, &Run::finetuned))
         numbers.insert(numbers.end(), finetune_numbers().begin(), finetune_numbers().end());
     for (const auto& [name, member] : numbers) {
-        TableColumn column{name, {}, {}, {}};
+        TableColumn column{name};
         for (const Run& run : runs) column.numbers.push_back(run.*member);
         columns.push_back(column);
     }
     h5.write_table("/runs", columns);
-    TableColumn of{"curve", {}, {}, {}}, source{"source", {}, {}, {}}, value{"value", {}, {}, {}},
-        low{"low", {}, {}, {}}, high{"high", {}, {}, {}}, note{"note", {}, {}, {}};
+    TableColumn of{"curve"}, source{"source"}, value{"value"}, low{"low"}, high{"high"}, note{"note"};
     for (std::size_t c = 0; c < curves.size(); ++c)
         for (const RateExponent& row : exponents[c]) {
             of.texts.push_back(curves[c].name);

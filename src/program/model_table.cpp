@@ -152,8 +152,7 @@ std::string models_text(const std::vector<ModelRow>& rows) {
 }
 
 void write_models(Hdf5File& h5, const std::vector<ModelRow>& rows) {
-    TableColumn curve{"curve", {}, {}, {}}, samples{"samples", {}, {}, {}},
-        tested{"test_examples", {}, {}, {}}, note{"note", {}, {}, {}};
+    TableColumn curve{"curve"}, samples{"samples"}, tested{"test_examples"}, note{"note"};
     for (const ModelRow& row : rows) {
         curve.texts.push_back(row.name);
         samples.integers.push_back(row.examples);
@@ -162,7 +161,7 @@ void write_models(Hdf5File& h5, const std::vector<ModelRow>& rows) {
     }
     std::vector<TableColumn> columns{curve, samples, tested};
     const auto add = [&](const char* name, auto number) {
-        TableColumn column{name, {}, {}, {}};
+        TableColumn column{name};
         for (const ModelRow& row : rows) column.numbers.push_back(number(row));
         columns.push_back(column);
     };

@@ -9,7 +9,7 @@ void write_finetune(Hdf5File& file, const FinetuneResult& result, const std::str
     file.remove(at);
     std::vector<TableColumn> columns;
     for (const auto& [name, number] : numbers_of_record()) {
-        TableColumn column{name, {}, {}, {}};
+        TableColumn column{name};
         for (const FinetuneRecord& record : result.path) {
             if (name == "step")
                 column.integers.push_back(static_cast<Index>(record.step));

@@ -34,9 +34,8 @@ void write_trained_tasks(Hdf5File& file, const TrainedTasks& tasks, const std::s
     file.write(at + "/steps", tasks.steps);
     file.write(at + "/weights", tasks.weights);
     if (!tasks.judged.empty()) {
-        TableColumn sum{"weights", {}, {}, {}}, task{"task", {}, {}, {}}, accuracy{"accuracy", {}, {}, {}},
-            linear_accuracy{"linear_accuracy", {}, {}, {}}, mse{"mse", {}, {}, {}},
-            linear_mse{"linear_mse", {}, {}, {}}, examples{"test_examples", {}, {}, {}};
+        TableColumn sum{"weights"}, task{"task"}, accuracy{"accuracy"}, linear_accuracy{"linear_accuracy"},
+            mse{"mse"}, linear_mse{"linear_mse"}, examples{"test_examples"};
         for (const TrainedTasks::Judged& judged : tasks.judged) {
             sum.texts.push_back(judged.sum);
             task.texts.push_back(judged.task);

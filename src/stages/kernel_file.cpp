@@ -37,8 +37,7 @@ void write_data(Hdf5File& file, const Study& study, const StudyData& data) {
 
 /// What each tensor adds to the trace of the first formula's Gram matrix, and how it was contracted.
 void write_tensors(Hdf5File& file, const GramJob& job, const Program& program, const KernelSummary& kernel) {
-    TableColumn names{"name", {}, {}, {}}, sizes{"size", {}, {}, {}}, ways{"contraction", {}, {}, {}},
-        shares{"trace_share", {}, {}, {}};
+    TableColumn names{"name"}, sizes{"size"}, ways{"contraction"}, shares{"trace_share"};
     const double whole = kernel.traces.back();
     double before = 0;
     for (std::size_t p = 0; p < job.parameters.size(); ++p) {

@@ -119,7 +119,7 @@ void write_stopping(Hdf5File& file, const RatesResult& r) {
     file.write(at + "/gcv", r.path.gcv);
     write_test(file, r);
     if (std::isfinite(r.stop)) {
-        TableColumn batch{"batch", {}, {}, {}}, passes{"epochs", {}, {}, {}};
+        TableColumn batch{"batch"}, passes{"epochs"};
         for (Index b = 1; b < r.examples; b *= 2) batch.integers.push_back(b);
         batch.integers.push_back(r.examples);
         for (const Index b : batch.integers) passes.numbers.push_back(epochs(r.stop, b, r.examples));
@@ -227,10 +227,9 @@ void write_tasks(Hdf5File& file, const TasksResult& tasks, double joint_stop) {
     file.write(at + "/radius", tasks.radius);
     file.write(at + "/examples", tasks.examples);
     if (tasks.judged.empty()) return;
-    TableColumn weights{"weights", {}, {}, {}}, task{"task", {}, {}, {}}, accuracies{"accuracy", {}, {}, {}},
-        base{"base_accuracy", {}, {}, {}}, intercept{"intercept_accuracy", {}, {}, {}},
-        intercept_mse{"intercept_mse", {}, {}, {}}, mse{"mse", {}, {}, {}},
-        examples{"test_examples", {}, {}, {}};
+    TableColumn weights{"weights"}, task{"task"}, accuracies{"accuracy"}, base{"base_accuracy"},
+        intercept{"intercept_accuracy"}, intercept_mse{"intercept_mse"}, mse{"mse"},
+        examples{"test_examples"};
     for (const TasksResult::Judged& judged : tasks.judged) {
         weights.texts.push_back(judged.weights);
         task.texts.push_back(judged.task);
@@ -273,8 +272,7 @@ void write_rates(Hdf5File& file, const RatesResult& r) {
         file.set_attribute("/rates", "sketch_needed", r.sketch_needed());
         file.set_attribute("/rates", "sketch_trusted", Index{r.stop_trusted() ? 1 : 0});
     }
-    TableColumn source{"source", {}, {}, {}}, value{"value", {}, {}, {}}, low{"low", {}, {}, {}},
-        high{"high", {}, {}, {}}, note{"note", {}, {}, {}};
+    TableColumn source{"source"}, value{"value"}, low{"low"}, high{"high"}, note{"note"};
     for (const RateExponent& row : r.exponents) {
         source.texts.push_back(row.source);
         value.numbers.push_back(row.exponent.value);

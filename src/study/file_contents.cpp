@@ -438,7 +438,8 @@ void describe_all(Hdf5File& file) {
 
 void complete_file(Hdf5File& file, const Log& log, const std::string& stage,
                    const std::vector<std::string>& anew) {
-    TableColumn stages{"stage", {}, {}, {}, true}, texts{"text", {}, {}, {}, true};
+    TableColumn stages{.name = "stage", .empty_of_texts = true},
+        texts{.name = "text", .empty_of_texts = true};
     const auto add = [&](const std::string& of, const std::string& text) {
         stages.texts.push_back(of);
         texts.texts.push_back(text);

@@ -15,9 +15,9 @@ namespace tangram {
 /// One column of a table: a name and as many values as the other columns, in one of the three vectors.
 struct TableColumn {
     std::string name;
-    std::vector<double> numbers;
-    std::vector<Index> integers;
-    std::vector<std::string> texts;
+    std::vector<double> numbers{};
+    std::vector<Index> integers{};
+    std::vector<std::string> texts{};
     bool empty_of_texts = false;  ///< what a column without values holds: texts, or numbers
 };
 

@@ -69,7 +69,7 @@ void write_everything(const std::filesystem::path& file) {
     h5.write("/v/x", std::vector<double>{0, 1, 2});
     h5.name_axes("/v/doubles", {"repeat", "x"});
     h5.attach_scale("/v/doubles", 1, "/v/x");
-    h5.write_table("/rowless", {{"text", {}, {}, {}, true}, {"number", {}, {}, {}}});
+    h5.write_table("/rowless", {{.name = "text", .empty_of_texts = true}, {"number"}});
     h5.write_table(
         "/t",
         {{"name", {}, {}, {"first", "zweites"}}, {"size", {}, {3, 4}, {}}, {"share", {0.25, 0.75}, {}, {}}});
