@@ -9,7 +9,6 @@
 #include "kernel_change.hpp"
 #include "stored_kernels.hpp"
 #include "study_state.hpp"
-#include "tangram/io/checkpoint.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/session/resources.hpp"
@@ -174,50 +173,34 @@ FinetuneResult outcome(const FinetuneSetup<Real>& setup, const Finetuning<Real>&
 
 /// Steps until the last, with a checkpoint from time to time. Collective. @throws Error(stopped) after one
 template <class Real>
-void StudyRun::State::train(Finetuning<Real>& training, const std::filesystem::path& base,
-                            const Inputs& inputs, const FilesRead& files, Index steps) {
-    const double interval = checkpoint_seconds();
-    auto last = Clock::now();
-    const auto write = [&](bool stopped) {
-        refuse_changed_files(files, comm);
-        try {
-            training.write_checkpoint(base, inputs, grid);
-        } catch (const Error& e) {
-            if (stopped || e.status() != ExitStatus::output) throw;
-            session.log.warn(fmt::format("no checkpoint: {}; the run goes on", e.what()));
-        }
-        last = Clock::now();
-    };
+bool StudyRun::State::train(Finetuning<Real>& training, const StageCheckpoint& checkpoint,
+                            const FilesRead& files, Index steps) {
+    CheckpointSchedule schedule(session, checkpoint_seconds(), files, checkpoint.name());
+    const auto write = [&] { training.write(checkpoint, grid); };
     session.log.start("finetune", steps, training.steps_done());
     bool more = true;
     while (more) {
-        const bool stopped = session.stop.requested(comm);
-        if (stopped || any_rank(comm, interval > 0 && seconds_since(last) > interval)) write(stopped);
-        if (stopped)
-            throw Error(
-                ExitStatus::stopped, ErrorKind::stopped,
-                fmt::format("stopped on request after writing {}.finetune.checkpoint; the same command "
-                            "goes on",
-                            base.string()));
+        if (schedule.is_due()) schedule.write(write);
+        if (schedule.stopped()) schedule.leave();
         more = training.advance();
         session.log.progress(training.steps_done());
     }
     session.log.finish();
     // What follows can be stopped too.
-    if (interval > 0) write(false);
+    return checkpoint_seconds() > 0 && schedule.write(write);
 }
 
 template <class Real>
-void StudyRun::State::keep_training(const Finetuning<Real>& training, const std::filesystem::path& base,
-                                    const Inputs& inputs, const FilesRead& files,
+void StudyRun::State::keep_training(const Finetuning<Real>& training, bool is_kept,
+                                    const StageCheckpoint& checkpoint, const FilesRead& files,
                                     const std::function<void()>& work) {
     try {
         work();
     } catch (const Error& e) {
-        if (checkpoint_seconds() > 0) throw;  // train() has left one
+        if (is_kept) throw;
         try {
             refuse_changed_files(files, comm);
-            training.write_checkpoint(base, inputs, grid);
+            training.write(checkpoint, grid);
         } catch (const Error& no_checkpoint) {
             throw Error(e.status(), e.kind(),
                         fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
@@ -249,14 +232,14 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
                      session);
     });
     Finetuning<Real>& training = *made;
-    if (training.read_checkpoint(output, inputs, grid))
+    const StageCheckpoint checkpoint(output.string() + ".finetune", inputs);
+    if (training.read(checkpoint, grid))
         session.log.say(
             fmt::format("finetune: goes on from the checkpoint after {} steps", training.steps_done()));
-    train(training, output, inputs, with.model.files, plan.settings.steps);
-
-    keep_training(training, output, inputs, with.model.files,
+    const bool is_kept = train(training, checkpoint, with.model.files, plan.settings.steps);
+    keep_training(training, is_kept, checkpoint, with.model.files,
                   [&] { finish_finetune(setup, training, with, hash, start); });
-    remove_checkpoint(output.string() + ".finetune", comm);
+    checkpoint.remove(comm);
 }
 
 template <class Real>
@@ -368,13 +351,12 @@ bool StudyRun::State::has_trained_folders() const {
     });
 }
 
-#define TANGRAM_TRAINING(Real)                                                                           \
-    template Forecast StudyRun::State::finetuning_that_fits<Real>(const OpenedStudy&) const;             \
-    template void StudyRun::State::train(Finetuning<Real>&, const std::filesystem::path&, const Inputs&, \
-                                         const FilesRead&, Index);                                       \
-    template void StudyRun::State::keep_training(const Finetuning<Real>&, const std::filesystem::path&,  \
-                                                 const Inputs&, const FilesRead&,                        \
-                                                 const std::function<void()>&);
+#define TANGRAM_TRAINING(Real)                                                                          \
+    template Forecast StudyRun::State::finetuning_that_fits<Real>(const OpenedStudy&) const;            \
+    template bool StudyRun::State::train(Finetuning<Real>&, const StageCheckpoint&, const FilesRead&,   \
+                                         Index);                                                        \
+    template void StudyRun::State::keep_training(const Finetuning<Real>&, bool, const StageCheckpoint&, \
+                                                 const FilesRead&, const std::function<void()>&);
 TANGRAM_TRAINING(float)
 TANGRAM_TRAINING(double)
 #undef TANGRAM_TRAINING

@@ -11,7 +11,6 @@
 #include "kernel_change.hpp"
 #include "stored_kernels.hpp"
 #include "study_state.hpp"
-#include "tangram/io/checkpoint.hpp"
 #include "tangram/learning/kernel_rates.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/rates/step_sizes.hpp"
@@ -45,6 +44,12 @@ GramJob job_of_task(const GramJob& all, std::size_t task) {
     job.output_names = {all.output_names[task]};
     job.parameters = all.parameters;
     return job;
+}
+
+/// Of one task's training.
+StageCheckpoint checkpoint_of(const std::filesystem::path& output, const std::string& task,
+                              const Inputs& inputs) {
+    return {output.string() + "." + task + ".finetune", inputs};
 }
 
 /// The kernel's rows of one task's examples.
@@ -216,12 +221,12 @@ TrainedTask StudyRun::State::train_task(const OpenedStudy& with, const StoredKer
                                                             static_cast<std::uint64_t>(study.finetune.seed)},
                          session);
     });
-    const std::filesystem::path base = output.string() + "." + name;
-    if (training->read_checkpoint(base, inputs, grid))
+    const StageCheckpoint checkpoint = checkpoint_of(output, name, inputs);
+    if (training->read(checkpoint, grid))
         session.log.say(fmt::format("finetune {}: goes on from the checkpoint after {} steps", name,
                                     training->steps_done()));
-    train(*training, base, inputs, with.model.files, task.plan.settings.steps);
-    keep_training(*training, base, inputs, with.model.files, [&] {
+    const bool is_kept = train(*training, checkpoint, with.model.files, task.plan.settings.steps);
+    keep_training(*training, is_kept, checkpoint, with.model.files, [&] {
         collectively(comm, [&] {
             if (first_rank)
                 write_trained_folder(trained_folder(output, name), with.model, {}, network, inputs.hash());
@@ -276,8 +281,7 @@ void StudyRun::State::finetune_tasks(const OpenedStudy& with, const Inputs& inpu
     }
     write_finetune_stage([&](Hdf5File& h5) { write_trained_tasks(h5, result, inputs.hash()); }, planned, work,
                          seconds_since(start));
-    for (const std::string& name : result.names)
-        remove_checkpoint(output.string() + "." + name + ".finetune", comm);
+    for (const std::string& name : result.names) checkpoint_of(output, name, inputs).remove(comm);
     std::string text = trained_tasks_summary(result);
     text.pop_back();
     session.log.result(text);

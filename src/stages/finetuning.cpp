@@ -7,7 +7,6 @@
 #include <limits>
 
 #include "folded_vector.hpp"
-#include "tangram/io/checkpoint.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
 
@@ -20,8 +19,6 @@ double loss_limit(const FinetunePart& train, Loss loss) {
     const std::vector<double> initial = train.rows_of(train.logits), nothing(initial.size(), 0.0);
     return 100 * std::max(train.loss(loss, initial), train.loss(loss, nothing));
 }
-
-std::filesystem::path base_of(const std::filesystem::path& output) { return output.string() + ".finetune"; }
 
 using Folded = std::map<std::string, DistributedMatrix>;
 /// Those that the rule has.
@@ -145,36 +142,33 @@ bool Finetuning<Real>::advance() {
 
 /// What a checkpoint holds but for vectors of the weights. Local.
 template <class Real>
-CheckpointState Finetuning<Real>::state_of(const Inputs& inputs) const {
-    CheckpointState state{inputs.text(), steps_done(), {}};
+std::map<std::string, std::vector<double>> Finetuning<Real>::small_state() const {
+    std::map<std::string, std::vector<double>> vectors;
     for (const auto& [name, number] : numbers_of_record())
-        for (const FinetuneRecord& record : path_) state.vectors[name].push_back(record.*number);
+        for (const FinetuneRecord& record : path_) vectors[name].push_back(record.*number);
     for (const auto& [name, outputs] : outputs_of_record())
         for (std::size_t r = 0; r < path_.size(); ++r)
-            if (!(path_[r].*outputs).empty())
-                state.vectors[fmt::format("{}_{}", name, r)] = path_[r].*outputs;
+            if (!(path_[r].*outputs).empty()) vectors[fmt::format("{}_{}", name, r)] = path_[r].*outputs;
     if (linear_) {
-        state.vectors["coefficients"] = linear_->state().coefficients;
+        vectors["coefficients"] = linear_->state().coefficients;
         if (const auto& velocity = linear_->state().velocity; !velocity.empty())
-            state.vectors["velocity"] = velocity;
+            vectors["velocity"] = velocity;
     }
-    return state;
+    return vectors;
 }
 
 template <class Real>
-void Finetuning<Real>::write_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
-                                        const ProcessGrid& grid) const {
+void Finetuning<Real>::write(const StageCheckpoint& checkpoint, const ProcessGrid& grid) const {
     const MPI_Comm comm = session_->world.get();
-    const CheckpointState state = collectively(comm, [&] { return state_of(inputs); });
+    auto small = collectively(comm, [&] { return small_state(); });
     const Folded vectors = collectively(comm, [&] { return folded(optimizer_.state(), grid); });
     std::map<std::string, const DistributedMatrix*> matrices;
     for (const auto& [name, matrix] : vectors) matrices[name] = &matrix;
-    tangram::write_checkpoint(base_of(output), state, matrices);
+    checkpoint.write(steps_done(), std::move(small), matrices);
 }
 
 template <class Real>
-bool Finetuning<Real>::read_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
-                                       const ProcessGrid& grid) {
+bool Finetuning<Real>::read(const StageCheckpoint& checkpoint, const ProcessGrid& grid) {
     Index size = 0;
     Folded stored = collectively(session_->world.get(), [&] {
         const Optimizer::State state = optimizer_.state();
@@ -183,16 +177,17 @@ bool Finetuning<Real>::read_checkpoint(const std::filesystem::path& output, cons
     });
     std::map<std::string, DistributedMatrix*> matrices;
     for (auto& [name, matrix] : stored) matrices[name] = &matrix;
-    const auto found = tangram::read_checkpoint(base_of(output), matrices, [&](const CheckpointState& state) {
-        if (const auto other = difference(state.inputs, inputs.text()))
-            throw Error(ExitStatus::output, ErrorKind::changed,
-                        fmt::format("{0}.checkpoint: was written by another study: {1}; run that one to its "
-                                    "end, or delete {0}.checkpoint* to start this one",
-                                    base_of(output).string(), *other));
-    });
+    const auto accept = [&](const CheckpointState& state) {
+        const auto count = [&](const std::string& name) {
+            const auto at = state.vectors.find(name);
+            return at == state.vectors.end() ? 0 : at->second.size();
+        };
+        for (const auto& [name, number] : numbers_of_record())
+            if (count(name) != count("step")) checkpoint.refuse(name);
+    };
+    const auto found = checkpoint.read(matrices, accept, session_->log);
     if (!found) return false;
-    if (!found->torn.empty()) session_->log.warn(found->torn + "; the checkpoint before it is used");
-    const auto& vectors = found->state.vectors;
+    const auto& vectors = found->vectors;
     const auto of = [&](const std::string& name) {
         const auto at = vectors.find(name);
         return at == vectors.end() ? std::vector<double>{} : at->second;
@@ -208,8 +203,8 @@ bool Finetuning<Real>::read_checkpoint(const std::filesystem::path& output, cons
         return at == stored.end() ? std::vector<double>{} : unfolded(at->second, size);
     };
     optimizer_.set_state(
-        {found->state.units_done, vector("change"), vector("first_moment"), vector("second_moment")});
-    if (linear_) linear_->set_state({found->state.units_done, of("coefficients"), of("velocity")});
+        {found->units_done, vector("change"), vector("first_moment"), vector("second_moment")});
+    if (linear_) linear_->set_state({found->units_done, of("coefficients"), of("velocity")});
     set_weights(*network_, setting_.parameters, optimizer_);
     return true;
 }

@@ -4,9 +4,7 @@
 #include <string>
 
 #include "finetune_path.hpp"
-#include "tangram/io/checkpoint.hpp"
-#include "tangram/session/session.hpp"
-#include "tangram/study/inputs.hpp"
+#include "stage_checkpoint.hpp"
 #include "tangram/training/batches.hpp"
 #include "tangram/training/linearised_model.hpp"
 #include "tangram/training/trained_weights.hpp"
@@ -47,15 +45,13 @@ class Finetuning {
     double tokens() const { return tokens_; }
     double seconds() const { return seconds_; }
 
-    /// `<output>.finetune.checkpoint`, by the means of io/checkpoint.hpp.
-    void write_checkpoint(const std::filesystem::path& output, const Inputs& inputs,
-                          const ProcessGrid& grid) const;
-    /// Whether there was one of these inputs. @throws Error(output) for one of others
-    bool read_checkpoint(const std::filesystem::path& output, const Inputs& inputs, const ProcessGrid& grid);
+    void write(const StageCheckpoint& checkpoint, const ProcessGrid& grid) const;
+    /// Whether there was one. @throws as StageCheckpoint::read
+    bool read(const StageCheckpoint& checkpoint, const ProcessGrid& grid);
 
   private:
     void record();
-    CheckpointState state_of(const Inputs& inputs) const;
+    std::map<std::string, std::vector<double>> small_state() const;
     void record_linear(std::vector<double> rows, std::vector<double> test_rows, FinetuneRecord& record) const;
     [[noreturn]] void diverged(const std::string& what) const;
 

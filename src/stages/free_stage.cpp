@@ -77,40 +77,28 @@ void StudyRun::State::free_gram(OpenedStudy with) {
 }
 
 LeadingPairs StudyRun::State::free_leading_pairs(const SymmetricOperator& G,
-                                                 const LanczosCheckpoint& checkpoint) {
+                                                 const StageCheckpoint& checkpoint) {
     const Log::Waiting waiting(session.log, "spectrum: block Lanczos");
-    std::optional<StoredLanczos> stored = checkpoint.read(grid, session.log);
+    const Index rows = free->opened().job.train_rows, count = std::max<Index>(1, study.spectrum.count),
+                basis = lanczos_basis(rows, count);
+    std::optional<StoredLanczos> stored = read_lanczos(checkpoint, rows, basis, grid, session.log);
     LanczosCourse course;
     if (stored) {
         course.from = stored->state;
         session.log.say(
             fmt::format("spectrum: goes on from the checkpoint after {} products", stored->state.products));
     }
-    const double interval = checkpoint_seconds();
-    auto last = Clock::now();
+    CheckpointSchedule schedule(session, checkpoint_seconds(), free->opened().model.files, checkpoint.name());
     course.between = [&](const LanczosState& state) {
         stored.reset();  // the course has begun
-        const bool stopped = session.stop.requested(comm);
-        if (!stopped && !any_rank(comm, interval > 0 && seconds_since(last) > interval)) return;
-        refuse_changed_files(free->opened().model.files, comm);
-        try {
-            checkpoint.write(state, grid);
-        } catch (const Error& e) {
-            if (stopped || e.status() != ExitStatus::output) throw;
-            session.log.warn(fmt::format("no checkpoint: {}; the run goes on", e.what()));
-        }
-        last = Clock::now();
-        if (stopped)
-            throw Error(ExitStatus::stopped, ErrorKind::stopped,
-                        fmt::format("stopped on request after writing {}.spectrum.checkpoint; the same "
-                                    "command goes on",
-                                    output.string()));
+        if (!schedule.is_due()) return;
+        schedule.write([&] { write_lanczos(checkpoint, state, rows, basis, grid); });
+        if (schedule.stopped()) schedule.leave();
     };
-    return leading_pairs(G, std::max<Index>(1, study.spectrum.count),
-                         {.seed = static_cast<std::uint64_t>(study.data.seed)}, course);
+    return leading_pairs(G, count, {.seed = static_cast<std::uint64_t>(study.data.seed)}, course);
 }
 
-SpectrumResult StudyRun::State::free_pairs(const LanczosCheckpoint& checkpoint) {
+SpectrumResult StudyRun::State::free_pairs(const StageCheckpoint& checkpoint) {
     const SymmetricOperator G = free->gram();
     {
         const LeaveOnStop leaving = leave(session, *lock, "spectrum");
@@ -147,9 +135,7 @@ void StudyRun::State::free_spectrum(const std::string& inputs) {
         open_free(std::move(with));
     }
     const auto start = Clock::now();
-    const Index rows = free->opened().job.train_rows;
-    const LanczosCheckpoint checkpoint(output, spectrum_inputs(study, kernel_inputs), rows,
-                                       lanczos_basis(rows, std::max<Index>(1, study.spectrum.count)));
+    const StageCheckpoint checkpoint(output.string() + ".spectrum", spectrum_inputs(study, kernel_inputs));
     SpectrumResult result = free_pairs(checkpoint);
     refuse_changed_files(free->opened().model.files, comm);
     write_spectrum_stage(result, "/spectrum", inputs, max_over_ranks(comm, seconds_since(start)));

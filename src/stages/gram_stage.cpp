@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gram_checkpoint.hpp"
 #include "gram_report.hpp"
 #include "growth.hpp"
 #include "kernel_file.hpp"
@@ -9,7 +10,6 @@
 #include "study_state.hpp"
 #include "tangram/arithmetic.hpp"
 #include "tangram/gram/product_back_end.hpp"
-#include "tangram/io/checkpoint.hpp"
 #include "tangram/io/matrix_io.hpp"
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
@@ -100,14 +100,14 @@ Network<Real> StudyRun::State::with_device(Network<Real> network, const Forecast
     });
 }
 
-KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
+KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const StageCheckpoint& checkpoint,
                                                const std::string& basis, Index slices) {
     KernelMatrices matrices = collectively(comm, [&] {
         return empty_matrices(grid, job.train_rows, job.test_rows, job.parameters.size(), job.formulas.size(),
                               job.groups.names.size());
     });
     const Log::Waiting waiting(session.log, "gram: reading what there is beside " + output.string());
-    if (checkpoint.read(matrices, slices, session.log))
+    if (read_matrices(checkpoint, matrices, slices, session.log))
         session.log.say(
             fmt::format("gram: goes on from the checkpoint after {} slices", matrices.units_done));
     else if (const Index known = take_known_rows(output, basis, job, study, matrices); known > 0)
@@ -121,29 +121,15 @@ KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const GramChe
 template <class Real>
 AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Real>& inputs,
                                                           KernelMatrices& matrices,
-                                                          const GramCheckpoint& checkpoint,
+                                                          const StageCheckpoint& checkpoint,
                                                           const FilesRead& files) {
-    auto last_checkpoint = Clock::now();
-    const double interval = checkpoint_seconds();
-    bool stopped = false;
+    CheckpointSchedule schedule(session, checkpoint_seconds(), files, checkpoint.name());
     Index units_written = matrices.units_done;  // those that begin are in a file
-    const auto write_checkpoint = [&] {
-        refuse_changed_files(files, comm);  // a checkpoint of two models would be found in order later
+    const auto write = [&] {
         store_sums(matrices, back_end);
-        try {
-            const Log::Waiting waiting(session.log, "gram: writing " + output.string() + ".checkpoint");
-            checkpoint.write(matrices);
-            units_written = matrices.units_done;
-        } catch (const Error& e) {
-            if (stopped)
-                throw Error(e.status(), e.kind(),
-                            fmt::format("stopped on request, but {}; what was computed since the "
-                                        "checkpoint before is lost",
-                                        e.what()));
-            session.log.warn(fmt::format("no checkpoint: {}; the run goes on and tries again in {}", e.what(),
-                                         duration_text(interval)));
-        }
-        last_checkpoint = Clock::now();
+        const Log::Waiting waiting(session.log, "gram: writing " + checkpoint.name());
+        write_matrices(checkpoint, matrices);
+        units_written = matrices.units_done;
     };
     std::string part;
     const auto tell = [&](const char* now, const AssemblyProgress& at) {
@@ -155,10 +141,8 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     const auto go_on = [&](const AssemblyProgress& at) {
         tell("gram", at);
         if (at.done == at.of) return true;
-        stopped = session.stop.requested(comm);
-        if (stopped || any_rank(comm, interval > 0 && seconds_since(last_checkpoint) > interval))
-            write_checkpoint();
-        return !stopped;
+        if (schedule.is_due()) schedule.write(write);
+        return !schedule.stopped();
     };
     const auto in_pass = [&](const AssemblyProgress& at) {
         tell("jacobian", at);
@@ -170,53 +154,50 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     } catch (const Error& e) {
         if (any_rank(comm, device_failed())) keep_what_was_stored(e, matrices, checkpoint, units_written);
         if (e.kind() != ErrorKind::stopped) throw;
-        stopped = true;
+        schedule.stop();
         // Of the first pass too: status 75 says that there is a checkpoint.
-        if (units_written == 0 || matrices.units_done > units_written) write_checkpoint();
+        if (units_written == 0 || matrices.units_done > units_written) schedule.write(write);
     }
     session.log.finish();
-    if (stopped)
-        throw Error(ExitStatus::stopped, ErrorKind::stopped,
-                    fmt::format("stopped on request after writing {}.checkpoint; the same command goes on",
-                                output.string()));
+    if (schedule.stopped()) schedule.leave();
     return assembled;
 }
 
 void StudyRun::State::keep_what_was_stored(const Error& failure, const KernelMatrices& matrices,
-                                           const GramCheckpoint& checkpoint, Index units_written) {
+                                           const StageCheckpoint& checkpoint, Index units_written) {
     std::string where;
     const bool torn = any_rank(comm, matrices.units_done < 0);
     if (!torn && matrices.units_done > units_written) {
         try {
-            checkpoint.write(matrices);
+            write_matrices(checkpoint, matrices);
             units_written = matrices.units_done;
         } catch (const Error& e) {
             where = fmt::format("; no checkpoint: {}", e.what());
         }
     }
     if (units_written > 0)
-        where += fmt::format("; {}.checkpoint holds {} slices, the same command goes on", output.string(),
-                             units_written);
+        where +=
+            fmt::format("; {} holds {} slices, the same command goes on", checkpoint.name(), units_written);
     throw Error(failure.status(), failure.kind(), failure.what() + where);
 }
 
 void StudyRun::State::write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,
-                                    const GramCheckpoint& checkpoint) {
+                                    const StageCheckpoint& checkpoint) {
     try {
         // Disks then hold two copies and not three.
-        remove_previous_checkpoint(output, comm);
+        checkpoint.remove_previous(comm);
         write();
     } catch (const Error& e) {
         if (e.status() != ExitStatus::output) throw;
         try {
-            checkpoint.write(matrices, true);
+            write_matrices(checkpoint, matrices, true);
         } catch (const Error& no_checkpoint) {
             throw Error(e.status(), e.kind(),
                         fmt::format("{}; no checkpoint either: {}", e.what(), no_checkpoint.what()));
         }
         throw Error(e.status(), e.kind(),
-                    fmt::format("{}; what was computed is in {}.checkpoint, the same command goes on",
-                                e.what(), output.string()));
+                    fmt::format("{}; what was computed is in {}, the same command goes on", e.what(),
+                                checkpoint.name()));
     }
 }
 
@@ -243,24 +224,24 @@ void StudyRun::State::say_plan(const GramJob& job, const Forecast& planned) cons
 }
 
 void StudyRun::State::keep_or_remove_checkpoint(const KernelMatrices& matrices,
-                                                const GramCheckpoint& checkpoint) {
+                                                const StageCheckpoint& checkpoint) {
     // Without the matrix in the output, the spectrum would have nothing to begin again from.
     if (study.output.save_gram || !(checkpoint_seconds() > 0)) {
         if (!study.output.save_gram && !whole_run)
             session.log.warn(
                 "the Gram matrix is not kept: output.save_gram = false, and without "
                 "output.checkpoint_minutes no checkpoint holds it either; use `tangram run`");
-        remove_checkpoint(output, comm);
+        checkpoint.remove(comm);
         return;
     }
     try {
-        checkpoint.write(matrices, true);
+        write_matrices(checkpoint, matrices, true);
         kept_checkpoint = checkpoint;
         if (!whole_run)
             session.log.say(
-                fmt::format("gram: the Gram matrix is in {}.checkpoint alone "
-                            "(output.save_gram = false), where `tangram run` goes on",
-                            output.string()));
+                fmt::format("gram: the Gram matrix is in {} alone (output.save_gram = false), where "
+                            "`tangram run` goes on",
+                            checkpoint.name()));
     } catch (const Error& e) {
         session.log.warn(
             fmt::format("no checkpoint: {}; a run that is stopped in the spectrum begins again", e.what()));
@@ -281,7 +262,7 @@ void StudyRun::State::gram(const LoadedModel& model, const GramJob& job) {
     if (study.tasks.empty()) study.kernel.output = job.output_names.front();
     const KernelFingerprint fingerprint = fingerprint_of(study, model, job);
     kernel_inputs = fingerprint.made_of.hash();
-    const GramCheckpoint checkpoint(output, fingerprint.made_of);
+    const StageCheckpoint checkpoint(output, fingerprint.made_of);
     if (has_kernel()) {
         session.log.say(
             fmt::format("gram: {} holds it already, made from the same inputs; skipped", output.string()));

@@ -4,9 +4,9 @@
 #include <optional>
 #include <string>
 
-#include "checkpoint.hpp"
 #include "forecast.hpp"
 #include "free_kernel.hpp"
+#include "stage_checkpoint.hpp"
 #include "tangram/gram/assembly.hpp"
 #include "tangram/io/output.hpp"
 #include "tangram/session/clock.hpp"
@@ -29,7 +29,6 @@ struct TrainingWork {
     double tokens = 0, seconds = 0;
 };
 class StoredKernels;
-class LanczosCheckpoint;
 
 /// What the spectrum stage writes of a matrix.
 struct SpectrumResult {
@@ -56,9 +55,9 @@ struct StudyRun::State {
     Index peak_warned_of = 0;                 // bytes of the largest rank
     std::optional<DistributedMatrix> gram_matrix;
     std::optional<Eigenpairs> eigen;
-    std::unique_ptr<FreeKernel> free;               // spectrum.matrix = "free": once it was opened
-    std::optional<OpenedStudy> opened;              // where a later stage needs it
-    std::optional<GramCheckpoint> kept_checkpoint;  // of a matrix that the output does not hold
+    std::unique_ptr<FreeKernel> free;                // spectrum.matrix = "free": once it was opened
+    std::optional<OpenedStudy> opened;               // where a later stage needs it
+    std::optional<StageCheckpoint> kept_checkpoint;  // of a matrix that the output does not hold
 
     State(Study s, const Session& in, bool writes);
 
@@ -108,22 +107,22 @@ struct StudyRun::State {
     /// a checkpoint where one of the files is not what it was when it was read
     template <class Real>
     AssemblyResult assemble_with_checkpoints(const KernelInputs<Real>& inputs, KernelMatrices& matrices,
-                                             const GramCheckpoint& checkpoint, const FilesRead& files);
+                                             const StageCheckpoint& checkpoint, const FilesRead& files);
     /// Behind a device's failure: what was stored goes into a checkpoint, where it is more than the units of
     /// the last one. Collective. @throws Error(failure's status) on every rank, saying what there is
     [[noreturn]] void keep_what_was_stored(const Error& failure, const KernelMatrices& matrices,
-                                           const GramCheckpoint& checkpoint, Index units_written);
+                                           const StageCheckpoint& checkpoint, Index units_written);
     /// Zero matrices, or what a checkpoint or the finished file of a smaller sample holds of them.
     /// Collective.
-    KernelMatrices begin_matrices(const GramJob& job, const GramCheckpoint& checkpoint,
+    KernelMatrices begin_matrices(const GramJob& job, const StageCheckpoint& checkpoint,
                                   const std::string& basis, Index slices);
     /// Runs `write`; where the output cannot be written, what was computed goes into a checkpoint.
     /// Collective. @throws Error(output) on every rank
     void write_or_keep(const std::function<void()>& write, const KernelMatrices& matrices,
-                       const GramCheckpoint& checkpoint);
+                       const StageCheckpoint& checkpoint);
     /// Behind a written output: the checkpoint goes, unless a spectrum that follows has nothing else to begin
     /// again from. Collective.
-    void keep_or_remove_checkpoint(const KernelMatrices& matrices, const GramCheckpoint& checkpoint);
+    void keep_or_remove_checkpoint(const KernelMatrices& matrices, const StageCheckpoint& checkpoint);
     /// Leaves the matrix to the stages that follow, in their blocks; overwritten. Collective.
     void take_gram_matrix(DistributedMatrix& matrix);
     /// Between checkpoints; 0: none but where the run is stopped.
@@ -158,23 +157,24 @@ struct StudyRun::State {
     void free_spectrum(const std::string& inputs);
     /// From a checkpoint where there is one, with new ones from time to time. Collective.
     /// @throws Error(stopped) on every rank after one
-    LeadingPairs free_leading_pairs(const SymmetricOperator& G, const LanczosCheckpoint& checkpoint);
+    LeadingPairs free_leading_pairs(const SymmetricOperator& G, const StageCheckpoint& checkpoint);
     /// The pairs and the density that the study asks for. Collective.
-    SpectrumResult free_pairs(const LanczosCheckpoint& checkpoint);
+    SpectrumResult free_pairs(const StageCheckpoint& checkpoint);
 
     /// A symmetric matrix of the output file. Collective.
     DistributedMatrix read_gram(const std::string& path);
 
     // The fine-tuning stage.
 
-    /// @param base  what its checkpoints' names begin with
+    /// @return whether a checkpoint holds all of it
     template <class Real>
-    void train(Finetuning<Real>& training, const std::filesystem::path& base, const Inputs& inputs,
-               const FilesRead& files, Index steps);
+    bool train(Finetuning<Real>& training, const StageCheckpoint& checkpoint, const FilesRead& files,
+               Index steps);
     /// Runs `work`, which follows training; where it fails, training is in a checkpoint. Collective.
+    /// @param is_kept  it is in one already
     template <class Real>
-    void keep_training(const Finetuning<Real>& training, const std::filesystem::path& base,
-                       const Inputs& inputs, const FilesRead& files, const std::function<void()>& work);
+    void keep_training(const Finetuning<Real>& training, bool is_kept, const StageCheckpoint& checkpoint,
+                       const FilesRead& files, const std::function<void()>& work);
     template <class Real>
     void finetune(const OpenedStudy& with, const Inputs& inputs);
     /// The kernel after training, the folder of weights and the stage's part of the file. Collective.

@@ -1,4 +1,4 @@
-#include "../src/stages/checkpoint.hpp"
+#include "../src/stages/gram_checkpoint.hpp"
 #include "../src/stages/lanczos_checkpoint.hpp"
 
 #include <cmath>
@@ -55,8 +55,8 @@ TEST_F(OutOfMemory, OfOneRankEndsTheSpectrumOnAll) {
 
 TEST_F(OutOfMemory, OfOneRankEndsTheCheckpointOnAll) {
     const KernelMatrices matrices = empty_matrices(grid_, rows, rows, rows);
-    const GramCheckpoint checkpoint(output_, Inputs());
-    expect_shared_failures([&] { checkpoint.write(matrices); }, bytes, 8);
+    const StageCheckpoint checkpoint(output_, Inputs());
+    expect_shared_failures([&] { write_matrices(checkpoint, matrices); }, bytes, 8);
 }
 
 TEST_F(OutOfMemory, OfOneRankEndsTheCheckpointOfBlockLanczosOnAll) {
@@ -65,9 +65,9 @@ TEST_F(OutOfMemory, OfOneRankEndsTheCheckpointOfBlockLanczosOnAll) {
     state.size = 40;
     state.basis = basis;
     state.projected.assign(1600, 0.25);
-    const LanczosCheckpoint checkpoint(output_, Inputs(), rows, 50);
-    expect_shared_failures([&] { checkpoint.write(state, grid_); }, bytes, 8);
-    expect_shared_failures([&] { checkpoint.read(grid_, log_); }, bytes, 8);
+    const StageCheckpoint checkpoint(output_, Inputs());
+    expect_shared_failures([&] { write_lanczos(checkpoint, state, rows, 50, grid_); }, bytes, 8);
+    expect_shared_failures([&] { read_lanczos(checkpoint, rows, 50, grid_, log_); }, bytes, 8);
 }
 
 // On another grid, and not by another study.
@@ -77,10 +77,11 @@ TEST_F(OutOfMemory, NoneAndTheCheckpointOfBlockLanczosComesBack) {
     const LanczosState state{
         20, basis, std::vector<double>(400, 0.25), std::vector<double>(rows * 4, -3.0), {}, 7, 2, 1, 4096};
     const Inputs inputs = Inputs().add("count", "5");
-    const LanczosCheckpoint checkpoint(output_, inputs, rows, 50);
-    EXPECT_FALSE(checkpoint.read(grid_, log_));
-    checkpoint.write(state, grid_);
-    const auto found = checkpoint.read(ProcessGrid(MPI_COMM_WORLD, testing::world_size(), 1), log_);
+    const StageCheckpoint checkpoint(output_, inputs);
+    EXPECT_FALSE(read_lanczos(checkpoint, rows, 50, grid_, log_));
+    write_lanczos(checkpoint, state, rows, 50, grid_);
+    const ProcessGrid column(MPI_COMM_WORLD, testing::world_size(), 1);
+    const auto found = read_lanczos(checkpoint, rows, 50, column, log_);
     ASSERT_TRUE(found);
     EXPECT_TRUE(std::ranges::equal(found->state.basis, basis));
     EXPECT_TRUE(found->state.projected == state.projected && found->state.next == state.next);
@@ -90,11 +91,11 @@ TEST_F(OutOfMemory, NoneAndTheCheckpointOfBlockLanczosComesBack) {
     EXPECT_EQ(found->state.restarts, 2);
     EXPECT_EQ(found->state.random, 1);
     EXPECT_EQ(found->state.drawn, 4096);
-    const LanczosCheckpoint other(output_, Inputs().add("count", "6"), rows, 50);
-    testing::expect_error_on_all_ranks([&] { other.read(grid_, log_); }, ExitStatus::output,
-                                       ErrorKind::changed, "spectrum.checkpoint");
+    const StageCheckpoint other(output_, Inputs().add("count", "6"));
+    testing::expect_error_on_all_ranks([&] { read_lanczos(other, rows, 50, grid_, log_); },
+                                       ExitStatus::output, ErrorKind::changed, "h5.checkpoint");
     checkpoint.remove(MPI_COMM_WORLD);
-    EXPECT_FALSE(checkpoint.read(grid_, log_));
+    EXPECT_FALSE(read_lanczos(checkpoint, rows, 50, grid_, log_));
 }
 
 }  // namespace

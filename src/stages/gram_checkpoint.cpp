@@ -1,34 +1,22 @@
-#include "checkpoint.hpp"
-
-#include <fmt/core.h>
+#include "gram_checkpoint.hpp"
 
 #include <cmath>
 
-#include "tangram/io/checkpoint.hpp"
 #include "tangram/parallel/collective_error.hpp"
-#include "tangram/session/session.hpp"
 
 namespace tangram {
 
-GramCheckpoint::GramCheckpoint(const std::filesystem::path& output, const Inputs& inputs)
-    : output_(output), inputs_("program = " + library_versions().front() + "\n" + inputs.text()) {}
-
-void GramCheckpoint::remove_own(MPI_Comm comm) const {
-    const auto inputs = checkpoint_inputs(output_, comm);
-    if (inputs && !difference(*inputs, inputs_)) remove_checkpoint(output_, comm);
-}
-
-void GramCheckpoint::write(const KernelMatrices& matrices, bool finished) const {
+void write_matrices(const StageCheckpoint& checkpoint, const KernelMatrices& matrices, bool finished) {
     const MPI_Comm comm = matrices.grid().comm().get();
-    CheckpointState state{inputs_, matrices.units_done, {}};
+    std::map<std::string, std::vector<double>> vectors;
     std::map<std::string, const DistributedMatrix*> named;
     collectively(comm, [&] {
-        state.vectors["known_rows"] = {static_cast<double>(matrices.known_rows)};
+        vectors["known_rows"] = {static_cast<double>(matrices.known_rows)};
         for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
             const FormulaMatrices& of = matrices.formulas[f];
             const std::string place = std::to_string(f);
-            state.vectors["traces" + place] = of.tile_traces;
-            state.vectors["test_diagonal" + place] = of.test_diagonal;
+            vectors["traces" + place] = of.tile_traces;
+            vectors["test_diagonal" + place] = of.test_diagonal;
             named["gram" + place] = &of.gram;
             if (of.cross) named["cross" + place] = &*of.cross;
             for (std::size_t g = 0; g < of.groups.size(); ++g)
@@ -36,12 +24,12 @@ void GramCheckpoint::write(const KernelMatrices& matrices, bool finished) const 
         }
     });
     // Between units each of these numbers stands on one rank, zero elsewhere: the sum is exact.
-    for (auto& [name, values] : state.vectors)
+    for (auto& [name, values] : vectors)
         if (!finished && name != "known_rows") sum_over_ranks(comm, values);
-    write_checkpoint(output_, state, named);
+    checkpoint.write(matrices.units_done, std::move(vectors), named);
 }
 
-bool GramCheckpoint::read(KernelMatrices& matrices, Index slices, Log& log) const {
+bool read_matrices(const StageCheckpoint& checkpoint, KernelMatrices& matrices, Index slices, Log& log) {
     std::map<std::string, DistributedMatrix*> named;
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
         FormulaMatrices& of = matrices.formulas[f];
@@ -50,19 +38,9 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Index slices, Log& log) cons
         if (of.cross) named["cross" + place] = &*of.cross;
         for (std::size_t g = 0; g < of.groups.size(); ++g) named["group" + std::to_string(g)] = &of.groups[g];
     }
-    const auto found = read_checkpoint(output_, named, [&](const CheckpointState& state) {
-        if (const auto other = difference(state.inputs, inputs_))
-            throw Error(
-                ExitStatus::output, ErrorKind::changed,
-                fmt::format("{0}.checkpoint: was written by another study: {1}; `tangram run` that one to "
-                            "its end, or delete {0}.checkpoint* to start this one",
-                            output_.string(), *other));
+    const auto accept = [&](const CheckpointState& state) {
         const auto needs = [&](bool holds, const std::string& what) {
-            if (!holds)
-                throw Error(ExitStatus::output, ErrorKind::contradiction,
-                            fmt::format("{0}.checkpoint: {1} is not what this study needs; delete "
-                                        "{0}.checkpoint* to start again",
-                                        output_.string(), what));
+            if (!holds) checkpoint.refuse(what);
         };
         const auto size = [&](const std::string& name) {
             const auto vector = state.vectors.find(name);
@@ -79,16 +57,16 @@ bool GramCheckpoint::read(KernelMatrices& matrices, Index slices, Log& log) cons
                  {std::pair{"traces", &matrices.formulas[f].tile_traces},
                   std::pair{"test_diagonal", &matrices.formulas[f].test_diagonal}})
                 needs(size(name + std::to_string(f)) == values->size(), name + std::to_string(f));
-    });
+    };
+    const auto found = checkpoint.read(named, accept, log);
     if (!found) return false;
-    if (!found->torn.empty()) log.warn(found->torn + "; the checkpoint before it is used");
     for (std::size_t f = 0; f < matrices.formulas.size(); ++f) {
         const std::string place = std::to_string(f);
-        matrices.formulas[f].tile_traces = found->state.vectors.at("traces" + place);
-        matrices.formulas[f].test_diagonal = found->state.vectors.at("test_diagonal" + place);
+        matrices.formulas[f].tile_traces = found->vectors.at("traces" + place);
+        matrices.formulas[f].test_diagonal = found->vectors.at("test_diagonal" + place);
     }
-    matrices.units_done = found->state.units_done;
-    matrices.known_rows = static_cast<Index>(found->state.vectors.at("known_rows").front());
+    matrices.units_done = found->units_done;
+    matrices.known_rows = static_cast<Index>(found->vectors.at("known_rows").front());
     return true;
 }
 
