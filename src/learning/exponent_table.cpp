@@ -96,7 +96,7 @@ RateExponent from_decay(const RatesResult& r) {
             // An interval that holds more than 1.05 does not say that the eigenvalues have no sum.
             const Interval& a = r.intervals.polynomial.exponent;
             const auto rate = [](double exponent) { return exponent / (exponent + 1); };
-            if (a.known() ? a.high < 1.05 : a.value <= 1)
+            if (a.known() ? a.low <= 1 && a.high < 1.05 : a.value <= 1)
                 return unknown_rate(
                     source, fmt::format("the eigenvalues fall like rank^-{:.3f} {}: no rate follows from "
                                         "a <= 1",
@@ -162,6 +162,8 @@ void find_source(RatesResult& r, const std::vector<double>& l, const std::vector
         r.source_reason = "the eigenvalues show no power of the rank";
     else
         r.source = source_and_capacity(*r.power, a, onset_of(r));
+    // Ranks are of rows, n is of examples.
+    if (r.source) r.source->crossover *= static_cast<double>(r.examples) / static_cast<double>(r.rows);
 }
 
 std::string text_of(const Interval& value) {
@@ -172,10 +174,8 @@ RateExponent from_source(const RatesResult& r) {
     const std::string source = "source_capacity";
     if (!r.source) return unknown_rate(source, r.source_reason);
     const SourceCapacity& found = *r.source;
-    const double largest = static_cast<double>(r.rows),
-                 smallest = r.curve.sizes.empty() ? largest
-                                                  : static_cast<double>(r.curve.sizes.front()) * largest /
-                                                        static_cast<double>(r.examples);
+    const double largest = static_cast<double>(r.examples),
+                 smallest = r.curve.sizes.empty() ? largest : static_cast<double>(r.curve.sizes.front());
     // Where sigma is estimated the floor is what no rank resolves: it acts as noise at these sizes.
     const bool noisy = largest > found.crossover, changes = noisy && smallest < found.crossover;
     Interval rate = noisy ? found.noisy : found.noiseless;

@@ -26,6 +26,13 @@ std::vector<double> power_of(const KernelRegression& regression) {
     return power;
 }
 
+/// Eigenvalues, those at the noise floor as zero.
+std::vector<double> above(double floor, std::span<const double> l) {
+    std::vector<double> modes(l.begin(), l.end());
+    for (double& value : modes) value = value > floor ? value : 0.0;
+    return modes;
+}
+
 Functionals functionals(const RatesResult& r, std::span<const double> l, const KernelRegression* regression,
                         const StepSizes& steps) {
     Functionals f{};
@@ -41,11 +48,15 @@ Functionals functionals(const RatesResult& r, std::span<const double> l, const K
         last = std::min(last, r.trusted_ranks());
         f.alignment_slope = alignment_slope(l, regression->squares(), 1, last);
     }
+    // What stands at the noise floor is rounding: at an infinite T it would count like any other.
+    const std::vector<double> modes = above(r.noise_floor, l);
     const double eta = steps.eta(std::min(r.stop, 1e300));
-    f.effective_dimension_at_stop = !r.stop_known()                    ? not_known
-                                    : r.stop > 0 && std::isfinite(eta) ? effective_dimension(l, 1 / eta)
-                                    : r.stop > 0                       ? static_cast<double>(l.size())
-                                                                       : 0;
+    f.effective_dimension_at_stop =
+        !r.stop_known()                    ? not_known
+        : r.stop > 0 && std::isfinite(eta) ? effective_dimension(modes, 1 / eta)
+        : r.stop > 0
+            ? static_cast<double>(modes.size() - static_cast<std::size_t>(std::ranges::count(modes, 0.0)))
+            : 0;
     // Of a prior of the target's own size, R^2 k: so the kernel's scale leaves it as it is.
     f.information_gain_at_noise = r.noise > 0 ? information_gain(l, r.noise / r.radius, r.rows) : not_known;
     const double lowest = std::max(r.noise_floor, 1e-14 * l.front());  // below l_1, as was checked
@@ -173,6 +184,13 @@ class RatesOfKernel {
                             "the residual is zero after taking out its mean: there is nothing to "
                             "learn; use more examples, or rates.center = false");
             r_.residual = regression_->coefficients();
+            if (r_.rows > r_.examples)
+                listener_.say(
+                    fmt::format("rates: the {} rows of an example come together, and the decay and predicted "
+                                "errors take them for {} that came one by one: right where the outputs are "
+                                "alike, else the exponent may be read 0.2 off and errors be predicted too "
+                                "large (docs/mathematics.md, Several rows); compare with what is observed",
+                                r_.rows / r_.examples, r_.rows));
         });
         r_.labels = coefficients(*input_.vectors, input_.train->labels, r_.outputs);
         together([&] {
@@ -254,12 +272,22 @@ class RatesOfKernel {
             r_.sketch));
     }
 
+    /// Of the directions, that holds nothing: an estimated sigma is of the others alone.
+    double empty_share() const {
+        return regression_ && !options_.noise
+                   ? static_cast<double>(empty_directions(l_, squares(), r_.noise_floor)) /
+                         static_cast<double>(r_.rows)
+                   : 0.0;
+    }
+
     void draw_path() {
         if (r_.stop_known())
-            r_.path = stopping_path(l_, squares(), {r_.noise, r_.radius, r_.stop, r_.noise_floor, r_.rows},
-                                    *steps_);
+            r_.path = stopping_path(
+                l_, squares(),
+                {r_.noise, r_.radius, r_.stop, r_.noise_floor, r_.rows, options_.noise.has_value()}, *steps_);
         if (!regression_) return;
-        r_.discrepancy_step = discrepancy_step(l_, squares(), r_.noise, *steps_);
+        r_.discrepancy_step =
+            discrepancy_step(l_, squares(), r_.noise * std::sqrt(1 - empty_share()), *steps_);
         r_.cross_validated_step = cross_validated_step(l_, squares(), r_.noise_floor, *steps_, r_.path.step);
     }
 
@@ -392,8 +420,7 @@ class RatesOfKernel {
         curve.test_examples = input_.test ? input_.test->examples() : r_.examples - r_.examples / 2;
         const std::vector<double> power = power_of(*regression_);
         // What stands at the noise floor is rounding, and no mode that an example could determine.
-        std::vector<double> modes(l_);
-        for (double& value : modes) value = value > r_.noise_floor ? value : 0.0;
+        const std::vector<double> modes = above(r_.noise_floor, l_);
         const Index empty = empty_directions(l_, power, r_.noise_floor);
         if (empty > std::max<Index>(std::ssize(r_.residual_mean), r_.rows / 100))
             r_.unpredictable = fmt::format(
@@ -477,6 +504,7 @@ class RatesOfKernel {
         if (r_.source) premises.source = r_.source->source;
         premises.no_source = r_.source_reason;
         if (regression_) premises.residual_mean_square = r_.residual_square;
+        premises.empty_share = empty_share();
         r_.bound = error_bound(premises);
         if (!r_.bound.none.empty()) std::ranges::fill(r_.path.bound, not_known);
     }

@@ -268,7 +268,6 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
     double spectrum_seconds = 0;
     if (kernel.matrix.empty()) {
         read_eigenvalues(kernel, comm, spectrum.input);
-        if (!options.radius) options.radius = 1;
     } else {
         read_matrices(kernel, grid, session, spectrum);
         decompose(study, session, lock, spectrum);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "tangram/error.hpp"
 #include "tangram/not_known.hpp"
@@ -35,9 +36,54 @@ std::string cannot_pair(const TestedRun& a, const TestedRun& b) {
     return {};
 }
 
-/// The draws that all models have at this size, one judgement after the other, by model.
-std::vector<Judgement> joined(const std::vector<ComparedModel>& models, Index size, std::string& why) {
-    std::vector<Judgement> all(models.size());
+/// What a model does on every test example, over some draws of the training examples.
+class OverDraws {
+  public:
+    void add(const TestedRun& run) {
+        ++draws_;
+        for (std::size_t e = 0; e < run.at_stop.squared_errors.size(); ++e) {
+            Example& example = examples_[{run.tasks.empty() ? 0 : run.tasks[e],
+                                          run.rows.empty() ? static_cast<Index>(e) : run.rows[e]}];
+            example.draws += 1;
+            example.squared_error += run.at_stop.squared_errors[e];
+            if (run.at_stop.right.empty())
+                has_classes_ = false;
+            else
+                example.right += run.at_stop.right[e] ? 1 : 0;
+        }
+    }
+    Index draws() const { return draws_; }
+    /// An example counts once: draws of the training examples are not draws of it. It is named rightly where
+    /// most draws name it so.
+    Judgement judgement() const {
+        Judgement of;
+        for (const auto& [row, example] : examples_) {
+            of.squared_errors.push_back(example.squared_error / example.draws);
+            if (has_classes_) of.right.push_back(example.right > 0.5 * example.draws);
+        }
+        return of;
+    }
+    double accuracy() const {
+        double right = 0, draws = 0;
+        for (const auto& [row, example] : examples_) {
+            right += example.right;
+            draws += example.draws;
+        }
+        return has_classes_ ? right / draws : not_known;
+    }
+
+  private:
+    struct Example {
+        double squared_error = 0, right = 0, draws = 0;
+    };
+    std::map<std::pair<Index, Index>, Example> examples_;  ///< by task and row in its source
+    Index draws_ = 0;
+    bool has_classes_ = true;
+};
+
+/// The draws that all models have at this size, by model.
+std::vector<OverDraws> joined(const std::vector<ComparedModel>& models, Index size, std::string& why) {
+    std::vector<OverDraws> all(models.size());
     for (const TestedRun& first : models.front().runs.at(size)) {
         std::vector<const TestedRun*> runs;
         for (const ComparedModel& model : models)
@@ -45,25 +91,23 @@ std::vector<Judgement> joined(const std::vector<ComparedModel>& models, Index si
         if (std::ranges::find(runs, nullptr) != runs.end()) continue;
         for (std::size_t m = 0; m < models.size(); ++m) {
             if (why = cannot_pair(first, *runs[m]); !why.empty()) return {};
-            const Judgement& own = runs[m]->at_stop;
-            all[m].squared_errors.insert(all[m].squared_errors.end(), own.squared_errors.begin(),
-                                         own.squared_errors.end());
-            all[m].right.insert(all[m].right.end(), own.right.begin(), own.right.end());
+            all[m].add(*runs[m]);
         }
     }
-    if (all.front().squared_errors.empty()) why = "no draw (data.seed) is common to all of them";
+    if (all.front().draws() == 0) why = "no draw (data.seed) is common to all of them";
     return all;
 }
 
 }  // namespace
 
 TestedRun read_tested_run(const Hdf5File& h5, const std::string& draw) {
-    TestedRun run{draw, h5.text_attribute("/kernel", "output"), {}, {}, {}};
+    TestedRun run{draw, h5.text_attribute("/kernel", "output"), {}, {}, {}, {}};
     const std::string errors = "/rates/stopping/test_squared_error", right = "/rates/stopping/test_right";
     if (!h5.exists(errors) || !h5.exists("/data/test/labels")) return run;
     const Index examples = h5.length(errors, 1);
     run.at_stop.squared_errors = h5.read_doubles(errors, examples);
     run.labels = h5.read_int64("/data/test/labels", examples);
+    if (h5.exists("/data/test/tasks")) run.tasks = h5.read_int64("/data/test/tasks", examples);
     if (h5.exists("/data/test/rows")) run.rows = h5.read_int64("/data/test/rows", examples);
     if (h5.exists(right))
         for (const Index value : h5.read_int64(right, examples)) run.at_stop.right.push_back(value == 1);
@@ -78,22 +122,24 @@ std::vector<ModelRow> compare_models(const std::vector<ComparedModel>& models, s
         why = "no number of training examples is common to all of them";
         return {};
     }
-    const std::vector<Judgement> judged = joined(models, size, why);
+    const std::vector<OverDraws> over_draws = joined(models, size, why);
     if (!why.empty()) return {};
     std::vector<ModelRow> rows;
+    std::vector<Judgement> judged;
     for (std::size_t m = 0; m < models.size(); ++m) {
+        judged.push_back(over_draws[m].judgement());
         const std::vector<double>& errors = judged[m].squared_errors;
         const auto count = static_cast<double>(errors.size());
         double mean = 0, squares = 0;
         for (const double e : errors) mean += e / count;
         for (const double e : errors) squares += (e - mean) * (e - mean);
-        const double right = static_cast<double>(std::ranges::count(judged[m].right, true));
         rows.push_back({models[m].name,
                         size,
                         std::ssize(errors),
+                        over_draws[m].draws(),
                         mean,
                         count > 1 ? std::sqrt(squares / (count - 1) / count) : not_known,
-                        judged[m].right.empty() ? not_known : right / count,
+                        over_draws[m].accuracy(),
                         {},
                         models[m].exponent});
     }
@@ -108,11 +154,14 @@ std::vector<ModelRow> compare_models(const std::vector<ComparedModel>& models, s
 
 std::string models_text(const std::vector<ModelRow>& rows) {
     const ModelRow& best = rows.front();
+    // The best was chosen among them: one of the others is taken to err more than it where that is shown
+    // among all pairs.
+    const Index pairs = std::ssize(rows) * (std::ssize(rows) - 1) / 2;
     std::string text = fmt::format(
-        "models at n = {}, paired on the same {} test examples: error at T +- standard error, how much less "
-        "the "
-        "best errs\n",
-        best.examples, best.test_examples);
+        "models at n = {}, paired on the same {} test examples{}: error at T +- standard error, how much "
+        "less the best errs\n",
+        best.examples, best.test_examples,
+        best.draws > 1 ? fmt::format(", each by its mean over {} draws", best.draws) : "");
     for (const ModelRow& row : rows) {
         const PairedComparison& behind = row.behind_best;
         text += fmt::format(
@@ -120,7 +169,7 @@ std::string models_text(const std::vector<ModelRow>& rows) {
             std::isnan(behind.error_fall)
                 ? std::string(", the least")
                 : fmt::format(", {:.3g} +- {:.2g} more ({})", behind.error_fall, behind.standard_error,
-                              behind.error_falls() ? "shown" : "not shown"),
+                              behind.error_falls(pairs) ? "shown" : "not shown"),
             std::isnan(row.accuracy) ? "" : fmt::format(", accuracy {:.3f}", row.accuracy),
             row.exponent.known() ? fmt::format("x = {:.2f} [{:.2f}, {:.2f}]", row.exponent.exponent.value,
                                                row.exponent.exponent.low, row.exponent.exponent.high)
@@ -130,7 +179,7 @@ std::string models_text(const std::vector<ModelRow>& rows) {
     std::string behind, level;
     for (const ModelRow& row : rows)
         if (&row != &best) {
-            std::string& list = row.behind_best.error_falls() ? behind : level;
+            std::string& list = row.behind_best.error_falls(pairs) ? behind : level;
             list += (list.empty() ? "" : " and of ") + row.name;
         }
     text += fmt::format("The error at T is least with {}", best.name);

@@ -101,10 +101,9 @@ std::optional<double> predict_unseen(std::span<const double> l, std::span<const 
 }
 
 Index empty_directions(std::span<const double> l, std::span<const double> power, double floor) {
-    double mean = 0;
-    for (const double value : power) mean += value / static_cast<double>(power.size());
+    const EmptyDirections is_empty(l, power, floor);
     Index count = 0;
-    for (std::size_t i = 0; i < l.size(); ++i) count += l[i] <= floor && power[i] < 1e-10 * mean ? 1 : 0;
+    for (std::size_t i = 0; i < l.size(); ++i) count += is_empty(i) ? 1 : 0;
     return count;
 }
 

@@ -48,7 +48,7 @@ std::string failing_premise(const BoundPremises& p) {
 ErrorBound error_bound(const BoundPremises& p) {
     if (std::string none = failing_premise(p); !none.empty()) return {not_known, std::move(none), true};
     const double value = 12 * p.critical_radius * p.critical_radius * p.radius * p.radius;
-    return {value, {}, !(value < p.residual_mean_square - p.noise * p.noise)};
+    return {value, {}, !(value < p.residual_mean_square - p.noise * p.noise * (1 - p.empty_share))};
 }
 
 }  // namespace tangram

@@ -1,5 +1,6 @@
 #pragma once
 #include <cmath>
+#include <numeric>
 #include <span>
 
 #include "tangram/error.hpp"
@@ -17,5 +18,21 @@ inline void check_modes(std::span<const double> l, std::span<const double> squar
             throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         "an eigenvalue or a coefficient of the residual is not finite");
 }
+
+/// Which directions hold nothing (empty_directions in eigenlearning.hpp).
+class EmptyDirections {
+  public:
+    EmptyDirections(std::span<const double> l, std::span<const double> squares, double floor)
+        : l_(l),
+          squares_(squares),
+          floor_(floor),
+          least_(1e-10 * std::accumulate(squares.begin(), squares.end(), 0.0) /
+                 static_cast<double>(squares.size())) {}
+    bool operator()(std::size_t i) const { return !(l_[i] > floor_) && !(squares_[i] > least_); }
+
+  private:
+    std::span<const double> l_, squares_;
+    double floor_, least_;
+};
 
 }  // namespace tangram

@@ -23,11 +23,8 @@ double fitted_part(double l, double ridge) { return l > 0 ? l / (l + ridge) : 0.
 CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<const double> squares,
                                           double floor) {
     check_modes(l, squares);
-    double largest = 0, mean = 0;
-    for (std::size_t i = 0; i < l.size(); ++i) {
-        largest = std::max(largest, l[i]);
-        mean += squares[i] / static_cast<double>(l.size());
-    }
+    double largest = 0;
+    for (const double value : l) largest = std::max(largest, value);
     if (!(largest > 0))
         throw Error(ExitStatus::numerical, ErrorKind::degenerate,
                     "the kernel is zero: no noise can be estimated");
@@ -35,11 +32,12 @@ CrossValidatedRidge cross_validated_ridge(std::span<const double> l, std::span<c
         double squares, trace;  ///< sum (1-A_i)^2 z_i^2 and sum (1-A_i)
     };
     // Under the floor nothing is fitted: these directions enter whole, except where they are empty.
+    const EmptyDirections is_empty(l, squares, floor);
     double n = 0;
     Left under{0, 0};
     for (std::size_t i = 0; i < l.size(); ++i) {
+        if (is_empty(i)) continue;
         if (!(l[i] > floor)) {
-            if (!(squares[i] > 1e-10 * mean)) continue;
             under.squares += squares[i];
             under.trace += 1;
         }

@@ -30,7 +30,7 @@ PairedComparison compare_paired(const Judgement& before, const Judgement& after)
         throw Error(ExitStatus::numerical, ErrorKind::contradiction,
                     "a paired comparison needs the same examples twice");
     const auto examples = static_cast<double>(count);
-    PairedComparison result{0, not_known, 0, 0, 1};
+    PairedComparison result{0, not_known, 0, 0, 1, static_cast<Index>(count)};
     const auto fall = [&](std::size_t e) { return before.squared_errors[e] - after.squared_errors[e]; };
     for (std::size_t e = 0; e < count; ++e) result.error_fall += fall(e) / examples;
     double squares = 0;

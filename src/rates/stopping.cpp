@@ -5,8 +5,10 @@
 #include <functional>
 #include <limits>
 #include <numbers>
+#include <optional>
 #include <string>
 
+#include "modes.hpp"
 #include "tangram/error.hpp"
 #include "tangram/not_known.hpp"
 #include "tangram/rates/stopping_rules.hpp"
@@ -120,7 +122,7 @@ void check(const Sorted& sorted, std::span<const double> squares, const PathInpu
         if (!std::isfinite(value))
             throw Error(ExitStatus::numerical, ErrorKind::non_finite,
                         "a coefficient of the residual is not finite");
-    const auto& [noise, radius, stop, floor, n] = inputs;
+    const double noise = inputs.noise, radius = inputs.radius, stop = inputs.stop;
     if (!(noise >= 0) || !std::isfinite(noise) || !(radius >= 0) || !std::isfinite(radius) || !(stop >= 0))
         throw Error(ExitStatus::numerical, ErrorKind::out_of_range,
                     "noise, radius and stopping step must be numbers that are not negative");
@@ -163,6 +165,8 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
     StoppingPath path;
     path.step = steps_of_path(sorted, inputs, steps);
     const double variance = inputs.noise * inputs.noise, stop = inputs.stop;
+    std::optional<EmptyDirections> is_empty;  // noise is of the others
+    if (!squares.empty() && !inputs.noise_of_all_rows) is_empty.emplace(l, squares, inputs.floor);
     for (const double t : path.step) {
         const double eta = steps.eta(t);
         double bias = 0, fitted = 0, error = 0, twin = 0;
@@ -170,7 +174,7 @@ StoppingPath stopping_path(std::span<const double> l, std::span<const double> sq
             const double q = steps.filter(l[i], t), rest = (1 - q) * (1 - q);
             fitted += q * q;
             if (squares.empty()) continue;
-            bias += rest * (squares[i] - variance);
+            bias += rest * (squares[i] - (is_empty && (*is_empty)(i) ? 0.0 : variance));
             error += rest * squares[i];
             const double missed = 1 / (1 + eta * std::max(l[i], 0.0));  // 1 - l/(l + 1/eta)
             twin += missed * missed * squares[i];

@@ -1,7 +1,6 @@
 #include "tangram/rates/stopping_rules.hpp"
 
 #include <cmath>
-#include <numeric>
 
 #include "modes.hpp"
 #include "tangram/error.hpp"
@@ -49,12 +48,11 @@ double discrepancy_step(std::span<const double> l, std::span<const double> squar
 double cross_validation_score(std::span<const double> l, std::span<const double> squares, double floor,
                               const StepSizes& steps, double t) {
     check(l, squares);
-    const double mean = std::accumulate(squares.begin(), squares.end(), 0.0) / static_cast<double>(l.size());
+    const EmptyDirections is_empty(l, squares, floor);
     double n = 0, left = 0, freedom = 0;
     for (std::size_t i = 0; i < l.size(); ++i) {
-        const bool fitted = l[i] > floor;
-        if (!fitted && !(squares[i] > 1e-10 * mean)) continue;
-        const double rest = fitted ? 1 - steps.filter(l[i], t) : 1.0;
+        if (is_empty(i)) continue;
+        const double rest = l[i] > floor ? 1 - steps.filter(l[i], t) : 1.0;
         n += 1;
         left += rest * rest * squares[i];
         freedom += rest;

@@ -71,7 +71,7 @@ RatesResult rates_of_largest(const RatesInput& input, const LargestEigenvalues& 
     without.noise.reset();
     RatesInput of_largest = input;
     // compute_rates refuses a kernel that is zero.
-    if (given && *options.noise > 0 && known.l.front() > 0) {
+    if (given && *options.noise >= 0 && known.l.front() > 0) {
         bounds = stopping_bounds(known, *options.noise / *options.radius,
                                  StepSizes(step_sizes(options, known.l.front())));
         of_largest.no_stop = why_no_rate(known, bounds->stop);

@@ -162,7 +162,7 @@ const std::vector<FileContent>& file_contents() {
          {"sizes", "repeat"}},
         {"/rates/stopping",
          "when gradient descent on (1/2N) sum of squares over the N rows should stop; attributes: "
-         "critical_radius, stopping_step (_low and _high: by other samples of the kind, or what eigenvalues "
+         "critical_radius, stopping_step (_low and _high: of its middle over samples of the kind, or what eigenvalues "
          "that "
          "spectrum.count leaves out could make of it), step_size, noise, radius",
          "1",

@@ -101,6 +101,23 @@ check('models: said in a sentence', 'paired on the same' in out and 'The error a
 run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=4', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
 code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'))
 check('models: other draws are not paired', code == 0 and 'models are not compared' in out, out)
+# Two draws of each: a test example counts once.
+shutil.copy(f.at('a60.h5'), f.at('a60-4.h5'))
+run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=3', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
+draws = {'m': ('m60-3.h5', 'm60-4.h5'), 'a': ('a60.h5', 'a60-4.h5')}
+code, out, err = run('merge', f.at('merged.h5'), *(f.at(name) for names in draws.values() for name in names))
+errors = {}
+for model, names in draws.items():
+    by_row = {}
+    for name in names:
+        with h5py.File(f.at(name)) as one:
+            for row, e in zip(one['/data/test/rows'][:], one['/rates/stopping/test_squared_error'][:]): by_row.setdefault(row, []).append(e)
+    errors[model] = by_row
+means = {model: np.array([np.mean(errors[model][row]) for row in sorted(errors[model])]) for model in errors}
+difference = means['m'] - means['a']; difference *= np.sign(difference.mean())
+with h5py.File(f.at('merged.h5')) as h: rows = h['/models'][:] if 'models' in h else []
+check('models: over draws', code == 0 and 'draws' in out and set(rows['test_examples']) == {len(difference)} and sum(map(len, errors['m'].values())) > len(difference), (out, err, rows))
+check('models: over draws, the paired difference', abs(rows['difference'][1] - difference.mean()) <= 1e-12 and abs(rows['difference_standard_error'][1] - difference.std(ddof=1) / len(difference) ** 0.5) <= 1e-12, (rows, difference.mean()))
 run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'kernel.output=logits', '--set', 'output.path=logits.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
 code, out, err = run('merge', f.at('curves.h5'), f.at('m60-3.h5'), f.at('logits.h5'))
 check('merge: curves have short names', code == 0 and out.startswith('output = logits\n') and '\noutput = margin\n' in out, f'{code} {out} {err}')

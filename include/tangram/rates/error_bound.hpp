@@ -28,6 +28,9 @@ struct BoundPremises {
     std::string no_noise = "sigma is not known";
     /// mean r^2; infinite where no labels are known.
     double residual_mean_square = std::numeric_limits<double>::infinity();
+    /// Of the directions, that holds nothing (empty_directions in eigenlearning.hpp): an estimated sigma is
+    /// of the others.
+    double empty_share = 0;
 };
 
 /// RWY's bound on the error at T to the noiseless target on the training inputs, 12 eps_n^2 R^2 in the
@@ -35,8 +38,8 @@ struct BoundPremises {
 struct ErrorBound {
     double value;      ///< NaN where nothing is bounded
     std::string none;  ///< why nothing is bounded, a sentence for the reader; empty where something is
-    /// Not below mean(r^2) - sigma^2, what predicting the start itself errs by; true where nothing is
-    /// bounded.
+    /// Not below mean(r^2) - sigma^2 (1 - empty_share), what predicting the start itself errs by; true where
+    /// nothing is bounded.
     bool vacuous;
 };
 /// Local.

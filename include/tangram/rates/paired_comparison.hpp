@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "tangram/index.hpp"
+#include "tangram/rates/student.hpp"
 
 namespace tangram {
 
@@ -15,11 +16,18 @@ struct PairedComparison {
     /// McNemar's exact test, two-sided: that gained and lost differ by chance alone (binomial, 1/2). 1 where
     /// no example changed.
     double p_value;
+    Index examples = 0;  ///< M
 
-    bool error_falls() const { return error_fall > 1.96 * standard_error; }
-    bool error_rises() const { return error_fall < -1.96 * standard_error; }
+    /// Beyond what chance shows in 95 of 100 cases, by Student's quantile; of several comparisons, in any.
+    bool error_falls(Index comparisons = 1) const { return error_fall > margin(comparisons); }
+    bool error_rises(Index comparisons = 1) const { return error_fall < -margin(comparisons); }
     bool accuracy_rises() const { return p_value < 0.05 && gained > lost; }
     bool accuracy_falls() const { return p_value < 0.05 && lost > gained; }
+
+  private:
+    double margin(Index comparisons) const {
+        return student_quantile(examples - 1, comparisons) * standard_error;
+    }
 };
 
 /// What one predictor does on each of M examples.

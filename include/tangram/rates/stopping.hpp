@@ -50,6 +50,8 @@ struct PathInputs {
     double stop;    ///< T
     double floor;   ///< noise floor, scale of l
     Index n = 0;    ///< rows of the kernel; 0: as many as l
+    /// sigma is of every row, as one that is given; else of the directions that hold something.
+    bool noise_of_all_rows = false;
 };
 
 /// Steps 0, then about twelve per factor of ten, T itself, to ten times T or, where T is infinite, until the

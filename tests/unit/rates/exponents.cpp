@@ -154,11 +154,14 @@ TEST(Exponents, AFallingErrorHasALimit) {
                        held = falling_error({sizes, values, 5, INFINITY, 0.2999});
     EXPECT_LT(held.exponent.high - held.exponent.low, free.exponent.high - free.exponent.low);
     EXPECT_GE(held.limit.low, 0.2999);
-    // No fall; a fall that is over after one size; three sizes without repeats.
-    for (const auto& none :
-         {falling_error({sizes, errors(0.3, 30, 0.003, 3), 5}),
-          falling_error({std::vector<double>{1, 100, 200, 400}, std::vector<double>{10.3, 0.3, 0.3, 0.3}, 1}),
-          falling_error({std::vector<double>{1, 2, 4}, std::vector<double>{1, 0.5, 0.4}, 1})}) {
+    // No fall; a fall that is over after one size; five sizes of one run each, of which six have a rate.
+    const std::vector<double> doubled{1, 2, 4, 8, 16, 32}, falling{1.3, 1, 0.8, 0.65, 0.55, 0.48};
+    EXPECT_EQ(falling_error({doubled, falling, 1}).none, "");
+    for (const auto& none : {falling_error({sizes, errors(0.3, 30, 0.003, 3), 5}),
+                             falling_error({std::vector<double>{1, 100, 200, 400, 800, 1600},
+                                            std::vector<double>{10.3, 0.3, 0.3, 0.3, 0.3, 0.3}, 1}),
+                             falling_error({std::vector(doubled.begin(), doubled.end() - 1),
+                                            std::vector(falling.begin(), falling.end() - 1), 1})}) {
         EXPECT_NE(none.none, "");
         EXPECT_TRUE(std::isnan(none.exponent.value));
     }
@@ -179,6 +182,11 @@ TEST(Exponents, StudentsQuantiles) {
                                             {30, 2.042},
                                             {1000, 1.962}})
         EXPECT_NEAR(student_quantile(freedom), quantile, 0.002);
+    // scipy.stats.t.ppf(1 - 0.025 / comparisons, freedom); the expansion's error grows with the quantile.
+    EXPECT_NEAR(student_quantile(20, 2), 2.4231, 0.002);
+    EXPECT_NEAR(student_quantile(500, 4), 2.5068, 0.002);
+    EXPECT_NEAR(student_quantile(8, 7), 3.5844, 0.01 * 3.5844);
+    EXPECT_EQ(student_quantile(7, 2), HUGE_VAL);
     const Interval found = *with_spread(1, std::vector<double>{0.9, 1.1, 1.0, 0.8, 1.2});
     EXPECT_NEAR(found.high, 1 + 2.776 * std::sqrt(0.025), 1e-3);
     EXPECT_FALSE(with_spread(1, std::vector<double>{1}));

@@ -8,7 +8,10 @@
 #include <vector>
 
 #include "support/expect_error.hpp"
+#include "tangram/rates/eigenlearning.hpp"
+#include "tangram/rates/error_bound.hpp"
 #include "tangram/rates/stopping.hpp"
+#include "tangram/rates/stopping_rules.hpp"
 #include "unit/rates/normal.hpp"
 #include "unit/rates/symmetric_eigenpairs.hpp"
 
@@ -196,6 +199,50 @@ TEST(Noise, LegalCornersAndRefusals) {
                           [&] { cross_validated_ridge(one, std::vector<double>{}, 0.0); });
     testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [&] { target_radius(one, std::vector<double>{NAN}, 0.1, 0.0); });
+}
+
+// Every row twice, with its label: G/n keeps its eigenvalues and gains as many zeros, the squares double. The
+// estimated variance doubles with them, as it is of the directions that are left; what it is held against
+// must not.
+TEST(Noise, OfRowsThatStandTwiceIsHeldAgainstTheirShare) {
+    Normal normal(5);
+    std::vector<double> l, squares;
+    for (int k = 1; k <= 400; ++k) {
+        l.push_back(std::pow(k, -1.5));
+        squares.push_back(std::pow(20 * std::pow(k, -1.0) + normal(), 2));
+    }
+    std::vector<double> l_twice = l, squares_twice = squares;
+    for (double& square : squares_twice) square *= 2;
+    l_twice.resize(800, 0.0);
+    squares_twice.resize(800, 0.0);
+    const double floor = 1e-9;
+    const CrossValidatedRidge once = cross_validated_ridge(l, squares, floor),
+                              twice = cross_validated_ridge(l_twice, squares_twice, floor);
+    EXPECT_NEAR(twice.noise * twice.noise, 2 * once.noise * once.noise, 1e-9);
+    EXPECT_EQ(empty_directions(l_twice, squares_twice, floor), 400);
+    const StepSizes steps({1.0});
+    const StoppingPath path = stopping_path(l, squares, {once.noise, 1, 100, floor}, steps),
+                       path_twice =
+                           stopping_path(l_twice, squares_twice, {twice.noise, 1, 100, floor}, steps);
+    ASSERT_EQ(path.step, path_twice.step);
+    EXPECT_GT(path.bias2.front(), 0.1);
+    for (std::size_t k = 0; k < path.step.size(); ++k)
+        EXPECT_NEAR(path_twice.bias2[k], path.bias2[k], 1e-9) << path.step[k];
+    // A sigma that is given is of every row: mean r^2 less all of its square.
+    PathInputs given{once.noise, 1, 100, floor};
+    given.noise_of_all_rows = true;
+    EXPECT_NEAR(stopping_path(l_twice, squares_twice, given, steps).bias2.front(),
+                path.train_mse.front() - once.noise * once.noise, 1e-9);
+    const double share = 0.5;
+    EXPECT_GT(discrepancy_step(l, squares, once.noise, steps), 0);
+    EXPECT_EQ(discrepancy_step(l_twice, squares_twice, twice.noise * std::sqrt(1 - share), steps),
+              discrepancy_step(l, squares, once.noise, steps));
+    BoundPremises premises{0.1, 1.2, 1, 100};
+    premises.radius_given = true;
+    premises.residual_mean_square = 1;
+    EXPECT_TRUE(error_bound(premises).vacuous);
+    premises.empty_share = share;
+    EXPECT_FALSE(error_bound(premises).vacuous);
 }
 
 }  // namespace

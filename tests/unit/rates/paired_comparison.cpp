@@ -55,6 +55,20 @@ TEST(PairedComparison, OfOneExampleShowsNothing) {
     EXPECT_FALSE(found.error_falls() || compare_paired(after, before).error_rises());
 }
 
+TEST(PairedComparison, OfFewExamplesTakesStudentsQuantile) {
+    // Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), 3.46 of which are less than 4.30 (two degrees of
+    // freedom); of 4 such threes 2, sd 0.85, 8.1 > 2.20, also among ten (3.5).
+    Judgement before{{1.0, 2.0, 3.0}, {}}, after{{0.0, 0.0, 0.0}, {}};
+    EXPECT_FALSE(compare_paired(before, after).error_falls());
+    before.squared_errors = {1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3};
+    after.squared_errors.assign(12, 0.0);
+    const PairedComparison found = compare_paired(before, after);
+    EXPECT_EQ(found.examples, 12);
+    EXPECT_TRUE(found.error_falls() && found.error_falls(10));
+    EXPECT_FALSE(PairedComparison({1, 0.4, 0, 0, 1, 12}).error_falls(10));  // 2.5
+    EXPECT_TRUE(PairedComparison({1, 0.4, 0, 0, 1, 12}).error_falls());
+}
+
 TEST(PairedComparison, PureNoiseLearnsSeldom) {
     // Each of both tests errs in at most 5 % where nothing is learnt (the exact test in less): of 400 tries
     // 1.96 finds 2.5 % on either side, 10 +- 3; three deviations more are allowed.
