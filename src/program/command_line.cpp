@@ -27,23 +27,28 @@ ErrorKind kind_of(const CLI::ParseError& e) {
     }
 }
 
+/// As a variable of the shell that is not set leaves a value.
+std::string not_empty(const std::string& value) { return value.empty() ? "the value is empty" : ""; }
+
 void add_common_options(CLI::App& app, Arguments& arguments) {
     app.add_option("--set", arguments.settings, "key=value: change a key of the study (repeatable)")
         ->allow_extra_args(false);
     app.add_flag("--quiet", arguments.quiet, "say nothing but warnings and errors");
     app.add_option("--log-json", arguments.log_json, "also write every message as a JSON object per line");
     app.add_option("--time-limit", arguments.time_limit,
-                   "stop after this long with a checkpoint, for example 1h50m");
-    app.add_option(
-        "--memory-per-rank", arguments.memory_per_rank,
-        "memory that a rank may take, for example 4GiB (default: what SLURM or the cgroup allows)");
+                   "stop after this long with a checkpoint, for example 1h50m")
+        ->check(not_empty);
+    app.add_option("--memory-per-rank", arguments.memory_per_rank,
+                   "memory that a rank may take, for example 4GiB (default: what SLURM or the cgroup allows)")
+        ->check(not_empty);
     app.add_option("--device", arguments.device,
                    "auto, cpu, cuda or cuda-direct: what multiplies the kernel's tiles and solves "
                    "eigenproblems (auto: GPUs where every rank has one; cuda-direct: MPI reads their memory)")
         ->check(CLI::IsMember({"auto", "cpu", "cuda", "cuda-direct"}));
     app.add_option("--device-memory", arguments.device_memory,
                    "memory of its GPU that a rank may take, for example 70GiB (default: nine tenths, divided "
-                   "among the ranks that share it)");
+                   "among the ranks that share it)")
+        ->check(not_empty);
 }
 
 void add_spectrum_options(CLI::App& spectrum, Arguments& arguments) {

@@ -146,6 +146,8 @@ void check_arguments(const ForeignKernel& kernel, const Study& study) {
     if (study.spectrum.count > 0 && !alone)
         refuse(ErrorKind::contradiction,
                "rates --matrix needs the whole spectrum; leave spectrum.count at 0");
+    if (!study.spectrum.vectors && !alone)
+        refuse(ErrorKind::contradiction, "rates need eigenvectors; set spectrum.vectors = true");
     if (study.rates.neighbours > 0)
         refuse(ErrorKind::contradiction, "rates.neighbours needs a study with a test set");
 }
@@ -268,6 +270,13 @@ void rates_of_kernel(const ForeignKernel& kernel, const std::filesystem::path& o
     double spectrum_seconds = 0;
     if (kernel.matrix.empty()) {
         read_eigenvalues(kernel, comm, spectrum.input);
+        // Single precision leaves less: 2^-24 of the largest, times the root of the rows.
+        const auto [least, largest] = std::ranges::minmax(spectrum.input.eigenvalues);
+        if (least < -1e-5 * largest)
+            session.log.warn(
+                fmt::format("{}: {:.4g} is below zero by more than rounding: no Gram matrix J J^T "
+                            "has it; eigenvalues below zero count as zero",
+                            kernel.eigenvalues, least));
     } else {
         read_matrices(kernel, grid, session, spectrum);
         decompose(study, session, lock, spectrum);

@@ -42,7 +42,8 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     StagedFile file(comm, output, false, 8.0 * static_cast<double>(G.rows()) * static_cast<double>(G.rows()));
     file.write_small([&](Hdf5File& h5) {
         write_spectrum(h5, "/spectrum", pairs, checks, Inputs().add("matrix", matrix).hash(), seconds);
-        provenance.write(h5, fmt::format("{}{}\n", made_by::spectrum, matrix), "", G.block(), session);
+        provenance.write(h5, fmt::format("{}{}\n{}", made_by::spectrum, matrix, to_toml(study)), "",
+                         G.block(), session);
         h5.set_attribute("/provenance", "seconds_spectrum", seconds);
         complete_file(h5, session.log, "spectrum");
     });

@@ -8,6 +8,7 @@
 #include "commands.hpp"
 #include "tangram/io/hdf5_file.hpp"
 #include "tangram/rates/decay.hpp"
+#include "tangram/session/provenance.hpp"
 
 namespace tangram {
 
@@ -286,6 +287,7 @@ void check_is_output(const Hdf5File& file, const std::filesystem::path& name) {
     if (!file.has_attribute("/", "schema_version"))
         throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: not an output file of tangram: no schema_version", name.string()));
+    refuse_newer(file, name);
 }
 
 void inspect(const std::filesystem::path& file, Inspection how, Log& log) {

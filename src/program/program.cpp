@@ -22,7 +22,7 @@ namespace {
 
 /// "1h50m", "90s", "45m", "2h": seconds.
 std::chrono::seconds parse_duration(const std::string& text) {
-    static const std::regex form(R"((?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?)");
+    static const std::regex form(R"((?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?)");
     std::smatch match;
     if (text.empty() || !std::regex_match(text, match, form))
         throw Error(ExitStatus::study, ErrorKind::malformed,
@@ -52,7 +52,13 @@ Study study_of_settings(const Arguments& arguments, const Session& session,
                 refuse(ErrorKind::contradiction,
                        fmt::format("--set {}: is not read; without a study `tangram {}` reads {} alone",
                                    setting, arguments.command, fmt::join(read, ", ")));
-        return default_study(arguments.settings);
+        Study study = default_study(arguments.settings);
+        if (study.spectrum.free() || study.spectrum.density)
+            refuse(ErrorKind::contradiction,
+                   fmt::format("spectrum.{} is of a study's own kernel; `tangram {}` takes a matrix that is "
+                               "there",
+                               study.spectrum.free() ? "matrix = \"free\"" : "density", arguments.command));
+        return study;
     });
 }
 

@@ -75,6 +75,23 @@ bool is_read_on_a_terminal() {
     return !code && (stream.starts_with("/dev/pts/") || stream.starts_with("/dev/tty"));
 }
 
+/// Whether a file is a log already, or is none yet: anything else that is there stays as it is.
+bool takes_lines(const std::filesystem::path& file) {
+    std::error_code code;
+    if (!std::filesystem::is_regular_file(file, code)) return true;
+    // /dev/stderr, where that is a file.
+    for (const int stream : {STDOUT_FILENO, STDERR_FILENO})
+        if (std::filesystem::equivalent(file, fmt::format("/dev/fd/{}", stream), code)) return true;
+    constexpr std::size_t longest = 1 << 20;
+    std::string begin(longest, '\0');
+    std::ifstream in(file, std::ios::binary);
+    in.read(begin.data(), static_cast<std::streamsize>(longest));
+    begin.resize(static_cast<std::size_t>(in.gcount()));
+    if (begin.empty()) return true;
+    const auto line = nlohmann::json::parse(begin.substr(0, begin.find('\n')), nullptr, false);
+    return line.is_object() && line.contains("level") && line.contains("seconds");
+}
+
 }  // namespace
 
 Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(std::make_unique<State>()) {
@@ -86,6 +103,10 @@ Log::Log(bool speaks, bool quiet, const std::filesystem::path& json) : state_(st
     // A file is read later: when was that?
     state_->logger->set_pattern(state_->terminal ? "%^tangram: %v%$" : "%^%Y-%m-%d %H:%M:%S tangram: %v%$");
     if (speaks && !json.empty()) {
+        if (!takes_lines(json))
+            throw Error(ExitStatus::output, ErrorKind::contradiction,
+                        fmt::format("--log-json {}: holds something else than a log; name another file",
+                                    json.string()));
         const int made =
             ::open(json.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0664);  // never for all to write
         if (made >= 0) ::close(made);

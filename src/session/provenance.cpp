@@ -1,10 +1,22 @@
 #include "tangram/session/provenance.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 #include "tangram/session/resources.hpp"
 
 namespace tangram {
+
+void refuse_newer(const Hdf5File& file, const std::filesystem::path& name) {
+    if (const double version = file.number_attribute("/", "schema_version");
+        version > static_cast<double>(schema_version))
+        throw Error(
+            ExitStatus::output, ErrorKind::unsupported,
+            fmt::format("{}: has schema_version {}, this tangram knows {}; use the version that wrote "
+                        "it, or another output",
+                        name.string(), version, schema_version));
+}
 
 Provenance Provenance::gather(const ProcessGrid& grid) {
     const MPI_Comm comm = grid.comm().get();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "finetune_tasks.hpp"
 #include "gram_checkpoint.hpp"
 #include "gram_report.hpp"
 #include "growth.hpp"
@@ -22,6 +23,7 @@
 #include "tangram/study/job.hpp"
 #include "tangram/study/open_study.hpp"
 #include "tangram/training/batches.hpp"
+#include "trained_folder.hpp"
 
 namespace tangram {
 
@@ -125,11 +127,13 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
                                                           const FilesRead& files) {
     CheckpointSchedule schedule(session, checkpoint_seconds(), files, checkpoint.name());
     Index units_written = matrices.units_done;  // those that begin are in a file
-    const auto write = [&] {
-        store_sums(matrices, back_end);
-        const Log::Waiting waiting(session.log, "gram: writing " + checkpoint.name());
-        write_matrices(checkpoint, matrices);
-        units_written = matrices.units_done;
+    const auto write_checkpoint = [&] {
+        store_sums(matrices, back_end);  // where that fails nothing may go on
+        schedule.write([&] {
+            const Log::Waiting waiting(session.log, "gram: writing " + checkpoint.name());
+            write_matrices(checkpoint, matrices);
+            units_written = matrices.units_done;
+        });
     };
     std::string part;
     const auto tell = [&](const char* now, const AssemblyProgress& at) {
@@ -141,7 +145,7 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
     const auto go_on = [&](const AssemblyProgress& at) {
         tell("gram", at);
         if (at.done == at.of) return true;
-        if (schedule.is_due()) schedule.write(write);
+        if (schedule.is_due()) write_checkpoint();
         return !schedule.stopped();
     };
     const auto in_pass = [&](const AssemblyProgress& at) {
@@ -156,7 +160,7 @@ AssemblyResult StudyRun::State::assemble_with_checkpoints(const KernelInputs<Rea
         if (e.kind() != ErrorKind::stopped) throw;
         schedule.stop();
         // Of the first pass too: status 75 says that there is a checkpoint.
-        if (units_written == 0 || matrices.units_done > units_written) schedule.write(write);
+        if (units_written == 0 || matrices.units_done > units_written) write_checkpoint();
     }
     session.log.finish();
     if (schedule.stopped()) schedule.leave();
@@ -333,6 +337,13 @@ void StudyRun::gram(bool whole_run, ProductBackEnd* back_end, PassBackEnd* pass_
     s.back_end = back_end;
     s.pass_back_end = pass_back_end;
     s.session.log.enter("gram");
+    if (whole_run && s.study.finetune.asked && !s.holds("/finetune") && !s.holds(trained_tasks_group))
+        collectively(s.comm, [&] {  // hours before the training
+            if (!s.first_rank) return;
+            if (s.study.tasks.empty()) check_trained_folder(trained_folder(s.output));
+            for (const Study::Task& task : s.study.tasks)
+                check_trained_folder(trained_folder(s.output, task.name));
+        });
     check_blas(s.session.log);  // what it costs is lost once the work is done
     std::optional<Log::Waiting> waiting(std::in_place, s.session.log, "gram: reading model and data");
     auto [model, job] = open_study(s.study, s.session);

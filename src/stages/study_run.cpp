@@ -75,7 +75,10 @@ void StudyRun::State::check_output() {
         throw Error(ExitStatus::output, ErrorKind::malformed,
                     fmt::format("{}: is an HDF5 file that tangram did not write; change output.path",
                                 output.string()));
-    const std::string stored = file.read(study_or_remark);
+    const std::string stored = file.read([&](const Hdf5File& h5) {
+        refuse_newer(h5, output);
+        return study_or_remark(h5);
+    });
     if (is_remark(stored))
         throw Error(ExitStatus::output, ErrorKind::contradiction,
                     fmt::format("{}: was written by another command ({}) and is not replaced; change "

@@ -230,6 +230,11 @@ std::filesystem::path trained_folder(const std::filesystem::path& output, const 
     return folder;
 }
 
+void check_trained_folder(const std::filesystem::path& folder) {
+    if (const std::string inputs = inputs_of(folder); !inputs.empty()) return;
+    check_trained_folder(folder, "of no training");
+}
+
 void check_trained_folder(const std::filesystem::path& folder, const std::string& inputs) {
     std::error_code code;
     if (!std::filesystem::exists(std::filesystem::symlink_status(folder, code)) ||

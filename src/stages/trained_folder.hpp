@@ -15,6 +15,9 @@ std::filesystem::path trained_folder(const std::filesystem::path& output, const 
 /// @throws Error(output, contradiction) naming it
 void check_trained_folder(const std::filesystem::path& folder, const std::string& inputs);
 
+/// The same of what no training has written, before there are inputs.
+void check_trained_folder(const std::filesystem::path& folder);
+
 /// Of a new classifier, its labels' names in the order of its outputs; empty: the head is the model's own.
 using NewLabels = std::vector<std::string>;
 

@@ -38,9 +38,11 @@ void check_known_tasks(const toml::node& node, const std::string& file) {
 }
 
 void check_known(const toml::table& table, const std::string& file) {
-    std::vector<std::string> known;
-    for (const Key& key : keys())
+    std::vector<std::string> known, sections{"tasks"};
+    for (const Key& key : keys()) {
+        if (std::ranges::find(sections, key.section()) == sections.end()) sections.push_back(key.section());
         if (key.section() != "tasks") known.push_back(key.name);
+    }
     for (const auto& [section, node] : table) {
         const std::string section_name(section.str());
         if (section_name == "tasks") {
@@ -52,6 +54,10 @@ void check_known(const toml::table& table, const std::string& file) {
             const std::string full = section_name + "." + std::string(key.str());
             if (std::ranges::find(known, full) == known.end()) refuse_unknown(file, full, known);
         }
+        // One without keys would else be passed over.
+        if (std::ranges::find(sections, section_name) == sections.end())
+            refuse(ErrorKind::unknown_name, fmt::format("{}: unknown section [{}]; did you mean [{}]?", file,
+                                                        section_name, nearest(section_name, sections)));
     }
 }
 
@@ -104,6 +110,19 @@ void make_absolute(Study& study, const std::filesystem::path& file) {
     }
 }
 
+/// No file that is read is replaced by the result.
+void check_output_is_not_read(Study& study) {
+    for (const KeyValue& at : values_of(study)) {
+        if (!std::holds_alternative<Path>(at.key->allowed) || at.name() == "output.path") continue;
+        const std::string& path = *std::get<std::string*>(at.value);
+        std::error_code code;
+        if (std::filesystem::is_regular_file(path, code) &&
+            std::filesystem::equivalent(path, study.output.path, code))
+            refuse(ErrorKind::contradiction, fmt::format("output.path = {} is the file of {}; name another",
+                                                         study.output.path, at.name()));
+    }
+}
+
 }  // namespace
 
 const std::string& score_of(const Study& study) {
@@ -125,6 +144,7 @@ Study read_study(const std::filesystem::path& file, const std::vector<std::strin
     Study study = with_settings(parse_toml(read_text(file, files, ExitStatus::study), file.string()),
                                 settings, file.string());
     make_absolute(study, file);
+    check_output_is_not_read(study);
     check_values(study);
     check_together(study, words);
     return study;

@@ -135,8 +135,8 @@ std::vector<std::string> unread_of_tokens(const Study& study) {
 /// How many test examples are rows that are trained on, where both are drawn from one file.
 std::vector<std::string> trained_on(const Study::Data& data, const DataSet& train, const DataSet& test) {
     std::error_code code;
-    // A file of tokens may have a part for each.
-    if (data.test.ends_with(".h5") || !std::filesystem::equivalent(data.train, data.test, code)) return {};
+    if (!std::filesystem::equivalent(data.train, data.test, code)) return {};
+    if (data.test.ends_with(".h5") && has_test_part(data.test)) return {};
     const std::set<Index> rows(train.rows.begin(), train.rows.end());
     const auto both = std::ranges::count_if(test.rows, [&](Index row) { return rows.contains(row); });
     if (both == 0) return {};
@@ -195,6 +195,11 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
                        fmt::format("label word id {} is not in the model's vocabulary of {}", id,
                                    rules.vocabulary));
         const bool classifier = study.model.head != "lm";
+        if (!classifier && train.label_offsets.empty())
+            for (auto id = train.label_ids.begin(); id != train.label_ids.end(); ++id)
+                if (std::find(train.label_ids.begin(), id, *id) != id)
+                    refuse(ErrorKind::contradiction, study.data.train,
+                           fmt::format("label_token_ids: token {} stands for two labels", *id));
         warnings.say(unread_of_tokens(study));
         if (classifier && !study.data.label_words.empty())
             warnings.say(
@@ -236,9 +241,9 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
             warnings.say(trained_on(study.data, data.train, *data.test));
         }
         if (cut > 0)
-            session.log.say(fmt::format("{} of {} examples were cut to {} tokens", cut,
-                                        data.train.examples() + (has_test ? data.test->examples() : 0),
-                                        study.data.max_length));
+            warnings.say({fmt::format(
+                "{}: {} of {} examples were cut to {} tokens (data.max_length)", study.data.train, cut,
+                data.train.examples() + (has_test ? data.test->examples() : 0), study.data.max_length)});
     });
     share(comm, data.train);
     if (has_test) share(comm, *data.test);

@@ -30,7 +30,7 @@ const std::vector<FileContent>& file_contents() {
         {"/data", "the examples that went in", "1", {}},
         {"/data/label_token_ids",
          "ids of the label words in the vocabulary, task after task; of log-likelihoods the tokens of all "
-         "words",
+         "words; of a classifier, whose labels have no words, their numbers 0, 1, ...",
          "1",
          {"label"}},
         {"/data/label_offsets",
@@ -162,7 +162,8 @@ const std::vector<FileContent>& file_contents() {
          {"sizes", "repeat"}},
         {"/rates/stopping",
          "when gradient descent on (1/2N) sum of squares over the N rows should stop; attributes: "
-         "critical_radius, stopping_step (_low and _high: of its middle over samples of the kind, or what eigenvalues "
+         "critical_radius, stopping_step (_low and _high: of its middle over samples of the kind, or what "
+         "eigenvalues "
          "that "
          "spectrum.count leaves out could make of it), step_size, noise, radius",
          "1",

@@ -147,6 +147,10 @@ void place_reads(DataSet& all, Reading reading, const std::string& file, const s
 
 }  // namespace
 
+bool has_test_part(const std::string& file) {
+    return Hdf5File::open(file, false, ExitStatus::input).exists("/data/test");
+}
+
 LabelledExamples read_tokenised(const std::string& file, const std::string& part, Index samples,
                                 const TokenRules& rules, const Study& study, FilesRead& model_files) {
     const Hdf5File h5 = Hdf5File::open(file, false, ExitStatus::input);

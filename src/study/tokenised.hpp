@@ -7,6 +7,9 @@
 
 namespace tangram {
 
+/// Whether an HDF5 file of tokens has a part for the test set; else its examples are taken for either. Local.
+bool has_test_part(const std::string& file);
+
 /// Examples of an HDF5 file that are tokenised already: token_ids, offsets, labels and, where the study's
 /// head has label words, label_token_ids, in /data/<part>, else /data/train, else at the root. Local.
 /// @param part     "train" or "test": where a file of tangram's own has them

@@ -127,4 +127,44 @@ for name, command in commands.items():
 for name, command in commands.items(): kept('spectrum-own.h5' if name != 'spectrum' else 'rates-own.h5', 'another command wrote it', *command(f.at('spectrum-own.h5' if name != 'spectrum' else 'rates-own.h5')))
 os.symlink('m60.h5', f.at('link.h5'))
 kept('m60.h5', 'link.h5: is a symbolic link', 'gram', f.at('study.toml'), '--set', 'data.samples=50', '--set', 'output.path=link.h5')
+# Nor is what is read: a study's own data, or a file that --log-json does not know as a log; also where the command line is wrong.
+study = open(f.at('study.toml'), 'rb').read()
+def stays(name, file, status, *command, words=()):
+    before = open(f.at(file), 'rb').read(); code, out, err = run(*command)
+    check(f'{name}: {file} stays', code == status and err.count('error:') == 1 and all(w in err for w in words) and open(f.at(file), 'rb').read() == before, f'{code} {err}')
+tokens = ['--set', 'data.train=m60.h5', '--set', 'data.template=', '--set', 'data.label_words=[]', '--set', 'data.samples=20']
+stays('output.path of data.train', 'm60.h5', 2, 'gram', f.at('study.toml'), *tokens, '--set', 'output.path=m60.h5', words=('output.path', 'data.train'))
+for file in ('study.toml', 'm60.h5', 'notes.txt'): stays('--log-json', file, 5, 'inspect', f.at('m100.h5'), '--log-json', f.at(file), words=('--log-json', file))
+stays('--log-json without its file', 'study.toml', 2, 'run', '--log-json', f.at('study.toml'), words=('STUDY',))
+os.mkdir(f.at('new-weights'))
+code, out, err = run('run', f.at('study.toml'), '--set', 'finetune.steps=2', '--set', 'output.path=new.h5')
+check('somebody else\'s folder of weights: before the kernel', code == 5 and 'new-weights' in err and not os.path.exists(f.at('new.h5')), f'{code} {err}')
+# What is not known, or not read, is said.
+for words, named in (((f.write('wrong.toml', study.decode() + '\n[fintune]\n'),), '[finetune]'), ((f.at('study.toml'), '--time-limit', '1h50'), '1h50m'), ((f.at('study.toml'), '--time-limit', ''), '--time-limit'), ((f.at('study.toml'), '--memory-per-rank', ''), '--memory-per-rank')):
+    code, out, err = run('gram', *words); check(f'{words[-1]!r} is refused', code == 2 and named in err and err.count('error:') == 1, f'{code} {err}')
+for command in ('spectrum', 'rates'):
+    for setting, named in (('spectrum.density=true', 'density'), ('spectrum.matrix=free', 'matrix')):
+        code, out, err = run(*commands[command](f.at('none.h5')), '--set', setting); check(f'{command} --matrix: {setting} is refused', code == 2 and named in err, f'{code} {err}')
+code, out, err = run(*commands['rates'](f.at('none.h5')), '--set', 'spectrum.vectors=false')
+check('rates --matrix: without eigenvectors', code == 2 and 'spectrum.vectors' in err and not os.path.exists(f.at('none.h5.lock')), f'{code} {err}')
+with h5py.File(f.at('theirs.h5'), 'a') as h: h['below'] = np.array([5.0, 1.0, -3.0])
+code, out, err = run('rates', '--eigenvalues', place + 'below', '--samples', '12', '--noise', '0.1', '--output', f.at('below.h5'))
+check('rates --eigenvalues: one far below zero', code == 0 and 'below zero' in err, f'{code} {err}')
+with h5py.File(f.at('spectrum-own.h5')) as h: check('spectrum --matrix: what it was made with', 'solver' in h['/provenance'].attrs['study'], h['/provenance'].attrs['study'])
+code, out, err = run('gram', f.at('study.toml'), '--set', 'data.samples=30', '--set', 'data.max_length=12', '--set', 'output.path=cut.h5')
+check('cut examples are in the summary', code == 0 and 'were cut to 12 tokens' in run('inspect', f.at('cut.h5'))[1], err)
+with h5py.File(f.at('m60.h5')) as h, h5py.File(f.at('bare.h5'), 'w') as bare, h5py.File(f.at('twice.h5'), 'w') as twice:
+    for to in (bare, twice):
+        for name in ('token_ids', 'offsets', 'labels'): to['/data/train/' + name] = h['/data/train/' + name][()]
+    bare['/data/label_token_ids'] = h['/data/label_token_ids'][()]; twice['/data/label_token_ids'] = np.repeat(h['/data/label_token_ids'][:1], 2)
+code, out, err = run('gram', f.at('study.toml'), *tokens, '--set', 'data.train=bare.h5', '--set', 'data.test=bare.h5', '--set', 'data.test_samples=0', '--set', 'output.path=same.h5')
+check('tokens without a test part: the same examples are named', code == 0 and 'are trained on' in err, f'{code} {err}')
+code, out, err = run('gram', f.at('study.toml'), *tokens, '--set', 'data.train=twice.h5', '--set', 'data.test=', '--set', 'output.path=none.h5')
+check('tokens: one word for two labels', code == 3 and 'stands for two labels' in err, f'{code} {err}')
+# Of a later version nothing is taken for known; of another commit it is said what was not compared.
+with h5py.File(f.at('m100.h5'), 'a') as h: h['/provenance'].attrs['git_revision'] = 'another'
+code, out, err = run('verify', f.at('m100.h5')); check('verify: another commit', code == 0 and 'commit another wrote it' in out, f'{code} {out} {err}')
+with h5py.File(f.at('m100.h5'), 'a') as h: h.attrs['schema_version'] = 3
+for command in (('inspect', f.at('m100.h5')), ('verify', f.at('m100.h5')), ('run', f.at('study.toml'), '--set', 'data.samples=100', '--set', 'output.path=m100.h5')):
+    code, out, err = run(*command); check(f'{command[0]}: a later schema', code == 5 and 'schema_version 3' in err, f'{code} {err}')
 f.remove(); finish()

@@ -287,6 +287,7 @@ for output, status in (('loss', 0), ('margin', 5)):
     for command in (['gram'], ['spectrum', '--set', 'spectrum.vectors=false']): run(*command, f.at('study.toml'), *settings)
     code, _, err = run('rates', f.at('study.toml'), *settings)
     check(f'rates of {output} without vectors: {status}', code == status and (status == 0 or '/spectrum/eigenvectors' in err and 'spectrum.vectors = true' in err), f'{code} {err}')
+os.remove(f.at('twin.h5'))  # of which a data set was taken
 found, files = unexplained(f.path)
 check(f'files: everything says what it is', files >= 3 and not found, (files, found[:5]))
 f.remove(); finish()

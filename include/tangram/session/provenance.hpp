@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,8 @@ namespace tangram {
 
 /// Of the output file's interface: goes up when a name or a meaning in it changes.
 inline constexpr Index schema_version = 2;
+/// Local. @throws Error(output) for a file of a later version, whose names may mean something else
+void refuse_newer(const Hdf5File& file, const std::filesystem::path& name);
 
 /// What /provenance says of a run; gathered on all ranks, written by the first.
 struct Provenance {
