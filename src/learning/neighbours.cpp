@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "tangram/learning/kernel_rates.hpp"
 #include "tangram/not_known.hpp"
@@ -98,9 +99,17 @@ class Neighbourhoods {
                                   input_.gram->block());
             if (part) gram = std::move(part);
         }
+        std::vector<double> scores;  // as nearest
         collectively(comm(), [&] {
-            if (busy) add_errors(x, *cross, *gram);
+            scores.assign(static_cast<std::size_t>(last - first) * sums_.size(), 0.0);
+            if (busy)
+                score(x, *cross, *gram,
+                      std::span(scores).subspan(static_cast<std::size_t>(x - first) * sums_.size(),
+                                                sums_.size()));
         });
+        sum_over_ranks(comm(), scores);
+        // Example after example, so that no bit depends on the ranks.
+        for (std::size_t i = 0; i < scores.size(); ++i) sums_[i % sums_.size()] += scores[i];
     }
 
     /// After the last round: means over the test examples, and the regression on all examples beside them.
@@ -109,7 +118,6 @@ class Neighbourhoods {
             regression_.scores(1, [&](Index) { return regression_.ridge(ridge_); }).front();
         result_.global_accuracy = global.accuracy;
         result_.global_mse = global.mse;
-        sum_over_ranks(comm(), sums_);
         const auto count = static_cast<double>(test_.examples());
         collectively(comm(), [&] {
             for (std::size_t s = 0; s < result_.sizes.size(); ++s) {
@@ -165,8 +173,9 @@ class Neighbourhoods {
         return {from, from + largest_};
     }
 
-    /// What the regressions on the nearest examples of x make of it, for every size. Local.
-    void add_errors(Index x, const DistributedMatrix& own_cross, const DistributedMatrix& gram) {
+    /// What the regressions on the nearest examples of x make of it, as sums_. Local.
+    void score(Index x, const DistributedMatrix& own_cross, const DistributedMatrix& gram,
+               std::span<double> scores) const {
         const std::vector<Index> examples = nearest_of(x), rows = train_.rows_of(examples);
         const Targets local = train_.of(examples), judged = test_.of(std::array{x});
         const Index test_rows = rows_of_test(x);
@@ -190,9 +199,9 @@ class Neighbourhoods {
                 f[i] += fit.changes[i];
                 error += std::pow(judged.labels[i] - f[i], 2) / static_cast<double>(f.size());
             }
-            sums_[3 * s] += test_.classes ? accuracy(judged, f) : not_known;
-            sums_[3 * s + 1] += error;
-            sums_[3 * s + 2] += fit.effective_dimension;
+            scores[3 * s] = test_.classes ? accuracy(judged, f) : not_known;
+            scores[3 * s + 1] = error;
+            scores[3 * s + 2] = fit.effective_dimension;
         }
     }
 
@@ -205,7 +214,7 @@ class Neighbourhoods {
     std::vector<double> train_norms_, test_norms_;
     std::vector<Index> all_;  ///< rows of the Gram matrix
     Neighbours result_;
-    std::vector<double> sums_;  ///< per size: accuracy, error, effective dimension of this rank's examples
+    std::vector<double> sums_;  ///< per size: accuracy, error, effective dimension of the examples so far
 };
 
 }  // namespace

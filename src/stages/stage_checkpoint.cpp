@@ -64,7 +64,7 @@ bool CheckpointSchedule::write(const std::function<void()>& write) {
         write();
         written = true;
     } catch (const Error& e) {
-        if (e.status() != ExitStatus::output) throw;
+        if (e.status() != ExitStatus::output && e.kind() != ErrorKind::no_memory) throw;
         if (stopped_)
             throw Error(e.status(), e.kind(),
                         fmt::format("stopped on request, but {}; what was computed since the checkpoint "

@@ -154,7 +154,8 @@ for labels, statuses in (('000112', 0), ('111222', 3), ('000223', 3)):
     code, out, err = run('gram', f.at('study.toml'), *[x for setting in ('model.head=classifier', 'data.train=numbered.tsv', 'data.test=', 'data.samples=2', 'output.path=numbered.h5') for x in ('--set', setting)])
     check(f'classifier: labels {labels}', code == statuses and (code == 0 or 'numbered.tsv: holds labels up to' in err and f'no row with {"0" if labels[0] == "1" else "1"};' in err), f'{code} {err}')
 with h5py.File(f.at('numbered.h5')) as h: check('classifier: a label that is not drawn counts', h['/kernel/outputs_train'].shape == (2, 3))
-with both('lora', 'kernel.lora_rank=3', 'kernel.lora_alpha=6') as h:
+with both('lora', 'kernel.lora_rank=3', 'kernel.lora_alpha=6', 'rates.neighbours=3') as h:
+    with h5py.File(f.at('lora-1.h5')) as one: check('neighbours: the same bits on one rank', all(np.array_equal(h['/neighbours/' + x][:], one['/neighbours/' + x][:]) for x in ('nearest', 'cosines', 'mse', 'effective_dimension')))
     A = h['/kernel/lora/transformer.h.3.mlp.c_fc.lora_A.weight'][:]
     check('lora: A is stored, its B counts', A.shape == (3, 128) and 0.4 < A.std() < 0.8 and b'transformer.h.3.mlp.c_fc.lora_B.weight' in h['/kernel/tensors']['name'])
 # The same factors from an adapter with B = 0: the kernel is the same; A, whose gradient is zero, counts too.
