@@ -150,6 +150,7 @@ check('rates --matrix: without eigenvectors', code == 2 and 'spectrum.vectors' i
 with h5py.File(f.at('theirs.h5'), 'a') as h: h['below'] = np.array([5.0, 1.0, -3.0])
 code, out, err = run('rates', '--eigenvalues', place + 'below', '--samples', '12', '--noise', '0.1', '--output', f.at('below.h5'))
 check('rates --eigenvalues: one far below zero', code == 0 and 'below zero' in err, f'{code} {err}')
+with h5py.File(f.at('below.h5')) as h: s = h['/rates/stopping'].attrs; check('rates --eigenvalues: R by default bounds nothing', np.isnan(s['error_bound']) and 'R is not known' in s['error_bound_reason'] and s['radius'] == 1, dict(s))
 with h5py.File(f.at('spectrum-own.h5')) as h: check('spectrum --matrix: what it was made with', 'solver' in h['/provenance'].attrs['study'], h['/provenance'].attrs['study'])
 code, out, err = run('gram', f.at('study.toml'), '--set', 'data.samples=30', '--set', 'data.max_length=12', '--set', 'output.path=cut.h5')
 check('cut examples are in the summary', code == 0 and 'were cut to 12 tokens' in run('inspect', f.at('cut.h5'))[1], err)

@@ -67,6 +67,9 @@ check('verify: a changed entry fails with status 4', code == 4 and 'symmetric' i
 # The largest eigenpairs alone. T by its definition from all eigenvalues; sigma large enough that the others cannot matter.
 code, out, err = run('run', f.at('study.toml'), '--set', 'data.samples=120', '--set', 'output.path=some.h5', '--set', 'spectrum.count=9', '--set', 'rates.noise=0.5', '--set', 'rates.radius=0.05')
 check('count: status 0', code == 0, err)
+shutil.copy(f.at('some.h5'), f.at('exact.h5'))
+code, out, err = run('rates', f.at('study.toml'), '--set', 'data.samples=120', '--set', 'output.path=exact.h5', '--set', 'spectrum.count=9', '--set', 'rates.noise=0', '--set', 'rates.radius=0.05')
+with h5py.File(f.at('exact.h5')) as h: s = h['/rates/stopping'].attrs; check('count: sigma = 0 never stops, whatever is left out', code == 0 and s['stopping_step'] == np.inf and s['critical_radius'] == 0, (err, dict(s)))
 with h5py.File(f.at('some.h5')) as h, h5py.File(f.at('small.h5')) as whole:
     w, V, s = h['/spectrum/eigenvalues'][:], h['/spectrum/eigenvectors'][:], h['/rates/stopping'].attrs
     l = whole['/spectrum/eigenvalues'][:] / 120; sigma, T = 0.5 / 0.05, 0
