@@ -16,8 +16,9 @@ namespace tangram {
 
 namespace {
 
-/// Attributes in which HDF5 keeps dimension scales.
-constexpr const char *scales_of_axes = DIMENSION_LIST, *axes_of_scale = REFERENCE_LIST;
+/// Attributes in which HDF5 keeps dimension scales: of a data set its axes', of a scale whose axes it is of,
+/// and that it is one.
+constexpr const char* scale_attributes[] = {DIMENSION_LIST, REFERENCE_LIST, "CLASS", "NAME"};
 
 Hdf5Handle text_type(const Hdf5Place& place, const std::string& path) {
     Hdf5Handle type(check_hdf5(H5Tcopy(H5T_C_S1), place, path, "described"), H5Tclose);
@@ -566,7 +567,7 @@ void Hdf5File::attach_scale(const std::string& path, std::size_t axis, const std
 
 void Hdf5File::detach_scales(const std::string& path) {
     const Hdf5Handle set = data_set(path);
-    for (const char* const name : {scales_of_axes, axes_of_scale, "CLASS", "NAME"})
+    for (const char* const name : scale_attributes)
         if (has_attribute(path, name)) check(H5Adelete(set, name), path, "labelled");
 }
 
@@ -672,8 +673,8 @@ std::vector<std::string> Hdf5File::attributes(const std::string& path) const {
     };
     check(H5Aiterate2(owner, H5_INDEX_NAME, H5_ITER_INC, nullptr, take, &names), path, "listed");
     std::erase_if(names, [](const std::string& name) {
-        return name == "CLASS" || name == "NAME" || name == "DIMENSION_LABELS" || name == scales_of_axes ||
-               name == axes_of_scale;
+        return name == DIMENSION_LABELS ||
+               std::ranges::find(scale_attributes, name) != std::end(scale_attributes);
     });
     return names;
 }

@@ -158,12 +158,13 @@ void find_source(RatesResult& r, const std::vector<double>& l, const std::vector
         const double plain = r.decay.polynomial->exponent;
         a = {plain, plain - (a.value - a.low), plain + (a.high - a.value)};
     }
-    if (!r.decay.polynomial || !(a.value > 0))
+    if (!r.decay.polynomial || !(a.value > 0)) {
         r.source_reason = "the eigenvalues show no power of the rank";
-    else
-        r.source = source_and_capacity(*r.power, a, onset_of(r));
+        return;
+    }
+    r.source = source_and_capacity(*r.power, a, onset_of(r));
     // Ranks are of rows, n is of examples.
-    if (r.source) r.source->crossover *= static_cast<double>(r.examples) / static_cast<double>(r.rows);
+    r.source->crossover *= static_cast<double>(r.examples) / static_cast<double>(r.rows);
 }
 
 std::string text_of(const Interval& value) {

@@ -231,8 +231,7 @@ std::filesystem::path trained_folder(const std::filesystem::path& output, const 
 }
 
 void check_trained_folder(const std::filesystem::path& folder) {
-    if (const std::string inputs = inputs_of(folder); !inputs.empty()) return;
-    check_trained_folder(folder, "of no training");
+    if (inputs_of(folder).empty()) check_trained_folder(folder, "no training's");
 }
 
 void check_trained_folder(const std::filesystem::path& folder, const std::string& inputs) {

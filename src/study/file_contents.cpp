@@ -163,9 +163,7 @@ const std::vector<FileContent>& file_contents() {
         {"/rates/stopping",
          "when gradient descent on (1/2N) sum of squares over the N rows should stop; attributes: "
          "critical_radius, stopping_step (_low and _high: of its middle over samples of the kind, or what "
-         "eigenvalues "
-         "that "
-         "spectrum.count leaves out could make of it), step_size, noise, radius",
+         "eigenvalues that spectrum.count leaves out could make of it), step_size, noise, radius",
          "1",
          {}},
         {"/rates/stopping/step", "step of gradient descent on the squared loss", "steps", {"step"}},
@@ -275,20 +273,13 @@ const std::vector<FileContent>& file_contents() {
          "far the weights are from their beginning as a share of their norm",
          "1",
          {"record"}},
-        {"/finetune/outputs_train",
-         "outputs of the network on the training examples at the recorded steps",
+        {"/finetune/*outputs_train",
+         "outputs of the network on the training examples at the recorded steps; linear_: of the linearised "
+         "model, of a margin with the sum of both logits as at the beginning",
          "1",
          {"record", "training example", "label"}},
-        {"/finetune/outputs_test",
-         "outputs of the network on the test examples at the recorded steps",
-         "1",
-         {"record", "test example", "label"}},
-        {"/finetune/linear_outputs_train",
-         "outputs of the linearised model; of a margin, with the sum of both logits as at the beginning",
-         "1",
-         {"record", "training example", "label"}},
-        {"/finetune/linear_outputs_test",
-         "outputs of the linearised model; of a margin, with the sum of both logits as at the beginning",
+        {"/finetune/*outputs_test",
+         "the same on the test examples",
          "1",
          {"record", "test example", "label"}},
         {"/finetune/eigenvalues",
@@ -360,21 +351,19 @@ namespace {
 
 /// Where the coordinates of an axis stand: beside the data set, or anywhere. Others have them in a data set
 /// of their name beside them, or have none.
-const std::map<std::string, std::vector<std::string>>& scales() {
-    static const std::vector<std::string> training{"/data/train/rows"}, test{"/data/test/rows"},
-        tasks{"/data/task_names"};
-    static const std::map<std::string, std::vector<std::string>> all{
-        {"example", {"rows"}},
-        {"training example", training},
-        {"row", training},
-        {"column", training},
-        {"test example", test},
-        {"test row", test},
-        {"label", {"/data/label_token_ids"}},
-        {"task", tasks},
-        {"other task", tasks},
-        {"mode", {"eigenvalues"}},
-        {"bin", {"value"}},
+const std::map<std::string, std::string>& scales() {
+    static const std::map<std::string, std::string> all{
+        {"example", "rows"},
+        {"training example", "/data/train/rows"},
+        {"row", "/data/train/rows"},
+        {"column", "/data/train/rows"},
+        {"test example", "/data/test/rows"},
+        {"test row", "/data/test/rows"},
+        {"label", "/data/label_token_ids"},
+        {"task", "/data/task_names"},
+        {"other task", "/data/task_names"},
+        {"mode", "eigenvalues"},
+        {"bin", "value"},
     };
     return all;
 }
@@ -382,13 +371,11 @@ const std::map<std::string, std::vector<std::string>>& scales() {
 /// The data set with the coordinates of an axis of another one, of so many entries; "": there is none.
 std::string scale_of(const Hdf5File& file, const std::string& path, const std::string& axis, Index entries) {
     const auto found = scales().find(axis);
-    for (const std::string& name : found == scales().end() ? std::vector{axis} : found->second) {
-        const std::string scale = name.front() == '/' ? name : path.substr(0, path.rfind('/') + 1) + name;
-        if (scale == path) return "";
-        if (!file.exists(scale) || file.is_group(scale)) continue;
-        if (file.shape(scale) == std::vector{entries}) return scale;
-    }
-    return "";
+    const std::string& name = found == scales().end() ? axis : found->second;
+    const std::string scale = name.starts_with('/') ? name : path.substr(0, path.rfind('/') + 1) + name;
+    const bool fits = scale != path && file.exists(scale) && !file.is_group(scale) &&
+                      file.shape(scale) == std::vector{entries};
+    return fits ? scale : "";
 }
 
 const FileContent* content_of(const std::string& path) {

@@ -142,7 +142,7 @@ struct RatesResult {
     StoppingPath path;
     ErrorBound bound{};
     std::optional<TargetPower> power;      ///< of the target by rank, where the coefficients show it
-    std::optional<SourceCapacity> source;  ///< where the eigenvalues show a power too
+    std::optional<SourceCapacity> source;  ///< where eigenvalues show a power too; crossover: examples
     std::string source_reason;             ///< why there is none
     /// T with the 95 % interval of its logarithm, by the spread over halves of the examples with their own
     /// sigma and R and the rule for all rows: the spread over halves is that of the whole (rates/decay.hpp).

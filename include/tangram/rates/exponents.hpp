@@ -31,7 +31,7 @@ struct SourceCapacity {
     Interval noisy;      ///< 2as/(1+2as)
     Interval noiseless;  ///< 2as
     Interval noise;      ///< of fit_target_power, labels' units
-    /// Size n at which the power beyond rank n equals noise^2: above it the noise dominates.
+    /// Rows n at which the power beyond rank n equals noise^2: above it the noise dominates.
     double crossover;
 
     bool inside() const { return source.low >= 0.5; }   ///< the target lies in the kernel's space
