@@ -9,13 +9,14 @@ namespace tangram {
 
 namespace {
 
-constexpr Index LanczosState::*numbers[] = {&LanczosState::size, &LanczosState::products,
+constexpr Index LanczosState::*numbers[] = {&LanczosState::size,     &LanczosState::products,
                                             &LanczosState::restarts, &LanczosState::random,
-                                            &LanczosState::drawn};
+                                            &LanczosState::drawn,    &LanczosState::searched};
 constexpr std::pair<const char*, std::vector<double> LanczosState::*> vectors[] = {
     {"projected", &LanczosState::projected},
     {"next", &LanczosState::next},
-    {"settled", &LanczosState::settled}};
+    {"settled", &LanczosState::settled},
+    {"found", &LanczosState::found}};
 
 }  // namespace
 

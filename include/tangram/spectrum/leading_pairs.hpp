@@ -28,7 +28,7 @@ struct LeadingPairs {
 
 /// What decides the course of block Lanczos, and no result beyond its tolerance.
 struct LanczosSettings {
-    Index block = 16;  ///< vectors of a product; more than the multiplicity of any eigenvalue
+    Index block = 16;  ///< vectors of a product
     Index basis = 0;   ///< most vectors that are kept, N doubles each; 0: lanczos_basis()
     std::uint64_t seed = 1;
 };
@@ -44,8 +44,10 @@ struct LanczosState {
     std::vector<double> projected;  ///< V^T G V, size x size
     std::vector<double> next;       ///< the block that is multiplied next, N rows
     std::vector<double> settled;    ///< eigenvalues that have been small in residual; may be empty
+    std::vector<double> found;      ///< those with which the search for further copies began; may be empty
     Index products = 0, restarts = 0;
     Index random = 0, drawn = 0;  ///< columns of `next` that are random, and random numbers drawn so far
+    Index searched = 0;           ///< steps of that search
 };
 
 /// What goes on beside block Lanczos.
@@ -57,9 +59,11 @@ struct LanczosCourse {
 /// The k largest eigenpairs by block Lanczos with thick restart (Wu, Simon, SIAM J. Matrix Anal. Appl. 22
 /// (2000) 602) and full reorthogonalisation. Residuals are at most max(1e-12, 10 N 2^-52) w_1, what the
 /// solvers of whole matrices promise. A block that lost rank is filled up with random vectors, so that an
-/// invariant subspace is no end. The basis stands whole on every rank, which orthogonalises it alike: N b m
-/// flops beside the products' N b P, and the operator's bits on any number of ranks are the result's.
-/// Collective over G.comm; memory per rank: basis + 4 blocks + k vectors of N.
+/// invariant subspace is no end; where as many equal values were found as a block can show, and others behind
+/// them, their further copies are searched for from random vectors. The basis stands whole on every rank,
+/// which orthogonalises it alike: N b m flops beside the products' N b P, and the operator's bits on any
+/// number of ranks are the result's. Collective over G.comm; memory per rank: basis + 4 blocks + k vectors of
+/// N.
 /// @throws Error(study) where count is not 1 to N, Error(numerical) where it does not converge, or a product
 ///         is not finite; on every rank
 LeadingPairs leading_pairs(const SymmetricOperator& G, Index count, const LanczosSettings& settings = {},

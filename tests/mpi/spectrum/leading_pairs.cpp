@@ -67,7 +67,7 @@ void expect_pairs(const Known& known, Index n, Index k, const LeadingPairs& foun
     EXPECT_TRUE(values <= tolerance * scale) << values / scale;
     EXPECT_TRUE(residuals <= 2 * tolerance * scale) << residuals / scale;
     // Two passes of reorthogonalisation leave some n 2^-52.
-    EXPECT_TRUE(overlap <= 1e-13) << overlap;
+    EXPECT_TRUE(overlap <= std::max(1e-13, 4 * static_cast<double>(n) * 0x1p-52)) << overlap;
 }
 
 class LanczosEdgeCase : public ::testing::TestWithParam<Known> {};
@@ -99,10 +99,41 @@ TEST(LeadingPairs, RestartWhereTheBasisIsFull) {
     expect_pairs(min, 160, 6, whole);
 }
 
+// More copies of an eigenvalue than a block has vectors, and others far behind: a random block shows no more
+// than its size, and residuals are small without the rest. Where few values are all there is the Krylov space
+// ends within two blocks.
+TEST(LeadingPairs, FindMoreCopiesThanABlockShows) {
+    constexpr Index n = 200;
+    const auto diagonal = [](std::vector<double> first, double step) {
+        std::vector<double> w = std::move(first);
+        while (std::ssize(w) < n) w.push_back(step * static_cast<double>(n - std::ssize(w)) / n);
+        return w;
+    };
+    std::vector<double> gap(20, 1.0), two(20, 1.0);
+    for (int i = 0; i < 10; ++i) gap.push_back(0.9 - 1e-4 * i);
+    two.resize(41, 0.9);
+    std::vector<double> cluster(17, 1.0), few = two;
+    cluster.push_back(0.9);
+    few.resize(150, 1e-3);
+    for (const auto& w :
+         {diagonal(gap, 0.02), diagonal(cluster, 0.1), diagonal(two, 0.3), diagonal(few, 0)}) {
+        const Known known{
+            "copies", [&w](Index, Index i, Index j) { return i == j ? w[static_cast<std::size_t>(i)] : 0.0; },
+            [&w](Index, Index k) { return w[static_cast<std::size_t>(k)]; }};
+        for (const Index k : {17, 20, 30, 45})
+            for (const std::uint64_t seed : {1, 2}) {
+                SCOPED_TRACE(::testing::Message() << "k = " << k << ", seed " << seed);
+                expect_pairs(known, n, k, leading_pairs(operator_of(known, n), k, {.seed = seed}));
+            }
+    }
+}
+
 // Left after every number of steps and begun there again: the basis is a copy, as one that was stored is.
-// K x I of a block of 4 brings random vectors, min of a basis of 18 restarts.
+// K x I of a block of 4 brings random vectors and of a block of 2 searches for its third copies, min of a
+// basis of 18 restarts.
 TEST(LeadingPairs, GoOnToTheSameBits) {
-    const std::pair<const char*, LanczosSettings> cases[] = {{"min", {4, 18}}, {"K x I", {4}}, {"zero", {4}}};
+    const std::pair<const char*, LanczosSettings> cases[] = {
+        {"min", {4, 18}}, {"K x I", {4}}, {"K x I", {2}}, {"zero", {4}}};
     for (const auto& [matrix, settings_of_it] : cases) {
         SCOPED_TRACE(matrix);
         const LanczosSettings& settings = settings_of_it;

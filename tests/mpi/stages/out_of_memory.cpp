@@ -75,7 +75,8 @@ TEST_F(OutOfMemory, NoneAndTheCheckpointOfBlockLanczosComesBack) {
     std::vector<double> basis(rows * 20);
     for (std::size_t i = 0; i < basis.size(); ++i) basis[i] = std::sin(static_cast<double>(i));
     const LanczosState state{
-        20, basis, std::vector<double>(400, 0.25), std::vector<double>(rows * 4, -3.0), {}, 7, 2, 1, 4096};
+        20,   basis, std::vector<double>(400, 0.25), std::vector<double>(rows * 4, -3.0), {}, {3, 2}, 7, 2, 1,
+        4096, 5};
     const Inputs inputs = Inputs().add("count", "5");
     const StageCheckpoint checkpoint(output_, inputs);
     EXPECT_FALSE(read_lanczos(checkpoint, rows, 50, grid_, log_));
@@ -85,12 +86,13 @@ TEST_F(OutOfMemory, NoneAndTheCheckpointOfBlockLanczosComesBack) {
     ASSERT_TRUE(found);
     EXPECT_TRUE(std::ranges::equal(found->state.basis, basis));
     EXPECT_TRUE(found->state.projected == state.projected && found->state.next == state.next);
-    EXPECT_TRUE(found->state.settled.empty());
+    EXPECT_TRUE(found->state.settled.empty() && found->state.found == state.found);
     EXPECT_EQ(found->state.size, 20);
     EXPECT_EQ(found->state.products, 7);
     EXPECT_EQ(found->state.restarts, 2);
     EXPECT_EQ(found->state.random, 1);
     EXPECT_EQ(found->state.drawn, 4096);
+    EXPECT_EQ(found->state.searched, 5);
     const StageCheckpoint other(output_, Inputs().add("count", "6"));
     testing::expect_error_on_all_ranks([&] { read_lanczos(other, rows, 50, grid_, log_); },
                                        ExitStatus::output, ErrorKind::changed, "h5.checkpoint");
