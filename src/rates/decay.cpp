@@ -198,9 +198,9 @@ FittedPolynomial fitted_polynomial(std::span<const double> l, Index n, DecayWind
         window, 2);
 }
 
-/// The onset from 0 to two windows: a later one shows no power, and is an exponential in disguise.
+/// The onset from 0 to latest_onset().
 FittedPolynomial fitted_onset(std::span<const double> l, Index n, DecayWindow window) {
-    const double most = std::log1p(2 * static_cast<double>(window.last));
+    const double most = std::log1p(latest_onset(window));
     const auto refit = [&](const std::vector<double>& y) {
         const double found = argument_of_least(0, most, 24, 40, [&](double logarithm) {
             return line_of_onset(y, window, std::expm1(logarithm)).residual;
@@ -324,9 +324,8 @@ FiniteRankDecay judge_to_the_floor(DecayFit& fit, std::span<const double> l, Ind
 }
 
 /// Neighbouring residuals are alike; see fit_decay.
-bool shows_trend(const std::vector<double>& residuals) {
+bool shows_trend(std::span<const double> residuals) {
     const auto m = static_cast<double>(residuals.size());
-    if (std::ssize(residuals) < smallest_window_of_three) return false;
     double squares = 0, differences = 0;
     for (std::size_t i = 0; i < residuals.size(); ++i) {
         squares += residuals[i] * residuals[i];
@@ -374,7 +373,10 @@ void select_family(DecayFit& fit, const Fits& fits) {
         return;
     }
     const bool exponential = fit.selected == DecayFamily::exponential;
-    if (!shows_trend(exponential ? fits.exponential.residuals : polynomial.residuals)) return;
+    // Of the first rank, which may lie apart from all others, not their trend.
+    const std::span<const double> left = exponential ? fits.exponential.residuals : polynomial.residuals;
+    if (std::ssize(left) < smallest_window_of_three) return;
+    if (!shows_trend(left) && !shows_trend(left.subspan(1))) return;
     fit.reason =
         std::string("no single law fits: around the nearest, ") +
         (exponential  ? "an exponential"

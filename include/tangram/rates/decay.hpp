@@ -89,6 +89,9 @@ enum class DecayFamily { none, polynomial, exponential, finite_rank };
 /// "none", "polynomial", "exponential", "finite_rank": as /rates/decay has them.
 const char* name(DecayFamily family);
 
+/// A later onset than two windows shows no power.
+inline double latest_onset(DecayWindow window) { return 2 * static_cast<double>(window.last); }
+
 struct DecayFit {
     DecayFamily selected;
     std::string reason;  ///< why `selected` is none, a sentence for the reader; empty otherwise
@@ -102,6 +105,11 @@ struct DecayFit {
     bool exponential_fits_too() const {
         return selected == DecayFamily::polynomial && power_law().onset > 0 && exponential &&
                exponential->criterion < power_law().criterion + strong_evidence;
+    }
+
+    /// The onset of power_law() is the latest that is looked for: an exponential in disguise.
+    bool onset_is_at_its_limit() const {
+        return polynomial && power_law().onset > 0.999 * latest_onset(window);
     }
 
     /// Of the two polynomials the one with an onset where its criterion is lower by strong_evidence: of 40
@@ -122,9 +130,10 @@ inline constexpr Index smallest_window_of_three = 12;
 /// drop is clear, l_m^2/l_1 above a hundred floors: the descent from l_1 to l_m, once more, would not reach
 /// the floor. Absent: laws in a window too short, finite_rank where the floor is not reached or the rank is
 /// past `trusted`: a sketched kernel's rank is the sketch's (docs/mathematics.md, Sketches). A law is named
-/// only if what it leaves shows no trend: "none" where neighbouring ranks' residuals are alike, their squared
-/// differences over their squares (Durbin, Watson 1950) below 1.6 - 4/sqrt(m), two deviations under what
-/// Gaussian samples of m ranks leave, and their root mean square above 0.03 (a smaller one moves no
+/// only if what it leaves, with and without the first rank, shows no trend: "none" where neighbouring ranks'
+/// residuals are alike, their squared differences over their squares (Durbin, Watson 1950) below 1.6 -
+/// 4/sqrt(m), two deviations under what Gaussian samples of m ranks leave, and their root mean square above
+/// 0.03 (a smaller one moves no
 /// conclusion); the reason then has the local slopes. Throws as decay_window; a window given must start at 1
 /// or later.
 /// @param floor   noise floor in the scale of l; at least 2^-52 l_1 is taken

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <numeric>
 
 #include "support/expect_error.hpp"
@@ -247,6 +248,26 @@ TEST(Decay, IntervalJoinsSpreadAndDrift) {
     const PolynomialIntervals none = polynomial_intervals(l, n, window, bent, std::vector(1, bent));
     for (const Interval& i : {none.exponent, none.constant, none.density_exponent})
         EXPECT_TRUE(std::isfinite(i.value) && std::isnan(i.low) && std::isnan(i.high) && !i.known());
+}
+
+// An arch around a power over ranks 1 to 30, and a first rank that lies far off: its one large difference
+// would pass for no trend of the others.
+TEST(Decay, AFirstRankFarOffHidesNoBend) {
+    const auto eigenvalues = [](double bend, double first) {
+        std::vector<double> l;
+        for (int k = 1; k <= 600; ++k)
+            l.push_back(std::exp(-1.5 * std::log(k) + bend * std::sin(std::numbers::pi * (k - 1) / 30)));
+        l.front() *= first;
+        return l;
+    };
+    for (const double first : {1.0, 1.3}) {
+        EXPECT_EQ(fit_decay(eigenvalues(0.15, first), 1e-12, 600, DecayWindow{1, 30}).selected,
+                  DecayFamily::none)
+            << first;
+        EXPECT_EQ(fit_decay(eigenvalues(0, first), 1e-12, 600, DecayWindow{1, 30}).selected,
+                  DecayFamily::polynomial)
+            << first;
+    }
 }
 
 }  // namespace
