@@ -162,7 +162,9 @@ void find_source(RatesResult& r, const std::vector<double>& l, const std::vector
         r.source_reason = "the eigenvalues show no power of the rank";
         return;
     }
-    r.source = source_and_capacity(*r.power, a, onset_of(r));
+    r.source =
+        source_and_capacity(*r.power, a, onset_of(r),
+                            r.decay.selected == DecayFamily::polynomial && !r.decay.onset_is_at_its_limit());
     // Ranks are of rows, n is of examples.
     r.source->crossover *= static_cast<double>(r.examples) / static_cast<double>(r.rows);
 }
@@ -323,8 +325,8 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
     const auto square = [&](double sigma) {
         return sigma * sigma < 1e-9 * r.residual_square ? 0.0 : sigma * sigma;
     };
-    const std::string variance = fmt::format("sigma^2 = {:.4g} [{:.4g}, {:.4g}]", square(noise.value),
-                                             square(noise.low), square(noise.high));
+    const std::string variance = fmt::format("{:.4g} [{:.4g}, {:.4g}], the noise of the fit of s",
+                                             square(noise.value), square(noise.low), square(noise.high));
     const std::string sizes = fmt::format("over n = {} to {}", r.examples / 32, r.examples / 4);
     return {
         {"eigenlearning", *of_excess, fmt::format("of the best ridge's error above {}, {}", variance, sizes)},

@@ -188,8 +188,8 @@ class RatesOfKernel {
                 listener_.say(
                     fmt::format("rates: the {} rows of an example come together, and the decay and predicted "
                                 "errors take them for {} that came one by one: right where the outputs are "
-                                "alike, else the exponent may be read 0.2 off and errors be predicted too "
-                                "large (docs/mathematics.md, Several rows); compare with what is observed",
+                                "alike, else the exponent may be read 0.2 off and predicted errors be wrong "
+                                "(docs/mathematics.md, Several rows); compare with what is observed",
                                 r_.rows / r_.examples, r_.rows));
         });
         r_.labels = coefficients(*input_.vectors, input_.train->labels, r_.outputs);
@@ -251,7 +251,14 @@ class RatesOfKernel {
             r_.critical = r_.stop = not_known;
             r_.sensitivity = {not_known, not_known, not_known, not_known};
         }
-        r_.eigenvalues_at_stop = count_above(1 / steps_->eta(std::min(r_.stop, 1e300)));
+        const double eta = steps_->eta(std::min(r_.stop, 1e300));
+        r_.eigenvalues_at_stop = count_above(1 / eta);
+        if (r_.stop_known() && r_.noise > 0 && 1 / eta < r_.noise_floor)
+            listener_.warn(fmt::format(
+                "T = {:.4g} fits what stands at the noise floor: 1/eta_T is {:.2g}, below {:.2g}, "
+                "where the eigenvalues are rounding, and T and its errors with them; give a larger "
+                "rates.noise (a kernel in double precision has a lower floor)",
+                r_.stop, 1 / eta, r_.noise_floor));
         if (ridge_ && !both_given()) r_.eigenvalues_at_ridge = count_above(ridge_->ridge);
     }
 

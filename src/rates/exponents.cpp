@@ -40,7 +40,8 @@ RateExponent unknown_rate(std::string source, std::string why) {
     return {std::move(source), {not_known, not_known, not_known}, std::move(why)};
 }
 
-SourceCapacity source_and_capacity(const TargetPower& power, const Interval& decay_exponent, double onset) {
+SourceCapacity source_and_capacity(const TargetPower& power, const Interval& decay_exponent, double onset,
+                                   bool law_holds) {
     const Interval &tail = power.tail_exponent, &a = decay_exponent;
     SourceCapacity result{a, {}, {}, tail, power.noise, std::numeric_limits<double>::infinity()};
     const auto away = [](double value, double bound) {
@@ -49,8 +50,7 @@ SourceCapacity source_and_capacity(const TargetPower& power, const Interval& dec
     if (const double s = tail.value / (2 * a.value); s > 0)
         result.source = {s, s * std::exp(-std::hypot(away(tail.value, tail.low), away(a.value, a.high))),
                          s * std::exp(std::hypot(away(tail.value, tail.high), away(a.value, a.low)))};
-    else
-        result.source = {0, 0, a.low > 0 ? tail.high / (2 * a.low) : std::numeric_limits<double>::infinity()};
+    if (!law_holds || tail.value == 0) result.source.high = std::numeric_limits<double>::infinity();
     const auto noisy = [](double t) { return t / (1 + t); };
     result.noisy = {noisy(tail.value), noisy(tail.low), noisy(tail.high)};
     const double variance = power.noise.value * power.noise.value;

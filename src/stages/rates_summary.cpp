@@ -41,7 +41,10 @@ std::string selected_decay_text(const RatesResult& r) {
                 "decay      polynomial: eigenvalues of G/n fall like {}^-{:.3f} {} over ranks {} to "
                 "{}{}{}\n",
                 base_of_power(r), exponent.value, bounds_text(exponent, 3), window.first, window.last, given,
-                r.decay.power_law().corrected ? "" : "; the sample's bias cannot be divided out here");
+                r.decay.onset_is_at_its_limit()
+                    ? "; its onset is the latest that is looked for: no power shows"
+                : r.decay.power_law().corrected ? ""
+                                                : "; the sample's bias cannot be divided out here");
         case DecayFamily::exponential:
             return fmt::format(
                 "decay      exponential: eigenvalues of G/n fall like exp(-{:.3g} rank^{:.3g}) over ranks {} "

@@ -271,6 +271,12 @@ with h5py.File(f.at('learn.h5')) as a, h5py.File(f.at('l.h5')) as h:
     check('eigenlearning: above sigma^2', abs(e['eigenlearning']['value'] - slope(whole - sigma ** 2)) < 1e-4, (e['eigenlearning'], slope(whole - sigma ** 2)))
     check('eigenlearning: the whole error', abs(e['eigenlearning_mse']['value'] - slope(whole)) < 1e-4 and e['eigenlearning_mse']['low'] < e['eigenlearning_mse']['value'] < e['eigenlearning_mse']['high'], (e['eigenlearning_mse'], slope(whole)))
     check('a slope of observed errors says what it needs', 'three sizes' in e['observed_mse']['note'].decode() and '[32, 64, 128]' in e['observed_mse']['note'].decode(), e['observed_mse'])
+# The eigenvalues of exp(-2 sqrt k) follow no power: a target of slow power is not said to lie outside the kernel's space.
+basis = np.linalg.qr(np.random.default_rng(3).normal(size=(1000, 1000)))[0]; ranks = np.arange(1, 1001)
+with h5py.File(f.at('slow.h5'), 'w') as h: h['G'] = (basis * 1000 * np.exp(-2 * np.sqrt(ranks))) @ basis.T; h['G'][...] = (h['G'][:] + h['G'][:].T) / 2; h['y'] = basis @ (ranks ** -0.6 * np.random.default_rng(4).normal(size=1000))
+code, out, err = run('rates', '--matrix', f.at('slow.h5') + ':/G', '--labels', f.at('slow.h5') + ':/y', '--set', 'rates.center=false', '--set', 'rates.repeats=2', '--set', 'rates.sizes=[500]', '--output', f.at('o.h5'))
+with h5py.File(f.at('o.h5')) as h: s, family = dict(h['/rates/source_capacity'].attrs), h['/rates/decay'].attrs['selected']
+check('no power: s is undecided', code == 0 and family != 'polynomial' and np.isinf(s['source_high']) and 'lies outside' not in out, (family, s, out))
 # Examples that repeat each other say of their twins what no spectrum tells: nothing is predicted.
 with h5py.File(f.at('twice.h5'), 'w') as h: twice = np.r_[p[:64], p[:64]]; h['G'] = np.minimum.outer(twice, twice); h['y'] = target(twice)
 code, out, err = run('rates', '--matrix', f.at('twice.h5') + ':/G', '--labels', f.at('twice.h5') + ':/y', '--set', 'rates.noise=0.1', '--output', f.at('t.h5'))

@@ -40,7 +40,10 @@ struct SourceCapacity {
 
 /// @param decay_exponent  a, its value positive
 /// @param onset           of the decay
-SourceCapacity source_and_capacity(const TargetPower& power, const Interval& decay_exponent, double onset);
+/// @param law_holds       the eigenvalues fall like this power. Where they do not, or 2as stands at its limit
+///                        0, nothing bounds s from above
+SourceCapacity source_and_capacity(const TargetPower& power, const Interval& decay_exponent, double onset,
+                                   bool law_holds);
 
 /// A value with Student's quantile times the replicas' standard deviation, not below zero: halves of a sample
 /// spread as the sample itself does (polynomial_intervals). Nothing with fewer than two replicas.

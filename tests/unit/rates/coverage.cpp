@@ -186,7 +186,8 @@ TEST(Coverage, SourceAndCapacity) {
                 std::optional<Interval> s, x;
                 if (power) {
                     const SourceCapacity found =
-                        source_and_capacity(*power, a, onset ? decay.power_law().onset : 0.0);
+                        source_and_capacity(*power, a, onset ? decay.power_law().onset : 0.0,
+                                            onset && !decay.onset_is_at_its_limit());
                     s = found.source;
                     x = found.noisy;
                 }

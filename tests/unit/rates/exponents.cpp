@@ -80,7 +80,7 @@ TEST(Exponents, TheTargetsPowerIsRead) {
                 EXPECT_NEAR(found->noise.value, sigma, 1e-2) << tail << " " << onset;
                 const double constant = std::pow(1 + onset, 1 + tail);
                 EXPECT_NEAR(found->constant / constant, 1, 0.05) << tail << " " << onset;
-                const SourceCapacity source = source_and_capacity(*found, {1.5, 1.4, 1.6}, onset);
+                const SourceCapacity source = source_and_capacity(*found, {1.5, 1.4, 1.6}, onset, true);
                 EXPECT_NEAR(source.source.value, tail / 3, 2e-3);
                 EXPECT_NEAR(source.noisy.high, found->tail_exponent.high / (1 + found->tail_exponent.high),
                             1e-12);
@@ -89,6 +89,16 @@ TEST(Exponents, TheTargetsPowerIsRead) {
                     EXPECT_NEAR(source.crossover, std::max(0.0, at), 0.1 * std::max(1.0, at));
                 }
             }
+}
+
+TEST(Exponents, NothingBoundsASourceWithoutALaw) {
+    const TargetPower power{{0.4, 0.2, 0.6}, 1, {0.1, 0.05, 0.2}}, at_limit{{0, 0, 0.1}, 1, {0.1, 0.05, 0.2}};
+    EXPECT_TRUE(source_and_capacity(power, {2, 1.9, 2.1}, 0, true).outside());  // s = 0.1
+    for (const SourceCapacity& found : {source_and_capacity(power, {2, 1.9, 2.1}, 0, false),
+                                        source_and_capacity(at_limit, {2, 1.9, 2.1}, 0, true)}) {
+        EXPECT_FALSE(found.outside());
+        EXPECT_FALSE(found.inside());
+    }
 }
 
 TEST(Exponents, IntervalsOfTheTargetsPowerHoldIt) {
