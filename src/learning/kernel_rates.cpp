@@ -372,6 +372,7 @@ class RatesOfKernel {
         SubsetResult whole;
         if (with_whole) whole = learned(*regression_, subsets, r_.noise_floor);
         together([&] {
+            curve.orders = subset_orders(r_.examples, options_.repeats, options_.seed);
             for (std::size_t s = 0; s < sizes.size(); ++s) {
                 if (sizes[s] == half) halves_ = found[s];
                 if (std::find(curve.sizes.begin(), curve.sizes.end(), sizes[s]) != curve.sizes.end())

@@ -308,6 +308,13 @@ class SubsetsOfOneSize {
 
 }  // namespace
 
+std::vector<std::vector<Index>> subset_orders(Index examples, Index repeats, std::uint64_t seed) {
+    std::vector<std::vector<Index>> orders;
+    for (Index r = 0; r < repeats; ++r)
+        orders.push_back(draw_rows(examples, 0, seed + 1000 + static_cast<std::uint64_t>(r), "the study"));
+    return orders;
+}
+
 std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs,
                                                       const std::vector<Index>& sizes, Index repeats,
                                                       Index keep_spectra, const Listener& listener) {
@@ -316,9 +323,7 @@ std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs
     std::vector<std::vector<Index>> permutations;
     std::vector<std::vector<SubsetResult>> results;
     collectively(comm, [&] {
-        for (Index r = 0; r < repeats; ++r)
-            permutations.push_back(draw_rows(
-                inputs.train.examples(), 0, inputs.seed + 1000 + static_cast<std::uint64_t>(r), "the study"));
+        permutations = subset_orders(inputs.train.examples(), repeats, inputs.seed);
         results.resize(sizes.size());
         for (std::vector<SubsetResult>& of_size : results) of_size.reserve(static_cast<std::size_t>(repeats));
     });

@@ -158,6 +158,12 @@ void write_curve(Hdf5File& file, const LearningCurve& curve) {
         return [&curve, member](std::size_t s, std::size_t k) { return member(curve.results[s][k]); };
     };
     file.write(at + "sizes", curve.sizes);
+    std::vector<Index> orders;
+    for (const std::vector<Index>& order : curve.orders)
+        for (const Index example : order) orders.push_back(example + 1);  // the file counts from 1
+    if (!orders.empty())
+        file.write(at + "orders", orders,
+                   {std::ssize(curve.orders), std::ssize(orders) / std::ssize(curve.orders)});
     write(at + "mse_stop", of([](const SubsetResult& s) { return s.at_stop.mse; }));
     write(at + "mse_best", of([](const SubsetResult& s) { return s.at_best.mse; }));
     write(at + "mse_ridge", of([](const SubsetResult& s) { return s.at_ridge.mse; }));
@@ -171,6 +177,7 @@ void write_curve(Hdf5File& file, const LearningCurve& curve) {
     write(at + "accuracy_ridge", of([](const SubsetResult& s) { return s.at_ridge.accuracy; }));
     write(at + "gcv", of([](const SubsetResult& s) { return s.cross_validation; }));
     write(at + "stopping_step", of([](const SubsetResult& s) { return s.stopping_step; }));
+    write(at + "eta", of([](const SubsetResult& s) { return s.eta; }));
     write(at + "best_step", of([](const SubsetResult& s) { return s.best_step; }));
     write(at + "critical_radius", of([](const SubsetResult& s) { return s.critical_radius; }));
     write(at + "predicted_ridge", [&](std::size_t s, std::size_t k) { return curve.predicted_ridge[s][k]; });

@@ -227,6 +227,14 @@ const std::vector<FileContent>& file_contents() {
          {"t"}},
         {"/rates/learning_curve", "errors by the number of training examples", "1", {}},
         {"/rates/learning_curve/sizes", "numbers of training examples of the subsets", "examples", {"sizes"}},
+        {"/rates/learning_curve/orders",
+         "the training examples, counted from 1, in each repeat's order: the first n are its subset of n",
+         "1",
+         {"repeat", "training example"}},
+        {"/rates/learning_curve/eta",
+         "step sizes added up to each subset's stopping step",
+         "1",
+         {"sizes", "repeat"}},
         {"/rates/learning_curve/mse_*",
          "mean squared error at the stopping step (own: by the subset's sigma and R), the best step, of "
          "ridge at "
@@ -238,11 +246,17 @@ const std::vector<FileContent>& file_contents() {
          "1",
          {"sizes", "repeat"}},
         {"/rates/learning_curve/predicted_*",
-         "mean squared error as eigenlearning predicts it",
+         "mean squared error as eigenlearning predicts it: of ridge regression at `ridge`, of gradient "
+         "descent at "
+         "the stopping step",
          "1",
          {"sizes", "repeat"}},
         {"/rates/learning_curve/gcv", "generalised cross-validation of ridge", "1", {"sizes", "repeat"}},
-        {"/rates/learning_curve/ridge", "ridge, in the scale of G/n", "1", {"sizes", "repeat"}},
+        {"/rates/learning_curve/ridge",
+         "ridge by generalised cross-validation, in the scale of G/n: that of predicted_ridge and "
+         "mse_gcv_ridge",
+         "1",
+         {"sizes", "repeat"}},
         {"/rates/learning_curve/own_noise",
          "sigma of each subset alone: given, or what its kernel leaves unexplained",
          "1",

@@ -66,6 +66,12 @@ with h5py.File(f.at('out.h5')) as h:
     check('curve: sizes', list(c['sizes'][:]) == [30, 60, 120, 180, 240])
     check('curve: shape', c['mse_stop'].shape == (5, 3))
     check('curve: the whole sample at T', close(c['mse_stop'][4], s['test_mse'][at], 1e-9) and close(c['accuracy_stop'][4], s['test_accuracy'][at], 1e-12))
+    for i, k in ((1, 1), (3, 2)):
+        S = c['orders'][k, :c['sizes'][i]] - 1; w, U = np.linalg.eigh(G[np.ix_(S, S)] / len(S)); own = y[S] - margin('train')[S]; t_S = c['stopping_step'][i, k]
+        with np.errstate(divide='ignore', invalid='ignore'): weights = np.where(w > 0, (1 - (1 - c['eta'][i, k] / t_S * w) ** t_S) / (len(S) * w), c['eta'][i, k] / len(S))
+        f_S = margin('test') + own.mean() + C[:, S] @ (U @ (weights * (U.T @ (own - own.mean()))))
+        check(f'curve: the subset of {len(S)}, repeat {k}', t_S > 0 and close(((yt - f_S) ** 2).mean(), c['mse_stop'][i, k], 1e-8 * c['mse_stop'][i, k]), (t_S, ((yt - f_S) ** 2).mean(), c['mse_stop'][i, k]))
+    check('curve: orders are permutations', all(sorted(order) == list(range(1, n + 1)) for order in c['orders'][:]))
     check('curve: subsets differ', len(set(c['mse_stop'][0])) == 3)
     check('curve: every number is there', all(np.isfinite(c[x][:]).all() for x in ('mse_stop', 'mse_best', 'mse_ridge', 'gcv', 'predicted_ridge', 'predicted_gradient_descent')))
     check('curve: best is best', (c['mse_best'][:] <= c['mse_stop'][:] + 1e-12).all())

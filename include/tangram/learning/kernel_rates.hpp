@@ -69,6 +69,7 @@ inline constexpr const char* on_other_half = "the other half of the examples";
 struct LearningCurve {
     std::vector<Index> sizes;
     std::vector<std::vector<SubsetResult>> results;
+    std::vector<std::vector<Index>> orders;  ///< subset_orders() of the repeats
     /// Eigenlearning's error on unseen rows, NaN where there is none: of ridge regression at each subset's
     /// GCV ridge, and of gradient descent's ridge twin at each subset's T.
     std::vector<std::vector<double>> predicted_ridge, predicted_descent;

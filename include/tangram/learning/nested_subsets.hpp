@@ -64,6 +64,9 @@ std::vector<std::vector<SubsetResult>> nested_subsets(const SubsetInputs& inputs
                                                       const std::vector<Index>& sizes, Index repeats,
                                                       Index keep_spectra, const Listener& listener);
 
+/// For each repeat all examples in an order of its own: the first n are its subset of n. Local.
+std::vector<std::vector<Index>> subset_orders(Index examples, Index repeats, std::uint64_t seed);
+
 /// Everything about one sample that a learning curve shows; collective over the regression's grid. The
 /// regression has its test set, or none.
 SubsetResult learned(const KernelRegression& regression, const SubsetInputs& inputs, double noise_floor);
