@@ -241,7 +241,8 @@ bool compare(const std::filesystem::path& first, const std::filesystem::path& se
     const bool same = !any_rank(comm, different);
     std::string text = fmt::format(
         "{} | {}: {}\n", first.string(), second.string(),
-        !same      ? "different"
+        !same && found.results.empty() ? "different studies, the same results"
+        : !same                        ? "different"
         : rtol > 0 ? fmt::format("the same study and the same results, within {:g} of the largest "
                                  "entry of each",
                                  rtol)

@@ -328,7 +328,8 @@ void verify(const std::filesystem::path& name, const Session& session) {
             throw Error(ExitStatus::numerical, ErrorKind::failed_check,
                         fmt::format("{}: {}", name.string(), fmt::join(all.problems, "; ")));
     });
-    session.log.result(fmt::format("{}: verified: {}", name.string(), fmt::join(all.checks, "; ")));
+    session.log.result(fmt::format("{}: verified: {}; not computed again: data, outputs, rates, fine-tuning",
+                                   name.string(), fmt::join(all.checks, "; ")));
 }
 
 }  // namespace tangram

@@ -47,7 +47,7 @@ Index automatic_steps(const FinetunePlan& plan, double eta, double beyond) {
     // A schedule that ends at 0 covers half of what a constant rate does.
     const double whole = plan.settings.schedule == Schedule::constant ? beyond : 2 * beyond;
     const double steps = whole * eta * (1 - plan.settings.momentum) / plan.settings.learning_rate;
-    const double least = beyond > 1 ? 10 : 1;
+    const double least = beyond > 1 ? 10 : 0;
     return static_cast<Index>(std::clamp(std::ceil(steps * (1 - 1e-9)), least, most_steps));
 }
 
@@ -102,8 +102,10 @@ FinetunePlan finetune_plan(const Study& study, const TrainingTargets& targets, c
     if (plan.settings.learning_rate > plan.largest_rate)
         plan.notes.push_back(fmt::format(
             "finetune.learning_rate = {:.4g} is above {:.4g}, the largest at which the linearised model is "
-            "stable: it diverges, and the network follows or leaves the kernel regime",
-            plan.settings.learning_rate, plan.largest_rate));
+            "stable: it {}, and the network follows or leaves the kernel regime",
+            plan.settings.learning_rate, plan.largest_rate,
+            // Its largest curvature is the cross-entropy's in few places.
+            plan.loss == Loss::squared ? "diverges" : "may diverge"));
     plan.settings.steps =
         asked.steps ? *asked.steps : automatic_steps(plan, facts.stopping_eta, facts.beyond);
     if (!asked.steps && plan.settings.steps == static_cast<Index>(most_steps))

@@ -44,7 +44,7 @@ bool StudyRun::State::is_done(const std::string& group, const std::string& input
 std::string StudyRun::State::attribute(const std::string& group, const std::string& key, const char* stage) {
     if (!exists())
         throw Error(ExitStatus::output, ErrorKind::missing,
-                    fmt::format("{}: no such file; run `tangram {}` first", output.string(), stage));
+                    fmt::format("{}: no such file; `tangram run` makes it", output.string()));
     return InputFile(comm, output, ExitStatus::output).read([&](const Hdf5File& file) {
         if (!file.has_attribute(group, key))
             throw Error(

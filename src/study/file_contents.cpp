@@ -275,9 +275,9 @@ const std::vector<FileContent>& file_contents() {
          "the network trained on the examples, beside its linearised model; attributes: optimizer, loss, "
          "center, "
          "learning_rate, steps, stopping_step, best_step, linear_best_step, kernel_alignment, weights; "
-         "gap between the two at T as a share of the outputs' change, cost_of_stopping at T as a share of "
-         "what "
-         "training gained, parting_step from which on the gap is above 0.2",
+         "stopping_step is the step at which training reaches T, inf where it ends before; gap between the "
+         "two at that step, or the last, as a share of the outputs' change, cost_of_stopping at T as a share "
+         "of what training gained, parting_step from which on the gap is above 0.2",
          "1",
          {}},
         {"/finetune/summary", "what was printed, line by line", "1", {"line"}},

@@ -7,7 +7,7 @@
 namespace tangram {
 
 /// Which examples each step takes: all of them, in order, or in every pass over the data ("epoch") another
-/// random permutation, cut into batches of equal size; what is left of it waits for the next one. Follows
+/// random permutation, cut into batches of equal size; what is left of it is left out of that pass. Follows
 /// from seed and step alone. Local.
 class Batches {
   public:
