@@ -132,18 +132,53 @@ std::vector<std::string> unread_of_tokens(const Study& study) {
                         data.train)};
 }
 
-/// How many test examples are rows that are trained on, where both are drawn from one file.
+/// How many test examples are rows that are trained on, where both are drawn from one file, or have their
+/// tokens.
 std::vector<std::string> trained_on(const Study::Data& data, const DataSet& train, const DataSet& test) {
     std::error_code code;
-    if (!std::filesystem::equivalent(data.train, data.test, code)) return {};
-    if (data.test.ends_with(".h5") && has_test_part(data.test)) return {};
-    const std::set<Index> rows(train.rows.begin(), train.rows.end());
-    const auto both = std::ranges::count_if(test.rows, [&](Index row) { return rows.contains(row); });
+    if (std::filesystem::equivalent(data.train, data.test, code) &&
+        !(data.test.ends_with(".h5") && has_test_part(data.test))) {
+        const std::set<Index> rows(train.rows.begin(), train.rows.end());
+        const auto both = std::ranges::count_if(test.rows, [&](Index row) { return rows.contains(row); });
+        if (both > 0)
+            return {
+                fmt::format("{} of {} test examples are trained on: data.test is the file of data.train, {}; "
+                            "their errors say nothing of unseen examples",
+                            both, test.examples(), data.train)};
+    }
+    // With its answers, of which a completion is one.
+    const auto tokens_of = [](const DataSet& set, Index e) {
+        std::vector<std::int32_t> all(set.tokens(e).begin(), set.tokens(e).end());
+        for (Index s = 0; s < set.sequences(e); ++s) {
+            all.push_back(-1);
+            all.insert(all.end(), set.answer(e, s).begin(), set.answer(e, s).end());
+        }
+        return all;
+    };
+    std::set<std::vector<std::int32_t>> texts;
+    for (Index e = 0; e < train.examples(); ++e) texts.insert(tokens_of(train, e));
+    Index both = 0;
+    for (Index e = 0; e < test.examples(); ++e) both += texts.contains(tokens_of(test, e)) ? 1 : 0;
     if (both == 0) return {};
     return {
-        fmt::format("{} of {} test examples are trained on: data.test is the file of data.train, {}; "
-                    "their errors say nothing of unseen examples",
-                    both, test.examples(), data.train)};
+        fmt::format("{} of {} test examples, of {}, have the tokens of a training example; their errors say "
+                    "little of unseen examples",
+                    both, test.examples(), data.test)};
+}
+
+/// Labels with words that no training example has, where others have some.
+std::vector<std::string> without_examples(const Study::Data& asked, const DataSet& train,
+                                          std::size_t labels) {
+    std::vector<std::string> warnings;
+    const std::set<std::int32_t> there(train.labels.begin(), train.labels.end());
+    for (std::size_t label = 0; there.size() > 1 && label < labels; ++label)
+        if (!there.contains(static_cast<std::int32_t>(label)))
+            warnings.push_back(fmt::format(
+                "{}: none of the {} training examples has label {}{}", asked.train, train.examples(), label,
+                asked.train.ends_with(".h5") || label >= asked.label_words.size()
+                    ? ""
+                    : fmt::format(", whose word is \"{}\"", asked.label_words[label])));
+    return warnings;
 }
 
 /// Says once what a person should hear of.
@@ -169,6 +204,9 @@ LabelledExamples checked(Reader& reader, const std::string& file, const std::str
     check_ends(read.data, file, reader.rules);
     check_answers(read.data, file, reader.rules);
     warnings.say(read.warnings);
+    if (read.cut > 0)
+        warnings.say({fmt::format("{}: {} of {} examples were cut to {} tokens (data.max_length)", file,
+                                  read.cut, read.data.examples(), reader.study.data.max_length)});
     if (reader.study.data.completion.empty()) warnings.say(warnings_of(read.data, file));
     return read;
 }
@@ -219,10 +257,13 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
         }
         if (!has_test && study.data.test_samples > 0)
             warnings.say({"data.test_samples is not read: there is no data.test"});
-        Index cut = train.cut;
         data.train = std::move(train.data);
         data.label_ids = std::move(train.label_ids);
         data.label_offsets = std::move(train.label_offsets);
+        if (!classifier && study.data.completion.empty())
+            warnings.say(without_examples(
+                study.data, data.train,
+                data.label_offsets.empty() ? data.label_ids.size() : data.label_offsets.size() - 1));
         if (has_test) {
             LabelledExamples test =
                 checked(reader, study.data.test, "test", study.data.test_samples, warnings);
@@ -236,14 +277,9 @@ StudyData load_one(Study study, const TokenRules& rules, const Session& session,
             if (!classifier && (test.label_ids != data.label_ids || test.label_offsets != data.label_offsets))
                 refuse(ErrorKind::contradiction, study.data.test,
                        "its label words are not those of the training examples");
-            cut += test.cut;
             data.test = std::move(test.data);
             warnings.say(trained_on(study.data, data.train, *data.test));
         }
-        if (cut > 0)
-            warnings.say({fmt::format(
-                "{}: {} of {} examples were cut to {} tokens (data.max_length)", study.data.train, cut,
-                data.train.examples() + (has_test ? data.test->examples() : 0), study.data.max_length)});
     });
     share(comm, data.train);
     if (has_test) share(comm, *data.test);
