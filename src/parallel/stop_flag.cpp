@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
+#include <string_view>
 
 #include "tangram/error.hpp"
 #include "tangram/parallel/communicator.hpp"
@@ -19,17 +21,31 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may take 
 
 void note_signal(int signal) { signalled = signal; }
 
+/// Ctrl-C; the second one ends the process.
+void note_interrupt(int signal) {
+    constexpr std::string_view words = "tangram: stops as soon as it can; Ctrl-C again ends it at once\n";
+    const int kept = errno;
+    static_cast<void>(!write(STDERR_FILENO, words.data(), words.size()));
+    errno = kept;
+    std::signal(signal, SIG_DFL);
+    signalled = signal;
+}
+
 }  // namespace
 
 StopFlag::StopFlag() {
     signalled = 0;
     previous_usr1_ = std::signal(SIGUSR1, note_signal);
     previous_term_ = std::signal(SIGTERM, note_signal);
+    previous_int_ = std::signal(SIGINT, note_interrupt);
+    // A script's job in the background does not hear it.
+    if (previous_int_ == SIG_IGN) std::signal(SIGINT, SIG_IGN);
 }
 
 StopFlag::~StopFlag() {
     std::signal(SIGUSR1, previous_usr1_);
     std::signal(SIGTERM, previous_term_);
+    std::signal(SIGINT, previous_int_);
 }
 
 bool StopFlag::requested(MPI_Comm comm) const { return any_rank(comm, requested_here()); }
@@ -40,7 +56,11 @@ bool StopFlag::requested_here() const {
 
 std::string StopFlag::reason() const {
     const int signal = signalled;
-    return signal == SIGTERM ? "SIGTERM" : signal != 0 ? "SIGUSR1" : requested_here() ? "the time limit" : "";
+    return signal == SIGTERM  ? "SIGTERM"
+           : signal == SIGINT ? "Ctrl-C"
+           : signal != 0      ? "SIGUSR1"
+           : requested_here() ? "the time limit"
+                              : "";
 }
 
 LeaveOnStop::LeaveOnStop(const StopFlag& stop, std::function<void()> farewell)

@@ -130,7 +130,8 @@ constexpr const char* status_help =
     "3   a model or data file is missing or wrong (a label without a word, a weight that is not finite)\n"
     "4   numerical failure: a gradient that is not finite, no convergence, a failed verify\n"
     "5   output or checkpoint: disk full, read-only, torn, locked, of another study\n"
-    "75  stopped on purpose (SIGUSR1, SIGTERM under srun, --time-limit); the same command goes on\n";
+    "75  stopped on purpose (SIGUSR1, SIGTERM under srun, Ctrl-C without mpirun, --time-limit);\n"
+    "    the same command goes on\n";
 
 constexpr const char* log_help =
     "--log-json FILE: one JSON object per line; seconds are since the start.\n"

@@ -9,9 +9,9 @@
 
 namespace tangram {
 
-/// While it lives, SIGUSR1 and SIGTERM ask the program to stop at the next unit boundary instead of ending
-/// it, as does the deadline. Ranks get signals at different moments, or not at all: requested() is how they
-/// agree. One at a time.
+/// While it lives, SIGUSR1, SIGTERM and one SIGINT ask the program to stop at the next unit boundary instead
+/// of ending it, as does the deadline. Ranks get signals at different moments, or not at all: requested() is
+/// how they agree. One at a time.
 class StopFlag {
   public:
     StopFlag();
@@ -24,7 +24,8 @@ class StopFlag {
     bool requested(MPI_Comm comm) const;
     /// Whether a signal reached this rank or the deadline has passed here. Local.
     bool requested_here() const;
-    /// What asked for the stop here: "SIGUSR1", "SIGTERM", "the time limit"; empty where nothing did. Local.
+    /// What asked for the stop here: "SIGUSR1", "SIGTERM", "Ctrl-C", "the time limit"; empty where nothing
+    /// did. Local.
     std::string reason() const;
     /// Sets the deadline. Local; before the first question.
     void stop_at(std::chrono::steady_clock::time_point deadline) { deadline_ = deadline; }
@@ -33,6 +34,7 @@ class StopFlag {
     std::optional<std::chrono::steady_clock::time_point> deadline_;
     void (*previous_usr1_)(int);
     void (*previous_term_)(int);
+    void (*previous_int_)(int);
 };
 
 /// While it lives, a stop request ends the process at once with status 75: for a long step that no rank can

@@ -14,7 +14,7 @@ volatile std::sig_atomic_t seen_by_previous = 0;
 void previous_handler(int) { seen_by_previous = 1; }
 
 TEST(StopFlag, ASignalOnOneRankIsSeenByAll) {
-    for (const int signal : {SIGUSR1, SIGTERM})
+    for (const int signal : {SIGUSR1, SIGTERM, SIGINT})
         for (int receiver = 0; receiver < world_size(); ++receiver) {
             const StopFlag stop;
             EXPECT_FALSE(stop.requested(MPI_COMM_WORLD));
