@@ -72,6 +72,28 @@ void read_whole(const InputFile& file, const std::string& name, DistributedMatri
     file.read_into(path, matrix, Orientation::transposed);
 }
 
+/// Whether a file's contents are not what was written. One that cannot be read now (another process has it
+/// open, a disk's or a network's failure) may be whole.
+bool is_damage(const Error& e) {
+    return e.status() == ExitStatus::output && e.kind() != ErrorKind::in_use &&
+           e.kind() != ErrorKind::no_access;
+}
+
+/// On the first rank. Collective over comm. @throws Error(output)
+void rename(const std::filesystem::path& from, const std::filesystem::path& to, MPI_Comm comm) {
+    collectively(comm, [&] {
+        int rank = 0;
+        TANGRAM_MPI(MPI_Comm_rank(comm, &rank));
+        if (rank != 0) return;
+        std::error_code code;
+        std::filesystem::rename(from, to, code);
+        if (code)
+            throw Error(
+                ExitStatus::output, ErrorKind::no_access,
+                fmt::format("{}: cannot be renamed to {} ({})", from.string(), to.string(), code.message()));
+    });
+}
+
 /// The first rank's view counts: on a shared file system another may see the folder a moment later.
 /// Collective.
 bool is_there(const std::filesystem::path& file, MPI_Comm comm) {
@@ -116,7 +138,7 @@ std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& outpu
             const InputFile file(comm, name, ExitStatus::output);
             state = read_state(file);
         } catch (const Error& e) {
-            if (e.status() != ExitStatus::output) throw;
+            if (!is_damage(e)) throw;
             torn += (torn.empty() ? "" : "; ") + std::string(e.what());
             continue;
         }
@@ -125,12 +147,12 @@ std::optional<ReadCheckpoint> read_checkpoint(const std::filesystem::path& outpu
             const InputFile file(comm, name, ExitStatus::output);
             for (const auto& [matrix, to] : matrices) read_whole(file, matrix, *to);
         } catch (const Error& e) {
-            if (e.status() != ExitStatus::output) throw;
+            if (!is_damage(e)) throw;
             torn += (torn.empty() ? "" : "; ") + std::string(e.what());
             continue;
         }
-        // The next checkpoint must not push this one out with the torn one.
-        if (!torn.empty()) remove({checkpoint_of(output)}, comm);
+        // In place of the torn one, with which the next checkpoint would push this one out.
+        if (!torn.empty()) rename(name, checkpoint_of(output), comm);
         return ReadCheckpoint{std::move(*state), torn};
     }
     if (!torn.empty())

@@ -79,40 +79,56 @@ void in_squares(Index rows, Index columns, Visit visit) {
                 fmt::format("{}: {} {}", place.file.string(), path, problem));
 }
 
+[[noreturn]] void refuse_other(const Hdf5Place& place, const std::string& path, int rank) {
+    refuse(place, path,
+           fmt::format("is in another file of this name on rank {}; all ranks need the same folder", rank));
+}
+
+/// An open file, as a rank sees it.
+struct FileSeen {
+    Index serial = 0, size = 0;  ///< both 0: it cannot look
+    bool operator==(const FileSeen&) const = default;
+};
+FileSeen seen(int descriptor) {
+    struct stat status {};
+    if (fstat(descriptor, &status) != 0) return {};
+    return {static_cast<Index>(status.st_ino), status.st_size};
+}
+
+/// Opens the file that the first rank has seen under this name: for a minute network file systems may lead to
+/// the one that had the name before. Local.
+/// @return -1 where it cannot be opened (errno), or is another one all the time (ESTALE)
+int open_same(const std::filesystem::path& file, int flags, const FileSeen& by_first) {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (true) {
+        Descriptor descriptor(::open(file.c_str(), flags | O_CLOEXEC));
+        if (descriptor.id < 0) return -1;
+        if (seen(descriptor.id) == by_first) return std::exchange(descriptor.id, -1);
+        errno = ESTALE;
+        if (std::chrono::steady_clock::now() > give_up) return -1;
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    }
+}
+
 /// A rank's way into the bytes of a data set that the first rank has made. HDF5's own parallel writing, and
 /// OpenMPI's beneath it, leaves ranks waiting, or the loss unsaid, where one cannot write
 /// (docs/libraries.md, MPI-IO).
 class SharedBytes {
   public:
-    /// Where a matrix stands: the file's serial number and size as the first rank sees them, and the byte.
+    /// Where a matrix stands.
     struct Where {
-        Index serial = 0, size = 0, begin = 0;
-        bool same_file(const Where& other) const { return serial == other.serial && size == other.size; }
+        FileSeen file;  ///< as the first rank sees it
+        Index begin = 0;
     };
 
-    /// Local. @throws Error(output) where this rank cannot write the file, or sees another one: for a minute
-    /// network file systems may lead to the file that had the name before
+    /// Local. @throws Error(output) where this rank cannot write the file, or sees another one
     SharedBytes(const Hdf5Place& place, const std::string& path, const Where& where, int rank)
-        : place_(place), path_(path), begin_(where.begin), rank_(rank) {
-        const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-        while (true) {
-            descriptor_.id = ::open(place.file.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-            if (descriptor_.id < 0) fail(errno);
-            if (seen(descriptor_.id).same_file(where)) return;
-            ::close(std::exchange(descriptor_.id, -1));
-            if (std::chrono::steady_clock::now() > give_up)
-                refuse(place, path,
-                       fmt::format("cannot be written: rank {} sees another file of this name; all ranks "
-                                   "need the same folder",
-                                   rank));
-            std::this_thread::sleep_for(std::chrono::milliseconds(500));
-        }
-    }
-    /// What a rank sees of an open file, without the matrix's place. Local; all zero where it cannot look.
-    static Where seen(int descriptor) {
-        struct stat status {};
-        if (fstat(descriptor, &status) != 0) return {};
-        return {static_cast<Index>(status.st_ino), status.st_size, 0};
+        : place_(place),
+          path_(path),
+          begin_(where.begin),
+          rank_(rank),
+          descriptor_(open_same(place.file, O_WRONLY | O_NOFOLLOW, where.file)) {
+        if (descriptor_.id < 0) errno == ESTALE ? refuse_other(place, path, rank) : fail(errno);
     }
     void write(const double* entries, Index count, Index place) const {
         if (const int reason = write_all(descriptor_.id, entries, 8 * count, begin_ + 8 * place))
@@ -133,7 +149,7 @@ class SharedBytes {
     const std::string& path_;
     Index begin_;
     int rank_;
-    Descriptor descriptor_{-1};
+    Descriptor descriptor_;
 };
 
 /// This rank's rows of a panel that begins with row `first` of the file. Local.
@@ -202,11 +218,10 @@ void write_matrix(const std::filesystem::path& file, const std::string& path, co
         const Index begin =
             Hdf5File::open(file, false, place.status).matrix_begin(path, panels.outer, panels.inner);
         const Descriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-        SharedBytes::Where found = SharedBytes::seen(descriptor.id);
-        if (found.size == 0)
+        const FileSeen found = seen(descriptor.id);
+        if (found == FileSeen{})
             refuse(place, path, "cannot be looked at (" + std::string(std::strerror(errno)) + ")");
-        found.begin = begin;
-        return found;
+        return SharedBytes::Where{found, begin};
     });
     broadcast_bytes(comm.get(), std::as_writable_bytes(std::span(&where, 1)), 0);
     const Index sum = checksum(matrix, matrix.rows(), matrix.columns());
@@ -237,23 +252,35 @@ void write_matrix(const std::filesystem::path& file, const std::string& path, co
 
 namespace {
 
-/// Rows and columns of the matrix that a data set holds. Collective.
+/// Rows and columns of the matrix that a data set holds. Every rank's name leads to the first rank's file
+/// behind it; of inputs each host may have a copy of its own. Collective.
 std::pair<Index, Index> matrix_shape(const Hdf5Place& place, const std::string& path, Orientation orientation,
                                      const Communicator& comm) {
-    std::vector<Index> shape = collectively(comm.get(), [&] {
-        std::vector<Index> found;
-        if (comm.rank() == 0) {
-            found = Hdf5File::open(place.file, false, place.status).shape(path);
-            if (found.size() != 2)
-                throw Error(place.status, ErrorKind::contradiction,
-                            fmt::format("{}: {} is not a matrix: it has {} dimensions", place.file.string(),
-                                        path, found.size()));
-        }
-        return found;
+    struct Found {
+        Index rows = 0, columns = 0;
+        FileSeen file = {};
+    };
+    Found found = collectively(comm.get(), [&] {
+        if (comm.rank() != 0) return Found{};
+        const std::vector<Index> shape = Hdf5File::open(place.file, false, place.status).shape(path);
+        if (shape.size() != 2)
+            throw Error(place.status, ErrorKind::contradiction,
+                        fmt::format("{}: {} is not a matrix: it has {} dimensions", place.file.string(), path,
+                                    shape.size()));
+        const Descriptor descriptor(::open(place.file.c_str(), O_RDONLY | O_CLOEXEC));
+        return Found{shape[0], shape[1], seen(descriptor.id)};
     });
-    broadcast(comm.get(), shape, 0);
-    if (orientation == Orientation::transposed) std::swap(shape[0], shape[1]);
-    return {shape[0], shape[1]};
+    broadcast_bytes(comm.get(), std::as_writable_bytes(std::span(&found, 1)), 0);
+    if (place.status == ExitStatus::output)
+        collectively(comm.get(), [&] {
+            const Descriptor descriptor(open_same(place.file, O_RDONLY, found.file));
+            if (descriptor.id >= 0) return;
+            if (errno == ESTALE) refuse_other(place, path, comm.rank());
+            refuse(place, path,
+                   fmt::format("cannot be read by rank {} ({})", comm.rank(), std::strerror(errno)));
+        });
+    if (orientation == Orientation::transposed) std::swap(found.rows, found.columns);
+    return {found.rows, found.columns};
 }
 
 /// Reads a data set of shape.first x shape.second into the leading entries of a matrix at least as large.

@@ -242,8 +242,9 @@ void read_matrices(const ForeignKernel& kernel, const ProcessGrid& grid, const S
 
 /// The spectrum of the matrix that was read. Collective.
 void decompose(const Study& study, const Session& session, const OutputLock& lock, Decomposed& of) {
+    const LeaveOnStop leaving = leave_during(session, lock, "spectrum");
     const Eigenpairs& pairs =
-        of.pairs.emplace(requested_eigenpairs(of.gram->matrix, of.gram->name, study, session, lock));
+        of.pairs.emplace(requested_eigenpairs(of.gram->matrix, of.gram->name, study, session));
     of.checks = quality(of.gram->matrix, pairs, of.gram->rounded);
     if (!of.checks->left_to_ranks.empty())
         session.log.say("spectrum: checked by the ranks: " + of.checks->left_to_ranks);

@@ -1,5 +1,7 @@
 #include <fmt/core.h>
 
+#include <optional>
+
 #include "commands.hpp"
 #include "replaced_output.hpp"
 #include "symmetric_input.hpp"
@@ -32,9 +34,11 @@ void spectrum_of_matrix(const std::string& matrix, const std::filesystem::path& 
     const DistributedMatrix& G = input.matrix;
     prepare_solver(G, solver_by_name(study.spectrum.solver));
     const auto start = Clock::now();
-    const Eigenpairs pairs = requested_eigenpairs(G, input.name, study, session, lock);
+    std::optional<LeaveOnStop> leaving(leave_during(session, lock, "spectrum"));
+    const Eigenpairs pairs = requested_eigenpairs(G, input.name, study, session);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = quality(G, pairs, input.rounded);
+    leaving.reset();
     if (!checks.left_to_ranks.empty())
         session.log.say("spectrum: checked by the ranks: " + checks.left_to_ranks);
     warn_indefinite(input, pairs, checks, session);

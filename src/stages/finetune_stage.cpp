@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "finetune_file.hpp"
 #include "finetune_tasks.hpp"
@@ -135,7 +136,11 @@ DistributedMatrix trained_gram(FinetuneSetup<Real>& setup, const GramJob& job, c
     const auto in_pass = [&](const AssemblyProgress&) {
         if (session.stop.requested_here()) throw Error(ExitStatus::stopped, ErrorKind::stopped, "in a pass");
     };
-    assemble<Real>(inputs, matrices, go_on, in_pass);
+    try {
+        assemble<Real>(inputs, matrices, go_on, in_pass);
+    } catch (const Error& e) {
+        if (e.kind() != ErrorKind::stopped) throw;
+    }
     session.log.finish();
     check_stop(session, "in the kernel after training; the same command goes on");
     return std::move(matrices.formulas.front().gram);
@@ -186,8 +191,8 @@ bool StudyRun::State::train(Finetuning<Real>& training, const StageCheckpoint& c
         session.log.progress(training.steps_done());
     }
     session.log.finish();
-    // What follows can be stopped too.
-    return checkpoint_seconds() > 0 && schedule.write(write);
+    // What follows can be stopped where nothing can be written any more.
+    return schedule.write(write);
 }
 
 template <class Real>
@@ -238,13 +243,13 @@ void StudyRun::State::finetune(const OpenedStudy& with, const Inputs& inputs) {
             fmt::format("finetune: goes on from the checkpoint after {} steps", training.steps_done()));
     const bool is_kept = train(training, checkpoint, with.model.files, plan.settings.steps);
     keep_training(training, is_kept, checkpoint, with.model.files,
-                  [&] { finish_finetune(setup, training, with, hash, start); });
+                  [&] { finish_finetune(setup, training, is_kept, with, hash, start); });
     checkpoint.remove(comm);
 }
 
 template <class Real>
 void StudyRun::State::finish_finetune(FinetuneSetup<Real>& setup, const Finetuning<Real>& training,
-                                      const OpenedStudy& with, const std::string& hash,
+                                      bool is_kept, const OpenedStudy& with, const std::string& hash,
                                       Clock::time_point start) {
     const std::filesystem::path folder = trained_folder(output);
     FinetuneResult result = outcome(setup, training);
@@ -259,7 +264,11 @@ void StudyRun::State::finish_finetune(FinetuneSetup<Real>& setup, const Finetuni
         Study values_alone = study;
         values_alone.spectrum.vectors = false;
         const MatrixName name{output.string() + ": the kernel after training", ExitStatus::numerical};
-        result.eigenvalues_after = requested_eigenpairs(trained, name, values_alone, session, *lock).values;
+        std::optional<LeaveOnStop> leaving;
+        if (is_kept)
+            leaving.emplace(leave_during(session, *lock, "spectrum of the kernel after training",
+                                         "the same command goes on from the checkpoint"));
+        result.eigenvalues_after = requested_eigenpairs(trained, name, values_alone, session).values;
     }
     refuse_changed_files(with.model.files, comm);
     collectively(comm, [&] {

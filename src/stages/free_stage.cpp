@@ -7,22 +7,13 @@
 #include "tangram/parallel/collective_error.hpp"
 #include "tangram/session/clock.hpp"
 #include "tangram/spectrum/spectral_density.hpp"
+#include "tangram/stages/spectrum_request.hpp"
 #include "tangram/study/file_contents.hpp"
 #include "tangram/study/files_of_ranks.hpp"
 #include "tangram/study/fingerprints.hpp"
 #include "tangram/study/open_study.hpp"
 
 namespace tangram {
-
-namespace {
-
-/// What a stop on request ends with.
-LeaveOnStop leave(const Session& session, const OutputLock& lock, const char* stage) {
-    return leave_on_stop(session, fmt::format(" during the {}; the same command begins it again", stage),
-                         [&lock] { lock.remove_file(); });
-}
-
-}  // namespace
 
 void StudyRun::State::open_free(OpenedStudy with) {
     const Forecast planned = study.kernel.precision == "double"
@@ -53,7 +44,7 @@ void StudyRun::State::free_gram(OpenedStudy with) {
     open_free(std::move(with));
     const auto start = Clock::now();
     {
-        const LeaveOnStop leaving = leave(session, *lock, "gram stage");
+        const LeaveOnStop leaving = leave_during(session, *lock, "gram stage");
         const Log::Waiting waiting(session.log, "gram: forward and backward passes");
         free->squares();
     }
@@ -101,7 +92,7 @@ LeadingPairs StudyRun::State::free_leading_pairs(const SymmetricOperator& G,
 SpectrumResult StudyRun::State::free_pairs(const StageCheckpoint& checkpoint) {
     const SymmetricOperator G = free->gram();
     {
-        const LeaveOnStop leaving = leave(session, *lock, "spectrum");
+        const LeaveOnStop leaving = leave_during(session, *lock, "spectrum");
         free->squares();
     }
     const LeadingPairs leading = free_leading_pairs(G, checkpoint);
@@ -111,7 +102,7 @@ SpectrumResult StudyRun::State::free_pairs(const StageCheckpoint& checkpoint) {
                               std::nullopt};
     });
     if (study.spectrum.density) {
-        const LeaveOnStop leaving = leave(session, *lock, "density");
+        const LeaveOnStop leaving = leave_during(session, *lock, "density");
         const Log::Waiting waiting(session.log, "spectrum: density");
         result.density = spectral_density(G, leading, result.checks.noise_floor,
                                           static_cast<std::uint64_t>(study.data.seed));

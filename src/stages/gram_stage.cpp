@@ -117,6 +117,17 @@ KernelMatrices StudyRun::State::begin_matrices(const GramJob& job, const StageCh
             fmt::format("gram: {} holds the kernel of the first {} examples; only the others' rows "
                         "are computed",
                         output.string(), known));
+    else if (is_done("/kernel", kernel_inputs))
+        session.log.say(
+            fmt::format("gram: {} was made from the same inputs, without its Gram matrix "
+                        "(output.save_gram = false), which is computed again",
+                        output.string()));
+    else if (holds("/kernel"))
+        session.log.say(
+            fmt::format("gram: {} holds a kernel of other inputs: when this one is done it replaces the "
+                        "file, with all that "
+                        "was made of it (output.path names another)",
+                        output.string()));
     return matrices;
 }
 
@@ -192,7 +203,7 @@ void StudyRun::State::write_or_keep(const std::function<void()>& write, const Ke
         checkpoint.remove_previous(comm);
         write();
     } catch (const Error& e) {
-        if (e.status() != ExitStatus::output) throw;
+        if (e.status() != ExitStatus::output && e.kind() != ErrorKind::no_memory) throw;
         try {
             write_matrices(checkpoint, matrices, true);
         } catch (const Error& no_checkpoint) {

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <optional>
 
 #include <algorithm>
 
@@ -28,7 +29,13 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     const auto start = Clock::now();
     const std::string made_of = "/kernel" + at.substr(std::string_view("/spectrum").size()) + "/gram";
     const MatrixName name{fmt::format("{}: {}", output.string(), made_of), ExitStatus::output};
-    Eigenpairs pairs = requested_eigenpairs(gram, name, study, session, *lock);
+    // All but the first are read from the file.
+    const bool gram_is_kept = kept_checkpoint || at != "/spectrum" || holds("/kernel/gram");
+    std::optional<LeaveOnStop> leaving(
+        leave_during(session, *lock, "spectrum",
+                     gram_is_kept ? "the same command begins it again"
+                                  : "the same command computes the Gram matrix again, as no file holds it"));
+    Eigenpairs pairs = requested_eigenpairs(gram, name, study, session);
     const double seconds = max_over_ranks(comm, seconds_since(start));
     const Quality checks = [&] {
         const Log::Waiting waiting(session.log, at.substr(1) + ": checking every pair against the matrix");
@@ -39,6 +46,7 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     SpectrumResult result{std::move(pairs), checks, std::nullopt};
     if (study.spectrum.density && at == "/spectrum")
         result.density = density_of(gram, result.pairs, checks.noise_floor);
+    leaving.reset();
     write_spectrum_stage(result, at, inputs, seconds);
     return std::move(result.pairs);
 }
@@ -141,9 +149,9 @@ void StudyRun::spectrum() {
             s.gram_matrix.emplace(s.read_gram("/kernel/gram"));
         }
         check_stop(s.session,
-                   s.study.output.save_gram ? "before the spectrum; the Gram matrix is in the output file"
-                   : s.kept_checkpoint      ? "before the spectrum; the Gram matrix is in the checkpoint"
-                                            : "before the spectrum; the Gram matrix will be computed again");
+                   s.holds("/kernel/gram") ? "before the spectrum; the Gram matrix is in the output file"
+                   : s.kept_checkpoint     ? "before the spectrum; the Gram matrix is in the checkpoint"
+                                           : "before the spectrum; the Gram matrix will be computed again");
         if (f == 0)
             s.eigen.emplace(s.write_spectrum_of(*s.gram_matrix, "/spectrum", inputs));
         else

@@ -70,8 +70,7 @@ bool CheckpointSchedule::write(const std::function<void()>& write) {
                         fmt::format("stopped on request, but {}; what was computed since the checkpoint "
                                     "before is lost",
                                     e.what()));
-        session_->log.warn(fmt::format("no checkpoint: {}; the run goes on{}", e.what(),
-                                       seconds_ > 0 ? " and tries again in " + duration_text(seconds_) : ""));
+        session_->log.warn(fmt::format("no checkpoint: {}; the run goes on", e.what()));
     }
     last_ = Clock::now();
     return written;

@@ -179,7 +179,7 @@ struct StudyRun::State {
     void finetune(const OpenedStudy& with, const Inputs& inputs);
     /// The kernel after training, the folder of weights and the stage's part of the file. Collective.
     template <class Real>
-    void finish_finetune(FinetuneSetup<Real>& setup, const Finetuning<Real>& training,
+    void finish_finetune(FinetuneSetup<Real>& setup, const Finetuning<Real>& training, bool is_kept,
                          const OpenedStudy& with, const std::string& hash, Clock::time_point start);
     /// What `write` writes, and what the stage took. Collective.
     void write_finetune_stage(const std::function<void(Hdf5File&)>& write, const Forecast& planned,

@@ -236,6 +236,11 @@ while p.poll() is None:
 err = said + p.communicate(timeout=120)[1]
 if running: check('SIGUSR1: status 75', p.returncode == 75, f'{p.returncode} {err}')
 else: print('skipped: SIGUSR1 (the run ended first)')
+if RANKS == 1:
+    p = subprocess.Popen([PROGRAM, 'gram', f.at('stop.toml'), '--set', 'output.path=interrupted.h5'], cwd=f.path, stderr=subprocess.PIPE, text=True); said = ''
+    while 'gram: 320 examples' not in said and (line := p.stderr.readline()): said += line
+    p.send_signal(signal.SIGINT); said += p.communicate(timeout=120)[1]
+    check('Ctrl-C: status 75, a checkpoint, and what a second one does', p.returncode == 75 and 'Ctrl-C again' in said and os.path.exists(f.at('interrupted.h5.checkpoint')), f'{p.returncode} {said}')
 other = 1 if RANKS > 1 else 2
 # A checkpoint of another study is refused with what is different, and stays; a torn one gives way to the one before.
 before = open(f.at('stopped.h5.checkpoint'), 'rb').read()
@@ -255,9 +260,14 @@ for key, value in (('units_done', 10**6), ('units_done', -1), ('known_rows', [32
     check(f'checkpoint with {key} = {value}: status 5, named', code == 5 and f'stopped.h5.checkpoint: {key} is not what this study needs' in err and err.count('error:') == 1, f'{code} {err}')
     with open(f.at('stopped.h5.checkpoint'), 'wb') as h: h.write(before)
 shutil.copy(f.at('stopped.h5.checkpoint'), f.at('stopped.h5.checkpoint.previous')); shutil.copy(f.at('stopped.h5.checkpoint'), f.at('kept.checkpoint'))
+# One that cannot be read now may be whole: it is neither passed over nor removed.
+with h5py.File(f.at('stopped.h5.checkpoint'), 'r+'): code, out, err = run('gram', f.at('stop.toml'))
+check('checkpoint that another process has open: status 5, and it stays', code == 5 and 'stopped.h5.checkpoint: another process has it open' in err and 'delete' not in err and os.path.exists(f.at('stopped.h5.checkpoint')), f'{code} {err}')
 with open(f.at('stopped.h5.checkpoint'), 'r+b') as h: h.seek(-9000, 2); h.write(b'\1' * 16)
+code, out, err = run('gram', f.at('stop.toml'), '--time-limit', '0s')
+check('torn checkpoint: said, and the one before is used', code == 75 and 'another checksum' in err and 'the checkpoint before it is used' in err, f'{code} {err}')
+check('torn checkpoint: the one before is not pushed out by the next', os.path.exists(f.at('stopped.h5.checkpoint')) and open(f.at('stopped.h5.checkpoint.previous'), 'rb').read() == before)
 code, out, err = run('gram', f.at('stop.toml'), ranks=other)
-check('torn checkpoint: said, and the one before is used', 'another checksum' in err and 'the checkpoint before it is used' in err, err)
 check('going on: status 0 on another number of ranks', code == 0, err)
 check('going on: from the checkpoint', not running or 'goes on from the checkpoint' in err, err)
 code, out, err = run('gram', f.at('stop.toml'), '--set', 'output.path=undisturbed.h5')
