@@ -14,6 +14,10 @@ except ImportError as error:
     sys.exit(77)
 
 PLOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'tools', 'plot')
+sys.path.insert(0, os.path.join(os.path.dirname(PLOT), 'python'))
+import tangram
+from tangram.plot.drawing import plt
+
 TEXT = h5py.string_dtype()
 INF, NAN = float('inf'), float('nan')
 
@@ -409,6 +413,20 @@ look('merged', f.at('merged'), ['runs', 'trained_runs'] + (['exponents'] if os.p
 code, out, err = plot(*(f.at(f'm{n}.h5') for n in (16, 24, 40)), '--output', f.at('together'))
 check('several: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
 look('several', f.at('together'), ['spectrum', 'stopping'] + [p for p in ('exponents', 'learning_curve') if os.path.exists(f.at(f'together/{p}.png'))], ['n = 16', 'n = 40'])
+
+# A mean is that of the program's table: runs with T = 0 count, and one without a number leaves none.
+with h5py.File(f.at('scale.h5'), 'w') as h:
+    h.attrs['schema_version'] = 2
+    runs = [('a', 128, 0, 1.1), ('a', 128, 2, 1.0), ('a', 256, 4, NAN), ('a', 256, 8, 0.9), ('a', 512, 12, 0.8)]
+    h['/runs'] = table(runs, curve=str, samples=float, stopping_step=float, mse_stop=float)
+for name, means in (('stopping_step', [1, 6, 12]), ('mse_stop', [1.05, NAN, 0.8])):
+    figure, axes = plt.subplots()
+    tangram.plot.runs(axes, tangram.open(f.at('scale.h5')), name)
+    points, line = (np.asarray(l.get_ydata(), float) for l in axes.lines)
+    check(f'runs: means of {name}', np.allclose(line, means, equal_nan=True), line)
+    shown = axes.transAxes.inverted().transform(axes.transData.transform([(128, y) for y in points if np.isfinite(y)]))
+    check(f'runs: every {name} is in the picture', np.isfinite(shown).all() and 0 <= shown[:, 1].min() and shown[:, 1].max() <= 1, shown)
+    plt.close(figure)
 
 # Bad files and arguments.
 write(f.at('torn.h5'))

@@ -251,6 +251,24 @@ def logarithmic(axis, values):
     return True
 
 
+def logarithmic_from_zero(axis, values):
+    """A logarithmic axis that has a zero: straight up to the decade of the least positive of `values`."""
+    values = np.concatenate([np.asarray(v, dtype=float).reshape(-1) for v in values])
+    values = values[np.isfinite(values) & (values > 0) & (values < 1e150)]
+    low, high = (values.min(), values.max()) if values.size else (1.0, 1.0)
+    first = math.floor(math.log10(low))
+    decades = max(1, math.ceil(math.log10(high)) - first)
+    axes, every = axis.axes, max(1, math.ceil(decades / 6))
+    setting = dict(linthresh=10.0**first, linscale=0.35)
+    (axes.set_xscale if axis.axis_name == 'x' else axes.set_yscale)('symlog', **setting)
+    ticks = [m * 10.0**k for k in range(first, first + decades + 1, every) for m in ((1, 2, 5) if decades < 3 else (1,))]
+    axis.set_ticks([0.0] + [tick for tick in ticks if tick <= high * 1.1])
+    axis.set_major_formatter(FuncFormatter(lambda value, _: '0' if value == 0 else _power(value)))
+    axis.set_minor_locator(matplotlib.ticker.NullLocator())
+    limits = -0.12 * 10.0**first, max(high, 10.0**first) * 10 ** (0.04 * decades)
+    (axes.set_xlim if axis.axis_name == 'x' else axes.set_ylim)(*limits)
+
+
 def size_axis(axes, sizes):
     """A logarithmic axis of sample sizes with the sizes themselves written on it, as many as there is room
     for."""

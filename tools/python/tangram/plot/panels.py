@@ -23,6 +23,7 @@ from .drawing import (
     VERMILLION,
     literal,
     logarithmic,
+    logarithmic_from_zero,
     observed_style,
     predicted_style,
     size_axis,
@@ -990,9 +991,9 @@ def runs(axes, results, name='mse_stop', style=observed_style):
         for row in results.table('/runs')
         if isinstance(row.get(name), float) and isinstance(row.get('samples'), float)
     ]
-    rows = [row for row in rows if row[2] > 0 and math.isfinite(row[2])]
-    if not rows:
+    if not any(math.isfinite(row[2]) for row in rows):
         return None
+    drawn = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()] + [[row[2] for row in rows]]
     handles = []
     # A curve has the colour that it has among the exponents.
     curves = dict.fromkeys(str(row.get('curve', '')) for row in results.table('/rates/exponents'))
@@ -1002,6 +1003,7 @@ def runs(axes, results, name='mse_stop', style=observed_style):
             continue
         mine = sorted((n, value) for of, n, value in rows if of == curve)
         sizes = sorted({n for n, _ in mine})
+        # As in the program's table: where a run has no number, the mean has none.
         mean = [np.mean([value for size, value in mine if size == n]) for n in sizes]
         colour = COLOURS[k % len(COLOURS)]
         axes.plot(*zip(*mine), '.', color=colour, alpha=0.5)
@@ -1009,7 +1011,7 @@ def runs(axes, results, name='mse_stop', style=observed_style):
             sizes, mean, label=literal(shortened(curve, 40)), markersize=5, **style(colour, 'o')
         )
     size_axis(axes, [row[1] for row in rows])
-    logarithmic(axes.yaxis, [[row[2] for row in rows]])
+    (logarithmic_from_zero if any(0 in values for values in drawn) else logarithmic)(axes.yaxis, drawn)
     axes.set_xlabel('sample size n (examples)')
     axes.set_ylabel({**RUNS, **TRAINED}.get(name, name))
     return handles

@@ -235,8 +235,8 @@ def runs(results):
     return on_panels(
         'runs',
         'The runs of a scale study',
-        'Every run (small dots) and the mean over draws, by the size of the sample; a colour per curve. Runs with T = 0'
-        ' have no place on the logarithmic axis of T.',
+        'Every run (small dots) and the mean over draws, by the size of the sample; a colour per curve. Where a'
+        ' run’s number is missing or infinite, its size has no mean.',
         (2.3, 1.9, 1.9),
         *(lambda a, name=name: panels.runs(a, results, name) for name in panels.RUNS),
     )
