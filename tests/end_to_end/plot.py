@@ -118,6 +118,8 @@ def write(path, n=96, decay='polynomial', stop=40.0, test=True, tasks=True, titl
             f,
             '/rates/stopping',
             stopping_step=stop,
+            stopping_step_low=stop / 4,
+            stopping_step_high=stop * 5,
             stopping_step_half_noise=stop * 2,
             stopping_step_double_noise=stop / 2,
             critical_radius=0.7,
@@ -140,6 +142,18 @@ def write(path, n=96, decay='polynomial', stop=40.0, test=True, tasks=True, titl
         if test:
             f['/data/test/offsets'] = np.arange(33)
             f['/rates/stopping/test_mse'] = falling + 0.3
+            f['/rates/stopping/test_accuracy'] = np.array([16, 17, 20, 24, 26, 22, 24, 24]) / 32
+            attributes(
+                f,
+                '/rates/stopping',
+                model_test_mse=1.4,
+                model_test_accuracy=0.5,
+                learnt_mse=0.0748,
+                learnt_mse_standard_error=0.0136,
+                learnt_gained=19,
+                learnt_lost=10,
+                learnt_p_value=0.136,
+            )
             names += ['mse_stop', 'mse_best', 'mse_ridge', 'accuracy_stop', 'accuracy_best', 'accuracy_ridge']
             attributes(f, '/rates/stopping', best_step=100.0)
         for name in names:
@@ -312,6 +326,19 @@ check(
     os.listdir(f.path),
 )
 
+# T with its interval where the path is drawn, and what the test set says of it.
+page = ' '.join(re.sub(r'<svg.*?</svg>|<[^>]+>', ' ', open(f.at('full-plots/report.html')).read(), flags=re.DOTALL).split())
+for words in ('40 [10, 200]', 'T 40 0.5 0.688 [0.514, 0.820]', 'step of most accuracy 30 0.55 0.812', 'falls by 0.0748 ± 0.027', '19 examples are named rightly that were not, 10 no more (p = 0.14'):
+    check(f'full: the report says {words}', words in page, page[:9000])
+svg = open(f.at('full-plots/stopping.svg')).read()
+for words in ('stopping step T = 40', '95 % interval of T [10, 200]', 'T at double and at half σ: 20, 80'):
+    check(f'full: the picture of the path says {words}', words in svg)
+figure, axes = plt.subplots()
+tangram.plot.stopping(axes, tangram.open(f.at('full.h5')))
+band = [patch.get_window_extent().transformed(axes.transData.inverted()) for patch in axes.patches]
+check('stopping: the band is the interval', len(band) == 1 and np.allclose([band[0].x0, band[0].x1], [10, 200]), band)
+plt.close(figure)
+
 # The largest eigenvalues alone: the floor, decades below, does not stretch the axis; and how all of them are spread.
 write(f.at('partial.h5'), tasks=False)
 with h5py.File(f.at('partial.h5'), 'r+') as h:
@@ -410,6 +437,10 @@ run('merge', f.at('merged.h5'), *(f.at(f'm{n}.h5') for n in (16, 24, 40)))
 code, out, err = plot(f.at('merged.h5'), '--output', f.at('merged'))
 check('merged: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
 look('merged', f.at('merged'), ['runs', 'trained_runs'] + (['exponents'] if os.path.exists(f.at('merged/exponents.png')) else []), ['Runs'])
+said = re.search(r'accuracy +([0-9.]+ \[.*?\]) at T', run('inspect', f.at('m40.h5'), '--full')[1])
+code, out, err = plot(f.at('m40.h5'), '--output', f.at('m40'))
+page = re.sub(r'<svg.*?</svg>|<[^>]+>', '', open(f.at('m40/report.html')).read(), flags=re.DOTALL)
+check('the interval of the accuracy at T is what the program prints', said and said[1] in page, said)
 code, out, err = plot(*(f.at(f'm{n}.h5') for n in (16, 24, 40)), '--output', f.at('together'))
 check('several: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
 look('several', f.at('together'), ['spectrum', 'stopping'] + [p for p in ('exponents', 'learning_curve') if os.path.exists(f.at(f'together/{p}.png'))], ['n = 16', 'n = 40'])

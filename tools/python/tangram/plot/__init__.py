@@ -20,13 +20,13 @@ def spectrum(axes, file, label=None, colour=None, legend=True):
 
 
 def stopping(axes, file, label=None, colour=None, legend=True):
-    """Errors along gradient descent."""
+    """Errors along gradient descent with T and its interval."""
     return _drawn(axes, file, panels.stopping, legend, colour, label)
 
 
-def stopping_rules(axes, file):
-    """The step at which each rule stops."""
-    return _drawn(axes, file, panels.stopping_rules, False)
+def stopping_rules(axes, file, legend=True):
+    """The step at which each rule stops, with T's interval and T at half and at double sigma."""
+    return _drawn(axes, file, panels.stopping_rules, legend)
 
 
 def learning_curve(axes, file, label=None, colour=None, legend=True):

@@ -361,7 +361,8 @@ def last_step(results):
 
 
 def stopping(axes, results, colour=None, label=None):
-    """Errors along gradient descent; of several files the test error (or the training error) alone."""
+    """Errors along gradient descent with T and its interval; of several files the test error (or the training error)
+    and T alone."""
     group = '/rates/stopping'
     step = results.array(f'{group}/step', 1)
     if step is None:
@@ -398,7 +399,19 @@ def stopping(axes, results, colour=None, label=None):
     stop = results.number(group, 'stopping_step')
     if label is not None and math.isfinite(stop):
         axes.axvline(stop, color=colour, linewidth=1.0, linestyle=':')
+    elif math.isfinite(stop):
+        handles.append(axes.axvline(stop, color=INK, linewidth=1.2, label=f'stopping step T = {readable(stop)}'))
+        if interval := interval_of_stop(results):
+            text = f'95 % interval of T {readable_interval(*interval)}'
+            handles.append(axes.axvspan(*interval, color=GREY, alpha=0.16, linewidth=0, label=text))
     return handles
+
+
+def interval_of_stop(results):
+    """The ends of T's 95 % interval; None where T or its interval is not known. Beside a T that is not known they are
+    what eigenvalues that were left out could make of it, which is another thing."""
+    stop, low, high = results.interval('/rates/stopping', 'stopping_step')
+    return (low, high) if math.isfinite(stop) and low < high else None
 
 
 def error_axis(axes, visible, several):
@@ -418,8 +431,8 @@ def error_axis(axes, visible, several):
     logarithmic(axes.yaxis, [[max(low, everything.min()), min(high, everything.max())]])
 
 
-def stopping_rules(axes, results, curves=None):
-    """One row per rule, so that no two labels can meet; T goes on as a line through the curves' axes."""
+def stopping_rules(axes, results, shared=False):
+    """One row per rule, so that no two labels can meet. shared: whether axes below have the steps' axis."""
     group, rules = '/rates/stopping', rules_of(results)
     if not rules:
         return None
@@ -427,37 +440,46 @@ def stopping_rules(axes, results, curves=None):
     axes.set_yticks(range(len(rules)), [name for _, name, _, _ in rules])
     axes.set_ylim(len(rules) - 0.4, -0.6)
     axes.tick_params(axis='y', length=0)
-    if curves is None:
+    if shared:
+        axes.tick_params(axis='x', which='both', length=0, labelbottom=False)
+    else:
         step_axis(axes, last_step(results))
         axes.set_xlabel(of_file(results, 'step of gradient descent (dimensionless)'))
-    else:
-        axes.tick_params(axis='x', which='both', length=0, labelbottom=False)
     axes.spines['left'].set_visible(False)
-    edge = axes.get_xlim()[1]
+    edge, handles = axes.get_xlim()[1], []
     for row, (attribute, name, colour, marker) in enumerate(rules):
         value = results.number(group, attribute)
-        reach = value
+        reach, text = [value], readable(value)
         if name == 'T':
-            reach = mark_stop(axes, results, curves, edge, value)
-        mark_rule(axes, row, value, reach, edge, colour, marker)
-    return []
+            handles, reach = ranges_of_stop(axes, results, edge, value)
+            if interval := interval_of_stop(results):
+                text += f' {readable_interval(*interval)}'
+        mark_rule(axes, row, value, reach, edge, colour, marker, text)
+    return handles
 
 
-def mark_stop(axes, results, curves, edge, value):
-    """The range of T at half and double sigma; T as a line through the curves. Returns the range's ends."""
-    ends = [results.number('/rates/stopping', 'stopping_step_' + end) for end in ('half_noise', 'double_noise')]
-    ends = [min(v, edge) for v in ends if not math.isnan(v)]
-    if len(ends) == 2:
-        axes.plot(ends, [0, 0], color=GREY, linewidth=6, alpha=0.45, solid_capstyle='butt')
-        if curves is not None:
-            curves.axvspan(min(ends), max(ends), color=GREY, alpha=0.13, linewidth=0)
-    if curves is not None and math.isfinite(value):
-        curves.axvline(value, color=INK, linewidth=1.2)
-    return ends if len(ends) == 2 else value
+def ranges_of_stop(axes, results, edge, stop):
+    """T's 95 % interval as a line, and a bar over T at half and at double sigma, in its row. Returns their handles and
+    the ends of all."""
+    handles, reach = [], [stop]
+    changed = [results.number('/rates/stopping', f'stopping_step_{end}_noise') for end in ('double', 'half')]
+    if not any(map(math.isnan, changed)):
+        text = f'T at double and at half σ: {readable(changed[0])}, {readable(changed[1])}'
+        ends = [min(end, edge) for end in changed]
+        style = dict(color=GREY, linewidth=6, alpha=0.45, solid_capstyle='butt')
+        handles += axes.plot(ends, [0, 0], label=text, **style)
+        reach += ends
+    if interval := interval_of_stop(results):
+        ends = [min(end, edge) for end in interval]
+        style = dict(color=INK, linewidth=1.3, marker='|', markersize=7)
+        handles += axes.plot(ends, [0, 0], label=f'95 % interval of T {readable_interval(*interval)}', **style)
+        reach += ends
+    return handles, reach
 
 
-def mark_rule(axes, row, value, reach, edge, colour, marker):
-    """A rule's mark, and its number where there is room: right of it in the left half, else left of it."""
+def mark_rule(axes, row, value, reach, edge, colour, marker, text):
+    """A rule's mark, and its number beside all that stands in its row (reach), where there is most room; none where
+    there is too little."""
     infinite = math.isinf(value)
     axes.plot(
         [edge if infinite else value],
@@ -468,19 +490,20 @@ def mark_rule(axes, row, value, reach, edge, colour, marker):
         clip_on=False,
         zorder=4,
     )
-    position = axes.transData.transform((edge if infinite else value, row))[0]
-    left, right = axes.get_window_extent().x0, axes.get_window_extent().x1
-    room = position < (left + right) / 2
-    at = (max if room else min)(reach) if isinstance(reach, list) else reach
-    axes.annotate(
-        readable(value),
-        (edge if infinite else at, row),
-        xytext=(7 if room else -7, 0),
+    first, last = axes.transData.transform([(min(end, edge), row) for end in (min(reach), max(reach))])[:, 0]
+    left, right = first - axes.get_window_extent().x0, axes.get_window_extent().x1 - last
+    beside = left > right
+    number = axes.annotate(
+        text,
+        (min(min(reach) if beside else max(reach), edge), row),
+        xytext=(-7 if beside else 7, 0),
         textcoords='offset points',
-        ha='left' if room else 'right',
+        ha='right' if beside else 'left',
         va='center',
         fontsize=9.5,
     )
+    if number.get_window_extent().width > 0.85 * max(left, right):
+        number.remove()
 
 
 # ---- sample sizes ----------------------------------------------------------------------------------------

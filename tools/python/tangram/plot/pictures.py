@@ -111,16 +111,18 @@ def stopping(results):
     rules = panels.rules_of(results)
     caption = 'Errors along gradient descent: filled marks are observed, hollow ones predicted.'
     if rules:
-        caption += ' Above: where each rule stops; the bar is the range of T at half and at double σ.'
+        caption += ' Above: where each rule stops; the line beside T is its 95 % interval, the bar T at half and at double σ.'
     heights = ((0.35 + 0.21 * len(rules),) if rules else ()) + (3.2,)
     picture = Picture('stopping', f'Stopping ({named_n(results)})', caption, heights)
     handles = panels.stopping(picture.axes[-1], results)
     if handles is None:
         picture.close()
         return None
-    picture.legend(*handles)
     if rules:
-        panels.stopping_rules(picture.axes[0], results, picture.axes[-1])
+        named = {handle.get_label() for handle in handles}  # T's interval stands in both panels
+        above = panels.stopping_rules(picture.axes[0], results, shared=True)
+        handles += [handle for handle in above if handle.get_label() not in named]
+    picture.legend(*handles)
     return picture
 
 

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from ..results import mean_and_spread, plain_text, readable, readable_interval
+from . import panels
 from .drawing import inline_svg
 from .panels import arithmetic_rows, arithmetic_table, by_size, short_weights, sizes_of, source_name, task_names
 
@@ -233,7 +234,7 @@ def warnings(results, page):
         page.table(('stage', 'warning'), [[row.get('stage', ''), row.get('text', '')] for row in rows], words=(1,))
 
 
-def value_and_interval(value, low, high, digits=4):
+def value_and_interval(value, low=None, high=None, digits=4):
     """A cell: the value, and its interval where there is one."""
     value = readable(value, digits, True)
     interval = readable_interval(low, high) if isinstance(low, float) and isinstance(high, float) else '–'
@@ -342,7 +343,7 @@ def stopping(results, page):
         with page.together('Stopping step'):
             page.facts(
                 [
-                    ['stopping step T', number('stopping_step')],
+                    ['stopping step T [95 % interval]', stop_cell(results)],
                     ['learning rate', number('step_size')],
                     ['critical radius εₙ', number('critical_radius')],
                     ['ridge twin of T (ridge on G/n)', number('ridge_twin')],
@@ -364,6 +365,61 @@ def stopping(results, page):
                 words=True,
             )
         stopping_tables(results, page)
+        on_test_set(results, page)
+
+
+def stop_cell(results):
+    """T and its interval; where T is not known, what the eigenvalues that are known say of it."""
+    stop, low, high = results.interval('/rates/stopping', 'stopping_step')
+    if panels.interval_of_stop(results):
+        return (readable(stop), readable_interval(low, high))
+    if math.isnan(stop) and math.isfinite(low):
+        return f'not known, in {readable_interval(low, high)} by the eigenvalues that are'
+    return readable(stop)
+
+
+def share_interval(share, count):
+    """The 95 % interval of a share of `count` examples (Wilson 1927), as the program prints it."""
+    z = 1.96
+    centre, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return tuple((centre + sign * half) / (1 + z * z / count) for sign in (-1, 1))
+
+
+def on_test_set(results, page):
+    """Error and accuracy of the model alone, at step 0, at T and at the best steps, and what the steps up to T changed."""
+    group = '/rates/stopping'
+    step = results.array(f'{group}/step', 1)
+    error, accuracy = (
+        None if step is None else results.array(f'{group}/test_{name}', 1, len(step)) for name in ('mse', 'accuracy')
+    )
+    if error is None or np.isnan(error).all():
+        return
+    number = lambda name: results.number(group, name)
+    judged = accuracy is not None and np.isfinite(accuracy).any()
+    tests, stop = results.examples('test'), number('stopping_step')
+    places = [('step 0', np.flatnonzero(step == 0)), ('T', np.flatnonzero(step == stop))]
+    places.append(('step of least error', [np.nanargmin(error)]))
+    if judged:
+        places.append(('step of most accuracy', [np.nanargmax(accuracy)]))
+    rows = [['model alone', '–', readable(number('model_test_mse')), readable(number('model_test_accuracy'))]]
+    for name, found in places:
+        for k in found[:1]:
+            share = float(accuracy[k]) if judged else math.nan
+            of_share = share_interval(share, tests) if name == 'T' and tests and math.isfinite(share) else ()
+            rows.append([name, readable(step[k]), readable(error[k]), value_and_interval(share, *of_share, digits=3)])
+    with page.together('On the test set'):
+        titles = ['at', 'step', 'MSE', 'accuracy [95 % interval]']
+        page.table(titles if judged else titles[:-1], rows if judged else [row[:-1] for row in rows])
+        if judged:
+            page.paragraph('Error and accuracy need not be best at one step.', 'about')
+        fall, spread = number('learnt_mse'), 1.96 * number('learnt_mse_standard_error')
+        named = [readable(number(f'learnt_{name}')) for name in ('gained', 'lost')]
+        if stop > 0 and not math.isnan(fall):
+            text = f'From step 0 to T the error falls by {readable(fall, 3)} ± {readable(spread, 2)} (95 % interval)'
+            if judged:
+                text += f'; {named[0]} examples are named rightly that were not, {named[1]} no more'
+                text += f' (p = {readable(number("learnt_p_value"), 2)}, McNemar’s test)'
+            page.paragraph(text + '.')
 
 
 RULES = (
@@ -662,13 +718,14 @@ def make_comparison(files, labels, pictures):
     page.parts.append('<h1>Several runs</h1>')
     number = lambda results, name: readable(results.number('/rates/stopping', name))
     page.table(
-        ('run', 'file', 'n', 'T', 'σ', 'R', 'what it says'),
+        ('run', 'file', 'n', 'T [95 % interval]', 'σ', 'R', 'what it says'),
         [
             [
                 label,
                 os.path.basename(results.path),
                 readable(results.examples()),
-                *(number(results, name) for name in ('stopping_step', 'noise', 'radius')),
+                stop_cell(results),
+                *(number(results, name) for name in ('noise', 'radius')),
                 results.text('/rates', 'sentence'),
             ]
             for results, label in zip(files, labels)
