@@ -330,6 +330,8 @@ check(
 page = ' '.join(re.sub(r'<svg.*?</svg>|<[^>]+>', ' ', open(f.at('full-plots/report.html')).read(), flags=re.DOTALL).split())
 for words in ('40 [10, 200]', 'T 40 0.5 0.688 [0.514, 0.820]', 'step of most accuracy 30 0.55 0.812', 'falls by 0.0748 ± 0.027', '19 examples are named rightly that were not, 10 no more (p = 0.14'):
     check(f'full: the report says {words}', words in page, page[:9000])
+for words in ('Error and accuracy need not be best at one step', 'best ridge are those of least error, not of most accuracy'):
+    check(f'full: the report says {words}', words in page)
 svg = open(f.at('full-plots/stopping.svg')).read()
 for words in ('stopping step T = 40', '95 % interval of T [10, 200]', 'T at double and at half σ: 20, 80'):
     check(f'full: the picture of the path says {words}', words in svg)

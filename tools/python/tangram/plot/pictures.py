@@ -152,7 +152,8 @@ def learning_curve_accuracy(results):
     return on_panels(
         'learning_curve_accuracy',
         f'Test accuracy over sample size ({named_n(results)})',
-        'Means over nested random subsets; bars are one standard deviation.',
+        'Means over nested random subsets; bars are one standard deviation. Best step and best ridge are those of least'
+        ' error, not of most accuracy.',
         (3.4,),
         lambda a: panels.learning_curve_accuracy(a, results),
     )

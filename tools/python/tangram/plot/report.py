@@ -531,7 +531,7 @@ def learning_curves(results, page):
     page.paragraph(
         'Means and standard deviations over nested random subsets'
         + (f', on {readable(tests)} test examples' if tests else '')
-        + '.'
+        + '; best step and best ridge are those of least error.'
         + (f' The most frequent label alone has accuracy {readable(base, 3)}.' if math.isfinite(base) else '')
     )
     page.table(['n′ =', *(readable(float(sizes[k])) for k in order)], rows)
