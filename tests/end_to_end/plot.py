@@ -162,7 +162,8 @@ def write(path, n=96, decay='polynomial', stop=40.0, test=True, tasks=True, titl
         f['/rates/exponents'] = table(
             [
                 ('decay', 0.6123 if said else NAN, 0.5912, 0.6347, 'a/(a+1)'),
-                ('observed', 0.4321, 0.3987, 0.4655, '<script>alert(1)</script>'),
+                ('eigenlearning', 0.25, 0.2, 0.3, "of the best ridge's error above sigma^2 = 0.36 [0.2, 0.5]"),
+                ('observed', 0.4321, 0.3987, 0.4655, 'A + B n^-x with A = 0.25 [0.2, 0.3], <script>alert(1)</script>'),
             ],
             source=str,
             value=float,
@@ -170,6 +171,7 @@ def write(path, n=96, decay='polynomial', stop=40.0, test=True, tasks=True, titl
             high=float,
             note=str,
         )
+        attributes(f, '/rates/source_capacity', noise=0.6)
         f['/rates/functionals/t'] = l[:20]
         f['/rates/functionals/effective_dimension'] = rank[:20]
         f['/rates/functionals/information_gain'] = rank[:20]
@@ -340,6 +342,37 @@ tangram.plot.stopping(axes, tangram.open(f.at('full.h5')))
 band = [patch.get_window_extent().transformed(axes.transData.inverted()) for patch in axes.patches]
 check('stopping: the band is the interval', len(band) == 1 and np.allclose([band[0].x0, band[0].x1], [10, 200]), band)
 plt.close(figure)
+
+# The error above its limit: one limit for all that is drawn, and no picture where none was found.
+def excess():
+    figure, axes = plt.subplots()
+    with tangram.open(f.at('limit.h5')) as file:
+        try:
+            tangram.plot.excess_error(axes, file)
+        except ValueError:
+            return None
+    plt.close(figure)
+    return axes, [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+write(f.at('limit.h5'))
+axes, named = excess()
+with h5py.File(f.at('limit.h5'), 'r+') as h:
+    means = h['/rates/learning_curve/mse_stop'][:].mean(axis=1)
+    h['/rates/source_capacity'].attrs['noise'] = 0.5
+check('excess error: above A, which stands on the axis', np.allclose(axes.lines[0].get_ydata(), means - 0.25) and '0.25, A of the fit' in axes.get_ylabel(), axes.get_ylabel())
+check('excess error: no law of the error above another limit', len(named) == 1, named)
+named = excess()[1]
+check('excess error: laws of the error above the same limit', len(named) == 2 and 'eigenlearning' in named[1], named)
+with h5py.File(f.at('limit.h5'), 'r+') as h:
+    rows = h['/rates/exponents'][:]
+    rows['value'][rows['source'] == b'observed'] = NAN
+    rows['note'][rows['source'] == b'observed'] = 'no rate: A + B n^-x fits with every A from 0 to 1.03'
+    h['/rates/exponents'][...] = rows
+check('excess error: no limit, no picture', excess() is None)
+code, out, err = plot(f.at('limit.h5'))
+page = open(f.at('limit-plots/report.html')).read()
+check('excess error: the report says why there is none', 'excess_error.png' not in os.listdir(f.at('limit-plots')) and 'no picture of the error above its limit: no rate: A + B' in page, err)
 
 # The largest eigenvalues alone: the floor, decades below, does not stretch the axis; and how all of them are spread.
 write(f.at('partial.h5'), tasks=False)

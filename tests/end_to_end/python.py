@@ -36,7 +36,7 @@ try:
 except ImportError: print('skipped: DataFrames (python3-pandas is missing)')
 
 # Pictures on axes of one's own.
-for name in ('spectrum', 'stopping', 'learning_curve', 'exponents', 'excess_error', 'alignment', 'functional', 'trace_shares', 'stopping_rules', 'learning_curve_accuracy', 'decay_by_size'):
+for name in ('spectrum', 'stopping', 'learning_curve', 'exponents', 'alignment', 'functional', 'trace_shares', 'stopping_rules', 'learning_curve_accuracy', 'decay_by_size'):
     figure, axes = plt.subplots()
     returned = getattr(tangram.plot, name)(axes, run)
     check(f'plot.{name}: draws on the axes', returned is axes and bool(axes.lines or axes.patches or axes.collections) and axes.get_xlabel() != '')

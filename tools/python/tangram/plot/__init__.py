@@ -40,7 +40,7 @@ def exponents(axes, file, label=None, colour=None, legend=True):
 
 
 def excess_error(axes, file, legend=True):
-    """Test error above its limit (sigma²) with the fitted and the predicted power laws."""
+    """Test error at T above its limit, with the fitted law and those that are predicted above the same limit."""
     return _drawn(axes, file, panels.excess_error, legend)
 
 

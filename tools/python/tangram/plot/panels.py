@@ -592,54 +592,48 @@ def exponent_row(results, source):
     return None
 
 
-def limit_of(results):
-    """What the observed error falls to as its fitted rate has it: the number that the rate's note gives, A of
-    A + B n^-x or sigma^2; else the noise squared. NaN where there is none."""
-    row = exponent_row(results, 'observed') or {}
-    form = r'(?:\bA|sigma\^2(?:\(n\))?) = ([0-9.]+(?:e[+-]?[0-9]+)?)'
-    found = re.search(form, str(row.get('note', '')))
-    return float(found[1]) if found else results.number('/rates/stopping', 'noise') ** 2
+def limit_of_error(results):
+    """(limit, '') of the error at T, A of A + B n^-x as the observed rate's note gives it, or (NaN, why there is none)."""
+    rows = [row for row in results.table('/rates/exponents') if row.get('source') == 'observed']
+    note = str(rows[0].get('note', '')) if rows else 'the file holds no observed rate'
+    found = re.search(r'\bA = ([0-9.]+(?:e[+-]?[0-9]+)?)', note) if exponent_row(results, 'observed') else None
+    return (float(found[1]), '') if found else (math.nan, note)
+
+
+def limit_of_predictions(results):
+    """The limit that predicted rates are of the error above, sigma^2 of the target's power; NaN where there is none."""
+    return results.number('/rates/source_capacity', 'noise') ** 2
 
 
 def excess_error(axes, results):
-    """The test error above its limit (sigma²) against sample size, with the slopes that were fitted to it and
-    predicted."""
-    sizes, limit = sizes_of(results), limit_of(results)
-    if sizes is None or not math.isfinite(limit):
+    """The error at T above its limit, A of the fit A + B n^-x, against sample size, with that fit; beside it the
+    predicted laws where they are of the error above the same limit. None where no limit was found."""
+    sizes, (limit, _) = sizes_of(results), limit_of_error(results)
+    values = None if sizes is None else by_size(results, 'mse_stop', sizes)
+    if values is None or not math.isfinite(limit):
         return None
-    order, handles, drawn = np.argsort(sizes), [], []
+    order = np.argsort(sizes)
     sizes = sizes[order]
-    for shift, (name, text, colour, marker) in enumerate(OBSERVED[:2], -1):
-        values = by_size(results, f'mse_{name}', sizes)
-        if values is None:
-            continue
-        mean, spread = mean_and_spread(values[order] - limit)
-        if (mean > 0).sum() < 3:  # an error that goes below the limit shows no law above it
-            continue
-        style = observed_style(colour, marker) | {'linestyle': ''}
-        with_bars(axes, sizes, mean, spread, style, shift)
-        row = exponent_row(results, 'observed' if name == 'stop' else 'observed_best')
-        if row is not None:
-            law = through(sizes, mean, row['value'])
-            axes.plot(sizes, law, color=colour, linewidth=1.3)
-            text += f', fitted {power_law_text("n", round(row["value"], 2))}'
-        shown = style if row is None else observed_style(colour, marker)
-        handles.append(Line2D([], [], markersize=5.5, label=text, **shown))
-        drawn.append(np.where(mean - spread > 0, mean - spread, mean))
-        drawn.append(mean + spread)
-        for source, shade in (('eigenlearning', SKY), ('source_capacity', ORANGE)) if name == 'stop' else ():
-            row = exponent_row(results, source)
-            if row is None:
-                continue
-            law = through(sizes, mean, row['value'])
-            text_of = f'predicted, {source_name(source)}: {power_law_text("n", round(row["value"], 2))}'
-            handles += axes.plot(sizes, law, color=shade, linestyle='--', linewidth=1.6, label=text_of)
-    if not drawn:
+    mean, spread = mean_and_spread(values[order] - limit)
+    if (mean > 0).sum() < 3:  # an error that goes below the limit shows no law above it
         return None
+    style = observed_style(BLUE)
+    with_bars(axes, sizes, mean, spread, style | {'linestyle': ''}, 0)
+    exponent = exponent_row(results, 'observed')['value']
+    axes.plot(sizes, through(sizes, mean, exponent), color=BLUE, linewidth=1.3)
+    text = f'gradient descent at T, fitted {power_law_text("n", round(exponent, 2))}'
+    handles = [Line2D([], [], markersize=5.5, label=text, **style)]
+    # Limits that differ by less than a picture shows are the same.
+    if abs(limit_of_predictions(results) - limit) <= 0.01 * mean[mean > 0].min():
+        for source, shade in ('eigenlearning', SKY), ('source_capacity', ORANGE):
+            if row := exponent_row(results, source):
+                law = through(sizes, mean, row['value'])
+                text = f'predicted, {source_name(source)}: {power_law_text("n", round(row["value"], 2))}'
+                handles += axes.plot(sizes, law, color=shade, linestyle='--', linewidth=1.6, label=text)
     size_axis(axes, sizes)
-    logarithmic(axes.yaxis, drawn)
+    logarithmic(axes.yaxis, [np.where(mean - spread > 0, mean - spread, mean), mean + spread])
     axes.set_xlabel(f"sample size n' (examples) of {named_n(results)}")
-    axes.set_ylabel((f'test error − {readable(limit, 3)}' if limit else 'test error, its limit 0') + '\n(label units²)')
+    axes.set_ylabel(f'test error − {readable(limit, 3)}, A of the fit\nA + B n⁻ˣ (label units²)')
     return handles
 
 

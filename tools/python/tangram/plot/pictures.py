@@ -1,6 +1,8 @@
 """The pictures that tools/plot keeps: each function makes a Picture of what panels.py draws, or None where the
 file does not hold it."""
-from ..results import shortened
+import math
+
+from ..results import readable, shortened
 from . import panels
 from .drawing import Picture, literal, plt
 from .finetune import finetune
@@ -137,12 +139,14 @@ def learning_curve(results):
 
 
 def excess_error(results):
+    other = panels.limit_of_predictions(results)
     return on_panels(
         'excess_error',
         f'Test error above its limit ({named_n(results)})',
-        'What the error holds above the limit that it falls to (σ² where none was fitted): means and standard'
-        ' deviations over subsets, the'
-        ' power law that was fitted (solid), and those that theory predicts through the same points (dashed).',
+        'What the error of gradient descent at T holds above the limit that it falls to, A of the fit A + B n^-x: means'
+        ' and standard deviations over subsets, and the fitted law (solid). Predicted laws (dashed, through the same'
+        ' points) are drawn only where they are of the error above the same limit'
+        + (f'; theirs is σ² = {readable(other, 3)}.' if math.isfinite(other) else '.'),
         (3.4,),
         lambda a: panels.excess_error(a, results),
     )

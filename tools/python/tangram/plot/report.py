@@ -513,6 +513,9 @@ def learning_curves(results, page):
         return
     page.section('Learning curves')
     page.show('learning_curve', 'excess_error', 'learning_curve_accuracy')
+    if 'excess_error' not in page.pictures:
+        why = panels.limit_of_error(results)[1] or 'the error is not above it at three sizes'
+        page.paragraph(f'There is no picture of the error above its limit: {why}.')
     columns = []
     for name, title in CURVES:
         values = by_size(results, name, sizes)
