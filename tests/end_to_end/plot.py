@@ -154,7 +154,7 @@ def write(path, n=96, decay='polynomial', stop=40.0, test=True, tasks=True, titl
                 learnt_lost=10,
                 learnt_p_value=0.136,
             )
-            names += ['mse_stop', 'mse_best', 'mse_ridge', 'accuracy_stop', 'accuracy_best', 'accuracy_ridge']
+            names += ['mse_stop', 'mse_best', 'mse_ridge', 'mse_gcv_ridge', 'accuracy_stop', 'accuracy_best', 'accuracy_ridge']
             attributes(f, '/rates/stopping', best_step=100.0)
         for name in names:
             f['/rates/learning_curve/' + name] = rng.uniform(0.4, 0.9, (3, 5))
@@ -342,6 +342,16 @@ tangram.plot.stopping(axes, tangram.open(f.at('full.h5')))
 band = [patch.get_window_extent().transformed(axes.transData.inverted()) for patch in axes.patches]
 check('stopping: the band is the interval', len(band) == 1 and np.allclose([band[0].x0, band[0].x1], [10, 200]), band)
 plt.close(figure)
+
+# The ridge that eigenlearning predicts is GCV's, and stands beside its prediction.
+figure, axes = plt.subplots()
+tangram.plot.learning_curve(axes, tangram.open(f.at('full.h5')))
+colours = {text.get_text(): line.get_color() for text, line in zip(axes.get_legend().get_texts(), axes.get_legend().get_lines())}
+for of, predicted in (('kernel ridge, GCV’s ridge', 'predicted, GCV’s ridge'), ('gradient descent at T', 'predicted, gradient descent at T')):
+    check(f'learning curve: {of} and its prediction', of in colours and colours[of] == colours.get(predicted), colours)
+plt.close(figure)
+rows = re.findall(r'<th scope="row">([^<]*ridge)</th>', open(f.at('full-plots/report.html')).read())
+check('learning curve: so in the report', rows == ['MSE, best ridge', 'MSE, GCV’s ridge', 'predicted, GCV’s ridge', 'accuracy, best ridge'], rows)
 
 # The error above its limit: one limit for all that is drawn, and no picture where none was found.
 def excess():

@@ -219,9 +219,9 @@ def _power(value, _=None):
     return f'{value:g}' if -3 <= round(exponent) <= 3 else rf'$10^{{{round(exponent)}}}$'
 
 
-def logarithmic(axis, values):
+def logarithmic(axis, values, room=0.04):
     """A logarithmic axis over the positive of `values`, with at least two numbers written on it; straight
-    where no value is positive. Returns whether it is logarithmic."""
+    where no value is positive. room: at each end, as a share of what they span. Returns whether it is logarithmic."""
     values = (
         np.concatenate([np.asarray(v, dtype=float).reshape(-1) for v in values])
         if len(values)
@@ -231,7 +231,7 @@ def logarithmic(axis, values):
     if not values.size:
         return False
     low, high = values.min(), values.max()
-    margin = max((high / low) ** 0.04, 1.06)
+    margin = max((high / low) ** room, 1.06)
     low, high = low / margin, high * margin
     axes = axis.axes
     (axes.set_xscale if axis.axis_name == 'x' else axes.set_yscale)('log')
@@ -274,7 +274,7 @@ def size_axis(axes, sizes):
     for."""
     sizes = np.asarray(sizes, dtype=float)
     sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
-    if not logarithmic(axes.xaxis, [sizes]):
+    if not logarithmic(axes.xaxis, [sizes], room=0.07):  # for bars that stand beside each other
         return
     span = math.log(sizes.max() / sizes.min()) or 1.0
     kept = []

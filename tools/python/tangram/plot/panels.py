@@ -511,12 +511,13 @@ def mark_rule(axes, row, value, reach, edge, colour, marker, text):
 OBSERVED = (
     ('stop', 'gradient descent at T', BLUE, 'o'),
     ('best', 'gradient descent, best step', GREEN, '^'),
-    ('ridge', 'kernel ridge, best', VERMILLION, 's'),
+    ('ridge', 'kernel ridge, best ridge', VERMILLION, 's'),
+    ('gcv_ridge', 'kernel ridge, GCV’s ridge', ORANGE, 'v'),
 )
-PREDICTED = (
-    ('predicted_gradient_descent', 'predicted, gradient descent', SKY, 'D'),
-    ('predicted_ridge', 'predicted, kernel ridge', ORANGE, 'v'),
-    ('gcv', 'GCV', PURPLE, 'P'),
+PREDICTED = (  # in the colour of what they predict
+    ('predicted_gradient_descent', 'predicted, gradient descent at T', BLUE, 'o'),
+    ('predicted_ridge', 'predicted, GCV’s ridge', ORANGE, 'v'),
+    ('gcv', 'GCV’s estimate', PURPLE, 'P'),
 )
 
 
@@ -555,8 +556,8 @@ def learning_curve(axes, results, colour=None, label=None):
         return None
     order, handles, drawn = np.argsort(sizes), [], []
     sizes, others = sizes[order], len(axes.containers)
-    for shift, (name, text, own, marker) in enumerate(OBSERVED if label is None else OBSERVED[:1], -1):
-        values = by_size(results, f'mse_{name}', sizes)
+    for k, (name, text, own, marker) in enumerate(OBSERVED if label is None else OBSERVED[:1]):
+        values, shift = by_size(results, f'mse_{name}', sizes), k - 1.5
         if values is not None:
             style = observed_style(colour or own, marker)
             if label is not None:  # right and left of the files that are there, in turn

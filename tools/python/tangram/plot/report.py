@@ -491,15 +491,16 @@ def functionals(results, page):
 
 
 CURVES = (
-    ('mse_stop', 'MSE, descent at T'),
     ('mse_best', 'MSE, best step'),
-    ('mse_ridge', 'MSE, ridge'),
-    ('predicted_gradient_descent', 'predicted, descent'),
-    ('predicted_ridge', 'predicted, ridge'),
-    ('gcv', 'GCV'),
+    ('mse_stop', 'MSE, descent at T'),
+    ('predicted_gradient_descent', 'predicted, descent at T'),
+    ('mse_ridge', 'MSE, best ridge'),
+    ('mse_gcv_ridge', 'MSE, GCV’s ridge'),
+    ('predicted_ridge', 'predicted, GCV’s ridge'),
+    ('gcv', 'GCV’s estimate'),
     ('accuracy_stop', 'accuracy at T'),
     ('accuracy_best', 'accuracy, best step'),
-    ('accuracy_ridge', 'accuracy, ridge'),
+    ('accuracy_ridge', 'accuracy, best ridge'),
     ('stopping_step', 'T'),
     ('critical_radius', 'critical radius'),
     ('noise', 'σ'),
