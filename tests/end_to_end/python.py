@@ -40,10 +40,13 @@ for name in ('spectrum', 'stopping', 'learning_curve', 'exponents', 'alignment',
     figure, axes = plt.subplots()
     returned = getattr(tangram.plot, name)(axes, run)
     check(f'plot.{name}: draws on the axes', returned is axes and bool(axes.lines or axes.patches or axes.collections) and axes.get_xlabel() != '')
+    given = [t.get_text() for t in axes.get_legend().get_texts()] if axes.get_legend() else []
+    check(f'plot.{name}: a legend of one\'s own has the same entries', sorted(given) == sorted(axes.get_legend_handles_labels()[1]), (given, axes.get_legend_handles_labels()[1]))
     plt.close(figure)
 figure, axes = plt.subplots()
-try: tangram.plot.runs(axes, run); check('plot: what the file does not hold', False)
-except ValueError as error: check('plot: what the file does not hold', 'out.h5' in str(error), error)
+for name, words in (('runs', 'tangram merge'), ('groups', 'kernel.groups'), ('formulas', 'kernel.formula'), ('density', 'spectrum.density'), ('neighbours', 'rates.neighbours'), ('task_cosines', '[[tasks]]'), ('finetune', '[finetune]')):
+    try: getattr(tangram.plot, name)(axes, run); check(f'plot.{name}: what the file does not hold', False)
+    except ValueError as error: check(f'plot.{name}: what the file does not hold, and what writes it', 'out.h5' in str(error) and words in str(error), error)
 for label in ('one', 'two'): tangram.plot.spectrum(axes, run, label=label, colour='C0')
 check('plot: files share axes', {t.get_text() for t in axes.get_legend().get_texts()} <= {'one', 'two'})
 figure, axes = plt.subplots()
@@ -52,7 +55,17 @@ figure.canvas.draw()
 bars = sorted(c.lines[2][0].get_transform().transform(c.lines[2][0].get_segments()[0])[0, 0] for c in axes.containers)
 check('plot: bars of files on the same axes stand beside each other', len(bars) == 3 and min(np.diff(bars)) > axes.containers[0].lines[1][0].get_markersize() * figure.dpi / 72, bars)
 check('plot: the axis has the sizes', sorted(axes.get_xticks()) == [40, 80, 160], axes.get_xticks())
+check('finetune: None where the network was not trained', run.finetune is None and run.finetune_path is None)
 run.close()
+with tangram.run(f.at('study.toml'), program=PROGRAM, quiet=True, data__samples=24, finetune__steps=4, output__path='trained.h5') as trained, h5py.File(f.at('trained.h5')) as h:
+    check('finetune: what training showed', trained.finetune['steps'] == 4 and trained.finetune['gap'] == h['finetune'].attrs['gap'] and 'units' not in trained.finetune)
+    check('finetune: a row per recorded step', np.array_equal(np.asarray(trained.finetune_path['test_loss']), h['finetune/path']['test_loss']))
+    for name in ('loss', 'accuracy'):
+        figure, axes = plt.subplots()
+        tangram.plot.finetune(axes, trained, name, legend=False)
+        labels = axes.get_legend_handles_labels()[1]
+        check(f'plot.finetune: {name} of both models', {'network, train', 'network, test', 'linearised, train', 'linearised, test'} <= set(labels) and name in axes.get_ylabel(), labels)
+        plt.close(figure)
 
 # What is refused comes as the program's message and status.
 def refused(work):

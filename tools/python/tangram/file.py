@@ -53,6 +53,11 @@ class File:
             if name not in hidden
         }
 
+    def _rows(self, path):
+        """A table of the file; None where there is none."""
+        rows = self.results.table(path)
+        return _table({name: [row[name] for row in rows] for name in rows[0]}) if rows else None
+
     @property
     def study(self):
         """The study in full, as TOML text."""
@@ -110,10 +115,20 @@ class File:
         return _table({name: values for name, values in columns.items() if values is not None})
 
     @property
+    def finetune(self):
+        """What training the network showed beside its linearised model: the gap between them at T, their best steps,
+        and the sentence that was printed."""
+        return self._attributes('/finetune')
+
+    @property
+    def finetune_path(self):
+        """Loss and accuracy of the network and of the linearised model (linear_), a row per recorded step."""
+        return self._rows('/finetune/path')
+
+    @property
     def exponents(self):
         """Exponents x of an error that falls like n^-x, a row per source, with 95 % intervals and notes."""
-        rows = self.results.table('/rates/exponents')
-        return _table({name: [row[name] for row in rows] for name in rows[0]}) if rows else None
+        return self._rows('/rates/exponents')
 
     @property
     def learning_curve(self):
@@ -139,5 +154,4 @@ class File:
     @property
     def runs(self):
         """The runs of a merged file, a row each."""
-        rows = self.results.table('/runs')
-        return _table({name: [row[name] for row in rows] for name in rows[0]}) if rows else None
+        return self._rows('/runs')

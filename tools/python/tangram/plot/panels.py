@@ -114,7 +114,7 @@ def noise_floor(axes, floor, drawn):
     known = np.concatenate(drawn)
     known = known[np.isfinite(known) & (known > 0)]
     if known.size and floor < known.min() / 100:
-        return [Line2D([], [], linestyle='', label=name + ', below the picture')]
+        return axes.plot([], [], linestyle='', label=name + ', below the picture')
     drawn.append([floor])
     return [axes.axhline(floor, color=INK, linestyle=':', linewidth=1.4, label=name)]
 
@@ -125,13 +125,11 @@ def decay_fit(axes, results):
     first, last = results.number(group, 'first'), results.number(group, 'last')
     selected = results.text(group, 'selected')
     if math.isfinite(first) and math.isfinite(last) and 1 <= first <= last:
-        axes.axvspan(first, last, color=ORANGE, alpha=0.17, linewidth=0)
         window = 'window, no fit' if selected == 'none' else 'fit window'
         if results.text(group, 'window_source') == 'given':
             window = 'given ' + window
-        handles.append(
-            Patch(facecolor=ORANGE, alpha=0.3, label=f'{window}, ranks {first:.0f} to {last:.0f}')
-        )
+        window += f', ranks {first:.0f} to {last:.0f}'
+        handles.append(axes.axvspan(first, last, color=ORANGE, alpha=0.22, linewidth=0, label=window))
         line = fitted_line(results, selected)
         if line is not None:
             law, text, style = line
@@ -241,7 +239,7 @@ def density(axes, results):
     if not shown.any():
         return None
     middle, least = value[shown] / rows, 0.5 / rows  # half of one eigenvalue
-    axes.bar(
+    shares = axes.bar(
         middle / half_a_bin,
         weight[shown],
         width=middle * (half_a_bin - 1 / half_a_bin),
@@ -249,22 +247,23 @@ def density(axes, results):
         color=SKY,
         edgecolor=PAPER,
         linewidth=0.6,
+        label='share in half a decade',
     )
     ends = [np.maximum(end[shown], least) for end in (low, high)]
     uncertain = ends[1] > ends[0]
-    axes.vlines(middle[uncertain], ends[0][uncertain], ends[1][uncertain], color=BLUE, linewidth=1.6)
+    handles = [shares]
+    if uncertain.any():
+        lines = (end[uncertain] for end in (middle, *ends))
+        handles.append(axes.vlines(*lines, color=BLUE, linewidth=1.6, label='95 % interval'))
     logarithmic(axes.xaxis, [middle / half_a_bin, middle * half_a_bin])
     logarithmic(axes.yaxis, [[least], ends[1]])
     axes.set_xlabel(of_file(results, f'eigenvalue of G/{scale_name(results)} (dimensionless)'))
     axes.set_ylabel('share of the eigenvalues\n(dimensionless)')
-    handles = [Patch(facecolor=SKY, label='share in half a decade')]
-    if uncertain.any():
-        handles.append(Line2D([], [], color=BLUE, label='95 % interval'))
     for share, least_share, most_share in zip(weight[value == 0], low[value == 0], high[value == 0]):
         text = f'smaller: {readable(100 * share, 3)} %'
         if most_share > least_share:
             text += f' [{readable(100 * least_share, 3)}, {readable(100 * most_share, 3)}]'
-        handles.append(Line2D([], [], linestyle='', label=text))
+        handles += axes.plot([], [], linestyle='', label=text)
     return handles
 
 
@@ -307,10 +306,8 @@ def decay_by_size(axes, results):
     if results.number('/rates/decay/polynomial', 'onset') > 0:
         value = low = high = math.nan
     if math.isfinite(low) and math.isfinite(high):
-        axes.axhspan(low, high, color=ORANGE, alpha=0.22, linewidth=0)
-        handles.append(
-            Patch(facecolor=ORANGE, alpha=0.35, label=f'whole sample, 95 % {readable_interval(low, high)}')
-        )
+        text = f'whole sample, 95 % {readable_interval(low, high)}'
+        handles.append(axes.axhspan(low, high, color=ORANGE, alpha=0.22, linewidth=0, label=text))
     if math.isfinite(value):
         handles.append(
             axes.axhline(
@@ -530,12 +527,13 @@ def by_size(results, name, sizes):
     return results.array(f'/rates/learning_curve/{name}', 2, len(sizes))
 
 
-def with_bars(axes, sizes, mean, spread, style, shift):
+def with_bars(axes, sizes, mean, spread, style, shift, label):
     """Means with bars of one spread, moved sideways by `shift` times 5 points, so that bars at the same sizes do not
     cover each other."""
     aside = ScaledTranslation(5 * shift / 72, 0, axes.figure.dpi_scale_trans)
     style = {'linewidth': 1.5, 'markersize': 5.5} | style
-    axes.errorbar(sizes, mean, yerr=spread, capsize=2, elinewidth=1.1, transform=axes.transData + aside, **style)
+    bars = dict(yerr=spread, capsize=2, elinewidth=1.1, transform=axes.transData + aside)
+    axes.errorbar(sizes, mean, label=label, **bars, **style)
 
 
 def over_sizes(axes, sizes, values, style, shift, label):
@@ -544,7 +542,7 @@ def over_sizes(axes, sizes, values, style, shift, label):
     mean, spread = mean_and_spread(values)
     if not np.isfinite(mean).any():
         return None, []
-    with_bars(axes, sizes, mean, spread, style, shift)
+    with_bars(axes, sizes, mean, spread, style, shift, label)
     low = np.where(mean - spread > 0, mean - spread, mean)
     return Line2D([], [], markersize=5.5, label=label, **style), [low, mean + spread]
 
@@ -573,8 +571,7 @@ def learning_curve(axes, results, colour=None, label=None):
         positive = np.where(np.isfinite(mean) & (mean > 0), mean, np.nan)
         drawn.append(positive)
         style = predicted_style(own, marker)
-        axes.plot(sizes, positive, markersize=5.5, **style)
-        handles.append(Line2D([], [], markersize=5.5, label=text, **style))
+        handles += axes.plot(sizes, positive, markersize=5.5, label=text, **style)
     if not drawn:
         return None
     lines = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()] if label is not None else []
@@ -619,10 +616,10 @@ def excess_error(axes, results):
     if (mean > 0).sum() < 3:  # an error that goes below the limit shows no law above it
         return None
     style = observed_style(BLUE)
-    with_bars(axes, sizes, mean, spread, style | {'linestyle': ''}, 0)
     exponent = exponent_row(results, 'observed')['value']
-    axes.plot(sizes, through(sizes, mean, exponent), color=BLUE, linewidth=1.3)
     text = f'gradient descent at T, fitted {power_law_text("n", round(exponent, 2))}'
+    with_bars(axes, sizes, mean, spread, style | {'linestyle': ''}, 0, text)
+    axes.plot(sizes, through(sizes, mean, exponent), color=BLUE, linewidth=1.3)
     handles = [Line2D([], [], markersize=5.5, label=text, **style)]
     # Limits that differ by less than a picture shows are the same.
     if abs(limit_of_predictions(results) - limit) <= 0.01 * mean[mean > 0].min():
@@ -797,7 +794,7 @@ def draw_exponents(axes, rows, colour, label, shift, promised=True):
     bounds' premise, a ball that holds the target, was found; they are grey where not."""
     names = [str(row.get('source', '')) for row in rows]
     known = [text.get_text() for text in axes.get_yticklabels()] if label is not None and axes.get_lines() else []
-    kinds = set()
+    kinds = []
     for k, row in enumerate(rows):
         name = literal(shortened(source_name(names[k]), 22))
         if name not in known:
@@ -805,9 +802,11 @@ def draw_exponents(axes, rows, colour, label, shift, promised=True):
         y = known.index(name) + shift
         observed = names[k].startswith(('observed', 'network', 'linearised'))
         kind = 'observed' if observed else 'bound' if names[k] in BOUNDS else 'predicted'
-        kinds.add(kind)
         own = colour or {'observed': VERMILLION, 'predicted': BLUE, 'bound': INK if promised else GREY}[kind]
-        draw_exponent(axes, row, y, own, kind)
+        # The first of a kind, or of a file, carries the label of all.
+        text = kind_text(kind, promised) if label is None else label
+        draw_exponent(axes, row, y, own, kind, None if (kind in kinds if label is None else kinds) else text)
+        kinds.append(kind)
     axes.set_yticks(range(len(known)), known)
     axes.set_ylim(len(known) - 0.5, -0.5)
     axes.tick_params(axis='y', length=0)
@@ -819,7 +818,7 @@ def draw_exponents(axes, rows, colour, label, shift, promised=True):
     return [kind_handle(kind, promised) for kind in ('observed', 'predicted', 'bound') if kind in kinds]
 
 
-def draw_exponent(axes, row, y, colour, kind):
+def draw_exponent(axes, row, y, colour, kind, label):
     low, high = row.get('low', math.nan), row.get('high', math.nan)
     if isinstance(low, float) and isinstance(high, float) and math.isfinite(low) and math.isfinite(high):
         style = '-' if kind == 'observed' else '--'
@@ -839,16 +838,56 @@ def draw_exponent(axes, row, y, colour, kind):
         linestyle='',
         markerfacecolor=face,
         markeredgewidth=1.4,
+        label=label,
     )
 
 
+def kind_text(kind, promised):
+    return kind if kind != 'bound' else 'bound: at least so fast' if promised else 'bound, its premise not shown'
+
+
 def kind_handle(kind, promised):
+    text = kind_text(kind, promised)
     if kind == 'observed':
-        return Line2D([], [], label='observed', markersize=7, **observed_style(VERMILLION, 's'))
+        return Line2D([], [], label=text, markersize=7, **observed_style(VERMILLION, 's'))
     if kind == 'predicted':
-        return Line2D([], [], label='predicted', markersize=7, **predicted_style(BLUE, 'D'))
-    text = 'bound: at least so fast' if promised else 'bound, its premise not shown'
+        return Line2D([], [], label=text, markersize=7, **predicted_style(BLUE, 'D'))
     return Line2D([], [], label=text, color=INK if promised else GREY, marker='>', linestyle=':', markersize=7)
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------------------
+
+
+def finetune(axes, results, name='loss'):
+    """Loss or accuracy of the network (lines) and of its linearised model (dashed) along training, with T and the best
+    recorded steps on the test examples."""
+    rows = results.table('/finetune/path')
+    if not rows or not all('step' in row for row in rows):
+        return None
+    step = np.array([row['step'] for row in rows])
+    handles, drawn = [], []
+    for part, colour in (('train', BLUE), ('test', VERMILLION)):
+        for of, style, marker, label in (('', '-', 'o', 'network'), ('linear_', '--', 's', 'linearised')):
+            values = np.array([row.get(f'{of}{part}_{name}', math.nan) for row in rows])
+            if not np.isfinite(values).any():
+                continue
+            handles += axes.plot(step, values, color=colour, linestyle=style, label=f'{label}, {part}')
+            drawn.append(values)
+            best = np.flatnonzero(step == results.number('/finetune', f'{of}best_step'))
+            if part == 'test' and name == 'loss' and best.size:
+                axes.plot(step[best], values[best], marker, color=colour, markersize=5, markerfacecolor='none')
+    if not handles:
+        return None
+    stop = results.number('/finetune', 'stopping_step')
+    if math.isfinite(stop) and stop <= step.max():
+        handles.append(axes.axvline(stop, color=INK, linewidth=1.2, label='stopping step T'))
+    if name == 'loss':
+        logarithmic(axes.yaxis, drawn)
+    step_axis(axes, step.max())
+    squared = results.text('/finetune', 'loss') == 'squared'
+    axes.set_ylabel('accuracy' if name == 'accuracy' else f'loss\n({"half the MSE" if squared else "cross-entropy, nats"})')
+    axes.set_xlabel('training step')
+    return handles
 
 
 # ---- tasks, neighbours, merged runs ----------------------------------------------------------------------
@@ -964,10 +1003,10 @@ def neighbours(axes, results, name='accuracy'):
     if values is None or not np.isfinite(values).any():
         return None
     order = np.argsort(sizes)
-    axes.plot(sizes[order], values[order], markersize=5.5, **observed_style(colour, marker))
+    axes.plot(sizes[order], values[order], markersize=5.5, label='local, k nearest', **observed_style(colour, marker))
     overall = results.number('/neighbours', f'global_{name}')
     if math.isfinite(overall):
-        axes.axhline(overall, color=VERMILLION, linestyle='--')
+        axes.axhline(overall, color=VERMILLION, linestyle='--', label='global')
     axes.set_ylabel(label)
     size_axis(axes, sizes)
     axes.set_xlabel(f'neighbours k (examples), {named_n(results)}')
@@ -997,13 +1036,13 @@ def trained_runs(axes, results, name='finetune_loss_stop'):
     if not handles:
         return None
     if name == 'finetune_loss_stop':
-        runs(axes, results, 'finetune_linear_loss_stop', predicted_style)
+        runs(axes, results, 'finetune_linear_loss_stop', predicted_style, ', linearised')
         axes.set_ylabel(TRAINED[name])
     return handles + [Line2D([], [], label='linearised model', **predicted_style(INK, 'o'))]
 
 
-def runs(axes, results, name='mse_stop', style=observed_style):
-    """A number of the runs of a merged file against their size, one colour per curve."""
+def runs(axes, results, name='mse_stop', style=observed_style, note=''):
+    """A number of the runs of a merged file against their size, one colour per curve, whose label ends with `note`."""
     rows = [
         (str(row.get('curve', '')), row['samples'], row[name])
         for row in results.table('/runs')
@@ -1026,7 +1065,7 @@ def runs(axes, results, name='mse_stop', style=observed_style):
         colour = COLOURS[k % len(COLOURS)]
         axes.plot(*zip(*mine), '.', color=colour, alpha=0.5)
         handles += axes.plot(
-            sizes, mean, label=literal(shortened(curve, 40)), markersize=5, **style(colour, 'o')
+            sizes, mean, label=literal(shortened(curve, 40)) + note, markersize=5, **style(colour, 'o')
         )
     size_axis(axes, [row[1] for row in rows])
     (logarithmic_from_zero if any(0 in values for values in drawn) else logarithmic)(axes.yaxis, drawn)

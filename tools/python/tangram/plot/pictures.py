@@ -5,7 +5,6 @@ import math
 from ..results import readable, shortened
 from . import panels
 from .drawing import Picture, literal, plt
-from .finetune import finetune
 from .panels import named_n
 
 
@@ -23,10 +22,9 @@ def on_panels(name, title, caption, heights, *draws):
         return None
     picture = Picture(name, title, caption, tuple(height for height, _ in kept))
     for k, (axes, (_, draw)) in enumerate(zip(picture.axes, kept)):
-        handles = draw(axes)
-        if k == len(kept) - 1:
-            picture.legend(*handles)
-        else:
+        named = {handle.get_label() for handle in picture.handles}
+        picture.legend(*(handle for handle in draw(axes) if handle.get_label() not in named))
+        if k < len(kept) - 1:
             axes.set_xlabel('')
     if len(kept) > 1:
         picture.figure.align_ylabels(picture.axes)
@@ -235,6 +233,17 @@ def neighbours(results):
         ' them (dashed).',
         (2.3, 1.9),
         *(lambda a, name=name: panels.neighbours(a, results, name) for name in panels.NEIGHBOURS),
+    )
+
+
+def finetune(results):
+    return on_panels(
+        'finetune',
+        f'Fine-tuning ({results.text("/finetune", "optimizer")}, {named_n(results)})',
+        'The network (lines) and its linearised model (dashed), trained by the same steps. The upright line is the'
+        ' stopping step T, marks are the best recorded steps on the test examples.',
+        (2.6, 1.8),
+        *(lambda a, name=name: panels.finetune(a, results, name) for name in ('loss', 'accuracy')),
     )
 
 
