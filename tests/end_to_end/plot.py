@@ -16,6 +16,8 @@ except ImportError as error:
 PLOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'tools', 'plot')
 sys.path.insert(0, os.path.join(os.path.dirname(PLOT), 'python'))
 import tangram
+import tangram.plot.pictures
+from tangram.plot import drawing
 from tangram.plot.drawing import plt
 
 TEXT = h5py.string_dtype()
@@ -328,6 +330,20 @@ check(
     os.listdir(f.path),
 )
 
+# At the width of a journal's column everything is there, and whole.
+code, out, err = plot(f.at('full.h5'), '--output', f.at('narrow'), '--width', '3.3', '--dpi', '300')
+look('3.3 inches', f.at('narrow'), full)
+write(f.at('onset.h5'))
+with h5py.File(f.at('onset.h5'), 'r+') as h:
+    h['/rates/decay/polynomial'].attrs['onset'] = 36.6
+drawing.set_style(3.3)
+with tangram.open(f.at('onset.h5')) as file:
+    for name, picture in tangram.plot.pictures.draw_all(file.results).items():
+        ends = [box for legend in picture.figure.legends for box in legend.get_window_extent().intervalx]
+        check(f'3.3 inches: the legend of {name} fits', all(0 <= x <= picture.figure.bbox.width for x in ends), ends)
+        picture.close()
+drawing.set_style()
+
 # T with its interval where the path is drawn, and what the test set says of it.
 page = ' '.join(re.sub(r'<svg.*?</svg>|<[^>]+>', ' ', open(f.at('full-plots/report.html')).read(), flags=re.DOTALL).split())
 for words in ('40 [10, 200]', 'T 40 0.5 0.688 [0.514, 0.820]', 'step of most accuracy 30 0.55 0.812', 'falls by 0.0748 ± 0.027', '19 examples are named rightly that were not, 10 no more (p = 0.14'):
@@ -481,6 +497,10 @@ for n in (16, 24, 40):
 run('merge', f.at('merged.h5'), *(f.at(f'm{n}.h5') for n in (16, 24, 40)))
 code, out, err = plot(f.at('merged.h5'), '--output', f.at('merged'))
 check('merged: status 0 and silence', code == 0 and err == '', f'{code} {err[-2000:]}')
+plot(f.at('merged.h5'), '--output', f.at('merged-narrow'), '--width', '3.3', '--dpi', '300')
+plot(f.at('groups.h5'), '--output', f.at('groups-narrow'), '--width', '3.3', '--dpi', '300')
+for name in ('merged-narrow', 'groups-narrow'):
+    look(name, f.at(name), [x[:-4] for x in os.listdir(f.at(name)) if x.endswith('.png')])
 look('merged', f.at('merged'), ['runs', 'trained_runs'] + (['exponents'] if os.path.exists(f.at('merged/exponents.png')) else []), ['Runs'])
 said = re.search(r'accuracy +([0-9.]+ \[.*?\]) at T', run('inspect', f.at('m40.h5'), '--full')[1])
 code, out, err = plot(f.at('m40.h5'), '--output', f.at('m40'))

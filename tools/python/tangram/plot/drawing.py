@@ -98,6 +98,29 @@ def literal(text):
     return text.replace('\\', '\\\\').replace('$', r'\$') if '$' in text else text
 
 
+# What stays in one piece where a text is broken: formulas between dollars, 'n = 512', intervals.
+PIECE = re.compile(r'(?:\\\$|\$(?:\\.|[^$\\])*\$|\[[^\]]*\]\S*| = |[^\s])+')
+
+
+def broken(label, room, renderer):
+    """The text of a label with its line breaks set anew, so that it takes no more than `room` dots along itself."""
+    whole = label.get_text()
+
+    def fits(text):
+        label.set_text(text)
+        box = label.get_window_extent(renderer)
+        return (box.height if label.get_rotation() == 90 else box.width) <= room
+
+    lines = []
+    for word in [] if fits(whole) else PIECE.findall(whole):
+        if lines and fits(f'{lines[-1]} {word}'):
+            lines[-1] += ' ' + word
+        else:
+            lines.append(word)
+    label.set_text(whole)
+    return '\n'.join(lines) or whole
+
+
 class Picture:
     """A figure with one or more panels above each other, its legend below them."""
 
@@ -124,23 +147,7 @@ class Picture:
         width, height = figure.get_size_inches()
         below = 0.0
         if self.handles:
-            labels = [h.get_label() for h in self.handles]
-            for columns in (2, 1):
-                legend = figure.legend(
-                    self.handles,
-                    labels,
-                    loc='lower center',
-                    ncol=columns,
-                    columnspacing=1.2,
-                    bbox_to_anchor=(0.5, 0.0),
-                    borderaxespad=0.2,
-                    borderpad=0.1,
-                )
-                box = legend.get_window_extent(figure.canvas.get_renderer())
-                if columns == 1 or box.width <= figure.bbox.width - 4:
-                    break
-                legend.remove()
-            below = box.height / figure.dpi
+            below = self._place_legend() / figure.dpi
             figure.set_size_inches(width, height + below)
         # Axes of another size may have other ticks, whose numbers are longer.
         for settled in (False, True, True):
@@ -148,8 +155,39 @@ class Picture:
             if not self._break_long_labels() and settled:
                 break
 
+    def _place_legend(self):
+        """In two columns where they fit, else in one, whose texts are broken where they do not. Returns its height in
+        dots."""
+        renderer, room = self.figure.canvas.get_renderer(), self.figure.bbox.width - 4
+        labels = [h.get_label() for h in self.handles]
+
+        def place(columns):
+            legend = self.figure.legend(
+                self.handles,
+                labels,
+                loc='lower center',
+                ncol=columns,
+                columnspacing=1.2,
+                bbox_to_anchor=(0.5, 0.0),
+                borderaxespad=0.2,
+                borderpad=0.1,
+            )
+            return legend, legend.get_window_extent(renderer)
+
+        legend, box = place(2)
+        if box.width > room:
+            legend.remove()
+            legend, box = place(1)
+        if box.width > room:
+            texts = legend.get_texts()
+            beside = box.width - max(text.get_window_extent(renderer).width for text in texts)
+            labels = [broken(text, room - beside, renderer) for text in texts]
+            legend.remove()
+            legend, box = place(1)
+        return box.height
+
     def _break_long_labels(self):
-        """Breaks a label at its last comma where it does not fit into the picture."""
+        """Breaks the axes' labels that do not fit into the picture."""
         changed = False
         renderer = self.figure.canvas.get_renderer()
         for axes in self.figure.axes:
@@ -157,13 +195,10 @@ class Picture:
                 box, text = label.get_window_extent(renderer), label.get_text()
                 low, high = (box.y0, box.y1) if vertical else (box.x0, box.x1)
                 end = self.figure.bbox.height if vertical else self.figure.bbox.width
-                if text and '\n' not in text and (low < 2 or high > end - 2):
-                    if ', n' in text:
-                        front, back = text.split(', n', 1)
-                        label.set_text(f'{front},\nn{back}')
-                    elif ' (' in text:
-                        label.set_text(text.replace(' (', '\n(', 1))
-                    changed = True
+                if text and (low < 2 or high > end - 2):
+                    middle = (low + high) / 2
+                    label.set_text(broken(label, 2 * (min(middle, end - middle) - 2), renderer))
+                    changed |= label.get_text() != text
         return changed
 
     def png(self, dpi=200):
