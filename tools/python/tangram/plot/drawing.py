@@ -296,7 +296,8 @@ def logarithmic_from_zero(axis, values):
     axes, every = axis.axes, max(1, math.ceil(decades / 6))
     setting = dict(linthresh=10.0**first, linscale=0.35)
     (axes.set_xscale if axis.axis_name == 'x' else axes.set_yscale)('symlog', **setting)
-    ticks = [m * 10.0**k for k in range(first, first + decades + 1, every) for m in ((1, 2, 5) if decades < 3 else (1,))]
+    of_decade = (1, 2, 5) if decades < 3 else (1,)
+    ticks = [m * 10.0**k for k in range(first, first + decades + 1, every) for m in of_decade]
     axis.set_ticks([0.0] + [tick for tick in ticks if tick <= high * 1.1])
     axis.set_major_formatter(FuncFormatter(lambda value, _: '0' if value == 0 else _power(value)))
     axis.set_minor_locator(matplotlib.ticker.NullLocator())

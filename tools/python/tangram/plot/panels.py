@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -595,7 +594,7 @@ def exponent_row(results, source):
 
 
 def limit_of_error(results):
-    """(limit, '') of the error at T, A of A + B n^-x as the observed rate's note gives it, or (NaN, why there is none)."""
+    """(limit, '') of the error at T, A of A + B n^-x as the observed rate's note has it, or (NaN, why there is none)."""
     rows = [row for row in results.table('/rates/exponents') if row.get('source') == 'observed']
     note = str(rows[0].get('note', '')) if rows else 'the file holds no observed rate'
     found = re.search(r'\bA = ([0-9.]+(?:e[+-]?[0-9]+)?)', note) if exponent_row(results, 'observed') else None
@@ -889,7 +888,8 @@ def finetune(axes, results, name='loss'):
         logarithmic(axes.yaxis, drawn)
     step_axis(axes, step.max())
     squared = results.text('/finetune', 'loss') == 'squared'
-    axes.set_ylabel('accuracy' if name == 'accuracy' else f'loss\n({"half the MSE" if squared else "cross-entropy, nats"})')
+    loss = 'loss\n(half the MSE)' if squared else 'loss\n(cross-entropy, nats)'
+    axes.set_ylabel('accuracy' if name == 'accuracy' else loss)
     axes.set_xlabel('training step')
     return handles
 

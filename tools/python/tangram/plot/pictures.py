@@ -111,7 +111,9 @@ def stopping(results):
     rules = panels.rules_of(results)
     caption = 'Errors along gradient descent: filled marks are observed, hollow ones predicted.'
     if rules:
-        caption += ' Above: where each rule stops; the line beside T is its 95 % interval, the bar T at half and at double σ.'
+        caption += (
+            ' Above: where each rule stops; the line beside T is its 95 % interval, the bar T at half and at double σ.'
+        )
     heights = ((0.35 + 0.21 * len(rules),) if rules else ()) + (3.2,)
     picture = Picture('stopping', f'Stopping ({named_n(results)})', caption, heights)
     handles = panels.stopping(picture.axes[-1], results)

@@ -386,7 +386,7 @@ def share_interval(share, count):
 
 
 def on_test_set(results, page):
-    """Error and accuracy of the model alone, at step 0, at T and at the best steps, and what the steps up to T changed."""
+    """Error and accuracy of the model alone, at step 0, at T and at the best steps, and what the steps up to T did."""
     group = '/rates/stopping'
     step = results.array(f'{group}/step', 1)
     error, accuracy = (
