@@ -503,8 +503,8 @@ CURVES = (
     ('accuracy_ridge', 'accuracy, best ridge'),
     ('stopping_step', 'T'),
     ('critical_radius', 'critical radius'),
-    ('noise', 'σ'),
-    ('radius', 'R'),
+    ('own_noise', 'σ'),
+    ('own_radius', 'R'),
 )
 
 
