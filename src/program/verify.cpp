@@ -227,9 +227,6 @@ bool verify_matrix(const DistributedMatrix& G, Findings& findings) {
     return infinite == 0;
 }
 
-/// A backward stable solver errs by a small multiple of n 2^-52 relative to the largest eigenvalue.
-double tolerance(Index rows) { return 10 * static_cast<double>(rows) * 0x1p-52; }
-
 /// Of our own Gram matrix: what its rounding explains of negative eigenvalues.
 void verify_semidefinite(const std::vector<double>& values, double rounding, Findings& findings) {
     const std::string problem = beyond_rounding(values, rounding);
@@ -243,12 +240,13 @@ void verify_quality(const DistributedMatrix& G, const Eigenpairs& eigenpairs, bo
     const Quality q = quality(G, eigenpairs, mixed_precision);
     const double largest = std::abs(eigenpairs.values.empty() ? 0.0 : eigenpairs.values.front());
     const double allowed = eigenpairs.solver == Solver::lanczos && largest > 0
-                               ? std::max(tolerance(G.rows()), q.rounding / largest)
-                               : tolerance(G.rows());
+                               ? std::max(solver_tolerance(G.rows()), q.rounding / largest)
+                               : solver_tolerance(G.rows());
     findings.compare("trace error", q.trace_error, allowed);
     findings.compare("Frobenius error", q.frobenius_error, allowed);
     if (q.residual_max) findings.compare("residual", *q.residual_max, allowed);
-    if (q.orthogonality_max) findings.compare("orthogonality", *q.orthogonality_max, tolerance(G.rows()));
+    if (q.orthogonality_max)
+        findings.compare("orthogonality", *q.orthogonality_max, solver_tolerance(G.rows()));
     verify_semidefinite(eigenpairs.values, q.rounding, findings);
 }
 
@@ -286,7 +284,7 @@ void verify_decomposition(const InputFile& file, CheckedMatrices& matrices, Deco
     }
     if (!of.has_vectors) return;
     const DistributedMatrix V = matrices.read(of.spectrum + "/eigenvectors");
-    findings.compare("orthogonality", largest_overlap(V), tolerance(V.rows()));
+    findings.compare("orthogonality", largest_overlap(V), solver_tolerance(V.rows()));
     findings.checks.emplace_back("no Gram matrix in the file: residual and trace not checked");
 }
 

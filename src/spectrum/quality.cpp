@@ -290,6 +290,8 @@ double gram_rounding(const std::vector<double>& descending, double largest_diago
                : solver;
 }
 
+double solver_tolerance(Index rows) { return 10 * static_cast<double>(rows) * 0x1p-52; }
+
 std::string beyond_rounding(const std::vector<double>& descending, double rounding) {
     if (descending.empty() || descending.back() >= -rounding) return "";
     const auto below = std::ranges::count_if(descending, [&](double value) { return value < -rounding; });

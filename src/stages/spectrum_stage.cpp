@@ -43,6 +43,12 @@ Eigenpairs StudyRun::State::write_spectrum_of(const DistributedMatrix& gram, con
     }();
     if (!checks.left_to_ranks.empty())
         session.log.say(fmt::format("{}: checked by the ranks: {}", at.substr(1), checks.left_to_ranks));
+    if (const double allowed = solver_tolerance(n);
+        checks.residual_max.value_or(0) > allowed || checks.orthogonality_max.value_or(0) > allowed)
+        session.log.warn(fmt::format(
+            "{}: residual {:.1e}, orthogonality {:.1e}: more than the {:.1e} that a solver should "
+            "leave, and `tangram verify` refuses it; take another spectrum.solver",
+            at.substr(1), checks.residual_max.value_or(0), checks.orthogonality_max.value_or(0), allowed));
     SpectrumResult result{std::move(pairs), checks, std::nullopt};
     if (study.spectrum.density && at == "/spectrum")
         result.density = density_of(gram, result.pairs, checks.noise_floor);

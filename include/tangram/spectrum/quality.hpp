@@ -36,6 +36,10 @@ struct Quality {
 double gram_rounding(const std::vector<double>& descending, double largest_diagonal, double trace,
                      bool mixed_precision, Index rows = 0);
 
+/// What a backward stable solver leaves of residual and orthogonality, as Quality has them: 10 n 2^-52.
+/// Local.
+double solver_tolerance(Index rows);
+
 /// What says that G is not J J^T: eigenvalues further below zero than rounding explains. Empty where it does.
 /// Local.
 std::string beyond_rounding(const std::vector<double>& descending, double rounding);
