@@ -23,10 +23,15 @@ std::vector<ParameterId> select_parameters(const Program& program, const std::ve
         if (!any) {
             std::vector<std::string> names{"all", "attention", "mlp", "norm", "embedding", "head"};
             for (const Parameter& parameter : parameters) names.push_back(parameter.name);
-            const std::string close = nearest(pattern, names);
+            const std::string close = nearest(pattern, names),
+                              wider = "*" + pattern + (pattern.ends_with('*') ? "" : "*");
+            const auto found = std::ranges::count_if(parameters, [&](const Parameter& parameter) {
+                return fnmatch(wider.c_str(), parameter.name.c_str(), 0) == 0;
+            });
             throw Error(ExitStatus::study, ErrorKind::unknown_name,
                         fmt::format("kernel.parameters: \"{}\" selects no tensor of this model; {}", pattern,
                                     close == pattern ? std::string("it has none of this kind")
+                                    : found > 0      ? fmt::format("\"{}\" selects {}", wider, found)
                                                      : fmt::format("nearest is \"{}\"", close)));
         }
     }

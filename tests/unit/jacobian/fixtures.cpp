@@ -416,14 +416,16 @@ TEST(Selection, TakesKindsAndPatternsAndNamesWhatSelectsNothing) {
     EXPECT_EQ(parts, program.parameters().size());
     EXPECT_EQ(select_parameters(program, {"all"}).size(), program.parameters().size());
     EXPECT_EQ(select_parameters(program, {"transformer.h.1.*"}).size(), 13U);
-    try {
-        select_parameters(program, {"attention", "transformer.h.9.*"});
-        FAIL() << "a pattern that selects nothing was taken";
-    } catch (const Error& e) {
-        EXPECT_EQ(e.status(), ExitStatus::study);
-        EXPECT_EQ(e.kind(), ErrorKind::unknown_name);
-        EXPECT_NE(std::string(e.what()).find("transformer.h.9.*"), std::string::npos);
-    }
+    for (const auto& [pattern, help] :
+         {std::pair{"transformer.h.9.*", "transformer.h.9.*"}, std::pair{"h.1.*", "\"*h.1.*\" selects 13"}})
+        try {
+            select_parameters(program, {"attention", pattern});
+            ADD_FAILURE() << "a pattern that selects nothing was taken";
+        } catch (const Error& e) {
+            EXPECT_EQ(e.status(), ExitStatus::study);
+            EXPECT_EQ(e.kind(), ErrorKind::unknown_name);
+            EXPECT_NE(std::string(e.what()).find(help), std::string::npos) << e.what();
+        }
 }
 
 }  // namespace
