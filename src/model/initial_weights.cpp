@@ -96,7 +96,7 @@ void add_product(const InitialWeights& source, const Parameter& weight, std::vec
 }  // namespace
 
 bool InitialWeights::is_adapted(const Parameter& parameter) const {
-    return adapter != nullptr && merged_scale > 0 && !is_lora(parameter) && parameter.shape.size() == 2 &&
+    return adapter != nullptr && merged_scale != 0 && !is_lora(parameter) && parameter.shape.size() == 2 &&
            find_factor(*adapter, factor_name(parameter, ".lora_A.weight")) != nullptr;
 }
 

@@ -21,7 +21,8 @@ struct SharedEntries {
 struct InitialWeights {
     const Weights* file = nullptr;     ///< the checkpoint; nullptr: none
     const Weights* adapter = nullptr;  ///< LoRA factors of an adapter_model.safetensors
-    /// > 0: the adapter's factors are no parameters, scale times their product B A is part of the weights.
+    /// Not 0: the adapter's factors are no parameters, scale times their product B A is part of the weights.
+    /// It is negative where lora_alpha is, which takes what was learnt away.
     double merged_scale = 0;
     /// Parameters that are drawn although the checkpoint may hold them; all where there is none.
     std::function<bool(const Parameter&)> drawn = [](const Parameter&) { return false; };
