@@ -215,6 +215,14 @@ class LabelWords {
     std::vector<std::vector<std::int32_t>> words_;
 };
 
+/// The special tokens behind every text that stand in the way of the template's next token, which a causal
+/// model is asked for where labels have words or a column holds the answers: a causal model is read at its
+/// last token, and behind an end of the sequence nothing follows. A classifier reads it as it was trained.
+Index taken_off(const LabelledText& options, const Tokenizer& tokenizer) {
+    const bool next_token = !options.label_words.empty() || !options.completion.empty();
+    return next_token && options.reading == Reading::last_token ? std::ssize(tokenizer.suffix()) : 0;
+}
+
 /// Cuts an encoding where a byte of the text behind the filled template begins.
 /// @return the tokens of that text
 std::vector<std::int32_t> split_off(Encoding& encoding, Index boundary) {
@@ -534,6 +542,12 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
 
     LabelledExamples result;
     result.warnings = table.warnings;
+    const auto unasked = static_cast<std::size_t>(taken_off(options, tokenizer));
+    if (unasked > 0)
+        result.warnings.push_back(fmt::format(
+            "the tokenizer puts {} behind every text; it is left off, for the model is asked what "
+            "follows the template",
+            list(tokenizer, tokenizer.suffix())));
     BlankRows blank(prompt, table, mask, tokenizer);
     LabelWords words(options, tokenizer);
     if (!mask.empty())
@@ -559,6 +573,8 @@ LabelledExamples read_labelled_text(const LabelledText& options, const Tokenizer
         if (mask.empty()) words.see(plain.ids, filled.text, where);
 
         Encoding encoding = tokenizer.with_special_tokens(std::move(plain), length);
+        encoding.ids.resize(encoding.ids.size() - unasked);
+        encoding.bytes.resize(encoding.ids.size());
         if (truncate(encoding, filled, options, options.scores_answers ? words.longest() : 0, completion,
                      where))
             ++result.cut;

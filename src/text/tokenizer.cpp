@@ -280,6 +280,8 @@ Encoding Tokenizer::with_special_tokens(Encoding encoding, Index bytes) const {
     return encoding;
 }
 
+const std::vector<std::int32_t>& Tokenizer::suffix() const { return state_->post_processor.suffix; }
+
 Index Tokenizer::vocabulary_size() const { return std::ssize(state_->tokens); }
 
 std::optional<std::int32_t> Tokenizer::find(std::string_view token) const {

@@ -51,7 +51,8 @@ struct LabelledExamples {
 /// template before it, and a token with a byte of it belongs to it; where the two are too long, the
 /// completion is cut like a column of the template, but for its first token. A token stands inside a column's
 /// text if all its bytes do: the blank that a template sets before a column belongs to neither where the
-/// tokenizer joins it to a word, so that token stays. Local; depends on file, tokenizer and options alone.
+/// tokenizer joins it to a word, so that token stays. Special tokens behind every text are left off where a
+/// causal model is asked for the next one (words, completion), with a warning. Local; depends on file, tokenizer and options alone.
 /// @param tables       record of the table
 /// @throws Error(input) naming file and line: unreadable table, empty text, label without a word, unknown
 /// column;

@@ -42,6 +42,8 @@ class Tokenizer {
     Encoding encode(std::string_view text, bool add_special_tokens) const;
     /// An encoding without special tokens of a text of so many bytes, with them: what encode() gives.
     Encoding with_special_tokens(Encoding encoding, Index bytes) const;
+    /// Special tokens that stand behind every text.
+    const std::vector<std::int32_t>& suffix() const;
     /// Largest id + 1, added tokens included.
     Index vocabulary_size() const;
     /// The id of a token as the vocabulary writes it (a byte-level vocabulary writes a blank as U+0120).

@@ -175,7 +175,7 @@ TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
         testing::Unrecorded());
     table("b.tsv", "text\tlabel\na a\xC3\xA9\t0\n");
     options.prompt = "{text} a";
-    options.label_words = {"!", "?"};
+    options.label_words = {};  // of a classifier
     const auto of_length = [&](Index length) {
         options.max_length = length;
         return row(read_labelled_text(options, small, testing::Unrecorded()), 0);
@@ -187,15 +187,24 @@ TEST_F(LabelledTexts, KeepsSpecialTokensAndSplitsCharacters) {
     EXPECT_EQ(of_length(5), (Ids{4, 0, 0, 1, 5}));
     expect_error(ExitStatus::study, ErrorKind::contradiction, {"data.template", "5", "4"},
                  [&] { of_length(4); });
-    EXPECT_EQ(read_labelled_text(
-                  [&] {
-                      auto o = options;
-                      o.max_length = 10;
-                      return o;
-                  }(),
-                  small, testing::Unrecorded())
-                  .label_ids,
-              (Ids{2, 3}));
+    // Behind </s> nothing follows: it is left off where the next token is asked for.
+    const auto asked = [&] {
+        const LabelledExamples examples = read_labelled_text(options, small, testing::Unrecorded());
+        EXPECT_EQ(row(examples, 0), (Ids{4, 0, 0, 1}));
+        EXPECT_EQ(examples.warnings.size(), 1u);
+        EXPECT_NE(examples.warnings.at(0).find("\"</s>\" (5)"), std::string::npos) << examples.warnings.at(0);
+        return examples;
+    };
+    options.max_length = 4;
+    options.label_words = {"!", "?"};
+    EXPECT_EQ(asked().label_ids, (Ids{2, 3}));
+    options.scores_answers = true;
+    options.max_length = 5;
+    EXPECT_EQ(asked().data.answer_ids, (Ids{2, 3}));
+    options.label_words = {};
+    options.completion = "answer";
+    table("c.tsv", "text\tanswer\na a\xC3\xA9\t!\n");
+    EXPECT_EQ(asked().data.answer_ids, Ids{2});
 }
 
 TEST_F(LabelledTexts, TemplatesNameColumnsAndBraces) {
