@@ -185,6 +185,22 @@ struct Tokenizer::State {
         return found;
     }
 
+    /// The ids of tokens around every text, where they are others than those that stand there.
+    void name_around(const std::vector<std::string>& tokens_around, std::vector<std::int32_t>& which,
+                     const JsonPart& tokenizer) const {
+        if (tokens_around == names(which)) return;
+        which.clear();
+        for (const std::string& token : tokens_around) {
+            const auto found = ids.find(token);
+            if (found == ids.end())
+                tokenizer.refuse(ErrorKind::missing,
+                                 fmt::format("has no token \"{}\", which tokenizer_config.json puts around "
+                                             "every text; take the tokenizer as it was published",
+                                             token));
+            which.push_back(found->second);
+        }
+    }
+
     /// Tokens of a stretch of normalised text that holds no added token.
     void encode_stretch(NormalizedText text, std::vector<Token>& out) const {
         if (text.size() == 0) return;  // pre-tokenizers put nothing before it, as in Hugging Face's library
@@ -248,7 +264,11 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& fil
     TokenizerSettings settings(path, json, files);
     s.read_added_tokens(tokenizer, settings.more_tokens());
     s.post_processor = read_post_processor(part("post_processor"));
-    settings.check(s.names(s.post_processor.prefix), s.names(s.post_processor.suffix));
+    std::vector<std::string> before = s.names(s.post_processor.prefix),
+                             behind = s.names(s.post_processor.suffix);
+    settings.check(before, behind);
+    s.name_around(before, s.post_processor.prefix, tokenizer);
+    s.name_around(behind, s.post_processor.suffix, tokenizer);
     s.warnings.insert(s.warnings.end(), settings.warnings().begin(), settings.warnings().end());
     for (const std::string& mask :
          {settings.special("mask_token"), std::string("[MASK]"), std::string("<mask>")})

@@ -88,6 +88,12 @@ const std::map<std::string, std::string> classes{
     {"CamembertTokenizer", "Unigram"}, {"PreTrainedTokenizer", ""},
     {"TokenizersBackend", ""}};
 
+/// Classes whose fast tokenizers transformers 4 gives what stands around a text anew, from add_bos_token (true
+/// where it is not set), add_eos_token (false) and the tokens' names, whatever tokenizer.json says:
+/// update_post_processor of models/llama/tokenization_llama_fast.py, which the others copy. transformers 5
+/// goes by tokenizer.json where there is one (tokenization_utils_base.py takes both keys off).
+constexpr std::array made_anew{"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"};
+
 json read_object(const std::filesystem::path& file, FilesRead& files) {
     std::error_code code;
     if (!std::filesystem::exists(file, code)) return json::object();
@@ -253,8 +259,47 @@ std::vector<json> TokenizerSettings::more_tokens() {
     return more;
 }
 
+/// Of tokenizer_config.json, without "Fast"; empty: not named.
+std::string TokenizerSettings::class_name() {
+    const json* const value = ask("tokenizer_class");
+    std::string name = value != nullptr && value->is_string() ? value->get<std::string>() : "";
+    if (name.ends_with("Fast")) name.resize(name.size() - 4);
+    return name;
+}
+
+/// Whether a key that is set decides what stands around a text, as in transformers 4; warns where its versions
+/// differ. @param around  out: what stands there
+bool TokenizerSettings::goes_by_the_key(const char* key, const char* token, std::vector<std::string>& around,
+                                        const std::string& where) {
+    if (std::ranges::find(made_anew, class_name()) == made_anew.end()) return false;
+    const std::string named = special(token);
+    if (named.empty()) return false;
+    const std::optional<bool> value = flag(key);
+    std::vector<std::string> anew;
+    // null is no more than false there.
+    if (value.value_or(std::string_view(key) == "add_bos_token" && ask(key) == nullptr))
+        anew.push_back(named);
+    if (anew == around) return true;
+    const auto put = [](const std::vector<std::string>& tokens) {
+        return tokens.empty() ? "nothing" : fmt::format("\"{}\"", fmt::join(tokens, "\", \""));
+    };
+    if (value)
+        warnings_.push_back(fmt::format(
+            "{}: {} = {} counts: {} stands {} every text, as transformers 4 has it for this tokenizer_class; "
+            "tokenizer.json, by which transformers 5 goes, puts {} there",
+            file_, key, *value, put(anew), where, put(around)));
+    else
+        warnings_.push_back(
+            fmt::format("{}: has no {}; {} stands {} every text, as tokenizer.json and transformers 5 have "
+                        "it; transformers 4 puts {} there for this tokenizer_class",
+                        file_, key, put(around), where, put(anew)));
+    if (value) around = std::move(anew);
+    return true;
+}
+
 void TokenizerSettings::check_around(const char* key, const char* token, const char* else_token,
-                                     const std::vector<std::string>& around, const std::string& where) {
+                                     std::vector<std::string>& around, const std::string& where) {
+    if (goes_by_the_key(key, token, around, where)) return;
     std::string named = special(token);
     // Without a name: what stands there, unless it has another part.
     const std::string outer = around.empty() ? "" : where == "before" ? around.front() : around.back();
@@ -339,9 +384,8 @@ void TokenizerSettings::check_case() {
 
 void TokenizerSettings::check_class() {
     const json* const value = ask("tokenizer_class");
-    if (value == nullptr || !value->is_string()) return;
-    std::string name = value->get<std::string>();
-    if (name.ends_with("Fast")) name.resize(name.size() - 4);
+    const std::string name = class_name();
+    if (name.empty()) return;
     const auto known = classes.find(name);
     if (known == classes.end()) {
         warnings_.push_back(fmt::format("{}: tokenizer_class = {} is not known; tokenizer.json counts", file_,
@@ -365,8 +409,7 @@ void TokenizerSettings::warn_of_unread() {
         warnings_.push_back(fmt::format("{}: nothing reads {}", file_, fmt::join(unread, ", ")));
 }
 
-void TokenizerSettings::check(const std::vector<std::string>& before,
-                              const std::vector<std::string>& behind) {
+void TokenizerSettings::check(std::vector<std::string>& before, std::vector<std::string>& behind) {
     check_around("add_bos_token", "bos_token", "cls_token", before, "before");
     check_around("add_eos_token", "eos_token", "sep_token", behind, "behind");
     check_prefix_space();

@@ -25,9 +25,10 @@ class TokenizerSettings {
     /// Tokens that tokenizer.json lacks, as entries of its "added_tokens" without ids, in the order of ids.
     /// @throws Error(input, contradiction) for one that is there with other flags
     std::vector<nlohmann::json> more_tokens();
-    /// @param before, behind  the tokens that tokenizer.json puts around every text
+    /// @param before, behind  the tokens that tokenizer.json puts around every text; overwritten by those
+    ///                        that stand there, where the class of the tokenizer goes by the keys instead
     /// @throws Error(input) naming the key: contradiction, or unsupported
-    void check(const std::vector<std::string>& before, const std::vector<std::string>& behind);
+    void check(std::vector<std::string>& before, std::vector<std::string>& behind);
     /// A special token by its key; empty: not named.
     std::string special(const char* key);
     /// What a person should hear of; complete behind check().
@@ -38,8 +39,11 @@ class TokenizerSettings {
     std::optional<bool> flag(const std::string& key);
     void compare(const std::string& key, bool there, const std::string& does);
     void add(const nlohmann::json& token, std::vector<nlohmann::json>& more);
+    std::string class_name();
+    bool goes_by_the_key(const char* key, const char* token, std::vector<std::string>& around,
+                         const std::string& where);
     void check_around(const char* key, const char* token, const char* else_token,
-                      const std::vector<std::string>& around, const std::string& where);
+                      std::vector<std::string>& around, const std::string& where);
     void check_prefix_space();
     void check_bert(const nlohmann::json& normalizer);
     void check_case();

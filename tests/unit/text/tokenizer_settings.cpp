@@ -79,6 +79,41 @@ TEST_F(TokenizerFolders, TokensAroundATextAreWhatTokenizerJsonPutsThere) {
     EXPECT_EQ(ids(bert, {{"cls_token", "<s>"}, {"add_bos_token", false}}, "a"), (Ids{0, 2}));
 }
 
+TEST_F(TokenizerFolders, OfLlamasClassesTheKeysSayWhatStandsAroundAText) {
+    nlohmann::json both = around_;
+    both["post_processor"] = {{"type", "RobertaProcessing"}, {"cls", {"<s>", 0}}, {"sep", {"</s>", 1}}};
+    nlohmann::json none = around_;
+    none.erase("post_processor");
+    for (const char* const name : {"LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "GemmaTokenizer"}) {
+        const auto expect = [&](const nlohmann::json& parts, const nlohmann::json& keys, const Ids& expected,
+                                const std::string& word) {
+            nlohmann::json config = named("tokenizer_class", name);
+            config.update(keys);
+            EXPECT_EQ(ids(parts, config, "a"), expected) << config;
+            warns(parts, config, word);
+        };
+        // What agrees, and what transformers 5 would do otherwise.
+        expect(around_, {{"add_bos_token", true}, {"add_eos_token", false}}, {0, 2}, "");
+        expect(none, {{"add_bos_token", true}}, {0, 2}, "add_bos_token = true");
+        expect(around_, {{"add_bos_token", false}}, {2}, "add_bos_token = false");
+        expect(around_, {{"add_eos_token", true}}, {0, 2, 1}, "add_eos_token = true");
+        expect(both, {{"add_eos_token", false}}, {0, 2}, "add_eos_token = false");
+        // Without the keys transformers 4 puts the first alone.
+        expect(around_, plain_, {0, 2}, "");
+        expect(none, plain_, {2}, "no add_bos_token");
+        expect(both, plain_, {0, 2, 1}, "no add_eos_token");
+        refused(none, {{"tokenizer_class", name}, {"add_bos_token", true}}, "add_bos_token");
+    }
+    warns(none, named("tokenizer_class", "PreTrainedTokenizerFast"), "");
+    // A token that only an older file names is none of this tokenizer's.
+    make(none, {{"bos_token", "<new>"}}, "special_tokens_map.json");
+    expect_error(ExitStatus::input, ErrorKind::missing, {"tokenizer.json", "\"<new>\""}, [&] {
+        make(none, {{"tokenizer_class", "LlamaTokenizer"},
+                    {"add_bos_token", true},
+                    {"added_tokens_decoder", plain_}});
+    });
+}
+
 TEST_F(TokenizerFolders, ABlankBeforeATextIsWhatTokenizerJsonPutsThere) {
     const auto bytes = [](bool prefix) {
         return nlohmann::json{{"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", prefix}}}};
