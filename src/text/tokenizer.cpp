@@ -85,8 +85,19 @@ PostProcessor read_post_processor(const JsonPart& part) {
     return result;
 }
 
-std::unique_ptr<TokenModel> read_model(const JsonPart& model) {
-    const std::string type = model.text("type", "BPE");  // older files leave it out
+/// Older files leave the type out: what no other model has tells. (A prefix of pieces within a word does not:
+/// GPT-2's older file has an empty one.)
+std::string type_of_model(const JsonPart& model) {
+    if (model.has("type")) return model.type();
+    if (model.has("unk_id") || (model.has("vocab") && model.json["vocab"].is_array())) return "Unigram";
+    if (model.has("merges")) return "BPE";
+    if (model.has("max_input_chars_per_word")) return "WordPiece";
+    model.refuse(ErrorKind::missing,
+                 "model has no \"type\", nor what would tell it (\"merges\", \"max_input_chars_per_word\", "
+                 "\"unk_id\"); take the tokenizer as it was published, or write its type there");
+}
+
+std::unique_ptr<TokenModel> read_model(const JsonPart& model, const std::string& type) {
     if (type == "BPE") return std::make_unique<Bpe>(model);
     if (type == "WordPiece") return std::make_unique<WordPiece>(model);
     if (type == "Unigram") return std::make_unique<Unigram>(model);
@@ -258,7 +269,8 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& fil
         tokenizer.refuse(ErrorKind::missing, "no model; not a Hugging Face tokenizer.json");
     s.normalizers = read_normalizers(part("normalizer"));
     s.pre_tokenizers = read_pre_tokenizers(part("pre_tokenizer"));
-    s.model = read_model(part("model"));
+    const std::string type = type_of_model(part("model"));
+    s.model = read_model(part("model"), type);
     for (const auto& [text, id] : s.model->vocabulary())
         s.name_token(text, id, std::ssize(s.model->vocabulary()), part("model"));
     TokenizerSettings settings(path, json, files);
@@ -266,7 +278,7 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder_or_file, FilesRead& fil
     s.post_processor = read_post_processor(part("post_processor"));
     std::vector<std::string> before = s.names(s.post_processor.prefix),
                              behind = s.names(s.post_processor.suffix);
-    settings.check(before, behind);
+    settings.check(before, behind, type);
     s.name_around(before, s.post_processor.prefix, tokenizer);
     s.name_around(behind, s.post_processor.suffix, tokenizer);
     s.warnings.insert(s.warnings.end(), settings.warnings().begin(), settings.warnings().end());

@@ -88,8 +88,8 @@ const std::map<std::string, std::string> classes{
     {"CamembertTokenizer", "Unigram"}, {"PreTrainedTokenizer", ""},
     {"TokenizersBackend", ""}};
 
-/// Classes whose fast tokenizers transformers 4 gives what stands around a text anew, from add_bos_token (true
-/// where it is not set), add_eos_token (false) and the tokens' names, whatever tokenizer.json says:
+/// Classes whose fast tokenizers transformers 4 gives what stands around a text anew, from add_bos_token
+/// (true where it is not set), add_eos_token (false) and the tokens' names, whatever tokenizer.json says:
 /// update_post_processor of models/llama/tokenization_llama_fast.py, which the others copy. transformers 5
 /// goes by tokenizer.json where there is one (tokenization_utils_base.py takes both keys off).
 constexpr std::array made_anew{"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"};
@@ -267,8 +267,8 @@ std::string TokenizerSettings::class_name() {
     return name;
 }
 
-/// Whether a key that is set decides what stands around a text, as in transformers 4; warns where its versions
-/// differ. @param around  out: what stands there
+/// Whether a key that is set decides what stands around a text, as in transformers 4; warns where its
+/// versions differ. @param around  out: what stands there
 bool TokenizerSettings::goes_by_the_key(const char* key, const char* token, std::vector<std::string>& around,
                                         const std::string& where) {
     if (std::ranges::find(made_anew, class_name()) == made_anew.end()) return false;
@@ -382,7 +382,7 @@ void TokenizerSettings::check_case() {
                 file_, key, *value));
 }
 
-void TokenizerSettings::check_class() {
+void TokenizerSettings::check_class(const std::string& model_type) {
     const json* const value = ask("tokenizer_class");
     const std::string name = class_name();
     if (name.empty()) return;
@@ -392,12 +392,10 @@ void TokenizerSettings::check_class() {
                                         value->dump()));
         return;
     }
-    const json& model = part_of(tokenizer_, "model");
-    const std::string type = type_of(model).empty() ? "BPE" : type_of(model);
-    if (!known->second.empty() && known->second != type)
+    if (!known->second.empty() && known->second != model_type)
         throw Error(ExitStatus::input, ErrorKind::contradiction,
                     fmt::format("{}: tokenizer_class = {}, but the model of tokenizer.json is {}; {}", file_,
-                                value->dump(), type, agree));
+                                value->dump(), model_type, agree));
 }
 
 void TokenizerSettings::warn_of_unread() {
@@ -409,7 +407,8 @@ void TokenizerSettings::warn_of_unread() {
         warnings_.push_back(fmt::format("{}: nothing reads {}", file_, fmt::join(unread, ", ")));
 }
 
-void TokenizerSettings::check(std::vector<std::string>& before, std::vector<std::string>& behind) {
+void TokenizerSettings::check(std::vector<std::string>& before, std::vector<std::string>& behind,
+                              const std::string& model_type) {
     check_around("add_bos_token", "bos_token", "cls_token", before, "before");
     check_around("add_eos_token", "eos_token", "sep_token", behind, "behind");
     check_prefix_space();
@@ -418,7 +417,7 @@ void TokenizerSettings::check(std::vector<std::string>& before, std::vector<std:
         check_bert(normalizer);
     else
         check_case();
-    check_class();
+    check_class(model_type);
     if (flag("split_special_tokens").value_or(false))
         throw Error(
             ExitStatus::input, ErrorKind::unsupported,

@@ -27,8 +27,10 @@ class TokenizerSettings {
     std::vector<nlohmann::json> more_tokens();
     /// @param before, behind  the tokens that tokenizer.json puts around every text; overwritten by those
     ///                        that stand there, where the class of the tokenizer goes by the keys instead
+    /// @param model_type      of tokenizer.json's model: "BPE", ...
     /// @throws Error(input) naming the key: contradiction, or unsupported
-    void check(std::vector<std::string>& before, std::vector<std::string>& behind);
+    void check(std::vector<std::string>& before, std::vector<std::string>& behind,
+               const std::string& model_type);
     /// A special token by its key; empty: not named.
     std::string special(const char* key);
     /// What a person should hear of; complete behind check().
@@ -47,7 +49,7 @@ class TokenizerSettings {
     void check_prefix_space();
     void check_bert(const nlohmann::json& normalizer);
     void check_case();
-    void check_class();
+    void check_class(const std::string& model_type);
     void warn_of_unread();
 
     std::string file_;  ///< tokenizer_config.json, of which messages speak

@@ -84,7 +84,8 @@ TEST_F(TokenizerFolders, OfLlamasClassesTheKeysSayWhatStandsAroundAText) {
     both["post_processor"] = {{"type", "RobertaProcessing"}, {"cls", {"<s>", 0}}, {"sep", {"</s>", 1}}};
     nlohmann::json none = around_;
     none.erase("post_processor");
-    for (const char* const name : {"LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "GemmaTokenizer"}) {
+    for (const char* const name :
+         {"LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "GemmaTokenizer"}) {
         const auto expect = [&](const nlohmann::json& parts, const nlohmann::json& keys, const Ids& expected,
                                 const std::string& word) {
             nlohmann::json config = named("tokenizer_class", name);
@@ -219,6 +220,25 @@ TEST_F(TokenizerFolders, KeysThatNothingReadsAreSaidOnce) {
         refused(plain_, {{"tokenizer_class", name}}, "tokenizer_class");
     }
     refused(unigram, {{"tokenizer_class", "RobertaTokenizer"}}, "tokenizer_class");
+}
+
+TEST_F(TokenizerFolders, OlderFilesLeaveTheModelsTypeOut) {
+    const auto model = [](const char* json) {
+        return nlohmann::json{{"model", nlohmann::json::parse(json)}};
+    };
+    const nlohmann::json bpe = model(R"({"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"],
+                                         "continuing_subword_prefix": "", "unk_token": null})"),
+                         word_piece = model(R"({"vocab": {"[UNK]": 0, "a": 1, "##b": 2}, "unk_token": "[UNK]",
+                                                "continuing_subword_prefix": "##",
+                                                "max_input_chars_per_word": 100})"),
+                         unigram = model(R"({"vocab": [["<unk>", 0], ["ab", -1]], "unk_id": 0})");
+    EXPECT_EQ(ids(bpe, {{"tokenizer_class", "GPT2Tokenizer"}}, "ab"), Ids{2});
+    EXPECT_EQ(ids(word_piece, {{"tokenizer_class", "DistilBertTokenizer"}}, "ab"), (Ids{1, 2}));
+    EXPECT_EQ(ids(unigram, {{"tokenizer_class", "XLMRobertaTokenizer"}}, "ab"), Ids{1});
+    EXPECT_EQ(ids(model(R"({"vocab": [["a", -1], ["b", -1], ["ab", -1]]})"), plain_, "ab"), Ids{2});
+    refused(word_piece, {{"tokenizer_class", "GPT2Tokenizer"}}, "WordPiece");
+    expect_error(ExitStatus::input, ErrorKind::missing, {"tokenizer.json", "\"type\""},
+                 [&] { make(model(R"({"vocab": {"[UNK]": 0}, "unk_token": "[UNK]"})"), plain_); });
 }
 
 TEST_F(TokenizerFolders, LongListsOfTokensAreNotQuadratic) {
