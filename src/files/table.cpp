@@ -75,17 +75,22 @@ class Builder {
     Index empty_line_ = 0;
 };
 
+/// What says that quotes are none of the text.
+struct Quotes {
+    bool of_columns = false;  ///< all columns' names stand in them
+    bool doubled = false;     ///< one is, within a field
+};
+
 /// Rows of fields that may stand in quotes (RFC 4180).
-/// @return whether they are none of the text, without doubt: one is doubled, or all columns' names stand in
-/// them
-bool read_quoted(Table& table, std::string_view text, char separator) {
+Quotes read_quoted(Table& table, std::string_view text, char separator) {
     Builder builder(table);
     Index line = 1, start = 1;
     std::vector<std::string> row(1);
-    bool quoted = false, was_quoted = false, any = false, needed = false;
+    bool quoted = false, was_quoted = false, any = false;
+    Quotes found;
     std::size_t in_quotes = 0;  // fields of the row
     const auto end_row = [&] {
-        if (table.columns.empty() && in_quotes == row.size()) needed = true;
+        if (table.columns.empty() && in_quotes == row.size()) found.of_columns = true;
         in_quotes = 0;
         if (any)
             builder.row(start, std::move(row));
@@ -100,7 +105,7 @@ bool read_quoted(Table& table, std::string_view text, char separator) {
         if (quoted) {
             if (c == '"' && i + 1 < text.size() && text[i + 1] == '"') {
                 row.back() += '"';
-                needed = true;
+                found.doubled = true;
                 ++i;
             } else if (c == '"') {
                 quoted = false;
@@ -131,7 +136,7 @@ bool read_quoted(Table& table, std::string_view text, char separator) {
     if (quoted)
         refuse(ErrorKind::malformed, table.file, start, "a quote is opened in this row and never closed");
     if (any) end_row();
-    return needed;
+    return found;
 }
 
 void read_literal(Table& table, std::string_view text) {
@@ -159,6 +164,19 @@ void warn_of_quotes(Table& table, bool any) {
             table.file, first, count));
 }
 
+/// Two readings of one text, both of which are possible, with other rows.
+[[noreturn]] void refuse_either(const Table& literal, const Table& quoted) {
+    const auto& lines = quoted.lines;
+    const auto [joined, behind] =
+        std::mismatch(literal.lines.begin(), literal.lines.end(), lines.begin(), lines.end());
+    refuse(
+        ErrorKind::contradiction, literal.file, joined == literal.lines.end() ? 1 : *joined,
+        fmt::format("a row of its own, or part of a field in quotes that begins before it: the file has {} "
+                    "rows where quotes belong to the texts, else {}; write it as .csv if they do not, else "
+                    "as .jsonl, or take the quotes away",
+                    literal.rows.size(), quoted.rows.size()));
+}
+
 void read_tsv(Table& table, std::string_view text) {
     if (text.find('"') == std::string_view::npos) return read_literal(table, text);
     // The two readings may both be possible, or one, or none.
@@ -172,10 +190,14 @@ void read_tsv(Table& table, std::string_view text) {
         }
         return result;
     };
-    bool needed = false;
+    Quotes quotes;
     auto [literal, problem] = read([&](Table& t) { read_literal(t, text); });
-    auto [quoted, problem_of_quoted] = read([&](Table& t) { needed = read_quoted(t, text, '\t'); });
-    if (!problem_of_quoted && (needed || problem)) {
+    auto [quoted, problem_of_quoted] = read([&](Table& t) { quotes = read_quoted(t, text, '\t'); });
+    if (!problem_of_quoted && (problem || quotes.of_columns || quotes.doubled)) {
+        // In a literal file a field may begin with a quote, a later one end with one and one between them
+        // hold two: rows would be lost that each have as many fields as the header.
+        if (!problem && !quotes.of_columns && literal.rows.size() != quoted.rows.size())
+            refuse_either(literal, quoted);
         table = std::move(quoted);
         return;
     }

@@ -70,6 +70,18 @@ TEST_F(Tables, QuotesOfATabSeparatedFileThatMayBeLiteral) {
     kept("x\t1\n\"a\t1\nb\"\t0\n", {{"x", "1"}, {"\"a", "1"}, {"b\"", "0"}}, "line 3");
 }
 
+TEST_F(Tables, QuotesThatWouldSwallowRowsAreRefused) {
+    refused(ErrorKind::contradiction, "a.tsv",
+            "text\tlabel\n\"one of the best films\t1\nit says \"\" on the poster\t0\na bad movie\t0\n"
+            "so he said fine\"\t1\nplain good\t1\n",
+            "line 3", "5 rows where quotes belong to the texts, else 2");
+    // Columns' names in quotes leave no doubt, nor does a line with too few fields.
+    EXPECT_EQ(read("a.tsv", "\"text\"\t\"label\"\n\"a\t1\nb \"\" c\t0\nd\"\t1\n").rows,
+              (Rows{{"a\t1\nb \" c\t0\nd", "1"}}));
+    EXPECT_EQ(read("a.tsv", "text\tlabel\n\"a\t1\nb \"\" c\nd\"\t1\n").rows,
+              (Rows{{"a\t1\nb \" c\nd", "1"}}));
+}
+
 TEST_F(Tables, LineEndsByteOrderMarkAndLastLines) {
     const Rows rows{{"a", "b"}, {"c", "d"}};
     for (const std::string& s : {std::string("\t"), std::string(",")})
