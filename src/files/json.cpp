@@ -179,7 +179,8 @@ void put_back(nlohmann::json& value, char filled_with) {
 
 }  // namespace
 
-nlohmann::json parse_json(std::string_view text, const std::string& name, DuplicateKeys duplicates) {
+nlohmann::json parse_json(std::string_view text, const std::string& name, DuplicateKeys duplicates,
+                          const std::string& advice) {
     char filled_with = 0;
     const std::string changed = without_python_numbers(text, filled_with);
     if (filled_with != 0) text = changed;
@@ -191,9 +192,15 @@ nlohmann::json parse_json(std::string_view text, const std::string& name, Duplic
         if (filled_with != 0) put_back(json, filled_with);
         return json;
     } catch (const nlohmann::json::parse_error& e) {
-        throw Error(
-            ExitStatus::input, ErrorKind::malformed,
-            fmt::format("{}: not JSON at byte {}; the file is damaged, fetch it again", name, e.byte));
+        // What was read last follows, and may say anything.
+        const std::string_view what = e.what();
+        const bool half = what.substr(0, what.find("; last read")).find("surrogate") != what.npos;
+        throw Error(ExitStatus::input, ErrorKind::malformed,
+                    half
+                        ? fmt::format("{}: half of a character (a surrogate, \\ud800 to \\udfff, without its "
+                                      "other one) before byte {}; write the whole character, or \\ufffd",
+                                      name, e.byte)
+                        : fmt::format("{}: not JSON at byte {}; {}", name, e.byte, advice));
     } catch (const nlohmann::json::exception&) {
         throw Error(ExitStatus::input, ErrorKind::out_of_range,
                     fmt::format("{}: holds a number beyond float64", name));

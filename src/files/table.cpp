@@ -9,7 +9,6 @@
 
 #include "tangram/error.hpp"
 #include "tangram/files/json.hpp"
-#include "tangram/files/nearest.hpp"
 
 namespace tangram {
 
@@ -235,7 +234,8 @@ void read_jsonl(Table& table, std::string_view text) {
     for_lines(text, [&](Index number, std::string_view line) {
         if (line.find_first_not_of(" \t") == std::string_view::npos) return builder.empty_line(number);
         const nlohmann::json json =
-            parse_json(without_non_finite(line), fmt::format("{}: line {}", table.file, number));
+            parse_json(without_non_finite(line), fmt::format("{}: line {}", table.file, number),
+                       DuplicateKeys::last_counts, "every line must be one JSON object; correct it");
         if (!json.is_object() || json.empty())
             refuse(ErrorKind::malformed, table.file, number, "not a JSON object with values");
         if (table.columns.empty()) {
@@ -258,6 +258,17 @@ void read_jsonl(Table& table, std::string_view text) {
     });
 }
 
+constexpr const char* blanks = " \t";
+
+/// Columns' names for a message.
+std::string listed(const std::vector<std::string>& columns) {
+    constexpr std::size_t most = 20;
+    std::string text;
+    for (std::size_t c = 0; c < columns.size() && c < most; ++c)
+        text += fmt::format("{}\"{}\"", c == 0 ? "" : ", ", columns[c]);
+    return columns.size() > most ? fmt::format("{} and {} more", text, columns.size() - most) : text;
+}
+
 }  // namespace
 
 std::size_t Table::column(std::string_view name) const {
@@ -268,10 +279,19 @@ std::size_t Table::column(std::string_view name) const {
                         "a value or remove the line",
                         file, found->second, name));
     const auto found = std::find(columns.begin(), columns.end(), name);
-    if (found == columns.end())
+    if (found == columns.end()) {
+        const auto with_blanks = std::ranges::find_if(columns, [&](const std::string& column) {
+            const auto first = column.find_first_not_of(blanks);
+            return first != std::string::npos &&
+                   column.substr(first, column.find_last_not_of(blanks) + 1 - first) == name;
+        });
         throw Error(
             ExitStatus::input, ErrorKind::missing,
-            fmt::format("{}: no column \"{}\"; did you mean \"{}\"?", file, name, nearest(name, columns)));
+            with_blanks != columns.end()
+                ? fmt::format("{}: no column \"{}\", but \"{}\"; take the blanks out of the header", file,
+                              name, *with_blanks)
+                : fmt::format("{}: no column \"{}\"; the header names {}", file, name, listed(columns)));
+    }
     return static_cast<std::size_t>(found - columns.begin());
 }
 
@@ -311,6 +331,10 @@ Table read_table(const std::filesystem::path& file, FilesRead& files) {
     for_lines(text, [&](Index number, std::string_view line) {
         if (!is_utf8(line)) refuse(ErrorKind::malformed, table.file, number, "not UTF-8; convert the file");
     });
+    if (text.find('\n') == std::string_view::npos &&
+        text.substr(0, text.find_last_not_of('\r')).find('\r') < text.size())
+        refuse(ErrorKind::malformed, table.file, 1,
+               "lines end with a carriage return alone; save the file with line feeds (tr '\\r' '\\n')");
     if (ending == ".tsv")
         read_tsv(table, text);
     else if (ending == ".csv")

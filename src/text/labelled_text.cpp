@@ -272,9 +272,14 @@ class Labels {
         } else if (text == "True" || text == "true" || text == "False" || text == "false") {
             label = text[0] == 'T' || text[0] == 't' ? 1 : 0;
         } else {
-            const char* const end = text.data() + text.size();
+            // pandas writes a column of integers in which some were missing as 1.0.
+            const auto point = std::min(text.find('.'), text.size());
+            const bool whole =
+                point == text.size() ||
+                (point + 1 < text.size() && text.find_first_not_of('0', point + 1) == std::string::npos);
+            const char* const end = text.data() + point;
             if (const auto [stop, error] = std::from_chars(text.data(), end, label);
-                error != std::errc() || stop != end)
+                error != std::errc() || stop != end || !whole)
                 label = -1;
         }
         if (label < 0 || label >= (count_ > 0 ? count_ : most_labels)) return std::nullopt;

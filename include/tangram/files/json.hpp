@@ -13,11 +13,13 @@ namespace tangram {
 enum class DuplicateKeys { last_counts, refused };
 
 /// A JSON text, which may hold the numbers NaN, Infinity and -Infinity as Python writes them. Local.
-/// @param name  what messages call it
+/// @param name    what messages call it
+/// @param advice  what to do with a text that is none
 /// @throws Error(input) naming it and the byte at which it stops being JSON, a number beyond float64, that it
 ///         nests deeper than 200 levels, or a key that stands twice where that is refused
 nlohmann::json parse_json(std::string_view text, const std::string& name,
-                          DuplicateKeys duplicates = DuplicateKeys::last_counts);
+                          DuplicateKeys duplicates = DuplicateKeys::last_counts,
+                          const std::string& advice = "the file is damaged, fetch it again");
 
 /// A JSON file, which goes into the record. Local. @throws Error(input) as parse_json and read_text
 nlohmann::json read_json(const std::filesystem::path& file, FilesRead& files);

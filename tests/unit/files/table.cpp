@@ -132,11 +132,15 @@ TEST_F(Tables, JsonLines) {
     expect_error(ExitStatus::input, ErrorKind::missing, {"a.jsonl", "line 1", "meta"},
                  [&] { table.column("meta"); });
     refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\"}\n[1]\n", "line 2");
-    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "line 2", "byte");
+    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "line 2",
+            "one JSON object; correct it");
     refused(ErrorKind::unsupported, "b.jsonl", "{\"text\": \"a\"}\n" + std::string(100'000, '[') + "\n",
             "line 2");
-    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n", "line 2",
-            "byte");
+    refused(ErrorKind::malformed, "b.jsonl", "{\"text\": \"a surrogate mother\n", "line 1",
+            "one JSON object; correct it");
+    for (const char* const half : {"\\ud800", "\\ud800 x", "\\udc00", "\\ud83d\\ud83d"})
+        refused(ErrorKind::malformed, "b.jsonl",
+                fmt::format("{{\"text\": \"a\"}}\n{{\"text\": \"{}\"}}\n", half), "line 2", "surrogate");
 }
 
 TEST_F(Tables, WhatAJsonLineLacksMattersToWhoAsksForIt) {
@@ -205,10 +209,22 @@ TEST_F(Tables, FilesThatAreNoTables) {
                  [&] { read_table(folder_.path() / "absent.tsv", testing::Unrecorded()); });
 }
 
-TEST_F(Tables, UnknownColumnsNameTheNearest) {
-    const Table table = read("a.tsv", "sentence\tlabel\na\t1\n");
-    expect_error(ExitStatus::input, ErrorKind::missing, {"a.tsv", "\"sentance\"", "\"sentence\""},
+TEST_F(Tables, UnknownColumnsNameThoseThatThereAre) {
+    const Table table = read("a.csv", "sentence, label\na,1\n");
+    expect_error(ExitStatus::input, ErrorKind::missing, {"a.csv", "\"sentance\"", "\"sentence\", \" label\""},
                  [&] { table.column("sentance"); });
+    expect_error(ExitStatus::input, ErrorKind::missing, {"a.csv", "but \" label\"", "blanks"},
+                 [&] { table.column("label"); });
+    std::string header = "c0";
+    for (int c = 1; c < 25; ++c) header += fmt::format("\tc{}", c);
+    expect_error(ExitStatus::input, ErrorKind::missing, {"\"c19\" and 5 more"},
+                 [&] { read("b.tsv", header + "\n" + header + "\n").column("x"); });
+}
+
+TEST_F(Tables, LinesThatEndWithACarriageReturnAlone) {
+    for (const char* const name : {"a.tsv", "a.csv"})
+        refused(ErrorKind::malformed, name, "text\rgood\rbad\r", "line 1", "carriage return");
+    refused(ErrorKind::malformed, "a.jsonl", "{\"text\": 1}\r{\"text\": 2}", "line 1", "carriage return");
 }
 
 }  // namespace

@@ -243,13 +243,24 @@ TEST_F(LabelledTexts, NamedLabels) {
 }
 
 TEST_F(LabelledTexts, LabelsWithoutWords) {
-    for (const char* label : {"2", "-1", "x", "", " 1", "1x", "0x1", "1.0", "+1", "99999999999999999999"}) {
+    for (const char* label : {"2", "-1", "x", "", " 1", "1x", "0x1", "+1", "99999999999999999999", "2.0",
+                              "0.5", "1.", ".0", "1.0.0", "1.0x", "1e0"}) {
         table("c.tsv", std::string("text\tlabel\nx\t1\ny\t").append(label).append("\n"));
         refused(ExitStatus::input, ErrorKind::unknown_name,
                 {"c.tsv", "line 3", fmt::format("\"{}\"", label)});
     }
     table("c.csv", "text,label\n\"two\nlines\",1\nb,2\n");
     refused(ExitStatus::input, ErrorKind::unknown_name, {"c.csv", "line 4"});
+}
+
+TEST_F(LabelledTexts, LabelsMayBeWrittenWithAPoint) {
+    table("c.csv", "text,label\na film,1.0\na game,0.00\n");
+    const LabelledExamples examples = read();
+    for (std::size_t e = 0; e < 2; ++e)
+        EXPECT_EQ(examples.data.labels[e], examples.data.rows[e] == 0 ? 1 : 0);
+    // Names are names.
+    options.labels = {"0", "1"};
+    refused(ExitStatus::input, ErrorKind::unknown_name, {"c.csv", "line", ".0\"", "data.labels"});
 }
 
 TEST_F(LabelledTexts, AClassifierNeedsNoWords) {
