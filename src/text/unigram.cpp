@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <string_view>
@@ -89,6 +90,13 @@ void Unigram::read_tokens(const JsonPart& model) {
         if (!vocabulary_.emplace(token, static_cast<std::int32_t>(id)).second)
             model.refuse(ErrorKind::unsupported,
                          fmt::format("model: vocab[{}]: \"{}\" is there twice", id, token));
+        // Python writes NaN and Infinity, which Hugging Face's library does not read.
+        if (!std::isfinite(entry[1].get<double>()))
+            model.refuse(
+                ErrorKind::out_of_range,
+                fmt::format("model: vocab[{}]: the score of \"{}\" is not finite; take the tokenizer "
+                            "as it was published",
+                            id, token));
         scores_.push_back(read_score(entry[1].get<double>()));
         sizes_.push_back(std::ssize(token));
     }

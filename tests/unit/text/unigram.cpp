@@ -97,6 +97,8 @@ TEST_F(SmallUnigrams, RefuseMalformedUnigramModels) {
     bad(ErrorKind::malformed, R"("vocab":[["a","0"]])", "vocab[0]");
     bad(ErrorKind::malformed, R"("vocab":[["a",null]])", "vocab[0]");
     bad(ErrorKind::malformed, R"("vocab":[[0,0]])", "vocab[0]");
+    for (const char* const score : {"NaN", "Infinity", "-Infinity"})
+        bad(ErrorKind::out_of_range, fmt::format(R"("vocab":[["a",0],["b",{}]])", score), "vocab[1]");
     bad(ErrorKind::unsupported, R"("vocab":[["a",0],["b",0],["a",1]])", "vocab[2]: \"a\"");
     bad(ErrorKind::malformed, R"("vocab":[["a",0]],"unk_id":-1)", "unk_id");
     bad(ErrorKind::malformed, R"("vocab":[["a",0]],"unk_id":"a")", "unk_id");
