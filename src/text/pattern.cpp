@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "utf8.hpp"
+
 namespace tangram {
 
 namespace {
@@ -71,15 +73,23 @@ std::vector<Range> Pattern::matches(std::string_view text) const {
 void Pattern::replace(NormalizedText& text, std::string_view content) const {
     const std::vector<Range> found = matches(text.text());
     if (found.empty()) return;
+    Index last_character = text.size();  // where it begins
+    while (last_character > 0 && is_trail_byte(text.text()[static_cast<std::size_t>(--last_character)])) {
+    }
     auto next = found.begin();
     text.rewrite([&](Index first, std::string& becomes) {
-        while (next != found.end() && next->second <= first) ++next;  // of an empty match nothing is replaced
-        if (next != found.end() && next->first == first) {
+        Index last = next == found.end() ? text.size() : next->first;
+        if (last == first) {
             becomes = content;
-            return next->second;
+            last = next++->second;
+            if (first < last) return last;
+            // An empty match puts the content before a character; one at the end, behind the last one.
+            next_code_point(text.text(), last);
+        } else if (last == text.size() && next != found.end() && first < last_character) {
+            last = last_character;
         }
-        const Index last = next == found.end() ? text.size() : next->first;
-        becomes = text.text({first, last});
+        becomes += text.text({first, last});
+        if (last == text.size() && next != found.end()) becomes += content;
         return last;
     });
 }

@@ -502,6 +502,21 @@ TEST_F(SmallTokenizers, NothingIsPutBeforeATextOfWhichNothingIsLeft) {
     }
 }
 
+TEST_F(SmallTokenizers, EmptyMatchesPutTheContentIn) {
+    const std::string model = R"({"type":"BPE","vocab":{"a":0,"b":1,"-":2,"\u00e9":3},"merges":[]})";
+    const auto replaced = [&](const std::string& regex, const std::string& text) {
+        return make(model, R"("normalizer":{"type":"Replace","pattern":{"Regex":")" + regex +
+                               R"("},"content":"-"},)")
+            .encode(text, true);
+    };
+    EXPECT_EQ(replaced("x*", "axb").ids, (Ids{2, 0, 2, 1, 2}));
+    EXPECT_EQ(replaced("x*", "").ids, Ids{});
+    EXPECT_EQ(replaced("^", "ab").ids, (Ids{2, 0, 1}));
+    EXPECT_EQ(replaced("$", "ab\u00e9").ids, (Ids{0, 1, 3, 2}));
+    EXPECT_EQ(replaced("$", "ab\u00e9").bytes, (Bytes{{0, 1}, {1, 2}, {2, 4}, {2, 4}}));
+    EXPECT_EQ(replaced("(?=\u00e9)", "ab\u00e9").bytes, (Bytes{{0, 1}, {1, 2}, {2, 4}, {2, 4}}));
+}
+
 TEST_F(SmallTokenizers, Metaspace) {
     const std::string model =
         R"({"type":"BPE","vocab":{"_":0,"a":1,"_a":2,"a_":3,"<s>":4,"__":5},"merges":["a _","_ _","_ a"]})";
