@@ -2,6 +2,7 @@
 
 #include <unicode/uchar.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "utf8.hpp"
@@ -19,6 +20,7 @@ bool is_word_character(UChar32 c) {
 }  // namespace
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
+    std::ranges::stable_partition(tokens_, &AddedToken::special);
     std::vector<LongestStarts::Entry> contents;
     for (std::size_t t = 0; t < tokens_.size(); ++t)
         contents.emplace_back(tokens_[t].content, static_cast<std::int32_t>(t));
@@ -29,7 +31,7 @@ void AddedTokens::cut(std::string_view text,
                       const std::function<void(Range, const AddedToken*)>& visit) const {
     const Index size = std::ssize(text);
     const std::vector<std::int32_t> found = contents_.find(text);
-    Index stretch = 0;
+    Index stretch = 0, blanks_end = 0;  // of the last white space that a token took with it
     for (Index i = 0; i < size;) {
         const std::int32_t number = found[static_cast<std::size_t>(i)];
         if (number < 0) {
@@ -49,11 +51,14 @@ void AddedTokens::cut(std::string_view text,
             --first;
             while (is_trail_byte(text[static_cast<std::size_t>(first)])) --first;
         }
-        for (Index next = last; token->rstrip && last < size; last = next)
-            if (!u_isUWhiteSpace(next_code_point(text, next))) break;
+        if (token->rstrip) {
+            for (Index next = last; blanks_end <= last && last < size; last = next)
+                if (!u_isUWhiteSpace(next_code_point(text, next))) break;
+            blanks_end = last = std::max(last, blanks_end);
+        }
         if (stretch < first) visit({stretch, first}, nullptr);
         visit({first, last}, token);
-        i = stretch = last;
+        stretch = last;
     }
     if (stretch < size) visit({stretch, size}, nullptr);
 }

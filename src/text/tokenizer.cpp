@@ -158,8 +158,12 @@ struct Tokenizer::State {
         std::vector<AddedToken> plain_tokens, normalized_tokens;
         for (std::size_t t = 0; t < list.size(); ++t) {
             const JsonPart part{list[t], file, "added token"};
-            AddedToken token{part.text("content"), 0, part.flag("single_word", false),
-                             part.flag("lstrip", false), part.flag("rstrip", false)};
+            AddedToken token{part.text("content"),
+                             0,
+                             part.flag("single_word", false),
+                             part.flag("lstrip", false),
+                             part.flag("rstrip", false),
+                             part.flag("special", false)};
             const std::int32_t written =
                 t < stored ? JsonPart{part.at("id").json, file, "added token"}.id() : -1;
             if (token.content.empty()) continue;  // as Hugging Face: found nowhere
@@ -170,7 +174,7 @@ struct Tokenizer::State {
                 first_renumbered =
                     fmt::format("\"{}\" is {}, not {} as the file says", token.content, token.id, written);
             name_token(token.content, token.id, count, part);
-            const bool normalized = part.flag("normalized", !part.flag("special", false));
+            const bool normalized = part.flag("normalized", !token.special);
             if (normalized) {
                 Growth growth(token.content, file);
                 NormalizedText content(token.content, 0, growth);

@@ -562,6 +562,16 @@ TEST_F(SmallTokenizers, AddedTokensTakeWhatTheirFlagsSay) {
     // The longest of those that begin at one place.
     const std::string two = R"("added_tokens":[{"id":2,"content":"<m>"},{"id":6,"content":"<m>a"}],)";
     EXPECT_EQ(make(model, two).encode("<m>a<m>", true).ids, (Ids{6, 2}));
+    // One in the white space that another took with it is found too, and text goes on behind it.
+    const std::string blanks =
+        R"("added_tokens":[{"id":2,"content":"<m>","rstrip":true},{"id":7,"content":"  "}],)";
+    EXPECT_EQ(make(model, blanks).encode("<m>    a", true).ids, (Ids{2, 7, 7, 0}));
+    EXPECT_EQ(make(model, blanks).encode("<m>     a", true).ids, (Ids{2, 7, 7, 1, 0}));
+    const std::string both =
+        R"("added_tokens":[{"id":2,"content":"<m>","rstrip":true},{"id":7,"content":"  ","rstrip":true}],)";
+    EXPECT_EQ(make(model, both).encode("<m>     a", true).ids, (Ids{2, 7, 7, 0}));
+    EXPECT_EQ(make(model, both).encode("<m>  a  <m> a", true).ids, (Ids{2, 7, 0, 7, 2, 0}));
+    EXPECT_EQ(make(model, both).encode(std::string(2'000'000, ' '), true).ids.size(), 1'000'000u);
 }
 
 TEST_F(SmallTokenizers, NormalizedAddedTokensAreFoundInNormalizedText) {
@@ -574,6 +584,18 @@ TEST_F(SmallTokenizers, NormalizedAddedTokensAreFoundInNormalizedText) {
               (Ids{3, 0, 3}));
     EXPECT_EQ(make(model, added("m m", 2, R"(,"normalized":true)") + blanks).encode("m_m", true).ids,
               (Ids{2}));
+    // Of two that are equal in normalized text the special one counts.
+    const auto two = [&](bool first_special) {
+        return make(model, fmt::format(
+                               R"("added_tokens":[{{"id":4,"content":"m_m","normalized":true,"special":{}}},)"
+                               R"({{"id":2,"content":"m m","normalized":true,"special":{}}}],)",
+                               first_special, !first_special) +
+                               blanks)
+            .encode("m m", true)
+            .ids;
+    };
+    EXPECT_EQ(two(true), Ids{4});
+    EXPECT_EQ(two(false), Ids{2});
 }
 
 TEST_F(SmallTokenizers, ByteLevelWithAPrefixBlankAndWithoutWords) {
