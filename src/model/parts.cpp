@@ -29,12 +29,15 @@ Activation activation(const Config& config, const std::string& key, const std::s
     const std::string name = config.text(key, otherwise);
     if (name == "silu" || name == "swish") return Activation::silu;
     if (name == "gelu") return Activation::gelu;
-    if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::gelu_new;
+    // gelu_fast is gelu_new with sqrt(2/pi) written 0.7978845608 (FastGELUActivation of transformers'
+    // activations.py): the same number in float32; in float64 the argument of tanh differs by 3.6e-12 of
+    // itself.
+    if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Activation::gelu_new;
     if (name == "quick_gelu") return Activation::quick_gelu;
     if (name == "relu") return Activation::relu;
     if (name == "tanh") return Activation::tanh;
     config.refuse(ErrorKind::unsupported, key,
-                  "supported: silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, tanh");
+                  "supported: silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, tanh");
 }
 
 Value Module::linear(Value in, const std::string& part, Index d_out, ParameterKind kind,

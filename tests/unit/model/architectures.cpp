@@ -502,6 +502,12 @@ TEST(Gemma, TakesItsActivationFromHiddenActivation) {
     });
 }
 
+TEST(Architectures, GeluFastIsGeluNew) {
+    const auto [program, notes] = changed("gpt2-odd", {{"activation_function", "gelu_fast"}});
+    EXPECT_EQ(operations_of<operation::Activate>(program).front().function, Activation::gelu_new);
+    EXPECT_TRUE(notes.empty());
+}
+
 TEST(Architectures, KindsPartitionTheTensors) {
     using enum ParameterKind;
     const auto kind = [](const char* model, const std::string& name) {
