@@ -18,9 +18,11 @@ class Pattern {
     /// @throws Error(input) naming the file and the pattern that is malformed, or that Hugging Face's
     ///         library (Oniguruma) would read otherwise than ICU does
     explicit Pattern(const JsonPart& part);
-    /// @param part  whose file messages name
-    Pattern(const std::string& regex, const JsonPart& part) : Pattern(regex, false, part) {}
-    static Pattern literal(const std::string& text, const JsonPart& part) { return {text, true, part}; }
+    /// An expression as ICU reads it. @param part  whose file messages name
+    Pattern(const std::string& regex, const JsonPart& part) : Pattern(regex, Kind::of_icu, part) {}
+    static Pattern literal(const std::string& text, const JsonPart& part) {
+        return {text, Kind::literal, part};
+    }
 
     /// Its matches from the left, none overlapping another, in bytes. Time and memory of a match are bounded.
     /// @throws Error(input) naming file and pattern where the bound is passed
@@ -29,7 +31,8 @@ class Pattern {
     void replace(NormalizedText& text, std::string_view content) const;
 
   private:
-    Pattern(const std::string& text, bool literal, const JsonPart& part);
+    enum class Kind { literal, of_icu, of_file };
+    Pattern(const std::string& text, Kind kind, const JsonPart& part);
 
     std::string file_, name_;
     std::shared_ptr<const icu::RegexPattern> pattern_;

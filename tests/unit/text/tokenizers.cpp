@@ -517,6 +517,33 @@ TEST_F(SmallTokenizers, EmptyMatchesPutTheContentIn) {
     EXPECT_EQ(replaced("(?=\u00e9)", "ab\u00e9").bytes, (Bytes{{0, 1}, {1, 2}, {2, 4}, {2, 4}}));
 }
 
+TEST_F(SmallTokenizers, SetsOfCharactersAreOnigurumas) {
+    const std::string model =
+        R"({"type":"BPE","vocab":{"a":0,"-":1,"_":2,"\u00b2":3,"\u200d":4,"+":5,"!":6,"\n":7,"\u000b":8,"w":9},"merges":[]})";
+    const auto replaced = [&](const std::string& regex, const std::string& text) {
+        const nlohmann::json normalizer = {
+            {"type", "Replace"}, {"pattern", {{"Regex", regex}}}, {"content", "-"}};
+        return make(model, fmt::format("\"normalizer\":{},", normalizer.dump())).encode(text, true).ids;
+    };
+    // Raised digits are word characters outside of brackets alone, joiners nowhere.
+    const std::string text = "a_\u00b2\u200d+";
+    EXPECT_EQ(replaced(R"(\w)", text), (Ids{1, 1, 1, 4, 5}));
+    EXPECT_EQ(replaced(R"(\W)", text), (Ids{0, 2, 3, 1, 1}));
+    EXPECT_EQ(replaced(R"([\w])", text), (Ids{1, 1, 3, 4, 5}));
+    EXPECT_EQ(replaced(R"([^\w+])", text), (Ids{0, 2, 1, 1, 5}));
+    EXPECT_EQ(replaced(R"([\W_])", text), (Ids{0, 1, 1, 1, 1}));
+    EXPECT_EQ(replaced("[[:word:]]", text), (Ids{1, 1, 3, 4, 5}));
+    EXPECT_EQ(replaced("[[:^word:]a]", text), (Ids{1, 2, 1, 1, 1}));
+    EXPECT_EQ(replaced("[]w]\\w", "wa+"), (Ids{1, 5}));
+    EXPECT_EQ(replaced("[[:punct:]]", "a+!"), (Ids{0, 1, 1}));
+    EXPECT_EQ(replaced("[[:^punct:]]", "a+!"), (Ids{1, 5, 6}));
+    EXPECT_EQ(replaced(R"(\v)", "\n\v"), (Ids{7, 1}));
+    EXPECT_EQ(replaced(R"(\\y|w)", "wa"), (Ids{1, 0}));  // a backslash and a y
+    for (const char* const construct : {R"(\O)", R"(\y)", R"(\Y)", R"((?#)", R"((?x)", R"(\c)"})
+        expect_error(ExitStatus::input, ErrorKind::unsupported,
+                     {"tokenizer.json", fmt::format("\"{}\"", construct)}, [&] { replaced(construct, "a"); });
+}
+
 TEST_F(SmallTokenizers, Metaspace) {
     const std::string model =
         R"({"type":"BPE","vocab":{"_":0,"a":1,"_a":2,"a_":3,"<s>":4,"__":5},"merges":["a _","_ _","_ a"]})";
