@@ -238,7 +238,8 @@ struct Tokenizer::State {
                                              static_cast<std::size_t>(plain.second - plain.first)),
                                 plain.first, growth);
             normalize(text);
-            if (normalized_added.empty()) return encode_stretch(std::move(text), out);
+            // Begins where the first character that the normalizers left did.
+            if (normalized_added.empty()) return encode_stretch(text.part({0, text.size()}), out);
             normalized_added.cut(text.text(), [&](Range part, const AddedToken* inner) {
                 if (inner != nullptr)
                     out.push_back({inner->id, text.source(part)});

@@ -561,6 +561,12 @@ TEST_F(SmallTokenizers, Metaspace) {
     EXPECT_EQ(with(R"(,"add_prefix_space":false)").encode(text, true).ids, (Ids{1, 0, 2, 4, 1}));
     EXPECT_EQ(with(R"(,"prepend_scheme":"never","split":false)").encode(text, true).ids, (Ids{3, 2, 4, 1}));
     EXPECT_EQ(with("").encode(" a", true).ids, (Ids{2}));
+    // A text whose first character a normalizer takes away begins behind it.
+    const std::string
+        first = R"("pre_tokenizer":{"type":"Metaspace","replacement":"_","prepend_scheme":"first"},)",
+        without = R"("normalizer":{"type":"Replace","pattern":{"String":"x"},"content":""},)";
+    EXPECT_EQ(make(model, first + without).encode("xa", true).ids, (Ids{1}));
+    EXPECT_EQ(make(model, first + without).encode("ax", true).ids, (Ids{2}));
 }
 
 TEST_F(SmallTokenizers, AddedTokensTakeWhatTheirFlagsSay) {
