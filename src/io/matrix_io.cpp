@@ -98,7 +98,7 @@ FileSeen seen(int descriptor) {
 /// Opens the file that the first rank has seen under this name: for a minute network file systems may lead to
 /// the one that had the name before. Local.
 /// @return -1 where it cannot be opened (errno), or is another one all the time (ESTALE)
-int open_same(const std::filesystem::path& file, int flags, const FileSeen& by_first) {
+int open_as_first(const std::filesystem::path& file, int flags, const FileSeen& by_first) {
     const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     while (true) {
         Descriptor descriptor(::open(file.c_str(), flags | O_CLOEXEC));
@@ -127,7 +127,7 @@ class SharedBytes {
           path_(path),
           begin_(where.begin),
           rank_(rank),
-          descriptor_(open_same(place.file, O_WRONLY | O_NOFOLLOW, where.file)) {
+          descriptor_(open_as_first(place.file, O_WRONLY | O_NOFOLLOW, where.file)) {
         if (descriptor_.id < 0) errno == ESTALE ? refuse_other(place, path, rank) : fail(errno);
     }
     void write(const double* entries, Index count, Index place) const {
@@ -273,7 +273,7 @@ std::pair<Index, Index> matrix_shape(const Hdf5Place& place, const std::string& 
     broadcast_bytes(comm.get(), std::as_writable_bytes(std::span(&found, 1)), 0);
     if (place.status == ExitStatus::output)
         collectively(comm.get(), [&] {
-            const Descriptor descriptor(open_same(place.file, O_RDONLY, found.file));
+            const Descriptor descriptor(open_as_first(place.file, O_RDONLY, found.file));
             if (descriptor.id >= 0) return;
             if (errno == ESTALE) refuse_other(place, path, comm.rank());
             refuse(place, path,
