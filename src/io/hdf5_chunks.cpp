@@ -44,6 +44,21 @@ Filters filters_of(hid_t creation, const Hdf5Place& place, const std::string& pa
     return found;
 }
 
+/// Bytes of a value in the file, where a text of any length is its length, an address of `address` bytes and
+/// an index, and a pointer in memory.
+std::size_t stored_size(hid_t type, std::size_t address, const Hdf5Place& place, const std::string& path) {
+    if (check_hdf5(H5Tis_variable_str(type), place, path, "described") > 0) return 4 + address + 4;
+    std::size_t size = size_of_type(type, place, path);
+    if (H5Tget_class(type) != H5T_COMPOUND) return size;
+    const auto members = static_cast<unsigned>(check_hdf5(H5Tget_nmembers(type), place, path, "described"));
+    for (unsigned m = 0; m < members; ++m) {
+        const Hdf5Handle member(check_hdf5(H5Tget_member_type(type, m), place, path, "described"), H5Tclose);
+        size += stored_size(member, address, place, path);
+        size -= size_of_type(member, place, path);
+    }
+    return size;
+}
+
 /// Bytes that deflate leaves of these, or -1: broken, or more than `most`.
 Index inflated_size(const std::vector<unsigned char>& packed, std::size_t size, Index most) {
     z_stream stream{};
@@ -74,7 +89,13 @@ void check_chunks(hid_t set, const Hdf5Place& place, const std::string& path) {
     std::array<hsize_t, H5S_MAX_RANK> extents{}, corner{};
     const int rank = H5Pget_chunk(creation, H5S_MAX_RANK, extents.data());
     check_hdf5(rank, place, path, "described");
-    double bytes = static_cast<double>(size_of_type(type, place, path));
+    hsize_t file_size = 0;
+    std::size_t address_bytes = 0, length_bytes = 0;
+    const Hdf5Handle file(check_hdf5(H5Iget_file_id(set), place, path, "described"), H5Fclose),
+        created(check_hdf5(H5Fget_create_plist(file), place, path, "described"), H5Pclose);
+    check_hdf5(H5Fget_filesize(file, &file_size), place, path, "described");
+    check_hdf5(H5Pget_sizes(created, &address_bytes, &length_bytes), place, path, "described");
+    double bytes = static_cast<double>(stored_size(type, address_bytes, place, path));
     for (int d = 0; d < rank; ++d) bytes *= static_cast<double>(extents[static_cast<std::size_t>(d)]);
     const auto refuse = [&](hsize_t chunk, const std::string& problem) {
         throw Error(
@@ -84,9 +105,6 @@ void check_chunks(hid_t set, const Hdf5Place& place, const std::string& path) {
     hsize_t chunks = 0;
     check_hdf5(H5Dget_num_chunks(set, space, &chunks), place, path, "described");
     if (chunks > 0 && bytes >= 0x1p32) refuse(0, "has more than 4 GiB");
-    hsize_t file_size = 0;
-    const Hdf5Handle file(check_hdf5(H5Iget_file_id(set), place, path, "described"), H5Fclose);
-    check_hdf5(H5Fget_filesize(file, &file_size), place, path, "described");
     std::vector<unsigned char> packed;
     for (hsize_t chunk = 0; chunk < chunks; ++chunk) {
         unsigned left_out = 0;

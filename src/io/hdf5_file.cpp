@@ -156,8 +156,11 @@ Hdf5File Hdf5File::create(const std::filesystem::path& file) {
     silence_hdf5();
     Hdf5Place place{file, ExitStatus::output};
     note_hdf5_file(place);
-    const Hdf5Handle access = file_access(place);
-    Hdf5Handle handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), close_written_file);
+    const Hdf5Handle access = file_access(place),
+                     creation(check_hdf5(H5Pcreate(H5P_FILE_CREATE), place, "the file", "created"), H5Pclose);
+    // Most data sets are one chunk: an index of 2 kB for each would be most of a small file.
+    check_hdf5(H5Pset_istore_k(creation, 4), place, "the file", "created");
+    Hdf5Handle handle(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, creation, access), close_written_file);
     if (handle < 0)
         throw hdf5_error(place, "cannot be created", "; check the folder, its permissions and free space");
     return {std::move(place), std::move(handle)};
@@ -220,6 +223,17 @@ std::vector<std::string> Hdf5File::children(const std::string& path) const {
     };
     check(H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, take, &names), path, "listed");
     return names;
+}
+
+std::vector<std::string> Hdf5File::paths() const {
+    std::vector<std::string> found;
+    const auto take = [](hid_t, const char* name, const H5L_info_t* link, void* data) -> herr_t {
+        if (link->type == H5L_TYPE_HARD)
+            static_cast<std::vector<std::string>*>(data)->push_back("/" + std::string(name));
+        return 0;
+    };
+    check(H5Lvisit(handle_, H5_INDEX_NAME, H5_ITER_INC, take, &found), "/", "listed");
+    return found;
 }
 
 void Hdf5File::remove(const std::string& path) {
@@ -353,6 +367,20 @@ double Hdf5File::resolution(const std::string& path) const {
     return size == 2 ? 0x1p-10 : size == 4 ? 0x1p-23 : 0x1p-52;
 }
 
+bool Hdf5File::has_fletcher32(const std::string& path) const {
+    const Hdf5Handle set = data_set(path);
+    const Hdf5Handle creation(check(H5Dget_create_plist(set), path, "described"), H5Pclose);
+    const hid_t filters = check(H5Pget_nfilters(creation), path, "described");
+    for (unsigned i = 0; i < static_cast<unsigned>(filters); ++i) {
+        unsigned flags = 0, config = 0;
+        std::size_t values = 0;
+        if (H5Pget_filter2(creation, i, &flags, &values, nullptr, 0, nullptr, &config) ==
+            H5Z_FILTER_FLETCHER32)
+            return true;
+    }
+    return false;
+}
+
 Content Hdf5File::content(const std::string& path) const {
     const Hdf5Handle set = data_set(path);
     const Hdf5Handle type(check(H5Dget_type(set), path, "described"), H5Tclose);
@@ -364,19 +392,12 @@ Content Hdf5File::content(const std::string& path) const {
 }
 
 Hdf5Handle Hdf5File::create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
-                                     bool allocate) {
+                                     hid_t creation, hid_t access) {
     remove(path);
     const Hdf5Handle space = space_of(shape, place_, path);
     const Hdf5Handle links = link_properties(place_, path);
-    const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), path, "created"), H5Pclose);
-    if (allocate) {
-        // Fill values would write a large matrix twice; variable-length texts need them.
-        check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), path, "created");
-        check(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), path, "created");
-    }
-    return {
-        check(H5Dcreate2(handle_, path.c_str(), type, space, links, creation, H5P_DEFAULT), path, "created"),
-        H5Dclose};
+    return {check(H5Dcreate2(handle_, path.c_str(), type, space, links, creation, access), path, "created"),
+            H5Dclose};
 }
 
 void Hdf5File::write_values(const std::string& path, hid_t type, const void* values, Index size,
@@ -386,7 +407,20 @@ void Hdf5File::write_values(const std::string& path, hid_t type, const void* val
     if (product != size)
         refuse(ErrorKind::contradiction, path,
                fmt::format("has room for {} values, {} are given", product, size));
-    const Hdf5Handle set = create_data_set(path, type, shape, false);
+    const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), path, "created"), H5Pclose),
+        access(check(H5Pcreate(H5P_DATASET_ACCESS), path, "created"), H5Pclose);
+    // HDF5 takes no filter for texts of any length.
+    if (size > 0 && H5Tis_variable_str(type) <= 0) {
+        // Whole rows, of a data set of more than 64 MiB as many as fit these.
+        std::vector<hsize_t> chunk(shape.begin(), shape.end());
+        const auto row_bytes = static_cast<hsize_t>(size / shape.front()) * size_of_type(type, place_, path);
+        chunk.front() = std::clamp<hsize_t>((hsize_t{1} << 26) / row_bytes, 1, chunk.front());
+        check(H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data()), path, "created");
+        check(H5Pset_fletcher32(creation), path, "created");
+        // Nothing is kept until the set is closed: H5Dwrite itself says what cannot be written.
+        check(H5Pset_chunk_cache(access, 0, 0, 0), path, "created");
+    }
+    const Hdf5Handle set = create_data_set(path, type, shape, creation, access);
     check(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, "written");
 }
 
@@ -447,7 +481,11 @@ void Hdf5File::write_table(const std::string& path, const std::vector<TableColum
 }
 
 void Hdf5File::create_matrix(const std::string& path, Index rows, Index columns) {
-    const Hdf5Handle set = create_data_set(path, H5T_NATIVE_DOUBLE, {rows, columns}, true);
+    const Hdf5Handle creation(check(H5Pcreate(H5P_DATASET_CREATE), path, "created"), H5Pclose);
+    // Fill values would write a large matrix twice.
+    check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), path, "created");
+    check(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), path, "created");
+    const Hdf5Handle set = create_data_set(path, H5T_NATIVE_DOUBLE, {rows, columns}, creation, H5P_DEFAULT);
     set_attribute(path, checksum_name, Index{0});  // here, as no space is claimed later
     if (rows == 0 || columns == 0) return;
     const haddr_t first = H5Dget_offset(set);

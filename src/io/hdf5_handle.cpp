@@ -53,6 +53,13 @@ Error hdf5_error(const Hdf5Place& place, const std::string& what, const char* re
                            : failure.system != 0                        ? ErrorKind::no_access
                            : failure.words.starts_with(leaves_the_file) ? ErrorKind::unsupported
                                                                         : ErrorKind::malformed;
+    if (failure.words.find("Fletcher32") != std::string::npos)
+        return {
+            place.status, kind,
+            fmt::format(
+                "{}: {}: its checksum is another than when it was written; restore the file from a copy{}",
+                place.file.string(), what,
+                place.status == ExitStatus::output ? ", or delete it to compute it again" : "")};
     return {place.status, kind,
             fmt::format("{}: {}: {}{}", place.file.string(), what, failure.words, remedy)};
 }

@@ -67,14 +67,38 @@ std::vector<std::string> spectra(const Hdf5File& h5) {
     return found;
 }
 
-/// The matrices below a group that were stored with a checksum. Local.
-void find_matrices(const Hdf5File& h5, const std::string& group, std::vector<std::string>& found) {
-    if (!h5.is_group(group)) return;
-    for (const std::string& name : h5.children(group)) {
-        const std::string path = group + "/" + name;
-        find_matrices(h5, path, found);
-        if (!h5.is_group(path) && h5.has_attribute(path, checksum_name)) found.push_back(path);
-    }
+/// The matrices that were stored with a checksum. Local.
+std::vector<std::string> matrices_with_checksum(const Hdf5File& h5) {
+    std::vector<std::string> found = h5.paths();
+    std::erase_if(found, [&](const std::string& path) {
+        return h5.is_group(path) || !h5.has_attribute(path, checksum_name);
+    });
+    return found;
+}
+
+/// Reads what libhdf5 itself holds against checksums when it is read: attributes, numbers and tables. Local.
+/// @return data sets that carry one
+/// @throws Error(numerical) for what is not as it was written
+Index check_readable(const Hdf5File& h5) {
+    Index sets = 0;
+    std::vector<std::string> problems;
+    std::vector<std::string> paths = h5.paths();
+    paths.emplace_back("/");
+    for (const std::string& path : paths) try {
+            for (const std::string& name : h5.attributes(path)) h5.attribute_as_text(path, name);
+            if (h5.is_group(path) || !h5.has_fletcher32(path)) continue;
+            ++sets;
+            if (h5.content(path) == Content::table)
+                h5.read_table(path);
+            else
+                h5.read_doubles(path);
+        } catch (const Error& e) {
+            problems.emplace_back(e.what());
+        }
+    if (!problems.empty())
+        throw Error(ExitStatus::numerical, ErrorKind::failed_check,
+                    fmt::format("{}", fmt::join(problems, "; ")));
+    return sets;
 }
 
 /// The commit that wrote the file, where fingerprints of this program may be made of something else.
@@ -164,11 +188,7 @@ class CheckedMatrices {
   public:
     /// Collective.
     CheckedMatrices(const InputFile& file, const ProcessGrid& grid)
-        : file_(file), grid_(grid), stored_(file.read([](const Hdf5File& h5) {
-              std::vector<std::string> found;
-              for (const char* const group : {"/kernel", "/spectrum"}) find_matrices(h5, group, found);
-              return found;
-          })) {}
+        : file_(file), grid_(grid), stored_(file.read(matrices_with_checksum)) {}
 
     /// Eigenvectors are columns in memory and rows of the file. Collective.
     DistributedMatrix read(const std::string& path) {
@@ -295,6 +315,7 @@ void verify(const std::filesystem::path& name, const Session& session) {
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const InputFile file(comm, name, ExitStatus::output);
     file.read([&](const Hdf5File& h5) { return check_is_output(h5, name), 0; });
+    const Index sets = file.read(check_readable);
     CheckedMatrices matrices(file, grid);
     std::string other;
     Findings all{{}, file.read([&](const Hdf5File& h5) {
@@ -321,6 +342,7 @@ void verify(const std::filesystem::path& name, const Session& session) {
     if (!other.empty())
         all.checks.push_back("what it was made from is not compared, commit " + other + " wrote it");
     matrices.check_others(all);
+    if (sets > 0) all.checks.back() += fmt::format(" and {} other data sets", sets);
     collectively(comm, [&] {
         if (session.world.rank() == 0 && !all.problems.empty())
             throw Error(ExitStatus::numerical, ErrorKind::failed_check,

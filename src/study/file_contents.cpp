@@ -404,14 +404,6 @@ void describe(Hdf5File& file, const std::string& path, const FileContent& conten
     if (!content.axes.empty()) file.name_axes(path, content.axes);
 }
 
-/// All that a file holds, but for its root.
-void append_paths(const Hdf5File& file, const std::string& group, std::vector<std::string>& paths) {
-    for (const std::string& name : file.children(group)) {
-        paths.push_back((group == "/" ? "" : group) + "/" + name);
-        if (file.is_group(paths.back())) append_paths(file, std::string(paths.back()), paths);
-    }
-}
-
 void attach_scales(Hdf5File& file, const std::vector<std::string>& paths) {
     for (const std::string& path : paths) {
         const FileContent* const content = content_of(path);
@@ -425,8 +417,7 @@ void attach_scales(Hdf5File& file, const std::vector<std::string>& paths) {
 }
 
 void describe_all(Hdf5File& file) {
-    std::vector<std::string> paths;
-    append_paths(file, "/", paths);
+    const std::vector<std::string> paths = file.paths();
     for (const std::string& path : paths) {
         const FileContent* const content = content_of(path);
         if (content == nullptr) continue;

@@ -47,6 +47,9 @@ class Hdf5File {
     bool is_group(const std::string& path) const;  ///< false where there is nothing, too
     /// Names of the groups and data sets in a group, in alphabetical order.
     std::vector<std::string> children(const std::string& path) const;
+    /// Paths of all groups and data sets but the root, what a group holds behind it, in alphabetical order.
+    /// No group is entered twice, no link to elsewhere followed.
+    std::vector<std::string> paths() const;
     /// Removes a group with all it holds, or a data set; nothing where there is none. The space is used again
     /// by what is written before close(), never later: remove and write in one go.
     void remove(const std::string& path);
@@ -62,11 +65,14 @@ class Hdf5File {
     bool is_integer(const std::string& path) const;
     /// Relative distance of neighbouring numbers of a data set's type: 2^-52, 2^-23 or 2^-10; 0 for integers.
     double resolution(const std::string& path) const;
+    /// Whether the entries of a data set carry HDF5's checksum, which a reading looks at.
+    bool has_fletcher32(const std::string& path) const;
     /// What a data set holds.
     Content content(const std::string& path) const;
 
-    /// Contiguous data sets in place of what is there. An empty shape means one dimension; else its product
-    /// must be the number of values, row-major.
+    /// Data sets in place of what is there. Numbers and tables stand in chunks that carry HDF5's checksum
+    /// (Fletcher's), which every reader looks at; it does not cover texts. An empty shape means one
+    /// dimension; else its product must be the number of values, row-major.
     void write(const std::string& path, const std::vector<double>& values, std::vector<Index> shape = {});
     void write(const std::string& path, const std::vector<std::int32_t>& values);
     void write(const std::string& path, const std::vector<Index>& values, std::vector<Index> shape = {});
@@ -161,7 +167,7 @@ class Hdf5File {
     void check_number(hid_t type, const std::string& path) const;
     hsize_t file_bytes(const std::string& path) const;
     Hdf5Handle create_data_set(const std::string& path, hid_t type, const std::vector<Index>& shape,
-                               bool allocate);
+                               hid_t creation, hid_t access);
     Hdf5Handle object(const std::string& path, bool create) const;
     void write_values(const std::string& path, hid_t type, const void* values, Index size,
                       const std::vector<Index>& shape);

@@ -1,6 +1,7 @@
 #include "tangram/io/matrix_io.hpp"
 
 #include <algorithm>
+#include <fstream>
 
 #include "scratch.hpp"
 #include "tangram/io/input_file.hpp"
@@ -16,9 +17,15 @@ void poison(const std::filesystem::path& file, const std::string& path, Index ro
     barrier();  // a rank that still reads holds the file's lock
     if (world_rank() == 0) {
         Hdf5File h5 = Hdf5File::create(file);
-        h5.write(path, std::vector<double>(static_cast<std::size_t>(rows * columns), std::nan("")),
-                 {rows, columns});
+        h5.create_matrix(path, rows, columns);
+        const Index begin = h5.matrix_begin(path, rows, columns);
         h5.close();
+        const std::vector<double> nothing(static_cast<std::size_t>(rows * columns), std::nan(""));
+        std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+        bytes.seekp(begin);
+        bytes.write(reinterpret_cast<const char*>(nothing.data()),
+                    static_cast<std::streamsize>(8 * nothing.size()));
+        ASSERT_TRUE(bytes.flush());
     }
     barrier();
 }
