@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "tangram/learning/kernel_rates.hpp"
 #include "tangram/rates/eigenlearning.hpp"
@@ -253,20 +255,34 @@ std::optional<std::string> no_errors(const RatesResult& r, const Errors& errors)
     return std::nullopt;
 }
 
+/// The least of a curve's means over the repeats.
+double least_mean(const Curve& curve, std::size_t repeats) {
+    double least = std::numeric_limits<double>::infinity();
+    for (std::size_t i = 0; i < curve.values.size(); i += repeats)
+        least =
+            std::min(least, std::accumulate(curve.values.data() + i, curve.values.data() + i + repeats, 0.0) /
+                                static_cast<double>(repeats));
+    return least;
+}
+
 /// The rate of an error above a limit that no n takes away and that is not known; where sigma is given, the
-/// limit is not below its square.
+/// limit is not below its square, but where an error is: test labels without noise, or another sigma.
 RateExponent above_limit(const RatesResult& r, const Errors& errors, std::size_t repeats) {
     if (const auto reason = no_errors(r, errors)) return unknown_rate(errors.source, *reason);
     const double on_test = std::sqrt(2.0 / static_cast<double>(std::max<Index>(1, r.curve.test_examples))),
-                 variance = r.noise_source == "given" ? r.noise * r.noise : 0.0;
-    const FallingError found =
-        falling_error({errors.curve.sizes, errors.curve.values, static_cast<Index>(repeats),
-                       static_cast<double>(r.examples), std::max(0.0, variance * (1 - 1.96 * on_test)),
-                       errors.curve.values.back() * on_test});
-    if (!found.none.empty()) return unknown_rate(errors.source, "no rate: " + found.none);
+                 variance = r.noise_source == "given" ? r.noise * r.noise : 0.0,
+                 least = std::max(0.0, variance * (1 - 1.96 * on_test));
+    const bool below = least_mean(errors.curve, repeats) < least;
+    const FallingError found = falling_error({errors.curve.sizes, errors.curve.values,
+                                              static_cast<Index>(repeats), static_cast<double>(r.examples),
+                                              below ? 0.0 : least, errors.curve.values.back() * on_test});
+    const std::string given =
+        below ? fmt::format("; errors fall below sigma^2 = {:.3g} as given, which bounds no A", variance)
+              : "";
+    if (!found.none.empty()) return unknown_rate(errors.source, "no rate: " + found.none + given);
     return {errors.source, found.exponent,
-            fmt::format("A + B n^-x with A = {:.4g} [{:.4g}, {:.4g}], {}", found.limit.value, found.limit.low,
-                        found.limit.high, errors.note)};
+            fmt::format("A + B n^-x with A = {:.4g} [{:.4g}, {:.4g}], {}{}", found.limit.value,
+                        found.limit.low, found.limit.high, errors.note, given)};
 }
 
 /// The rate of the whole error.
