@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <Eigen/LU>
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -35,6 +37,42 @@ TEST(Exponents, OfAnExactPowerLaw) {
     });
     testing::expect_error(ExitStatus::numerical, ErrorKind::too_few, {},
                           [&] { power_law(sizes, values, 2); });
+}
+
+TEST(Exponents, IntervalsOfASlopeByHand) {
+    // Three sizes one doubling apart: the second difference D of the logarithms leaves D^2/6, of one degree
+    // of freedom, and the logarithms of the sizes 2 (log 2)^2; Student's quantile of one degree is 12.706.
+    const double second = 2 * std::log(2.0) + std::log(0.3);
+    const Interval bent = power_law(std::vector<double>{100, 200, 400}, std::vector<double>{1, 0.5, 0.3}, 1);
+    EXPECT_NEAR(bent.high - bent.value, 12.706 * std::abs(second) / (std::sqrt(12.0) * std::log(2.0)), 1e-9);
+    EXPECT_NEAR(bent.value - bent.low, bent.high - bent.value, 1e-12);
+    // Four, L apart, of logarithms 0, -L, -L, -2 L: about their mean the sum of squares is 2 L^2, of which
+    // the line of slope 3/5 takes 9/5 L^2; two degrees, 4.303.
+    const std::vector<double> steps{1, 0.5, 0.5, 0.25};
+    const double L = std::log(2.0), slope = 0.6, rest = 0.2 * L * L, xx = 5 * L * L;
+    const Interval stairs = power_law(std::vector<double>{100, 200, 400, 800}, steps, 1);
+    EXPECT_NEAR(stairs.value, slope, 1e-12);
+    EXPECT_NEAR(stairs.high - stairs.value, 4.303 * std::sqrt(rest / 2 / xx), 1e-9);
+    // Two sizes, slopes 0.4, 0.6 and 0.8: their standard deviation is 0.2, of two degrees.
+    const Interval three =
+        power_law(std::vector<double>{1, 2},
+                  std::vector<double>{1, 1, 1, std::pow(2, -0.4), std::pow(2, -0.6), std::pow(2, -0.8)}, 3);
+    EXPECT_NEAR(three.high - three.value, 4.303 * 0.2, 1e-9);
+    // An exponent with the spread of halves does not go below zero.
+    EXPECT_EQ(with_spread(0.1, std::vector<double>{0, 1})->low, 0);
+}
+
+TEST(Exponents, IntervalsOfTheSourceJoinThoseOfBothSlopes) {
+    // s = 1/4 is low where the tail is low and the decay steep: ratios 1.25 and 1.5; high where it is the
+    // other way round: 1.5 and 2/1.9.
+    const SourceCapacity found =
+        source_and_capacity({{1, 0.8, 1.5}, 1, {0.1, 0.05, 0.2}}, {2, 1.9, 3}, 0, true);
+    const auto joined = [](double a, double b) {
+        return std::exp(std::sqrt(std::log(a) * std::log(a) + std::log(b) * std::log(b)));
+    };
+    EXPECT_NEAR(found.source.value, 0.25, 1e-15);
+    EXPECT_NEAR(found.source.low, 0.25 / joined(1.25, 1.5), 1e-12);
+    EXPECT_NEAR(found.source.high, 0.25 * joined(1.5, 2 / 1.9), 1e-12);
 }
 
 TEST(Exponents, IntervalsHoldTheTruth) {
@@ -116,10 +154,106 @@ TEST(Exponents, IntervalsOfTheTargetsPowerHoldIt) {
             tail += t.low <= 1.2 && 1.2 <= t.high ? 1 : 0;
             noise += s.low <= 0.3 && 0.3 <= s.high ? 1 : 0;
             EXPECT_GE(s.value, given - 1e-12);
+            EXPECT_GE(s.low, given - 1e-12);
         }
         EXPECT_GE(tail, 20) << given;
         EXPECT_GE(noise, 20) << given;
     }
+}
+
+/// The likelihood of fit_target_power over the first ranks, by nested ternary searches: half the sum of
+/// log m_k + z_k^2/m_k, m_k = signal k^-(1 + tail) + floor.
+struct LikelihoodByHand {
+    std::vector<double> squares;
+    Index ranks;
+    double floor = 0;  ///< of the last call
+
+    template <class Function>
+    static std::pair<double, double> least(double low, double high, int rounds, Function&& function) {
+        for (int k = 0; k < rounds; ++k) {
+            const double third = (high - low) / 3;
+            if (function(low + third) < function(high - third))
+                high -= third;
+            else
+                low += third;
+        }
+        return {0.5 * (low + high), function(0.5 * (low + high))};
+    }
+    double at(double tail, double log_signal, double log_floor) const {
+        double sum = 0;
+        for (Index k = 1; k <= ranks; ++k) {
+            const double mean =
+                std::exp(log_signal) * std::pow(static_cast<double>(k), -(1 + tail)) + std::exp(log_floor);
+            sum += 0.5 * (std::log(mean) + squares[static_cast<std::size_t>(k - 1)] / mean);
+        }
+        return sum;
+    }
+    double profile(double tail) {
+        const auto of_floor = [&](double log_floor) {
+            return least(-6, 10, 24, [&](double log_signal) { return at(tail, log_signal, log_floor); })
+                .second;
+        };
+        const auto [log_floor, found] = least(-6, 3, 24, of_floor);
+        floor = std::exp(log_floor);
+        return found;
+    }
+    double best_tail() {
+        return least(-0.5, 4, 20, [&](double tail) { return profile(tail); }).first;
+    }
+    /// Where the profile leaves the best by 3.84 over two.
+    double end(double best, double outside) {
+        const double allowed = profile(best) + 0.5 * 3.8415;
+        for (int k = 0; k < 14; ++k) {
+            const double middle = 0.5 * (best + outside);
+            (profile(middle) <= allowed ? best : outside) = middle;
+        }
+        return best;
+    }
+};
+
+TEST(Exponents, IntervalsOfTheTargetsPowerByBruteForce) {
+    // A tail of 2 over a floor that is lower at the second half of the ranks, and a scatter around 3/4 of
+    // them.
+    std::vector<double> squares;
+    for (int k = 1; k <= 100; ++k)
+        squares.push_back(((k <= 50 ? 1.5 : 0.5) + 3000 * std::pow(k, -3.0)) *
+                          (0.75 + std::cos(2.0 * k) + 0.25 * std::cos(5.0 * k)));
+    LikelihoodByHand whole{squares, 100}, half{squares, 51};
+    const double tail = whole.best_tail(), drift = 1.96 * (half.best_tail() - tail);
+    const double floor = (whole.profile(tail), whole.floor);
+    const double low = whole.end(tail, -0.5), at_low = whole.floor, high = whole.end(tail, 8),
+                 at_high = whole.floor;
+    std::string why;
+    const auto found = fit_target_power(squares, {0, 0, {1, 100}}, why);
+    ASSERT_TRUE(found) << why;
+    EXPECT_NEAR(found->tail_exponent.value, tail, 0.01);
+    EXPECT_NEAR(found->tail_exponent.low, std::max(0.0, tail - std::hypot(tail - low, drift)), 0.02);
+    EXPECT_NEAR(found->tail_exponent.high, tail + std::hypot(high - tail, drift), 0.02);
+    const double sampling = 1.96 * std::sqrt(2.0 / 100);
+    EXPECT_NEAR(found->noise.value, std::sqrt(floor), 0.01);
+    EXPECT_NEAR(found->noise.low, std::sqrt(std::min({floor, at_low, at_high}) * (1 - sampling)), 0.01);
+    EXPECT_NEAR(found->noise.high, std::sqrt(std::max({floor, at_low, at_high}) * (1 + sampling)), 0.01);
+}
+
+TEST(Exponents, APowerIsToldFromNoiseByTwiceTheLogLikelihood) {
+    // Two parameters more than one level for all take 5.99, chi-squared's quantile of two degrees.
+    int told = 0, near = 0;
+    for (const double power : {0.0, 7.0, 10.0, 14.0, 20.0}) {
+        std::vector<double> squares;
+        double mean = 0;
+        for (int k = 1; k <= 40; ++k) {
+            squares.push_back((1 + power * std::pow(k, -1.5)) * (0.75 + 0.6 * std::cos(2.0 * k)));
+            mean += squares.back() / 40;
+        }
+        LikelihoodByHand hand{squares, 40};
+        const double gained = 40 * (std::log(mean) + 1) - 2 * hand.profile(hand.best_tail());
+        std::string why;
+        EXPECT_EQ(fit_target_power(squares, {0, 0, {1, 40}}, why).has_value(), gained > 5.99) << gained;
+        told += gained > 5.99 ? 1 : 0;
+        near += gained > 3 && gained < 9 ? 1 : 0;
+    }
+    EXPECT_EQ(told, 2);
+    EXPECT_GE(near, 2);
 }
 
 TEST(Exponents, TheTargetsPowerSaysWhyThereIsNone) {
@@ -183,11 +317,98 @@ TEST(Exponents, AFallingErrorHasALimit) {
     });
 }
 
+/// What a curve leaves at an exponent: generalised least squares with the inverse of the covariance that
+/// falling_error.hpp states (of its own a size has a tenth of the first's variance at least), the limit not
+/// below zero.
+struct BruteForce {
+    Eigen::VectorXd sizes, errors;
+    Eigen::MatrixXd inverse;
+    double limit = 0;  ///< of the last call
+
+    BruteForce(const std::vector<double>& n, const std::vector<double>& values, Index repeats, double whole)
+        : sizes(std::ssize(n)), errors(std::ssize(n)) {
+        const Index count = std::ssize(n);
+        const auto R = static_cast<double>(repeats);
+        Eigen::VectorXd variance(count);
+        double own = 0;
+        for (Index s = 0; s < count; ++s) {
+            const Eigen::VectorXd of =
+                Eigen::Map<const Eigen::VectorXd>(values.data() + s * repeats, repeats);
+            sizes(s) = n[static_cast<std::size_t>(s)];
+            errors(s) = of.mean();
+            variance(s) = (of.array() - of.mean()).matrix().squaredNorm() / (R - 1);
+            // V (1/n - 1/N) is the variance of this size: V/N.
+            own += variance(s) / (1 / sizes(s) - 1 / whole) / whole / static_cast<double>(count);
+        }
+        Eigen::MatrixXd covariance(count, count);
+        for (Index s = 0; s < count; ++s)
+            for (Index t = 0; t < count; ++t)
+                covariance(s, t) =
+                    variance(std::max(s, t)) / R + (s == t ? std::max(own / 4, 0.1 * variance(0) / R) : 0.0);
+        inverse = covariance.inverse();
+    }
+    double squares(double x) {
+        Eigen::MatrixXd A(sizes.size(), 2);
+        A.col(0).setOnes();
+        A.col(1) = sizes.array().pow(-x) * std::pow(sizes(0), x);
+        Eigen::VectorXd best = (A.transpose() * inverse * A).inverse() * (A.transpose() * inverse * errors);
+        if (best(0) < 0) {
+            const Eigen::VectorXd power = A.col(1);
+            best << 0, power.dot(inverse * errors) / power.dot(inverse * power);
+        }
+        limit = best(0);
+        const Eigen::VectorXd rest = errors - A * best;
+        return rest.dot(inverse * rest);
+    }
+};
+
+TEST(Exponents, IntervalsOfAFallingErrorByBruteForce) {
+    // Three repeats a step of `spread` apart, nearly on 0.3 + 2 n^-0.7; the second curve bends away from it
+    // by more than its spread, so that its sum of squares widens the intervals. Student's quantile of 4 x 2
+    // degrees is 2.306; the search's grid is 1.2 % wide.
+    const std::vector<double> sizes{50, 100, 200, 400}, spread{0.006, 0.004, 0.0025, 0.0012};
+    for (const auto& [bend, whole] : {std::pair{0.0, 420.0}, {0.004, 420.0}, {0.0, 800.0}}) {
+        std::vector<double> values;
+        for (std::size_t s = 0; s < 4; ++s)
+            for (const double k : {-1.0, 0.0, 1.0})
+                values.push_back(0.3 + 2 * std::pow(sizes[s], -0.7) + k * spread[s] +
+                                 (s % 2 == 1 ? bend : 0));
+        BruteForce expected(sizes, values, 3, whole);
+        double least = 1e300, best = 0, low = 4, high = 0, limit_low = 1, limit_high = 0;
+        for (double x = 0.005; x < 4; x *= 1.001)
+            if (const double found = expected.squares(x); found < least) least = found, best = x;
+        const double allowed = 2.306 * 2.306 * std::max(1.0, least);  // 4 sizes less 3 parameters
+        EXPECT_EQ(least > 2, bend > 0) << least;
+        for (double x = 0.005; x < 4; x *= 1.001)
+            if (expected.squares(x) <= least + allowed) {
+                low = std::min(low, x), high = std::max(high, x);
+                limit_low = std::min(limit_low, expected.limit);
+                limit_high = std::max(limit_high, expected.limit);
+            }
+        const FallingError found = falling_error({sizes, values, 3, whole});
+        EXPECT_EQ(found.none, "");
+        EXPECT_NEAR(found.exponent.value / best, 1, 2e-3) << bend;
+        EXPECT_NEAR(found.exponent.low / low, 1, 0.013) << bend;
+        EXPECT_NEAR(found.exponent.high / high, 1, 0.013) << bend;
+        EXPECT_NEAR(found.limit.low, limit_low, 2e-3) << bend;
+        EXPECT_NEAR(found.limit.high, limit_high, 2e-3) << bend;
+        // What all sizes have in common moves the limit alone, by 1.96 of it.
+        const FallingError shared = falling_error({sizes, values, 3, whole, 0, 0.01});
+        EXPECT_NEAR(found.limit.low - shared.limit.low, 0.0196, 1e-12);
+        EXPECT_NEAR(shared.limit.high - found.limit.high, 0.0196, 1e-12);
+        EXPECT_EQ(shared.exponent.high, found.exponent.high);
+    }
+}
+
 TEST(Exponents, StudentsQuantiles) {
     // Tables of the t distribution, two-sided 95 %.
     for (const auto& [freedom, quantile] : {std::pair<Index, double>{1, 12.706},
+                                            {2, 4.303},
+                                            {3, 3.182},
                                             {4, 2.776},
                                             {5, 2.571},
+                                            {6, 2.447},
+                                            {7, 2.365},
                                             {10, 2.228},
                                             {30, 2.042},
                                             {1000, 1.962}})
