@@ -244,10 +244,52 @@ TEST(Decay, IntervalJoinsSpreadAndDrift) {
     const PolynomialDecay bent = fit_polynomial(l, n, window);
     const PolynomialIntervals wide = polynomial_intervals(l, n, window, bent, std::vector(2, bent));
     EXPECT_GT(wide.exponent.high - bent.exponent, 0.1);
+    // The drift is that to the first half, 1.96 times; a bend inside the half counts in both.
+    for (std::size_t k = 12; k < 50; ++k) l[k] *= 0.9;
+    const double whole = plain_exponent(l, {1, 50}), half = plain_exponent(l, {1, 25});
+    ASSERT_GT(std::abs(half - plain_exponent(l, {1, 12})), 0.03);
+    const PolynomialDecay twice = fit_polynomial(l, n, window);
+    const PolynomialIntervals drifts = polynomial_intervals(l, n, window, twice, std::vector(2, twice));
+    EXPECT_NEAR(drifts.exponent.high - twice.exponent, 1.96 * std::abs(whole - half), 1e-5);
     // One replica shows no spread.
     const PolynomialIntervals none = polynomial_intervals(l, n, window, bent, std::vector(1, bent));
     for (const Interval& i : {none.exponent, none.constant, none.density_exponent})
         EXPECT_TRUE(std::isfinite(i.value) && std::isnan(i.low) && std::isnan(i.high) && !i.known());
+}
+
+// So many rows that a sample has no bias: the slopes that are named are those of the eigenvalues, decade by
+// decade, a last piece of two ranks with the one before it.
+TEST(Decay, WhereNoLawFitsItSaysTheLocalSlopes) {
+    std::vector<double> l;
+    for (int k = 1; k <= 110; ++k) l.push_back(k <= 10 ? 1.0 / k : 100 * std::pow(k, -3.0));
+    for (const Index last : {50, 102}) {
+        const DecayFit fit = fit_decay(l, 1e-12, 1'000'000'000, DecayWindow{1, last}, last);
+        EXPECT_EQ(fit.selected, DecayFamily::none);
+        const std::string slopes =
+            "rank^-1 over ranks 1 to 10, rank^-3 over ranks 10 to " + std::to_string(last);
+        EXPECT_TRUE(fit.reason.ends_with(slopes)) << fit.reason;
+    }
+}
+
+// Between (k + 20)^-2 and an exponential near it: against an onset an exponential is named only where its
+// criterion is lower by 6, and up to there both are said to fit.
+TEST(Decay, AnExponentialIsNamedAgainstAnOnsetByStrongEvidenceAlone) {
+    int near = 0, named = 0;
+    for (double share = 0; share <= 1; share += 1.0 / 64) {
+        std::vector<double> l;
+        for (int k = 1; k <= 30; ++k)
+            l.push_back(std::exp(-2 * (1 - share) * std::log1p(k / 20.0) - share * 0.07 * k +
+                                 0.02 * std::cos(2.0 * k)));
+        const DecayFit fit = fit_decay(l, 1e-12, 1'000'000'000, DecayWindow{1, 30}, 30);
+        if (!(fit.power_law().onset > 0) || fit.selected == DecayFamily::none) continue;
+        const double lower = fit.power_law().criterion - fit.exponential->criterion;
+        EXPECT_EQ(fit.selected, lower > 6 ? DecayFamily::exponential : DecayFamily::polynomial) << lower;
+        EXPECT_EQ(fit.exponential_fits_too(), lower > -6 && lower <= 6) << lower;
+        near += lower > 0.5 && lower < 5.5 ? 1 : 0;
+        named += lower > 6 ? 1 : 0;
+    }
+    EXPECT_GE(near, 1);
+    EXPECT_GE(named, 1);
 }
 
 // An arch around a power over ranks 1 to 30, and a first rank that lies far off: its one large difference

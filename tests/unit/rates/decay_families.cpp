@@ -268,6 +268,9 @@ TEST(DecayFamilies, FewRanksNeedAClearDrop) {
     const DecayFit steep = fit({1.0, 3e-4, 1e-7}, 1e-12);
     EXPECT_EQ(steep.selected, DecayFamily::none);
     EXPECT_NE(steep.reason.find("rows are too few"), std::string::npos) << steep.reason;
+    // l_m^2/l_1 must stand above a hundred floors.
+    EXPECT_EQ(fit({1.0, 0.1, std::sqrt(0.9e-6)}, 1e-8).selected, DecayFamily::none);
+    EXPECT_EQ(fit({1.0, 0.1, std::sqrt(1.1e-6)}, 1e-8).selected, DecayFamily::finite_rank);
     // A rank above half the rows is the sample's, not the kernel's.
     EXPECT_EQ(fit({1.0, 0.5, 0.2}, 1e-8, 6).selected, DecayFamily::none);
     EXPECT_EQ(fit({1.0, 0.5, 0.2}, 1e-8, 8).selected, DecayFamily::finite_rank);
