@@ -26,6 +26,11 @@ TEST(PairedComparison, IsMcNemarsExactTest) {
     EXPECT_TRUE(found.accuracy_rises());
     EXPECT_TRUE(compare_paired(named(after), named(before)).accuracy_falls());
     EXPECT_FALSE(found.error_falls() || found.error_rises());
+    // 7 gained, 1 lost: 2 (1 + 8)/2^8 = 0.07 is no rise at 95 %.
+    after[7] = false;
+    const PairedComparison fewer = compare_paired(named(before), named(after));
+    EXPECT_NEAR(fewer.p_value, 18.0 / 256, 1e-12);
+    EXPECT_FALSE(fewer.accuracy_rises() || compare_paired(named(after), named(before)).accuracy_falls());
     // As many gained as lost, and none at all.
     EXPECT_EQ(compare_paired(named({true, false}), named({false, true})).p_value, 1);
     EXPECT_EQ(compare_paired(named(before), named(before)).p_value, 1);

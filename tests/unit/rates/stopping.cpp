@@ -379,6 +379,16 @@ TEST(StoppingPath, EndsSensibly) {
         EXPECT_TRUE(std::isfinite(alone.variance[k]) && std::isfinite(alone.rademacher[k]));
 }
 
+TEST(StoppingPath, CrossValidationLeavesOutWhatStandsAtTheFloorAndIsEmpty) {
+    const std::vector<double> l{1.0, 0.1, 1e-13}, squares{4.0, 1.0, 0.0};
+    const StoppingPath path = stopping_path(l, squares, {0.1, 1.0, 3, 1e-9}, 0.5);
+    const auto at = std::find(path.step.begin(), path.step.end(), 3.0);
+    ASSERT_NE(at, path.step.end());
+    const double rest0 = std::pow(0.5, 3), rest1 = std::pow(0.95, 3);  // of two directions, not of three
+    EXPECT_NEAR(path.gcv[static_cast<std::size_t>(at - path.step.begin())],
+                (4 * rest0 * rest0 + rest1 * rest1) / 2 / std::pow((rest0 + rest1) / 2, 2), 1e-12);
+}
+
 TEST(StoppingPath, RefusesWhatCannotBe) {
     const std::vector<double> l{1.0, 0.5}, squares{1.0, 1.0};
     testing::expect_error(ExitStatus::study, ErrorKind::out_of_range, {"2.1", "l_1 = 1.0"}, [&] {
