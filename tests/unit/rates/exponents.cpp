@@ -400,6 +400,26 @@ TEST(Exponents, IntervalsOfAFallingErrorByBruteForce) {
     }
 }
 
+TEST(Exponents, ALimitBetweenNothingAndHalfOfTheLastErrorIsNone) {
+    // 2 n^-1/2, three repeats: the more they spread, the larger is the limit that fits beside none.
+    const std::vector<double> sizes{50, 100, 200, 400};
+    int open = 0, below_all = 0;
+    for (double spread = 0.001; spread < 0.01; spread *= 1.2) {
+        std::vector<double> values;
+        for (const double n : sizes)
+            for (const double k : {-1.0, 0.0, 1.0})
+                values.push_back(2 / std::sqrt(n) * (1 + 10 * k * spread));
+        const FallingError found = falling_error({sizes, values, 3, 800});
+        const double share = found.limit.high / 0.1;  // of the last error
+        if (found.limit.low > 0 || found.exponent.high > 3.9) continue;
+        EXPECT_EQ(found.none.empty(), share <= 0.5) << spread << " " << share;
+        open += share > 0.5 ? 1 : 0;
+        below_all += share > 0.5 && share < 0.9 ? 1 : 0;
+    }
+    EXPECT_GE(open, 1);
+    EXPECT_GE(below_all, 1);
+}
+
 TEST(Exponents, StudentsQuantiles) {
     // Tables of the t distribution, two-sided 95 %.
     for (const auto& [freedom, quantile] : {std::pair<Index, double>{1, 12.706},
