@@ -24,6 +24,17 @@ def predicted(l, power, n, ridge):
     if n == N: return N ** 2 * (power / m ** 2).sum() / (1 / m).sum() ** 2
     L = m / (m + kappa(m, n, 0)); return n / (n - (L ** 2).sum()) * ((1 - L) ** 2 * power).sum() / (1 - n / N)
 
+def beyond(l, sigma, alpha, rows, t): return np.sqrt(np.minimum(l, 1 / (alpha * t)).sum() / rows) > 1 / (2 * np.e * sigma * alpha * t)
+
+def rule(l, sigma, alpha, rows):
+    """The stopping step by bisection: the condition fails at T and holds at T + 1."""
+    low, high = 0, 1
+    while not beyond(l, sigma, alpha, rows, high): low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if beyond(l, sigma, alpha, rows, middle) else (middle, high)
+    return low
+
 f = Folder()
 n, m = 240, 60
 f.write('study.toml', f.study(data__test='"test.tsv"', data__test_samples=str(m), data__samples=str(n), rates__neighbours='5', rates__sizes='[30, 60, 120, 180, 240, 9999]', rates__repeats='3'))
@@ -72,6 +83,22 @@ with h5py.File(f.at('out.h5')) as h:
         f_S = margin('test') + own.mean() + C[:, S] @ (U @ (weights * (U.T @ (own - own.mean()))))
         check(f'curve: the subset of {len(S)}, repeat {k}', t_S > 0 and close(((yt - f_S) ** 2).mean(), c['mse_stop'][i, k], 1e-8 * c['mse_stop'][i, k]), (t_S, ((yt - f_S) ** 2).mean(), c['mse_stop'][i, k]))
     check('curve: orders are permutations', all(sorted(order) == list(range(1, n + 1)) for order in c['orders'][:]))
+    floor = h['/rates/decay'].attrs['noise_floor']; kept = l > floor; raw = y - margin('train')
+    check('residual: the share of its mean', close(a['residual_mean_share'], mean ** 2 / (raw ** 2).mean(), 1e-12))
+    # The halves by hand: T by each one's own sigma and R, and the step of the path that errs least on the other half.
+    half_T, held = [], []
+    for k in range(3):
+        S, O = c['orders'][k, :120] - 1, c['orders'][k, 120:] - 1; w, U = np.linalg.eigh(G[np.ix_(S, S)] / 120); w = np.maximum(w, 0); own = raw[S]; d = U.T @ (own - own.mean()); sigma = c['own_noise'][2, k] / c['own_radius'][2, k]
+        check(f'halves: T by its own sigma and R, {k}', c['own_stopping_step'][2, k] == rule(w, sigma, 1 / w[-1], 120) != c['stopping_step'][2, k], (c['own_stopping_step'][2, k], rule(w, sigma, 1 / w[-1], 120)))
+        half_T.append(np.log1p(rule(w, sigma, a['step_size'], n))); last = min(max(10 * c['stopping_step'][2, k], 1e3), 1e12)
+        grid = sorted({0.0, c['stopping_step'][2, k], *(t for t in np.round(10 ** (np.arange(145) / 12)) if t <= last)}); P = G[np.ix_(O, S)] @ U
+        errors = [((raw[O] - own.mean() - P @ (np.where(w > 1e-300, -np.expm1(t * np.log1p(-np.minimum(w / w[-1], 1 - 1e-16))) / np.where(w > 0, w, 1), t / w[-1]) / 120 * d)) ** 2).mean() for t in grid]
+        held.append(grid[int(np.argmin(errors))] if np.argmin(errors) + 1 < len(grid) else np.inf)
+    spread = 4.303 * np.std(half_T, ddof=1)  # Student's quantile of two degrees
+    check('T: its interval is the spread over halves', close([a['stopping_step_low'], a['stopping_step_high']], np.round(np.expm1([max(0, np.log1p(T) - spread), np.log1p(T) + spread])), 1 + 1e-9 * a['stopping_step_high']), (a['stopping_step_low'], a['stopping_step_high'], T, spread))
+    check('hold-out: the median over the halves', a['holdout_step'] == sorted(held)[1] and len(set(held)) > 1, (a['holdout_step'], held))
+    rest = np.where(kept, c['ridge'][4, 0] / (l + c['ridge'][4, 0]), 1)
+    check('curve: the score of cross-validation', close(c['gcv'][4, 0], (rest ** 2 * z ** 2).sum() * n / rest.sum() ** 2, 1e-9), (c['gcv'][4, 0], (rest ** 2 * z ** 2).sum() * n / rest.sum() ** 2))
     check('curve: subsets differ', len(set(c['mse_stop'][0])) == 3)
     check('curve: every number is there', all(np.isfinite(c[x][:]).all() for x in ('mse_stop', 'mse_best', 'mse_ridge', 'gcv', 'predicted_ridge', 'predicted_gradient_descent')))
     check('curve: best is best', (c['mse_best'][:] <= c['mse_stop'][:] + 1e-12).all())
@@ -82,6 +109,7 @@ with h5py.File(f.at('out.h5')) as h:
     power = z ** 2 / n
     for i, size in enumerate((30, 60, 120, 180, 240)):
         check(f'eigenlearning at n = {size}', close(predicted(l, power, size, size * c['ridge'][i, 0]), c['predicted_ridge'][i, 0], 1e-8))
+        check(f'eigenlearning of descent at n = {size}', close(predicted(l, power, size, size / c['eta'][i, 0]), c['predicted_gradient_descent'][i, 0], 1e-8))
     eps = c['critical_radius'][:]; x = np.log(c['sizes'][:])
     e = {row['source'].decode(): row for row in h['/rates/exponents'][:]}
     check('exponents: rows', list(e)[:5] == ['decay', 'critical_radius', 'source_capacity', 'eigenlearning', 'observed'], list(e))
@@ -92,6 +120,9 @@ with h5py.File(f.at('out.h5')) as h:
     u = h['/rates/functionals']; p = l / l.sum()
     check('functionals: effective rank', close(u.attrs['effective_rank'], np.exp(-(p[p > 0] * np.log(p[p > 0])).sum()), 1e-9))
     check('functionals: alignment', close(u.attrs['alignment_labels'], y @ G @ y / np.linalg.norm(G) / (y @ y), 1e-10))
+    check('functionals: alignment of the residual', close(u.attrs['alignment_residual'], r @ G @ r / np.linalg.norm(G) / (r @ r), 1e-10))
+    check('functionals: slope of the residual', close(u.attrs['alignment_slope'], np.polyfit(np.log(l[kept]), np.log(z[kept] ** 2), 1)[0], 1e-7), u.attrs['alignment_slope'])
+    check('functionals: effective dimension at T', close(u.attrs['effective_dimension_at_stop'], (l[kept] / (l[kept] + 1 / eta)).sum(), 1e-8))
     check('functionals: effective dimension', close(u['effective_dimension'][3], (l / (l + u['t'][3])).sum(), 1e-9))
     check('functionals: information gain', close(u['information_gain'][3], 0.5 * np.linalg.slogdet(np.eye(n) + G / (n * u['t'][3]))[1], 1e-7))
     check('functionals: information gain of a prior of the size R', close(u.attrs['information_gain_at_noise'], 0.5 * np.linalg.slogdet(np.eye(n) + G * (a['radius'] / a['noise']) ** 2)[1], 1e-7))
@@ -204,7 +235,7 @@ code, out, err = run('gram', f.at('tasks.toml'), '--set', 'kernel.output=trace',
 check('tasks: trace has no meaning between tasks', code == 2 and 'trace' in err, f'{code} {err}')
 
 # Centring the kernel: H K H, the test rows alike; what the residual's mean alone does is told apart.
-code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.center=kernel', '--set', 'rates.sizes=[240]', '--set', 'rates.neighbours=0', '--set', 'rates.noise=0.3', '--set', 'rates.radius=1')
+code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.center=kernel', '--set', 'rates.sizes=[240]', '--set', 'rates.neighbours=3', '--set', 'rates.noise=0.3', '--set', 'rates.radius=1')
 check('centred kernel: status 0', code == 0, err)
 with h5py.File(f.at('out.h5')) as h:
     G, C = h['/kernel/gram'][:], h['/kernel/cross'][:]; H = np.eye(240) - 1 / 240; K = H @ G @ H; Kt = (C - G.mean(0)) @ H; s = h['/rates/stopping']; a = dict(s.attrs)
@@ -214,6 +245,8 @@ with h5py.File(f.at('out.h5')) as h:
     weights = np.where(w > 1e-14 * w[-1], -np.expm1(t * np.log1p(-np.minimum(w * a['step_size'], 1))) / np.where(w > 0, w, 1) / 240, a['step_size'] * t / 240)
     f_t = margin('test') + r.mean() + Kt @ (U @ (weights * (U.T @ (r - r.mean()))))
     check('centred kernel: step size and error at T', close(a['step_size'] * w[-1], 1, 1e-9) and t > 0 and close(((sign('test') - f_t) ** 2).mean(), s['test_mse'][int(np.searchsorted(s['step'][:], t))], 1e-8), a)
+    cosine = Kt / np.sqrt(np.outer(h['/kernel/test_diagonal'][:] - 2 * C.mean(1) + G.mean(), np.diag(K)))
+    check('centred kernel: cosines of the neighbours', close(-np.sort(-cosine, axis=1)[:, :3], h['/neighbours/cosines'][:], 1e-10))
 code, out, err = run('rates', f.at('study.toml'), '--set', 'rates.center=mean')
 check('centring: another word is refused', code == 2 and 'rates.center' in err and 'kernel' in err, err)
 
@@ -245,6 +278,9 @@ if code == 0 and code2 == 0:
 with h5py.File(f.at('kernel.h5'), 'a') as h: h['some'] = np.sort(h['w'][:])[::-1][:20]; h['J'] = h['G'][:] - 0.02 * np.eye(200)
 code, out, err = run('rates', '--eigenvalues', place('some'), '--samples', '200', '--noise', '0.1', '--output', f.at('e.h5'))
 check('eigenvalues: those that are missing are said', code == 0 and '20 of 200 eigenvalues' in err, err)
+with h5py.File(f.at('kernel.h5')) as h: some = h['some'][:] / 200
+most = np.r_[some, np.full(180, some[-1])]; numbers = [100 * some.sum() / most.sum(), rule(most, 0.1, 1 / some[0], 200), rule(some, 0.1, 1 / some[0], 200)]
+check('eigenvalues: with what the others could hold, and T be', 'between {:.0f} and 100 %'.format(numbers[0]) in err and 'between {:.0f}, if'.format(numbers[1]) in err and 'given, and {:.0f}'.format(numbers[2]) in err and numbers[1] < numbers[2], (numbers, err))
 code, out, err = run('rates', '--matrix', place('J'), '--labels', place('y'), '--noise', '0.1', '--radius', '1', '--output', f.at('e.h5'))
 check('matrix: negative eigenvalues are said', code == 0 and 'negative' in err and '/J' in err, err)
 for name, arguments in (('sigma = 0', ['--noise', '0', '--radius', '1']), ('T = 0', ['--noise', '100', '--radius', '0.001', '--cross', place('C'), '--test-labels', place('yt')]), ('a step beyond 1/l_1', ['--noise', '0.1', '--radius', '1', '--step-size', '4'])):
@@ -287,6 +323,24 @@ check('no power: s is undecided', code == 0 and family != 'polynomial' and np.is
 with h5py.File(f.at('twice.h5'), 'w') as h: twice = np.r_[p[:64], p[:64]]; h['G'] = np.minimum.outer(twice, twice); h['y'] = target(twice)
 code, out, err = run('rates', '--matrix', f.at('twice.h5') + ':/G', '--labels', f.at('twice.h5') + ':/y', '--set', 'rates.noise=0.1', '--output', f.at('t.h5'))
 with h5py.File(f.at('t.h5')) as h: check('repeated examples: nothing is predicted', code == 0 and np.isnan(h['/rates/learning_curve/predicted_ridge'][:]).all() and np.isfinite(h['/rates/learning_curve/gcv'][:]).any() and 'as repeated examples leave them' in out, out)
+with h5py.File(f.at('t.h5')) as h: s = h['/rates/stopping']; check('repeated examples: a given sigma is of every row', close(s['bias2'][0], s.attrs['residual_mean_square'] - 0.01, 1e-12), s['bias2'][0])
+code, out, err = run('rates', '--matrix', f.at('twice.h5') + ':/G', '--labels', f.at('twice.h5') + ':/y', '--set', 'rates.center=false', '--output', f.at('t.h5'))
+with h5py.File(f.at('t.h5')) as h:
+    a = dict(h['/rates/stopping'].attrs); w, U = np.linalg.eigh(np.minimum.outer(twice, twice) / 128); z = U.T @ target(twice); t = a['discrepancy_step']
+    error = lambda t: ((1 - np.clip(w / w[-1], 0, 1)) ** (2 * t) * z ** 2).mean()
+    check('repeated examples: an estimated sigma is of half of the directions', t > 0 and error(t) <= a['noise'] ** 2 / 2 < error(t - 1), (t, a['noise'], error(t)))
+with h5py.File(f.at('twice.h5'), 'a') as h: few = np.r_[p[:120], p[:8]]; h['few'], h['of few'] = np.minimum.outer(few, few), target(few) + 0.1 * np.sin(1000 * few)
+code, out, err = run('rates', '--matrix', f.at('twice.h5') + ':/few', '--labels', f.at('twice.h5') + ':/of few', '--output', f.at('t.h5'))
+with h5py.File(f.at('t.h5')) as h: check('repeated examples: eight of 128 are enough', code == 0 and np.isnan(h['/rates/learning_curve/predicted_ridge'][:]).all() and '8 of the 128 directions' in out, out)
+# As much of the residual in every direction: the search for a ridge ends at the largest, and bounds nothing.
+with h5py.File(f.at('kernel.h5'), 'a') as h: h['noise'] = np.linalg.eigh(h['G'][:])[1].sum(1)
+code, out, err = run('rates', '--matrix', place('G'), '--labels', place('noise'), '--set', 'rates.center=false', '--output', f.at('t.h5'))
+with h5py.File(f.at('t.h5')) as h: a = dict(h['/rates/stopping'].attrs); check('noise alone: the search ended, and bounds nothing', code == 0 and 'like noise alone' in err and 'cross-validation' in a['error_bound_reason'], (a['error_bound_reason'], err))
+# min(x, x') holds no constant: a mean that is taken out of the residual alone moves T. Of a centred kernel there is none.
+with h5py.File(f.at('kernel.h5'), 'a') as h: H = np.eye(200) - 1 / 200; h['centred'] = H @ h['G'][:] @ H; h['centred'][...] = (h['centred'][:] + h['centred'][:].T) / 2
+for name, warned in (('G', True), ('centred', False)):
+    code, out, err = run('rates', '--matrix', place(name), '--labels', place('y'), '--output', f.at('t.h5'))
+    check(f'centring: {name}, whether it moves T', code == 0 and ('centring moves T' in err) == warned, err)
 found = []
 for scale in (1e-4, 1, 1e4):
     with h5py.File(f.at('scaled.h5'), 'w') as h: h['G'] = scale * np.minimum.outer(x, x)
