@@ -118,10 +118,11 @@ TEST(ExponentTable, WhereNoLawFitsBothSlopesAreTheWindowsOwn) {
 }
 
 /// Errors at T of three repeats over four sizes, `spread` apart.
-RatesResult with_errors(const std::vector<double>& means, double spread) {
+RatesResult with_errors(const std::vector<double>& means, double spread, double noise = 0.01) {
     const std::vector<double> l = power_of_rank(400, 1.5);
     RatesResult r = of_two_rows({50, 75, 100, 150}, l);
     r.rows = 200;
+    r.noise = noise;
     r.stop = 10;
     r.has_matrix = true;
     r.curve.observed_on = on_test_set;
@@ -158,6 +159,21 @@ TEST(ExponentTable, TheLimitHasTheTestExamplesErrorToo) {
     const FallingError alone = falling_error({sizes, values, 3, 200});
     EXPECT_NEAR(alone.limit.low - low, 1.96 * 0.1 * values.back(), 2e-4);
     EXPECT_NEAR(high - alone.limit.high, 1.96 * 0.1 * values.back(), 2e-4);
+}
+
+TEST(ExponentTable, TheLimitIsNotBelowAGivenNoise) {
+    // sigma^2 = 0.36 as 200 test examples may show it, less what they err by; without it anything above 0.2
+    // fits.
+    const std::vector<double> means{0.95, 0.8, 0.7, 0.6};
+    const auto low_of = [&](double noise) {
+        const RateExponent found = row_of(with_errors(means, 0.02, noise), "observed");
+        double limit = 0, low = 0;
+        EXPECT_EQ(std::sscanf(found.note.c_str(), "A + B n^-x with A = %lf [%lf", &limit, &low), 2)
+            << found.note;
+        return low;
+    };
+    EXPECT_NEAR(low_of(0.6), 0.36 * (1 - 0.196) - 0.196 * 0.62, 1e-3);
+    EXPECT_LT(low_of(0.01), 0.1);
 }
 
 TEST(ExponentTable, TheSentenceLeavesOutBoundsOverNoBall) {
