@@ -35,6 +35,9 @@ def compared(path, change, rtol, ranks=None):
 for path in ('spectrum/eigenvalues', 'kernel/gram', 'rates/stopping/train_mse'):
     check(f'compare: {path} within rtol, and beyond', [compared(path, lambda v, largest: v + 1e-10 * largest, rtol) for rtol in (0, 1e-12, 1e-9)] == [1, 1, 0], path)
     check(f'compare: {path}, NaN is within no rtol', compared(path, lambda v, largest: np.nan, 1, RANKS) == 1, path)
+shutil.copy(f.at('out.h5'), f.at('changed.h5'))
+with h5py.File(f.at('changed.h5'), 'a') as h: table = h['rates/stopping/epochs'][:]; table['batch'][0] += 1; h['rates/stopping/epochs'][...] = table
+check('compare: an integer of a table is no rounding', [run('compare', f.at('out.h5'), f.at('changed.h5'), '--rtol', rtol)[0] for rtol in (0, 1)] == [1, 1])
 # Another BLAS: certificates, checksums and the choice of the solver differ as well.
 shutil.copy(f.at('out.h5'), f.at('changed.h5'))
 for error, statuses in ((1e-15, [1, 0]), (1e-3, [1, 1])):
@@ -65,6 +68,9 @@ with h5py.File(f.at('merged.h5')) as h:
     row = [x for x in h['/rates/exponents'][:] if x['source'] == b'critical_radius'][0]
     check('merge: slope of the critical radius, each in its own ball', abs(row['value'] - slope) <= 1e-12 and row['low'] <= slope <= row['high'], (row, slope))
     check('merge: one row per run', len(h['/runs']) == 6 and sorted(set(h['/runs']['samples'])) == [60, 120, 240])
+    for run_of in h['/runs'][:]:
+        with h5py.File(run_of['file'].decode()) as one: path = one['/rates/stopping/test_mse'][:]
+        check('merge: the best error of a run', run_of['mse_best'] == path.min(), (run_of['mse_best'], path.min()))
 check('merge: one model is compared with none', 'models at' not in out)
 said = {line['name']: line['value'] for line in map(json.loads, open(f.at('merged.json'))) if 'name' in line}
 check('merge: exponents as numbers', said['exponent critical_radius'] == row['value'] and said['exponent critical_radius low'] == row['low'], said)
