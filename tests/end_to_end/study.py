@@ -126,6 +126,9 @@ check('somebody else\'s file is not replaced', code == 5 and 'did not write' in 
 f.write('lean.toml', f.study(output__save_gram='false', output__path='"lean.h5"'))
 code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: status 0', code == 0, err)
 with h5py.File(f.at('lean.h5')) as h: check('save_gram = false: no matrix', 'gram' not in h['/kernel'] and 'eigenvalues' in h['/spectrum'])
+shutil.copy(f.at('lean.h5'), f.at('negative.h5'))
+with h5py.File(f.at('negative.h5'), 'r+') as h: w = h['/spectrum/eigenvalues']; w[-1] = -1e-3 * w[0]
+code, out, err = run('verify', f.at('negative.h5')); check('save_gram = false, verify: no J J^T of one model', code == 4 and 'negative beyond rounding' in err, f'{code} {err}')
 code, out, err = run('run', f.at('lean.toml')); check('save_gram = false: skipped the second time', code == 0 and err.count('skipped') == 3, err)
 check('save_gram = false: no checkpoint is left', not glob.glob(f.at('lean.h5.*')), glob.glob(f.at('lean.h5.*')))
 # `gram` alone: the matrix is in the checkpoint, where `run` goes on.

@@ -165,6 +165,17 @@ TEST(Quality, TheBoundOnAnEigenvalueIsOfSecondOrder) {
     EXPECT_TRUE(*turned.error_bound_max <= 2.1 * s * s / 40) << *turned.error_bound_max;
     EXPECT_EQ(turned.resolved, 40);
 
+    // Of the four largest alone w_4 is not known, nor a gap to it: the bound on w_3 is the residual.
+    DistributedMatrix V(grid, 40, 4, 8);
+    for (Index j = 0; j < V.local_columns(); ++j)
+        for (Index i = 0; i < V.local_rows(); ++i) {
+            const Index row = V.global_row(i), column = V.global_column(j);
+            V.data()[i + j * V.lld()] =
+                column == 3 ? c * known.h(row, 3) + s * known.h(row, 4) : known.h(row, column);
+        }
+    const Quality some = quality(G, {{40, 39, 38, 37}, std::move(V), Solver::lapack, "by hand"}, false);
+    EXPECT_NEAR(*some.error_bound_max, s / 40, 1e-3 * s / 40);
+
     pairs = known.pairs(grid, 8);
     pairs.values.back() = 0.3;  // 1
     const Quality wrong = quality(G, pairs, false);
