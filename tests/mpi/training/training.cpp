@@ -359,6 +359,26 @@ TEST(Optimizer, OfAGradientThatStaysAdamTakesEqualSteps) {
         EXPECT_NEAR(cosine.rate(step), 1 + std::cos(std::numbers::pi * static_cast<double>(step) / 6), 1e-15);
 }
 
+TEST(Optimizer, SaysByHowMuchTheWeightsMoved) {
+    // |(1.5, 2)| of |(3, 4)|; of weights that begin at zero no share is known.
+    Optimizer optimizer({.learning_rate = 0.5}, {3, 4});
+    optimizer.move(0, std::vector<double>{3, -4});
+    EXPECT_DOUBLE_EQ(optimizer.relative_change(), 0.5);
+    EXPECT_TRUE(std::isnan(Optimizer({.learning_rate = 0.5}, {0, 0}).relative_change()));
+}
+
+TEST(LinearisedModel, FollowsWhatIsLinearInTheGradientsOfRows) {
+    const OptimizerSettings plain{.rule = Rule::sgd, .learning_rate = 1, .momentum = 0.5};
+    OptimizerSettings decays = plain;
+    decays.weight_decay = 0.1;
+    EXPECT_TRUE(LinearisedModel::follows(plain, 8));
+    EXPECT_FALSE(LinearisedModel::follows(decays, 8));
+    EXPECT_FALSE(LinearisedModel::follows({.rule = Rule::adamw}, 1));
+    // The sign of one gradient is a kernel's, that of a sum of two is none's.
+    EXPECT_TRUE(LinearisedModel::follows({.rule = Rule::signgd}, 1));
+    EXPECT_FALSE(LinearisedModel::follows({.rule = Rule::signgd}, 2));
+}
+
 TEST(Optimizer, GoesOnFromAState) {
     const auto gradient = [](const Optimizer& at) {
         std::vector<double> g;
