@@ -34,6 +34,7 @@ struct Run {
            seconds = 0;
     TestedRun tested;
     std::vector<RateExponent> rates;  ///< of the run's own table: over its subsets, or predicted
+    std::vector<Log::Warning> warnings;
     /// Of its training, the test losses of the network and of the linearised model, at T and at their best.
     bool finetuned = false;
     double finetune_stopping_step = not_known, finetune_loss_stop = not_known,
@@ -60,6 +61,18 @@ double at_stop(const Hdf5File& h5, const std::string& name, double stop) {
 const TableColumn* column_of(const std::vector<TableColumn>& columns, const char* name) {
     const auto at = std::ranges::find(columns, name, &TableColumn::name);
     return at == columns.end() ? nullptr : &*at;
+}
+
+/// What the run warned of, by stage; nothing where the table is not as tangram writes it.
+std::vector<Log::Warning> warnings_of(const Hdf5File& h5) {
+    std::vector<Log::Warning> warnings;
+    if (!h5.exists("/warnings")) return warnings;
+    const std::vector<TableColumn> columns = h5.read_table("/warnings");
+    const TableColumn *const stage = column_of(columns, "stage"), *const text = column_of(columns, "text");
+    if (stage == nullptr || text == nullptr) return warnings;
+    for (std::size_t i = 0; i < stage->texts.size() && i < text->texts.size(); ++i)
+        warnings.push_back({stage->texts[i], text->texts[i]});
+    return warnings;
 }
 
 /// The rows of the table of rates; none where it is not as tangram writes it.
@@ -142,6 +155,7 @@ Run read_run(const std::filesystem::path& file) {
     const auto seed = run.keys.find("data.seed");
     run.tested = read_tested_run(h5, seed == run.keys.end() ? "" : seed->second);
     run.rates = rates_of(h5);
+    run.warnings = warnings_of(h5);
     read_finetune(h5, run);
     return run;
 }
@@ -418,6 +432,20 @@ const NumbersOfRuns& finetune_numbers() {
     return all;
 }
 
+/// What the runs warned of, each sentence once with the runs that it is of.
+void write_warnings(Hdf5File& h5, const std::vector<Run>& runs) {
+    std::map<std::pair<std::string, std::string>, std::vector<std::string>> files;
+    for (const Run& run : runs)
+        for (const auto& [stage, text] : run.warnings) files[{stage, text}].push_back(run.file);
+    TableColumn stages{.name = "stage", .empty_of_texts = true},
+        texts{.name = "text", .empty_of_texts = true};
+    for (const auto& [warning, of] : files) {
+        stages.texts.push_back(warning.first);
+        texts.texts.push_back(fmt::format("{}: {}", fmt::join(of, ", "), warning.second));
+    }
+    h5.write_table("/warnings", {stages, texts});
+}
+
 void write_merged(Hdf5File& h5, const std::vector<Run>& runs, const std::vector<ScaleCurve>& curves,
                   const std::vector<std::vector<RateExponent>>& exponents) {
     TableColumn file{"file"}, curve_name{"curve"}, seed{"seed"}, model{"model_sha256"}, samples{"samples"},
@@ -557,6 +585,7 @@ void merge(const std::filesystem::path& output, const std::vector<std::string>& 
     file.write_small([&](Hdf5File& h5) {
         write_merged(h5, runs, curves, exponents);
         h5.write("/rates/summary", lines_of(summary));
+        write_warnings(h5, runs);
         if (!models.empty()) write_models(h5, models);
         provenance.write(h5, fmt::format("{}{}\n", made_by::merge, fmt::join(files, ", ")), "", 0, session);
         complete_file(h5, session.log, "merge");

@@ -93,6 +93,18 @@ with h5py.File(f.at('idle.h5'), 'a') as h: h['/rates/stopping'].attrs['stopping_
 code, out, err = run('merge', f.at('zero.h5'), f.at('idle.h5'), f.at('m120-3.h5'), f.at('m240-3.h5'))
 with h5py.File(f.at('zero.h5')) as h: rows = {r['source'].decode(): r for r in h['/rates/exponents'][:]}
 check('merge: T = 0 has no rate, and says why', code == 0 and all(np.isnan(rows[s]['value']) and b'idle.h5: T = 0' in rows[s]['note'] for s in ('critical_radius', 'observed', 'observed_mse', 'stopping_step')) and np.isfinite(rows['observed_best_mse']['value']), (err, rows))
+# What the runs warned of: each sentence once, with its runs.
+warned = {'w1.h5': [('gram', 'of both'), ('rates', 'of one')], 'w2.h5': [('gram', 'of both')]}
+for (name, lines), of in zip(warned.items(), ('m120-3.h5', 'm120-4.h5')):
+    shutil.copy(f.at(of), f.at(name))
+    with h5py.File(f.at(name), 'a') as h:
+        kind = h['warnings'].dtype; del h['warnings']; h['warnings'] = np.array(lines, dtype=kind)
+code, out, err = run('merge', f.at('warned.h5'), *map(f.at, warned), f.at('m240-3.h5'))
+with h5py.File(f.at('warned.h5')) as h:
+    told = [(row['stage'].decode(), row['text'].decode()) for row in h['warnings'][:]]
+    check('merge: what the runs warned of', code == 0 and told == [('gram', f"{f.at('w1.h5')}, {f.at('w2.h5')}: of both"), ('rates', f"{f.at('w1.h5')}: of one")], told)
+for name in warned: os.remove(f.at(name))
+
 # Two choices of parameters, paired on the same test examples.
 run('run', f.at('study.toml'), '--set', 'data.samples=60', '--set', 'data.seed=3', '--set', 'kernel.parameters=attention', '--set', 'output.path=a60.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
 code, out, err = run('merge', f.at('merged.h5'), f.at('m60-3.h5'), f.at('a60.h5'), f.at('m120-3.h5'))
