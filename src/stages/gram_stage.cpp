@@ -27,19 +27,22 @@
 
 namespace tangram {
 
-template <class Real>
-Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const GramJob& job) {
-    const double limit = session.memory_per_rank;
+void StudyRun::State::check_against_rows(const GramJob& job, bool finetuned) const {
     if (study.spectrum.count > job.train_rows)
         throw Error(
             ExitStatus::study, ErrorKind::out_of_range,
             fmt::format("spectrum.count = {}: the kernel has {} rows and as many eigenvalues; 0 takes all "
                         "of them",
                         study.spectrum.count, job.train_rows));
-    if (whole_run && study.finetune.asked)  // refused before the kernel is there
-        Batches(job.data.train.examples(), study.finetune.batch, 0);
+    if (finetuned) Batches(job.data.train.examples(), study.finetune.batch, 0);
     check_window(rates_options(study).window,
                  study.spectrum.count > 0 ? study.spectrum.count : job.train_rows);
+}
+
+template <class Real>
+Forecast StudyRun::State::forecast_that_fits(const LoadedModel& model, const GramJob& job) {
+    const double limit = session.memory_per_rank;
+    check_against_rows(job, whole_run && study.finetune.asked);
     PlannedStudy planned{
         model, job, study, limit, weight_bytes<Real>(model, study), ranks_of_host(session.world)};
     if (back_end != nullptr) planned.device_memory = -max_over_ranks(comm, -back_end->memory());

@@ -163,6 +163,7 @@ template <class Real>
 void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, const PlanRequest& asked) {
     const int ranks = asked.ranks.value_or(session.world.size());
     const double limit = session.memory_per_rank;
+    check_against_rows(job, study.finetune.asked);
     PlannedStudy planned{model,
                          job,
                          study,
@@ -186,9 +187,11 @@ void StudyRun::State::plan(const LoadedModel& model, const GramJob& job, const P
     if (on.bytes() > limit)
         throw Error(
             ExitStatus::study, ErrorKind::no_memory,
-            fmt::format("the study does not fit: it needs {}, {} allowed on each of {} rank{}; use more "
-                        "ranks, fewer samples or --memory-per-rank",
-                        memory_text(on, on.largest()), bytes_text(limit), ranks, ranks == 1 ? "" : "s"));
+            fmt::format(
+                "the study does not fit: it needs {}, {} allowed on each of {} rank{}; use {}fewer samples "
+                "or --memory-per-rank",
+                memory_text(on, on.largest()), bytes_text(limit), ranks, ranks == 1 ? "" : "s",
+                fewest ? fmt::format("{} ranks or more, ", *fewest) : ""));
     if (!on.solver_refusal.empty())
         throw Error(ExitStatus::study, ErrorKind::out_of_range, on.solver_refusal);
     check_device_memory(planned, on);

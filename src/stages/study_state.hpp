@@ -84,6 +84,9 @@ struct StudyRun::State {
 
     // The gram stage.
 
+    /// @param finetuned  whether training follows
+    /// @throws Error(study) where the study asks for more ranks, eigenvalues or examples than there are
+    void check_against_rows(const GramJob& job, bool finetuned) const;
     /// Before anything of the size of model or matrices is allocated. Collective.
     /// @throws Error(study) on every rank, with the numbers and how many ranks would do; Error(output) where
     /// the disk is too small
