@@ -142,8 +142,7 @@ class RatesOfKernel {
         if (input_.gram == nullptr && input_.vectors != nullptr)
             listener_.warn(
                 "the Gram matrix was not kept: no learning curve and no intervals by resampling; set "
-                "output.save_gram = "
-                "true for them");
+                "output.save_gram = true and spectrum.matrix = \"formed\" for them");
     }
 
     /// Where only some eigenvalues are known the others count as zero; none is larger than the smallest.
@@ -186,11 +185,11 @@ class RatesOfKernel {
             r_.residual = regression_->coefficients();
             if (r_.rows > r_.examples)
                 listener_.say(
-                    fmt::format("rates: the {} rows of an example come together, and the decay and predicted "
+                    fmt::format("rates: the rows of an example come together, and the decay and predicted "
                                 "errors take them for {} that came one by one: right where the outputs are "
                                 "alike, else the exponent may be read 0.2 off and predicted errors be wrong "
                                 "(docs/mathematics.md, Several rows); compare with what is observed",
-                                r_.rows / r_.examples, r_.rows));
+                                r_.rows));
         });
         r_.labels = coefficients(*input_.vectors, input_.train->labels, r_.outputs);
         together([&] {

@@ -104,17 +104,20 @@ std::string stopping_text(const Hdf5File& h5) {
     if (std::isnan(h5.number_attribute(at, "noise")))
         return "stopping   sigma is " + h5.text_attribute(at, "noise_source") + "\n";
     const auto number = [&](const char* name) { return h5.number_attribute(at, name); };
+    const std::string critical =
+        h5.has_attribute(at, "critical_radius_low") && std::isnan(number("critical_radius"))
+            ? fmt::format("[{:.4g}, {:.4g}]", number("critical_radius_low"), number("critical_radius_high"))
+            : fmt::format("{:.4g}", number("critical_radius"));
     return fmt::format(
-        "stopping   T = {:.0f}{} steps of size {:.4g}{}, critical radius {:.4g}, sigma {:.4g} ({}), R {:.4g} "
+        "stopping   T = {:.0f}{} steps of size {:.4g}{}, critical radius {}, sigma {:.4g} ({}), R {:.4g} "
         "({})\n",
         number("stopping_step"),
         h5.has_attribute(at, "stopping_step_low")
             ? fmt::format(" [{:.0f}, {:.0f}]", number("stopping_step_low"), number("stopping_step_high"))
             : "",
-        number("step_size"), h5.exists(at + "/step_sizes") ? " and less" : "",
-        h5.number_attribute(at, "critical_radius"), h5.number_attribute(at, "noise"),
-        h5.text_attribute(at, "noise_source"), h5.number_attribute(at, "radius"),
-        h5.text_attribute(at, "radius_source"));
+        number("step_size"), h5.exists(at + "/step_sizes") ? " and less" : "", critical,
+        h5.number_attribute(at, "noise"), h5.text_attribute(at, "noise_source"),
+        h5.number_attribute(at, "radius"), h5.text_attribute(at, "radius_source"));
 }
 
 std::string warnings_text(const Hdf5File& h5) {

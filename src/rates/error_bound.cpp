@@ -35,7 +35,7 @@ std::string failing_premise(const BoundPremises& p) {
     if (p.search_ended)
         return "sigma and R are not measured: cross-validation ran into the end of its search; give "
                "rates.noise and rates.radius where you know them";
-    if (p.radius_assumed) return "R is not known: give rates.radius";
+    if (p.radius_assumed) return "R is not known: give rates.radius (--radius)";
     if (!(p.stop > 0)) return "T = 0, nothing is learnt";
     // One part in 10^9 for an l_1 that was rounded on its way here.
     if (!(p.first_step <= 1 + 1e-9)) return "the step exceeds 1/l_1, the largest that the theorem takes";

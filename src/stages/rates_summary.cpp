@@ -116,11 +116,12 @@ std::string stopping_text(const RatesResult& r) {
            fmt::format(
                "stopping   T = {:.0f}{} {} on (1/2N) sum of squares over the N = {} rows ({:.0f} at half, "
                "{:.0f} at "
-               "double sigma), critical radius {:.4g}\n",
+               "double sigma){}\n",
                r.stop,
                r.stop_interval ? fmt::format(" [{:.0f}, {:.0f}]", r.stop_interval->low, r.stop_interval->high)
                                : "",
-               step_sizes_text(r), r.rows, r.sensitivity.half_noise, r.sensitivity.double_noise, r.critical);
+               step_sizes_text(r), r.rows, r.sensitivity.half_noise, r.sensitivity.double_noise,
+               std::isnan(r.critical) ? "" : fmt::format(", critical radius {:.4g}", r.critical));
 }
 
 std::string other_rules_text(const RatesResult& r) {

@@ -178,6 +178,7 @@ def matrix(name): return matrices + ':/' + name
 output = ['--output', f.at('made.h5')]
 for name, status, ranks in (('lopsided', 3, RANKS), ('nan', 3, 1), ('empty', 3, 1), ('wide', 3, RANKS), ('huge', 4, RANKS)):
     expect(f'spectrum --matrix: {name}', status, '/' + name, ['spectrum', '--matrix', matrix(name), *output], ranks, matrices)
+    if name == 'wide': check('rows before columns', '3 x 40' in run('spectrum', '--matrix', matrix(name), *output, ranks=1)[2])
     if name in ('lopsided', 'nan'):
         expect(f'rates --matrix: {name}', status, '/' + name, ['rates', '--matrix', matrix(name), '--labels', matrix('labels'), *output], 0, matrices)
 expect('rates --cross: NaN', 3, '/cross', ['rates', '--matrix', matrix('good'), '--labels', matrix('labels'), '--cross', matrix('cross'),

@@ -174,6 +174,11 @@ TEST(ExponentTable, TheLimitIsNotBelowAGivenNoise) {
     };
     EXPECT_NEAR(low_of(0.6), 0.36 * (1 - 0.196) - 0.196 * 0.62, 1e-3);
     EXPECT_LT(low_of(0.01), 0.1);
+    // Errors below 0.9^2 by more than these: test labels without that noise, of which nothing is said.
+    const std::string above = row_of(with_errors(means, 0.02, 0.9), "observed").note;
+    EXPECT_NE(above.find("every A from 0 to"), std::string::npos) << above;
+    EXPECT_NE(above.find("0.81 as given"), std::string::npos) << above;
+    EXPECT_EQ(row_of(with_errors(means, 0.02, 0.6), "observed").note.find("as given"), std::string::npos);
 }
 
 TEST(ExponentTable, TheSentenceLeavesOutBoundsOverNoBall) {
