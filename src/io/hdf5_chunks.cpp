@@ -113,16 +113,18 @@ void check_chunks(hid_t set, const Hdf5Place& place, const std::string& path) {
         check_hdf5(H5Dget_chunk_info(set, space, chunk, corner.data(), &left_out, &address, &stored), place,
                    path, "described");
         if (stored > file_size) refuse(chunk, "is larger than the file");
-        packed.resize(static_cast<std::size_t>(stored));
-        std::uint32_t mask = 0;
-        check_hdf5(H5Dread_chunk(set, H5P_DEFAULT, corner.data(), &mask, packed.data()), place, path, "read");
         // Unpacked from the last filter to the first; shuffling changes no size.
         auto size = static_cast<Index>(stored);
         const bool sum_first = filters.checksum > filters.deflate;
-        const bool summed = filters.checksum != 0 && (mask & filters.checksum) == 0;
+        const bool summed = filters.checksum != 0 && (left_out & filters.checksum) == 0;
         if (summed && sum_first) size -= 4;
-        if (size >= 0 && filters.deflate != 0 && (mask & filters.deflate) == 0)
+        if (size >= 0 && filters.deflate != 0 && (left_out & filters.deflate) == 0) {
+            packed.resize(static_cast<std::size_t>(stored));
+            std::uint32_t mask = 0;
+            check_hdf5(H5Dread_chunk(set, H5P_DEFAULT, corner.data(), &mask, packed.data()), place, path,
+                       "read");
             size = inflated_size(packed, static_cast<std::size_t>(size), static_cast<Index>(bytes) + 4);
+        }
         if (summed && !sum_first) size -= 4;
         if (size != static_cast<Index>(bytes))
             refuse(chunk, fmt::format("unpacks to another size than its {:.0f} bytes", bytes));

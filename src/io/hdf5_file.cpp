@@ -411,10 +411,12 @@ void Hdf5File::write_values(const std::string& path, hid_t type, const void* val
         access(check(H5Pcreate(H5P_DATASET_ACCESS), path, "created"), H5Pclose);
     // HDF5 takes no filter for texts of any length.
     if (size > 0 && H5Tis_variable_str(type) <= 0) {
-        // Whole rows, of a data set of more than 64 MiB as many as fit these.
+        // Whole rows: alike pieces of at most 64 MiB, as the last one is filled up.
         std::vector<hsize_t> chunk(shape.begin(), shape.end());
         const auto row_bytes = static_cast<hsize_t>(size / shape.front()) * size_of_type(type, place_, path);
-        chunk.front() = std::clamp<hsize_t>((hsize_t{1} << 26) / row_bytes, 1, chunk.front());
+        const hsize_t rows = chunk.front(), most = std::max<hsize_t>(1, (hsize_t{1} << 26) / row_bytes),
+                      chunks = (rows + most - 1) / most;
+        chunk.front() = (rows + chunks - 1) / chunks;
         check(H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data()), path, "created");
         check(H5Pset_fletcher32(creation), path, "created");
         // Nothing is kept until the set is closed: H5Dwrite itself says what cannot be written.

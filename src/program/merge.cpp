@@ -63,7 +63,7 @@ const TableColumn* column_of(const std::vector<TableColumn>& columns, const char
     return at == columns.end() ? nullptr : &*at;
 }
 
-/// What the run warned of, by stage; nothing where the table is not as tangram writes it.
+/// What the run warned of, by stage; nothing where the table has other columns.
 std::vector<Log::Warning> warnings_of(const Hdf5File& h5) {
     std::vector<Log::Warning> warnings;
     if (!h5.exists("/warnings")) return warnings;
@@ -436,7 +436,9 @@ const NumbersOfRuns& finetune_numbers() {
 void write_warnings(Hdf5File& h5, const std::vector<Run>& runs) {
     std::map<std::pair<std::string, std::string>, std::vector<std::string>> files;
     for (const Run& run : runs)
-        for (const auto& [stage, text] : run.warnings) files[{stage, text}].push_back(run.file);
+        for (const auto& [stage, text] : run.warnings)
+            if (std::vector<std::string>& of = files[{stage, text}]; of.empty() || of.back() != run.file)
+                of.push_back(run.file);
     TableColumn stages{.name = "stage", .empty_of_texts = true},
         texts{.name = "text", .empty_of_texts = true};
     for (const auto& [warning, of] : files) {

@@ -30,7 +30,7 @@ SymmetricInput read_symmetric(const std::string& place, const ProcessGrid& grid,
     const auto [file, path] = file_and_path(place);
     const MPI_Comm comm = grid.comm().get();
     SymmetricInput input{
-        read_matrix({file, ExitStatus::input}, path, grid, arithmetic::tile_rows, Orientation::transposed),
+        read_matrix({file, ExitStatus::input}, path, grid, arithmetic::tile_rows, Orientation::as_is),
         {fmt::format("{}: {}", file.string(), path), ExitStatus::input},
         false};
     const NumberType& type =

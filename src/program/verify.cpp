@@ -76,30 +76,31 @@ std::vector<std::string> matrices_with_checksum(const Hdf5File& h5) {
     return found;
 }
 
-/// Reads what libhdf5 itself holds against checksums when it is read: attributes, numbers and tables. Local.
-/// @return data sets that carry one
-/// @throws Error(numerical) for what is not as it was written
-Index check_readable(const Hdf5File& h5) {
-    Index sets = 0;
+/// What of a file libhdf5 itself finds damaged: it holds attributes, numbers and tables against checksums of
+/// its own when they are read, but for texts of any length.
+struct Damage {
+    Index sets = 0;  ///< that carry a checksum and are no matrices with one of ours
     std::vector<std::string> problems;
-    std::vector<std::string> paths = h5.paths();
-    paths.emplace_back("/");
-    for (const std::string& path : paths) try {
-            for (const std::string& name : h5.attributes(path)) h5.attribute_as_text(path, name);
-            if (h5.is_group(path) || !h5.has_fletcher32(path)) continue;
-            ++sets;
-            if (h5.content(path) == Content::table)
-                h5.read_table(path);
-            else
-                h5.read_doubles(path);
-        } catch (const Error& e) {
-            problems.emplace_back(e.what());
-        }
-    if (!problems.empty())
-        throw Error(ExitStatus::numerical, ErrorKind::failed_check,
-                    fmt::format("{}", fmt::join(problems, "; ")));
-    return sets;
-}
+
+    /// Local. @throws Error where memory or the file's bytes are not to be had
+    explicit Damage(const Hdf5File& h5) {
+        std::vector<std::string> paths = h5.paths();
+        paths.emplace_back("/");
+        for (const std::string& path : paths) try {
+                h5.attributes(path);
+                if (h5.is_group(path) || h5.has_attribute(path, checksum_name) || !h5.has_fletcher32(path))
+                    continue;
+                ++sets;
+                const Content content = h5.content(path);
+                if (content == Content::table) h5.read_table(path);
+                if (content == Content::texts) h5.read_texts(path);
+                if (content == Content::numbers) h5.read_doubles(path);
+            } catch (const Error& e) {
+                if (e.kind() == ErrorKind::no_memory || e.kind() == ErrorKind::no_access) throw;
+                if (e.kind() == ErrorKind::malformed) problems.emplace_back(e.what());
+            }
+    }
+};
 
 /// The commit that wrote the file, where fingerprints of this program may be made of something else.
 std::string other_revision(const Hdf5File& h5) {
@@ -315,8 +316,24 @@ void verify(const std::filesystem::path& name, const Session& session) {
     const ProcessGrid grid = ProcessGrid::most_square(comm);
     const InputFile file(comm, name, ExitStatus::output);
     file.read([&](const Hdf5File& h5) { return check_is_output(h5, name), 0; });
-    const Index sets = file.read(check_readable);
+    const auto refuse_problems = [&](const std::vector<std::string>& problems) {
+        collectively(comm, [&] {
+            if (session.world.rank() == 0 && !problems.empty())
+                throw Error(ExitStatus::numerical, ErrorKind::failed_check,
+                            fmt::format("{}: {}", name.string(), fmt::join(problems, "; ")));
+        });
+    };
     CheckedMatrices matrices(file, grid);
+    Index sets = 0;  // on the first rank
+    Findings damaged{{}, file.read([&](const Hdf5File& h5) {
+                         const Damage damage(h5);
+                         sets = damage.sets;
+                         return damage.problems;
+                     })};
+    if (!damaged.problems.empty()) {
+        matrices.check_others(damaged);
+        refuse_problems(damaged.problems);
+    }
     std::string other;
     Findings all{{}, file.read([&](const Hdf5File& h5) {
                      try {
@@ -343,11 +360,7 @@ void verify(const std::filesystem::path& name, const Session& session) {
         all.checks.push_back("what it was made from is not compared, commit " + other + " wrote it");
     matrices.check_others(all);
     if (sets > 0) all.checks.back() += fmt::format(" and {} other data sets", sets);
-    collectively(comm, [&] {
-        if (session.world.rank() == 0 && !all.problems.empty())
-            throw Error(ExitStatus::numerical, ErrorKind::failed_check,
-                        fmt::format("{}: {}", name.string(), fmt::join(all.problems, "; ")));
-    });
+    refuse_problems(all.problems);
     session.log.result(fmt::format("{}: verified: {}; not computed again: data, outputs, rates, fine-tuning",
                                    name.string(), fmt::join(all.checks, "; ")));
 }

@@ -38,8 +38,8 @@ bool is_elpa(Solver solver) { return solver == Solver::elpa1 || solver == Solver
 void check_square(const DistributedMatrix& G, const MatrixName& matrix) {
     if (G.rows() != G.columns() || G.rows() < 1)
         throw Error(matrix.status, ErrorKind::contradiction,
-                    fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text, G.columns(),
-                                G.rows()));
+                    fmt::format("{} is {} x {}; eigenvalues need a square matrix", matrix.text, G.rows(),
+                                G.columns()));
 }
 
 /// The largest magnitude, and the largest |G_ij - G_ji|; the same on every rank.

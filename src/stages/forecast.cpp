@@ -427,7 +427,7 @@ StageForecast head_forecast(const PlannedStudy& planned, const Forecast& on) {
 }
 
 /// The rates of the largest eigenvalues alone.
-StageForecast rates_of_largest(const GramJob& job) {
+StageForecast largest_rates_forecast(const GramJob& job) {
     const double n = static_cast<double>(job.train_rows);
     return {"rates", job.idle_bytes + 8 * n * 10, 0, 0, 0, 8 * n, 2 * reading_and_writing};
 }
@@ -482,7 +482,7 @@ void add_free_stages(const PlannedStudy& planned, const PlannedKernels<Real>& ke
          on.ranks() > 1 ? 8 * multiplied_vectors * (n + cost.vector_flops / (4 * n)) : 0,
          asked.vectors ? 8 * n * static_cast<double>(count) : 0, seconds(passes, multiplied, vector_flops)});
     // The path and bounds from the values that are known, on the first rank.
-    on.stages.push_back(rates_of_largest(job));
+    on.stages.push_back(largest_rates_forecast(job));
 }
 
 /// Vectors of the trained weights' size, of float64, and the network's own copy of the weights.
@@ -693,7 +693,7 @@ Forecast forecast(const PlannedStudy& planned, const PlannedKernels<Real>& kerne
     result.stages.push_back(spectrum_forecast(planned, result));
     result.solver_refusal = solver_refusal(planned, result);
     if (planned.study.spectrum.count > 0)
-        result.stages.push_back(rates_of_largest(planned.job));
+        result.stages.push_back(largest_rates_forecast(planned.job));
     else if (planned.study.spectrum.vectors)
         result.stages.push_back(rates_forecast(planned, result));
     if (planned.study.finetune.asked) result.stages.push_back(finetune_forecast(planned, kernels, result));

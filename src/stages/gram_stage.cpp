@@ -34,6 +34,9 @@ void StudyRun::State::check_against_rows(const GramJob& job, bool finetuned) con
             fmt::format("spectrum.count = {}: the kernel has {} rows and as many eigenvalues; 0 takes all "
                         "of them",
                         study.spectrum.count, job.train_rows));
+    if (study.rates.neighbours > 0 && study.spectrum.count > 0 && study.spectrum.count < job.train_rows)
+        throw Error(ExitStatus::study, ErrorKind::contradiction,
+                    "rates.neighbours needs all eigenvectors; set spectrum.count = 0");
     if (finetuned) Batches(job.data.train.examples(), study.finetune.batch, 0);
     check_window(rates_options(study).window,
                  study.spectrum.count > 0 ? study.spectrum.count : job.train_rows);

@@ -201,8 +201,12 @@ void apply_setting(toml::table& table, const std::string& setting) {
     if (equals == std::string::npos || equals == 0)
         refuse(ErrorKind::malformed,
                fmt::format("--set {}: write key=value, for example --set data.samples=128", setting));
-    const std::string key = setting.substr(0, setting.find_last_not_of(' ', equals - 1) + 1),
-                      text = setting.substr(equals + 1);
+    const auto trimmed = [](const std::string& words) {
+        const auto first = words.find_first_not_of(" \t");
+        return first == std::string::npos ? ""
+                                          : words.substr(first, words.find_last_not_of(" \t") + 1 - first);
+    };
+    const std::string key = trimmed(setting.substr(0, equals)), text = trimmed(setting.substr(equals + 1));
     toml::table value;
     try {
         value = parse_toml("value = " + text, "--set");

@@ -32,6 +32,8 @@ code, out, err = run('plan', f.at('study.toml'), '--ranks', '13', environment=ca
 check('plan: and what a long grid is', '8 of 13 ranks make no passes' in out and 'a grid of 1 x 13 has many messages; 12 ranks make one of 3 x 4' in out, out + err)
 code, out, err = run('plan', f.at('study.toml'), '--ranks', '4', environment=cache)
 check('plan: or says nothing', code == 0 and 'make no passes' not in out and 'messages' not in out, out + err)
+code, out, err = run('plan', f.at('study.toml'), '--set', 'kernel.parameters = mlp ', environment=cache)
+check('--set: blanks around a word', code == 0, f'{code} {out} {err}')
 for key, words in (('spectrum.count=401', 'the kernel has 400 rows'), ('rates.window=[2, 401]', 'rates.window')):
     code, out, err = run('plan', f.at('study.toml'), '--set', key, environment=cache)
     check(f'plan: refuses what run would, {key}', code == 2 and words in err and 'fits' not in out, f'{code} {out} {err}')

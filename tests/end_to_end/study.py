@@ -165,9 +165,12 @@ for init, known in (('random', True), ('least-squares', False)):
 f.write('grow.toml', f.study(kernel__output='"loss"', data__samples='300', data__train='"mine.tsv"', output__path='"grown.h5"'))
 with open(f.at('train.tsv')) as table: header, *lines = table.read().splitlines()
 flipped = [line[:-1] + str(1 - int(line[-1])) for line in lines]
-f.write('mine.tsv', '\n'.join([header, *lines]) + '\n'); run('gram', f.at('grow.toml')); f.write('mine.tsv', '\n'.join([header, *flipped]) + '\n')
-codes = [run('gram', f.at('grow.toml'), '--set', 'data.samples=400', '--set', f'output.path={path}')[0] for path in ('grown.h5', 'fresh.h5')]
-check('growing, other labels: the result of a fresh run', codes == [0, 0] and run('compare', f.at('grown.h5'), f.at('fresh.h5'))[0] == 0, codes)
+for labels, table in (('equal', lines), ('other', flipped)):
+    f.write('mine.tsv', '\n'.join([header, *lines]) + '\n'); code = run('gram', f.at('grow.toml'))[0]
+    f.write('mine.tsv', '\n'.join([header, *table]) + '\n')
+    codes = [run('gram', f.at('grow.toml'), '--set', 'data.samples=400', '--set', f'output.path={path}') for path in ('grown.h5', 'fresh.h5')]
+    check(f'growing, {labels} labels: the result of a fresh run', [code, *(c for c, _, _ in codes)] == [0, 0, 0] and ('only the others' in codes[0][2]) == (labels == 'equal') and run('compare', f.at('grown.h5'), f.at('fresh.h5'))[0] == 0, codes)
+    for path in ('grown.h5', 'fresh.h5'): os.remove(f.at(path))
 
 # A sketch: what it says of itself, and that another one is another kernel.
 f.write('sketch.toml', f.study(data__samples='200', kernel__sketch='256', output__path='"sketch.h5"'))

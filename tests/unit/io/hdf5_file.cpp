@@ -113,6 +113,21 @@ TEST_F(Hdf5FileTest, ReadsWhatItWrote) {
     EXPECT_FALSE(h5.has_attribute("/a/b", "other") || h5.has_attribute("/other", "none"));
 }
 
+TEST_F(Hdf5FileTest, LargeDataSetsStandInAlikePieces) {
+    // Two pieces of half a million rows and one: what fills up the last is a row, and not all that 64 MiB
+    // hold.
+    const Index rows = 1'050'001, bytes = 8 * 8 * rows;
+    std::vector<double> values(static_cast<std::size_t>(8 * rows));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(i);
+    Hdf5File file = Hdf5File::create(folder_ / "f.h5");
+    file.write("/large", values, {rows, 8});
+    file.close();
+    EXPECT_LT(std::filesystem::file_size(folder_ / "f.h5"), static_cast<std::uintmax_t>(bytes + 10'000));
+    const Hdf5File again = Hdf5File::open(folder_ / "f.h5", false, ExitStatus::input);
+    EXPECT_TRUE(again.has_fletcher32("/large"));
+    EXPECT_EQ(again.read_doubles("/large"), values);
+}
+
 TEST_F(Hdf5FileTest, H5pySeesTypesThatAUserExpects) {
     if (!has_h5py()) GTEST_SKIP() << "/usr/bin/python3 has no h5py";
     write_everything(file());

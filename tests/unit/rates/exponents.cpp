@@ -218,6 +218,7 @@ TEST(Exponents, IntervalsOfTheTargetsPowerByBruteForce) {
     for (int k = 1; k <= 100; ++k)
         squares.push_back(((k <= 50 ? 1.5 : 0.5) + 3000 * std::pow(k, -3.0)) *
                           (0.75 + std::cos(2.0 * k) + 0.25 * std::cos(5.0 * k)));
+    // Of ranks 1 to 100, and 1 to 1 + 100/2.
     LikelihoodByHand whole{squares, 100}, half{squares, 51};
     const double tail = whole.best_tail(), drift = 1.96 * (half.best_tail() - tail);
     const double floor = (whole.profile(tail), whole.floor);
