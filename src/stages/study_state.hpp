@@ -85,7 +85,8 @@ struct StudyRun::State {
     // The gram stage.
 
     /// @param finetuned  whether training follows
-    /// @throws Error(study) where the study asks for more ranks, eigenvalues or examples than there are
+    /// @throws Error(study) where spectrum.count, rates.window or finetune.batch asks for more than the
+    /// kernel's rows and examples are, and where rates.neighbours goes with some eigenpairs alone. Local
     void check_against_rows(const GramJob& job, bool finetuned) const;
     /// Before anything of the size of model or matrices is allocated. Collective.
     /// @throws Error(study) on every rank, with the numbers and how many ranks would do; Error(output) where
