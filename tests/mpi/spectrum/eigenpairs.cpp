@@ -291,11 +291,13 @@ TEST(Largest, ValuesAloneTheirQualityAndARefusal) {
 }
 
 // Ragged blocks, ranks that own nothing, one block for all, and the n = 128, nb = 70 of docs/libraries.md.
+// Larger matrices in small blocks show nothing new, and take most of the time on six ranks.
 TEST_P(EverySolver, BlocksOfTheInput) {
     on_every_grid([](const ProcessGrid& grid) {
         for (const Index n : {1, 2, 7, 13, 64, 70, 128, 200})
             for (const Index block : {Index{1}, Index{8}, Index{64}, Index{70}, n + 5})
-                expect_known(known_matrix("min"), grid, n, block, GetParam(), n % 2 == 0);
+                if (n <= 70 || block >= 64)
+                    expect_known(known_matrix("min"), grid, n, block, GetParam(), n % 2 == 0);
     });
 }
 
