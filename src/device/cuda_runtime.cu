@@ -76,8 +76,18 @@ class CudaRuntime final : public Runtime {
         void* memory = nullptr;
         wait(Stream::copies);
         wait(Stream::products);
-        check(of == Memory::pinned ? cudaMallocHost(&memory, bytes) : cudaMalloc(&memory, bytes), name_,
-              of == Memory::pinned ? "allocating pinned memory of the host" : "allocating its memory");
+        if (of == Memory::device) {
+            check(cudaMalloc(&memory, bytes), name_, "allocating its memory");
+        } else if (const cudaError_t status = cudaMallocHost(&memory, bytes);
+                   status == cudaErrorMemoryAllocation) {
+            static_cast<void>(cudaGetLastError());
+            throw Error(ExitStatus::numerical, ErrorKind::no_memory,
+                        name_ + ": its host pins no " + std::to_string(bytes >> 20) +
+                            " MiB more (memory of the node, `ulimit -l`): use more nodes, fewer ranks on "
+                            "each, or --device cpu");
+        } else {
+            check(status, name_, "allocating pinned memory of the host");
+        }
         return static_cast<std::byte*>(memory);
     }
     void release(Memory of, std::byte* memory) noexcept override {

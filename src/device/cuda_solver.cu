@@ -38,19 +38,21 @@ class Library {
     /// @throws Error(numerical): it is not where libraries are
     Library(const char* name, const std::string& file, const std::string& gpu) : name_(name), gpu_(gpu) {
         handle_ = dlopen(file.c_str(), RTLD_NOW);
-        if (handle_ == nullptr) handle_ = dlopen(("/usr/local/cuda/lib64/" + file).c_str(), RTLD_NOW);
-        if (handle_ == nullptr) fail();
+        if (handle_ != nullptr) return;
+        const std::string first = dlerror();
+        handle_ = dlopen(("/usr/local/cuda/lib64/" + file).c_str(), RTLD_NOW);
+        if (handle_ == nullptr) fail(first + "; " + dlerror());
     }
     template <class Function>
     void find(const char* name, Function& function) const {
         function = reinterpret_cast<Function>(dlsym(handle_, name));
-        if (function == nullptr) fail();
+        if (function == nullptr) fail(dlerror());
     }
 
   private:
-    [[noreturn]] void fail() const {
+    [[noreturn]] void fail(const std::string& why) const {
         throw Error(ExitStatus::numerical, ErrorKind::missing,
-                    gpu_ + ": " + name_ + ": " + dlerror() +
+                    gpu_ + ": " + name_ + ": " + why +
                         "; name its folder in LD_LIBRARY_PATH, or use another spectrum.solver");
     }
     const char* name_;
@@ -111,26 +113,29 @@ class MatrixOnGpu final : public HeldMatrix {
         copies_.to_device(A_.reserve(A.size_bytes()), bytes_of(A), A.size_bytes());
     }
     void multiply(std::span<const double> B, Index count, std::span<double> C) override {
-        product(CUBLAS_OP_N, 0, rows_, columns_, B, count, C);
+        copies_.to_device(B_.reserve(B.size_bytes()), bytes_of(B), B.size_bytes());
+        product(CUBLAS_OP_N, column(0), rows_, columns_, reinterpret_cast<const double*>(B_.data()), count,
+                C);
     }
-    void multiply_transposed(Index first, std::span<const double> B, Index count,
-                             std::span<double> C) override {
-        product(CUBLAS_OP_T, first, columns_ - first, rows_, B, count, C);
+    void multiply_columns(Index first, Index count, std::span<double> C) override {
+        product(CUBLAS_OP_T, column(first), columns_ - first, rows_, column(first), count, C);
     }
 
   private:
-    /// C = op(A_f) B, m x count, of the columns of A from `first` on; sums of `depth` terms.
-    void product(cublasOperation_t op, Index first, Index m, Index depth, std::span<const double> B,
-                 Index count, std::span<double> C) {
+    /// On the GPU.
+    const double* column(Index first) const {
+        return reinterpret_cast<const double*>(A_.data()) + first * rows_;
+    }
+
+    /// C = op(A) B, m x count; sums of `depth` terms. A, of as many rows as the whole, and B are on the GPU.
+    void product(cublasOperation_t op, const double* A, Index m, Index depth, const double* B, Index count,
+                 std::span<double> C) {
         const std::size_t bytes = sizeof(double) * static_cast<std::size_t>(m * count);
-        copies_.to_device(B_.reserve(B.size_bytes()), bytes_of(B), B.size_bytes());
         auto* const result = reinterpret_cast<double*>(C_.reserve(bytes));
         const double one = 1, zero = 0;
         const auto number = [](Index i) { return static_cast<int>(i); };
-        check_blas(library_.dgemm(handle_, op, CUBLAS_OP_N, number(m), number(count), number(depth), &one,
-                                  reinterpret_cast<const double*>(A_.data()) + first * rows_, number(rows_),
-                                  reinterpret_cast<const double*>(B_.data()), number(depth), &zero, result,
-                                  number(m)),
+        check_blas(library_.dgemm(handle_, op, CUBLAS_OP_N, number(m), number(count), number(depth), &one, A,
+                                  number(rows_), B, number(depth), &zero, result, number(m)),
                    gpu_, "Dgemm");
         check(cudaDeviceSynchronize(), gpu_, "multiplying matrices");
         copies_.to_host(reinterpret_cast<std::byte*>(C.data()), C_.data(), bytes);
@@ -160,6 +165,14 @@ class CudaSolver final : public WholeSolver {
     void prepare() noexcept override {
         try {
             open();
+            copies_.prepare();
+            // The first problem has kernels loaded.
+            constexpr Index n = 512;
+            std::vector<double> A(n * n, 0.0), w(n);
+            for (Index j = 0; j < n; ++j)
+                for (Index i = j; i < n; ++i)
+                    A[static_cast<std::size_t>(i + j * n)] = static_cast<double>(j + 1);
+            solve(A, n, true, w);
         } catch (const std::exception&) {
         }
     }
@@ -177,11 +190,11 @@ class CudaSolver final : public WholeSolver {
             work(*runtime_, Memory::device), state(*runtime_, Memory::device);
         matrix.reserve(A.size_bytes()), values.reserve(w.size_bytes());
         work.reserve(workspace.gpu), state.reserve(sizeof(int));
-        std::vector<std::byte> work_of_host(workspace.host);
+        const auto work_of_host = std::make_unique_for_overwrite<std::byte[]>(workspace.host);
         copies_.to_device(matrix.data(), bytes_of(A), A.size_bytes());
         check_solver(library_->solve(handle_, parameters_, job(vectors), CUBLAS_FILL_MODE_LOWER, n,
                                      CUDA_R_64F, matrix.data(), n, CUDA_R_64F, values.data(), CUDA_R_64F,
-                                     work.data(), workspace.gpu, work_of_host.data(), workspace.host,
+                                     work.data(), workspace.gpu, work_of_host.get(), workspace.host,
                                      reinterpret_cast<int*>(state.data())),
                      name_, "Xsyevd");
         int info = 0;

@@ -290,6 +290,9 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
     void begin(const FactorProducts<Real>& slice, const std::vector<TokensOnDevice<Real>>& tiles,
                std::size_t first, std::size_t last) {
         std::vector<FactorWork<Real>> works;
+        // Enough works that multiprocessors end at about the same time, few beside the sums.
+        constexpr Index most_cuts = 16;
+        const Index wanted = 16 * runtime_->at_once() / static_cast<Index>(last - first);  // of a product
         const auto append = [&](const TileProduct& product, FactorWork<Real> work) {
             const TokensOnDevice<Real>&left = tiles[product.left], &right = tiles[product.right];
             work.left = left.entries;
@@ -301,17 +304,21 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
             work.input_width = slice.input_width;
             work.left_rows = left.rows;
             work.right_rows = right.rows;
-            work.right_chunks = right.chunks_there;
-            work.right_count = std::ssize(right.chunks);
             work.lower_only = product.lower_only;
-            // Enough works to fill multiprocessors, few beside the sums.
-            constexpr Index most_works = 16;
-            const Index chunks = std::ssize(left.chunks), cuts = std::min(chunks, most_works);
-            for (Index cut = 0; cut < cuts; ++cut) {
-                work.left_chunks = left.chunks_there + chunks * cut / cuts;
-                work.left_count = chunks * (cut + 1) / cuts - chunks * cut / cuts;
-                works.push_back(work);
-            }
+            const auto cuts_of = [](Index chunks, Index most) { return std::clamp(chunks, Index{1}, most); };
+            const Index chunks = std::ssize(left.chunks), right_chunks = std::ssize(right.chunks),
+                        cuts = cuts_of(chunks, most_cuts),
+                        right_cuts = cuts_of((wanted + cuts - 1) / cuts, cuts_of(right_chunks, most_cuts));
+            for (Index cut = 0; cut < cuts; ++cut)
+                for (Index right_cut = 0; right_cut < right_cuts; ++right_cut) {
+                    const Index begin = chunks * cut / cuts,
+                                right_begin = right_chunks * right_cut / right_cuts;
+                    work.left_chunks = left.chunks_there + begin;
+                    work.left_count = chunks * (cut + 1) / cuts - begin;
+                    work.right_chunks = right.chunks_there + right_begin;
+                    work.right_count = right_chunks * (right_cut + 1) / right_cuts - right_begin;
+                    works.push_back(work);
+                }
         };
         const AskedDiagonals asked = for_products<FactorWork<Real>>(slice, first, last, append);
         runtime_->add_factors(send_works(works), std::ssize(works));
@@ -407,14 +414,14 @@ class DeviceProducts final : public ProductBackEnd, private FactorMemory {
         asked.bytes = places.bytes();
         if (asked.bytes > diagonals_.bytes()) hand_over();
         diagonals_.reserve(asked.bytes);
+        staged_diagonals_.reserve(asked.bytes);
         return asked;
     }
     /// hand_over() gives them.
     void await(const AskedDiagonals& asked,
                const std::function<void(std::size_t, const double*)>& put_diagonals) {
         if (asked.bytes > 0)
-            runtime_->copy(staged_diagonals_.reserve(asked.bytes), diagonals_.data(), asked.bytes,
-                           Stream::products);
+            runtime_->copy(staged_diagonals_.data(), diagonals_.data(), asked.bytes, Stream::products);
         asked_ = asked.of;
         put_diagonals_ = put_diagonals;
     }

@@ -22,7 +22,7 @@ struct FactorBlockMemory;
 template <class Real, class Block>
 class FactorKernel;
 
-/// What one block does: the rows of some chunks of the left tile with all of the right one.
+/// What one block does: the rows of some chunks of the left tile with those of some of the right one.
 template <class Real>
 struct FactorWork {
     using Memory = FactorBlockMemory<Real>;

@@ -28,6 +28,10 @@ std::byte* StagedCopies::reserve(std::size_t part, std::size_t bytes) {
     return staged_[part % 2].reserve(std::min(at_once_, bytes));
 }
 
+void StagedCopies::prepare() {
+    for (const std::size_t part : {0, 1}) reserve(part, at_once_);
+}
+
 void StagedCopies::to_device(std::byte* to, const std::byte* from, std::size_t bytes) {
     for (std::size_t part = 0, first = 0; first < bytes; ++part, first += at_once_) {
         const std::size_t count = std::min(at_once_, bytes - first);

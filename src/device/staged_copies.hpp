@@ -18,6 +18,8 @@ class StagedCopies {
     explicit StagedCopies(Runtime& runtime, std::size_t at_once = std::size_t{1} << 25)
         : runtime_(&runtime), at_once_(at_once) {}
 
+    /// Allocates both buffers.
+    void prepare();
     void to_device(std::byte* to, const std::byte* from, std::size_t bytes);
     void to_host(std::byte* to, const std::byte* from, std::size_t bytes);
 

@@ -194,8 +194,8 @@ VectorChecks checks_on_device(const DistributedMatrix& G, const DistributedMatri
         });
         held.reset();  // before the next one is there
         held = device.hold(of_V, n, k);
-        for_panels([&](Index first, Index count, std::span<const double> columns) {
-            held->multiply_transposed(first, columns, count, product);
+        for_panels([&](Index first, Index count, std::span<const double>) {
+            held->multiply_columns(first, count, product);
             parallel_for(count, [&](Index j) {
                 double& worst = overlap[static_cast<std::size_t>(first + j)];
                 for (Index i = j; i < k - first; ++i)

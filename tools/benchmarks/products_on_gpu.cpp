@@ -1,14 +1,18 @@
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <iostream>
+#include <random>
 
 #include "tangram/arithmetic.hpp"
 #include "tangram/device/device.hpp"
 #include "tangram/products.hpp"
 
 /// products_on_gpu ROWS SLICES: {"teraflops", "seconds_to_store"} of float32 products of all tiles of as many
-/// rows on the first GPU, useful n (n + 1) P flops per second of slices that are packed on the host already;
-/// and the seconds that their sums take to the host. Built with CUDA alone.
+/// rows on the first GPU, useful n (n + 1) P flops per second of slices that are packed on the host already,
+/// their way to the GPU beside products; and the seconds that their sums take to the host. Of 0 slices:
+/// {"solver_bytes", "free_bytes"}, memory that an eigenproblem of these rows takes, and what is free. Built
+/// with CUDA alone.
 int main(int argc, char** argv) {
     using namespace tangram;
     using Clock = std::chrono::steady_clock;
@@ -22,11 +26,19 @@ int main(int argc, char** argv) {
     try {
         const Gpus gpus = usable_gpus();
         if (gpus.count() == 0) throw Error(ExitStatus::study, gpus.why, gpus.words);
+        if (slices == 0) {
+            const WholeSolver::Room room = solver_on_gpu(0, gpus.memory)->room(n, true);
+            std::cout << "{\"solver_bytes\": " << room.needed << ", \"free_bytes\": " << room.free << "}\n";
+            return 0;
+        }
         const auto back_end = products_on_gpu(0, 0.9 * gpus.memory);
         std::vector<std::vector<ProductPiece>> pieces(1);
         for (Index k = 0; k < depth; k += arithmetic::product_depth)
             pieces[0].push_back({k, k, arithmetic::product_depth, false});
-        const std::vector<float> entries(static_cast<std::size_t>(tiles * padded * depth), 0.25F);
+        // Of both signs, all bits in use: constant ones need less power, and a GPU runs faster on them.
+        std::vector<float> entries(static_cast<std::size_t>(tiles * padded * depth));
+        std::minstd_rand draw(1);
+        for (float& entry : entries) entry = static_cast<float>(draw()) / 0x1p30F - 1;
         std::vector<PackedRows<float>> packed;
         for (Index t = 0; t < tiles; ++t)
             packed.push_back({std::span(entries).subspan(static_cast<std::size_t>(t * padded * depth),
@@ -51,9 +63,28 @@ int main(int argc, char** argv) {
         back_end->store_sums();
         std::cout << "{\"teraflops\": " << teraflops << ", \"seconds_to_store\": " << seconds_since(start)
                   << "}\n";
-        // 0.25^2 as often as there are parameters, in every sum.
-        const double expected = 0.0625 * static_cast<double>((slices + 1) * depth);
-        return sums.front() == expected && sums[static_cast<std::size_t>(n - 1)] == expected ? 0 : 4;
+        // The chains of two sums, first and last row with the first one.
+        const auto entry = [&](Index row, Index piece, Index k) {
+            const Index in_tile = row % side, of_panel = in_tile % panel, before = in_tile - of_panel;
+            return entries[static_cast<std::size_t>(row / side * padded * depth + piece * padded +
+                                                    before * arithmetic::product_depth + k * panel +
+                                                    of_panel)];
+        };
+        const auto sum_with_first = [&](Index row) {
+            double sum = 0;
+            for (Index u = 0; u <= slices; ++u)
+                for (const ProductPiece& piece : pieces[0]) {
+                    float chain = 0;
+                    for (Index k = 0; k < piece.depth; ++k)
+                        chain = std::fma(entry(0, piece.left, k), entry(row, piece.left, k), chain);
+                    sum += static_cast<double>(chain);
+                }
+            return sum;
+        };
+        return sums.front() == sum_with_first(0) &&
+                       sums[static_cast<std::size_t>(n - 1)] == sum_with_first(n - 1)
+                   ? 0
+                   : 4;
     } catch (const Error& e) {
         std::cerr << e.what() << "\n";
         return static_cast<int>(e.status());

@@ -15,7 +15,7 @@ function(tangram_kernels target folder)
   add_library(${target} OBJECT ${kernels})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include)
   target_compile_options(${target} PRIVATE -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
-      --expt-relaxed-constexpr)
+      --expt-relaxed-constexpr -Xcompiler=-ffp-contract=off)  # host copies of inline functions may be those that are linked
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
 endfunction()
 

@@ -13,10 +13,9 @@ class HeldMatrix {
     virtual ~HeldMatrix() = default;
     /// C = A B. @param B  columns x count, column-major  @param C  rows x count; overwritten
     virtual void multiply(std::span<const double> B, Index count, std::span<double> C) = 0;
-    /// C = A_f^T B of the columns of A from `first` on.
-    /// @param B  rows x count, column-major  @param C  (columns - first) x count; overwritten
-    virtual void multiply_transposed(Index first, std::span<const double> B, Index count,
-                                     std::span<double> C) = 0;
+    /// Scalar products of `count` of A's columns, from `first` on, with those from `first` on.
+    /// @param C  (columns - first) x count, column-major; overwritten
+    virtual void multiply_columns(Index first, Index count, std::span<double> C) = 0;
 };
 
 /// Eigenpairs of a whole symmetric matrix elsewhere than on this machine's cores; a device implements it.
@@ -26,8 +25,8 @@ class WholeSolver {
     virtual ~WholeSolver() = default;
     /// What it is, for people.
     virtual std::string name() const = 0;
-    /// Loads its libraries, which takes longer than a small eigenproblem; what is missing room() and solve()
-    /// say.
+    /// Loads its libraries and what else a first problem would wait for, which takes longer than a small one;
+    /// what is missing room() and solve() say.
     virtual void prepare() noexcept = 0;
     /// Bytes of its memory that matrix and workspace of an n x n problem take, and that are free.
     struct Room {

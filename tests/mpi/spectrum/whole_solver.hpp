@@ -71,15 +71,14 @@ class LapackAsDevice final : public WholeSolver {
                         sums[i] += A.data()[i + p * rows] * B.data()[p + j * columns];
             }
         }
-        void multiply_transposed(Index first, std::span<const double> B, Index count,
-                                 std::span<double> C) override {
-            EXPECT_EQ(std::ssize(B), rows * count);
+        void multiply_columns(Index first, Index count, std::span<double> C) override {
+            ASSERT_LE(first + count, columns);
             ASSERT_GE(std::ssize(C), (columns - first) * count);
             std::ranges::fill(C, 1e300);
             for (Index j = 0; j < count; ++j)
                 for (Index i = first; i < columns; ++i)
                     C.data()[i - first + j * (columns - first)] = std::inner_product(
-                        A.data() + i * rows, A.data() + (i + 1) * rows, B.data() + j * rows, 0.0);
+                        A.data() + i * rows, A.data() + (i + 1) * rows, A.data() + (first + j) * rows, 0.0);
         }
     };
 };
