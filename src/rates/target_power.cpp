@@ -118,15 +118,24 @@ struct Best {
     Levels levels;
 };
 
+/// From both sides: with all power in the signal, or nearly all in the floor, scoring may rest.
+Levels levels_at(const Profile& profile, double tail, const Levels& warm) {
+    const Levels found = profile.at(tail, warm), fresh = profile.at(tail, {0.5, 0.5});
+    return found.loss < fresh.loss ? found : fresh;
+}
+
+/// Of all exponents, also of powers that fall slower than 1/k and have no sum.
 Best best_of(const Profile& profile) {
     Levels warm;
     const double tail = argument_of_least(lowest_tail, highest_tail, 43, 18, [&](double t) {
-        // From both sides: with all power in the signal, or nearly all in the floor, scoring may rest.
-        const Levels found = profile.at(t, warm), fresh = profile.at(t, {0.5, 0.5});
-        warm = found.loss < fresh.loss ? found : fresh;
+        warm = levels_at(profile, t, warm);
         return warm.loss;
     });
     return {tail, profile.at(tail, warm)};
+}
+/// Of those that have one.
+Best best_with_sum(const Profile& profile, const Best& of_all) {
+    return of_all.tail > 0 ? of_all : Best{0, levels_at(profile, 0, of_all.levels)};
 }
 
 /// Where the profile leaves `allowed` above the best, from the best towards `end`; `end` where it does not.
@@ -134,7 +143,7 @@ double end_of_interval(const Profile& profile, const Best& best, double end, dou
     double inside = best.tail, outside = end;
     Levels warm = best.levels;
     const auto fits = [&](double tail) {
-        warm = profile.at(tail, warm);
+        warm = levels_at(profile, tail, warm);
         return warm.loss <= best.levels.loss + allowed;
     };
     if (fits(outside)) return end;
@@ -168,33 +177,38 @@ std::optional<TargetPower> fit_target_power(std::span<const double> squares, con
         why = "the residual has no power at these ranks";
         return std::nullopt;
     }
-    const Best best = best_of(profile);
+    const Best of_all = best_of(profile), best = best_with_sum(profile, of_all);
+    constexpr double allowed = 0.5 * 3.8415;
+    const DecayWindow first_half{ranks.first, ranks.first + ranks.size() / 2};
+    const Profile of_half(squares, inputs, first_half);
+    const Best half = best_of(of_half);
+    if (of_all.tail < 0 &&
+        !(of_all.tail + std::hypot(end_of_interval(profile, of_all, highest_tail, allowed) - of_all.tail,
+                                   1.96 * (half.tail - of_all.tail)) >
+          0)) {
+        why = "the target's power does not fall with the rank";
+        return std::nullopt;
+    }
     // Two parameters more than a floor alone.
     if (!(profile.flat() - best.levels.loss > 0.5 * 5.99)) {
         why = "the target is not told from noise: its power is that of sigma = " +
               short_text(std::sqrt(profile.mean() * std::max(1.0, profile.least_floor()))) + " at every rank";
         return std::nullopt;
     }
-    constexpr double allowed = 0.5 * 3.8415;
-    double low = end_of_interval(profile, best, lowest_tail, allowed),
+    double low = end_of_interval(profile, best, 0, allowed),
            high = end_of_interval(profile, best, highest_tail, allowed);
     const auto floor_at = [&](double tail) {
         return profile.at(tail, best.levels).floor + profile.least_floor();
     };
     const double floor = best.levels.floor + profile.least_floor(), at_low = floor_at(low),
                  at_high = floor_at(high);
-    const DecayWindow first_half{ranks.first, ranks.first + ranks.size() / 2};
-    const double drift = 1.96 * (best_of(Profile(squares, inputs, first_half)).tail - best.tail);
+    const double drift = 1.96 * (best_with_sum(of_half, half).tail - best.tail);
     low = best.tail - std::hypot(best.tail - low, drift);
     high = best.tail + std::hypot(high - best.tail, drift);
     const double sampling = 1.96 * std::sqrt(2 / static_cast<double>(ranks.size()));
     const auto noise = [&](double level) { return std::sqrt(profile.mean() * std::max(0.0, level)); };
     TargetPower result{};
-    if (!(high > 0)) {
-        why = "the target's power does not fall with the rank";
-        return std::nullopt;
-    }
-    result.tail_exponent = {std::max(0.0, best.tail), std::max(0.0, low), high};
+    result.tail_exponent = {best.tail, std::max(0.0, low), high};
     result.noise = {noise(floor), noise(std::min({floor, at_low, at_high}) * (1 - sampling)),
                     noise(std::max({floor, at_low, at_high}) * (1 + sampling))};
     result.noise.low = std::max(result.noise.low, std::min(inputs.least_noise, result.noise.value));

@@ -27,9 +27,10 @@ struct PowerInputs {
 
 /// Maximum likelihood over the ranks, each z_k^2 its mean times a chi-squared of one degree: rank by rank the
 /// signal counts by its share of the mean, so that no tail is summed up whose noise must be subtracted first.
-/// The floor is free, and its uncertainty in the exponent: 95 % of the profile likelihood (3.84 over two),
-/// widened by the drift between all ranks and their first half, 1.96 times as in polynomial_intervals. The
-/// floor's interval: the extremes over the exponent's, and 1.96 sqrt(2/ranks) of sampling. Local.
+/// The floor is free, and its uncertainty in the exponent: 95 % of the profile likelihood (3.84 over two)
+/// above the best exponent that is not negative (a power whose sum is infinite is no target's), widened by
+/// the drift between all ranks and their first half, 1.96 times as in polynomial_intervals. The floor's
+/// interval: the extremes over the exponent's, and 1.96 sqrt(2/ranks) of sampling. Local.
 /// @param squares  N, z_k^2 = (u_k^T r)^2 in order of descending eigenvalue, mean over outputs
 /// @return nothing, with the reason in `why`, where the ranks are too few, or their power is not told from
 /// the

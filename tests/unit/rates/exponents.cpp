@@ -236,6 +236,28 @@ TEST(Exponents, IntervalsOfTheTargetsPowerByBruteForce) {
     EXPECT_NEAR(found->noise.high, std::sqrt(std::max({floor, at_low, at_high}) * (1 + sampling)), 0.01);
 }
 
+// The likelihood alone prefers a power of no sum: the interval is that of the exponents from 0 on, and so is
+// the floor; not the sliver that the other interval leaves above 0.
+TEST(Exponents, ATargetsPowerHasASum) {
+    std::vector<double> squares;
+    for (int k = 1; k <= 200; ++k)
+        squares.push_back((0.4 + 12 * std::pow(k, -0.75)) *
+                          (0.75 + std::cos(2.0 * k) + 0.25 * std::cos(5.0 * k)));
+    LikelihoodByHand whole{squares, 200}, half{squares, 101};
+    EXPECT_LT(whole.best_tail(), -0.05);
+    const double drift = 1.96 * std::max(0.0, half.best_tail());
+    const double floor = (whole.profile(0), whole.floor), high = whole.end(0, 8), at_high = whole.floor;
+    std::string why;
+    const auto found = fit_target_power(squares, {0, 0, {1, 200}}, why);
+    ASSERT_TRUE(found) << why;
+    EXPECT_EQ(found->tail_exponent.value, 0);
+    EXPECT_EQ(found->tail_exponent.low, 0);
+    EXPECT_NEAR(found->tail_exponent.high, std::hypot(high, drift), 0.02);
+    EXPECT_NEAR(found->noise.value, std::sqrt(floor), 0.01);
+    EXPECT_NEAR(found->noise.high, std::sqrt(std::max(floor, at_high) * (1 + 1.96 * std::sqrt(2.0 / 200))),
+                0.01);
+}
+
 TEST(Exponents, APowerIsToldFromNoiseByTwiceTheLogLikelihood) {
     // Two parameters more than one level for all take 5.99, chi-squared's quantile of two degrees.
     int told = 0, near = 0;
