@@ -314,17 +314,17 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
     if (r.rows < fewest_rows)
         return PredictedRates::unknown(fmt::format(
             "predictions go from n/32 to n/4 and take {} rows, there are {}", fewest_rows, r.rows));
-    const auto value = predicted_exponents(l, squares, r.noise_floor, r.power->noise.value);
-    if (!value) return PredictedRates::unknown("the predicted error is not above the noise at every size");
-    std::vector<double> excess, whole;
     std::string why;  // of the last half that shows nothing
+    const auto value = predicted_exponents(l, squares, r.noise_floor, r.power->noise.value, why);
+    if (!value) return PredictedRates::unknown(why);
+    std::vector<double> excess, whole;
     for (const SubsetResult& half : halves) {
         if (half.l.empty() || !(half.l.front() > half.noise_floor)) continue;
         const DecayWindow ranks{r.decay.window.first, std::min(r.trusted_ranks(), std::ssize(half.l))};
         const auto power = fit_target_power(half.squares, {onset_of(r), least_noise(r), ranks}, why);
         if (!power) continue;
-        const auto found = predicted_exponents(half.l, half.squares, half.noise_floor, power->noise.value);
-        if (!found) why = "its predicted error is not above the noise at every size";
+        const auto found =
+            predicted_exponents(half.l, half.squares, half.noise_floor, power->noise.value, why);
         if (!found) continue;
         excess.push_back(found->excess);
         whole.push_back(found->whole);
@@ -350,6 +350,20 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
          fmt::format("of the best ridge's whole error, noise included, {}", sizes)}};
 }
 
+/// Whether errors of subsets of this size are those of a rate: half of the rest judges them without a test
+/// set.
+bool is_observed(const RatesResult& r, Index size) {
+    return r.curve.observed_on == on_test_set || size <= r.examples / 2;
+}
+
+/// " over n = 128 to 1024": where errors are observed.
+std::string over_observed_sizes(const RatesResult& r) {
+    const auto& sizes = r.curve.sizes;
+    const auto last =
+        std::find_if(sizes.rbegin(), sizes.rend(), [&](Index size) { return is_observed(r, size); });
+    return last == sizes.rend() ? "" : fmt::format(" over n = {} to {}", sizes.front(), *last);
+}
+
 /// The rows of the learning curves, and beside their whole error the predicted one's.
 void add_error_rows(RatesResult& r, const RateExponent& predicted) {
     const LearningCurve& curve = r.curve;
@@ -357,7 +371,7 @@ void add_error_rows(RatesResult& r, const RateExponent& predicted) {
     const auto observed = [&](auto score) {
         return curve_of(
             curve, [&](std::size_t s, std::size_t k) { return score(curve.results[s][k]).mse; },
-            [&](Index size) { return curve.observed_on == on_test_set || size <= r.examples / 2; });
+            [&](Index size) { return is_observed(r, size); });
     };
     const Curve at_stop = observed([](const SubsetResult& s) { return s.at_stop; });
     const Curve at_best = observed([](const SubsetResult& s) { return s.at_best; });
@@ -388,16 +402,19 @@ std::string rates_sentence(const RatesResult& r) {
         const bool has_no_premise =
             (exponent.source == "decay" && no_ball) || (exponent.source == "critical_radius" && no_radius);
         if (exponent.known() && !has_no_premise)
-            words += fmt::format("{}{} ({})", words.empty() ? "" : ", ", text_of(exponent.exponent),
-                                 exponent.source == "decay"             ? "decay, a bound"
-                                 : exponent.source == "critical_radius" ? "critical radius, a bound"
-                                 : exponent.source == "source_capacity" ? "source and capacity"
-                                                                        : exponent.source);
+            words += fmt::format(
+                "{}{} ({})", words.empty() ? "" : ", ", text_of(exponent.exponent),
+                exponent.source == "decay"             ? "decay, a bound"
+                : exponent.source == "critical_radius" ? "critical radius, a bound"
+                : exponent.source == "source_capacity"
+                    ? "source and capacity"
+                    : fmt::format("eigenlearning over n = {} to {}", r.examples / 32, r.examples / 4));
     }
-    return fmt::format("{}: predicted x = {}; observed x = {}",
-                       seen.known() ? "the error falls to a limit like n^-x" : "rates x of n^-x",
-                       words.empty() ? "none" : words,
-                       seen.known() ? text_of(seen.exponent) : "none (" + seen.note + ")");
+    return fmt::format(
+        "{}: predicted x = {}; observed x = {}",
+        seen.known() ? "the error falls to a limit like n^-x" : "rates x of n^-x",
+        words.empty() ? "none" : words,
+        seen.known() ? text_of(seen.exponent) + over_observed_sizes(r) : "none (" + seen.note + ")");
 }
 
 void tabulate_exponents(RatesResult& r, const std::vector<double>& l, const std::vector<double>& squares,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "least.hpp"
@@ -109,7 +110,7 @@ Index empty_directions(std::span<const double> l, std::span<const double> power,
 
 std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
                                                       std::span<const double> squares, double floor,
-                                                      double noise) {
+                                                      double noise, std::string& why) {
     const auto rows = static_cast<double>(squares.size());
     std::vector<double> modes(l.begin(), l.end()), power(squares.begin(), squares.end());
     for (double& value : modes) value = value > floor ? value : 0.0;
@@ -119,6 +120,7 @@ std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
         throw Error(ExitStatus::numerical, ErrorKind::degenerate,
                     "the kernel is zero: no ridge can be chosen");
     const double low = std::log(std::max(floor, 1e-14 * largest)), high = std::log(100 * largest);
+    constexpr int grid = 80;
     std::vector<double> sizes, excess, whole;
     for (const double share : {32.0, 16.0, 8.0, 4.0}) {
         const double samples = rows / share;
@@ -126,9 +128,18 @@ std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
             return *predict_unseen(modes, power, samples, samples * std::exp(log_ridge));
         };
         sizes.push_back(samples);
-        whole.push_back(error(argument_of_least(low, high, 80, 40, error)));
+        const double best = argument_of_least(low, high, grid, 40, error);
+        if (best > high - (high - low) / grid) {
+            why = "at n = " + std::to_string(static_cast<Index>(samples)) +
+                  " the largest ridge is predicted to be the best: nothing is learnt there";
+            return std::nullopt;
+        }
+        whole.push_back(error(best));
         excess.push_back(whole.back() - noise * noise);
-        if (!(excess.back() > 0)) return std::nullopt;
+        if (!(excess.back() > 0)) {
+            why = "the predicted error is not above the noise at every size";
+            return std::nullopt;
+        }
     }
     return PredictedExponents{power_law(sizes, excess, 1).value, power_law(sizes, whole, 1).value};
 }

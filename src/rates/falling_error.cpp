@@ -109,7 +109,8 @@ class FitsOfMeans {
 std::string text_of(double value) { return fmt::format("{:.3g}", value); }
 
 /// Why there is no rate, by the intervals before what all sizes have in common; empty where there is one.
-std::string no_rate(const FallingError& found, const Means& means, bool flat_fits) {
+/// @param least  that the limit may be
+std::string no_rate(const FallingError& found, const Means& means, double least, bool flat_fits) {
     const double last = means.errors(means.errors.size() - 1);
     if (flat_fits)
         return "the error goes from " + text_of(means.errors(0)) + " to " + text_of(last) +
@@ -117,9 +118,9 @@ std::string no_rate(const FallingError& found, const Means& means, bool flat_fit
     if (found.exponent.high > 0.99 * largest_error_exponent)
         return "A + B n^-x fits with every x from " + text_of(found.exponent.low) + " on, and A from " +
                text_of(found.limit.low) + " to " + text_of(found.limit.high) + "; take more or smaller sizes";
-    if (!(found.limit.low > 1e-9 * last) && found.limit.high > 0.5 * last)
-        return "A + B n^-x fits with every A from 0 to " + text_of(found.limit.high) + ", and x from " +
-               text_of(found.exponent.low) + " to " + text_of(found.exponent.high) +
+    if (!(found.limit.low > least + 1e-9 * last) && found.limit.high - least > 0.5 * last)
+        return "A + B n^-x fits with every A from " + text_of(least) + " to " + text_of(found.limit.high) +
+               ", and x from " + text_of(found.exponent.low) + " to " + text_of(found.exponent.high) +
                "; take more or larger sizes";
     return {};
 }
@@ -167,8 +168,8 @@ FallingError falling_error(const ErrorCurve& curve) {
         result.limit.low = std::min(result.limit.low, fit.limit);
         result.limit.high = std::max(result.limit.high, fit.limit);
     }
-    result.none = no_rate(result, means, fits.flat().squares <= found.squares + allowed);
-    result.limit.low = std::max(0.0, result.limit.low - 1.96 * curve.shared);
+    result.none = no_rate(result, means, curve.least, fits.flat().squares <= found.squares + allowed);
+    result.limit.low = std::max(curve.least, result.limit.low - 1.96 * curve.shared);
     result.limit.high += 1.96 * curve.shared;
     if (!result.none.empty()) result.exponent = {not_known, not_known, not_known};
     return result;

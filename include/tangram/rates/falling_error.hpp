@@ -36,8 +36,8 @@ inline constexpr double largest_error_exponent = 4;
 /// so that sizes n <= n' have the larger's variance over R in common, each a quarter of V/N of its own, V/N
 /// the whole's variance by the subsets'
 /// [derived; coverage: docs/mathematics.md, Rates in n]. No rate where the sizes show no fall, where the
-/// largest exponents fit too, or where the limit is not determined: neither 0 nor half of the last error is
-/// excluded. Local.
+/// largest exponents fit too, or where the limit is not determined: neither the least that is allowed
+/// nor half of the last error more is excluded. Local.
 /// @throws Error(numerical) with fewer than three sizes, or a value that is not finite
 FallingError falling_error(const ErrorCurve& curve);
 

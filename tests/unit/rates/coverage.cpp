@@ -295,7 +295,7 @@ TEST(Coverage, Eigenlearning) {
             std::string why;
             const auto power = fit_target_power(part.squares(), {0, 0, {1, std::ssize(part.l)}}, why);
             if (!power) return std::nullopt;
-            const auto x = predicted_exponents(part.l, part.squares(), 1e-12, power->noise.value);
+            const auto x = predicted_exponents(part.l, part.squares(), 1e-12, power->noise.value, why);
             return x ? std::optional(x->excess) : std::nullopt;
         };
         Coverage own;

@@ -297,8 +297,25 @@ TEST(Eigenlearning, FallsAsSourceAndCapacitySay) {
     }
 }
 
+// Where the largest ridge is the best one the errors are those of the search's end.
+TEST(Eigenlearning, FallsNowhereWhereNothingIsLearnt) {
+    std::vector<double> l, noise, signal;
+    for (int k = 1; k <= 256; ++k) {
+        l.push_back(std::pow(k, -1.5));
+        noise.push_back(0.75 + std::cos(2.0 * k));
+        signal.push_back(256 * std::pow(k, -2.0));
+    }
+    std::string why;
+    EXPECT_FALSE(predicted_exponents(l, noise, 1e-12, 0, why));
+    EXPECT_NE(why.find("at n = 8 the largest ridge"), std::string::npos) << why;
+    const auto found = predicted_exponents(l, signal, 1e-12, 0, why);
+    ASSERT_TRUE(found);
+    EXPECT_GT(found->excess, 0.3);
+}
+
 TEST(Eigenlearning, RefusesWhatCannotBe) {
     const std::vector<double> one{1.0}, nothing{0.0};
+    std::string why;
     testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
                           [&] { predict_ridge(one, {}, 1, 1); });
     testing::expect_error(ExitStatus::numerical, ErrorKind::out_of_range, {},
@@ -308,7 +325,7 @@ TEST(Eigenlearning, RefusesWhatCannotBe) {
     testing::expect_error(ExitStatus::numerical, ErrorKind::non_finite, {},
                           [&] { predict_ridge(std::vector<double>{NAN}, one, 1, 1); });
     testing::expect_error(ExitStatus::numerical, ErrorKind::degenerate, {},
-                          [&] { predicted_exponents(nothing, one, 1e-12, 0); });
+                          [&] { predicted_exponents(nothing, one, 1e-12, 0, why); });
     for (const double samples : {0.5, 1.0}) {
         testing::expect_error(ExitStatus::numerical, ErrorKind::contradiction, {},
                               [&] { predict_unseen(one, {}, samples, 1); });
