@@ -75,7 +75,7 @@ double exponent_of(const std::vector<double>& l, Index rows, const SubsetInputs&
     if (inputs.window && inputs.window->last > std::ssize(l)) return not_known;
     const DecayWindow window = inputs.window
                                    ? above_floor(l, noise_floor, *inputs.window, inputs.trusted_ranks)
-                                   : decay_window(l, noise_floor, 0, inputs.trusted_ranks);
+                                   : decay_window(l, noise_floor, 0, inputs.trusted_ranks, inputs.outputs);
     return window.size() < smallest_window ? not_known : fit_polynomial(l, rows, window).exponent;
 }
 

@@ -404,7 +404,7 @@ DecayWindow first_half(DecayWindow window) {
 
 }  // namespace
 
-DecayWindow decay_window(std::span<const double> l, double floor, Index n, Index trusted) {
+DecayWindow decay_window(std::span<const double> l, double floor, Index n, Index trusted, Index outputs) {
     double left = 0;
     for (const double value : l) {
         if (!std::isfinite(value))
@@ -413,10 +413,12 @@ DecayWindow decay_window(std::span<const double> l, double floor, Index n, Index
         left += std::max(value, 0.0);
     }
     DecayWindow window{1, std::min({(n > 0 ? n : std::ssize(l)) / 20, std::ssize(l), trusted})};
-    while (window.first <= 2 && window.first <= std::ssize(l) &&
-           l[static_cast<std::size_t>(window.first - 1)] > 0.5 * left) {
-        left -= l[static_cast<std::size_t>(window.first - 1)];
-        ++window.first;
+    for (int times = 0; times < 2 && window.first + outputs <= std::ssize(l) + 1; ++times) {
+        const auto begin = l.begin() + (window.first - 1);
+        const double leading = std::accumulate(begin, begin + outputs, 0.0);
+        if (!(leading > 0.5 * left)) break;
+        left -= leading;
+        window.first += outputs;
     }
     return above_floor(l, floor, window);
 }
@@ -474,10 +476,11 @@ const char* name(DecayFamily family) {
 }
 
 DecayFit fit_decay(std::span<const double> l, double floor, Index n, std::optional<DecayWindow> window,
-                   Index trusted) {
+                   Index trusted, Index outputs) {
     if (n <= 0) n = std::ssize(l);
     floor = resolved_floor(l, floor);
-    const DecayWindow own = decay_window(l, floor, n, trusted);  // throws where an eigenvalue is not finite
+    const DecayWindow own =
+        decay_window(l, floor, n, trusted, outputs);  // throws where an eigenvalue is not finite
     const auto above = std::find_if(l.begin(), l.end(), [&](double v) { return !(v > 10 * floor && v > 0); });
     const auto rank = static_cast<Index>(above - l.begin());
     DecayFit fit{DecayFamily::none, {}, window.value_or(own), {}, {}, {}, {}};

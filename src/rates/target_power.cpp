@@ -208,6 +208,7 @@ std::optional<TargetPower> fit_target_power(std::span<const double> squares, con
     const double sampling = 1.96 * std::sqrt(2 / static_cast<double>(ranks.size()));
     const auto noise = [&](double level) { return std::sqrt(profile.mean() * std::max(0.0, level)); };
     TargetPower result{};
+    result.onset = inputs.onset;
     result.tail_exponent = {best.tail, std::max(0.0, low), high};
     result.noise = {noise(floor), noise(std::min({floor, at_low, at_high}) * (1 - sampling)),
                     noise(std::max({floor, at_low, at_high}) * (1 + sampling))};

@@ -135,14 +135,14 @@ void write_source(Hdf5File& file, const RatesResult& r) {
         file.set_attribute(at, key + "_low", interval.low);
         file.set_attribute(at, key + "_high", interval.high);
     };
-    if (r.power) {
-        write_interval("tail_exponent", r.power->tail_exponent);
-        write_interval("noise", r.power->noise);
-    }
-    if (!r.source) return;
-    write_interval("capacity", r.source->capacity);
-    write_interval("source", r.source->source);
-    file.set_attribute(at, "crossover", r.source->crossover);
+    constexpr Interval none{not_known, not_known, not_known};
+    write_interval("tail_exponent", r.power ? r.power->tail_exponent : none);
+    write_interval("noise", r.power ? r.power->noise : none);
+    file.set_attribute(at, "constant", r.power ? r.power->constant : not_known);
+    file.set_attribute(at, "onset", r.power ? r.power->onset : not_known);
+    write_interval("capacity", r.source ? r.source->capacity : none);
+    write_interval("source", r.source ? r.source->source : none);
+    file.set_attribute(at, "crossover", r.source ? r.source->crossover : not_known);
 }
 
 void write_curve(Hdf5File& file, const LearningCurve& curve) {

@@ -141,9 +141,9 @@ const std::vector<FileContent>& file_contents() {
          "1",
          {"rate"}},
         {"/rates/source_capacity",
-         "the target's power by rank: 2as, s, a, its noise level; attributes: source, capacity, "
-         "tail_exponent, "
-         "noise, crossover, reason",
+         "the target's power by rank: N constant (rank + onset)^-(1 + tail_exponent) + noise^2; attributes: "
+         "source (s), capacity (a), tail_exponent (2as), noise (of the labels' units), constant, onset, "
+         "crossover, reason",
          "1",
          {}},
         {"/rates/decay",

@@ -184,6 +184,9 @@ std::optional<Index> line_of_deep_key(std::string_view text) {
 }  // namespace
 
 toml::table parse_toml(std::string_view text, const std::string& name) {
+    if (text.starts_with("\x89HDF\r\n"))
+        refuse(ErrorKind::malformed,
+               fmt::format("{} is an HDF5 file and no study; `tangram inspect` shows what it holds", name));
     if (const auto line = line_of_deep_key(text))
         refuse(ErrorKind::malformed,
                fmt::format("{}: line {}: a key of more than {} parts; write section.key, as in data.samples",

@@ -357,7 +357,9 @@ class Labels {
                                count_ - 1, fmt::join(options_.label_names, ", "));
         if (count_ > 0)
             return fmt::format(
-                "has no word; data.label_words gives words for 0 to {}; name other labels in data.labels",
+                "has no word; data.label_words gives words for 0, the first, to {}; name the column's "
+                "labels, "
+                "in the order of their words, in data.labels",
                 count_ - 1);
         return "is not an integer 0, 1, ...; name the labels in data.labels";
     }

@@ -23,7 +23,7 @@ struct SubsetInputs {
     std::optional<double> given_noise, given_radius;
     std::optional<StepSizes> step_sizes;  ///< nothing: 1/l_1 of each subset
     std::uint64_t seed;
-    Index trusted_ranks;                     ///< decay_window's
+    Index trusted_ranks, outputs;            ///< decay_window's
     std::optional<DecayWindow> window = {};  ///< of the decay fit, at every size; none: each its own
 };
 

@@ -23,11 +23,14 @@ inline constexpr Index smallest_window = 5;
 inline constexpr Index every_rank = std::numeric_limits<Index>::max();
 
 /// docs/mathematics.md, Fitting the decay: above ten times the noise floor, past the leading eigenvalue or
-/// two that each hold more than half of the trace that is left, last <= n/20.
+/// two that each hold more than half of the trace that is left, last <= n/20. Of several outputs past as many
+/// at a time, which do so together: each output has a common direction.
 /// @param floor    noise floor in the scale of l
 /// @param trusted  the last rank that may be fitted: of a kernel sketched to k dimensions k/10
 /// (docs/mathematics.md, Sketches)
-DecayWindow decay_window(std::span<const double> l, double floor, Index n = 0, Index trusted = every_rank);
+/// @param outputs  rows of an example
+DecayWindow decay_window(std::span<const double> l, double floor, Index n = 0, Index trusted = every_rank,
+                         Index outputs = 1);
 
 /// A window without the ranks at its end that are not above ten times the floor, or past the last that is
 /// trusted; last <= l.size().
@@ -140,8 +143,9 @@ inline constexpr Index smallest_window_of_three = 12;
 /// @param window  decay_window's where not given (replicas are fitted in the whole sample's window); cut as
 /// above_floor cuts it
 /// @param trusted the last rank that may be fitted, as decay_window's; also of a window given
+/// @param outputs decay_window's
 DecayFit fit_decay(std::span<const double> l, double floor, Index n = 0,
-                   std::optional<DecayWindow> window = {}, Index trusted = every_rank);
+                   std::optional<DecayWindow> window = {}, Index trusted = every_rank, Index outputs = 1);
 
 /// A value with its 95 % interval; bounds that are NaN where it is not known.
 struct Interval {

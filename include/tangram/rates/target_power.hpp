@@ -16,6 +16,7 @@ struct TargetPower {
     Interval tail_exponent;  ///< 2 a s of source and capacity (exponents.hpp); none below 0
     double constant;         ///< labels' units squared
     Interval noise;          ///< labels' units: the labels' noise, and what no rank resolves
+    double onset = 0;        ///< as given
 };
 
 /// What the fit knows beside the coefficients.

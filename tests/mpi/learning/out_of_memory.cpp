@@ -91,7 +91,8 @@ TEST(OutOfMemory, NestedSubsets) {
                               std::nullopt,
                               std::nullopt,
                               1,
-                              every_rank};
+                              every_rank,
+                              1};
     expect_shared_failures([&] { nested_subsets(inputs, {10, 20, 30}, 3, 20, Listener{}); }, bytes);
     SubsetInputs held_out = inputs;
     held_out.cross = nullptr;

@@ -134,6 +134,17 @@ TEST(Decay, WindowSkipsTheCommonDirectionAndTheNoise) {
     EXPECT_EQ(decay_window(l, 0.0).first, 2);
     l[1] = 50;
     EXPECT_EQ(decay_window(l, 0.0).first, 3);
+    // Of three outputs three at a time, none of which need hold most alone; and twice.
+    std::vector<double> three = l;
+    three[0] = 20, three[1] = 15, three[2] = 12;
+    EXPECT_EQ(decay_window(three, 0.0).first, 1);
+    EXPECT_EQ(decay_window(three, 0.0, 0, every_rank, 3).first, 4);
+    EXPECT_EQ(fit_decay(three, 0.0, 0, std::nullopt, every_rank, 3).window.first, 4);
+    three[3] = three[4] = three[5] = 10;
+    EXPECT_EQ(decay_window(three, 0.0, 0, every_rank, 3).first, 7);
+    three[0] = 100, three[6] = three[7] = three[8] = 8;  // not a third time
+    EXPECT_EQ(decay_window(three, 0.0, 0, every_rank, 3).first, 7);
+    EXPECT_EQ(decay_window(std::vector<double>{5, 1}, 0.0, 0, every_rank, 3).first, 1);
     // Ten times the floor reaches to rank 30.
     EXPECT_EQ(decay_window(l, 0.0999 * std::pow(30, -1.2)).last, 30);
     EXPECT_EQ(decay_window(l, 1e9).size(), 0);
