@@ -53,6 +53,8 @@ for name, value in (('one.h5', 1.0), ('two.h5', 2.0)):
     with h5py.File(f.at(name), 'a') as h: h['rates/stopping/train_mse'][:2] = np.inf, value
 check('compare: an infinite entry is no scale', run('compare', f.at('one.h5'), f.at('two.h5'), '--rtol', '1e-3')[0] == 1)
 check('compare: a missing file', run('compare', f.at('out.h5'), f.at('none.h5'), ranks=RANKS)[0] == 5)
+code, out, err = run('rates', f.at('out.h5'))
+check('an output file is no study', code == 2 and 'is an HDF5 file' in err and 'inspect' in err, f'{code} {err}')
 # Merging, of runs on one rank, which are quick: the slopes are those of numpy over the runs' own numbers.
 points = [(n, seed) for n in (60, 120, 240) for seed in (3, 4)]
 for n, seed in points: run('run', f.at('study.toml'), '--set', f'data.samples={n}', '--set', f'data.seed={seed}', '--set', f'output.path=m{n}-{seed}.h5', '--set', 'rates.noise=0.5', '--set', 'rates.radius=1', ranks=1)
