@@ -68,9 +68,8 @@ struct PredictedExponents {
 /// @param squares  N, z_i^2 = (u_i^T r)^2, mean over outputs
 /// @param floor    noise floor in the scale of l; below it rounding is no mode
 /// @param noise    of fit_target_power (target_power.hpp), labels' units
-/// @return nothing, with the reason in `why`, where the error is not above the noise at every size, or the
-/// best
-///         ridge is the largest of the search at one: what errors show then is where the search ends
+/// @return nothing, with the reason in `why`, where the error is not above the noise at every size, or where
+///         the best ridge is the search's largest at one: such errors show where the search ends
 /// @throws Error(numerical) where no l is positive
 std::optional<PredictedExponents> predicted_exponents(std::span<const double> l,
                                                       std::span<const double> squares, double floor,

@@ -34,8 +34,8 @@ struct PowerInputs {
 /// interval: the extremes over the exponent's, and 1.96 sqrt(2/ranks) of sampling. Local.
 /// @param squares  N, z_k^2 = (u_k^T r)^2 in order of descending eigenvalue, mean over outputs
 /// @return nothing, with the reason in `why`, where the ranks are too few, or their power is not told from
-/// the
-///         same in every direction (twice the log-likelihood below 5.99), or falls slower than 1/k for sure
+///         the same in every direction (twice the log-likelihood below 5.99), or falls slower than 1/k for
+///         sure
 /// @throws Error(numerical) where a coefficient is not finite
 std::optional<TargetPower> fit_target_power(std::span<const double> squares, const PowerInputs& inputs,
                                             std::string& why);
