@@ -365,7 +365,7 @@ class RatesOfKernel {
                                    r_.noise,           r_.radius,
                                    options_.noise,     options_.radius,
                                    std::move(given),   options_.seed,
-                                   r_.trusted_ranks(), r_.rows / r_.examples,
+                                   r_.trusted_ranks(), outputs(),
                                    options_.window};
         const auto found = nested_subsets(subsets, sizes, options_.repeats, half, listener_);
         const bool with_whole = !curve.sizes.empty() && curve.sizes.back() == r_.examples;
@@ -475,11 +475,14 @@ class RatesOfKernel {
         r_.stop_interval = Interval{r_.stop, step(found->low), step(found->high)};
     }
 
+    /// Rows of an example; one where there are no targets, and no examples are counted.
+    Index outputs() const { return r_.examples > 0 ? r_.rows / r_.examples : 1; }
+
     void fit_decay_and_exponents() {
         // A window that was given decides alone: what lies past it is not asked for a finite rank either.
         const Index trusted =
             options_.window ? std::min(options_.window->last, r_.trusted_ranks()) : r_.trusted_ranks();
-        r_.decay = fit_decay(l_, r_.noise_floor, r_.rows, options_.window, trusted, r_.rows / r_.examples);
+        r_.decay = fit_decay(l_, r_.noise_floor, r_.rows, options_.window, trusted, outputs());
         if (options_.window && r_.decay.window.last < options_.window->last)
             listener_.warn(fmt::format(
                 "rates.window = [{}, {}]: the fit ends at rank {}, the last that {}", options_.window->first,
