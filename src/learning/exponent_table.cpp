@@ -294,6 +294,11 @@ RateExponent of_whole_error(const RatesResult& r, const Errors& errors, std::siz
                                 errors.curve.sizes.front(), errors.curve.sizes.back()));
 }
 
+/// Where eigenlearning's exponents are read (predicted_exponents).
+std::string over_predicted_sizes(const RatesResult& r) {
+    return fmt::format("over n = {} to {}", r.examples / 32, r.examples / 4);
+}
+
 /// Eigenlearning's two rows: of the error above the noise, and of the whole error.
 struct PredictedRates {
     RateExponent excess, whole;
@@ -343,7 +348,7 @@ PredictedRates from_eigenlearning(const RatesResult& r, const std::vector<double
     };
     const std::string variance = fmt::format("{:.4g} [{:.4g}, {:.4g}], the noise of the fit of s",
                                              square(noise.value), square(noise.low), square(noise.high));
-    const std::string sizes = fmt::format("over n = {} to {}", r.examples / 32, r.examples / 4);
+    const std::string sizes = over_predicted_sizes(r);
     return {
         {"eigenlearning", *of_excess, fmt::format("of the best ridge's error above {}, {}", variance, sizes)},
         {"eigenlearning_mse", *of_whole,
@@ -402,13 +407,12 @@ std::string rates_sentence(const RatesResult& r) {
         const bool has_no_premise =
             (exponent.source == "decay" && no_ball) || (exponent.source == "critical_radius" && no_radius);
         if (exponent.known() && !has_no_premise)
-            words += fmt::format(
-                "{}{} ({})", words.empty() ? "" : ", ", text_of(exponent.exponent),
-                exponent.source == "decay"             ? "decay, a bound"
-                : exponent.source == "critical_radius" ? "critical radius, a bound"
-                : exponent.source == "source_capacity"
-                    ? "source and capacity"
-                    : fmt::format("eigenlearning over n = {} to {}", r.examples / 32, r.examples / 4));
+            words += fmt::format("{}{} ({})", words.empty() ? "" : ", ", text_of(exponent.exponent),
+                                 exponent.source == "decay"             ? "decay, a bound"
+                                 : exponent.source == "critical_radius" ? "critical radius, a bound"
+                                 : exponent.source == "source_capacity"
+                                     ? "source and capacity"
+                                     : "eigenlearning " + over_predicted_sizes(r));
     }
     return fmt::format(
         "{}: predicted x = {}; observed x = {}",

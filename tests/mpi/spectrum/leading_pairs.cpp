@@ -122,7 +122,7 @@ TEST(LeadingPairs, FindMoreCopiesThanABlockShows) {
             [&w](Index, Index k) { return w[static_cast<std::size_t>(k)]; }};
         for (const Index k : {17, 20, 30, 45})
             for (const std::uint64_t seed : {1, 2}) {
-                if (seed > 1 && testing::world_size() > 2) continue;  // the bits are those of one rank
+                if (seed > 1 && testing::world_size() > 2) continue;  // one and two ranks have tried it
                 SCOPED_TRACE(::testing::Message() << "k = " << k << ", seed " << seed);
                 expect_pairs(known, n, k, leading_pairs(operator_of(known, n), k, {.seed = seed}));
             }
